@@ -1,0 +1,60 @@
+RECIPE ?= recipes/tiny
+LAUNCH ?= recipes/accelerate/cpu.yaml
+ARGS ?=
+PYTHON ?= python3.11
+PY := .venv/bin/python
+RUN = $(PY) -m pipeline run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo data mid sft pairs apo soup merge eval report chat check why test lint
+
+help: ## show this list
+	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  RECIPE=$(RECIPE)  LAUNCH=$(LAUNCH)  ARGS='--key value' are taken by every stage"
+
+setup: .venv/ready ## make the virtual environment .venv with the pinned packages
+
+# torch goes first: its pinned build then satisfies everything that asks for torch.
+.venv/ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/ready ## run everything on recipes/tiny and end with one table and a report
+	@$(MAKE) --no-print-directory report RECIPE=recipes/tiny LAUNCH=recipes/accelerate/cpu.yaml ARGS=
+
+data: .venv/ready ## generate the rows of the embedded recipe
+	@$(RUN)
+mid: .venv/ready ## reasoning mid-training
+	@$(RUN)
+sft: .venv/ready ## dual-mode supervised fine-tuning
+	@$(RUN)
+pairs: .venv/ready ## make synthetic preference pairs with a strong and a weak model
+	@$(RUN)
+apo: .venv/ready ## anchored preference optimisation, every soup member
+	@$(RUN)
+soup: .venv/ready ## average the members
+	@$(RUN)
+merge: .venv/ready ## mix the soup with the mid checkpoint
+	@$(RUN)
+eval: .venv/ready ## measure every checkpoint of the run
+	@$(RUN)
+report: eval ## write report.html and print the stage table
+	@$(PY) -m pipeline report $(RECIPE)
+
+chat: .venv/ready ## talk to a model: make chat MODEL=runs/tiny/merged
+	@$(PY) -m evals.chat --model $(or $(MODEL),runs/$(notdir $(RECIPE))/merged) $(ARGS)
+check: .venv/ready ## find every error in a recipe before anything runs
+	@$(PY) -m pipeline check $(RECIPE)
+why: .venv/ready ## say which stages are stale, and what changed
+	@$(PY) -m pipeline why $(RECIPE)
+
+test: .venv/ready ## run the tests
+	$(PY) -m pytest
+lint: .venv/ready ## check style
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .

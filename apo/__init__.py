@@ -1,0 +1,1 @@
+"""Anchored preference optimisation, and the making of preference pairs."""

@@ -1,0 +1,1 @@
+"""The making of preference pairs with a strong and a weak model."""

@@ -1,0 +1,60 @@
+"""`python -m corpus prepare|preview --config FILE`: see corpus/prepare.py and corpus/preview.py."""
+
+import sys
+from pathlib import Path
+
+from pipeline.errors import UserError, run_main
+from pipeline.inputs import training_inputs
+from pipeline.recipe import arguments, load
+
+USAGE = """usage: python -m corpus prepare --config FILE [--key value ...]
+       python -m corpus preview --config FILE [--rows 3] [--key value ...]
+
+prepare  write the training sequences of a mid, sft or apo file, and a table of what is in them
+preview  show rows as the model will see them, trained tokens coloured"""
+
+
+def main() -> int:
+    verb = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+    if verb in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if verb not in ("prepare", "preview"):
+        raise UserError(f"expected prepare or preview, found {verb or 'nothing'}; see python -m corpus --help")
+    rows_flag = ("--rows", {"type": int, "default": 3, "metavar": "N", "help": "rows shown of each source"})
+    options, overrides = arguments(f"corpus {verb}", "Prepare or preview training rows.", rows_flag)
+    recipe = load(options.config, kind_of(options.config), overrides)
+    training_inputs(recipe)
+    from pipeline.program import quiet_libraries
+
+    quiet_libraries()
+    from corpus.tokenizer import load_tokenizer
+
+    values = recipe.values
+    tokenizer = load_tokenizer(
+        values["model_name_or_path"],
+        recipe.where("model_name_or_path"),
+        values.get("chat_template"),
+        values.get("eos_token"),
+        values.get("model_revision"),
+        values.get("trust_remote_code", False),
+    )
+    if verb == "prepare":
+        from corpus.prepare import prepare, show_table
+
+        folder = prepare(recipe, tokenizer)
+        print(show_table(folder))
+        print(folder)
+    else:
+        from corpus.preview import preview
+
+        preview(recipe, tokenizer, options.rows)
+    return 0
+
+
+def kind_of(file: str) -> str:
+    """Whether a file configures preference or supervised training, by its name."""
+    return "apo" if Path(file).stem.startswith(("apo", "dpo")) else "sft"
+
+
+run_main(main)

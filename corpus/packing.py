@@ -1,0 +1,61 @@
+"""Fit documents into sequences of fixed length.
+
+`bfd` is best-fit decreasing: longest first, each into the fullest bin that still takes it. `wrapped` cuts the stream
+of all documents every `capacity` tokens. Both are functions of lengths alone, so they are tested without a model.
+"""
+
+
+def best_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
+    """Bins of document indices; the lengths in a bin sum to at most `capacity`.
+
+    The free space of open bins is kept as a bit set (bit r: some bin has exactly r places left), so the best bin for a
+    document is the lowest bit at or above its length.
+
+    Raises:
+        ValueError: if a document is longer than `capacity`; cut or split it first.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    if order and lengths[order[0]] > capacity:
+        raise ValueError(f"document {order[0]} has {lengths[order[0]]} tokens, more than the {capacity} of a bin")
+    bins: list[list[int]] = []
+    with_space: dict[int, list[int]] = {}
+    spaces = 0
+    for document in order:
+        length = lengths[document]
+        fitting = spaces >> length
+        if fitting:
+            space = (fitting & -fitting).bit_length() - 1 + length
+            chosen = with_space[space].pop()
+            if not with_space[space]:
+                spaces &= ~(1 << space)
+        else:
+            space, chosen = capacity, len(bins)
+            bins.append([])
+        bins[chosen].append(document)
+        left = space - length
+        if left:
+            with_space.setdefault(left, []).append(chosen)
+            spaces |= 1 << left
+    return bins
+
+
+def wrapped(lengths: list[int], capacity: int) -> list[list[tuple[int, int, int]]]:
+    """Sequences of `(document, start, end)` pieces; every sequence but the last is exactly full."""
+    sequences: list[list[tuple[int, int, int]]] = []
+    free = 0
+    for document, length in enumerate(lengths):
+        start = 0
+        while start < length:
+            if free == 0:
+                sequences.append([])
+                free = capacity
+            end = min(length, start + free)
+            sequences[-1].append((document, start, end))
+            free -= end - start
+            start = end
+    return sequences
+
+
+def position_ids(seq_lengths: list[int]) -> list[int]:
+    """Positions of a packed sequence: from 0 again at each document start."""
+    return [position for length in seq_lengths for position in range(length)]

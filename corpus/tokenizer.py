@@ -1,0 +1,55 @@
+"""Load a tokenizer with the recipe's chat template on it."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from pipeline.errors import UserError
+from pipeline.inputs import model_folder, template_text
+
+
+def load_tokenizer(
+    model: str,
+    where: str,
+    chat_template: str | None = None,
+    eos_token: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with `chat_template` (our own, inline, or a file) in place of its own when given.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, is not a fast one, or has neither template nor end-of-turn token.
+    """
+    model_folder(model, where)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(Path(model).expanduser()) if Path(model).expanduser().exists() else model,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+    except Exception as error:
+        raise UserError(f"{where}: the tokenizer of {model} cannot be loaded: {_one_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{where}: {model} has no tokenizer.json; character offsets, and so the loss mask, need one")
+    text = template_text(chat_template, where)
+    if text is not None:
+        tokenizer.chat_template = text
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"{where}: {model} has no chat template; give chat_template: apo-soup, a .jinja file or Jinja text"
+        )
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise UserError(f"{where}: eos_token {eos_token} is not a token of {model}")
+        tokenizer.eos_token = eos_token
+    if tokenizer.eos_token is None:
+        raise UserError(f"{where}: {model} has no end-of-turn token; give eos_token, such as <|im_end|>")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _one_line(error: Any) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

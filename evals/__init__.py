@@ -1,0 +1,1 @@
+"""What a checkpoint can do: problems in both modes, recall, preference, held-out loss."""

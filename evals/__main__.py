@@ -1,0 +1,46 @@
+"""`python -m evals --config FILE [--model DIR | --only NAME ...]`: see evals/run.py."""
+
+from pathlib import Path
+
+from pipeline.errors import run_main
+from pipeline.inputs import model_hash, rows_hash
+from pipeline.program import STATE_FLAG, quiet_libraries, report_state
+from pipeline.recipe import arguments, load
+from pipeline.stage import Stage, write_json
+
+MODEL_FLAG = ("--model", {"metavar": "DIR", "help": "evaluate this folder in place of the models of the file"})
+ONLY_FLAG = ("--only", {"action": "append", "metavar": "NAME", "help": "evaluate only this model of the file"})
+
+
+def main() -> int:
+    options, overrides = arguments("evals", "Run a suite on checkpoints.", MODEL_FLAG, ONLY_FLAG, STATE_FLAG)
+    recipe = load(options.config, "eval", overrides)
+    from evals.suite import expand_models, read_tasks, suite_settings
+
+    models = {Path(options.model).name: Path(options.model)} if options.model else expand_models(recipe, options.only)
+    data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe)}
+    stages = {}
+    for name, folder in models.items():
+        where = recipe.where(f"models.{name}")
+        target = Path(recipe.need("output_dir")) / name.replace("/", "-")
+        inputs = {"model": model_hash(str(folder), where), **data}
+        stages[f"evals/{name}"] = (Stage(f"evals/{name}", target, suite_settings(recipe), inputs), folder)
+    todo, code = report_state([stage for stage, _ in stages.values()], options.state)
+    if todo and not options.state:
+        quiet_libraries()
+        from evals.run import evaluate
+
+        for stage in todo:
+            final = stage.begin() / "final"
+            final.mkdir(exist_ok=True)
+            results = evaluate(recipe, stages[stage.name][1])
+            results |= {"model": str(stages[stage.name][1]), "name": stage.name.removeprefix("evals/")}
+            write_json(final / "results.json", results)
+            shown = {k: v["value"] for k, v in results["metrics"].items() if v.get("items") or k.count("/") == 0}
+            stage.finish(final, shown)
+            line = "  ".join(f"{k} {v:.3f}" for k, v in shown.items())
+            print(f"{stage.name}: {line}  ({sum(results['seconds'].values()):.1f} s)", flush=True)
+    return code
+
+
+run_main(main)

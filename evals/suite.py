@@ -1,0 +1,83 @@
+"""The suite file: which tasks, on which rows, in which modes."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe
+
+KINDS = ("answer", "recall", "preference", "loss")
+MODES = ("think", "no_think")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a suite.
+
+    Kinds: `answer` generates and verifies (rows: messages, answer, optional group); `recall` asks whether greedy
+    decoding gives the answer behind a given prefix (rows: messages, prefix, answer, group); `preference` compares the
+    log-probabilities of chosen and rejected; `loss` is the mean negative log-likelihood of assistant tokens.
+    """
+
+    name: str
+    kind: str
+    data: str
+    modes: tuple[str, ...] = MODES
+    verifier: str = "number"
+    max_new_tokens: int = 256
+    limit: int | None = None
+    question: str = "messages"
+    reference: str = "answer"
+
+
+def read_tasks(recipe: Recipe) -> list[Task]:
+    """The tasks of a suite file; raises UserError at an unknown key, kind, mode or missing data file."""
+    known = {f.name for f in fields(Task)}
+    tasks = []
+    for number, entry in enumerate(recipe.need("tasks")):
+        place = f"tasks.{number}"
+        where = recipe.where(place)
+        if not isinstance(entry, dict):
+            raise UserError(f"{where}: a task is a mapping with name, kind and data, found {entry!r}")
+        for key in entry:
+            if key not in known:
+                raise UserError(
+                    f"{recipe.where(f'{place}.{key}')}: unknown key {key}; known: {', '.join(sorted(known))}"
+                )
+        for key in ("name", "kind", "data"):
+            if key not in entry:
+                raise UserError(f"{where}: the task has no {key}")
+        if entry["kind"] not in KINDS:
+            raise UserError(f"{where}: no kind is called {entry['kind']}; known: {', '.join(KINDS)}")
+        modes = tuple(entry.get("modes", MODES))
+        for mode in modes:
+            if mode not in MODES:
+                raise UserError(f"{where}: no mode is called {mode}; known: {', '.join(MODES)}")
+        tasks.append(Task(**{**entry, "modes": modes}))
+        if not Path(entry["data"]).is_file():
+            raise UserError(f"{where}: data file {entry['data']} does not exist")
+    return tasks
+
+
+def expand_models(recipe: Recipe, only: list[str] | None = None) -> dict[str, Path]:
+    """Names and folders of the models to evaluate; a path that ends in /* stands for every folder there."""
+    models: dict[str, Path] = {}
+    for name, path in recipe.need("models").items():
+        if path.endswith("/*"):
+            parent = Path(path[:-2])
+            found = sorted((f for f in parent.glob("*") if (f / "config.json").is_file()), key=lambda f: f.name)
+            models |= {f"{name}/{f.name}": f for f in found}
+        else:
+            models[name] = Path(path)
+    if only:
+        missing = [name for name in only if name not in models]
+        if missing:
+            raise UserError(f"{recipe.path}: no model is called {', '.join(missing)}; known: {', '.join(models)}")
+        models = {name: models[name] for name in only}
+    return models
+
+
+def suite_settings(recipe: Recipe) -> dict[str, Any]:
+    """What decides a result, beside the model and the rows."""
+    return {k: v for k, v in recipe.values.items() if k not in ("models", "output_dir")}

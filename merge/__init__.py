@@ -1,0 +1,1 @@
+"""Soup, merge, and the folders they make."""

@@ -1,0 +1,114 @@
+"""Soup and merge with mergekit, into whole folders.
+
+    python -m merge --config recipes/tiny/merge.yaml
+
+The soup averages every APO member with equal weights; the merge mixes soup and mid-training checkpoint as the file
+says (SmolLM3: linear, 0.9 and 0.1). mergekit reads, averages and writes the tensors; this module checks its inputs
+first, keeps it off the network, and completes the folder with tokenizer, template and generation settings.
+"""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+from pydantic import ValidationError
+from safetensors import safe_open
+from transformers import AutoTokenizer, GenerationConfig
+
+from merge.plan import GENERATION, referenced
+from pipeline.errors import UserError
+from pipeline.stage import Stage
+
+
+def run(stage: Stage, config: dict[str, Any], where: str) -> None:
+    """Run one merge and put its folder into place.
+
+    Raises:
+        UserError: mergekit refuses the configuration, or the models do not fit together.
+    """
+    try:
+        parsed = MergeConfiguration.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    for key in config:
+        if key not in MergeConfiguration.model_fields:
+            known = ", ".join(sorted(MergeConfiguration.model_fields))
+            raise UserError(f"{where}: unknown key merge.{key}; mergekit knows {known}")
+    local = [Path(m) for m in referenced(config) if Path(m).is_dir()]
+    check_alike(local, where)
+    final = stage.begin() / "final"
+    logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        # The card is ours to write; mergekit's asks the Hub about every local folder.
+        options = MergeOptions(write_model_card=False, quiet=True, copy_tokenizer=not local)
+        try:
+            run_merge(parsed, str(final), options)
+        except (RuntimeError, ValueError, KeyError, OSError) as error:
+            raise UserError(f"{where}: mergekit refuses the merge: {' '.join(str(error).split())}") from error
+    if local:
+        complete(final, local[0])
+    models = [Path(m).name for m in referenced(config)]
+    stage.finish(final, {"method": config["merge_method"], "models": models, "tensors": len(tensor_shapes(final))})
+
+
+def complete(folder: Path, parent: Path) -> None:
+    """Give a merged folder its parent's tokenizer and chat template, and generation settings of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(parent)
+    tokenizer.save_pretrained(folder)
+    own = parent / "generation_config.json"
+    settings = json.loads(own.read_text()) if own.is_file() else {}
+    ends = settings.get("eos_token_id")
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    # The end of turn must stop generation, whatever else did in the parent.
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *ends]))
+    pad = settings.get("pad_token_id", tokenizer.pad_token_id)
+    GenerationConfig(**GENERATION, eos_token_id=ends, pad_token_id=pad).save_pretrained(folder)
+    config_path = folder / "config.json"
+    config = json.loads(config_path.read_text())
+    config["use_cache"] = True
+    config_path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor in a model folder, read from the file headers."""
+    shapes = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    return shapes
+
+
+def check_alike(folders: list[Path], where: str) -> None:
+    """Refuse models that cannot be averaged: other architecture, tensors or shapes, or values that are not finite."""
+    if not folders:
+        return
+    first, *others = folders
+    kind = json.loads((first / "config.json").read_text()).get("architectures")
+    shapes = tensor_shapes(first)
+    for folder in others:
+        other = json.loads((folder / "config.json").read_text()).get("architectures")
+        if other != kind:
+            raise UserError(f"{where}: {folder} is a {other} and {first} is a {kind}; only equal architectures merge")
+        found = tensor_shapes(folder)
+        for name in sorted(shapes.keys() ^ found.keys()):
+            missing = folder if name in shapes else first
+            raise UserError(f"{where}: tensor {name} is missing in {missing}")
+        for name, shape in shapes.items():
+            if found[name] != shape:
+                raise UserError(
+                    f"{where}: tensor {name} is {list(found[name])} in {folder} and {list(shape)} in {first}"
+                )
+    for folder in folders:
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118
+                    if not torch.isfinite(tensors.get_tensor(name)).all():
+                        raise UserError(f"{where}: tensor {name} of {file} holds values that are not finite")

@@ -1,0 +1,1 @@
+"""Recipes, run folders, manifests and the report: what every stage shares."""

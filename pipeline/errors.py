@@ -1,0 +1,35 @@
+"""Mistakes a user can mend, told in one sentence."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Bad input. The message says where, what was found and what to do; programs exit with code 2."""
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run a program's `main`: user errors become one line on stderr, an interrupt a clean exit."""
+    try:
+        code = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)
+
+
+def need_file(path: str | Path, what: str, where: str) -> Path:
+    """`path` as a Path if it is a file; otherwise a UserError that says who asked for it."""
+    found = Path(path)
+    if not found.is_file():
+        raise UserError(f"{where}: {what} {path} is not a file; check the path (it is relative to {Path.cwd()})")
+    return found

@@ -1,0 +1,109 @@
+"""What a stage reads, and its content: the half of a manifest that decides whether a stage is stale."""
+
+import glob
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.hashing import hash_file, hash_model, hash_tree, hash_value
+from pipeline.recipe import Recipe
+
+# Keys that change what is printed, logged, kept or sent, not what is learned.
+COSMETIC = {
+    "output_dir", "run_name", "report_to", "log_level", "log_level_replica", "logging_dir", "logging_steps",
+    "logging_strategy", "logging_first_step", "disable_tqdm", "push_to_hub", "hub_model_id", "hub_strategy",
+    "hub_token", "hub_private_repo", "hub_always_push", "hub_revision", "save_steps", "save_strategy",
+    "save_total_limit", "dataset_num_proc", "dataloader_num_workers", "ddp_timeout", "overwrite_output_dir",
+}  # fmt: skip
+ROW_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow"}
+
+
+def is_local(name: str) -> bool:
+    """Whether a model or data id can only be a path: it exists, begins like a path, or has a data file's suffix."""
+    return (
+        Path(name).exists()
+        or name.startswith((".", "/", "~", "runs/", "recipes/"))
+        or Path(name).suffix in ROW_SUFFIXES
+    )
+
+
+def model_folder(name: str, where: str) -> Path | None:
+    """The local folder of a model id, or None for a Hub id. Raises UserError for a folder that is not a model."""
+    if not is_local(name):
+        return None
+    folder = Path(name).expanduser()
+    if not folder.exists():
+        raise UserError(
+            f"{where}: model folder {name} does not exist; run the stage that makes it, or correct the path"
+        )
+    if not folder.is_dir():
+        raise UserError(f"{where}: {name} is a file; expected a model folder with config.json and *.safetensors")
+    if not any((folder / n).is_file() for n in ("config.json", "adapter_config.json")):
+        raise UserError(f"{where}: {name} is not a model folder: it has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{where}: {name} is not a whole model folder: it has no *.safetensors file")
+    return folder
+
+
+def row_files(name: str, where: str) -> list[Path] | None:
+    """Local data files of a source id (a path or a glob), or None for a Hub id."""
+    found = sorted(Path(p) for p in glob.glob(str(Path(name).expanduser())))
+    if found:
+        for file in found:
+            if file.suffix not in ROW_SUFFIXES:
+                raise UserError(
+                    f"{where}: {file} is not a data file; expected one of {', '.join(sorted(ROW_SUFFIXES))}"
+                )
+        return found
+    if is_local(name) or any(c in name for c in "*?["):
+        raise UserError(f"{where}: data file {name} does not exist; check the path (it is relative to {Path.cwd()})")
+    return None
+
+
+def model_hash(name: str, where: str, revision: str | None = None) -> str:
+    folder = model_folder(name, where)
+    return hash_model(folder) if folder else f"hub:{name}@{revision or 'main'}"
+
+
+def rows_hash(name: str, where: str, revision: str | None = None) -> str:
+    files = row_files(name, where)
+    return hash_value([hash_file(f) for f in files]) if files else f"hub:{name}@{revision or 'main'}"
+
+
+def template_text(value: str | None, where: str) -> str | None:
+    """The text of a recipe's `chat_template`: ours, inline Jinja, or a .jinja file; None is the tokenizer's own."""
+    if value is None:
+        return None
+    if value == "apo-soup":
+        return (Path(__file__).parent.parent / "corpus" / "chat_template.jinja").read_text(encoding="utf-8")
+    if "{" in value:
+        return value
+    if Path(value).is_file():
+        return Path(value).read_text(encoding="utf-8")
+    raise UserError(
+        f"{where}: chat_template {value!r} is neither Jinja text, nor a file, nor apo-soup; "
+        "leave the key out for the tokenizer's own"
+    )
+
+
+def training_inputs(recipe: Recipe) -> dict[str, str]:
+    """Model, rows and template of a mid, sft or apo file."""
+    values = recipe.values
+    model = recipe.need("model_name_or_path")
+    inputs = {"model": model_hash(model, recipe.where("model_name_or_path"), values.get("model_revision"))}
+    for number, source in enumerate(recipe.need("dataset_mixture")["datasets"]):
+        where = recipe.where(f"dataset_mixture.datasets.{number}.id")
+        inputs[f"rows {source['id']} #{number}"] = rows_hash(source["id"], where, source.get("revision"))
+    template = template_text(values.get("chat_template"), recipe.where("chat_template"))
+    if template is not None:
+        inputs["template"] = hash_value(template)
+    return inputs
+
+
+def semantic(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that can change a stage's result."""
+    return {k: v for k, v in values.items() if k not in COSMETIC and k not in ("model_name_or_path", "chat_template")}
+
+
+def code_hash(package: str) -> str:
+    return hash_tree(Path(__file__).parent.parent / package)

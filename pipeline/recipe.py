@@ -1,0 +1,344 @@
+"""Load a stage file: YAML with line numbers, command-line overrides, renamed keys, and a check of every key.
+
+Nothing here imports torch, so a mistake is told in well under a second. The order is the order of the user's text:
+read the file, lay the command line over it, map keys of older releases, then check names and types.
+"""
+
+import argparse
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UserError, need_file
+from pipeline.schema import Key, keys_of
+
+
+@dataclass
+class Recipe:
+    """A checked stage file: `values` are the resolved keys, `notes` what was mapped, `lines` where keys stand."""
+
+    path: Path
+    stage: str
+    values: dict[str, Any]
+    lines: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+    def where(self, key: str) -> str:
+        """`file:line` of a key, or the file and `command line` for an override."""
+        line = self.lines.get(key)
+        return f"{self.path}:{line}" if line else f"{self.path} (command line)"
+
+    def need(self, key: str) -> Any:
+        """The value of a key that must be there; raises UserError naming the file."""
+        if self.values.get(key) is None:
+            raise UserError(f"{self.path}: key {key} is missing; add it to the file or give --{key} VALUE")
+        return self.values[key]
+
+
+# Keys of ours, beside those of TRL and transformers: name -> annotation.
+DATA_KEYS = {
+    "dataset_mixture": "dict",
+    "chat_template": "str | None",
+    "chat_template_kwargs": "dict | None",
+    "max_reject_share": "float",
+}
+STAGE_CLASSES = {"mid": ("SFTConfig", "ModelConfig"), "sft": ("SFTConfig", "ModelConfig")}
+STAGE_CLASSES["apo"] = ("DPOConfig", "ModelConfig")
+OWN_KEYS = {
+    "mid": DATA_KEYS,
+    "sft": DATA_KEYS,
+    "apo": DATA_KEYS | {"members": "list[dict] | None"},
+    "data": {"output_dir": "str", "seed": "int", "counts": "dict[str, int]"},
+    "pairs": {
+        "output_dir": "str",
+        "prompts": "str",
+        "mode": "str",
+        "strong": "dict",
+        "weak": "dict",
+        "verifier": "str",
+        "candidates": "int",
+        "max_new_tokens": "int",
+        "batch_size": "int",
+        "test_share": "float",
+        "limit": "int | None",
+        "seed": "int",
+    },
+    "merge": {"output_dir": "str", "soup": "dict", "merge": "dict"},
+    "eval": {
+        "output_dir": "str",
+        "models": "dict[str, str]",
+        "tasks": "list[dict]",
+        "batch_size": "int",
+        "max_context_tokens_per_batch": "int",
+        "samples": "int",
+        "seed": "int",
+        "chat_template": "str | None",
+        "dtype": "str",
+    },
+}
+MIXTURE_KEYS = {
+    "datasets": "list[dict]",
+    "seed": "int",
+    "test_split_size": "float | None",
+}
+SOURCE_KEYS = {
+    "id": "str",
+    "config": "str | None",
+    "split": "str",
+    "revision": "str | None",
+    "columns": "list[str] | None",
+    "weight": "float",
+}
+
+# Keys of older releases and of alignment-handbook: name -> (new name or None, why).
+RENAMED = {
+    "torch_dtype": ("dtype", "renamed in transformers 5"),
+    "evaluation_strategy": ("eval_strategy", "renamed in transformers 4.46"),
+    "max_seq_length": ("max_length", "renamed in TRL 0.20"),
+    "warmup_ratio": ("warmup_steps", "transformers 5 takes a share below 1 as warmup_steps"),
+    "no_cuda": ("use_cpu", "renamed in transformers 5"),
+    "overwrite_output_dir": (None, "gone from transformers 5; a stage folder is always replaced as a whole"),
+    "save_safetensors": (None, "gone from transformers 5; weights are always safetensors"),
+    "group_by_length": (None, "gone from transformers 5; write train_sampling_strategy: group_by_length"),
+    "max_prompt_length": (None, "gone from TRL 1.0; only max_length cuts a pair"),
+    "dataset_kwargs": (None, "set by the stage itself, which hands TRL prepared rows"),
+}
+RENAMED_VALUES = {
+    ("packing_strategy", "ffd"): ("bfd", "first-fit decreasing was replaced by best-fit decreasing in TRL 0.20"),
+    ("packing_strategy", "bfd-requeue"): ("bfd_split", "renamed in TRL 0.29"),
+}
+
+
+def arguments(program: str, description: str, *extra: tuple[str, dict]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse `--config FILE` and the program's own flags; what is left are `--key value` overrides."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {program}",
+        description=description,
+        epilog="Any key of the file may be given as --key value; dots reach inside, as --dataset_mixture.seed 1.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="stage file, such as recipes/tiny/sft.yaml")
+    for flag, options in extra:
+        parser.add_argument(flag, **options)
+    return parser.parse_known_args()
+
+
+def load(path: str | Path, stage: str, overrides: list[str] = ()) -> Recipe:
+    """Read, override, map and check one stage file. Raises UserError with everything that is wrong with it."""
+    path = need_file(path, "configuration", "--config")
+    values, lines = read_yaml(path)
+    recipe = Recipe(path, stage, values, lines)
+    apply_overrides(recipe, list(overrides))
+    map_renamed(recipe)
+    problems = check(recipe)
+    if problems:
+        raise UserError("\n       ".join(problems))
+    return recipe
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """A YAML mapping and the line of each of its keys (nested keys joined by dots, list items by number)."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
+    lines: dict[str, int] = {}
+    _note_lines(tree, "", lines, path)
+    return values, lines
+
+
+def _note_lines(node: yaml.Node, prefix: str, lines: dict[str, int], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            if name in lines:
+                raise UserError(
+                    f"{path}:{key.start_mark.line + 1}: key {name} is given twice (first on line {lines[name]})"
+                )
+            lines[name] = key.start_mark.line + 1
+            _note_lines(value, f"{name}.", lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            lines[f"{prefix}{number}"] = value.start_mark.line + 1
+            _note_lines(value, f"{prefix}{number}.", lines, path)
+
+
+def apply_overrides(recipe: Recipe, words: list[str]) -> None:
+    """Lay `--key value` or `--key=value` words over the file's values; values are read as YAML."""
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            raise UserError(f"command line: expected --key value, found {word!r}")
+        name, _, text = word[2:].partition("=")
+        if "=" not in word:
+            if not words or (words[0].startswith("--") and not re.match(r"^-?-?\d", words[0])):
+                text = "true"
+            else:
+                text = words.pop(0)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        _set(recipe, name.replace("-", "_"), value)
+
+
+def _set(recipe: Recipe, name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    place: Any = recipe.values
+    for step in path:
+        try:
+            place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        except (ValueError, IndexError, AttributeError):
+            raise UserError(f"command line: --{name}: there is no {step} to reach into in {recipe.path}") from None
+    try:
+        place[int(last) if isinstance(place, list) else last] = value
+    except (ValueError, IndexError, TypeError):
+        raise UserError(f"command line: --{name}: there is no {last} to set in {recipe.path}") from None
+    recipe.lines.pop(name, None)
+
+
+def map_renamed(recipe: Recipe) -> None:
+    """Map keys and values that newer releases renamed; each mapping leaves one line in `recipe.notes`."""
+    values = recipe.values
+    if recipe.stage not in STAGE_CLASSES:
+        return
+    for old, (new, why) in RENAMED.items():
+        if old not in values:
+            continue
+        where, value = recipe.where(old), values.pop(old)
+        if new is None:
+            recipe.notes.append(f"{where}: {old} is dropped ({why})")
+        elif new in values:
+            raise UserError(f"{where}: {old} and its newer name {new} are both given; keep {new}")
+        else:
+            values[new] = value
+            if old in recipe.lines:
+                recipe.lines[new] = recipe.lines[old]
+            recipe.notes.append(f"{where}: {old} is read as {new} ({why})")
+    for (key, old), (new, why) in RENAMED_VALUES.items():
+        if values.get(key) == old:
+            values[key] = new
+            recipe.notes.append(f"{recipe.where(key)}: {key}: {old} is read as {new} ({why})")
+    if recipe.stage == "apo" and values.get("padding_free"):
+        values.pop("padding_free")
+        recipe.notes.append(
+            f"{recipe.where('padding_free')}: padding_free is dropped (TRL switched it off for preference training)"
+        )
+
+
+def known_keys(stage: str) -> dict[str, Key]:
+    """Every key a stage file may hold."""
+    keys = {name: Key(name, annotation) for name, annotation in OWN_KEYS[stage].items()}
+    for class_name in STAGE_CLASSES.get(stage, ()):
+        keys |= {name: key for name, key in keys_of(class_name).items() if name not in keys}
+    return keys
+
+
+def check(recipe: Recipe) -> list[str]:
+    """One sentence for each unknown key and each value of the wrong type; values of the right kind are converted."""
+    problems = _check_mapping(recipe, recipe.values, known_keys(recipe.stage), "")
+    mixture = recipe.values.get("dataset_mixture")
+    if isinstance(mixture, dict):
+        allowed = {n: Key(n, a) for n, a in MIXTURE_KEYS.items()}
+        problems += _check_mapping(recipe, mixture, allowed, "dataset_mixture.")
+        allowed = {n: Key(n, a) for n, a in SOURCE_KEYS.items()}
+        for number, source in enumerate(mixture.get("datasets") or []):
+            place = f"dataset_mixture.datasets.{number}"
+            if not isinstance(source, dict) or "id" not in source:
+                problems.append(f"{recipe.where(place)}: each dataset needs an id (Hub id or local path)")
+                continue
+            problems += _check_mapping(recipe, source, allowed, f"{place}.")
+            if isinstance(source.get("weight"), float) and source["weight"] <= 0:
+                problems.append(f"{recipe.where(place + '.weight')}: weight must be above 0, found {source['weight']}")
+        if not mixture.get("datasets"):
+            problems.append(f"{recipe.where('dataset_mixture')}: dataset_mixture needs a list of datasets")
+    return problems
+
+
+def _check_mapping(recipe: Recipe, values: dict, keys: dict[str, Key], prefix: str) -> list[str]:
+    problems = []
+    for name, value in values.items():
+        place = recipe.where(prefix + str(name))
+        if name not in keys:
+            near = difflib.get_close_matches(str(name), keys, n=1, cutoff=0.0)
+            hint = f"; the nearest known key is {near[0]}" if near else ""
+            problems.append(f"{place}: unknown key {prefix}{name}{hint}")
+            continue
+        try:
+            values[name] = convert(value, keys[name])
+        except ValueError as error:
+            problems.append(f"{place}: key {prefix}{name} must be {error}, found {value!r}")
+    return problems
+
+
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "dict": "a mapping"}
+
+
+def convert(value: Any, key: Key) -> Any:
+    """`value` as the key's annotation asks for it. Raises ValueError with what was expected, in words.
+
+    YAML reads `1e-4` (no dot) as text; for a number that text is converted rather than refused.
+    """
+    options = [option.strip() for option in _split_union(key.annotation)]
+    if value is None:
+        if "None" in options or not any(o in WORDS for o in options):
+            return None
+        raise ValueError(" or ".join(WORDS.get(o, o) for o in options))
+    if key.choices and value not in key.choices:
+        raise ValueError("one of " + ", ".join(key.choices))
+    for option in options:
+        base = option.split("[")[0]
+        if base == "bool" and isinstance(value, bool):
+            return value
+        if base == "int" and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if base == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if base == "dict" and isinstance(value, dict):
+            return value
+        if base == "list" and isinstance(value, list):
+            return value
+    for option in options:
+        base = option.split("[")[0]
+        if base in ("int", "float") and isinstance(value, str):
+            try:
+                return int(value) if base == "int" else float(value)
+            except ValueError:
+                continue
+        if base == "list" and not isinstance(value, dict):
+            return [value]
+    known = {"bool", "int", "float", "dict", "list", "None"}
+    if any(o.split("[")[0] not in known for o in options):
+        # Text, or an enumeration that the library takes as text. YAML's unquoted no and off are booleans.
+        if isinstance(value, bool):
+            if key.annotation.endswith("Strategy | str") and value is False:
+                return "no"
+            raise ValueError("text")
+        if isinstance(value, (str, int, float)):
+            return value if isinstance(value, str) else str(value)
+    raise ValueError(
+        " or ".join(WORDS.get(o.split("[")[0], "a list" if o.startswith("list") else o) for o in options if o != "None")
+    )
+
+
+def _split_union(annotation: str) -> list[str]:
+    """`dict[str, Any] | None` as its members; bars inside brackets do not split."""
+    parts, depth, current = [], 0, ""
+    for character in annotation:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "|" and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [*parts, current]

@@ -1,0 +1,103 @@
+"""Run a recipe's stages in order: `python -m pipeline run STAGE RECIPE_DIR`.
+
+Make knows the targets, this knows the order, and each stage's program knows whether it is stale. A stage that is up
+to date costs one short Python start and no training launcher.
+"""
+
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.program import STALE
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage: its file in the recipe folder, the module that runs it, its extra words, and what must come before."""
+
+    file: str
+    module: str
+    needs: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    launched: bool = False
+
+
+STEPS = {
+    "data": Step("data.yaml", "corpus.synthetic"),
+    "mid": Step("mid.yaml", "sft", ("data",), launched=True),
+    "sft": Step("sft.yaml", "sft", ("mid",), launched=True),
+    "pairs": Step("pairs.yaml", "apo.pairs", ("sft",)),
+    "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True),
+    "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup")),
+    "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged")),
+    "eval": Step("eval.yaml", "evals", ("merge",)),
+}
+
+
+def order(stage: str) -> list[str]:
+    """The stage and all it needs, each once, needs first.
+
+    >>> order("sft")
+    ['data', 'mid', 'sft']
+    """
+    done: list[str] = []
+
+    def visit(name: str) -> None:
+        for need in STEPS[name].needs:
+            visit(need)
+        if name not in done:
+            done.append(name)
+
+    visit(stage)
+    return done
+
+
+def command(step: Step, recipe: Path, launch: str | None, words: list[str]) -> list[str]:
+    """The exact command that runs a step."""
+    program = ["-m", step.module, "--config", str(recipe / step.file), *step.words, *words]
+    if step.launched and launch:
+        return ["accelerate", "launch", "--config_file", launch, *program]
+    return ["python", *program]
+
+
+def executable(words: list[str]) -> list[str]:
+    """The same command with this interpreter, so that it runs without an activated environment."""
+    if words[0] == "accelerate":
+        return [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]]
+    return [sys.executable, *words[1:]]
+
+
+def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
+    """Run what is missing or stale up to `stage`; `words` are overrides for that last stage. Returns an exit code.
+
+    Raises:
+        UserError: the recipe folder or the stage's file is not there.
+    """
+    if not recipe.is_dir():
+        raise UserError(f"RECIPE={recipe}: no such folder; recipes lie in recipes/, such as recipes/tiny")
+    if not (recipe / STEPS[stage].file).is_file():
+        raise UserError(f"{recipe}: the recipe has no {STEPS[stage].file}, so there is no {stage} stage to run")
+    for name in order(stage):
+        step = STEPS[name]
+        if not (recipe / step.file).is_file():
+            print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
+            continue
+        own = words if name == stage else []
+        state = executable(command(step, recipe, None, [*own, "--state"]))
+        asked = subprocess.run(state, capture_output=True, text=True)
+        if asked.returncode == 0:
+            print(asked.stdout, end="", flush=True)
+            continue
+        if asked.returncode != STALE:
+            print(asked.stdout, end="")
+            print(asked.stderr, end="", file=sys.stderr)
+            return asked.returncode
+        shown = command(step, recipe, launch, own)
+        print(f"$ {shlex.join(shown)}", flush=True)
+        code = subprocess.run(executable(shown)).returncode
+        if code:
+            return code
+    return 0

@@ -1,0 +1,158 @@
+"""A stage's folder: absent or whole, with a manifest that says what made it.
+
+A stage works in a hidden sibling (`.sft.partial`) and renames the finished folder into place. The sibling remembers
+the fingerprint it was begun with, so a killed run goes on from its last checkpoint and a changed one starts anew.
+"""
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.hashing import hash_file, hash_value, model_files
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
+
+
+def hidden_sibling(folder: Path, kind: str) -> Path:
+    return folder.parent / f".{folder.name}.{kind}"
+
+
+@dataclass
+class Stage:
+    """One output folder and the fingerprint of what should be in it."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def fingerprint(self) -> str:
+        return hash_value({"stage": self.name, "config": self.config, "inputs": self.inputs})
+
+    @property
+    def partial(self) -> Path:
+        return hidden_sibling(self.folder, "partial")
+
+    def stale(self) -> str | None:
+        """Why the stage must run, in a few words, or None when its folder is whole and current."""
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            return "it was begun and not finished" if self.partial.exists() else "it has not run yet"
+        if manifest["fingerprint"] == self.fingerprint:
+            return None
+        return "; ".join(differences(manifest, self.config, self.inputs)) or "the stage is named otherwise"
+
+    def begin(self) -> Path:
+        """The partial folder, emptied unless it was begun with the same fingerprint."""
+        mark = self.partial / "fingerprint"
+        if self.partial.exists() and not (mark.is_file() and mark.read_text() == self.fingerprint):
+            shutil.rmtree(self.partial)
+        self.partial.mkdir(parents=True, exist_ok=True)
+        mark.write_text(self.fingerprint)
+        return self.partial
+
+    def finish(self, result: Path, metrics: dict[str, Any], extra: dict[str, Any] | None = None) -> None:
+        """Write the manifest into `result`, a folder inside the partial one, and rename it into place."""
+        outputs = {f.name: {"sha256": hash_file(f), "bytes": f.stat().st_size} for f in model_files(result)}
+        manifest = {
+            "stage": self.name,
+            "fingerprint": self.fingerprint,
+            "config": self.config,
+            "inputs": self.inputs,
+            "outputs": outputs,
+            "metrics": metrics,
+            "seconds": round(time.monotonic() - self.started, 2),
+            "peak_memory_mb": peak_memory_mb(),
+            "command": " ".join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            **(extra or {}),
+        }
+        write_json(result / "manifest.json", manifest)
+        replace_folder(result, self.folder)
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Rename `new` to `final`; an older `final` steps aside first and is removed after."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    old = hidden_sibling(final, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    new.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    path = folder / "manifest.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> list[str]:
+    """What changed since the manifest was written, a phrase each."""
+    changes = []
+    before = manifest["inputs"]
+    for label in sorted(before.keys() | inputs.keys()):
+        if label not in before:
+            changes.append(f"{label} is new")
+        elif label not in inputs:
+            changes.append(f"{label} is gone")
+        elif before[label] != inputs[label]:
+            changes.append(f"{label} changed")
+    old = json.loads(json.dumps(manifest["config"], default=str))
+    new = json.loads(json.dumps(config, default=str))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            changes.append(f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}")
+    return changes
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole: to a sibling first, then renamed."""
+    sibling = path.with_name(f".{path.name}.{os.getpid()}")
+    sibling.write_text(json.dumps(value, indent=2, default=str) + "\n")
+    sibling.replace(path)
+
+
+def peak_memory_mb() -> int:
+    """Peak resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the code that ran, with `+changes` when the tree differed from it; None outside git."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

@@ -1,0 +1,91 @@
+"""The stage table: one row a checkpoint, for the terminal and the report."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.stage import read_manifest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A score with its interval, or nothing where it was not measured."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def text(self) -> str:
+        if self.value is None:
+            return "-"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.low is not None else f"{self.value:.2f}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One evaluated checkpoint: its results and its manifest (None for a base that no stage here made)."""
+
+    name: str
+    results: dict[str, Any]
+    manifest: dict[str, Any] | None
+
+
+def run_folder(recipe: Path) -> Path:
+    """The run's folder, from the eval file's `output_dir` (`runs/NAME/evals`)."""
+    from pipeline.recipe import load
+
+    return Path(load(recipe / "eval.yaml", "eval").need("output_dir")).parent
+
+
+def evaluated(run: Path) -> list[Stage]:
+    """Evaluated checkpoints in pipeline order."""
+    stages = []
+    for folder in (run / "evals").glob("*"):
+        file = folder / "results.json"
+        if file.is_file():
+            results = json.loads(file.read_text())
+            stages.append(Stage(results["name"], results, read_manifest(Path(results["model"]))))
+    return sorted(stages, key=lambda s: place(s.name))
+
+
+def place(name: str) -> tuple[int, str]:
+    """Sort key: base, mid, sft, members, soup, merged, then anything else by name."""
+    known = ["base", "mid", "sft", "apo", "soup", "merged"]
+    first = name.split("/")[0]
+    return (known.index(first) if first in known else len(known), name)
+
+
+def columns(stages: list[Stage]) -> list[str]:
+    """Metric names worth a column: those whose items were kept, in the order of the suite."""
+    names: dict[str, None] = {}
+    for stage in stages:
+        for name, metric in stage.results["metrics"].items():
+            if "items" in metric or ("/" not in name and metric["n"]):
+                names.setdefault(name)
+    return list(names)
+
+
+def cell(stage: Stage, column: str) -> Cell:
+    metric = stage.results["metrics"].get(column)
+    return Cell(metric["value"], metric["low"], metric["high"]) if metric else Cell()
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in plain text, columns as wide as their widest cell."""
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [header, *rows]]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def summary(run: Path) -> str:
+    """The closing table of a run."""
+    stages = evaluated(run)
+    names = columns(stages)
+    header = ["stage", *[n.replace("problems/", "") for n in names], "seconds", "peak MB"]
+    rows = []
+    for stage in stages:
+        made = stage.manifest or {}
+        cost = [str(round(made["seconds"])) if made else "-", str(made.get("peak_memory_mb", "-"))]
+        rows.append([stage.name, *[cell(stage, n).text() for n in names], *cost])
+    return text_table(header, rows)

@@ -1,0 +1,1 @@
+"""Mid-training and supervised fine-tuning."""

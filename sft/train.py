@@ -1,0 +1,101 @@
+"""Mid-training and supervised fine-tuning with TRL's SFTTrainer, on rows prepared by `corpus`.
+
+    accelerate launch -m sft --config recipes/tiny/sft.yaml
+    accelerate launch --config_file recipes/accelerate/fsdp2.yaml -m sft --config recipes/smollm3/sft.yaml
+
+The loss is the mean negative log-likelihood of the trained tokens of a whole optimiser step. It departs from stock
+TRL in the data only: masks and packing are ours, made and checked before the model is loaded, and packed documents
+never see each other whatever the attention implementation, because every row carries its own positions.
+"""
+
+import json
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from corpus.packing import position_ids
+from corpus.prepare import load_prepared, prepare
+from corpus.tokenizer import load_tokenizer
+from pipeline.recipe import Recipe
+from pipeline.stage import Stage
+from pipeline.training import Watch, adapters, begin, say, train_and_save, trl_arguments
+
+
+class PackedCollator:
+    """Rows of packed documents as `[B, S]` tensors; padding is one more document at the end of a row.
+
+    No attention mask is given: transformers builds the block mask from positions that start again at 0.
+    """
+
+    def __init__(self, pad_token_id: int):
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
+        for row in rows:
+            free = width - len(row["input_ids"])
+            batch["input_ids"].append(list(row["input_ids"]) + [self.pad_token_id] * free)
+            batch["labels"].append(list(row["labels"]) + [-100] * free)
+            batch["position_ids"].append(position_ids([*row["seq_lengths"], free]))
+        return {name: torch.tensor(values) for name, values in batch.items()}
+
+
+class PackedSFTTrainer(SFTTrainer):
+    """SFTTrainer whose token counter knows that a batch may hold several packed rows."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        result = super().compute_loss(model, inputs, *args, **kwargs)
+        if self.model.training and "attention_mask" not in inputs:
+            rows, width = inputs["position_ids"].shape
+            uncounted = torch.tensor((rows - 1) * width, device=inputs["position_ids"].device)
+            self._total_train_tokens += self.accelerator.gather_for_metrics(uncounted).sum().item()
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return result
+
+
+def train(recipe: Recipe, stage: Stage) -> None:
+    """Prepare, train (or go on training) and put the model folder into place."""
+    for note in recipe.notes:
+        say(note)
+    values = recipe.values
+    tokenizer = load_tokenizer(
+        recipe.need("model_name_or_path"),
+        recipe.where("model_name_or_path"),
+        values.get("chat_template"),
+        values.get("eos_token"),
+        values.get("model_revision"),
+        values.get("trust_remote_code", False),
+    )
+    folder = prepare(recipe, tokenizer, say)
+    data = load_prepared(folder)
+    sources = json.loads((folder / "stats.json").read_text())["sources"]
+    partial = begin(stage)
+
+    arguments, model = trl_arguments(recipe, SFTConfig, partial, dataset_kwargs={"skip_prepare_dataset": True})
+    flash = (model.attn_implementation or "").startswith("flash_attention")
+    # FlashAttention wants one flat row with its document boundaries, which TRL's own collator builds from seq_lengths.
+    arguments.padding_free, arguments.packing, arguments.eval_packing = flash, False, False
+    arguments.assistant_only_loss = False  # the prepared labels already say which tokens are trained
+    if flash:
+        arguments.max_length = None
+    trainer = PackedSFTTrainer(
+        model=model.model_name_or_path,
+        args=arguments,
+        data_collator=None if flash else PackedCollator(tokenizer.pad_token_id),
+        train_dataset=data["train"],
+        eval_dataset=data.get("test"),
+        processing_class=tokenizer,
+        callbacks=[Watch(stage.name)],
+        **adapters(model),
+    )
+    train_and_save(trainer, stage, {"data": sources, "packed": packed_share(data["train"], values)})
+
+
+def packed_share(rows: Dataset, values: dict[str, Any]) -> dict[str, float]:
+    """Sequences, tokens, and the share of places filled."""
+    tokens = sum(sum(lengths) for lengths in rows["seq_lengths"])
+    places = len(rows) * values.get("max_length", 1024)
+    return {"sequences": len(rows), "tokens": tokens, "filled": round(tokens / places, 4)}

@@ -1,0 +1,83 @@
+"""Tiny models and rows built for the tests; nothing is downloaded."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+CHATML = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
+)
+
+LLAMA_LIKE = (
+    "{{- '<|endoftext|>' -}}{%- for m in messages -%}"
+    "{{- '<|im_start|>' + m.role + '\n\n' + m.content + '<|im_end|>' -}}"
+    "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n\n' -}}{%- endif -%}"
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The small world's tokenizer, with our own chat template."""
+    from corpus.synthetic.tokenizer import build, template_text
+
+    return build(template_text())
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tokenizer) -> Path:
+    """A randomly initialised SmolLM3 of two layers, saved in float32."""
+    import torch
+    from transformers import SmolLM3Config, SmolLM3ForCausalLM
+
+    torch.manual_seed(0)
+    config = SmolLM3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.1,
+    )
+    folder = tmp_path_factory.mktemp("model")
+    SmolLM3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def write_rows(tmp_path):
+    """Write rows as JSONL into the test's folder; returns the file's path."""
+
+    def write(name: str, rows: list[dict]) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_recipe(tmp_path):
+    """Write a stage file from a mapping; returns its path."""
+    import yaml
+
+    def write(name: str, values: dict) -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        return path
+
+    return write

@@ -1,0 +1,56 @@
+"""Small things several tests need."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+TRAINING = {
+    "dtype": "float32",
+    "bf16": False,
+    "use_cpu": True,
+    "gradient_checkpointing": False,
+    "max_length": 64,
+    "per_device_train_batch_size": 2,
+    "learning_rate": 1.0e-2,
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "save_total_limit": 2,
+    "seed": 3,
+}
+
+
+def python(*words: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
+    """Run `python WORDS` with the project importable, one thread, and no network tried."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def chat(user: str, assistant: str, think: bool | None = None) -> dict:
+    """One supervised row."""
+    row = {"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]}
+    return row if think is None else {**row, "chat_template_kwargs": {"enable_thinking": think}}
+
+
+def preference(user: str, chosen: str, rejected: str, think: bool = False) -> dict:
+    """One preference row."""
+    return {
+        "prompt": [{"role": "user", "content": user}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        "chat_template_kwargs": {"enable_thinking": think},
+    }
+
+
+def state_dict(folder: Path) -> dict:
+    from safetensors.torch import load_file
+
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(file)
+    return tensors

@@ -1,0 +1,142 @@
+"""Evaluation: intervals, verifiers, log-probabilities and generation against plain transformers."""
+
+import json
+
+import pytest
+import torch
+from helpers import chat, preference, python
+from transformers import AutoModelForCausalLM
+
+from corpus.generate import Sampling, generate
+from corpus.logprobs import completion_logprobs
+from corpus.verify import exact, number, obeys
+from evals.stats import mean, share
+
+
+def test_wilson_interval_worked_by_hand():
+    """8 of 10: centre (0.8 + 1.9207/10) / 1.38415 = 0.7168, half-width 0.2266."""
+    score = share([True] * 8 + [False] * 2)
+    assert (score.value, score.n) == (0.8, 10)
+    assert score.low == pytest.approx(0.4902, abs=1e-4)
+    assert score.high == pytest.approx(0.9433, abs=1e-4)
+    assert share([True] * 20).high == 1.0
+    assert share([]).value is None
+
+
+def test_mean_interval_worked_by_hand():
+    """1, 2, 3: sample deviation 1, so the half-width is 1.96 / sqrt(3)."""
+    score = mean([1.0, 2.0, 3.0])
+    assert (score.value, score.n) == (2.0, 3)
+    assert score.high - 2.0 == pytest.approx(1.959964 / 3**0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "right"),
+    [
+        ("<think>\n1 + 2 = 3\n</think>\n3", "3", True),
+        ("<think>\n1 + 2 = 3\n</think>\n4", "3", False),
+        ("3", "3", True),
+        ("It costs $1,250.00", "1250", True),
+        ("-7", "7", False),
+        ("no number", "3", False),
+        ("<think>\n3\n", "3", True),
+    ],
+)
+def test_number_verifier(text, reference, right):
+    assert number(text, reference) is right
+
+
+def test_exact_verifier_ignores_reasoning_and_outer_space():
+    assert exact("<think>\nx\n</think>\n yes ", "yes")
+    assert not exact("yes!", "yes")
+
+
+@pytest.mark.parametrize(
+    ("text", "think", "kept"),
+    [
+        ("<think>\nsteps\n</think>\n4", True, True),
+        ("<think>\n\n</think>\n4", True, False),
+        ("<think>\nsteps", True, False),
+        ("<think>\nsteps\n</think>\n", True, False),
+        ("4", True, False),
+        ("4", False, True),
+        ("<think>\nsteps\n</think>\n4", False, False),
+        ("", False, False),
+    ],
+)
+def test_mode_obedience(text, think, kept):
+    assert obeys(text, think) is kept
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+
+def test_completion_logprobs_equal_a_forward_pass_each(model):
+    generator = torch.Generator().manual_seed(0)
+    items = [
+        (
+            torch.randint(5, 500, (p,), generator=generator).tolist(),
+            torch.randint(5, 500, (c,), generator=generator).tolist(),
+        )
+        for p, c in ((3, 4), (20, 1), (7, 7), (1, 5))
+    ]
+    found = completion_logprobs(model, items, tokens_per_batch=40)
+    for (prompt, completion), (total, count, greedy) in zip(items, found, strict=True):
+        with torch.no_grad():
+            scores = (
+                model(torch.tensor([prompt + completion]), use_cache=False)
+                .logits[0, len(prompt) - 1 : -1]
+                .log_softmax(-1)
+            )
+        expected = scores.gather(1, torch.tensor(completion)[:, None]).sum().item()
+        assert total == pytest.approx(expected, abs=1e-4)
+        assert count == len(completion)
+        assert greedy == (scores.argmax(-1).tolist() == completion)
+
+
+def test_batched_greedy_generation_equals_one_at_a_time(model, tokenizer):
+    prompts = ["What is 4 + 5?", "Hi", "the old dog sat by the tall tree . note lamp Rome .\nfind lamp ?"]
+    together = generate(model, tokenizer, prompts, Sampling(12), batch_size=3)
+    alone = [generate(model, tokenizer, [p], Sampling(12), batch_size=1)[0] for p in prompts]
+    assert together == alone
+    sampled = [generate(model, tokenizer, prompts, Sampling(12, 1.0, seed=4), batch_size=3) for _ in range(2)]
+    assert sampled[0] == sampled[1]
+
+
+def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, write_rows, write_recipe, tmp_path):
+    questions = write_rows(
+        "q.jsonl", [{"messages": chat("1 + 1?", "")["messages"][:1], "answer": "2", "group": "add"}] * 4
+    )
+    needles = [
+        {"messages": chat("x", "")["messages"][:1], "prefix": "found x", "answer": " Rome", "group": g, "depth": 0.5}
+        for g in (128, 256)
+    ]
+    tasks = [
+        {"name": "sums", "kind": "answer", "data": str(questions), "max_new_tokens": 8},
+        {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", needles))},
+        {
+            "name": "preference",
+            "kind": "preference",
+            "data": str(write_rows("p.jsonl", [preference("Q", "a", "b")] * 3)),
+        },
+        {"name": "loss", "kind": "loss", "data": str(write_rows("c.jsonl", [chat("Q", "Ann Bob", False)] * 2))},
+    ]
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"one": str(tiny_model)}, "tasks": tasks, "samples": 2}
+    path = write_recipe("eval.yaml", values)
+    first = python("-m", "evals", "--config", path)
+    assert first.returncode == 0, first.stderr
+    results = json.loads((tmp_path / "evals" / "one" / "results.json").read_text())
+    metrics = results["metrics"]
+    assert metrics["sums/think"]["n"] == metrics["sums/no_think"]["n"] == 4
+    assert metrics["sums/obedience"]["n"] == 8
+    assert metrics["needle/128"]["n"] == 1
+    assert metrics["preference"]["value"] in (0.0, 1.0)
+    assert metrics["loss"]["n"] == 2 * len(tokenizer("Ann Bob<|im_end|>").input_ids)
+    assert len(results["samples"]) == 4
+    again = python("-m", "evals", "--config", path)
+    assert "evals/one: up to date, skipped" in again.stdout
+    missing = python("-m", "evals", "--config", path, "--tasks.0.kind", "anwser")
+    assert missing.returncode == 2
+    assert "no kind is called anwser; known: answer, recall, preference, loss" in missing.stderr

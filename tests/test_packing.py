@@ -1,0 +1,104 @@
+"""Packing: nothing lost or invented, order kept, no bin over length; packed logits equal unpacked ones."""
+
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.packing import best_fit_decreasing, position_ids, wrapped
+from corpus.prepare import Document, _pack
+
+LENGTHS = st.lists(st.integers(1, 64), max_size=80)
+
+
+@given(LENGTHS, st.integers(64, 200))
+def test_bfd_places_every_document_once_and_fills_no_bin_over(lengths, capacity):
+    bins = best_fit_decreasing(lengths, capacity)
+    assert sorted(i for chosen in bins for i in chosen) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in chosen) <= capacity for chosen in bins)
+
+
+@given(LENGTHS)
+def test_bfd_is_best_fit(lengths):
+    """Against the textbook rule, written as a plain search: longest first, into the fullest bin that takes it."""
+    capacity, space = 100, []
+    for length in sorted(lengths, reverse=True):
+        fitting = [s for s in space if s >= length]
+        if fitting:
+            space.remove(min(fitting))
+            space.append(min(fitting) - length)
+        else:
+            space.append(capacity - length)
+    bins = best_fit_decreasing(lengths, capacity)
+    assert sorted(capacity - sum(lengths[i] for i in b) for b in bins) == sorted(space)
+
+
+def test_bfd_refuses_a_document_longer_than_a_bin():
+    with pytest.raises(ValueError, match="document 1 has 9 tokens, more than the 8 of a bin"):
+        best_fit_decreasing([3, 9], 8)
+
+
+def test_bfd_packs_a_hundred_thousand_documents_quickly():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 1024, (100_000,), generator=generator).tolist()
+    started = time.monotonic()
+    bins = best_fit_decreasing(lengths, 8192)
+    assert time.monotonic() - started < 5
+    assert sum(lengths) / (len(bins) * 8192) > 0.99
+
+
+@given(LENGTHS, st.integers(1, 50))
+def test_wrapped_keeps_every_token_in_order(lengths, capacity):
+    sequences = wrapped(lengths, capacity)
+    pieces = [piece for sequence in sequences for piece in sequence]
+    tokens = [(d, t) for d, start, end in pieces for t in range(start, end)]
+    assert tokens == [(d, t) for d, length in enumerate(lengths) for t in range(length)]
+    sizes = [sum(end - start for _, start, end in s) for s in sequences]
+    assert all(size == capacity for size in sizes[:-1])
+    assert all(0 < size <= capacity for size in sizes[-1:])
+
+
+def test_position_ids_begin_again_at_each_document():
+    assert position_ids([3, 1, 2]) == [0, 1, 2, 0, 0, 1]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(2, 60), min_size=1, max_size=20), st.sampled_from(["bfd", "bfd_split", "wrapped"]))
+def test_packed_rows_hold_the_documents_and_labels_never_cross_a_start(lengths, strategy):
+    start, documents = 1, []
+    for length in lengths:
+        ids = list(range(start, start + length))
+        documents.append(Document(ids, [-100, *ids[1:]]))
+        start += length
+    capacity = 60 if strategy == "bfd" else 17
+    rows = list(_pack(documents, {"packing": True, "packing_strategy": strategy, "max_length": capacity}))
+    assert sorted(i for row in rows for i in row["input_ids"]) == list(range(1, start))
+    for row in rows:
+        assert sum(row["seq_lengths"]) == len(row["input_ids"]) <= capacity
+        for place, position in enumerate(position_ids(row["seq_lengths"])):
+            expected = -100 if position == 0 else row["input_ids"][place]
+            assert row["labels"][place] == expected
+            if position:
+                assert row["input_ids"][place] == row["input_ids"][place - 1] + 1
+
+
+def test_packed_logits_equal_unpacked_logits(tiny_model):
+    from transformers import AutoModelForCausalLM
+
+    from sft.train import PackedCollator
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    generator = torch.Generator().manual_seed(1)
+    documents = [torch.randint(5, 500, (n,), generator=generator).tolist() for n in (7, 12, 5, 9)]
+    rows = [
+        {"input_ids": documents[0] + documents[1], "labels": documents[0] + documents[1], "seq_lengths": [7, 12]},
+        {"input_ids": documents[2] + documents[3], "labels": documents[2] + documents[3], "seq_lengths": [5, 9]},
+    ]
+    batch = PackedCollator(0)(rows)
+    with torch.no_grad():
+        packed = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
+        alone = [model(input_ids=torch.tensor([d]), use_cache=False).logits[0] for d in documents]
+    for row, start, expected in ((0, 0, alone[0]), (0, 7, alone[1]), (1, 0, alone[2]), (1, 5, alone[3])):
+        torch.testing.assert_close(packed[row, start : start + len(expected)], expected, atol=2e-5, rtol=1e-5)
