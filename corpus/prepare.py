@@ -24,6 +24,7 @@ from corpus.conversation import Pair, conversation, pair
 from corpus.gate import ROWS_PER_SOURCE, Sample, check_samples
 from corpus.mask import Rendered, Renderer, token_mask
 from corpus.rows import Row, RowError, Source, read, sample
+from corpus.tokenizer import encode, tokenizer_text
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
 from pipeline.inputs import code_hash, rows_hash
@@ -113,8 +114,7 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
         "mixture": {**mixture, "datasets": [{k: v for k, v in s.items() if k != "id"} for s in mixture["datasets"]]},
         "options": {k: values.get(k) for k in OPTIONS},
         "template": tokenizer.get_chat_template(),
-        "tokenizer": tokenizer.backend_tokenizer.to_str(),
-        "special": str(tokenizer.special_tokens_map),
+        "tokenizer": tokenizer_text(tokenizer),
         "pairs": recipe.stage == "apo",
         "code": code_hash("corpus"),
     }
@@ -226,7 +226,7 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
                 rendered.append((source, row, item, renderer.conversation(item)))
             except RowError as error:
                 tally.reject(source.name, row.place, str(error))
-        encodings = tokenizer.backend_tokenizer.encode_batch([r[3].text for r in rendered], add_special_tokens=False)
+        encodings = encode(tokenizer, [r[3].text for r in rendered])
         for (source, row, item, text), encoding in zip(rendered, encodings, strict=True):
             mask = [True] * len(encoding.ids) if whole else token_mask(encoding.offsets, text.spans)
             if gate[source.name] < ROWS_PER_SOURCE:
@@ -340,7 +340,7 @@ def encode_pair(item: Pair, renderer: Renderer, tokenizer: PreTrainedTokenizerBa
     """
     prompt = renderer.prompt(item.prompt, item.kwargs)
     texts = [prompt] + [renderer.render(item.prompt + side, item.kwargs)[0] for side in (item.chosen, item.rejected)]
-    ids = [e.ids for e in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)]
+    ids = [e.ids for e in encode(tokenizer, texts)]
     encoded = {"prompt_ids": ids[0]}
     for name, whole in (("chosen_ids", ids[1]), ("rejected_ids", ids[2])):
         if whole[: len(ids[0])] != ids[0]:

@@ -9,6 +9,7 @@ from corpus.conversation import conversation, pair
 from corpus.mask import Renderer, token_mask
 from corpus.prepare import Tally, drawn_rows, encode_pair
 from corpus.rows import RowError
+from corpus.tokenizer import encode
 from pipeline.recipe import Recipe
 
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
@@ -30,7 +31,7 @@ def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> No
                 show_pair(encode_pair(pair(row.fields, defaults), renderer, tokenizer), tokenizer)
             else:
                 rendered = renderer.conversation(conversation(row.fields, defaults))
-                encoding = tokenizer.backend_tokenizer.encode(rendered.text, add_special_tokens=False)
+                encoding = encode(tokenizer, [rendered.text])[0]
                 mask = [True] * len(encoding.ids) if whole else token_mask(encoding.offsets, rendered.spans)
                 print(marked(rendered.text, encoding.offsets, mask))
         except RowError as error:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Encoding
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError
@@ -49,6 +50,24 @@ def load_tokenizer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:
+    """Ids and character offsets of texts that hold their own special tokens.
+
+    Goes straight to the Rust tokenizer. Padding and truncation stay switched on there after any call that used them,
+    so both are switched off first.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend.encode_batch(texts, add_special_tokens=False)
+
+
+def tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides a tokenizer's ids, as text to hash."""
+    encode(tokenizer, [])  # so that no padding left over from an earlier call is part of it
+    return tokenizer.backend_tokenizer.to_str() + str(tokenizer.special_tokens_map)
 
 
 def _one_line(error: Any) -> str:

@@ -22,7 +22,7 @@ from corpus.logprobs import completion_logprobs
 from corpus.mask import Renderer, token_mask
 from corpus.prepare import encode_pair
 from corpus.rows import RowError
-from corpus.tokenizer import load_tokenizer
+from corpus.tokenizer import encode, load_tokenizer
 from corpus.verify import obeys, verifier
 from evals.stats import mean, share
 from evals.suite import Task, read_tasks
@@ -125,7 +125,7 @@ class Runner:
         for row in rows:
             item = conversation(row, {})
             rendered = self.renderer.conversation(item)
-            encoding = self.tokenizer.backend_tokenizer.encode(rendered.text, add_special_tokens=False)
+            encoding = encode(self.tokenizer, [rendered.text])[0]
             mask = torch.tensor(token_mask(encoding.offsets, rendered.spans))
             ids = torch.tensor([encoding.ids], device=self.model.device)
             with torch.inference_mode():
@@ -137,7 +137,7 @@ class Runner:
         return metrics | {task.name: asdict(mean(every))}, []
 
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        return encode(self.tokenizer, [text])[0].ids
 
 
 def evaluate(recipe: Recipe, folder: Path, say: Any = print) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from corpus.conversation import conversation
 from corpus.gate import Sample, check_samples
 from corpus.mask import Rendered, Renderer, token_mask
 from corpus.rows import RowError
+from corpus.tokenizer import encode
 from pipeline.errors import UserError
 from pipeline.recipe import read_yaml
 
@@ -29,7 +30,7 @@ def trained_text(tokenizer, template, row, defaults=None) -> list[str]:
         rendered = renderer.conversation(conversation(row, defaults or {}))
     finally:
         tokenizer.chat_template = original
-    encoding = tokenizer.backend_tokenizer.encode(rendered.text, add_special_tokens=False)
+    encoding = encode(tokenizer, [rendered.text])[0]
     mask = token_mask(encoding.offsets, rendered.spans)
     out = []
     for start, end in rendered.spans:

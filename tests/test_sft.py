@@ -93,6 +93,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
 
     from corpus.conversation import conversation
     from corpus.mask import Renderer, token_mask
+    from corpus.tokenizer import encode
 
     path, folder = sft_recipe(max_steps=1, per_device_train_batch_size=8, max_length=512, lr_scheduler_type="constant")
     run_ok("-m", "sft", "--config", path)
@@ -106,7 +107,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     assert sum(len(r) for r in rows["seq_lengths"]) == len(ROWS)
     for row in ROWS:
         rendered = renderer.conversation(conversation(row, {}))
-        encoding = tokenizer.backend_tokenizer.encode(rendered.text, add_special_tokens=False)
+        encoding = encode(tokenizer, [rendered.text])[0]
         mask = torch.tensor(token_mask(encoding.offsets, rendered.spans))[1:]
         ids = torch.tensor([encoding.ids])
         with torch.no_grad():
