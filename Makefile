@@ -1,5 +1,6 @@
 RECIPE ?= recipes/tiny
-LAUNCH ?= recipes/accelerate/cpu.yaml
+# Only the embedded recipe is tied to the CPU; elsewhere accelerate's own default configuration holds.
+LAUNCH ?= $(if $(filter recipes/tiny recipes/tiny/,$(RECIPE)),recipes/accelerate/cpu.yaml)
 ARGS ?=
 PYTHON ?= python3.11
 PY := .venv/bin/python

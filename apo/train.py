@@ -11,17 +11,16 @@ rejected ones, each anchored to the reference model: with r = beta * (log p(y|x)
 It departs from stock TRL in the data only: pairs are tokenised and checked by `corpus` before the model is loaded.
 """
 
-import json
 from typing import Any
 
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from corpus.prepare import load_prepared, prepare
-from corpus.tokenizer import load_tokenizer
+from corpus.prepare import training_rows
+from pipeline.errors import told_by_library
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.training import Watch, adapters, begin, say, train_and_save, trl_arguments
+from pipeline.training import Watch, adapters, begin, release, say, train_and_save, trl_arguments
 
 
 class PreparedDPOTrainer(DPOTrainer):
@@ -37,28 +36,20 @@ def train(recipe: Recipe, stage: Stage) -> None:
     """Prepare the pairs, train (or go on training) one member and put its folder into place."""
     for note in recipe.notes:
         say(note)
-    values = recipe.values
-    tokenizer = load_tokenizer(
-        recipe.need("model_name_or_path"),
-        recipe.where("model_name_or_path"),
-        values.get("chat_template"),
-        None,
-        values.get("model_revision"),
-        values.get("trust_remote_code", False),
-    )
-    folder = prepare(recipe, tokenizer, say)
-    data = load_prepared(folder)
-    sources = json.loads((folder / "stats.json").read_text())["sources"]
-    partial = begin(stage)
+    arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
+    rows = training_rows(recipe, say)
+    begin(stage)
 
-    arguments, model = trl_arguments(recipe, DPOConfig, partial)
-    trainer = PreparedDPOTrainer(
-        model=model.model_name_or_path,
-        args=arguments,
-        train_dataset=data["train"],
-        eval_dataset=data.get("test"),
-        processing_class=tokenizer,
-        callbacks=[Watch(stage.name)],
-        **adapters(model),
-    )
-    train_and_save(trainer, stage, {"data": sources, "pairs": len(data["train"])})
+    with told_by_library(recipe.path):
+        trainer = PreparedDPOTrainer(
+            model=model.model_name_or_path,
+            args=arguments,
+            train_dataset=rows.splits["train"],
+            eval_dataset=rows.splits.get("test"),
+            processing_class=rows.tokenizer,
+            callbacks=[Watch(stage.name)],
+            **adapters(model),
+        )
+    train_and_save(trainer, stage, recipe, {"data": rows.sources, "pairs": len(rows.splits["train"])})
+    del trainer
+    release()

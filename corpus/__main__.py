@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pipeline.check import stage_of_file
 from pipeline.errors import UserError, run_main
 from pipeline.inputs import training_inputs
 from pipeline.recipe import arguments, load
@@ -23,22 +24,14 @@ def main() -> int:
         raise UserError(f"expected prepare or preview, found {verb or 'nothing'}; see python -m corpus --help")
     rows_flag = ("--rows", {"type": int, "default": 3, "metavar": "N", "help": "rows shown of each source"})
     options, overrides = arguments(f"corpus {verb}", "Prepare or preview training rows.", rows_flag)
-    recipe = load(options.config, kind_of(options.config), overrides)
+    recipe = load(options.config, stage_of_file(Path(options.config)) or "sft", overrides)
     training_inputs(recipe)
     from pipeline.program import quiet_libraries
 
     quiet_libraries()
-    from corpus.tokenizer import load_tokenizer
+    from corpus.tokenizer import recipe_tokenizer
 
-    values = recipe.values
-    tokenizer = load_tokenizer(
-        values["model_name_or_path"],
-        recipe.where("model_name_or_path"),
-        values.get("chat_template"),
-        values.get("eos_token"),
-        values.get("model_revision"),
-        values.get("trust_remote_code", False),
-    )
+    tokenizer = recipe_tokenizer(recipe)
     if verb == "prepare":
         from corpus.prepare import prepare, show_table
 
@@ -50,11 +43,6 @@ def main() -> int:
 
         preview(recipe, tokenizer, options.rows)
     return 0
-
-
-def kind_of(file: str) -> str:
-    """Whether a file configures preference or supervised training, by its name."""
-    return "apo" if Path(file).stem.startswith(("apo", "dpo")) else "sft"
 
 
 run_main(main)

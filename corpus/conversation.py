@@ -12,20 +12,22 @@ TOOL_KEYS = ("tools", "xml_tools", "python_tools")
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, and the arguments this row gives to the chat template."""
+    """Messages in order, the row's template arguments, and whether it came as prompt and completion."""
 
     messages: list[dict[str, Any]]
     kwargs: dict[str, Any] = field(default_factory=dict)
+    has_completion: bool = False
 
     @property
     def thinks(self) -> bool:
         """Whether the row is in think mode, as the template will decide it."""
+        system = self.kwargs.get("custom_instructions") or ""
         if self.messages and self.messages[0]["role"] == "system":
             system = self.messages[0]["content"]
-            if "/no_think" in system:
-                return False
-            if "/think" in system:
-                return True
+        if "/no_think" in system:
+            return False
+        if "/think" in system:
+            return True
         return bool(self.kwargs.get("enable_thinking", True))
 
 
@@ -45,16 +47,17 @@ def conversation(fields: dict[str, Any], defaults: dict[str, Any]) -> Conversati
     Raises:
         RowError: naming the field, what was found and what was expected.
     """
+    has_completion = "messages" not in fields and "prompt" in fields and "completion" in fields
     if "messages" in fields:
         messages = checked_messages(fields["messages"], "messages")
-    elif "prompt" in fields and "completion" in fields:
+    elif has_completion:
         prompt, completion = fields["prompt"], fields["completion"]
         messages = as_messages(prompt, "user", "prompt") + as_messages(completion, "assistant", "completion")
     else:
         raise RowError(f"field messages is missing; the row has {', '.join(sorted(fields)) or 'no fields'}")
     if not any(m["role"] == "assistant" for m in messages):
         raise RowError("field messages: no assistant turn, so nothing would be trained")
-    return Conversation(messages, template_kwargs(fields, defaults))
+    return Conversation(messages, template_kwargs(fields, defaults), has_completion)
 
 
 def pair(fields: dict[str, Any], defaults: dict[str, Any]) -> Pair:

@@ -3,6 +3,7 @@
 Runs on prepared documents, source by source. A failure stops the launch and shows the row it failed on.
 """
 
+import re
 from dataclasses import dataclass
 
 from corpus.conversation import Conversation
@@ -10,6 +11,7 @@ from corpus.mask import Rendered
 from pipeline.errors import UserError
 
 ROWS_PER_SOURCE = 200
+EMPTY_BLOCK = re.compile(r"\s*(<\|im_start\|>\s*assistant\s*)?<think>\s*</think>")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def check_samples(samples: list[Sample], end_of_turn: str, whole: bool = False) 
         if whole:
             continue
         for span in sample.trained:
+            if EMPTY_BLOCK.match(span):
+                _fail(sample, "the empty think block that the template prefills is trained")
             if not span.endswith(end_of_turn):
                 _fail(sample, f"an answer's end-of-turn token {end_of_turn} is not trained")
         for message in sample.item.messages:

@@ -18,6 +18,7 @@ from corpus.conversation import Conversation
 from corpus.rows import RowError
 
 Span = tuple[int, int]
+PINNED_DATE = "01 July 2025"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Rendered:
 
 
 class Renderer:
-    """Renders conversations with one tokenizer's chat template; remembers each mode's generation prompt."""
+    """Renders conversations with one tokenizer's chat template; remembers its generation prompts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
@@ -37,16 +38,21 @@ class Renderer:
         self.marked = "generation" in self.template and "endgeneration" in self.template
         self.special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
         self.end = tokenizer.eos_token
-        self._prompts: dict[bool, str] = {}
+        self._headers: list[str] | None = None
 
     def render(self, messages: list[dict[str, Any]], kwargs: dict[str, Any], **options: Any) -> tuple[str, list[Span]]:
-        """Text and marked spans; raises RowError with the template's own complaint."""
+        """Text and marked spans; raises RowError with the template's own complaint.
+
+        A template that asks for today's date is told the recipe's `date_string`, or one fixed day.
+        """
+        date = kwargs.get("date_string", PINNED_DATE)
         try:
             texts, spans = render_jinja_template(
                 [messages],
                 chat_template=self.template,
                 return_assistant_tokens_mask=self.marked,
                 tools=kwargs.get("tools"),
+                strftime_now=lambda _: date,
                 **{**self.special, **{k: v for k, v in kwargs.items() if k != "tools"}, **options},
             )
         except Exception as error:
@@ -61,8 +67,7 @@ class Renderer:
         """The whole conversation with its trained spans, one an assistant turn."""
         if self.marked:
             text, spans = self.render(item.messages, item.kwargs)
-            header = self._generation_prompt(item)
-            spans = [self._trim(text, span, header) for span in spans]
+            spans = [self._trim(text, span) for span in spans]
         else:
             text, spans = self._by_prefixes(item)
         turns = sum(m["role"] == "assistant" for m in item.messages)
@@ -70,20 +75,20 @@ class Renderer:
             raise RowError(f"the chat template marks {len(spans)} assistant spans for {turns} assistant turns")
         return Rendered(text, spans)
 
-    def _generation_prompt(self, item: Conversation) -> str:
-        """What the template writes before an answer: the header, and in no-think mode the empty think block."""
-        if item.thinks not in self._prompts:
+    @property
+    def headers(self) -> list[str]:
+        """What the template writes before an answer, longest first: in no-think mode with the empty think block."""
+        if self._headers is None:
             user = [{"role": "user", "content": "?"}]
-            mode = {"enable_thinking": item.thinks}
-            without = self.render(user, mode)[0]
-            self._prompts[item.thinks] = self.prompt(user, mode)[len(without) :]
-        return self._prompts[item.thinks]
+            modes = [{"enable_thinking": think} for think in (True, False)]
+            found = {self.prompt(user, mode)[len(self.render(user, mode)[0]) :] for mode in modes}
+            self._headers = sorted(found - {""}, key=len, reverse=True)
+        return self._headers
 
-    def _trim(self, text: str, span: Span, header: str) -> Span:
+    def _trim(self, text: str, span: Span) -> Span:
         start, end = span
         inside = text[start:end]
-        if header and inside.startswith(header):
-            start += len(header)
+        start += next((len(h) for h in self.headers if inside.startswith(h)), 0)
         if inside.rstrip().endswith(self.end):
             end = span[0] + len(inside.rstrip())
         elif text.startswith(self.end, end):

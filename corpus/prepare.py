@@ -20,11 +20,11 @@ from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
 from corpus import packing
-from corpus.conversation import Pair, conversation, pair
+from corpus.conversation import Conversation, Pair, conversation, pair
 from corpus.gate import ROWS_PER_SOURCE, Sample, check_samples
 from corpus.mask import Rendered, Renderer, token_mask
 from corpus.rows import Row, RowError, Source, read, sample
-from corpus.tokenizer import encode, tokenizer_text
+from corpus.tokenizer import encode, recipe_tokenizer, tokenizer_text
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
 from pipeline.inputs import code_hash, rows_hash
@@ -119,12 +119,13 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
         "code": code_hash("corpus"),
     }
     output = Path(recipe.need("output_dir"))
-    run = output.parent.parent if output.parent.name == "apo" else output.parent
-    stage = "apo" if recipe.stage == "apo" else output.name
-    return run / "prepared" / f"{stage}-{hash_value(content)[:16]}"
+    if recipe.member is not None:
+        output = output.parent
+    return output.parent / "prepared" / f"{output.name}-{hash_value(content)[:16]}"
 
 
-OPTIONS = ("max_length", "packing", "packing_strategy", "assistant_only_loss", "chat_template_kwargs", "eos_token")
+OPTIONS = ("max_length", "packing", "packing_strategy", "assistant_only_loss", "completion_only_loss")
+OPTIONS += ("chat_template_kwargs", "eos_token")
 
 
 def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None] = print) -> Path:
@@ -160,8 +161,21 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
     return folder
 
 
-def load_prepared(folder: Path) -> DatasetDict:
-    return load_from_disk(str(folder))
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a training stage needs of its rows: tokenizer with the template on it, splits, counts by source."""
+
+    tokenizer: PreTrainedTokenizerBase
+    splits: DatasetDict
+    sources: list[dict[str, Any]]
+
+
+def training_rows(recipe: Recipe, say: Callable[[str], None] = print) -> TrainingRows:
+    """Load the recipe's tokenizer, prepare its rows if they are not there yet, and open them memory-mapped."""
+    tokenizer = recipe_tokenizer(recipe)
+    folder = prepare(recipe, tokenizer, say)
+    sources = json.loads((folder / "stats.json").read_text())["sources"]
+    return TrainingRows(tokenizer, load_from_disk(str(folder)), sources)
 
 
 def drawn_rows(recipe: Recipe, tally: Tally) -> Iterator[tuple[Source, Row]]:
@@ -169,7 +183,11 @@ def drawn_rows(recipe: Recipe, tally: Tally) -> Iterator[tuple[Source, Row]]:
     mixture = recipe.values["dataset_mixture"]
     for number, entry in enumerate(mixture["datasets"]):
         source = Source.from_entry(entry)
-        rows = list(read(source, recipe.where(f"dataset_mixture.datasets.{number}.id")))
+        place = f"dataset_mixture.datasets.{number}"
+        rows = list(read(source, recipe.where(f"{place}.id")))
+        for column in source.columns or ():
+            if rows and not any(column in (row.content or {}) for row in rows):
+                raise UserError(f"{recipe.where(f'{place}.columns')}: no row of {source.name} has a column {column}")
         kept = sample(len(rows), source.weight, mixture.get("seed", 0), source.name)
         tally.of(source.name, "-").not_drawn += max(0, len(rows) - len(set(kept)))
         tally.read[source.name] += len(kept)
@@ -213,7 +231,6 @@ def _sequences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
 def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> list[Document]:
     values = recipe.values
     renderer = Renderer(tokenizer)
-    whole = not values.get("assistant_only_loss", False)
     limit = _document_limit(values)
     defaults = values.get("chat_template_kwargs") or {}
     documents: list[Document] = []
@@ -228,6 +245,7 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
                 tally.reject(source.name, row.place, str(error))
         encodings = encode(tokenizer, [r[3].text for r in rendered])
         for (source, row, item, text), encoding in zip(rendered, encodings, strict=True):
+            whole = trains_on_all(values, item)
             mask = [True] * len(encoding.ids) if whole else token_mask(encoding.offsets, text.spans)
             if gate[source.name] < ROWS_PER_SOURCE:
                 gate[source.name] += 1
@@ -248,6 +266,14 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
             # The first token of a document has no context of its own to be predicted from.
             documents.append(Document(ids, [IGNORED, *labels[1:]]))
     return documents
+
+
+def trains_on_all(values: dict[str, Any], item: Conversation) -> bool:
+    """Whether every token of a row is trained: TRL's default, except for rows of prompt and completion."""
+    completion_only = values.get("completion_only_loss")
+    if completion_only is None:
+        completion_only = item.has_completion
+    return not values.get("assistant_only_loss", False) and not completion_only
 
 
 def _trained_text(rendered: Rendered, offsets: list[tuple[int, int]], mask: list[bool], whole: bool) -> list[str]:
@@ -327,8 +353,6 @@ def _pairs(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> 
 
 def thinks(item: Pair) -> bool:
     """Whether a pair is in think mode."""
-    from corpus.conversation import Conversation
-
     return Conversation(item.prompt, item.kwargs).thinks
 
 

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from corpus.conversation import conversation, pair
 from corpus.mask import Renderer, token_mask
-from corpus.prepare import Tally, drawn_rows, encode_pair
+from corpus.prepare import Tally, drawn_rows, encode_pair, trains_on_all
 from corpus.rows import RowError
 from corpus.tokenizer import encode
 from pipeline.recipe import Recipe
@@ -19,7 +19,6 @@ def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> No
     """Print the first `rows` drawn rows of each source, then how many rows each source gives."""
     renderer, tally = Renderer(tokenizer), Tally()
     defaults = recipe.values.get("chat_template_kwargs") or {}
-    whole = not recipe.values.get("assistant_only_loss", False)
     seen: Counter[str] = Counter()
     for source, row in drawn_rows(recipe, tally):
         seen[source.name] += 1
@@ -30,16 +29,16 @@ def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> No
             if recipe.stage == "apo":
                 show_pair(encode_pair(pair(row.fields, defaults), renderer, tokenizer), tokenizer)
             else:
-                rendered = renderer.conversation(conversation(row.fields, defaults))
+                item = conversation(row.fields, defaults)
+                rendered = renderer.conversation(item)
                 encoding = encode(tokenizer, [rendered.text])[0]
+                whole = trains_on_all(recipe.values, item)
                 mask = [True] * len(encoding.ids) if whole else token_mask(encoding.offsets, rendered.spans)
                 print(marked(rendered.text, encoding.offsets, mask))
         except RowError as error:
             print(f"rejected: {error}")
     for name, count in tally.read.items():
         print(f"{name}: {count} rows drawn")
-    for reject in tally.rejects[:rows]:
-        print(f"rejected: {reject['row']}: {reject['reason']}")
 
 
 def marked(text: str, offsets: list[tuple[int, int]], mask: list[bool]) -> str:

@@ -71,6 +71,17 @@ def read(source: Source, where: str) -> Iterator[Row]:
         yield from (_json_lines(file) if file.suffix == ".jsonl" else _table_rows(file, where))
 
 
+def read_all(file: str, where: str) -> list[Row]:
+    """All rows of a local file, none of them broken; raises UserError with the place of the first that is."""
+    rows = list(read(Source(file), where))
+    for row in rows:
+        if row.content is None:
+            raise UserError(f"{row.place}: {row.problem}")
+    if not rows:
+        raise UserError(f"{where}: {file} holds no row")
+    return rows
+
+
 def _json_lines(file: Path) -> Iterator[Row]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):

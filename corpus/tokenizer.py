@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError
 from pipeline.inputs import model_folder, template_text
+from pipeline.recipe import Recipe
 
 
 def load_tokenizer(
@@ -50,6 +51,19 @@ def load_tokenizer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The tokenizer that a training file asks for."""
+    values = recipe.values
+    return load_tokenizer(
+        recipe.need("model_name_or_path"),
+        recipe.where("model_name_or_path"),
+        values.get("chat_template"),
+        values.get("eos_token"),
+        values.get("model_revision"),
+        values.get("trust_remote_code", False),
+    )
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:

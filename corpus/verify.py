@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from corpus.rows import RowError
 from pipeline.errors import UserError
 
 END_OF_THINKING = "</think>"
@@ -20,7 +21,10 @@ def number(text: str, reference: str) -> bool:
 
 
 def _value(text: str) -> float:
-    return float(text.replace(",", "").replace("$", "").strip().rstrip("."))
+    try:
+        return float(text.replace(",", "").replace("$", "").strip().rstrip("."))
+    except ValueError:
+        raise RowError(f"field answer: the number verifier needs a number, found {text!r}") from None
 
 
 def exact(text: str, reference: str) -> bool:

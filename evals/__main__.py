@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipeline.errors import run_main
-from pipeline.inputs import model_hash, rows_hash
+from pipeline.hashing import hash_value
+from pipeline.inputs import code_hash, model_hash, rows_hash, template_text
 from pipeline.program import STATE_FLAG, quiet_libraries, report_state
 from pipeline.recipe import arguments, load
 from pipeline.stage import Stage, write_json
@@ -17,13 +18,19 @@ def main() -> int:
     recipe = load(options.config, "eval", overrides)
     from evals.suite import expand_models, read_tasks, suite_settings
 
-    models = {Path(options.model).name: Path(options.model)} if options.model else expand_models(recipe, options.only)
+    models = expand_models(recipe, options.only)
+    if options.model:
+        folder = Path(options.model).resolve()
+        known = {f.resolve(): name for name, f in models.items()}
+        models = {known.get(folder, f"{folder.parent.name}-{folder.name}"): folder}
     data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe)}
+    program = hash_value([code_hash("evals"), code_hash("corpus")])
     stages = {}
     for name, folder in models.items():
         where = recipe.where(f"models.{name}")
         target = Path(recipe.need("output_dir")) / name.replace("/", "-")
-        inputs = {"model": model_hash(str(folder), where), **data}
+        template = template_text(recipe.values.get("chat_template"), recipe.where("chat_template"))
+        inputs = {"model": model_hash(str(folder), where), "template": hash_value(template), "code": program, **data}
         stages[f"evals/{name}"] = (Stage(f"evals/{name}", target, suite_settings(recipe), inputs), folder)
     todo, code = report_state([stage for stage, _ in stages.values()], options.state)
     if todo and not options.state:
@@ -38,7 +45,7 @@ def main() -> int:
             write_json(final / "results.json", results)
             shown = {k: v["value"] for k, v in results["metrics"].items() if v.get("items") or k.count("/") == 0}
             stage.finish(final, shown)
-            line = "  ".join(f"{k} {v:.3f}" for k, v in shown.items())
+            line = "  ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None)
             print(f"{stage.name}: {line}  ({sum(results['seconds'].values()):.1f} s)", flush=True)
     return code
 

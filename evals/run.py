@@ -6,7 +6,6 @@
 Generation is greedy, so the same model, suite and versions give the same answers again.
 """
 
-import json
 import time
 from collections import defaultdict
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from corpus.generate import Sampling, generate
 from corpus.logprobs import completion_logprobs
 from corpus.mask import Renderer, token_mask
 from corpus.prepare import encode_pair
-from corpus.rows import RowError
+from corpus.rows import RowError, read_all
 from corpus.tokenizer import encode, load_tokenizer
 from corpus.verify import obeys, verifier
 from evals.stats import mean, share
@@ -41,7 +40,7 @@ class Runner:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(folder), self.where, values.get("chat_template"))
         self.renderer = Renderer(self.tokenizer)
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, values.get("dtype", "float32"))
+            folder, dtype=values.get("dtype", "float32")
         ).eval()
         if torch.cuda.is_available():
             self.model = self.model.to("cuda")
@@ -51,11 +50,10 @@ class Runner:
 
     def run(self, task: Task) -> tuple[Metrics, list[dict[str, Any]]]:
         """Metrics of one task by name, and sample outputs."""
-        rows = [json.loads(line) for line in Path(task.data).read_text(encoding="utf-8").splitlines() if line.strip()]
-        rows = rows[: task.limit]
+        rows = [row.fields for row in read_all(task.data, self.where)][: task.limit]
         try:
             return getattr(self, f"_{task.kind}")(task, rows)
-        except (RowError, KeyError) as error:
+        except (RowError, KeyError, ValueError) as error:
             raise UserError(
                 f"{self.where}: task {task.name}: {task.data} does not fit kind {task.kind}: {error}"
             ) from error

@@ -1,35 +1,33 @@
 """What a merge file asks for: the soup's members, and mergekit's configuration with stage names resolved."""
 
 import copy
+import difflib
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.inputs import model_hash
-from pipeline.recipe import Recipe
-from pipeline.stage import Stage
+from pipeline.recipe import Recipe, load
+from pipeline.stage import Stage, read_manifest
 
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
-SOUP_KEYS = {"members", "dtype"}
 GENERATION = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 
 
 def soup_members(recipe: Recipe) -> list[Path]:
-    """Folders of the soup's members: all of `apo/`, or those listed by number or path.
+    """Folders of the soup's members: all that `apo.yaml` beside the file names, or those listed by number or path.
 
     Raises:
-        UserError: an unknown key under `soup:`, or no member there.
+        UserError: a member is missing, or was trained from another model than the first.
     """
     soup = recipe.need("soup")
-    for key in soup:
-        if key not in SOUP_KEYS:
-            raise UserError(
-                f"{recipe.where(f'soup.{key}')}: unknown key soup.{key}; known: {', '.join(sorted(SOUP_KEYS))}"
-            )
-    run = Path(recipe.need("output_dir"))
+    run, apo = Path(recipe.need("output_dir")), recipe.path.parent / "apo.yaml"
     members = soup.get("members", "all")
-    if members == "all":
-        folders = [f for f in (run / "apo").glob("*") if f.name.isdigit() and (f / "manifest.json").is_file()]
+    if members == "all" and apo.is_file():
+        count = len(load(apo, "apo").values.get("members") or [{}])
+        folders = [run / "apo" / str(number + 1) for number in range(count)]
+    elif members == "all":
+        folders = [f for f in (run / "apo").glob("[0-9]*") if (f / "manifest.json").is_file()]
         folders.sort(key=lambda f: int(f.name))
     elif isinstance(members, list):
         folders = [run / "apo" / str(m) if str(m).isdigit() else Path(m) for m in members]
@@ -37,8 +35,16 @@ def soup_members(recipe: Recipe) -> list[Path]:
         raise UserError(
             f"{recipe.where('soup.members')}: members is all or a list of numbers and folders, found {members!r}"
         )
-    if not folders:
-        raise UserError(f"{recipe.where('soup')}: no soup member in {run / 'apo'}; run `make apo` first")
+    where = recipe.where("soup")
+    missing = [f for f in folders if not f.is_dir()]
+    if missing or not folders:
+        raise UserError(
+            f"{where}: soup member {missing[0] if missing else run / 'apo'} is not there; run `make apo` first"
+        )
+    parents = {f: (read_manifest(f) or {}).get("inputs", {}).get("model") for f in folders}
+    for folder, parent in parents.items():
+        if parent != parents[folders[0]]:
+            raise UserError(f"{where}: {folder} was trained from another model than {folders[0]}; run `make apo` again")
     return folders
 
 
@@ -64,10 +70,13 @@ def merge_config(recipe: Recipe) -> dict[str, Any]:
         return [resolve(v) for v in node] if isinstance(node, list) else node
 
     def name(model: str) -> str:
-        if model in STAGE_NAMES:
+        if model in STAGE_NAMES or model.startswith("apo/"):
             return str((run / model).resolve())
-        if model.startswith("apo/"):
-            return str((run / model).resolve())
+        if "/" not in model and not Path(model).exists():
+            near = difflib.get_close_matches(model, STAGE_NAMES, n=1, cutoff=0.0)[0]
+            raise UserError(
+                f"{recipe.where('merge')}: no stage or folder is called {model}; the nearest stage is {near}"
+            )
         return str(Path(model).resolve()) if Path(model).exists() else model
 
     return resolve(config)

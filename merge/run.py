@@ -53,28 +53,32 @@ def run(stage: Stage, config: dict[str, Any], where: str) -> None:
             run_merge(parsed, str(final), options)
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise UserError(f"{where}: mergekit refuses the merge: {' '.join(str(error).split())}") from error
-    if local:
-        complete(final, local[0])
+    first = (config.get("models") or [{}])[0].get("model") or referenced(config)[0]
+    keeps = any(config.get(key) for key in ("tokenizer", "tokenizer_source", "chat_template"))
+    complete(final, first, tokenizer=not keeps)
     models = [Path(m).name for m in referenced(config)]
     stage.finish(final, {"method": config["merge_method"], "models": models, "tensors": len(tensor_shapes(final))})
 
 
-def complete(folder: Path, parent: Path) -> None:
-    """Give a merged folder its parent's tokenizer and chat template, and generation settings of its own."""
-    tokenizer = AutoTokenizer.from_pretrained(parent)
-    tokenizer.save_pretrained(folder)
-    own = parent / "generation_config.json"
-    settings = json.loads(own.read_text()) if own.is_file() else {}
-    ends = settings.get("eos_token_id")
+def complete(folder: Path, parent: str, tokenizer: bool) -> None:
+    """Give a merged folder generation settings, and its parent's tokenizer and template unless mergekit wrote them."""
+    own = AutoTokenizer.from_pretrained(parent if tokenizer else folder)
+    if tokenizer:
+        own.save_pretrained(folder)
+    try:
+        settings = GenerationConfig.from_pretrained(parent)
+    except OSError:
+        settings = GenerationConfig()
+    ends = settings.eos_token_id
     ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
     # The end of turn must stop generation, whatever else did in the parent.
-    ends = list(dict.fromkeys([tokenizer.eos_token_id, *ends]))
-    pad = settings.get("pad_token_id", tokenizer.pad_token_id)
+    ends = list(dict.fromkeys([own.eos_token_id, *ends]))
+    pad = own.pad_token_id if settings.pad_token_id is None else settings.pad_token_id
     GenerationConfig(**GENERATION, eos_token_id=ends, pad_token_id=pad).save_pretrained(folder)
-    config_path = folder / "config.json"
-    config = json.loads(config_path.read_text())
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
     config["use_cache"] = True
-    config_path.write_text(json.dumps(config, indent=2) + "\n")
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -43,15 +43,25 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _why(options: argparse.Namespace) -> int:
-    from pipeline.run import STEPS, command, executable
+    from pipeline.run import STEPS, executable, order, program_words
 
     if not options.recipe.is_dir():
         raise UserError(f"{options.recipe}: no such recipe folder")
-    for step in STEPS.values():
-        if (options.recipe / step.file).is_file():
-            words = executable(command(step, options.recipe, None, ["--state"]))
-            asked = subprocess.run(words, capture_output=True, text=True)
-            print((asked.stdout or asked.stderr).rstrip())
+    stale: list[str] = []
+    for name, step in STEPS.items():
+        if not (options.recipe / step.file).is_file():
+            continue
+        waits = [need for need in order(name) if need in stale]
+        if waits:
+            print(f"{name}: waits for {waits[0]}")
+            stale.append(name)
+            continue
+        asked = subprocess.run(
+            executable(["python", *program_words(step, options.recipe, ["--state"])]), capture_output=True, text=True
+        )
+        print((asked.stdout or asked.stderr).rstrip())
+        if asked.returncode:
+            stale.append(name)
     return 0
 
 

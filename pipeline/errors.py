@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,6 +26,15 @@ def run_main(main: Callable[[], int | None]) -> None:
         print("stopped; run the same command again to go on", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+@contextmanager
+def told_by_library(where: str | Path) -> Iterator[None]:
+    """Turn what a library refuses in its own words into a UserError that says where it was asked for."""
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:

@@ -36,15 +36,22 @@ def model_files(folder: Path) -> list[Path]:
 def hash_model(folder: Path) -> str:
     """Hash of a model folder's weights, configuration, tokenizer and template.
 
-    A folder written by a stage carries its file hashes in `manifest.json`; they are used while the sizes agree, so
-    that asking whether a stage is stale does not read gigabytes.
+    A folder written by a stage carries its file hashes in `manifest.json`; they are used while size and
+    modification time agree, so that asking whether a stage is stale does not read gigabytes.
     """
     known = _recorded(folder)
     hashes = {}
     for file in model_files(folder):
-        entry = known.get(file.name)
-        hashes[file.name] = entry["sha256"] if entry and entry["bytes"] == file.stat().st_size else hash_file(file)
+        entry, stat = known.get(file.name), file.stat()
+        same = entry and (entry["bytes"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+        hashes[file.name] = entry["sha256"] if same else hash_file(file)
     return hash_value(hashes)
+
+
+def recorded(file: Path) -> dict[str, Any]:
+    """What a manifest says of an output file, so that its hash need not be computed again while it is untouched."""
+    stat = file.stat()
+    return {"sha256": hash_file(file), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
 def _recorded(folder: Path) -> dict[str, dict]:

@@ -1,6 +1,7 @@
 """What a stage reads, and its content: the half of a manifest that decides whether a stage is stale."""
 
 import glob
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,18 @@ COSMETIC = {
     "output_dir", "run_name", "report_to", "log_level", "log_level_replica", "logging_dir", "logging_steps",
     "logging_strategy", "logging_first_step", "disable_tqdm", "push_to_hub", "hub_model_id", "hub_strategy",
     "hub_token", "hub_private_repo", "hub_always_push", "hub_revision", "save_steps", "save_strategy",
-    "save_total_limit", "dataset_num_proc", "dataloader_num_workers", "ddp_timeout", "overwrite_output_dir",
+    "save_total_limit", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "eval_accumulation_steps",
+    "per_device_eval_batch_size", "do_eval", "max_reject_share", "save_only_model", "dataset_num_proc",
+    "dataloader_num_workers", "ddp_timeout",
 }  # fmt: skip
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 ROW_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow"}
 
 
 def is_local(name: str) -> bool:
-    """Whether a model or data id can only be a path: it exists, begins like a path, or has a data file's suffix."""
-    return (
-        Path(name).exists()
-        or name.startswith((".", "/", "~", "runs/", "recipes/"))
-        or Path(name).suffix in ROW_SUFFIXES
-    )
+    """Whether a model or data id can only be a path: it exists, or it does not look like OWNER/NAME of the Hub."""
+    begins = name.startswith((".", "/", "~", "runs/", "recipes/", "data/"))
+    return Path(name).exists() or begins or Path(name).suffix in ROW_SUFFIXES or not HUB_ID.fullmatch(name)
 
 
 def model_folder(name: str, where: str) -> Path | None:

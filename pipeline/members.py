@@ -4,9 +4,7 @@ import copy
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.program import training_stage
 from pipeline.recipe import Recipe, check
-from pipeline.stage import Stage
 
 
 def member_recipes(recipe: Recipe) -> list[Recipe]:
@@ -22,17 +20,17 @@ def member_recipes(recipe: Recipe) -> list[Recipe]:
             raise UserError(
                 f"{recipe.where(f'members.{number - 1}')}: a member is a mapping of keys, found {overrides!r}"
             )
+        if "output_dir" in overrides:
+            raise UserError(
+                f"{recipe.where(f'members.{number - 1}.output_dir')}: a member's folder is OUTPUT_DIR/{number}"
+            )
         values = {k: v for k, v in copy.deepcopy(recipe.values).items() if k != "members"} | overrides
         values["output_dir"] = str(Path(recipe.need("output_dir")) / str(number))
         lines = dict(recipe.lines)
         lines |= {key: recipe.lines.get(f"members.{number - 1}.{key}", 0) for key in overrides}
-        member = Recipe(recipe.path, "apo", values, lines, recipe.notes)
+        member = Recipe(recipe.path, "apo", values, lines, recipe.notes, member=number)
         problems += check(member)
         recipes.append(member)
     if problems:
         raise UserError("\n       ".join(problems))
     return recipes
-
-
-def member_stage(member: Recipe) -> Stage:
-    return training_stage(member)

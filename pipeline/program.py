@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.inputs import semantic, training_inputs
@@ -16,18 +15,18 @@ STATE_FLAG = (
 )
 
 
-def training_stage(recipe: Recipe, folder: Path | None = None) -> Stage:
+def training_stage(recipe: Recipe) -> Stage:
     """The output folder of a training file with its fingerprint; raises UserError for missing inputs."""
-    folder = folder or Path(recipe.need("output_dir"))
+    folder = Path(recipe.need("output_dir"))
+    name = folder.name if recipe.member is None else f"apo/{recipe.member}"
     config = {k: v for k, v in semantic(recipe.values).items() if k != "members"}
-    return Stage(
-        folder.name if folder.parent.name != "apo" else f"apo/{folder.name}", folder, config, training_inputs(recipe)
-    )
+    return Stage(name, folder, config, training_inputs(recipe))
 
 
-def report_state(stages: list[Stage], only_state: bool, say: Callable[[str], None] = print) -> tuple[list[Stage], int]:
+def report_state(stages: list[Stage], only_state: bool) -> tuple[list[Stage], int]:
     """Say for each stage whether it is up to date; return those that are not, and the exit code of `--state`."""
     todo = []
+    say = print if os.environ.get("RANK", "0") == "0" else lambda text: None
     for stage in stages:
         reason = stage.stale()
         if reason is None:

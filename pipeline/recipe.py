@@ -19,13 +19,17 @@ from pipeline.schema import Key, keys_of
 
 @dataclass
 class Recipe:
-    """A checked stage file: `values` are the resolved keys, `notes` what was mapped, `lines` where keys stand."""
+    """A checked stage file: `values` are the resolved keys, `notes` what was mapped, `lines` where keys stand.
+
+    `member` is the number of a soup member whose keys these are.
+    """
 
     path: Path
     stage: str
     values: dict[str, Any]
     lines: dict[str, int]
     notes: list[str] = field(default_factory=list)
+    member: int | None = None
 
     def where(self, key: str) -> str:
         """`file:line` of a key, or the file and `command line` for an override."""
@@ -46,10 +50,8 @@ DATA_KEYS = {
     "chat_template_kwargs": "dict | None",
     "max_reject_share": "float",
 }
-STAGE_CLASSES = {"mid": ("SFTConfig", "ModelConfig"), "sft": ("SFTConfig", "ModelConfig")}
-STAGE_CLASSES["apo"] = ("DPOConfig", "ModelConfig")
+STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
-    "mid": DATA_KEYS,
     "sft": DATA_KEYS,
     "apo": DATA_KEYS | {"members": "list[dict] | None"},
     "data": {"output_dir": "str", "seed": "int", "counts": "dict[str, int]"},
@@ -92,6 +94,32 @@ SOURCE_KEYS = {
     "revision": "str | None",
     "columns": "list[str] | None",
     "weight": "float",
+}
+
+SIDE_KEYS = {"model": "str", "temperature": "float", "top_p": "float", "revision": "str | None"}
+TASK_KEYS = {
+    "name": "str",
+    "kind": "str",
+    "data": "str",
+    "modes": "list[str]",
+    "verifier": "str",
+    "max_new_tokens": "int",
+    "limit": "int | None",
+    "question": "str",
+    "reference": "str",
+}
+SOUP_KEYS = {"members": "str | list", "dtype": "str"}
+
+# Keys that TRL knows and this pipeline cannot honour: name -> why, and what to do.
+REFUSED = {
+    "chat_template_path": "write chat_template with the file's path",
+    "dataset_text_field": "give rows with messages, or with prompt and completion",
+    "resume_from_checkpoint": "a stage goes on from its last checkpoint by itself",
+    "truncation_mode": "documents are cut at their end",
+    "pad_token": "it is the tokenizer's own",
+    "eval_packing": "held-out rows are packed as the others are",
+    "pad_to_multiple_of": "rows are padded to the longest of their batch",
+    "shuffle_dataset": "rows are always shuffled with dataset_mixture.seed",
 }
 
 # Keys of older releases and of alignment-handbook: name -> (new name or None, why).
@@ -189,7 +217,8 @@ def apply_overrides(recipe: Recipe, words: list[str]) -> None:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text
-        _set(recipe, name.replace("-", "_"), value)
+        first, dot, rest = name.partition(".")
+        _set(recipe, first.replace("-", "_") + dot + rest, value)
 
 
 def _set(recipe: Recipe, name: str, value: Any) -> None:
@@ -247,6 +276,20 @@ def known_keys(stage: str) -> dict[str, Key]:
 def check(recipe: Recipe) -> list[str]:
     """One sentence for each unknown key and each value of the wrong type; values of the right kind are converted."""
     problems = _check_mapping(recipe, recipe.values, known_keys(recipe.stage), "")
+    if recipe.stage in STAGE_CLASSES:
+        for name, what in REFUSED.items():
+            if recipe.values.get(name) is not None:
+                problems.append(f"{recipe.where(name)}: key {name} has no effect here; {what}")
+        if recipe.values.get("max_length", 1) is None:
+            problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
+    for name, keys in (("strong", SIDE_KEYS), ("weak", SIDE_KEYS), ("soup", SOUP_KEYS)):
+        if recipe.stage in ("pairs", "merge") and isinstance(recipe.values.get(name), dict):
+            allowed = {n: Key(n, a) for n, a in keys.items()}
+            problems += _check_mapping(recipe, recipe.values[name], allowed, f"{name}.")
+    for number, task in enumerate(recipe.values.get("tasks") or [] if recipe.stage == "eval" else []):
+        allowed = {n: Key(n, a) for n, a in TASK_KEYS.items()}
+        if isinstance(task, dict):
+            problems += _check_mapping(recipe, task, allowed, f"tasks.{number}.")
     mixture = recipe.values.get("dataset_mixture")
     if isinstance(mixture, dict):
         allowed = {n: Key(n, a) for n, a in MIXTURE_KEYS.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.chart import bars, curves
+from pipeline.picture import picture
 from pipeline.stage import read_manifest, write_json
 from pipeline.table import Stage, cell, columns, evaluated, place
 
@@ -39,11 +40,11 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 11px syst
 
 
 def write_report(recipe: Path, run: Path) -> Path:
-    """Write `report.html` and `table.json` into the run folder; returns the page's path."""
+    """Write `report.html`, `pipeline.svg` and `table.json` into the run folder; returns the page's path."""
     stages = evaluated(run)
     parts = [
         f"<h1>{esc(run.name)}</h1><p>Base to merged, one page. Recipe <code>{esc(str(recipe))}</code>.</p>",
-        section("Lineage", lineage(run, stages)),
+        section("Lineage", lineage(run)),
         section("What each checkpoint can do", stage_table(stages)),
         section("Recall by context length", recall(stages)),
         section("Training", training(run)),
@@ -59,6 +60,7 @@ def write_report(recipe: Path, run: Path) -> Path:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
         f"<body>{''.join(parts)}</body></html>\n"
     )
+    (run / "pipeline.svg").write_text(picture(stages), encoding="utf-8")
     path = run / "report.html"
     path.write_text(page, encoding="utf-8")
     names = columns(stages)
@@ -92,20 +94,17 @@ def manifests(run: Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def lineage(run: Path, stages: list[Stage]) -> str:
+def lineage(run: Path) -> str:
     """Each model folder with its weights' hash and its parents."""
     items = []
-    names = {m["outputs"].get("model.safetensors", {}).get("sha256"): n for n, m in manifests(run)}
     for name, manifest in manifests(run):
         weights = manifest["outputs"].get("model.safetensors", {}).get("sha256")
         if not weights:
             continue
-        parents = [k for k in manifest["inputs"] if k.startswith("model")]
-        parents = ", ".join(
-            p.split(" ", 2)[-1] if " " in p else str(manifest["config"].get("parent", "its model")) for p in parents
-        )
-        items.append(f"<li><b>{esc(name)}</b> <small>weights {weights[:12]}<br>from {esc(parents)}</small></li>")
-    return f'<ol class="lineage">{"".join(items)}</ol>' if names else ""
+        parents = manifest["metrics"].get("models") or [manifest.get("ran_with", {}).get("model_name_or_path")]
+        told = f"weights {weights[:12]}<br>from {esc(', '.join(map(str, parents)))}"
+        items.append(f"<li><b>{esc(name)}</b> <small>{told}</small></li>")
+    return f'<ol class="lineage">{"".join(items)}</ol>' if items else ""
 
 
 def stage_table(stages: list[Stage]) -> str:
@@ -189,7 +188,7 @@ def cost_table(run: Path) -> str:
     rows = []
     for name, manifest in manifests(run):
         metrics = manifest["metrics"]
-        tokens = metrics.get("packed", {}).get("tokens") or sum(s["tokens"] for s in metrics.get("data", []))
+        tokens = metrics.get("tokens_seen")
         seconds = metrics.get("train_seconds")
         rate = f"{tokens / seconds:,.0f}" if tokens and seconds else "-"
         rows.append([esc(name), f"{manifest['seconds']:.0f} s", f"{tokens:,}" if tokens else "-", rate,

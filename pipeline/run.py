@@ -4,14 +4,18 @@ Make knows the targets, this knows the order, and each stage's program knows whe
 to date costs one short Python start and no training launcher.
 """
 
+import json
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.check import stage_of_file
 from pipeline.errors import UserError
 from pipeline.program import STALE
+from pipeline.recipe import load
+from pipeline.stage import SECRET, hidden, write_json
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,15 @@ def order(stage: str) -> list[str]:
     return done
 
 
+def program_words(step: Step, recipe: Path, words: list[str]) -> list[str]:
+    return ["-m", step.module, "--config", str(recipe / step.file), *step.words, *words]
+
+
 def command(step: Step, recipe: Path, launch: str | None, words: list[str]) -> list[str]:
     """The exact command that runs a step."""
-    program = ["-m", step.module, "--config", str(recipe / step.file), *step.words, *words]
-    if step.launched and launch:
-        return ["accelerate", "launch", "--config_file", launch, *program]
+    program = program_words(step, recipe, words)
+    if step.launched:
+        return ["accelerate", "launch", *(["--config_file", launch] if launch else []), *program]
     return ["python", *program]
 
 
@@ -70,8 +78,32 @@ def executable(words: list[str]) -> list[str]:
     return [sys.executable, *words[1:]]
 
 
+def arguments_file(recipe: Path, step: Step) -> Path:
+    """Where a run remembers the overrides that its stages were made with."""
+    stage = stage_of_file(recipe / step.file) or ""
+    output = Path(load(recipe / step.file, stage).need("output_dir"))
+    return (output if step.module == "merge" else output.parent) / "arguments.json"
+
+
+def remembered(file: Path, name: str) -> list[str]:
+    """The overrides a stage was last made with, so that a later stage does not make it again without them."""
+    return json.loads(file.read_text()).get(name, []) if file.is_file() else []
+
+
+def remember(file: Path, name: str, words: list[str]) -> None:
+    """Keep a stage's overrides (never a secret) beside the run."""
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    if any(SECRET.search(word) for word in words):
+        words = []
+    if known.get(name, []) != words:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {**known, name: words})
+
+
 def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
-    """Run what is missing or stale up to `stage`; `words` are overrides for that last stage. Returns an exit code.
+    """Run what is missing or stale up to `stage`. Returns an exit code.
+
+    `words` are overrides for `stage` itself; the stages before it keep the overrides they were made with.
 
     Raises:
         UserError: the recipe folder or the stage's file is not there.
@@ -85,9 +117,11 @@ def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
         if not (recipe / step.file).is_file():
             print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
             continue
-        own = words if name == stage else []
-        state = executable(command(step, recipe, None, [*own, "--state"]))
-        asked = subprocess.run(state, capture_output=True, text=True)
+        memory = arguments_file(recipe, step)
+        own = words if name == stage else remembered(memory, name)
+        asked = subprocess.run(
+            executable(["python", *program_words(step, recipe, [*own, "--state"])]), capture_output=True, text=True
+        )
         if asked.returncode == 0:
             print(asked.stdout, end="", flush=True)
             continue
@@ -96,7 +130,8 @@ def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
             print(asked.stderr, end="", file=sys.stderr)
             return asked.returncode
         shown = command(step, recipe, launch, own)
-        print(f"$ {shlex.join(shown)}", flush=True)
+        print(f"$ {shlex.join(hidden(shown))}", flush=True)
+        remember(memory, name, own)
         code = subprocess.run(executable(shown)).returncode
         if code:
             return code

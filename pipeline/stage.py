@@ -7,6 +7,7 @@ the fingerprint it was begun with, so a killed run goes on from its last checkpo
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.hashing import hash_file, hash_value, model_files
+from pipeline.errors import UserError
+from pipeline.hashing import hash_value, model_files, recorded
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 
@@ -48,33 +50,61 @@ class Stage:
         """Why the stage must run, in a few words, or None when its folder is whole and current."""
         manifest = read_manifest(self.folder)
         if manifest is None:
-            return "it was begun and not finished" if self.partial.exists() else "it has not run yet"
+            begun = self._begun()
+            if begun is None:
+                return "it has not run yet"
+            if begun["fingerprint"] == self.fingerprint:
+                return "it was begun and not finished"
+            changes = "; ".join(differences(begun, self.config, self.inputs))
+            return f"it was begun otherwise ({changes}) and starts anew; its checkpoints move to {self._aside}"
         if manifest["fingerprint"] == self.fingerprint:
             return None
         return "; ".join(differences(manifest, self.config, self.inputs)) or "the stage is named otherwise"
 
+    @property
+    def _aside(self) -> Path:
+        return hidden_sibling(self.folder, "replaced")
+
+    def _begun(self) -> dict[str, Any] | None:
+        mark = self.partial / "begun.json"
+        return json.loads(mark.read_text()) if mark.is_file() else None
+
     def begin(self) -> Path:
-        """The partial folder, emptied unless it was begun with the same fingerprint."""
-        mark = self.partial / "fingerprint"
-        if self.partial.exists() and not (mark.is_file() and mark.read_text() == self.fingerprint):
-            shutil.rmtree(self.partial)
+        """The partial folder. What was begun with another fingerprint is moved aside, not deleted.
+
+        Raises:
+            UserError: it was begun with another number of processes, which would change the global batch.
+        """
+        self.started = time.monotonic()
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        begun = self._begun()
+        if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
+            raise UserError(
+                f"{self.name}: {self.partial} was begun with {begun['processes']} processes and this launch has "
+                f"{processes}; launch with as many again, or remove that folder to start anew"
+            )
+        if self.partial.exists() and (begun is None or begun["fingerprint"] != self.fingerprint):
+            shutil.rmtree(self._aside, ignore_errors=True)
+            self.partial.rename(self._aside)
         self.partial.mkdir(parents=True, exist_ok=True)
-        mark.write_text(self.fingerprint)
+        begun = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
+        write_json(self.partial / "begun.json", {**begun, "processes": processes})
         return self.partial
 
     def finish(self, result: Path, metrics: dict[str, Any], extra: dict[str, Any] | None = None) -> None:
         """Write the manifest into `result`, a folder inside the partial one, and rename it into place."""
-        outputs = {f.name: {"sha256": hash_file(f), "bytes": f.stat().st_size} for f in model_files(result)}
+        outputs = {f.name: recorded(f) for f in model_files(result)}
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,
-            "config": self.config,
+            "config": redacted(self.config),
             "inputs": self.inputs,
             "outputs": outputs,
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),
             "peak_memory_mb": peak_memory_mb(),
-            "command": " ".join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "command": " ".join(hidden([Path(sys.executable).name, *sys.orig_argv[1:]])),
             "versions": versions(),
             "git_commit": git_commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
@@ -83,6 +113,7 @@ class Stage:
         write_json(result / "manifest.json", manifest)
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
+        shutil.rmtree(self._aside, ignore_errors=True)
 
 
 def replace_folder(new: Path, final: Path) -> None:
@@ -130,6 +161,32 @@ def write_json(path: Path, value: Any) -> None:
     sibling = path.with_name(f".{path.name}.{os.getpid()}")
     sibling.write_text(json.dumps(value, indent=2, default=str) + "\n")
     sibling.replace(path)
+
+
+SECRET = re.compile(r"token|secret|password|api_key", re.IGNORECASE)
+
+
+def redacted(value: Any, name: str = "") -> Any:
+    """`value` with every entry whose key looks like a secret's hidden (token counts and token names stay)."""
+    if isinstance(value, dict):
+        return {k: redacted(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [redacted(v, name) for v in value]
+    is_secret = isinstance(value, str) and SECRET.search(name) and name not in ("eos_token", "pad_token")
+    return "(hidden)" if is_secret else value
+
+
+def hidden(words: list[str]) -> list[str]:
+    """A command line's words with the values of secrets hidden."""
+    words = list(words)
+    for number, word in enumerate(words):
+        if not word.startswith("--") or not SECRET.search(word) or word.startswith(("--eos_token", "--pad_token")):
+            continue
+        if "=" in word:
+            words[number] = word.partition("=")[0] + "=(hidden)"
+        elif number + 1 < len(words) and not words[number + 1].isdigit():
+            words[number + 1] = "(hidden)"
+    return words
 
 
 def peak_memory_mb() -> int:

@@ -1,5 +1,6 @@
 """What both training stages share: TRL's arguments from a recipe, resuming, watching, and saving a whole model."""
 
+import gc
 import importlib.util
 import math
 import os
@@ -12,10 +13,20 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from huggingface_hub import HfApi, get_token
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, told_by_library
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 
@@ -34,15 +45,15 @@ def adapt_to_machine(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     if values.get("use_liger_kernel") and not _installed("liger_kernel"):
         values["use_liger_kernel"] = False
         notes.append("use_liger_kernel: liger-kernel is not installed, the plain layers are used")
-    trackers = values.get("report_to", "none")
+    trackers = values.get("report_to") or "none"
     trackers = [trackers] if isinstance(trackers, str) else trackers
     missing = [t for t in trackers if t not in ("none", "all") and not _installed(t)]
     if missing:
         notes.append(f"report_to: {', '.join(missing)} is not installed, metrics stay in the run folder")
     values["report_to"] = [t for t in trackers if t not in missing] or ["none"]
-    if values.get("push_to_hub") and not (values.get("hub_token") or os.environ.get("HF_TOKEN")):
+    if values.get("push_to_hub") and not (values.get("hub_token") or get_token()):
         values["push_to_hub"] = False
-        notes.append("push_to_hub: no token in HF_TOKEN, nothing is uploaded")
+        notes.append("push_to_hub: no Hub token here, nothing is uploaded")
     return values, notes
 
 
@@ -64,8 +75,9 @@ def trl_arguments(recipe: Recipe, config_class: type, partial: Path, **fixed: An
     training = {k: v for k, v in values.items() if k in names} | {"output_dir": str(partial), "disable_tqdm": True}
     if not torch.cuda.is_available():
         training.setdefault("dataloader_pin_memory", False)
-    training["hub_model_id"] = values.get("hub_model_id") or Path(recipe.need("output_dir")).name
-    try:
+    # The finished folder is uploaded, not the partial one that the Trainer knows.
+    training["push_to_hub"] = False
+    with told_by_library(recipe.path):
         model = ModelConfig(**{k: v for k, v in values.items() if k in model_names})
         init = {
             "dtype": model.dtype,
@@ -74,8 +86,6 @@ def trl_arguments(recipe: Recipe, config_class: type, partial: Path, **fixed: An
         }
         training["model_init_kwargs"] = {**init, **(training.get("model_init_kwargs") or {})}
         arguments = config_class(**(training | fixed))
-    except (ValueError, TypeError, ImportError) as error:
-        raise UserError(f"{recipe.path}: {' '.join(str(error).split())}") from error
     return arguments, model
 
 
@@ -95,14 +105,16 @@ def say(text: str) -> None:
 
 
 def begin(stage: Stage) -> Path:
-    """The stage's partial folder, prepared by the main process while the others wait; unwhole checkpoints removed."""
-    state = PartialState()
+    """The stage's partial folder, prepared by the main process while the others wait; unwhole checkpoints removed.
+
+    Call it when TRL's arguments exist: they open the process group with the recipe's `ddp_timeout`.
+    """
     if is_main():
         stage.begin()
         for folder in stage.partial.glob("checkpoint-*"):
             if not (folder / WHOLE).is_file():
                 shutil.rmtree(folder)
-    state.wait_for_everyone()
+    PartialState().wait_for_everyone()
     return stage.partial
 
 
@@ -110,6 +122,11 @@ def last_checkpoint(partial: Path) -> Path | None:
     """The newest whole checkpoint of a begun stage, or None."""
     found = [f for f in partial.glob("checkpoint-*") if (f / WHOLE).is_file()]
     return max(found, key=lambda f: int(f.name.rsplit("-", 1)[1]), default=None)
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's shard of a distributed tensor, or the tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 class Watch(TrainerCallback):
@@ -127,12 +144,15 @@ class Watch(TrainerCallback):
             say(f"{self.name}: going on from step {state.global_step} of {state.max_steps}")
 
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-                raise UserError(
-                    f"{self.name}: the gradient of {name} is not finite at step {state.global_step + 1}; "
-                    "lower learning_rate or max_grad_norm, or look at the rows of this step"
-                )
+        # With fp16 the loss scaler meets infinite gradients on purpose and skips their step.
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if args.fp16 or not gradients:
+            return
+        if not torch.stack([g.isfinite().all() for g in map(local, gradients)]).all():
+            raise UserError(
+                f"{self.name}: the gradient is not finite at step {state.global_step + 1}; lower learning_rate, or "
+                "look at the rows of this step and at the weights it began with"
+            )
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: dict | None = None, **_: Any) -> None:
         if not state.is_world_process_zero or not logs or "loss" not in logs:
@@ -162,9 +182,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def train_and_save(trainer: Trainer, stage: Stage, config_metrics: dict[str, Any]) -> None:
+def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Train from the last whole checkpoint if there is one, then put the finished model folder into place."""
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     checkpoint = last_checkpoint(stage.partial)
     begun = time.monotonic()
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -173,26 +195,64 @@ def train_and_save(trainer: Trainer, stage: Stage, config_metrics: dict[str, Any
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     final = stage.partial / "final"
-    save_model(trainer, final)
+    save_model(trainer, final, recipe)
     if is_main():
         trainer.state.save_to_json(str(final / "trainer_state.json"))
-        metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **config_metrics}
+        seen = [r["num_tokens"] for r in trainer.state.log_history if "num_tokens" in r]
+        metrics["tokens_seen"] = round(seen[-1]) if seen else None
+        metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
         if torch.cuda.is_available():
             metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
-        stage.finish(final, metrics)
+        model, _ = adapt_to_machine(recipe.values)
+        ran = {k: model.get(k) for k in ("model_name_or_path", "model_revision", "attn_implementation")}
+        stage.finish(final, metrics, {"ran_with": ran})
+        upload(stage, recipe)
     PartialState().wait_for_everyone()
 
 
-def save_model(trainer: Trainer, folder: Path) -> None:
-    """Save a plain model folder. An adapter is merged into its base (and kept beside it in `adapter/`)."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        trainer.save_model(str(folder / "adapter"))
-        if is_main():
-            model.merge_and_unload().save_pretrained(folder)
-            trainer.processing_class.save_pretrained(folder)
-    else:
-        trainer.save_model(str(folder))
-    if is_main():
-        (folder / "training_args.bin").unlink(missing_ok=True)
-        (folder / "adapter" / "training_args.bin").unlink(missing_ok=True)
+def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
+    """Save a plain model folder. An adapter is merged into its base (and kept beside it in `adapter/`).
+
+    Raises:
+        UserError: no weights were written.
+    """
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    adapted = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
+    saved = folder / "adapter" if adapted else folder
+    trainer.save_model(str(saved), _internal_call=True)
+    if not is_main():
+        return
+    (saved / "training_args.bin").unlink(missing_ok=True)
+    if adapted:
+        # The base is read again rather than taken from the trainer, where it may be sharded or quantised.
+        values = recipe.values
+        base = AutoModelForCausalLM.from_pretrained(
+            values["model_name_or_path"],
+            revision=values.get("model_revision"),
+            dtype=values.get("dtype", "auto"),
+            trust_remote_code=values.get("trust_remote_code", False),
+        )
+        PeftModel.from_pretrained(base, saved).merge_and_unload().save_pretrained(folder)
+        trainer.processing_class.save_pretrained(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{recipe.path}: no weights were saved in {folder}; the checkpoints stay in {folder.parent}")
+
+
+def upload(stage: Stage, recipe: Recipe) -> None:
+    """Send the finished folder to the Hub when the recipe says `push_to_hub` and a token is at hand."""
+    values, _ = adapt_to_machine(recipe.values)
+    if not values.get("push_to_hub"):
+        return
+    name = values.get("hub_model_id") or stage.name.replace("/", "-")
+    api = HfApi(token=values.get("hub_token"))
+    repository = api.create_repo(name, private=values.get("hub_private_repo"), exist_ok=True).repo_id
+    api.upload_folder(repo_id=repository, folder_path=stage.folder, commit_message=f"{stage.name} by apo-soup")
+    say(f"{stage.name}: uploaded to {repository}")
+
+
+def release() -> None:
+    """Give back the memory of a finished member before the next one loads its model."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

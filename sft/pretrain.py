@@ -17,10 +17,9 @@ from pathlib import Path
 
 import torch
 import yaml
-from transformers import GenerationConfig, PreTrainedTokenizerBase, SmolLM3Config, SmolLM3ForCausalLM
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, SmolLM3Config, SmolLM3ForCausalLM
 
 from corpus.synthetic import prose
-from corpus.synthetic.tokenizer import build, template_text
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class PretrainConfig:
     """Settings of the base run."""
 
     output_dir: str
+    tokenizer: str
     seed: int
     hidden_size: int
     intermediate_size: int
@@ -176,7 +176,7 @@ def save(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: 
 
 def pretrain(config: PretrainConfig) -> None:
     torch.manual_seed(config.seed)
-    tokenizer = build(template_text(), config.seed)
+    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
     model = SmolLM3ForCausalLM(model_config(config, tokenizer))
     mimetic_init(model)
     decayed = [p for p in model.parameters() if p.dim() > 1]

@@ -8,7 +8,6 @@ TRL in the data only: masks and packing are ours, made and checked before the mo
 never see each other whatever the attention implementation, because every row carries its own positions.
 """
 
-import json
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from corpus.packing import position_ids
-from corpus.prepare import load_prepared, prepare
-from corpus.tokenizer import load_tokenizer
+from corpus.prepare import training_rows
+from pipeline.errors import told_by_library
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 from pipeline.training import Watch, adapters, begin, say, train_and_save, trl_arguments
@@ -60,38 +59,30 @@ def train(recipe: Recipe, stage: Stage) -> None:
     """Prepare, train (or go on training) and put the model folder into place."""
     for note in recipe.notes:
         say(note)
-    values = recipe.values
-    tokenizer = load_tokenizer(
-        recipe.need("model_name_or_path"),
-        recipe.where("model_name_or_path"),
-        values.get("chat_template"),
-        values.get("eos_token"),
-        values.get("model_revision"),
-        values.get("trust_remote_code", False),
+    arguments, model = trl_arguments(
+        recipe, SFTConfig, stage.partial, dataset_kwargs={"skip_prepare_dataset": True}, assistant_only_loss=False
     )
-    folder = prepare(recipe, tokenizer, say)
-    data = load_prepared(folder)
-    sources = json.loads((folder / "stats.json").read_text())["sources"]
-    partial = begin(stage)
+    rows = training_rows(recipe, say)
+    begin(stage)
 
-    arguments, model = trl_arguments(recipe, SFTConfig, partial, dataset_kwargs={"skip_prepare_dataset": True})
-    flash = (model.attn_implementation or "").startswith("flash_attention")
     # FlashAttention wants one flat row with its document boundaries, which TRL's own collator builds from seq_lengths.
+    flash = (model.attn_implementation or "").startswith("flash_attention")
     arguments.padding_free, arguments.packing, arguments.eval_packing = flash, False, False
-    arguments.assistant_only_loss = False  # the prepared labels already say which tokens are trained
     if flash:
         arguments.max_length = None
-    trainer = PackedSFTTrainer(
-        model=model.model_name_or_path,
-        args=arguments,
-        data_collator=None if flash else PackedCollator(tokenizer.pad_token_id),
-        train_dataset=data["train"],
-        eval_dataset=data.get("test"),
-        processing_class=tokenizer,
-        callbacks=[Watch(stage.name)],
-        **adapters(model),
-    )
-    train_and_save(trainer, stage, {"data": sources, "packed": packed_share(data["train"], values)})
+    with told_by_library(recipe.path):
+        trainer = PackedSFTTrainer(
+            model=model.model_name_or_path,
+            args=arguments,
+            data_collator=None if flash else PackedCollator(rows.tokenizer.pad_token_id),
+            train_dataset=rows.splits["train"],
+            eval_dataset=rows.splits.get("test"),
+            processing_class=rows.tokenizer,
+            callbacks=[Watch(stage.name)],
+            **adapters(model),
+        )
+    packed = packed_share(rows.splits["train"], recipe.values)
+    train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": packed})
 
 
 def packed_share(rows: Dataset, values: dict[str, Any]) -> dict[str, float]:

@@ -6,9 +6,10 @@ import json
 import pytest
 from helpers import ROOT, chat, preference, python
 
-from pipeline.hashing import hash_model, hash_value
-from pipeline.run import STEPS, command, order
-from pipeline.stage import Stage, differences
+from pipeline.errors import UserError
+from pipeline.hashing import hash_model, hash_value, recorded
+from pipeline.run import STEPS, arguments_file, command, order, remember, remembered, run
+from pipeline.stage import Stage, differences, hidden, redacted
 from pipeline.table import place, text_table
 
 
@@ -57,8 +58,10 @@ def test_a_partial_folder_is_kept_for_the_same_work_and_emptied_for_other_work(s
     kept.mkdir()
     stage(seed=1).begin()
     assert kept.exists()
+    assert "seed was 1 and is 2" in stage(seed=2).stale()
     stage(seed=2).begin()
     assert not kept.exists()
+    assert (kept.parent.parent / ".sft.replaced" / "checkpoint-1").exists()
 
 
 def test_a_manifest_says_what_made_the_folder(stage):
@@ -82,6 +85,11 @@ def test_a_model_hash_follows_content_not_names_or_times(tmp_path):
     assert hash_model(tmp_path / "a") == hash_model(tmp_path / "b")
     (tmp_path / "b" / "model.safetensors").write_bytes(b"other")
     assert hash_model(tmp_path / "a") != hash_model(tmp_path / "b")
+    trusted = {"outputs": {"model.safetensors": recorded(tmp_path / "a" / "model.safetensors")}}
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(trusted))
+    before = hash_model(tmp_path / "a")
+    (tmp_path / "a" / "model.safetensors").write_bytes(b"emas")
+    assert hash_model(tmp_path / "a") != before, "equal size, other content"
     assert hash_value({"x": 1, "y": 2}) == hash_value({"y": 2, "x": 1})
 
 
@@ -95,7 +103,7 @@ def test_table_places_and_widths():
 class Page(html.parser.HTMLParser):
     """Collects what a browser would request, and checks that tags close."""
 
-    void = {"meta", "rect", "polyline", "path", "br"}
+    void = frozenset({"meta", "rect", "polyline", "path", "br"})
 
     def __init__(self):
         super().__init__()
@@ -114,21 +122,21 @@ class Page(html.parser.HTMLParser):
 
 
 def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, write_recipe, tmp_path):
-    run = tmp_path / "run"
+    folder = tmp_path / "run"
     questions = [{"messages": chat("1 + 1 <b>?", "")["messages"][:1], "answer": "2"}]
     tasks = [
         {"name": "problems", "kind": "answer", "data": str(write_rows("q.jsonl", questions)), "max_new_tokens": 4},
         {"name": "preference", "kind": "preference", "data": str(write_rows("p.jsonl", [preference("Q", "a", "b")]))},
     ]
     models = {"base": str(tiny_model), "merged": str(tiny_model)}
-    recipe = write_recipe("eval.yaml", {"output_dir": str(run / "evals"), "models": models, "tasks": tasks})
+    recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
     assert python("-m", "evals", "--config", recipe).returncode == 0
     result = python("-m", "pipeline", "report", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert str(run / "report.html") in result.stdout
+    assert str(folder / "report.html") in result.stdout
     assert "base" in result.stdout
     page = Page()
-    text = (run / "report.html").read_text()
+    text = (folder / "report.html").read_text()
     page.feed(text)
     assert page.open == []
     assert page.requests == []
@@ -136,6 +144,42 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
     assert "Not run." in page.text
     assert "1 + 1 <b>?" in page.text
     assert len(text) < 3 * 2**20
+
+
+def test_a_stage_runs_once_and_keeps_the_overrides_it_was_made_with(tmp_path, write_recipe, capfd):
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    data = {"output_dir": str(tmp_path / "run" / "data"), "seed": 0, "counts": {"sft_talk": 3}}
+    (recipe / "data.yaml").write_text(json.dumps(data))
+    assert run("data", recipe, None, ["--seed", "5"]) == 0
+    assert f"$ python -m corpus.synthetic --config {recipe}/data.yaml --seed 5" in capfd.readouterr().out
+    assert run("data", recipe, None, ["--seed", "5"]) == 0
+    assert "data: up to date, skipped" in capfd.readouterr().out
+    memory = arguments_file(recipe, STEPS["data"])
+    assert remembered(memory, "data") == ["--seed", "5"]
+    remember(memory, "sft", ["--hub_token", "hf_abc"])
+    assert remembered(memory, "sft") == []
+    assert remembered(memory, "data") == ["--seed", "5"]
+
+
+def test_secrets_are_hidden_in_commands_and_configurations():
+    words = ["python", "-m", "sft", "--hub_token", "hf_abc", "--hub_token=hf_abc", "--eos_token", "<|im_end|>"]
+    shown = hidden(words)
+    assert "hf_abc" not in " ".join(shown)
+    assert shown[-1] == "<|im_end|>"
+    config = {"model_init_kwargs": {"token": "hf_abc"}, "max_new_tokens": 5, "eos_token": "<|im_end|>"}
+    assert redacted(config) == {
+        "model_init_kwargs": {"token": "(hidden)"},
+        "max_new_tokens": 5,
+        "eos_token": "<|im_end|>",
+    }
+
+
+def test_a_folder_begun_with_other_processes_is_not_mixed(stage, monkeypatch):
+    stage(seed=1).begin()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="was begun with 1 processes and this launch has 4"):
+        stage(seed=1).begin()
 
 
 def test_make_alone_lists_the_targets():
@@ -151,6 +195,9 @@ def test_check_and_why_answer_for_every_recipe():
         result = python("-m", "pipeline", "check", f"recipes/{name}")
         assert result.returncode == 0, result.stderr
         assert "no error" in result.stdout
+    result = python("-m", "pipeline", "why", "recipes/smollm3")
+    assert result.stdout.splitlines()[0].startswith("mid: ")
+    assert "sft: waits for mid" in result.stdout
     result = python("-m", "pipeline", "check", "recipes/nowhere")
     assert result.returncode == 2
     assert "no such recipe folder" in result.stderr

@@ -12,19 +12,20 @@ from corpus.synthetic import lookup, problems, prose, talk
 from corpus.synthetic.build import MAKERS, build
 from corpus.synthetic.splits import SPLITS, split_of
 from corpus.synthetic.words import ADJECTIVES, ANIMALS, KEYS, PLACES, VALUES, VERBS
+from corpus.verify import number as right
 
 
 def test_an_addition_written_out_by_hand():
     problem = problems.addition(47, 38)
     assert problem.question == "What is 47 + 38?"
-    assert problem.trace == "7 + 8 = 15\n4 + 3 + 1 = 8"
+    assert problem.trace == "is 47 + 38\n7 + 8 = 15\n4 + 3 + 1 = 8"
     assert problem.answer == "85"
 
 
 def test_a_walk_written_out_by_hand():
     problem = problems.walk(3, (4, -5, 9))
-    assert problem.question == "Start at 3 and go + 4 - 5 + 9?"
-    assert problem.trace == "3 + 4 = 7\n7 - 5 = 2\n2 + 9 = 11"
+    assert problem.question == "Start at 3 then lamp + 4 boat - 5 door + 9?"
+    assert problem.trace == "3 lamp + 4 = 7\n7 boat - 5 = 2\n2 door + 9 = 11"
     assert problem.answer == "11"
 
 
@@ -32,15 +33,15 @@ def test_a_walk_written_out_by_hand():
 def test_every_line_of_a_trace_is_true(seed, family, split):
     problem = problems.draw(random.Random(seed), family, split)
     assert problem.split == split
-    for line in problem.trace.splitlines():
-        left, right = line.split(" = ")
-        tokens = left.split()
+    for line in problem.trace.splitlines()[family == "add" :]:
+        left, result = line.split(" = ")
+        tokens = [t for t in left.split() if t not in problems.PLACES]
         total = int(tokens[0])
         for sign, number in zip(tokens[1::2], tokens[2::2], strict=True):
             total += int(number) if sign == "+" else -int(number)
-        assert total == int(right)
-    assert problems.verify(f"<think>\n{problem.trace}\n</think>\n{problem.answer}", problem.answer)
-    assert not problems.verify(f"<think>\n{problem.answer}\n</think>\n{int(problem.answer) + 1}", problem.answer)
+        assert total == int(result)
+    assert right(f"<think>\n{problem.trace}\n</think>\n{problem.answer}", problem.answer)
+    assert not right(f"<think>\n{problem.answer}\n</think>\n{int(problem.answer) + 1}", problem.answer)
 
 
 @given(st.text(max_size=30))

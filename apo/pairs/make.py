@@ -12,15 +12,15 @@ import hashlib
 import json
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
-from corpus.conversation import template_kwargs
+from corpus.conversation import checked_messages, template_kwargs
 from corpus.generate import Completion, Sampling, generate
 from corpus.mask import Renderer
+from corpus.rows import RowError, read_all
 from corpus.tokenizer import load_tokenizer
 from corpus.verify import obeys, verifier
 from pipeline.errors import UserError
@@ -98,14 +98,18 @@ def pair_row(
     }
 
 
-def read_prompts(file: Path, limit: int | None) -> list[dict[str, Any]]:
+def read_prompts(file: str, limit: int | None, where: str) -> list[dict[str, Any]]:
     """Prompt rows with `messages` and `answer`; raises UserError with file and line where one is missing."""
-    prompts = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][:limit]
-    for number, row in enumerate(prompts, 1):
+    rows = read_all(file, where)[:limit]
+    for row in rows:
         for name in ("messages", "answer"):
-            if name not in row:
-                raise UserError(f"{file}:{number}: field {name} is missing; a prompt row has messages and answer")
-    return prompts
+            if name not in row.fields:
+                raise UserError(f"{row.place}: field {name} is missing; a prompt row has messages and answer")
+        try:
+            checked_messages(row.fields["messages"], "messages")
+        except RowError as error:
+            raise UserError(f"{row.place}: {error}") from error
+    return [row.fields for row in rows]
 
 
 def make_pairs(recipe: Recipe, stage: Stage) -> None:
@@ -115,7 +119,7 @@ def make_pairs(recipe: Recipe, stage: Stage) -> None:
         raise UserError(f"{recipe.where('mode')}: mode must be think or no_think, found {values.get('mode')!r}")
     think, seed = values["mode"] == "think", values.get("seed", 0)
     right = verifier(values.get("verifier", "number"), recipe.where("verifier"))
-    prompts = read_prompts(Path(recipe.need("prompts")), values.get("limit"))
+    prompts = read_prompts(recipe.need("prompts"), values.get("limit"), recipe.where("prompts"))
     strong, strong_told = answers(recipe, "strong", prompts)
     weak, weak_told = answers(recipe, "weak", prompts)
 

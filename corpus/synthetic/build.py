@@ -109,7 +109,7 @@ def needle_rows(lengths: tuple[int, ...]) -> Callable[[random.Random, str], Iter
 
 
 def talk_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
-    """Short exchanges, kind and curt in equal parts, in both modes (a think row says what it is about)."""
+    """Short exchanges, kind and curt in equal parts, without thinking."""
     while True:
         item = drawn(rng, lambda: talk.draw(rng), split)
         reply = item.kind if rng.random() < 0.5 else item.curt
@@ -171,6 +171,6 @@ MAKERS = {
     "preference": (preference_rows, "preference"),
     "pair_prompts": (question_rows, "preference"),
     "heldout_problems": (question_rows, "heldout"),
-    "heldout_needles": (needle_rows((128, 256, 768)), "heldout"),
+    "heldout_needles": (needle_rows((128, 512, 1536)), "heldout"),
     "heldout_pairs": (preference_rows, "heldout"),
 }

@@ -1,16 +1,17 @@
-"""Problems with a written-out trace, a short answer and a verifier.
+"""Problems with a written-out trace and a short answer that `corpus.verify.number` can check.
 
 Two families: `add`, the sum of two two-digit numbers by columns, and `walk`, five small steps up and down from a
-start. Each is easy one step at a time and hard in one go, which is what the two reasoning modes are about.
+start, one at each place. Each is easy one step at a time and hard in one go, which is what the two reasoning modes are
+about.
 """
 
 import random
-import re
 from dataclasses import dataclass
 
 from corpus.synthetic.splits import split_of
 
 FAMILIES = ("add", "walk")
+PLACES = ("lamp", "boat", "door", "bell", "tree")
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,23 @@ class Problem:
 
 
 def addition(a: int, b: int) -> Problem:
-    """`a + b` by columns, 10 <= a, b <= 99; the trace adds the units, then the tens with the carry."""
+    """`a + b` by columns, 10 <= a, b <= 99; the trace says the sum again, adds the units, then tens and carry."""
     units, tens = a % 10 + b % 10, a // 10 + b // 10
     carry = units // 10
-    trace = f"{a % 10} + {b % 10} = {units}\n{a // 10} + {b // 10} + {carry} = {tens + carry}"
+    trace = f"is {a} + {b}\n{a % 10} + {b % 10} = {units}\n{a // 10} + {b // 10} + {carry} = {tens + carry}"
     return Problem("add", f"add {a} {b}", f"What is {a} + {b}?", trace, str(a + b))
 
 
 def walk(start: int, steps: tuple[int, ...]) -> Problem:
-    """Signed `steps` taken one after another from `start`; the trace writes each position reached."""
+    """Signed `steps`, one at each place of a walk, from `start`; the trace writes each position reached."""
     position, lines, told = start, [], []
-    for step in steps:
-        sign = "+" if step > 0 else "-"
-        lines.append(f"{position} {sign} {abs(step)} = {position + step}")
-        told.append(f"{sign} {abs(step)}")
+    for place, step in zip(PLACES, steps, strict=False):
+        move = f"{place} {'+' if step > 0 else '-'} {abs(step)}"
+        lines.append(f"{position} {move} = {position + step}")
+        told.append(move)
         position += step
     path = " ".join(told)
-    return Problem("walk", f"walk {start} {path}", f"Start at {start} and go {path}?", "\n".join(lines), str(position))
+    return Problem("walk", f"walk {start} {path}", f"Start at {start} then {path}?", "\n".join(lines), str(position))
 
 
 def draw(rng: random.Random, family: str, split: str) -> Problem:
@@ -56,7 +57,7 @@ def draw(rng: random.Random, family: str, split: str) -> Problem:
         elif family == "walk":
             start, steps = rng.randint(1, 9), []
             position = start
-            for _ in range(5):
+            for _ in range(len(PLACES)):
                 step = rng.choice([s for s in range(-9, 10) if s and 0 <= position + s <= 19])
                 steps.append(step)
                 position += step
@@ -65,15 +66,3 @@ def draw(rng: random.Random, family: str, split: str) -> Problem:
             raise ValueError(f"unknown problem family {family!r}; known: {', '.join(FAMILIES)}")
         if problem.split == split:
             return problem
-
-
-def final_number(text: str) -> str | None:
-    """The last whole number after the reasoning, as digits, or None. Text inside think tags does not count."""
-    answer = text.rsplit("</think>", 1)[-1]
-    numbers = re.findall(r"\d+", answer)
-    return numbers[-1].lstrip("0") or "0" if numbers else None
-
-
-def verify(text: str, answer: str) -> bool:
-    """Whether `text` ends in the number `answer`."""
-    return final_number(text) == answer

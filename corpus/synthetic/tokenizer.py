@@ -1,6 +1,12 @@
-"""The small world's tokenizer: byte-level BPE, one token a digit, ChatML and think tags as special tokens."""
+"""The small world's tokenizer: byte-level BPE, one token a digit, ChatML and think tags as special tokens.
+
+    python -m corpus.synthetic.tokenizer FOLDER
+
+The shipped one was made before the first base checkpoint and stays as it is: other wording gives other merges.
+"""
 
 import random
+import sys
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -68,3 +74,7 @@ def build(template: str, seed: int = 0) -> PreTrainedTokenizerFast:
 
 def template_text() -> str:
     return (Path(__file__).parent.parent / "chat_template.jinja").read_text()
+
+
+if __name__ == "__main__":
+    build(template_text()).save_pretrained(sys.argv[1])
