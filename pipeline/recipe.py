@@ -358,7 +358,7 @@ def convert(value: Any, key: Key) -> Any:
                 return int(value) if base == "int" else float(value)
             except ValueError:
                 continue
-        if base == "list" and not isinstance(value, dict):
+        if base == "list" and not isinstance(value, dict) and "str" not in options:
             return [value]
     known = {"bool", "int", "float", "dict", "list", "None"}
     if any(o.split("[")[0] not in known for o in options):

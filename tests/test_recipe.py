@@ -81,6 +81,7 @@ def test_all_mistakes_are_told_at_once(write_recipe):
         ("12", "int", 12),
         (False, "IntervalStrategy | str", "no"),
         ("sigmoid", "list[str]", ["sigmoid"]),
+        ("all", "str | list", "all"),
         (None, "int | None", None),
         ({"a": 1}, "dict[str, Any] | str | None", {"a": 1}),
     ],

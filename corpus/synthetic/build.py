@@ -162,10 +162,10 @@ def preference_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]
 
 MAKERS = {
     "mid_think": (problem_rows(True), "train"),
-    "mid_lookup": (lookup_rows(64, 900), "train"),
+    "mid_lookup": (lookup_rows(200, 1500), "train"),
     "sft_think": (problem_rows(True), "train"),
     "sft_no_think": (problem_rows(False), "train"),
-    "sft_lookup": (lookup_rows(24, 150), "train"),
+    "sft_lookup": (lookup_rows(24, 80), "train"),
     "sft_talk": (talk_rows, "train"),
     "sft_tool": (tool_rows, "train"),
     "preference": (preference_rows, "preference"),
