@@ -2,7 +2,7 @@
 
 import html
 
-from pipeline.table import Stage, cell, columns
+from pipeline.table import Stage, cell, columns, short
 
 BOX, ROW, GAP, TOP = 150, 17, 46, 16
 STYLE = (
@@ -47,14 +47,6 @@ def picture(stages: list[Stage]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 36}" width="{width}" '
         f'role="img" aria-label="pipeline with scores">{body}</svg>\n'
     )
-
-
-def short(metric: str) -> str:
-    """`problems/no_think` as `no think`; the task's name is left out where the rest says enough."""
-    task, _, rest = metric.partition("/")
-    if rest.isdigit():
-        return f"{task} {rest}"
-    return (rest or task).replace("_", " ")
 
 
 def scores(members: list[Stage], metric: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.chart import bars, curves
 from pipeline.picture import picture
 from pipeline.stage import read_manifest, write_json
-from pipeline.table import Stage, cell, columns, evaluated, place
+from pipeline.table import Stage, cell, columns, evaluated, place, short
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d7dce3; --paper: #ffffff; --tint: #f4f6f9;
@@ -133,7 +133,7 @@ def stage_table(stages: list[Stage]) -> str:
         f"<p>Below each score its 95 % interval. Items: {esc(counts)}. Colour marks a change from the row above whose "
         "intervals do not overlap.</p>"
     )
-    return table(["stage", *names], rows) + note
+    return table(["stage", *map(short, names)], rows) + note
 
 
 def recall(stages: list[Stage]) -> str:
@@ -143,7 +143,8 @@ def recall(stages: list[Stage]) -> str:
         for name, metric in stage.results["metrics"].items():
             if "items" in metric and name.rsplit("/", 1)[-1].isdigit():
                 groups.setdefault(name, []).append((stage.name, metric["value"], metric["low"], metric["high"]))
-    return "".join(f"<figure>{bars(g)}<figcaption>{esc(n)} tokens</figcaption></figure>" for n, g in groups.items())
+    figures = [f"<figure>{bars(g)}<figcaption>{esc(n)} tokens</figcaption></figure>" for n, g in groups.items()]
+    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
 
 def training(run: Path) -> str:

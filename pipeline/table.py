@@ -78,11 +78,26 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
+def short(metric: str) -> str:
+    """`problems/no_think` as `no think`; the task's name is left out where the rest says enough."""
+    task, _, rest = metric.partition("/")
+    if rest.isdigit():
+        return f"{task} {rest}"
+    return (rest or task).replace("_", " ")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `m:ss` or `h:mm:ss`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def summary(run: Path) -> str:
     """The closing table of a run."""
     stages = evaluated(run)
     names = columns(stages)
-    header = ["stage", *[n.replace("problems/", "") for n in names], "seconds", "peak MB"]
+    header = ["stage", *map(short, names), "seconds", "peak MB"]
     rows = []
     for stage in stages:
         made = stage.manifest or {}

@@ -29,6 +29,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from pipeline.errors import UserError, told_by_library
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
+from pipeline.table import clock
 
 WHOLE = "whole"
 
@@ -174,12 +175,6 @@ class Watch(TrainerCallback):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
-
-
-def clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[str, Any]) -> None:

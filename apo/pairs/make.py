@@ -27,6 +27,7 @@ from pipeline.errors import UserError
 from pipeline.hashing import hash_value
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
+from pipeline.table import clock
 
 
 def held_out(prompt: str, part: float) -> bool:
@@ -59,10 +60,17 @@ def answers(recipe: Recipe, side: str, prompts: list[dict[str, Any]]) -> tuple[l
     )
     started = time.monotonic()
 
+    told = 0.0
+
     def progress(done: int) -> None:
-        print(
-            f"pairs: {side} {done}/{len(texts)} answers, {done / (time.monotonic() - started):.1f} a second", flush=True
-        )
+        nonlocal told
+        now = time.monotonic()
+        if now - told > 5 or done == len(texts):
+            told, rate = now, done / (now - started)
+            print(
+                f"pairs: {side} {done}/{len(texts)} answers  {rate:.1f}/s  {clock((len(texts) - done) / rate)} left",
+                flush=True,
+            )
 
     found = generate(model, tokenizer, texts, sampling, values.get("batch_size", 32), progress)
     count = values.get("candidates", 1)
