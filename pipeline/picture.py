@@ -4,7 +4,7 @@ import html
 
 from pipeline.table import Stage, cell, columns, short
 
-BOX, ROW, GAP, TOP = 150, 17, 46, 16
+BOX, ROW, GAP, TOP = 186, 17, 40, 16
 STYLE = (
     "<style>text{font:12px system-ui,sans-serif;fill:#1c2430}.soft{fill:#5b6675}.name{font-weight:700;font-size:14px}"
     "rect{fill:#f4f6f9;stroke:#c5ccd6}path{fill:none;stroke:#8a95a5;stroke-width:1.5}"
@@ -40,7 +40,7 @@ def picture(stages: list[Stage]) -> str:
         low = height + 26
         parts.append(f'<path d="M{start} {height + 4}V{low}H{end}V{height + 8}m-5 6l5 -6l5 6"/>')
         parts.append(
-            f'<text class="soft" x="{(start + end) / 2}" y="{low - 6}" text-anchor="middle">weight in merge</text>'
+            f'<text class="soft" x="{(start + end) / 2}" y="{low - 6}" text-anchor="middle">mixed in by the merge</text>'
         )
     body = "".join(parts)
     return (

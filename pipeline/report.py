@@ -179,7 +179,7 @@ def data_table(run: Path) -> str:
             if source["kept"] or source["rejected"]:
                 trained = source["trained"] / source["tokens"] if source["tokens"] else 0
                 rows.append([esc(name), esc(source["source"]), esc(source["mode"]), f"{source['kept']:,}",
-                             f"{source['rejected']:,}", f"{source['tokens']:,}", f"{trained:.0%}",
+                             f"{source['rejected']:,}", f"{source['tokens']:,}", f"{trained:.1%}",
                              f"{source['mean_length']:.0f}", str(source["cut"])])  # fmt: skip
     header = ["stage", "source", "mode", "rows", "rejected", "tokens", "trained", "mean length", "tokens cut"]
     return table(header, rows) if rows else ""

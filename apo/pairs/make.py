@@ -128,6 +128,7 @@ def make_pairs(recipe: Recipe, stage: Stage) -> None:
     think, seed = values["mode"] == "think", values.get("seed", 0)
     right = verifier(values.get("verifier", "number"), recipe.where("verifier"))
     prompts = read_prompts(recipe.need("prompts"), values.get("limit"), recipe.where("prompts"))
+    final = stage.begin() / "final"
     strong, strong_told = answers(recipe, "strong", prompts)
     weak, weak_told = answers(recipe, "weak", prompts)
 
@@ -147,7 +148,6 @@ def make_pairs(recipe: Recipe, stage: Stage) -> None:
     if not kept:
         raise UserError(f"{recipe.path}: no pair could be made of {len(prompts)} prompts: {dict(reasons)}")
 
-    final = stage.begin() / "final"
     final.mkdir(exist_ok=True)
     for name, rows in files.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
