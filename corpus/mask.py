@@ -19,6 +19,8 @@ from corpus.rows import RowError
 
 Span = tuple[int, int]
 PINNED_DATE = "01 July 2025"
+# transformers gives templates a clock and turns a function passed in its place to text, so a macro takes its name.
+PINNED_CLOCK = "{%- macro strftime_now(format) -%}{{- date_string_of_the_recipe -}}{%- endmacro -%}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Renderer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
-        self.template = tokenizer.get_chat_template()
+        template = tokenizer.get_chat_template()
+        self.template = PINNED_CLOCK + template if "strftime_now" in template else template
         self.marked = "generation" in self.template and "endgeneration" in self.template
         self.special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
         self.end = tokenizer.eos_token
@@ -45,19 +48,22 @@ class Renderer:
 
         A template that asks for today's date is told the recipe's `date_string`, or one fixed day.
         """
-        date = kwargs.get("date_string", PINNED_DATE)
         try:
             texts, spans = render_jinja_template(
                 [messages],
                 chat_template=self.template,
                 return_assistant_tokens_mask=self.marked,
                 tools=kwargs.get("tools"),
-                strftime_now=lambda _: date,
+                date_string_of_the_recipe=kwargs.get("date_string", PINNED_DATE),
                 **{**self.special, **{k: v for k, v in kwargs.items() if k != "tools"}, **options},
             )
         except Exception as error:
             raise RowError(f"the chat template refuses the row: {error}") from error
         return texts[0], [tuple(s) for s in spans[0]] if self.marked else []
+
+    def unread(self, kwargs: dict[str, Any]) -> set[str]:
+        """Template arguments that the template's text never names, and so cannot honour."""
+        return {key for key in kwargs if key not in self.template and key != "tools"}
 
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
         """The text a model is given to answer `messages`."""

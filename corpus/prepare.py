@@ -74,6 +74,7 @@ class Tally:
         self.counts: dict[tuple[str, str], Counts] = {}
         self.rejects: list[dict[str, str]] = []
         self.read: Counter[str] = Counter()
+        self.unread: set[str] = set()
 
     def of(self, source: str, mode: str) -> Counts:
         return self.counts.setdefault((source, mode), Counts(source, mode))
@@ -153,6 +154,8 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
                 rejects = folder.parent / f"{folder.name.rpartition('-')[0]}-rejects.jsonl"
                 rejects.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in tally.rejects))
                 say(f"{len(tally.rejects)} rejected rows, with reasons, in {rejects}")
+        if tally.unread:
+            say(f"note: the chat template does not read the template arguments {', '.join(sorted(tally.unread))}")
         DatasetDict(splits).save_to_disk(str(partial))
         write_json(partial / "stats.json", {"seconds": round(time.monotonic() - started, 2), "sources": tally.table()})
         if tally.rejects:
@@ -240,6 +243,7 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
         for source, row in batch:
             try:
                 item = conversation(row.fields, defaults)
+                tally.unread |= renderer.unread(item.kwargs)
                 rendered.append((source, row, item, renderer.conversation(item)))
             except RowError as error:
                 tally.reject(source.name, row.place, str(error))
@@ -328,6 +332,7 @@ def _pairs(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> 
     for source, row in drawn_rows(recipe, tally):
         try:
             item = pair(row.fields, defaults)
+            tally.unread |= renderer.unread(item.kwargs)
             encoded = encode_pair(item, renderer, tokenizer)
         except RowError as error:
             tally.reject(source.name, row.place, str(error))

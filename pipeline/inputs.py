@@ -94,6 +94,11 @@ def training_inputs(recipe: Recipe) -> dict[str, str]:
     inputs = {"model": model_hash(model, recipe.where("model_name_or_path"), values.get("model_revision"))}
     for number, source in enumerate(recipe.need("dataset_mixture")["datasets"]):
         where = recipe.where(f"dataset_mixture.datasets.{number}.id")
+        unused = [k for k in ("config", "split", "revision") if source.get(k) not in (None, "train")]
+        if unused and row_files(source["id"], where):
+            recipe.notes.append(
+                f"{where}: {', '.join(unused)} belong to Hub datasets and are not used for a local file"
+            )
         inputs[f"rows {source['id']} #{number}"] = rows_hash(source["id"], where, source.get("revision"))
     template = template_text(values.get("chat_template"), recipe.where("chat_template"))
     if template is not None:

@@ -37,11 +37,9 @@ def picture(stages: list[Stage]) -> str:
     if "mid" in order and "merged" in order:
         start = 10 + order.index("mid") * (BOX + GAP) + BOX / 2
         end = 10 + order.index("merged") * (BOX + GAP) + BOX / 2
-        low = height + 26
+        low, middle = height + 26, (start + end) / 2
         parts.append(f'<path d="M{start} {height + 4}V{low}H{end}V{height + 8}m-5 6l5 -6l5 6"/>')
-        parts.append(
-            f'<text class="soft" x="{(start + end) / 2}" y="{low - 6}" text-anchor="middle">mixed in by the merge</text>'
-        )
+        parts.append(f'<text class="soft" x="{middle}" y="{low - 6}" text-anchor="middle">mixed in by the merge</text>')
     body = "".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 36}" width="{width}" '

@@ -122,8 +122,34 @@ def test_generation_prompt_prefills_the_empty_block_only_without_thinking(tokeni
     assert renderer.prompt(user, {"enable_thinking": False}).endswith(ASSISTANT + "<think>\n\n</think>\n")
 
 
-def test_no_date_of_the_day_reaches_a_token(tokenizer):
-    assert "strftime" not in tokenizer.chat_template
+DATED = "{{- 'Today: ' + strftime_now('%d %B %Y') + '\n' -}}" + CHATML
+
+
+def test_a_template_that_asks_for_the_day_is_told_a_fixed_one(tokenizer):
+    original = tokenizer.chat_template
+    tokenizer.chat_template = DATED
+    try:
+        renderer, user = Renderer(tokenizer), [{"role": "user", "content": "Hi"}]
+        assert renderer.render(user, {})[0].startswith("Today: 01 July 2025\n")
+        assert renderer.render(user, {"date_string": "2 May 2026"})[0].startswith("Today: 2 May 2026\n")
+    finally:
+        tokenizer.chat_template = original
+
+
+@pytest.mark.parametrize(
+    ("system", "kwargs"), [("Be kind. /no_think", {}), ("See docs/thinking.", {"enable_thinking": False})]
+)
+def test_headers_are_cut_off_whatever_decides_the_mode(tokenizer, system, kwargs):
+    row = chat("Q", "Yo")
+    row["messages"].insert(0, {"role": "system", "content": system})
+    row["chat_template_kwargs"] = kwargs
+    assert trained_text(tokenizer, handbook_template(), row) == ["Yo<|im_end|>"]
+
+
+def test_custom_instructions_reach_the_prompt(tokenizer):
+    text = rendered(tokenizer, [{"role": "user", "content": "Hi"}], custom_instructions="Talk like a pirate.")
+    assert "## Custom Instructions\n\nTalk like a pirate.<|im_end|>" in text
+    assert Renderer(tokenizer).unread({"custom_instructions": "x", "enable_thinking": True, "colour": 1}) == {"colour"}
 
 
 def gate(item, text, trained, whole=False):
@@ -135,6 +161,8 @@ def test_the_gate_passes_good_rows_and_names_each_fault():
     gate(good, "text", [f"{THOUGHT}<|im_end|>"])
     with pytest.raises(UserError, match="source s, row f:1: no token of this row is trained"):
         gate(good, "text", [""])
+    with pytest.raises(UserError, match="the empty think block that the template prefills is trained"):
+        gate(chat("Q", "4", False), "text", ["<think>\n\n</think>\n4<|im_end|>"])
     with pytest.raises(UserError, match="end-of-turn token"):
         gate(good, "text", [THOUGHT])
     with pytest.raises(UserError, match="think row trains on no reasoning"):

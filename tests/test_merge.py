@@ -129,12 +129,19 @@ def test_nonsense_is_refused_before_anything_is_written(run, merge_file, tiny_mo
 
 def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     text = refused("-m", "merge", "--config", merge_file(soup={"members": "all", "dtyp": "float32"}))
-    assert "unknown key soup.dtyp; known: dtype, members" in text
-    bad = {"merge_method": "linear", "models": [{"model": "nowhere/else", "parameters": {"weight": 1}}], "dtyp": 1}
+    assert "unknown key soup.dtyp; the nearest known key is dtype" in text
+    bad = {"merge_method": "linear", "models": [{"model": "no-where/else", "parameters": {"weight": 1}}], "dtyp": 1}
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": bad})
     assert "unknown key merge.dtyp" in refused("-m", "merge", "--config", path)
     del bad["dtyp"]
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": bad})
     assert "mergekit refuses the merge" in refused("-m", "merge", "--config", path)
+    stray = {"merge_method": "linear", "models": [{"model": "suop", "parameters": {"weight": 1}}]}
+    path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": stray})
+    assert "no stage or folder is called suop; the nearest stage is soup" in refused("-m", "merge", "--config", path)
+    other = {"stage": "apo/3", "outputs": {}, "inputs": {"model": "another"}}
+    (run / "apo" / "3" / "manifest.json").write_text(json.dumps(other))
+    text = refused("-m", "merge", "--config", merge_file())
+    assert f"{run}/apo/3 was trained from another model than {run}/apo/1" in text
     (run / "apo").rename(run / "gone")
     assert "run `make apo` first" in refused("-m", "merge", "--config", merge_file())

@@ -57,7 +57,7 @@ def test_no_pair_at_all_is_an_error_and_leaves_no_folder(tiny_model, write_rows,
     assert not (tmp_path / "pairs").exists()
     values["strong"]["temprature"] = 1
     result = python("-m", "apo.pairs", "--config", write_recipe("pairs.yaml", values))
-    assert "unknown key strong.temprature" in result.stderr
+    assert "unknown key strong.temprature; the nearest known key is temperature" in result.stderr
     del values["strong"]["temprature"]
     prompts.write_text(json.dumps({"messages": ROW["messages"]}) + "\n")
     result = python("-m", "apo.pairs", "--config", write_recipe("pairs.yaml", values))

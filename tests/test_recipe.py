@@ -1,7 +1,7 @@
 """Configuration: every recipe loads, old keys are mapped, mistakes are one sentence and fast."""
 
 import dataclasses
-import time
+import resource
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,23 @@ def test_command_line_overrides_the_file_at_any_depth(write_recipe):
     assert values["bf16"] is True
 
 
+def test_keys_that_cannot_be_honoured_are_refused_with_the_way_out(write_recipe):
+    path = write_recipe("sft.yaml", {"output_dir": "o", "chat_template_path": "t.jinja", "max_length": None})
+    with pytest.raises(UserError) as error:
+        load(path, "sft")
+    assert "key chat_template_path has no effect here; write chat_template with the file's path" in str(error.value)
+    assert "max_length must be a whole number, found null" in str(error.value)
+
+
+def test_nested_keys_of_every_stage_are_checked(write_recipe):
+    path = write_recipe("pairs.yaml", {"output_dir": "o", "strong": {"model": "m", "temprature": 1}})
+    with pytest.raises(UserError, match=r"unknown key strong\.temprature; the nearest known key is temperature"):
+        load(path, "pairs")
+    path = write_recipe("eval.yaml", {"output_dir": "o", "tasks": [{"name": "a", "verfier": "number"}]})
+    with pytest.raises(UserError, match=r"unknown key tasks\.0\.verfier; the nearest known key is verifier"):
+        load(path, "eval")
+
+
 def test_a_key_given_twice_is_refused(tmp_path):
     path = tmp_path / "sft.yaml"
     path.write_text("output_dir: a\nseed: 1\nseed: 2\n")
@@ -123,6 +140,12 @@ def test_members_override_the_file_and_are_checked(write_recipe):
     bad = write_recipe("apo.yaml", {"output_dir": "o", "members": [{"bta": 1}]})
     with pytest.raises(UserError, match="unknown key bta; the nearest known key is beta"):
         member_recipes(load(bad, "apo"))
+
+
+def cpu_seconds_of_children() -> float:
+    """Processor time of finished child processes, which a busy machine does not stretch as it does the clock."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 MISTAKES = {
@@ -144,24 +167,24 @@ def test_a_users_mistake_is_one_sentence_exit_2_in_a_second(name, write_recipe, 
         "dataset_mixture": {"datasets": [{"id": str(rows)}]},
     }
     path = write_recipe("sft.yaml", good | change)
-    started = time.monotonic()
+    before = cpu_seconds_of_children()
     result = python("-m", "sft", "--config", path)
     assert result.returncode == 2
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
-    assert time.monotonic() - started < 1.0
+    assert cpu_seconds_of_children() - before < 1.0
 
 
 @pytest.mark.parametrize(
     "program", ["sft", "apo", "apo.pairs", "merge", "evals", "corpus", "corpus.synthetic", "pipeline"]
 )
 def test_help_answers_in_a_second(program):
-    started = time.monotonic()
+    before = cpu_seconds_of_children()
     result = python("-m", program, "--help")
     assert result.returncode == 0
     assert "usage" in result.stdout
-    assert time.monotonic() - started < 1.0
+    assert cpu_seconds_of_children() - before < 1.0
 
 
 def test_a_missing_file_is_told(tmp_path):

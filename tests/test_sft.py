@@ -178,6 +178,28 @@ def test_a_published_recipe_file_trains_with_model_and_data_paths_changed(name, 
     assert (tmp_path / name / "model.safetensors").is_file()
 
 
+def test_a_column_that_no_row_has_is_an_error(sft_recipe):
+    path, _ = sft_recipe()
+    result = python(
+        "-m", "sft", "--config", path, "--dataset_mixture.datasets.0.columns", "[messages, chat_template_kwarg]"
+    )
+    assert result.returncode == 2
+    assert "rows.jsonl has a column chat_template_kwarg" in result.stderr
+
+
+def test_prompt_and_completion_rows_train_on_the_completion_only(sft_recipe, write_rows, tokenizer):
+    from datasets import load_from_disk
+
+    path, folder = sft_recipe(assistant_only_loss=False, packing=False, max_steps=1)
+    write_rows("rows.jsonl", [{"prompt": f"Say {n}", "completion": f"It is {n}"} for n in range(4)])
+    run_ok("-m", "sft", "--config", path)
+    (prepared,) = (folder.parent / "prepared").glob("sft-*")
+    for row in load_from_disk(str(prepared))["train"]:
+        trained = tokenizer.decode([i for i in row["labels"] if i != -100])
+        assert trained.startswith("It is ")
+        assert trained.endswith("<|im_end|>")
+
+
 def test_non_finite_gradients_stop_the_run(sft_recipe, tiny_model, tmp_path):
     import shutil
 
@@ -191,5 +213,5 @@ def test_non_finite_gradients_stop_the_run(sft_recipe, tiny_model, tmp_path):
     path, folder = sft_recipe(model_name_or_path=str(broken))
     result = python("-m", "sft", "--config", path)
     assert result.returncode == 2
-    assert "is not finite at step 1" in result.stderr
+    assert "the gradient is not finite at step 1" in result.stderr
     assert not folder.exists()
