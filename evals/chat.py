@@ -11,6 +11,7 @@ from threading import Thread
 
 from pipeline.errors import UserError, run_main
 from pipeline.inputs import model_folder
+from pipeline.program import quiet_libraries
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
@@ -28,6 +29,7 @@ def main() -> None:
 
 def talk(folder: str, max_new_tokens: int, greedy: bool) -> None:
     """Read turns from standard input until it ends, streaming each answer."""
+    quiet_libraries()
     from transformers import AutoModelForCausalLM, TextIteratorStreamer
 
     from corpus.mask import Renderer
