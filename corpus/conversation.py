@@ -12,11 +12,11 @@ TOOL_KEYS = ("tools", "xml_tools", "python_tools")
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, the row's template arguments, and whether it came as prompt and completion."""
+    """Messages in order, the row's template arguments, and how many assistant turns came as its `completion`."""
 
     messages: list[dict[str, Any]]
     kwargs: dict[str, Any] = field(default_factory=dict)
-    has_completion: bool = False
+    completion_turns: int = 0
 
     @property
     def thinks(self) -> bool:
@@ -47,17 +47,20 @@ def conversation(fields: dict[str, Any], defaults: dict[str, Any]) -> Conversati
     Raises:
         RowError: naming the field, what was found and what was expected.
     """
-    has_completion = "messages" not in fields and "prompt" in fields and "completion" in fields
+    completion_turns = 0
     if "messages" in fields:
         messages = checked_messages(fields["messages"], "messages")
-    elif has_completion:
+    elif "prompt" in fields and "completion" in fields:
         prompt, completion = fields["prompt"], fields["completion"]
-        messages = as_messages(prompt, "user", "prompt") + as_messages(completion, "assistant", "completion")
+        messages = as_messages(prompt, "user", "prompt")
+        answers = as_messages(completion, "assistant", "completion")
+        completion_turns = sum(m["role"] == "assistant" for m in answers)
+        messages = messages + answers
     else:
         raise RowError(f"field messages is missing; the row has {', '.join(sorted(fields)) or 'no fields'}")
     if not any(m["role"] == "assistant" for m in messages):
         raise RowError("field messages: no assistant turn, so nothing would be trained")
-    return Conversation(messages, template_kwargs(fields, defaults), has_completion)
+    return Conversation(messages, template_kwargs(fields, defaults), completion_turns)
 
 
 def pair(fields: dict[str, Any], defaults: dict[str, Any]) -> Pair:

@@ -249,11 +249,12 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
                 tally.reject(source.name, row.place, str(error))
         encodings = encode(tokenizer, [r[3].text for r in rendered])
         for (source, row, item, text), encoding in zip(rendered, encodings, strict=True):
-            whole = trains_on_all(values, item)
-            mask = [True] * len(encoding.ids) if whole else token_mask(encoding.offsets, text.spans)
+            spans = trained_spans(values, item, text)
+            mask = token_mask(encoding.offsets, spans)
             if gate[source.name] < ROWS_PER_SOURCE:
                 gate[source.name] += 1
-                trained = _trained_text(text, encoding.offsets, mask, whole)
+                trained = _trained_text(text.text, spans, encoding.offsets, mask)
+                whole = spans == [(0, len(text.text))]
                 check_samples([Sample(source.name, row.place, item, text, trained)], tokenizer.eos_token, whole)
             ids, mask = encoding.ids[:limit], mask[:limit]
             cut = len(encoding.ids) - len(ids)
@@ -272,20 +273,27 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
     return documents
 
 
-def trains_on_all(values: dict[str, Any], item: Conversation) -> bool:
-    """Whether every token of a row is trained: TRL's default, except for rows of prompt and completion."""
+def trained_spans(values: dict[str, Any], item: Conversation, rendered: Rendered) -> list[tuple[int, int]]:
+    """The spans of a row that carry loss: as TRL decides it, all of the text, the completion, or the assistant's own.
+
+    By default a row of prompt and completion is trained on its completion, any other row on all of its text.
+    """
+    if values.get("assistant_only_loss", False):
+        return rendered.spans
     completion_only = values.get("completion_only_loss")
-    if completion_only is None:
-        completion_only = item.has_completion
-    return not values.get("assistant_only_loss", False) and not completion_only
+    if item.completion_turns and completion_only is not False:
+        return rendered.spans[-item.completion_turns :]
+    return rendered.spans if completion_only else [(0, len(rendered.text))]
 
 
-def _trained_text(rendered: Rendered, offsets: list[tuple[int, int]], mask: list[bool], whole: bool) -> list[str]:
+def _trained_text(
+    text: str, spans: list[tuple[int, int]], offsets: list[tuple[int, int]], mask: list[bool]
+) -> list[str]:
     """The text of the tokens trained in each span."""
     out = []
-    for start, end in [(0, len(rendered.text))] if whole else rendered.spans:
+    for start, end in spans:
         inside = [o for o, trained in zip(offsets, mask, strict=True) if trained and o[0] >= start and o[1] <= end]
-        out.append(rendered.text[inside[0][0] : inside[-1][1]] if inside else "")
+        out.append(text[inside[0][0] : inside[-1][1]] if inside else "")
     return out
 
 

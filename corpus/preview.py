@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from corpus.conversation import conversation, pair
 from corpus.mask import Renderer, token_mask
-from corpus.prepare import Tally, drawn_rows, encode_pair, trains_on_all
+from corpus.prepare import Tally, drawn_rows, encode_pair, trained_spans
 from corpus.rows import RowError
 from corpus.tokenizer import encode
 from pipeline.recipe import Recipe
@@ -32,8 +32,7 @@ def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> No
                 item = conversation(row.fields, defaults)
                 rendered = renderer.conversation(item)
                 encoding = encode(tokenizer, [rendered.text])[0]
-                whole = trains_on_all(recipe.values, item)
-                mask = [True] * len(encoding.ids) if whole else token_mask(encoding.offsets, rendered.spans)
+                mask = token_mask(encoding.offsets, trained_spans(recipe.values, item, rendered))
                 print(marked(rendered.text, encoding.offsets, mask))
         except RowError as error:
             print(f"rejected: {error}")

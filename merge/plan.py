@@ -27,7 +27,7 @@ def soup_members(recipe: Recipe) -> list[Path]:
         count = len(load(apo, "apo").values.get("members") or [{}])
         folders = [run / "apo" / str(number + 1) for number in range(count)]
     elif members == "all":
-        folders = [f for f in (run / "apo").glob("[0-9]*") if (f / "manifest.json").is_file()]
+        folders = [f for f in (run / "apo").glob("*") if f.name.isdigit() and (f / "manifest.json").is_file()]
         folders.sort(key=lambda f: int(f.name))
     elif isinstance(members, list):
         folders = [run / "apo" / str(m) if str(m).isdigit() else Path(m) for m in members]

@@ -48,25 +48,27 @@ def run(stage: Stage, config: dict[str, Any], where: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         # The card is ours to write; mergekit's asks the Hub about every local folder.
-        options = MergeOptions(write_model_card=False, quiet=True, copy_tokenizer=not local)
+        keeps = any(config.get(key) for key in ("tokenizer", "tokenizer_source", "chat_template"))
+        options = MergeOptions(write_model_card=False, quiet=True, copy_tokenizer=keeps or not local)
+        first = (config.get("models") or [{}])[0].get("model") or referenced(config)[0]
         try:
             run_merge(parsed, str(final), options)
+            complete(final, first, tokenizer=not keeps)
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise UserError(f"{where}: mergekit refuses the merge: {' '.join(str(error).split())}") from error
-    first = (config.get("models") or [{}])[0].get("model") or referenced(config)[0]
-    keeps = any(config.get(key) for key in ("tokenizer", "tokenizer_source", "chat_template"))
-    complete(final, first, tokenizer=not keeps)
     models = [Path(m).name for m in referenced(config)]
     stage.finish(final, {"method": config["merge_method"], "models": models, "tensors": len(tensor_shapes(final))})
 
 
 def complete(folder: Path, parent: str, tokenizer: bool) -> None:
     """Give a merged folder generation settings, and its parent's tokenizer and template unless mergekit wrote them."""
-    own = AutoTokenizer.from_pretrained(parent if tokenizer else folder)
+    name, _, revision = (parent, "", "") if Path(parent).exists() else parent.partition("@")
+    revision = revision or None
+    own = AutoTokenizer.from_pretrained(name, revision=revision) if tokenizer else AutoTokenizer.from_pretrained(folder)
     if tokenizer:
         own.save_pretrained(folder)
     try:
-        settings = GenerationConfig.from_pretrained(parent)
+        settings = GenerationConfig.from_pretrained(name, revision=revision)
     except OSError:
         settings = GenerationConfig()
     ends = settings.eos_token_id

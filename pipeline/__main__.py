@@ -43,7 +43,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _why(options: argparse.Namespace) -> int:
-    from pipeline.run import STEPS, executable, order, program_words
+    from pipeline.run import STEPS, arguments_file, executable, order, program_words, remembered
 
     if not options.recipe.is_dir():
         raise UserError(f"{options.recipe}: no such recipe folder")
@@ -56,8 +56,9 @@ def _why(options: argparse.Namespace) -> int:
             print(f"{name}: waits for {waits[0]}")
             stale.append(name)
             continue
+        words = [*remembered(arguments_file(options.recipe, step), name), "--state"]
         asked = subprocess.run(
-            executable(["python", *program_words(step, options.recipe, ["--state"])]), capture_output=True, text=True
+            executable(["python", *program_words(step, options.recipe, words)]), capture_output=True, text=True
         )
         print((asked.stdout or asked.stderr).rstrip())
         if asked.returncode:

@@ -43,7 +43,7 @@ def hash_model(folder: Path) -> str:
     hashes = {}
     for file in model_files(folder):
         entry, stat = known.get(file.name), file.stat()
-        same = entry and (entry["bytes"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+        same = entry and (entry["bytes"], entry.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
         hashes[file.name] = entry["sha256"] if same else hash_file(file)
     return hash_value(hashes)
 

@@ -15,7 +15,7 @@ from pipeline.check import stage_of_file
 from pipeline.errors import UserError
 from pipeline.program import STALE
 from pipeline.recipe import load
-from pipeline.stage import SECRET, hidden, write_json
+from pipeline.stage import without_secrets, write_json
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def remembered(file: Path, name: str) -> list[str]:
 def remember(file: Path, name: str, words: list[str]) -> None:
     """Keep a stage's overrides (never a secret) beside the run."""
     known = json.loads(file.read_text()) if file.is_file() else {}
-    if any(SECRET.search(word) for word in words):
-        words = []
+    words = without_secrets(words)
     if known.get(name, []) != words:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {**known, name: words})
@@ -130,7 +129,7 @@ def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
             print(asked.stderr, end="", file=sys.stderr)
             return asked.returncode
         shown = command(step, recipe, launch, own)
-        print(f"$ {shlex.join(hidden(shown))}", flush=True)
+        print(f"$ {shlex.join(without_secrets(shown))}", flush=True)
         remember(memory, name, own)
         code = subprocess.run(executable(shown)).returncode
         if code:

@@ -104,7 +104,7 @@ class Stage:
             "seconds": round(time.monotonic() - self.started, 2),
             "peak_memory_mb": peak_memory_mb(),
             "processes": int(os.environ.get("WORLD_SIZE", "1")),
-            "command": " ".join(hidden([Path(sys.executable).name, *sys.orig_argv[1:]])),
+            "command": " ".join(without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])),
             "versions": versions(),
             "git_commit": git_commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
@@ -144,7 +144,7 @@ def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[s
         elif before[label] != inputs[label]:
             changes.append(f"{label} changed")
     old = json.loads(json.dumps(manifest["config"], default=str))
-    new = json.loads(json.dumps(config, default=str))
+    new = json.loads(json.dumps(redacted(config), default=str))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             changes.append(f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}")
@@ -163,30 +163,35 @@ def write_json(path: Path, value: Any) -> None:
     sibling.replace(path)
 
 
-SECRET = re.compile(r"token|secret|password|api_key", re.IGNORECASE)
+SECRET = re.compile(r"(^|_)(hub_token|token|auth_token|secret|password|api_key)$", re.IGNORECASE)
+HIDDEN = "(hidden)"
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """`value` with every entry whose key looks like a secret's hidden (token counts and token names stay)."""
+    """`value` with every text whose key is a secret's hidden, such as `hub_token` or `token`."""
     if isinstance(value, dict):
         return {k: redacted(v, str(k)) for k, v in value.items()}
     if isinstance(value, list):
         return [redacted(v, name) for v in value]
-    is_secret = isinstance(value, str) and SECRET.search(name) and name not in ("eos_token", "pad_token")
-    return "(hidden)" if is_secret else value
+    return HIDDEN if isinstance(value, str) and SECRET.search(name) else value
 
 
-def hidden(words: list[str]) -> list[str]:
-    """A command line's words with the values of secrets hidden."""
-    words = list(words)
-    for number, word in enumerate(words):
-        if not word.startswith("--") or not SECRET.search(word) or word.startswith(("--eos_token", "--pad_token")):
+def without_secrets(words: list[str]) -> list[str]:
+    """A command line's words less the secret keys and their values, and less mappings that hold one."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
             continue
-        if "=" in word:
-            words[number] = word.partition("=")[0] + "=(hidden)"
-        elif number + 1 < len(words) and not words[number + 1].isdigit():
-            words[number + 1] = "(hidden)"
-    return words
+        key = word.removeprefix("--").partition("=")[0] if word.startswith("--") else ""
+        if key and SECRET.search(key.replace("-", "_").rpartition(".")[2]):
+            skip = "=" not in word
+        elif re.search(r"\bhf_\w+", word):
+            kept.append(HIDDEN)
+        else:
+            kept.append(word)
+    return kept
 
 
 def peak_memory_mb() -> int:

@@ -228,7 +228,15 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
             dtype=values.get("dtype", "auto"),
             trust_remote_code=values.get("trust_remote_code", False),
         )
-        PeftModel.from_pretrained(base, saved).merge_and_unload().save_pretrained(folder)
+        merged = PeftModel.from_pretrained(base, saved).merge_and_unload()
+        # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
+        trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
+        merged.config.eos_token_id, merged.config.pad_token_id = (
+            trained.config.eos_token_id,
+            trained.config.pad_token_id,
+        )
+        merged.generation_config = trained.generation_config
+        merged.save_pretrained(folder)
         trainer.processing_class.save_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{recipe.path}: no weights were saved in {folder}; the checkpoints stay in {folder.parent}")

@@ -59,6 +59,9 @@ def test_no_pair_at_all_is_an_error_and_leaves_no_folder(tiny_model, write_rows,
     result = python("-m", "apo.pairs", "--config", write_recipe("pairs.yaml", values))
     assert "unknown key strong.temprature; the nearest known key is temperature" in result.stderr
     del values["strong"]["temprature"]
+    prompts.write_text(json.dumps({**ROW, "answer": "Paris"}) + "\n")
+    result = python("-m", "apo.pairs", "--config", write_recipe("pairs.yaml", values))
+    assert f"{prompts}:1: field answer: the number verifier needs a number, found 'Paris'" in result.stderr
     prompts.write_text(json.dumps({"messages": ROW["messages"]}) + "\n")
     result = python("-m", "apo.pairs", "--config", write_recipe("pairs.yaml", values))
     assert f"{prompts}:1: field answer is missing" in result.stderr

@@ -9,7 +9,7 @@ from helpers import ROOT, chat, preference, python
 from pipeline.errors import UserError
 from pipeline.hashing import hash_model, hash_value, recorded
 from pipeline.run import STEPS, arguments_file, command, order, remember, remembered, run
-from pipeline.stage import Stage, differences, hidden, redacted
+from pipeline.stage import Stage, differences, redacted, without_secrets
 from pipeline.table import place, text_table
 
 
@@ -157,22 +157,20 @@ def test_a_stage_runs_once_and_keeps_the_overrides_it_was_made_with(tmp_path, wr
     assert "data: up to date, skipped" in capfd.readouterr().out
     memory = arguments_file(recipe, STEPS["data"])
     assert remembered(memory, "data") == ["--seed", "5"]
-    remember(memory, "sft", ["--hub_token", "hf_abc"])
-    assert remembered(memory, "sft") == []
+    remember(memory, "sft", ["--learning_rate", "1e-5", "--hub_token", "hf_abc"])
+    assert remembered(memory, "sft") == ["--learning_rate", "1e-5"]
     assert remembered(memory, "data") == ["--seed", "5"]
 
 
 def test_secrets_are_hidden_in_commands_and_configurations():
-    words = ["python", "-m", "sft", "--hub_token", "hf_abc", "--hub_token=hf_abc", "--eos_token", "<|im_end|>"]
-    shown = hidden(words)
-    assert "hf_abc" not in " ".join(shown)
-    assert shown[-1] == "<|im_end|>"
+    words = ["python", "-m", "sft", "--hub_token", "hf_abc", "--max_new_tokens", "5", "--eos_token", "<|im_end|>"]
+    words += ["--hub_token=hf_abc", "--model_init_kwargs", "{token: hf_abc}", "--model_init_kwargs.token", "abc"]
+    shown = without_secrets(words)
+    assert shown == ["python", "-m", "sft", *words[5:9], "--model_init_kwargs", "(hidden)"]
     config = {"model_init_kwargs": {"token": "hf_abc"}, "max_new_tokens": 5, "eos_token": "<|im_end|>"}
-    assert redacted(config) == {
-        "model_init_kwargs": {"token": "(hidden)"},
-        "max_new_tokens": 5,
-        "eos_token": "<|im_end|>",
-    }
+    assert redacted(config)["model_init_kwargs"] == {"token": "(hidden)"}
+    assert redacted(config)["eos_token"] == "<|im_end|>"
+    assert differences({"inputs": {}, "config": redacted(config)}, config, {}) == []
 
 
 def test_a_folder_begun_with_other_processes_is_not_mixed(stage, monkeypatch):

@@ -191,7 +191,9 @@ def test_prompt_and_completion_rows_train_on_the_completion_only(sft_recipe, wri
     from datasets import load_from_disk
 
     path, folder = sft_recipe(assistant_only_loss=False, packing=False, max_steps=1)
-    write_rows("rows.jsonl", [{"prompt": f"Say {n}", "completion": f"It is {n}"} for n in range(4)])
+    before = [*chat("One?", "It was 1")["messages"], {"role": "user", "content": "Two?"}]
+    rows = [{"prompt": f"Say {n}", "completion": f"It is {n}"} for n in range(4)]
+    write_rows("rows.jsonl", [*rows, {"prompt": before, "completion": "It is 2"}])
     run_ok("-m", "sft", "--config", path)
     (prepared,) = (folder.parent / "prepared").glob("sft-*")
     for row in load_from_disk(str(prepared))["train"]:

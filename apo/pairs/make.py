@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -106,7 +107,7 @@ def pair_row(
     }
 
 
-def read_prompts(file: str, limit: int | None, where: str) -> list[dict[str, Any]]:
+def read_prompts(file: str, limit: int | None, where: str, right: Callable[[str, str], bool]) -> list[dict[str, Any]]:
     """Prompt rows with `messages` and `answer`; raises UserError with file and line where one is missing."""
     rows = read_all(file, where)[:limit]
     for row in rows:
@@ -115,6 +116,8 @@ def read_prompts(file: str, limit: int | None, where: str) -> list[dict[str, Any
                 raise UserError(f"{row.place}: field {name} is missing; a prompt row has messages and answer")
         try:
             checked_messages(row.fields["messages"], "messages")
+            template_kwargs(row.fields, {})
+            right("0", str(row.fields["answer"]))  # a reference the verifier cannot read fails before hours of asking
         except RowError as error:
             raise UserError(f"{row.place}: {error}") from error
     return [row.fields for row in rows]
@@ -127,7 +130,7 @@ def make_pairs(recipe: Recipe, stage: Stage) -> None:
         raise UserError(f"{recipe.where('mode')}: mode must be think or no_think, found {values.get('mode')!r}")
     think, seed = values["mode"] == "think", values.get("seed", 0)
     right = verifier(values.get("verifier", "number"), recipe.where("verifier"))
-    prompts = read_prompts(recipe.need("prompts"), values.get("limit"), recipe.where("prompts"))
+    prompts = read_prompts(recipe.need("prompts"), values.get("limit"), recipe.where("prompts"), right)
     final = stage.begin() / "final"
     strong, strong_told = answers(recipe, "strong", prompts)
     weak, weak_told = answers(recipe, "weak", prompts)
