@@ -163,7 +163,7 @@ def write_json(path: Path, value: Any) -> None:
     sibling.replace(path)
 
 
-SECRET = re.compile(r"(^|_)(hub_token|token|auth_token|secret|password|api_key)$", re.IGNORECASE)
+SECRET = re.compile(r"^(?!(?:eos|bos|pad|unk)_)(?:\w*_)?(?:token|secret|password|api_key)$", re.IGNORECASE)
 HIDDEN = "(hidden)"
 
 
