@@ -23,10 +23,12 @@ def main() -> int:
     if todo and not options.state:
         quiet_libraries()
         from apo.train import train
+        from pipeline.training import leave
 
         for stage, member in stages:
             if stage in todo:
                 train(member, stage)
+        leave()
     return code
 
 

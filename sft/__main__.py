@@ -12,9 +12,11 @@ def main() -> int:
     todo, code = report_state([stage], options.state)
     if todo and not options.state:
         quiet_libraries()
+        from pipeline.training import leave
         from sft.train import train
 
         train(recipe, stage)
+        leave()
     return code
 
 
