@@ -61,9 +61,9 @@ class Renderer:
             raise RowError(f"the chat template refuses the row: {error}") from error
         return texts[0], [tuple(s) for s in spans[0]] if self.marked else []
 
-    def unread(self, kwargs: dict[str, Any]) -> set[str]:
-        """Template arguments that the template's text never names, and so cannot honour."""
-        return {key for key in kwargs if key not in self.template and key != "tools"}
+    def unread(self, arguments: set[str]) -> set[str]:
+        """Those template arguments that the template's text never names, and so cannot honour."""
+        return {key for key in arguments if key not in self.template and key != "tools"}
 
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
         """The text a model is given to answer `messages`."""

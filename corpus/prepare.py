@@ -68,13 +68,13 @@ class Counts:
 
 
 class Tally:
-    """Counts by source and mode, and the rejects of a preparation."""
+    """Counts by source and mode, the rejects, and the template arguments met in a preparation."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], Counts] = {}
         self.rejects: list[dict[str, str]] = []
         self.read: Counter[str] = Counter()
-        self.unread: set[str] = set()
+        self.arguments: set[str] = set()
 
     def of(self, source: str, mode: str) -> Counts:
         return self.counts.setdefault((source, mode), Counts(source, mode))
@@ -154,8 +154,9 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
                 rejects = folder.parent / f"{folder.name.rpartition('-')[0]}-rejects.jsonl"
                 rejects.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in tally.rejects))
                 say(f"{len(tally.rejects)} rejected rows, with reasons, in {rejects}")
-        if tally.unread:
-            say(f"note: the chat template does not read the template arguments {', '.join(sorted(tally.unread))}")
+        unread = Renderer(tokenizer).unread(tally.arguments)
+        if unread:
+            say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
         DatasetDict(splits).save_to_disk(str(partial))
         write_json(partial / "stats.json", {"seconds": round(time.monotonic() - started, 2), "sources": tally.table()})
         if tally.rejects:
@@ -243,7 +244,7 @@ def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally)
         for source, row in batch:
             try:
                 item = conversation(row.fields, defaults)
-                tally.unread |= renderer.unread(item.kwargs)
+                tally.arguments.update(item.kwargs)
                 rendered.append((source, row, item, renderer.conversation(item)))
             except RowError as error:
                 tally.reject(source.name, row.place, str(error))
@@ -340,7 +341,7 @@ def _pairs(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> 
     for source, row in drawn_rows(recipe, tally):
         try:
             item = pair(row.fields, defaults)
-            tally.unread |= renderer.unread(item.kwargs)
+            tally.arguments.update(item.kwargs)
             encoded = encode_pair(item, renderer, tokenizer)
         except RowError as error:
             tally.reject(source.name, row.place, str(error))

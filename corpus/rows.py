@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.inputs import row_files
 
 
@@ -130,10 +130,6 @@ def _hub_rows(source: Source, where: str) -> Iterator[Row]:
         ) from error
     for number, fields in enumerate(table):
         yield Row(f"{source.name}:row {number}", without_nulls(fields))
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]
 
 
 def without_nulls(value: Any) -> Any:

@@ -1,12 +1,11 @@
 """Load a tokenizer with the recipe's chat template on it."""
 
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Encoding
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.inputs import model_folder, template_text
 from pipeline.recipe import Recipe
 
@@ -32,7 +31,7 @@ def load_tokenizer(
             trust_remote_code=trust_remote_code,
         )
     except Exception as error:
-        raise UserError(f"{where}: the tokenizer of {model} cannot be loaded: {_one_line(error)}") from error
+        raise UserError(f"{where}: the tokenizer of {model} cannot be loaded: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise UserError(f"{where}: {model} has no tokenizer.json; character offsets, and so the loss mask, need one")
     text = template_text(chat_template, where)
@@ -82,7 +81,3 @@ def tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """All that decides a tokenizer's ids, as text to hash."""
     encode(tokenizer, [])  # so that no padding left over from an earlier call is part of it
     return tokenizer.backend_tokenizer.to_str() + str(tokenizer.special_tokens_map)
-
-
-def _one_line(error: Any) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, GenerationConfig
 
 from merge.plan import GENERATION, referenced
-from pipeline.errors import UserError
+from pipeline.errors import UserError, told_by_library
 from pipeline.stage import Stage
 
 
@@ -51,11 +51,9 @@ def run(stage: Stage, config: dict[str, Any], where: str) -> None:
         keeps = any(config.get(key) for key in ("tokenizer", "tokenizer_source", "chat_template"))
         options = MergeOptions(write_model_card=False, quiet=True, copy_tokenizer=keeps or not local)
         first = (config.get("models") or [{}])[0].get("model") or referenced(config)[0]
-        try:
+        with told_by_library(f"{where}: mergekit refuses the merge", (RuntimeError, ValueError, KeyError, OSError)):
             run_merge(parsed, str(final), options)
             complete(final, first, tokenizer=not keeps)
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
-            raise UserError(f"{where}: mergekit refuses the merge: {' '.join(str(error).split())}") from error
     models = [Path(m).name for m in referenced(config)]
     stage.finish(final, {"method": config["merge_method"], "models": models, "tensors": len(tensor_shapes(final))})
 

@@ -28,12 +28,19 @@ def run_main(main: Callable[[], int | None]) -> None:
     sys.exit(code or 0)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's complaint, or the kind of error where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
-def told_by_library(where: str | Path) -> Iterator[None]:
+def told_by_library(
+    where: str | Path, kinds: tuple[type[Exception], ...] = (ValueError, ImportError)
+) -> Iterator[None]:
     """Turn what a library refuses in its own words into a UserError that says where it was asked for."""
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except kinds as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 

@@ -15,6 +15,11 @@ STATE_FLAG = (
 )
 
 
+def is_main() -> bool:
+    """Whether this process is the one that speaks and writes; true without a launcher."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def training_stage(recipe: Recipe) -> Stage:
     """The output folder of a training file with its fingerprint; raises UserError for missing inputs."""
     folder = Path(recipe.need("output_dir"))
@@ -26,7 +31,7 @@ def training_stage(recipe: Recipe) -> Stage:
 def report_state(stages: list[Stage], only_state: bool) -> tuple[list[Stage], int]:
     """Say for each stage whether it is up to date; return those that are not, and the exit code of `--state`."""
     todo = []
-    say = print if os.environ.get("RANK", "0") == "0" else lambda text: None
+    say = print if is_main() else lambda text: None
     for stage in stages:
         reason = stage.stale()
         if reason is None:

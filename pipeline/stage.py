@@ -76,7 +76,7 @@ class Stage:
             UserError: it was begun with another number of processes, which would change the global batch.
         """
         self.started = time.monotonic()
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        processes = process_count()
         begun = self._begun()
         if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
             raise UserError(
@@ -103,7 +103,7 @@ class Stage:
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),
             "peak_memory_mb": peak_memory_mb(),
-            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "processes": process_count(),
             "command": " ".join(without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])),
             "versions": versions(),
             "git_commit": git_commit(),
@@ -114,6 +114,10 @@ class Stage:
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def process_count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def replace_folder(new: Path, final: Path) -> None:

@@ -3,7 +3,6 @@
 import gc
 import importlib.util
 import math
-import os
 import shutil
 import sys
 import time
@@ -27,6 +26,7 @@ from transformers import (
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from pipeline.errors import UserError, told_by_library
+from pipeline.program import is_main
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 from pipeline.table import clock
@@ -93,10 +93,6 @@ def trl_arguments(recipe: Recipe, config_class: type, partial: Path, **fixed: An
 def adapters(model: ModelConfig) -> dict[str, Any]:
     """Quantisation and PEFT arguments of TRL's trainers, as the recipe asks for them."""
     return {"quantization_config": get_quantization_config(model), "peft_config": get_peft_config(model)}
-
-
-def is_main() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def say(text: str) -> None:
@@ -198,10 +194,10 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
         metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
         if torch.cuda.is_available():
             metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
-        model, _ = adapt_to_machine(recipe.values)
-        ran = {k: model.get(k) for k in ("model_name_or_path", "model_revision", "attn_implementation")}
+        values, _ = adapt_to_machine(recipe.values)
+        ran = {k: values.get(k) for k in ("model_name_or_path", "model_revision", "attn_implementation")}
         stage.finish(final, metrics, {"ran_with": ran})
-        upload(stage, recipe)
+        upload(stage, values)
     PartialState().wait_for_everyone()
 
 
@@ -213,7 +209,8 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
     """
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    adapted = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    adapted = isinstance(model, PeftModel)
     saved = folder / "adapter" if adapted else folder
     trainer.save_model(str(saved), _internal_call=True)
     if not is_main():
@@ -230,11 +227,9 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
         )
         merged = PeftModel.from_pretrained(base, saved).merge_and_unload()
         # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
-        trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
-        merged.config.eos_token_id, merged.config.pad_token_id = (
-            trained.config.eos_token_id,
-            trained.config.pad_token_id,
-        )
+        trained = model.get_base_model()
+        merged.config.eos_token_id = trained.config.eos_token_id
+        merged.config.pad_token_id = trained.config.pad_token_id
         merged.generation_config = trained.generation_config
         merged.save_pretrained(folder)
         trainer.processing_class.save_pretrained(folder)
@@ -242,9 +237,8 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
         raise UserError(f"{recipe.path}: no weights were saved in {folder}; the checkpoints stay in {folder.parent}")
 
 
-def upload(stage: Stage, recipe: Recipe) -> None:
-    """Send the finished folder to the Hub when the recipe says `push_to_hub` and a token is at hand."""
-    values, _ = adapt_to_machine(recipe.values)
+def upload(stage: Stage, values: dict[str, Any]) -> None:
+    """Send the finished folder to the Hub when the values, adapted to this machine, still say `push_to_hub`."""
     if not values.get("push_to_hub"):
         return
     name = values.get("hub_model_id") or stage.name.replace("/", "-")

@@ -26,9 +26,10 @@ LLAMA_LIKE = (
 @pytest.fixture(scope="session")
 def tokenizer():
     """The small world's tokenizer, with our own chat template."""
-    from corpus.synthetic.tokenizer import build, template_text
+    from corpus.synthetic.tokenizer import build
+    from pipeline.inputs import template_text
 
-    return build(template_text())
+    return build(template_text("apo-soup", "chat_template"))
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,13 @@ def python(*words: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.Co
     )
 
 
+def run_ok(*words: str) -> str:
+    """Run `python WORDS`, which must succeed; returns what it printed."""
+    result = python(*words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 def chat(user: str, assistant: str, think: bool | None = None) -> dict:
     """One supervised row."""
     row = {"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]}

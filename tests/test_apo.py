@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from conftest import LLAMA_LIKE
-from helpers import ROOT, TRAINING, chat, preference, python, state_dict
+from helpers import ROOT, TRAINING, chat, preference, python, run_ok, state_dict
 
 PAIRS = [preference(f"What is {a} + {b}?", f"{a + b} good", f"{a + b} bad") for a in range(6) for b in range(6)]
 
@@ -28,12 +28,6 @@ def apo_recipe(write_rows, write_recipe, tiny_model, tmp_path):
         return write_recipe("apo.yaml", values | changes), tmp_path / "run" / "apo"
 
     return make
-
-
-def run_ok(*words):
-    result = python(*words)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 def log_of(folder):

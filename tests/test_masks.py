@@ -149,7 +149,7 @@ def test_headers_are_cut_off_whatever_decides_the_mode(tokenizer, system, kwargs
 def test_custom_instructions_reach_the_prompt(tokenizer):
     text = rendered(tokenizer, [{"role": "user", "content": "Hi"}], custom_instructions="Talk like a pirate.")
     assert "## Custom Instructions\n\nTalk like a pirate.<|im_end|>" in text
-    assert Renderer(tokenizer).unread({"custom_instructions": "x", "enable_thinking": True, "colour": 1}) == {"colour"}
+    assert Renderer(tokenizer).unread({"custom_instructions", "enable_thinking", "colour"}) == {"colour"}
 
 
 def gate(item, text, trained, whole=False):

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 import yaml
-from helpers import python, state_dict
+from helpers import python, run_ok, state_dict
 from safetensors.torch import load_file, save_file
 
 
@@ -38,12 +38,6 @@ def merge_file(run, write_recipe):
         return write_recipe("merge.yaml", values | changes)
 
     return make
-
-
-def run_ok(*words):
-    result = python(*words)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 def refused(*words):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from helpers import ROOT, TRAINING, chat, python, state_dict
+from helpers import ROOT, TRAINING, chat, python, run_ok, state_dict
 
 ROWS = [
     chat(f"What is {a} + {b}?", f"<think>\n{a} + {b} = {a + b}\n</think>\n{a + b}", True)
@@ -36,12 +36,6 @@ def sft_recipe(write_rows, write_recipe, tiny_model, tmp_path):
         return write_recipe(f"{name}.yaml", values | changes), tmp_path / name / "sft"
 
     return make
-
-
-def run_ok(*words):
-    result = python(*words)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 def test_sft_writes_a_whole_folder_and_skips_when_nothing_changed(sft_recipe):

@@ -7,13 +7,13 @@ The shipped one was made before the first base checkpoint and stays as it is: ot
 
 import random
 import sys
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from corpus.synthetic import lookup, problems, prose, talk
 from corpus.synthetic.words import ADJECTIVES, ANIMALS, KEYS, PLACES, VALUES, VERBS
+from pipeline.inputs import template_text
 
 PAD, END = "<|endoftext|>", "<|im_end|>"
 SPECIAL = [PAD, "<|im_start|>", END, "<think>", "</think>", "<tool_call>", "</tool_call>"]
@@ -72,9 +72,5 @@ def build(template: str, seed: int = 0) -> PreTrainedTokenizerFast:
     )
 
 
-def template_text() -> str:
-    return (Path(__file__).parent.parent / "chat_template.jinja").read_text()
-
-
 if __name__ == "__main__":
-    build(template_text()).save_pretrained(sys.argv[1])
+    build(template_text("apo-soup", "chat_template")).save_pretrained(sys.argv[1])
