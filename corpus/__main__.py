@@ -1,5 +1,6 @@
 """`python -m corpus prepare|preview --config FILE`: see corpus/prepare.py and corpus/preview.py."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def main() -> int:
     rows_flag = ("--rows", {"type": int, "default": 3, "metavar": "N", "help": "rows shown of each source"})
     options, overrides = arguments(f"corpus {verb}", "Prepare or preview training rows.", rows_flag)
     recipe = load(options.config, stage_of_file(Path(options.config)) or "sft", overrides)
+    for note in recipe.notes:
+        print(note)
     training_inputs(recipe)
     from pipeline.program import quiet_libraries
 
@@ -33,10 +36,11 @@ def main() -> int:
 
     tokenizer = recipe_tokenizer(recipe)
     if verb == "prepare":
-        from corpus.prepare import prepare, show_table
+        from corpus.prepare import prepare
+        from corpus.tally import show
 
         folder = prepare(recipe, tokenizer)
-        print(show_table(folder))
+        print(show(json.loads((folder / "stats.json").read_text())))
         print(folder)
     else:
         from corpus.preview import preview

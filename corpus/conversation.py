@@ -1,12 +1,15 @@
-"""A raw row as a conversation or a preference pair, checked field by field."""
+"""A raw row as a conversation, a plain text or a preference pair, checked field by field."""
 
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from corpus.formats import Fields, found
 from corpus.rows import RowError
 
 ROLES = ("system", "user", "assistant", "tool")
+# The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
+REASONING = ("reasoning_content", "thinking", "reasoning")
 TOOL_KEYS = ("tools", "xml_tools", "python_tools")
 
 
@@ -14,7 +17,7 @@ TOOL_KEYS = ("tools", "xml_tools", "python_tools")
 class Conversation:
     """Messages in order, the row's template arguments, and how many assistant turns came as its `completion`."""
 
-    messages: list[dict[str, Any]]
+    messages: list[Fields]
     kwargs: dict[str, Any] = field(default_factory=dict)
     completion_turns: int = 0
 
@@ -30,18 +33,47 @@ class Conversation:
             return True
         return bool(self.kwargs.get("enable_thinking", True))
 
+    @property
+    def mode(self) -> str:
+        return "think" if self.thinks else "no_think"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A row of plain text, all of it trained; no template is laid over it."""
+
+    text: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    mode: str = "text"
+
 
 @dataclass(frozen=True)
 class Pair:
     """A preference: the prompt's messages and the two answers that follow it."""
 
-    prompt: list[dict[str, Any]]
-    chosen: list[dict[str, Any]]
-    rejected: list[dict[str, Any]]
+    prompt: list[Fields]
+    chosen: list[Fields]
+    rejected: list[Fields]
     kwargs: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def mode(self) -> str:
+        return Conversation(self.prompt, self.kwargs).mode
 
-def conversation(fields: dict[str, Any], defaults: dict[str, Any]) -> Conversation:
+
+def supervised(fields: Fields, defaults: dict[str, Any]) -> Conversation | Text:
+    """The conversation or text of a row in canonical fields (`corpus.formats.canonical`); raises RowError."""
+    if "messages" in fields or "text" not in fields:
+        return conversation(fields, defaults)
+    text = fields["text"]
+    if not isinstance(text, str):
+        raise RowError(f"field text: expected text, found {found(text)}")
+    if not text.strip():
+        raise RowError("field text: it is empty")
+    return Text(text)
+
+
+def conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation:
     """The conversation of a row with `messages`, or with `prompt` and `completion`.
 
     Raises:
@@ -49,13 +81,13 @@ def conversation(fields: dict[str, Any], defaults: dict[str, Any]) -> Conversati
     """
     completion_turns = 0
     if "messages" in fields:
-        messages = checked_messages(fields["messages"], "messages")
+        messages = ordered(checked_messages(fields["messages"], "messages"), "messages")
     elif "prompt" in fields and "completion" in fields:
         prompt, completion = fields["prompt"], fields["completion"]
         messages = as_messages(prompt, "user", "prompt")
         answers = as_messages(completion, "assistant", "completion")
         completion_turns = sum(m["role"] == "assistant" for m in answers)
-        messages = messages + answers
+        messages = ordered(messages + answers, "prompt + completion")
     else:
         raise RowError(f"field messages is missing; the row has {', '.join(sorted(fields)) or 'no fields'}")
     if not any(m["role"] == "assistant" for m in messages):
@@ -63,7 +95,7 @@ def conversation(fields: dict[str, Any], defaults: dict[str, Any]) -> Conversati
     return Conversation(messages, template_kwargs(fields, defaults), completion_turns)
 
 
-def pair(fields: dict[str, Any], defaults: dict[str, Any]) -> Pair:
+def pair(fields: Fields, defaults: dict[str, Any]) -> Pair:
     """The pair of a row with `chosen` and `rejected`, with or without an explicit `prompt`.
 
     Where both sides are whole conversations, the prompt is what they share up to the last assistant turn; a `prompt`
@@ -87,10 +119,12 @@ def pair(fields: dict[str, Any], defaults: dict[str, Any]) -> Pair:
             raise RowError("fields chosen and rejected: they do not share a prompt that ends before an assistant turn")
     if chosen == rejected:
         raise RowError("fields chosen and rejected: both sides are the same")
+    for side, answer in (("chosen", chosen), ("rejected", rejected)):
+        ordered(prompt + answer, f"prompt + {side}")
     return Pair(prompt, chosen, rejected, template_kwargs(fields, defaults))
 
 
-def template_kwargs(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     """Template arguments: the recipe's, then the row's `chat_template_kwargs`, then its tool columns."""
     own = fields.get("chat_template_kwargs") or {}
     if isinstance(own, str):
@@ -110,41 +144,91 @@ def template_kwargs(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[st
                 tools = [tools]
         if tools:
             merged[key] = tools
+        else:
+            merged.pop(key, None)
     return merged
 
 
-def as_messages(value: Any, role: str, name: str) -> list[dict[str, Any]]:
+def as_messages(value: Any, role: str, name: str) -> list[Fields]:
     """A message list as it is, or a plain string as one turn of `role`."""
     if isinstance(value, str):
         value = [{"role": role, "content": value}]
     return checked_messages(value, name)
 
 
-def checked_messages(messages: Any, name: str) -> list[dict[str, Any]]:
-    """`messages` if every turn is sound; raises RowError with the turn and the fault otherwise."""
+def checked_messages(messages: Any, name: str) -> list[Fields]:
+    """Sound turns, with calls in one shape; raises RowError with the turn and the fault otherwise."""
     if not isinstance(messages, list) or not messages:
-        raise RowError(f"field {name}: expected a list of turns, found {_found(messages)}")
-    for number, message in enumerate(messages):
-        place = f"field {name}[{number}]"
-        if not isinstance(message, dict):
-            raise RowError(f"{place}: expected a mapping with role and content, found {_found(message)}")
-        role = message.get("role")
-        if role not in ROLES:
-            raise RowError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role!r}")
-        if role == "system" and number > 0:
-            raise RowError(f"{place}.role: a system turn may only come first")
-        content, calls = message.get("content"), message.get("tool_calls")
-        if role == "assistant" and calls and content is None:
-            continue
-        if not isinstance(content, str):
-            raise RowError(f"{place}.content: expected text, found {_found(content)}")
-        if role == "assistant" and not content.strip() and not calls and not message.get("reasoning_content"):
+        raise RowError(f"field {name}: expected a list of turns, found {found(messages)}")
+    return [checked_message(m, f"field {name}[{number}]", number) for number, m in enumerate(messages)]
+
+
+def checked_message(message: Any, place: str, number: int) -> Fields:
+    """One turn; a call's arguments become a mapping, and a turn of calls alone gets empty content."""
+    if not isinstance(message, dict):
+        raise RowError(f"{place}: expected a mapping with role and content, found {found(message)}")
+    role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
+    if role not in ROLES:
+        raise RowError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role!r}")
+    if role == "system" and number > 0:
+        raise RowError(f"{place}.role: a system turn may only come first")
+    if calls:
+        if role != "assistant":
+            raise RowError(f"{place}.tool_calls: only the assistant calls tools, found them in a {role} turn")
+        message = {**message, "content": content or "", "tool_calls": checked_calls(calls, f"{place}.tool_calls")}
+        content = message["content"]
+    if not isinstance(content, str):
+        raise RowError(f"{place}.content: expected text, found {found(content)}")
+    reasoning = (
+        next((message[n] for n in REASONING if message.get(n) is not None), None) if role == "assistant" else None
+    )
+    if reasoning is not None:
+        if not isinstance(reasoning, str):
+            raise RowError(f"{place}.reasoning_content: expected text, found {found(reasoning)}")
+        message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    if role == "assistant":
+        if not content.strip() and not calls and not reasoning:
             raise RowError(f"{place}.content: the assistant turn is empty")
-        if role == "assistant" and "<think>" in content and "</think>" not in content:
+        if "<think>" in content and "</think>" not in content:
             raise RowError(f"{place}.content: the think block is opened and never closed")
+    return message
+
+
+def checked_calls(calls: Any, place: str) -> list[Fields]:
+    """Structured calls, their arguments as mappings whichever way they were written."""
+    if not isinstance(calls, list):
+        raise RowError(f"{place}: expected a list of calls, found {found(calls)}")
+    checked = []
+    for number, call in enumerate(calls):
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowError(f"{place}[{number}]: expected a call with function.name, found {found(call)}")
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except json.JSONDecodeError as error:
+                raise RowError(
+                    f"{place}[{number}].function.arguments: expected JSON, found {found(arguments)} ({error.msg})"
+                ) from None
+        identity = {"id": call["id"]} if "id" in call else {}
+        named = {"name": function["name"], "arguments": arguments}
+        checked.append({**identity, "type": "function", "function": named})
+    return checked
+
+
+def ordered(messages: list[Fields], name: str) -> list[Fields]:
+    """`messages` if their roles follow one another as speech does; raises RowError at the first that does not.
+
+    Behind an optional system turn the user begins; the assistant answers a user or a tool, a tool answers the
+    assistant or follows another tool, and the user speaks again only when answered.
+    """
+    may_follow = {"user": ("system", "assistant", None), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+    before = None
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if role != "system" and before not in may_follow[role]:
+            behind = f"follows a {before} turn" if before else "comes first"
+            raise RowError(f"field {name}[{number}].role: wrong order, {role} {behind}")
+        before = role
     return messages
-
-
-def _found(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text[:40]}{'...' if len(text) > 40 else ''}"

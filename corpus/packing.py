@@ -4,6 +4,16 @@
 of all documents every `capacity` tokens. Both are functions of lengths alone, so they are tested without a model.
 """
 
+Piece = tuple[int, int, int]
+
+
+def plan(lengths: list[int], capacity: int, strategy: str | None) -> list[list[Piece]]:
+    """Sequences of `(document, start, end)` pieces by `bfd`, `wrapped`, or None for a document a sequence."""
+    if strategy == "wrapped":
+        return wrapped(lengths, capacity)
+    bins = best_fit_decreasing(lengths, capacity) if strategy == "bfd" else [[d] for d in range(len(lengths))]
+    return [[(document, 0, lengths[document]) for document in chosen] for chosen in bins]
+
 
 def best_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
     """Bins of document indices; the lengths in a bin sum to at most `capacity`.
@@ -39,9 +49,9 @@ def best_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def wrapped(lengths: list[int], capacity: int) -> list[list[tuple[int, int, int]]]:
+def wrapped(lengths: list[int], capacity: int) -> list[list[Piece]]:
     """Sequences of `(document, start, end)` pieces; every sequence but the last is exactly full."""
-    sequences: list[list[tuple[int, int, int]]] = []
+    sequences: list[list[Piece]] = []
     free = 0
     for document, length in enumerate(lengths):
         start = 0

@@ -1,105 +1,53 @@
 """Rows to a folder of training sequences that `datasets.load_from_disk` opens.
 
-Read every source, keep its weighted share, render, tokenise, mask, pass the gate, pack, write. The folder is keyed by
-content (rows, options, template, tokenizer, this code), so unchanged content is found again and changed content never
-is. Rows that cannot be used go to `rejects.jsonl` with the reason; `stats.json` counts everything that was read.
+Read every source, draw its share, render, tokenise, mask, pass the gate, pack, write. The folder is keyed by content
+(rows, options, template, tokenizer, this code and the libraries that render), so unchanged content is found again and
+changed content never is. Rows that cannot be used go to `rejects.jsonl` with the reason; `stats.json` counts
+everything that was read.
 """
 
+import gc
 import json
 import random
 import shutil
 import time
-from collections import Counter
+from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Features, List, Value, load_from_disk
+import numpy as np
+from datasets import DatasetDict, load_from_disk
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
-from corpus import packing
-from corpus.conversation import Conversation, Pair, conversation, pair
-from corpus.gate import ROWS_PER_SOURCE, Sample, check_samples
-from corpus.mask import Rendered, Renderer, token_mask
-from corpus.rows import Row, RowError, Source, read, sample
-from corpus.tokenizer import encode, recipe_tokenizer, tokenizer_text
+from corpus.clean import Cleaner, Duplicates, eval_prompts, eval_sources
+from corpus.encode import IGNORED, Batch, Document, Encoder, Options, Refused, Task, encoded
+from corpus.formats import Format, formats_of, recognise
+from corpus.gate import ROWS_PER_SOURCE
+from corpus.packing import Piece, plan
+from corpus.rows import Row, Source, count, drawn, read
+from corpus.store import Spool, write_split
+from corpus.tally import Tally, show
+from corpus.tokenizer import recipe_tokenizer, tokenizer_text
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
-from pipeline.inputs import code_hash, rows_hash
+from pipeline.inputs import code_hash, eval_rows_hash, rows_hash
+from pipeline.program import is_main
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
-from pipeline.stage import replace_folder, write_json
-from pipeline.table import text_table
+from pipeline.stage import peak_memory_mb, replace_folder, write_json
 
-BATCH = 512
-IGNORED = -100
-
-
-@dataclass(frozen=True)
-class Document:
-    """One tokenised row: ids and labels of equal length, label -100 where nothing is trained."""
-
-    input_ids: list[int]
-    labels: list[int]
-
-
-@dataclass
-class Counts:
-    """What became of one source's rows in one mode. Tokens are counted before packing."""
-
-    source: str
-    mode: str
-    kept: int = 0
-    rejected: int = 0
-    not_drawn: int = 0
-    tokens: int = 0
-    trained: int = 0
-    cut: int = 0
-    lengths: list[int] = field(default_factory=list)
-
-    def as_row(self) -> dict[str, Any]:
-        lengths = sorted(self.lengths)
-        row = {k: v for k, v in asdict(self).items() if k != "lengths"}
-        row["read"] = self.kept + self.rejected + self.not_drawn
-        row["mean_length"] = round(sum(lengths) / len(lengths), 1) if lengths else 0
-        row["p95_length"] = lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0
-        return row
-
-
-class Tally:
-    """Counts by source and mode, the rejects, and the template arguments met in a preparation."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, str], Counts] = {}
-        self.rejects: list[dict[str, str]] = []
-        self.read: Counter[str] = Counter()
-        self.arguments: set[str] = set()
-
-    def of(self, source: str, mode: str) -> Counts:
-        return self.counts.setdefault((source, mode), Counts(source, mode))
-
-    def reject(self, source: str, place: str, reason: str, times: int = 1) -> None:
-        self.of(source, "-").rejected += times
-        self.rejects.append({"source": source, "row": place, "reason": reason})
-
-    def table(self) -> list[dict[str, Any]]:
-        return [self.counts[key].as_row() for key in sorted(self.counts)]
-
-    def check(self, share: float, where: str) -> None:
-        """Every row read is kept, rejected or not drawn, and not too many were rejected. Raises UserError."""
-        kept, rejected = (sum(getattr(c, n) for c in self.counts.values()) for n in ("kept", "rejected"))
-        total = sum(self.read.values())
-        if kept + rejected != total:
-            raise AssertionError(f"rows lost in preparation: {total} drawn, {kept} kept, {rejected} rejected")
-        if rejected > share * total:
-            first = self.rejects[0]
-            raise UserError(
-                f"{where}: {rejected} of {total} rows cannot be used, more than max_reject_share {share}; "
-                f"the first is {first['row']}: {first['reason']}"
-            )
-        if kept == 0:
-            raise UserError(f"{where}: no usable row in any source")
+ROWS_A_BATCH = 1024
+CHARACTERS_A_BATCH = 1_000_000
+PEEKED = 100
+# Keys beside the mixture that decide what is written.
+OPTIONS = ("max_length", "overflow", "packing", "packing_strategy", "assistant_only_loss", "completion_only_loss")
+OPTIONS += ("chat_template_kwargs", "eos_token")
+LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 
 def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
@@ -113,11 +61,13 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
     content = {
         "rows": rows,
         "mixture": {**mixture, "datasets": [{k: v for k, v in s.items() if k != "id"} for s in mixture["datasets"]]},
+        "evals": eval_rows_hash(recipe),
         "options": {k: values.get(k) for k in OPTIONS},
         "template": tokenizer.get_chat_template(),
         "tokenizer": tokenizer_text(tokenizer),
         "pairs": recipe.stage == "apo",
         "code": code_hash("corpus"),
+        "libraries": {name: version(name) for name in LIBRARIES},
     }
     output = Path(recipe.need("output_dir"))
     if recipe.member is not None:
@@ -125,12 +75,10 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
     return output.parent / "prepared" / f"{output.name}-{hash_value(content)[:16]}"
 
 
-OPTIONS = ("max_length", "packing", "packing_strategy", "assistant_only_loss", "completion_only_loss")
-OPTIONS += ("chat_template_kwargs", "eos_token")
-
-
 def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None] = print) -> Path:
     """The prepared folder of a recipe, made now if its content is not there yet; safe for many processes at once.
+
+    One process makes it while the others wait for its lock, outside any collective, so none of them times out.
 
     Raises:
         UserError: too many rejected rows, a source that fails the gate, or nothing left to train on.
@@ -139,28 +87,12 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if (folder / "stats.json").is_file():
-            say(f"prepared rows found in {folder}")
+            say(f"prepared rows found in {folder}; they passed the gate when they were made")
             return folder
-        started = time.monotonic()
         partial = folder.parent / f".{folder.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        tally = Tally()
-        try:
-            splits = _pairs(recipe, tokenizer, tally) if recipe.stage == "apo" else _sequences(recipe, tokenizer, tally)
-            tally.check(recipe.values.get("max_reject_share", 0.01), str(recipe.path))
-        finally:
-            if tally.rejects:
-                rejects = folder.parent / f"{folder.name.rpartition('-')[0]}-rejects.jsonl"
-                rejects.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in tally.rejects))
-                say(f"{len(tally.rejects)} rejected rows, with reasons, in {rejects}")
-        unread = Renderer(tokenizer).unread(tally.arguments)
-        if unread:
-            say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
-        DatasetDict(splits).save_to_disk(str(partial))
-        write_json(partial / "stats.json", {"seconds": round(time.monotonic() - started, 2), "sources": tally.table()})
-        if tally.rejects:
-            shutil.copy(rejects, partial / "rejects.jsonl")
+        Preparation(recipe, tokenizer, partial, say).run(folder)
         replace_folder(partial, folder)
     return folder
 
@@ -172,231 +104,214 @@ class TrainingRows:
     tokenizer: PreTrainedTokenizerBase
     splits: DatasetDict
     sources: list[dict[str, Any]]
+    packed: dict[str, Any]
 
 
 def training_rows(recipe: Recipe, say: Callable[[str], None] = print) -> TrainingRows:
     """Load the recipe's tokenizer, prepare its rows if they are not there yet, and open them memory-mapped."""
     tokenizer = recipe_tokenizer(recipe)
     folder = prepare(recipe, tokenizer, say)
-    sources = json.loads((folder / "stats.json").read_text())["sources"]
-    return TrainingRows(tokenizer, load_from_disk(str(folder)), sources)
+    stats = json.loads((folder / "stats.json").read_text())
+    say(show(stats))
+    return TrainingRows(tokenizer, load_from_disk(str(folder)), stats["sources"], stats["packed"])
 
 
-def drawn_rows(recipe: Recipe, tally: Tally) -> Iterator[tuple[Source, Row]]:
-    """The rows that the weights draw, source by source."""
-    mixture = recipe.values["dataset_mixture"]
-    for number, entry in enumerate(mixture["datasets"]):
+class Preparation:
+    """One preparation at work in its own folder."""
+
+    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, folder: Path, say: Callable[[str], None]):
+        self.recipe, self.folder, self.say = recipe, folder, say
+        self.pairs = recipe.stage == "apo"
+        mixture = recipe.values["dataset_mixture"]
+        self.seed = mixture.get("seed", 0)
+        self.options = Options.of(recipe.values, self.pairs)
+        duplicates = mixture.get("deduplicate")
+        evals = eval_prompts(eval_sources(recipe), mixture.get("decontaminate_ngram", 13))
+        self.encoder = Encoder(tokenizer, self.options, Cleaner(duplicates, evals))
+        threshold = mixture.get("deduplicate_threshold", 0.8)
+        self.duplicates = Duplicates(duplicates == "near", threshold) if duplicates else None
+        self.tally = Tally(folder)
+        self.spool = Spool(folder / "spool.bin", 3 if self.pairs else 2)
+        # For each kept row: its first document in the spool, how many it is in, and how often it is taken.
+        self.first, self.pieces, self.times = array("q"), array("i"), array("i")
+        self.progress = Progress("prepare", "rows", self._rows(), quiet=not is_main())
+
+    def run(self, folder: Path) -> None:
+        """Write splits, counts and lists of refused rows. A list of rejects stays beside `folder` if this fails."""
+        started = time.monotonic()
+        beside = folder.parent / f"{folder.name.rpartition('-')[0]}-rejects.jsonl"
+        beside.unlink(missing_ok=True)
+        arguments: set[str] = set()
+        # The collector would walk the libraries' many objects again and again, and nothing made here needs it.
+        gc.freeze()
+        try:
+            for batch in encoded(self._batches(), self.encoder, self.recipe.values.get("dataset_num_proc") or 1):
+                arguments |= batch.arguments
+                self._collect(batch)
+            self.tally.check(self.recipe.values.get("max_reject_share", 0.01), str(self.recipe.path))
+        finally:
+            gc.unfreeze()
+            self.progress.end()
+            rejects = self.tally.close().get("rejects")
+            if rejects:
+                shutil.copy(rejects, beside)
+                self.say(f"{self.tally.sum('rejected')} rejected rows, with reasons, in {beside}")
+        unread = self.encoder.renderer.unread(arguments)
+        if unread:
+            self.say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
+        packed = self._write_splits()
+        seconds = time.monotonic() - started
+        stats = {
+            "seconds": round(seconds, 2),
+            "tokens_per_second": round(self.tally.sum("tokens") / seconds),
+            "peak_memory_mb": peak_memory_mb(),
+            "sources": self.tally.rows(),
+            "total": self.tally.total(),
+            "packed": packed,
+        }
+        write_json(self.folder / "stats.json", stats)
+
+    def _rows(self) -> int | None:
+        """How many rows there are to read, where every source can say it quickly."""
+        entries = self.recipe.values["dataset_mixture"]["datasets"]
+        where = self.recipe.where("dataset_mixture.datasets")
+        counts = [count(Source.from_entry(entry), where) for entry in entries]
+        return None if None in counts else sum(counts)
+
+    def _batches(self) -> Iterator[list[Task]]:
+        """The drawn rows in batches of bounded size, source by source."""
+        held: list[Task] = []
+        size = 0
+        for task in self._tasks():
+            held.append(task)
+            size += task.row.size
+            if len(held) == ROWS_A_BATCH or size > CHARACTERS_A_BATCH:
+                yield held
+                held, size = [], 0
+        if held:
+            yield held
+
+    def _tasks(self) -> Iterator[Task]:
+        for number, source, rows, shape in shaped_sources(self.recipe):
+            gated = 0
+            for row, times in drawn(rows, source.weight, self.seed, source.name):
+                self.tally.seen[source.name] += 1
+                if times == 0:
+                    self.tally.skip(source.name)
+                    continue
+                yield Task(number, source.name, row, shape, times, gated < ROWS_PER_SOURCE)
+                gated += 1
+
+    def _collect(self, batch: Batch) -> None:
+        for task, result in zip(batch.tasks, batch.results, strict=True):
+            if isinstance(result, Document) and self.duplicates and result.fingerprint:
+                reason = self.duplicates.seen(result.fingerprint, task.row.place)
+                result = Refused("duplicate", reason) if reason else result
+            if isinstance(result, Refused):
+                self.tally.refuse(task, result)
+                continue
+            self.tally.keep(task, result)
+            self.first.append(len(self.spool))
+            self.pieces.append(len(result.parts))
+            self.times.append(task.times)
+            for parts in result.parts:
+                self.spool.append(parts)
+        self.progress.at(self.tally.sum("read"), f"{self.tally.sum('tokens'):,} tokens")
+
+    def _write_splits(self) -> dict[str, Any]:
+        """Hold out the test share, pack each split and write it; returns what packing made of the training split."""
+        self.spool.flush()
+        share = self.recipe.values["dataset_mixture"].get("test_split_size")
+        train, test = split_off(len(self.first), share, self.seed)
+        if not train:
+            raise UserError(f"{self.recipe.path}: test_split_size {share} leaves no row to train on")
+        splits = {"train": with_copies(train, self.times, self.seed)} | ({"test": test} if test else {})
+        packed: dict[str, Any] = {}
+        for name, rows in splits.items():
+            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
+            if self.pairs:
+                columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+                write_split(self.folder / name, columns, (self.spool.read(d) for d in documents))
+                continue
+            lengths = [self.spool.lengths[2 * d] for d in documents]
+            sequences = plan(lengths, self.options.max_length, self._strategy())
+            columns = ("input_ids", "labels", "seq_lengths")
+            written = write_split(self.folder / name, columns, (self._sequence(s, documents) for s in sequences))
+            if name == "train":
+                tokens = sum(lengths)
+                filled = round(tokens / (written * self.options.max_length), 4)
+                packed = {"sequences": written, "tokens": tokens, "filled": filled}
+        self.spool.close()
+        (self.folder / "spool.bin").unlink()
+        write_json(self.folder / "dataset_dict.json", {"splits": list(splits)})
+        return packed
+
+    def _strategy(self) -> str | None:
+        if not self.recipe.values.get("packing"):
+            return None
+        return "wrapped" if self.options.wrapped else "bfd"
+
+    def _sequence(self, pieces: list[Piece], documents: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ids, labels and document lengths of one packed sequence; no label crosses the start of a piece."""
+        ids, labels = [], []
+        for number, start, end in pieces:
+            document_ids, document_labels = self.spool.read(documents[number])
+            ids.append(document_ids[start:end])
+            if start:
+                document_labels = document_labels.copy()
+                document_labels[start] = IGNORED
+            labels.append(document_labels[start:end])
+        lengths = np.array([end - start for _, start, end in pieces], dtype=np.int32)
+        return np.concatenate(ids), np.concatenate(labels), lengths
+
+
+def shaped_sources(recipe: Recipe) -> Iterator[tuple[int, Source, Iterator[Row], Format]]:
+    """Every source with its rows and their format, found from the first rows where the recipe names none.
+
+    Raises:
+        UserError: a format nobody knows, or none that fits the first rows.
+    """
+    formats = formats_of(recipe.stage)
+    for number, entry in enumerate(recipe.values["dataset_mixture"]["datasets"]):
         source = Source.from_entry(entry)
         place = f"dataset_mixture.datasets.{number}"
-        rows = list(read(source, recipe.where(f"{place}.id")))
-        for column in source.columns or ():
-            if rows and not any(column in (row.content or {}) for row in rows):
-                raise UserError(f"{recipe.where(f'{place}.columns')}: no row of {source.name} has a column {column}")
-        kept = sample(len(rows), source.weight, mixture.get("seed", 0), source.name)
-        tally.of(source.name, "-").not_drawn += max(0, len(rows) - len(set(kept)))
-        tally.read[source.name] += len(kept)
-        for index in kept:
-            yield source, rows[index].only(source.columns)
-
-
-def batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        rows = read(source, recipe.where(f"{place}.id"))
+        names = ", ".join(f.name for f in formats)
+        if source.format:
+            shape = next((f for f in formats if f.name == source.format), None)
+            if shape is None:
+                raise UserError(
+                    f"{recipe.where(f'{place}.format')}: no format of this stage is called {source.format}; "
+                    f"known: {names}"
+                )
+        else:
+            peeked = list(islice(rows, PEEKED))
+            rows = chain(peeked, rows)
+            readable = [row.content for row in peeked if row.content is not None]
+            shape = next((f for f in (recognise(c, formats) for c in readable) if f), None)
+            if shape is None and readable:
+                have = ", ".join(sorted(readable[0])) or "no fields"
+                raise UserError(
+                    f"{recipe.where(f'{place}.id')}: the rows of {source.name} have {have}; they fit none of the "
+                    f"formats {names}. Map their columns with rename, such as rename: {{question: prompt}}"
+                )
+            shape = shape or formats[0]
+        yield number, source, rows, shape
 
 
 def split_off(count: int, share: float | None, seed: int) -> tuple[list[int], list[int]]:
-    """Seeded train and test indices; `share` of the documents, at least one, goes to test when it is given."""
+    """Seeded train and test indices; `share` of the rows, at least one, goes to test when it is given."""
     order = list(range(count))
     random.Random(f"{seed} order").shuffle(order)
     held = max(1, round(share * count)) if share else 0
     return order[held:], order[:held]
 
 
-def _sequences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> dict[str, Dataset]:
-    """Supervised rows as packed sequences, with `seq_lengths` for the documents in each."""
-    values = recipe.values
-    documents = _documents(recipe, tokenizer, tally)
-    mixture = values["dataset_mixture"]
-    train, test = split_off(len(documents), mixture.get("test_split_size"), mixture.get("seed", 0))
-    splits = {"train": train, "test": test} if test else {"train": train}
-    features = Features({n: List(Value("int32")) for n in ("input_ids", "labels", "seq_lengths")})
-    return {
-        name: Dataset.from_list(list(_pack([documents[i] for i in chosen], values)), features=features)
-        for name, chosen in splits.items()
-    }
-
-
-def _documents(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> list[Document]:
-    values = recipe.values
-    renderer = Renderer(tokenizer)
-    limit = _document_limit(values)
-    defaults = values.get("chat_template_kwargs") or {}
-    documents: list[Document] = []
-    gate: Counter[str] = Counter()
-    for batch in batched(drawn_rows(recipe, tally), BATCH):
-        rendered = []
-        for source, row in batch:
-            try:
-                item = conversation(row.fields, defaults)
-                tally.arguments.update(item.kwargs)
-                rendered.append((source, row, item, renderer.conversation(item)))
-            except RowError as error:
-                tally.reject(source.name, row.place, str(error))
-        encodings = encode(tokenizer, [r[3].text for r in rendered])
-        for (source, row, item, text), encoding in zip(rendered, encodings, strict=True):
-            spans = trained_spans(values, item, text)
-            mask = token_mask(encoding.offsets, spans)
-            if gate[source.name] < ROWS_PER_SOURCE:
-                gate[source.name] += 1
-                trained = _trained_text(text.text, spans, encoding.offsets, mask)
-                whole = spans == [(0, len(text.text))]
-                check_samples([Sample(source.name, row.place, item, text, trained)], tokenizer.eos_token, whole)
-            ids, mask = encoding.ids[:limit], mask[:limit]
-            cut = len(encoding.ids) - len(ids)
-            if not any(mask):
-                tally.reject(source.name, row.place, f"no trained token among the first {limit} tokens")
-                continue
-            counts = tally.of(source.name, "think" if item.thinks else "no_think")
-            counts.kept += 1
-            counts.tokens += len(ids)
-            counts.trained += sum(mask)
-            counts.cut += cut
-            counts.lengths.append(len(ids))
-            labels = [i if trained else IGNORED for i, trained in zip(ids, mask, strict=True)]
-            # The first token of a document has no context of its own to be predicted from.
-            documents.append(Document(ids, [IGNORED, *labels[1:]]))
-    return documents
-
-
-def trained_spans(values: dict[str, Any], item: Conversation, rendered: Rendered) -> list[tuple[int, int]]:
-    """The spans of a row that carry loss: as TRL decides it, all of the text, the completion, or the assistant's own.
-
-    By default a row of prompt and completion is trained on its completion, any other row on all of its text.
-    """
-    if values.get("assistant_only_loss", False):
-        return rendered.spans
-    completion_only = values.get("completion_only_loss")
-    if item.completion_turns and completion_only is not False:
-        return rendered.spans[-item.completion_turns :]
-    return rendered.spans if completion_only else [(0, len(rendered.text))]
-
-
-def _trained_text(
-    text: str, spans: list[tuple[int, int]], offsets: list[tuple[int, int]], mask: list[bool]
-) -> list[str]:
-    """The text of the tokens trained in each span."""
-    out = []
-    for start, end in spans:
-        inside = [o for o, trained in zip(offsets, mask, strict=True) if trained and o[0] >= start and o[1] <= end]
-        out.append(text[inside[0][0] : inside[-1][1]] if inside else "")
-    return out
-
-
-def _document_limit(values: dict[str, Any]) -> int | None:
-    """Longest document kept whole; None where packing cuts or splits instead."""
-    if values.get("packing") and values.get("packing_strategy") in ("wrapped", "bfd_split"):
-        return None
-    return values.get("max_length", 1024)
-
-
-def _pack(documents: list[Document], values: dict[str, Any]) -> Iterator[dict[str, list[int]]]:
-    capacity, strategy = values.get("max_length", 1024), values.get("packing_strategy", "bfd")
-    if not values.get("packing"):
-        plan = [[(i, 0, len(d.input_ids))] for i, d in enumerate(documents)]
-    elif strategy == "wrapped":
-        plan = packing.wrapped([len(d.input_ids) for d in documents], capacity)
-    else:
-        pieces = [
-            (i, start, min(start + capacity, len(d.input_ids)))
-            for i, d in enumerate(documents)
-            for start in range(0, len(d.input_ids), capacity)
-        ]
-        bins = packing.best_fit_decreasing([end - start for _, start, end in pieces], capacity)
-        plan = [[pieces[i] for i in chosen] for chosen in bins]
-    for sequence in plan:
-        ids: list[int] = []
-        labels: list[int] = []
-        lengths = []
-        for number, start, end in sequence:
-            document = documents[number]
-            ids += document.input_ids[start:end]
-            labels += [IGNORED, *document.labels[start + 1 : end]]
-            lengths.append(end - start)
-        yield {"input_ids": ids, "labels": labels, "seq_lengths": lengths}
-
-
-def _pairs(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, tally: Tally) -> dict[str, Dataset]:
-    """Preference rows as `prompt_ids`, `chosen_ids`, `rejected_ids`."""
-    values = recipe.values
-    renderer = Renderer(tokenizer)
-    limit = values.get("max_length", 1024)
-    defaults = values.get("chat_template_kwargs") or {}
-    rows = []
-    for source, row in drawn_rows(recipe, tally):
-        try:
-            item = pair(row.fields, defaults)
-            tally.arguments.update(item.kwargs)
-            encoded = encode_pair(item, renderer, tokenizer)
-        except RowError as error:
-            tally.reject(source.name, row.place, str(error))
-            continue
-        prompt, chosen, rejected = (len(encoded[k]) for k in ("prompt_ids", "chosen_ids", "rejected_ids"))
-        if limit is not None and prompt >= limit:
-            tally.reject(source.name, row.place, f"the prompt has {prompt} tokens and fills max_length {limit}")
-            continue
-        counts = tally.of(source.name, "think" if thinks(item) else "no_think")
-        counts.kept += 1
-        counts.tokens += prompt + chosen + rejected
-        counts.trained += chosen + rejected
-        if limit is not None:
-            counts.cut += max(0, prompt + chosen - limit) + max(0, prompt + rejected - limit)
-        counts.lengths.append(prompt + chosen + rejected)
-        rows.append(encoded)
-    mixture = values["dataset_mixture"]
-    train, test = split_off(len(rows), mixture.get("test_split_size"), mixture.get("seed", 0))
-    splits = {"train": train, "test": test} if test else {"train": train}
-    features = Features({n: List(Value("int32")) for n in ("prompt_ids", "chosen_ids", "rejected_ids")})
-    return {name: Dataset.from_list([rows[i] for i in chosen], features=features) for name, chosen in splits.items()}
-
-
-def thinks(item: Pair) -> bool:
-    """Whether a pair is in think mode."""
-    return Conversation(item.prompt, item.kwargs).thinks
-
-
-def encode_pair(item: Pair, renderer: Renderer, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
-    """Token ids of a pair: the prompt with its generation prompt, and each answer to its end-of-turn token.
-
-    Raises:
-        RowError: the prompt's tokens are not a prefix of prompt + answer, or an answer has no tokens.
-    """
-    prompt = renderer.prompt(item.prompt, item.kwargs)
-    texts = [prompt] + [renderer.render(item.prompt + side, item.kwargs)[0] for side in (item.chosen, item.rejected)]
-    ids = [e.ids for e in encode(tokenizer, texts)]
-    encoded = {"prompt_ids": ids[0]}
-    for name, whole in (("chosen_ids", ids[1]), ("rejected_ids", ids[2])):
-        if whole[: len(ids[0])] != ids[0]:
-            raise RowError(f"the prompt's tokens are not a prefix of prompt + {name.removesuffix('_ids')}")
-        answer = whole[len(ids[0]) :]
-        if tokenizer.eos_token_id in answer:
-            answer = answer[: len(answer) - answer[::-1].index(tokenizer.eos_token_id)]
-        if not answer:
-            raise RowError(f"the {name.removesuffix('_ids')} answer has no tokens")
-        encoded[name] = answer
-    if encoded["chosen_ids"] == encoded["rejected_ids"]:
-        raise RowError("chosen and rejected have the same tokens")
-    return encoded
-
-
-def show_table(folder: Path) -> str:
-    """The counts of a prepared folder, a line a source and mode."""
-    rows = json.loads((folder / "stats.json").read_text())["sources"]
-    columns = ("source", "mode", "kept", "rejected", "tokens", "trained", "mean_length", "p95_length", "cut")
-    shown = [[f"{r[c]:,}" if isinstance(r[c], int) else str(r[c]) for c in columns] for r in rows if r["read"]]
-    return text_table(list(columns), shown)
+def with_copies(rows: list[int], times: array, seed: int) -> list[int]:
+    """`rows` with those that are taken more than once repeated, and then shuffled anew; held-out rows never are."""
+    copies = [row for row in rows for _ in range(times[row] - 1)]
+    if not copies:
+        return rows
+    order = rows + copies
+    random.Random(f"{seed} copies").shuffle(order)
+    return order

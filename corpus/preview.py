@@ -1,62 +1,97 @@
-"""Rows as the model will see them: trained tokens green on a terminal, between guillemets when piped."""
+"""Rows as the model will see them.
 
+On a terminal trained tokens are green and special tokens blue; piped, trained stretches stand between « and ».
+Pairs are shown side by side from where they part.
+"""
+
+import shutil
 import sys
-from collections import Counter
+import textwrap
+from itertools import islice, zip_longest
 
 from transformers import PreTrainedTokenizerBase
 
-from corpus.conversation import conversation, pair
-from corpus.mask import Renderer, token_mask
-from corpus.prepare import Tally, drawn_rows, encode_pair, trained_spans
-from corpus.rows import RowError
+from corpus.conversation import pair, supervised
+from corpus.edges import token_ranges
+from corpus.encode import Options, encode_pair, trained_spans
+from corpus.formats import canonical
+from corpus.mask import Renderer
+from corpus.prepare import shaped_sources
+from corpus.rows import RowError, drawn
+from corpus.template import Span
 from corpus.tokenizer import encode
 from pipeline.recipe import Recipe
 
-GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+GREEN, RED, BLUE, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[0m"
 
 
 def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Print the first `rows` drawn rows of each source, then how many rows each source gives."""
-    renderer, tally = Renderer(tokenizer), Tally()
-    defaults = recipe.values.get("chat_template_kwargs") or {}
-    seen: Counter[str] = Counter()
-    for source, row in drawn_rows(recipe, tally):
-        seen[source.name] += 1
-        if seen[source.name] > rows:
-            continue
-        print(f"--- {row.place}")
-        try:
-            if recipe.stage == "apo":
-                show_pair(encode_pair(pair(row.fields, defaults), renderer, tokenizer), tokenizer)
-            else:
-                item = conversation(row.fields, defaults)
-                rendered = renderer.conversation(item)
-                encoding = encode(tokenizer, [rendered.text])[0]
-                mask = token_mask(encoding.offsets, trained_spans(recipe.values, item, rendered))
-                print(marked(rendered.text, encoding.offsets, mask))
-        except RowError as error:
-            print(f"rejected: {error}")
-    for name, count in tally.read.items():
-        print(f"{name}: {count} rows drawn")
+    """Print the first `rows` drawn rows of each source; the rest of a source is not read."""
+    renderer = Renderer(tokenizer)
+    options = Options.of(recipe.values, recipe.stage == "apo")
+    seed = recipe.values["dataset_mixture"].get("seed", 0)
+    for _, source, stream, shape in shaped_sources(recipe):
+        print(f"=== {source.name}: format {shape.name}, weight {source.weight:g}")
+        taken = (row for row, times in drawn(stream, source.weight, seed, source.name) if times)
+        for row in islice(taken, rows):
+            print(f"--- {row.place}")
+            try:
+                fields = canonical(row.fields, shape)
+                if options.pairs:
+                    item = pair(fields, options.template_kwargs)
+                    print(side_by_side(encode_pair(item, renderer, tokenizer), tokenizer))
+                    continue
+                item = supervised(fields, options.template_kwargs)
+                text, spans = trained_spans(item, renderer, options)
+                print(marked(text, spans, tokenizer, None if options.wrapped else options.max_length))
+            except RowError as error:
+                print(f"rejected: {error}")
 
 
-def marked(text: str, offsets: list[tuple[int, int]], mask: list[bool]) -> str:
-    """`text` with its trained stretches coloured, or between « and » where the output is not a terminal."""
-    before, after = (GREEN, PLAIN) if sys.stdout.isatty() else ("«", "»")
-    out, place, on = "", 0, False
-    for (start, end), trained in zip(offsets, mask, strict=True):
-        if trained != on:
-            out += text[place:start] + (before if trained else after)
-            place, on = start, trained
-        out += text[place:end]
-        place = max(place, end)
-    return out + text[place:] + (after if on else "")
+def marked(text: str, spans: list[Span], tokenizer: PreTrainedTokenizerBase, limit: int | None) -> str:
+    """`text` with its trained tokens marked, special tokens in view, what overflow cuts named, and a count below."""
+    encoding = encode(tokenizer, [text])[0]
+    offsets, count = encoding.offsets, len(encoding.ids)
+    special = set(tokenizer.all_special_ids)
+    trained = {t for first, last in token_ranges(offsets, spans) for t in range(max(first, 1), last)}
+    shown = count if limit is None else min(limit, count)
+    on, off = (GREEN, PLAIN) if sys.stdout.isatty() else ("«", "»")
+    out, place, inside = "", 0, False
+    for token in range(shown):
+        start, end = offsets[token]
+        if (token in trained) != inside:
+            inside = not inside
+            out += text[place:start] + (on if inside else off)
+            place = start
+        piece = text[place:end]
+        if sys.stdout.isatty() and encoding.ids[token] in special:
+            piece = f"{BLUE}{piece}{PLAIN}{GREEN if inside else ''}"
+        out, place = out + piece, max(place, end)
+    out += off if inside else ""
+    if shown < count:
+        out += f"\n[{count - shown} of {count} tokens are beyond max_length {limit}]"
+    within = sum(token < shown for token in trained)
+    return f"{out}\n[{within} of {shown} tokens trained]"
 
 
-def show_pair(encoded: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """The prompt once, then both answers from where they part."""
+def side_by_side(encoded: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt and what both answers share once, then the answers in two columns from where they part."""
+    chosen, rejected = encoded["chosen_ids"], encoded["rejected_ids"]
+    same = next(
+        (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
+    )
     colour = sys.stdout.isatty()
-    print(tokenizer.decode(encoded["prompt_ids"]))
-    for side, tone in (("chosen", GREEN), ("rejected", RED)):
-        text = tokenizer.decode(encoded[f"{side}_ids"])
-        print(f"[{side}] " + (f"{tone}{text}{PLAIN}" if colour else f"«{text}»"))
+    shared = tokenizer.decode(chosen[:same])
+    lines = [tokenizer.decode(encoded["prompt_ids"]) + (f"{GREEN}{shared}{PLAIN}" if colour else f"«{shared}»")]
+    width = max(24, (shutil.get_terminal_size((120, 40)).columns - 3) // 2)
+    heads = [f"chosen ({len(chosen)} tokens)", f"rejected ({len(rejected)} tokens)"]
+    sides = [_wrapped(tokenizer.decode(ids[same:]), width) for ids in (chosen, rejected)]
+    lines.append(f"{heads[0]:<{width}} | {heads[1]}")
+    for left, right in zip_longest(*sides, fillvalue=""):
+        left, pad = left[:width], " " * (width - len(left))
+        lines.append(f"{GREEN}{left}{PLAIN}{pad} | {RED}{right}{PLAIN}" if colour else f"{left}{pad} | {right}")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [part for line in text.split("\n") for part in textwrap.wrap(line, width, drop_whitespace=False) or [""]]

@@ -1,14 +1,21 @@
-"""Read the rows of a source, local or on the Hub, one after another, with a place to point at."""
+"""Read the rows of a source, local or on the Hub, one after another, with a place to point at.
+
+Nothing is held: a source of any size passes through in batches. A row that cannot be read is a `Row` with a problem,
+never an exception, so that it can be counted and listed.
+"""
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError, first_line
 from pipeline.inputs import row_files
+
+BATCH = 256
 
 
 class RowError(ValueError):
@@ -17,7 +24,11 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of `dataset_mixture.datasets`. `weight` is the share of rows kept; above 1 repeats rows."""
+    """One entry of `dataset_mixture.datasets`.
+
+    `weight` is the share of rows kept; above 1 repeats rows. `format` is one of `corpus.formats`, found from the rows
+    when it is None; `rename` maps the columns of the data to the names a format knows.
+    """
 
     id: str
     config: str | None = None
@@ -25,11 +36,14 @@ class Source:
     revision: str | None = None
     columns: tuple[str, ...] | None = None
     weight: float = 1.0
+    format: str | None = None
+    rename: tuple[tuple[str, str], ...] = ()
+    streaming: bool = False
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any]) -> "Source":
-        columns = entry.get("columns")
-        return cls(**{**entry, "columns": tuple(columns) if columns else None})
+        columns, rename = entry.get("columns"), entry.get("rename") or {}
+        return cls(**{**entry, "columns": tuple(columns) if columns else None, "rename": tuple(rename.items())})
 
     @property
     def name(self) -> str:
@@ -41,11 +55,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Row:
-    """A raw row: its fields, or the reason it could not be read; `place` is file:line or source:row."""
+    """A raw row: its fields, or the reason it could not be read; `place` is file:line or source:row.
+
+    `size` is about how many characters it holds.
+    """
 
     place: str
     content: dict[str, Any] | None
     problem: str | None = None
+    size: int = 0
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -54,21 +72,53 @@ class Row:
             raise RowError(self.problem)
         return self.content
 
-    def only(self, columns: tuple[str, ...] | None) -> "Row":
-        """The row with just these columns (all of them for None)."""
-        if self.content is None or columns is None:
-            return self
-        return Row(self.place, {c: self.content[c] for c in columns if c in self.content})
-
 
 def read(source: Source, where: str) -> Iterator[Row]:
-    """All rows of a source in their stored order. A broken line is a Row with a problem, never an exception."""
+    """All rows of a source in their stored order, with just its columns, under the names the formats know.
+
+    Raises:
+        UserError: a file that is not what its suffix says, a dataset the Hub does not give, or a column or renamed
+            field that no row has.
+    """
     files = row_files(source.id, where)
-    if files is None:
-        yield from _hub_rows(source, where)
-        return
+    rows = _hub_rows(source, where) if files is None else (row for file in files for row in _file_rows(file, where))
+    wanted, renamed, missing = (
+        source.columns,
+        dict(source.rename),
+        set(source.columns or ()) | dict(source.rename).keys(),
+    )
+    some = False
+    for row in rows:
+        some = True
+        if row.content is None or (wanted is None and not renamed):
+            yield row
+            continue
+        missing -= row.content.keys()
+        chosen = {k: v for k, v in row.content.items() if wanted is None or k in wanted or k in renamed}
+        yield Row(row.place, {renamed.get(k, k): v for k, v in chosen.items()}, size=row.size)
+    if some and missing:
+        raise UserError(f"{where}: no row of {source.name} has a column {', '.join(sorted(missing))}")
+
+
+def count(source: Source, where: str) -> int | None:
+    """About how many rows a source has, where that is quick to know; None elsewhere."""
+    import pyarrow.parquet as pq
+
+    files = row_files(source.id, where)
+    if files is None or any(file.suffix not in (".jsonl", ".parquet") for file in files):
+        return None
+    total = 0
     for file in files:
-        yield from (_json_lines(file) if file.suffix == ".jsonl" else _table_rows(file, where))
+        if file.suffix == ".parquet":
+            total += pq.read_metadata(file).num_rows
+        else:
+            total += _lines(file)
+    return total
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as opened:
+        return sum(piece.count(b"\n") for piece in iter(lambda: opened.read(2**20), b""))
 
 
 def read_all(file: str, where: str) -> list[Row]:
@@ -80,6 +130,14 @@ def read_all(file: str, where: str) -> list[Row]:
     if not rows:
         raise UserError(f"{where}: {file} holds no row")
     return rows
+
+
+def _file_rows(file: Path, where: str) -> Iterator[Row]:
+    if file.suffix == ".jsonl":
+        return _json_lines(file)
+    if file.suffix == ".json":
+        return _json_file(file, where)
+    return _table_rows(file, where)
 
 
 def _json_lines(file: Path) -> Iterator[Row]:
@@ -96,40 +154,87 @@ def _json_lines(file: Path) -> Iterator[Row]:
             except json.JSONDecodeError as error:
                 yield Row(place, None, f"not valid JSON at column {error.colno}: {error.msg}")
                 continue
-            if isinstance(fields, dict):
-                yield Row(place, fields)
-            else:
-                yield Row(place, None, f"expected a JSON object, found {type(fields).__name__}")
+            except RecursionError:
+                yield Row(place, None, "not usable JSON: it is nested too deeply")
+                continue
+            yield _object(place, fields, len(line))
+
+
+def _object(place: str, fields: Any, size: int) -> Row:
+    if isinstance(fields, dict):
+        return Row(place, fields, size=size)
+    return Row(place, None, f"expected a JSON object, found {type(fields).__name__}")
+
+
+def _json_file(file: Path, where: str) -> Iterator[Row]:
+    """Rows of a `.json` file: a list of objects, a mapping with one list of them, or one object a line."""
+    try:
+        content = json.loads(file.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: {file} is not valid UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # a second object behind the first: it is JSON lines by another name
+            yield from _json_lines(file)
+            return
+        raise UserError(
+            f"{where}: {file}:{error.lineno} is not valid JSON at column {error.colno}: {error.msg}"
+        ) from None
+    lists = [v for v in content.values() if isinstance(v, list)] if isinstance(content, dict) else [content]
+    if len(lists) != 1 or not isinstance(lists[0], list):
+        raise UserError(f"{where}: {file} holds no list of rows; expected a JSON list of objects, or one object a line")
+    for number, fields in enumerate(lists[0]):
+        yield _object(f"{file}:row {number}", fields, characters(fields))
 
 
 def _table_rows(file: Path, where: str) -> Iterator[Row]:
-    from datasets import load_dataset
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    number = 0
     try:
-        if file.suffix == ".arrow":
-            from datasets import Dataset
-
-            table = Dataset.from_file(str(file))
-        else:
-            table = load_dataset(file.suffix[1:], data_files=str(file), split="train")
-    except Exception as error:
+        for batch in pq.ParquetFile(file).iter_batches(BATCH) if file.suffix == ".parquet" else _arrow_batches(file):
+            for fields in batch.to_pylist():
+                yield Row(f"{file}:row {number}", without_nulls(fields), size=characters(fields))
+                number += 1
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: {file} cannot be read as {file.suffix[1:]}: {first_line(error)}") from error
-    for number, fields in enumerate(table):
-        yield Row(f"{file}:row {number}", without_nulls(fields))
+
+
+def _arrow_batches(file: Path) -> Iterator[Any]:
+    """Batches of an Arrow file in either layout: the stream that `datasets` writes, or the file that others write."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(file)) as opened:
+        try:
+            batches = pa.ipc.open_stream(opened)
+        except pa.ArrowInvalid:
+            opened.seek(0)
+            reader = pa.ipc.open_file(opened)
+            batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
+        for batch in batches:
+            for start in range(0, batch.num_rows, BATCH):
+                yield batch.slice(start, BATCH)
 
 
 def _hub_rows(source: Source, where: str) -> Iterator[Row]:
     from datasets import load_dataset
 
+    number = 0
     try:
-        table = load_dataset(source.id, source.config, split=source.split, revision=source.revision)
+        table = load_dataset(
+            source.id, source.config, split=source.split, revision=source.revision, streaming=source.streaming
+        )
+        for batch in table.iter(BATCH):
+            for values in zip(*batch.values(), strict=True):
+                fields = without_nulls(dict(zip(batch, values, strict=True)))
+                yield Row(f"{source.name}:row {number}", fields, size=characters(fields))
+                number += 1
     except Exception as error:
+        reached = f" after row {number}" if number else ""
         raise UserError(
-            f"{where}: dataset {source.name} cannot be loaded from the Hub ({type(error).__name__}: "
+            f"{where}: dataset {source.name} cannot be loaded from the Hub{reached} ({type(error).__name__}: "
             f"{first_line(error)}); check id, config and split, or give a local file"
         ) from error
-    for number, fields in enumerate(table):
-        yield Row(f"{source.name}:row {number}", without_nulls(fields))
 
 
 def without_nulls(value: Any) -> Any:
@@ -141,13 +246,36 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def sample(count: int, weight: float, seed: int, name: str) -> list[int]:
-    """Indices of the rows to keep of `count`: a seeded share `weight`; above 1, whole repeats and a share.
+def characters(value: Any) -> int:
+    """The length of all text in a value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(characters, value.values()))
+    return sum(map(characters, value)) if isinstance(value, list) else 0
 
-    The draw depends on the seed and the source's name only, so it is the same on every machine and process count.
+
+def drawn(rows: Iterable[Row], weight: float, seed: int, name: str, block: int = 1024) -> Iterator[tuple[Row, int]]:
+    """Every row with how often it is taken: a seeded share `weight` of the rows in all.
+
+    Above 1, every row is taken that many whole times and a share of them once more. The share is drawn without
+    replacement inside blocks of rows, so a stream of unknown length can be drawn from; of n rows, round(share * n) are
+    taken. The draw depends on the seed and the source's name alone: the same rows on every machine and process count.
     """
     whole, part = divmod(weight, 1.0)
     rng = random.Random(f"{seed} {name}")
-    kept = list(range(count)) * int(whole)
-    kept += sorted(rng.sample(range(count), round(part * count)))
-    return kept
+    passed = taken = 0
+    for held in batched(rows, block):
+        passed += len(held)
+        share = round(part * passed) - taken
+        taken += share
+        once_more = set(rng.sample(range(len(held)), share))
+        for number, row in enumerate(held):
+            yield row, int(whole) + (number in once_more)
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` items, the last one shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

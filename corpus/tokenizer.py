@@ -77,6 +77,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encodin
     return backend.encode_batch(texts, add_special_tokens=False)
 
 
+def encode_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:
+    """As `encode`, without offsets, in two thirds of the time."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend.encode_batch_fast(texts, add_special_tokens=False)
+
+
 def tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """All that decides a tokenizer's ids, as text to hash."""
     encode(tokenizer, [])  # so that no padding left over from an earlier call is part of it

@@ -16,10 +16,11 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from corpus.conversation import conversation, pair, template_kwargs
+from corpus.edges import token_ranges
+from corpus.encode import encode_pair
 from corpus.generate import Sampling, generate
 from corpus.logprobs import completion_logprobs
-from corpus.mask import Renderer, token_mask
-from corpus.prepare import encode_pair
+from corpus.mask import Renderer
 from corpus.rows import RowError, read_all
 from corpus.tokenizer import encode, load_tokenizer
 from corpus.verify import obeys, verifier
@@ -124,12 +125,12 @@ class Runner:
             item = conversation(row, {})
             rendered = self.renderer.conversation(item)
             encoding = encode(self.tokenizer, [rendered.text])[0]
-            mask = torch.tensor(token_mask(encoding.offsets, rendered.spans))
             ids = torch.tensor([encoding.ids], device=self.model.device)
             with torch.inference_mode():
                 scores = self.model(input_ids=ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
-            picked = -scores.gather(1, ids[0, 1:, None])[:, 0][mask[1:].to(scores.device)]
-            groups["think" if item.thinks else "no_think"] += picked.tolist()
+            losses = -scores.gather(1, ids[0, 1:, None])[:, 0]  # [S - 1], of the tokens from the second on
+            for first, last in token_ranges(encoding.offsets, rendered.spans):
+                groups[item.mode] += losses[max(0, first - 1) : last - 1].tolist()
         every = [v for values in groups.values() for v in values]
         metrics = {f"{task.name}/{mode}": asdict(mean(values)) for mode, values in groups.items()}
         return metrics | {task.name: asdict(mean(every))}, []

@@ -2,12 +2,13 @@
 
 import glob
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.hashing import hash_file, hash_model, hash_tree, hash_value
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, load
 
 # Keys that change what is printed, logged, kept or sent, not what is learned.
 COSMETIC = {
@@ -61,14 +62,52 @@ def row_files(name: str, where: str) -> list[Path] | None:
     return None
 
 
+@cache
+def hub_commit(kind: str, name: str, revision: str | None) -> str:
+    """The commit that a Hub `model` or `dataset` stands at, from the Hub or the local cache; else the revision's name.
+
+    A branch such as `main` moves; a stage made from another commit is stale.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import repo_folder_name
+
+    branch = revision or "main"
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            return HfApi().repo_info(name, revision=branch, repo_type=kind, timeout=10).sha
+        except (HfHubHTTPError, OSError):
+            pass  # no network or no access: what the cache says, and loading the weights or rows will tell the rest
+    reference = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / "refs" / branch
+    return reference.read_text().strip() if reference.is_file() else branch
+
+
 def model_hash(name: str, where: str, revision: str | None = None) -> str:
     folder = model_folder(name, where)
-    return hash_model(folder) if folder else f"hub:{name}@{revision or 'main'}"
+    return hash_model(folder) if folder else f"hub:{name}@{hub_commit('model', name, revision)}"
 
 
 def rows_hash(name: str, where: str, revision: str | None = None) -> str:
     files = row_files(name, where)
-    return hash_value([hash_file(f) for f in files]) if files else f"hub:{name}@{revision or 'main'}"
+    if files is None:
+        return f"hub:{name}@{hub_commit('dataset', name, revision)}"
+    return hash_value([hash_file(f) for f in files])
+
+
+def eval_rows_hash(recipe: Recipe) -> str | None:
+    """Hash of the evaluation prompts that `dataset_mixture.decontaminate` names; None where nothing is named."""
+    entries = recipe.values["dataset_mixture"].get("decontaminate")
+    hashes = []
+    for number, entry in enumerate(entries or []):
+        where = recipe.where(f"dataset_mixture.decontaminate.{number}")
+        if isinstance(entry, dict):
+            hashes.append({**entry, "id": rows_hash(entry["id"], where, entry.get("revision"))})
+        elif Path(entry).suffix in (".yaml", ".yml"):
+            tasks = load(entry, "eval").need("tasks")
+            hashes.append([[rows_hash(task["data"], f"{where} ({entry})"), task.get("question")] for task in tasks])
+        else:
+            hashes.append(rows_hash(entry, where))
+    return hash_value(hashes) if hashes else None
 
 
 def template_text(value: str | None, where: str) -> str | None:
@@ -94,12 +133,17 @@ def training_inputs(recipe: Recipe) -> dict[str, str]:
     inputs = {"model": model_hash(model, recipe.where("model_name_or_path"), values.get("model_revision"))}
     for number, source in enumerate(recipe.need("dataset_mixture")["datasets"]):
         where = recipe.where(f"dataset_mixture.datasets.{number}.id")
-        unused = [k for k in ("config", "split", "revision") if source.get(k) not in (None, "train")]
+        unused = [
+            k for k in ("config", "split", "revision", "streaming") if source.get(k) not in (None, "train", False)
+        ]
         if unused and row_files(source["id"], where):
             recipe.notes.append(
                 f"{where}: {', '.join(unused)} belong to Hub datasets and are not used for a local file"
             )
         inputs[f"rows {source['id']} #{number}"] = rows_hash(source["id"], where, source.get("revision"))
+    evals = eval_rows_hash(recipe)
+    if evals is not None:
+        inputs["evals to stay clear of"] = evals
     template = template_text(values.get("chat_template"), recipe.where("chat_template"))
     if template is not None:
         inputs["template"] = hash_value(template)

@@ -49,7 +49,10 @@ DATA_KEYS = {
     "chat_template": "str | None",
     "chat_template_kwargs": "dict | None",
     "max_reject_share": "float",
+    "overflow": "str | None",
 }
+# Keys of ours that take one of a few words.
+CHOICES = {"overflow": ("truncate", "drop", "split"), "deduplicate": ("exact", "near")}
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
     "sft": DATA_KEYS,
@@ -86,6 +89,10 @@ MIXTURE_KEYS = {
     "datasets": "list[dict]",
     "seed": "int",
     "test_split_size": "float | None",
+    "deduplicate": "str | None",
+    "deduplicate_threshold": "float",
+    "decontaminate": "list | None",
+    "decontaminate_ngram": "int",
 }
 SOURCE_KEYS = {
     "id": "str",
@@ -94,8 +101,18 @@ SOURCE_KEYS = {
     "revision": "str | None",
     "columns": "list[str] | None",
     "weight": "float",
+    "format": "str | None",
+    "rename": "dict[str, str] | None",
+    "streaming": "bool",
 }
 
+EVAL_SOURCE_KEYS = {
+    "id": "str",
+    "config": "str | None",
+    "split": "str",
+    "revision": "str | None",
+    "column": "str | None",
+}
 SIDE_KEYS = {"model": "str", "temperature": "float", "top_p": "float", "revision": "str | None"}
 TASK_KEYS = {
     "name": "str",
@@ -267,10 +284,14 @@ def map_renamed(recipe: Recipe) -> None:
 
 def known_keys(stage: str) -> dict[str, Key]:
     """Every key a stage file may hold."""
-    keys = {name: Key(name, annotation) for name, annotation in OWN_KEYS[stage].items()}
+    keys = own_keys(OWN_KEYS[stage])
     for class_name in STAGE_CLASSES.get(stage, ()):
         keys |= {name: key for name, key in keys_of(class_name).items() if name not in keys}
     return keys
+
+
+def own_keys(annotations: dict[str, str]) -> dict[str, Key]:
+    return {name: Key(name, annotation, CHOICES.get(name, ())) for name, annotation in annotations.items()}
 
 
 def check(recipe: Recipe) -> list[str]:
@@ -284,28 +305,55 @@ def check(recipe: Recipe) -> list[str]:
             problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
     for name, keys in (("strong", SIDE_KEYS), ("weak", SIDE_KEYS), ("soup", SOUP_KEYS)):
         if recipe.stage in ("pairs", "merge") and isinstance(recipe.values.get(name), dict):
-            allowed = {n: Key(n, a) for n, a in keys.items()}
-            problems += _check_mapping(recipe, recipe.values[name], allowed, f"{name}.")
+            problems += _check_mapping(recipe, recipe.values[name], own_keys(keys), f"{name}.")
     for number, task in enumerate(recipe.values.get("tasks") or [] if recipe.stage == "eval" else []):
-        allowed = {n: Key(n, a) for n, a in TASK_KEYS.items()}
         if isinstance(task, dict):
-            problems += _check_mapping(recipe, task, allowed, f"tasks.{number}.")
-    mixture = recipe.values.get("dataset_mixture")
-    if isinstance(mixture, dict):
-        allowed = {n: Key(n, a) for n, a in MIXTURE_KEYS.items()}
-        problems += _check_mapping(recipe, mixture, allowed, "dataset_mixture.")
-        allowed = {n: Key(n, a) for n, a in SOURCE_KEYS.items()}
-        for number, source in enumerate(mixture.get("datasets") or []):
-            place = f"dataset_mixture.datasets.{number}"
-            if not isinstance(source, dict) or "id" not in source:
-                problems.append(f"{recipe.where(place)}: each dataset needs an id (Hub id or local path)")
-                continue
-            problems += _check_mapping(recipe, source, allowed, f"{place}.")
-            if isinstance(source.get("weight"), float) and source["weight"] <= 0:
-                problems.append(f"{recipe.where(place + '.weight')}: weight must be above 0, found {source['weight']}")
-        if not mixture.get("datasets"):
-            problems.append(f"{recipe.where('dataset_mixture')}: dataset_mixture needs a list of datasets")
+            problems += _check_mapping(recipe, task, own_keys(TASK_KEYS), f"tasks.{number}.")
+    if isinstance(recipe.values.get("dataset_mixture"), dict):
+        problems += _check_mixture(recipe, recipe.values["dataset_mixture"])
+    return problems + _check_overflow(recipe)
+
+
+def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
+    problems = _check_mapping(recipe, mixture, own_keys(MIXTURE_KEYS), "dataset_mixture.")
+    if not mixture.get("datasets"):
+        problems.append(f"{recipe.where('dataset_mixture')}: dataset_mixture needs a list of datasets")
+    for number, source in enumerate(mixture.get("datasets") or []):
+        place = f"dataset_mixture.datasets.{number}"
+        if not isinstance(source, dict) or "id" not in source:
+            problems.append(f"{recipe.where(place)}: each dataset needs an id (Hub id or local path)")
+            continue
+        problems += _check_mapping(recipe, source, own_keys(SOURCE_KEYS), f"{place}.")
+        if isinstance(source.get("weight"), float) and source["weight"] <= 0:
+            problems.append(f"{recipe.where(place + '.weight')}: weight must be above 0, found {source['weight']}")
+    for number, entry in enumerate(mixture.get("decontaminate") or []):
+        place = f"dataset_mixture.decontaminate.{number}"
+        if isinstance(entry, dict) and "id" in entry:
+            problems += _check_mapping(recipe, entry, own_keys(EVAL_SOURCE_KEYS), f"{place}.")
+        elif not isinstance(entry, str):
+            problems.append(
+                f"{recipe.where(place)}: expected an eval file, a data file, or a mapping with id, found {entry!r}"
+            )
+    for share in ("test_split_size", "deduplicate_threshold"):
+        value = mixture.get(share)
+        if isinstance(value, float) and not 0 < value < 1:
+            where = recipe.where(f"dataset_mixture.{share}")
+            problems.append(f"{where}: {share} must be between 0 and 1, found {value}")
     return problems
+
+
+def _check_overflow(recipe: Recipe) -> list[str]:
+    """`overflow` says what becomes of a document longer than `max_length`, where anything is left to say."""
+    values = recipe.values
+    overflow, strategy = values.get("overflow"), values.get("packing") and values.get("packing_strategy")
+    where = recipe.where("overflow")
+    if recipe.stage == "apo" and overflow == "split":
+        return [f"{where}: a pair cannot be split; overflow is truncate or drop"]
+    if overflow and strategy == "wrapped":
+        return [f"{where}: key overflow has no effect here; wrapped packing cuts the stream of all documents"]
+    if overflow not in (None, "split") and strategy == "bfd_split":
+        return [f"{where}: overflow: {overflow} and packing_strategy: bfd_split contradict each other"]
+    return []
 
 
 def _check_mapping(recipe: Recipe, values: dict, keys: dict[str, Key], prefix: str) -> list[str]:

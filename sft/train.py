@@ -11,7 +11,6 @@ never see each other whatever the attention implementation, because every row ca
 from typing import Any
 
 import torch
-from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from corpus.packing import position_ids
@@ -81,12 +80,4 @@ def train(recipe: Recipe, stage: Stage) -> None:
             callbacks=[Watch(stage.name)],
             **adapters(model),
         )
-    packed = packed_share(rows.splits["train"], recipe.values)
-    train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": packed})
-
-
-def packed_share(rows: Dataset, values: dict[str, Any]) -> dict[str, float]:
-    """Sequences, tokens, and the share of places filled."""
-    tokens = sum(sum(lengths) for lengths in rows["seq_lengths"])
-    places = len(rows) * values.get("max_length", 1024)
-    return {"sequences": len(rows), "tokens": tokens, "filled": round(tokens / places, 4)}
+    train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": rows.packed})

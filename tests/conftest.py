@@ -16,11 +16,46 @@ CHATML = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
 
+# As SmolLM2-Instruct ships it.
+SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
 LLAMA_LIKE = (
     "{{- '<|endoftext|>' -}}{%- for m in messages -%}"
     "{{- '<|im_start|>' + m.role + '\n\n' + m.content + '<|im_end|>' -}}"
     "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n\n' -}}{%- endif -%}"
 )
+
+
+# Strips the reasoning of answers before the last question, prefills an empty block in the prompt and in last answers
+# without reasoning, writes calls in tags and tool results as user turns.
+QWEN3_LIKE = """
+{%- set ns = namespace(last=0) -%}
+{%- for m in messages -%}{%- if m.role == 'user' -%}{%- set ns.last = loop.index0 -%}{%- endif -%}{%- endfor -%}
+{%- if tools -%}{{- '<|im_start|>system\n# Tools\n' -}}
+{%- for tool in tools -%}{{- tool | tojson + '\n' -}}{%- endfor -%}{{- '<|im_end|>\n' -}}{%- endif -%}
+{%- for m in messages -%}
+{%- if m.role == 'tool' -%}
+{{- '<|im_start|>user\n<tool_response>\n' + m.content + '\n</tool_response><|im_end|>\n' -}}
+{%- elif m.role == 'assistant' -%}
+{%- set thought = m.content.split('</think>')[0].split('<think>')[-1].strip('\n') if '</think>' in m.content else '' -%}
+{%- set said = m.content.split('</think>')[-1].lstrip('\n') -%}
+{{- '<|im_start|>assistant\n' -}}
+{%- if loop.index0 > ns.last and (loop.last or thought) -%}{{- '<think>\n' + thought + '\n</think>\n\n' -}}{%- endif -%}
+{{- said -}}
+{%- for call in m.tool_calls or [] -%}
+{{- ('\n' if said or not loop.first else '') + '<tool_call>\n' + call.function | tojson + '\n</tool_call>' -}}
+{%- endfor -%}
+{{- '<|im_end|>\n' -}}
+{%- else -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}
+{%- if enable_thinking is defined and not enable_thinking -%}{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}{%- endif -%}
+"""
 
 
 @pytest.fixture(scope="session")

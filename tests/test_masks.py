@@ -1,97 +1,207 @@
-"""What is trained, as text, for six templates in both modes."""
+"""What is trained, as text, for seven templates in both modes; and the gate that looks at it."""
 
+import re
+
+import numpy as np
 import pytest
-from conftest import CHATML, LLAMA_LIKE
-from helpers import chat
+from conftest import CHATML, LLAMA_LIKE, QWEN3_LIKE, SMOLLM2
+from helpers import ROOT, chat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from corpus.conversation import conversation
-from corpus.gate import Sample, check_samples
-from corpus.mask import Rendered, Renderer, token_mask
+from corpus.edges import TokenEdges, token_ranges
+from corpus.encode import Options, trained_spans
+from corpus.gate import Sample, check_pair, check_sample
+from corpus.heads import SharedHeads
+from corpus.mask import Renderer
 from corpus.rows import RowError
 from corpus.tokenizer import encode
 from pipeline.errors import UserError
 from pipeline.recipe import read_yaml
 
 ASSISTANT = "<|im_start|>assistant\n"
-STRIPS_OLD_REASONING = (
-    "{%- for m in messages -%}{%- set text = m.content.split('</think>')[-1] if not loop.last else m.content -%}"
-    "{{- '<|im_start|>' + m.role + '\n' + text + '<|im_end|>\n' -}}{%- endfor -%}"
+THOUGHT = "<think>\n2 + 2 = 4\n</think>\n4"
+# Marks around the whole turn, as some published templates have them: header, empty block and trailing newline inside.
+MARKED_WIDE = (
+    "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{%- generation -%}"
+    "{{- '<|im_start|>assistant\n' + ('<think>\n\n</think>\n' if enable_thinking is false else '') -}}"
+    "{{- m.content + '<|im_end|>\n' -}}{%- endgeneration -%}"
+    "{%- else -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}"
+    "{{- '<think>\n\n</think>\n' if enable_thinking is false else '' -}}{%- endif -%}"
+)
+# The date stands before the last question, so what precedes an answer changes when another question follows.
+MOVES = (
+    "{%- for m in messages -%}{{- '[date]' if loop.last else '' -}}"
+    "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
-THOUGHT = "<think>\n2 + 2 = 4\n</think>\n4"
 
 
-def trained_text(tokenizer, template, row, defaults=None) -> list[str]:
-    """The trained spans of a row, decoded from the tokens that the mask keeps."""
-    original = tokenizer.chat_template
-    tokenizer.chat_template = template or original
-    try:
-        renderer = Renderer(tokenizer)
-        rendered = renderer.conversation(conversation(row, defaults or {}))
-    finally:
-        tokenizer.chat_template = original
-    encoding = encode(tokenizer, [rendered.text])[0]
-    mask = token_mask(encoding.offsets, rendered.spans)
-    out = []
-    for start, end in rendered.spans:
-        kept = [i for i, (o, m) in enumerate(zip(encoding.offsets, mask, strict=True)) if m and start <= o[0] < end]
-        assert kept == list(range(kept[0], kept[-1] + 1)), "a trained span has no holes"
-        out.append(tokenizer.decode([encoding.ids[i] for i in kept]))
-    assert sum(mask) == sum(len(tokenizer(t, add_special_tokens=False).input_ids) for t in out)
-    return out
-
-
-def handbook_template():
-    from helpers import ROOT
-
+def published():
     return read_yaml(ROOT / "tests" / "handbook" / "sft.yaml")[0]["chat_template"]
 
 
-@pytest.mark.parametrize("name", ["ours", "chatml", "llama", "published"])
+TEMPLATES = {
+    "ours": None,
+    "chatml": CHATML,
+    "smollm2": SMOLLM2,
+    "llama": LLAMA_LIKE,
+    "qwen3": QWEN3_LIKE,
+    "wide": MARKED_WIDE,
+    "published": published(),
+}
+
+
+@pytest.fixture
+def use(tokenizer):
+    """Put a template on the shared tokenizer for one test."""
+    original = tokenizer.chat_template
+
+    def put(template):
+        tokenizer.chat_template = template or original
+        return Renderer(tokenizer)
+
+    yield put
+    tokenizer.chat_template = original
+
+
+def trained_text(tokenizer, renderer, row) -> list[str]:
+    """The trained spans of a row, decoded from the tokens that the mask keeps."""
+    rendered = renderer.conversation(conversation(row, {}))
+    encoding = encode(tokenizer, [rendered.text])[0]
+    ranges = token_ranges(encoding.offsets, rendered.spans)
+    assert TokenEdges(tokenizer).ranges(rendered.text, np.array(encoding.ids), rendered.spans) == ranges
+    out = [tokenizer.decode(encoding.ids[first:last]) for first, last in ranges]
+    assert [rendered.text[a:b] for a, b in rendered.spans] == out, "no token is lost at the edge of a span"
+    return out
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("think", [True, False])
-def test_trained_spans_are_the_assistants_own_words(tokenizer, name, think):
-    template = {"ours": None, "chatml": CHATML, "llama": LLAMA_LIKE, "published": handbook_template()}[name]
-    answer = THOUGHT if think else "4"
-    row = chat("What is 2 + 2?", answer, think)
-    assert trained_text(tokenizer, template, row) == [f"{answer}<|im_end|>"]
+def test_trained_spans_are_the_assistants_own_words(tokenizer, use, name, think):
+    row = chat("What is 2 + 2?", THOUGHT if think else "4", think)
+    expected = THOUGHT if think else "4"
+    if name == "qwen3" and think:
+        expected = expected.replace("</think>\n", "</think>\n\n")  # it writes the block its own way
+    assert trained_text(tokenizer, use(TEMPLATES[name]), row) == [f"{expected}<|im_end|>"]
 
 
-@pytest.mark.parametrize("name", ["ours", "chatml", "llama", "published"])
-def test_every_assistant_turn_is_trained(tokenizer, name):
-    template = {"ours": None, "chatml": CHATML, "llama": LLAMA_LIKE, "published": handbook_template()}[name]
-    row = chat("One?", "1", False)
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("think", [True, False])
+def test_every_assistant_turn_is_trained(tokenizer, use, name, think):
+    row = chat("One?", "1", think)
     row["messages"] += chat("Two?", "22")["messages"]
-    assert trained_text(tokenizer, template, row) == ["1<|im_end|>", "22<|im_end|>"]
+    assert trained_text(tokenizer, use(TEMPLATES[name]), row) == ["1<|im_end|>", "22<|im_end|>"]
 
 
-def test_tool_calls_are_trained_and_tool_results_are_not(tokenizer):
-    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+def test_a_template_that_strips_old_reasoning_trains_what_is_left_of_it(tokenizer, use):
+    row = chat("One?", THOUGHT, True)
+    row["messages"] += chat("Two?", THOUGHT)["messages"]
+    last = THOUGHT.replace("</think>\n", "</think>\n\n")
+    assert trained_text(tokenizer, use(QWEN3_LIKE), row) == ["4<|im_end|>", f"{last}<|im_end|>"]
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+TOOLS = [{"name": "add", "parameters": {"a": "integer"}}]
+
+
+@pytest.mark.parametrize(("name", "column"), [("ours", "xml_tools"), ("ours", "tools"), ("qwen3", "tools")])
+def test_tool_calls_are_trained_and_tool_results_are_not(tokenizer, use, name, column):
     messages = [
         {"role": "user", "content": "Use the tool: 1 + 2?"},
-        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
         {"role": "tool", "content": "3"},
         {"role": "assistant", "content": "It is 3"},
     ]
-    tools = [{"name": "add", "parameters": {"a": "integer"}}]
-    row = {"messages": messages, "xml_tools": tools, "chat_template_kwargs": {"enable_thinking": False}}
-    assert trained_text(tokenizer, None, row) == [
-        '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>',
-        "It is 3<|im_end|>",
+    row = {"messages": messages, column: TOOLS, "chat_template_kwargs": {"enable_thinking": False}}
+    assert trained_text(tokenizer, use(TEMPLATES[name]), row) == [f"{CALLED}<|im_end|>", "It is 3<|im_end|>"]
+
+
+def test_call_arguments_written_as_json_text_render_as_mappings_do(tokenizer, use):
+    import json
+
+    written = {"function": {"name": "add", "arguments": json.dumps(CALL["function"]["arguments"])}}
+    for call in (CALL, written):
+        messages = [{"role": "user", "content": "1 + 2?"}, {"role": "assistant", "tool_calls": [call]}]
+        row = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
+        assert trained_text(tokenizer, use(None), row) == [f"{CALLED}<|im_end|>"]
+
+
+def test_reasoning_content_is_rendered_and_trained_in_think_mode(tokenizer, use):
+    row = chat("2 + 2?", "4", True)
+    row["messages"][1]["reasoning_content"] = "2 + 2 = 4"
+    assert trained_text(tokenizer, use(None), row) == [f"{THOUGHT}<|im_end|>"]
+
+
+def test_a_template_whose_spans_cannot_be_found_is_refused_with_the_reason(tokenizer, use):
+    row = chat("One?", "1")
+    row["messages"] += chat("Two?", "2")["messages"]
+    with pytest.raises(RowError, match="no generation marks and writes what stands before turn 1 otherwise"):
+        trained_text(tokenizer, use(MOVES), row)
+
+
+def spans_of(use, row, **options):
+    values = {"assistant_only_loss": False, **options}
+    text, spans = trained_spans(conversation(row, {}), use(None), Options.of(values, False))
+    return [text[a:b] for a, b in spans]
+
+
+def test_the_recipe_decides_between_answers_completion_and_all(use):
+    row = {"prompt": [*chat("One?", "1")["messages"], {"role": "user", "content": "Two?"}], "completion": "2"}
+    assert spans_of(use, row) == ["2<|im_end|>"]
+    assert spans_of(use, row, assistant_only_loss=True) == ["1<|im_end|>", "2<|im_end|>"]
+    assert len(spans_of(use, row, completion_only_loss=False)[0]) > 60
+    whole = spans_of(use, chat("One?", "1"))
+    assert whole[0].startswith("<|im_start|>system")
+    assert spans_of(use, chat("One?", "1"), completion_only_loss=True) == ["1<|im_end|>"]
+
+
+@given(
+    st.text(max_size=40),
+    st.text(max_size=40),
+    st.sampled_from(["", "<|im_end|>", " <|im_end|>\n", "\n\n<|im_end|> <think>"]),
+)
+@settings(max_examples=200)
+def test_a_shared_beginning_is_tokenised_as_the_whole_text_is(tokenizer, head, rest, middle):
+    heads = SharedHeads(tokenizer, True)
+    text = f"{head}{middle}{rest}"
+    assert heads.split(text) == (None, text), "the first time nothing is known"
+    known, left = heads.split(text)
+    assert (known is None) == ("<|im_end|>" not in text)
+    tokens = ([] if known is None else known.tolist()) + encode(tokenizer, [left])[0].ids
+    assert tokens == encode(tokenizer, [text])[0].ids
+
+
+@given(st.text(max_size=60), st.data())
+@settings(max_examples=200)
+def test_tokens_found_from_byte_lengths_are_those_the_tokenizer_names(tokenizer, text, data):
+    """Also where a character of several bytes is several tokens: none that is half outside a span is in its range."""
+    encoding = encode(tokenizer, [text])[0]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+    edges = TokenEdges(tokenizer)
+    found = edges.ranges(text, np.array(encoding.ids, dtype=np.int32), spans)
+    edges.lengths = None
+    assert [r for r in found if r[0] < r[1]] == [
+        r for r in edges.ranges(text, np.array(encoding.ids), spans) if r[0] < r[1]
     ]
 
 
-def test_reasoning_content_is_rendered_and_trained_in_think_mode(tokenizer):
-    row = chat("2 + 2?", "4", True)
-    row["messages"][1]["reasoning_content"] = "2 + 2 = 4"
-    assert trained_text(tokenizer, None, row) == [f"{THOUGHT}<|im_end|>"]
-
-
-def test_a_template_that_rewrites_old_turns_is_refused_with_the_reason(tokenizer):
-    row = chat("One?", THOUGHT, True)
-    row["messages"] += chat("Two?", THOUGHT)["messages"]
-    with pytest.raises(RowError, match="no generation marks and turn 1 renders differently"):
-        trained_text(tokenizer, STRIPS_OLD_REASONING, row)
-    assert trained_text(tokenizer, STRIPS_OLD_REASONING, chat("One?", THOUGHT)) == [f"{THOUGHT}<|im_end|>"]
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=30), st.data())
+def test_token_ranges_hold_exactly_the_tokens_inside(gaps, data):
+    """Against the definition, over random token offsets with gaps and random spans."""
+    offsets, place = [], 0
+    for gap, length in gaps:
+        offsets.append((place + gap, place + gap + length))
+        place += gap + length
+    cuts = sorted(data.draw(st.lists(st.integers(0, place + 2), max_size=6)))
+    spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+    for (start, end), (first, last) in zip(spans, token_ranges(offsets, spans), strict=True):
+        inside = [i for i, (a, b) in enumerate(offsets) if a >= start and b <= end]
+        assert list(range(first, last)) == inside
 
 
 def rendered(tokenizer, messages, **kwargs) -> str:
@@ -122,28 +232,58 @@ def test_generation_prompt_prefills_the_empty_block_only_without_thinking(tokeni
     assert renderer.prompt(user, {"enable_thinking": False}).endswith(ASSISTANT + "<think>\n\n</think>\n")
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("think", [True, False])
+def test_texts_and_marks_are_those_that_transformers_renders(tokenizer, use, name, think):
+    """Against `apply_chat_template`, the published template's call of the clock aside."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = TEMPLATES[name] or tokenizer.chat_template
+    row = chat("One?", "1 <&> é", think)
+    row["messages"] += chat("Two?", THOUGHT)["messages"]
+    tools = None if name in ("chatml", "smollm2", "llama", "wide") else [{"name": "f<>", "parameters": {"é": 1}}]
+    arguments = {**row["chat_template_kwargs"], "eos_token": "<|im_end|>", "tools": tools}
+    ours, spans = use(TEMPLATES[name]).template.render(row["messages"], arguments)
+    theirs, marks = render_jinja_template(
+        [row["messages"]], chat_template=template, return_assistant_tokens_mask="endgeneration" in template, **arguments
+    )
+    dates = re.compile(r"Today Date: .*")
+    assert dates.sub("", ours) == dates.sub("", theirs[0])
+    if marks and "strftime_now" not in template:
+        assert spans == [tuple(m) for m in marks[0]]
+
+
+def test_control_characters_in_a_row_are_refused_by_a_marked_template(use):
+    for words in ("\ufdd0", "a \ufdd1", "\ufdd0 \ufdd1"):
+        with pytest.raises(RowError, match=r"U\+FDD0|assistant spans for 1"):
+            use(None).conversation(conversation(chat(words, f"x {words}", False), {}))
+
+
+def test_a_template_cannot_reach_out_of_its_sandbox(use):
+    renderer = use("{{ messages.__class__.__mro__ }}{{ messages.append(1) }}")
+    with pytest.raises(RowError, match="the chat template refuses the row"):
+        renderer.render([{"role": "user", "content": "x"}], {})
+
+
 DATED = "{{- 'Today: ' + strftime_now('%d %B %Y') + '\n' -}}" + CHATML
 
 
-def test_a_template_that_asks_for_the_day_is_told_a_fixed_one(tokenizer):
-    original = tokenizer.chat_template
-    tokenizer.chat_template = DATED
-    try:
-        renderer, user = Renderer(tokenizer), [{"role": "user", "content": "Hi"}]
-        assert renderer.render(user, {})[0].startswith("Today: 01 July 2025\n")
-        assert renderer.render(user, {"date_string": "2 May 2026"})[0].startswith("Today: 2 May 2026\n")
-    finally:
-        tokenizer.chat_template = original
+def test_a_template_that_asks_for_the_day_is_told_a_fixed_one(use):
+    renderer, user = use(DATED), [{"role": "user", "content": "Hi"}]
+    assert renderer.render(user, {})[0].startswith("Today: 01 July 2025\n")
+    for date in ("02 May 2026", "2026-05-02", "2 May 2026"):
+        assert renderer.render(user, {"date_string": date})[0].startswith("Today: 02 May 2026\n")
+    assert renderer.render(user, {"date_string": "today"})[0].startswith("Today: today\n")
 
 
 @pytest.mark.parametrize(
     ("system", "kwargs"), [("Be kind. /no_think", {}), ("See docs/thinking.", {"enable_thinking": False})]
 )
-def test_headers_are_cut_off_whatever_decides_the_mode(tokenizer, system, kwargs):
+def test_headers_are_cut_off_whatever_decides_the_mode(tokenizer, use, system, kwargs):
     row = chat("Q", "Yo")
     row["messages"].insert(0, {"role": "system", "content": system})
     row["chat_template_kwargs"] = kwargs
-    assert trained_text(tokenizer, handbook_template(), row) == ["Yo<|im_end|>"]
+    assert trained_text(tokenizer, use(published()), row) == ["Yo<|im_end|>"]
 
 
 def test_custom_instructions_reach_the_prompt(tokenizer):
@@ -152,32 +292,75 @@ def test_custom_instructions_reach_the_prompt(tokenizer):
     assert Renderer(tokenizer).unread({"custom_instructions", "enable_thinking", "colour"}) == {"colour"}
 
 
-def gate(item, text, trained, whole=False):
-    check_samples([Sample("s", "f:1", conversation(item, {}), Rendered(text, []), trained)], "<|im_end|>", whole)
+def gate(use, row, change=lambda text, spans: spans, kept=None):
+    """Run the gate on a row as our template renders it, with its spans or its trained text changed."""
+    item = conversation(row, {})
+    rendered = use(None).conversation(item)
+    spans = change(rendered.text, rendered.spans)
+    trained = kept or [rendered.text[a:b] for a, b in spans]
+    check_sample(Sample("s", "f:1", item, rendered.text, spans, trained), "<|im_end|>")
 
 
-def test_the_gate_passes_good_rows_and_names_each_fault():
-    good = chat("Q", THOUGHT, True)
-    gate(good, "text", [f"{THOUGHT}<|im_end|>"])
+def test_the_gate_passes_good_rows_and_names_each_fault(use):
+    good = chat("Question?", THOUGHT, True)
+    gate(use, good)
+    gate(use, chat("Q", "4", False))
     with pytest.raises(UserError, match="source s, row f:1: no token of this row is trained"):
-        gate(good, "text", [""])
+        gate(use, good, kept=[""])
     with pytest.raises(UserError, match="the empty think block that the template prefills is trained"):
-        gate(chat("Q", "4", False), "text", ["<think>\n\n</think>\n4<|im_end|>"])
+        gate(use, chat("Q", "4", False), lambda text, spans: [(text.index("<think>"), len(text) - 1)])
     with pytest.raises(UserError, match="end-of-turn token"):
-        gate(good, "text", [THOUGHT])
+        gate(use, good, lambda text, spans: [(spans[0][0], spans[0][1] - 10)])
     with pytest.raises(UserError, match="think row trains on no reasoning"):
-        gate(chat("Q", "4", True), "text", ["4<|im_end|>"])
+        gate(use, chat("Q", "4", True))
     with pytest.raises(UserError, match="no-think row trains on reasoning"):
-        gate(chat("Q", THOUGHT, False), "text", [f"{THOUGHT}<|im_end|>"])
-    question = "a question that is long enough to be recognised in the trained text"
-    with pytest.raises(UserError, match="the text of a user turn is trained"):
-        gate(chat(question, "4", False), "text", [f"{question} 4<|im_end|>"])
+        gate(use, chat("Q", THOUGHT, False))
+    with pytest.raises(UserError, match="an answer of the assistant is not trained"):
+        gate(use, chat("Q", "four", False), kept=["<|im_end|>"])
+
+
+@pytest.mark.parametrize("role", ["system", "user", "tool"])
+def test_the_gate_finds_any_other_turn_that_is_trained(use, role):
+    row = {
+        "messages": [
+            {"role": "system", "content": "Be brief. /no_think"},
+            {"role": "user", "content": "2?"},
+            {"role": "assistant", "content": "", "tool_calls": [CALL]},
+            {"role": "tool", "content": "3"},
+            {"role": "assistant", "content": "3 it is"},
+        ]
+    }
+    words = {"system": "Be brief.", "user": "2?", "tool": "3\n</tool_response>"}[role]
+
+    def widen(text, spans):
+        place = text.index(words)
+        number = 0 if role != "tool" else 1
+        return [(place, spans[0][1]), spans[1]] if number == 0 else [spans[0], (place, spans[1][1])]
+
+    gate(use, row)
+    with pytest.raises(UserError, match=f"the text of a {role} turn is trained"):
+        gate(use, row, widen)
+
+
+def test_the_gate_looks_at_pairs(tokenizer):
+    end = tokenizer.eos_token_id
+    texts = ["Q:", "Q: yes", "Q: no"]
+    check_pair("s", "f:1", texts, ([5], [6, end], [7, end]), tokenizer)
+    with pytest.raises(UserError, match="the rejected answer does not end with the end-of-turn token"):
+        check_pair("s", "f:1", texts, ([5], [6, end], [7]), tokenizer)
+    with pytest.raises(UserError, match=r"the prompt's text is not how prompt \+ chosen begins"):
+        check_pair("s", "f:1", ["Q:", "A: yes", "Q: no"], ([5], [6, end], [7, end]), tokenizer)
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ({"text": "x"}, "field messages is missing; the row has text"),
+        ({"messages": chat("Q", "A")["messages"][::-1]}, r"messages\[0\].role: wrong order, assistant comes first"),
+        (
+            {"messages": chat("Q", "A")["messages"][:1] * 2},
+            r"messages\[1\].role: wrong order, user follows a user turn",
+        ),
         ({"messages": "x"}, "field messages: expected a list of turns, found str 'x'"),
         ({"messages": [{"role": "user", "content": 3}]}, r"messages\[0\].content: expected text, found int 3"),
         ({"messages": [{"role": "bot", "content": "x"}]}, "expected one of system, user, assistant, tool, found 'bot'"),

@@ -1,14 +1,14 @@
 """Packing: nothing lost or invented, order kept, no bin over length; packed logits equal unpacked ones."""
 
-import time
-
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.packing import best_fit_decreasing, position_ids, wrapped
-from corpus.prepare import Document, _pack
+from corpus.encode import IGNORED, Encoder, Options
+from corpus.packing import best_fit_decreasing, plan, position_ids, wrapped
+from corpus.store import Spool, write_split
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=80)
 
@@ -40,13 +40,13 @@ def test_bfd_refuses_a_document_longer_than_a_bin():
         best_fit_decreasing([3, 9], 8)
 
 
-def test_bfd_packs_a_hundred_thousand_documents_quickly():
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(1, 1024, (100_000,), generator=generator).tolist()
-    started = time.monotonic()
-    bins = best_fit_decreasing(lengths, 8192)
-    assert time.monotonic() - started < 5
-    assert sum(lengths) / (len(bins) * 8192) > 0.99
+@given(st.integers(0, 2**32 - 1), st.sampled_from([8, 16, 32]))
+@settings(max_examples=10)
+def test_bfd_fills_99_percent_when_rows_hold_eight_mean_documents_or_more(seed, ratio):
+    lengths = np.random.default_rng(seed).exponential(100, 20_000).astype(int).clip(1, 800).tolist()
+    capacity = ratio * round(sum(lengths) / len(lengths))
+    bins = best_fit_decreasing(lengths, max(capacity, 800))
+    assert sum(lengths) / (len(bins) * max(capacity, 800)) >= 0.99
 
 
 @given(LENGTHS, st.integers(1, 50))
@@ -64,24 +64,59 @@ def test_position_ids_begin_again_at_each_document():
     assert position_ids([3, 1, 2]) == [0, 1, 2, 0, 0, 1]
 
 
+@settings(max_examples=40)
+@given(LENGTHS, st.integers(1, 9))
+def test_the_spool_gives_back_what_was_appended(tmp_path_factory, lengths, seed):
+    generator = np.random.default_rng(seed)
+    documents = [[generator.integers(0, 2**31 - 1, n) for n in (length, length // 2)] for length in lengths]
+    spool = Spool(tmp_path_factory.mktemp("spool") / "spool.bin", 2)
+    assert [spool.append(parts) for parts in documents] == list(range(len(documents)))
+    spool.flush()
+    for number in reversed(range(len(documents))):
+        for part, expected in zip(spool.read(number), documents[number], strict=True):
+            assert part.tolist() == expected.tolist()
+    spool.close()
+
+
+def test_a_split_opens_with_datasets_and_holds_the_rows(tmp_path, monkeypatch):
+    from datasets import load_from_disk
+
+    monkeypatch.setattr("corpus.store.TOKENS_A_BATCH", 10)
+    monkeypatch.setattr("corpus.store.SHARD_BYTES", 100)
+    rows = [(np.arange(n), np.full(n % 3, n)) for n in range(40)]
+    assert write_split(tmp_path / "train", ("ids", "more"), rows) == 40
+    assert len(list((tmp_path / "train").glob("*.arrow"))) > 5
+    found = load_from_disk(str(tmp_path / "train"))
+    assert [(r["ids"], r["more"]) for r in found] == [(a.tolist(), b.tolist()) for a, b in rows]
+    assert write_split(tmp_path / "empty", ("ids",), []) == 0
+    assert len(load_from_disk(str(tmp_path / "empty"))) == 0
+
+
 @settings(max_examples=60)
-@given(st.lists(st.integers(2, 60), min_size=1, max_size=20), st.sampled_from(["bfd", "bfd_split", "wrapped"]))
-def test_packed_rows_hold_the_documents_and_labels_never_cross_a_start(lengths, strategy):
-    start, documents = 1, []
-    for length in lengths:
-        ids = list(range(start, start + length))
-        documents.append(Document(ids, [-100, *ids[1:]]))
-        start += length
-    capacity = 60 if strategy == "bfd" else 17
-    rows = list(_pack(documents, {"packing": True, "packing_strategy": strategy, "max_length": capacity}))
-    assert sorted(i for row in rows for i in row["input_ids"]) == list(range(1, start))
-    for row in rows:
-        assert sum(row["seq_lengths"]) == len(row["input_ids"]) <= capacity
-        for place, position in enumerate(position_ids(row["seq_lengths"])):
-            expected = -100 if position == 0 else row["input_ids"][place]
-            assert row["labels"][place] == expected
-            if position:
-                assert row["input_ids"][place] == row["input_ids"][place - 1] + 1
+@given(st.lists(st.integers(2, 60), min_size=1, max_size=20), st.sampled_from(["bfd", "wrapped", None]))
+def test_plans_hold_every_place_of_every_document_once_and_in_order(lengths, strategy):
+    capacity = 17 if strategy == "wrapped" else 60
+    sequences = plan(lengths, capacity, strategy)
+    places = [(d, p) for pieces in sequences for d, start, end in pieces for p in range(start, end)]
+    assert sorted(places) == [(d, p) for d, length in enumerate(lengths) for p in range(length)]
+    for pieces in sequences:
+        assert 0 < sum(end - start for _, start, end in pieces) <= capacity
+        assert all(start < end for _, start, end in pieces)
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 50), st.integers(2, 20), st.sampled_from(["truncate", "drop", "split"]))
+def test_overflow_keeps_order_and_counts_what_is_lost(tokenizer, length, limit, overflow):
+    encoder = Encoder(tokenizer, Options.of({"max_length": limit, "overflow": overflow}, False))
+    ids = np.arange(1, length + 1, dtype=np.int32)
+    labels = np.where(ids == 1, IGNORED, ids)
+    pieces, lost = encoder._fit(ids, labels)
+    kept = [i for piece, _ in pieces for i in piece.tolist()]
+    assert kept == list(range(1, length - lost + 1))
+    assert lost == {"truncate": max(0, length - limit), "drop": length * (length > limit), "split": 0}[overflow]
+    for piece, marks in pieces:
+        assert len(piece) <= limit
+        assert marks.tolist() == [IGNORED, *piece.tolist()[1:]], "a piece begins without a label"
 
 
 def test_packed_logits_equal_unpacked_logits(tiny_model):

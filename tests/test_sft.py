@@ -86,7 +86,8 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     from transformers import AutoModelForCausalLM
 
     from corpus.conversation import conversation
-    from corpus.mask import Renderer, token_mask
+    from corpus.edges import token_ranges
+    from corpus.mask import Renderer
     from corpus.tokenizer import encode
 
     path, folder = sft_recipe(max_steps=1, per_device_train_batch_size=8, max_length=512, lr_scheduler_type="constant")
@@ -102,14 +103,28 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     for row in ROWS:
         rendered = renderer.conversation(conversation(row, {}))
         encoding = encode(tokenizer, [rendered.text])[0]
-        mask = torch.tensor(token_mask(encoding.offsets, rendered.spans))[1:]
+        ((first, last),) = token_ranges(encoding.offsets, rendered.spans)
         ids = torch.tensor([encoding.ids])
         with torch.no_grad():
             scores = model(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(-1)
-        total -= scores.gather(1, ids[0, 1:, None])[:, 0][mask].sum().item()
-        count += int(mask.sum())
+        total -= scores.gather(1, ids[0, 1:, None])[first - 1 : last - 1].sum().item()
+        count += last - first
     assert len(rows) <= 8, "all documents must be in the first step"
     assert log[0]["loss"] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_packing_changes_no_loss_and_no_weight(sft_recipe):
+    """All rows in one step, packed or a row each: the same loss, and the same weights after it."""
+    rows = {"per_device_train_batch_size": 81, "max_steps": 2, "lr_scheduler_type": "constant"}
+    packed_path, packed = sft_recipe("packed", packing=True, packing_strategy="bfd", max_length=64, **rows)
+    plain_path, plain = sft_recipe("plain", packing=False, max_length=64, **rows)
+    losses = []
+    for path, folder in ((packed_path, packed), (plain_path, plain)):
+        run_ok("-m", "sft", "--config", path)
+        losses.append([r["loss"] for r in json.loads((folder / "trainer_state.json").read_text())["log_history"][:2]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for name, tensor in state_dict(packed).items():
+        torch.testing.assert_close(state_dict(plain)[name], tensor, atol=1e-5, rtol=1e-4)
 
 
 def test_an_adapter_is_merged_into_a_plain_folder(sft_recipe, tiny_model):

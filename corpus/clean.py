@@ -1,0 +1,238 @@
+"""Take out rows that are there twice, nearly twice, or that an evaluation will ask about.
+
+`Cleaner` looks at one row alone and runs wherever rows are encoded; `Duplicates` remembers rows and runs in one place,
+in the rows' order, so the first of several is the one that stays. All of it is off unless a recipe asks for it.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus.conversation import Conversation, Pair, Text
+from corpus.rows import Row, Source, read
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe, load
+
+# Scripts that write without spaces count a character as a word.
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")
+SHINGLE = 5
+PERMUTATIONS = 128
+SCHEME = "affine32"
+# Two standard errors of a MinHash estimate with 128 permutations at a similarity of 0.8.
+NOISE = 0.07
+COVERED = 8
+PROMPT_COLUMNS = ("messages", "prompt", "question", "instruction", "problem", "text")
+
+Item = Conversation | Text | Pair
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a row is recognised by: a digest of its words, and MinHash values where near duplicates are asked for."""
+
+    digest: bytes
+    minhash: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """Which removals a recipe asks for.
+
+    `duplicates` is None, `exact` or `near`; `evals` holds the n-grams of evaluation prompts.
+    """
+
+    duplicates: str | None = None
+    evals: "EvalPrompts | None" = None
+
+    def fingerprint(self, item: Item) -> Fingerprint | None:
+        """What `Duplicates` needs of a row, or None when it is not asked for."""
+        if self.duplicates is None:
+            return None
+        digest = hashlib.sha256(json.dumps([item.mode, spoken(item)], sort_keys=True).encode()).digest()[:16]
+        return Fingerprint(digest, self._minhash(item) if self.duplicates == "near" else None)
+
+    def _minhash(self, item: Item) -> np.ndarray:
+        found = words(" ".join(texts_of(item)))
+        shingles = {" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1))}
+        sketch = self._empty.copy()
+        sketch.update_batch([s.encode() for s in shingles])
+        return sketch.hashvalues
+
+    @cached_property
+    def _empty(self) -> Any:
+        from datasketch import MinHash
+
+        return MinHash(PERMUTATIONS, scheme=SCHEME)
+
+    def contaminated(self, item: Item) -> str | None:
+        """Which evaluation's prompt a row shares words with, in a sentence, or None."""
+        return self.evals.match(texts_of(item)) if self.evals else None
+
+
+class Duplicates:
+    """Rows seen so far. Memory grows with the rows: 16 bytes each for exact ones, some 2 KB each for near ones.
+
+    Two rows are near when the Jaccard similarity of their 5-word shingles reaches the threshold. MinHash estimates it:
+    rows at the threshold are found with more than 0.95 probability, and rows a little below it may be taken too.
+    """
+
+    def __init__(self, near: bool, threshold: float):
+        self.digests: dict[bytes, str] = {}
+        self.cut = threshold - NOISE
+        self.near = None
+        if near:
+            from datasketch import MinHashLSH
+
+            self.near = MinHashLSH(threshold=self.cut, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+            self.sketches: dict[str, Any] = {}
+
+    def seen(self, mark: Fingerprint, place: str) -> str | None:
+        """Why this row is a duplicate of an earlier one, or None, and then it is remembered."""
+        first = self.digests.get(mark.digest)
+        if first:
+            return f"the same as {first}"
+        if self.near is not None and mark.minhash is not None:
+            from datasketch import MinHash
+
+            sketch = MinHash(hashvalues=mark.minhash, scheme=SCHEME)
+            for other in sorted(self.near.query(sketch)):
+                similarity = sketch.jaccard(self.sketches[other])
+                if similarity >= self.cut:
+                    return f"nearly the same as {other} (similarity {similarity:.2f})"
+            self.near.insert(place, sketch)
+            self.sketches[place] = sketch
+        self.digests[mark.digest] = place
+        return None
+
+
+class EvalPrompts:
+    """The n-grams of evaluation prompts.
+
+    A row is contaminated when it shares `ngram` words in a row with a prompt, or half of a prompt's 8-grams. A prompt
+    of fewer than 8 words is only found where a turn of the row is that prompt and nothing else.
+    """
+
+    def __init__(self, prompts: list[tuple[str, str]], ngram: int):
+        self.ngram = ngram
+        self.names: list[str] = []
+        self.long: dict[str, int] = {}
+        self.short: dict[str, int] = {}
+        self.parts: defaultdict[str, list[int]] = defaultdict(list)
+        self.counts: list[int] = []
+        for number, (name, text) in enumerate(prompts):
+            found = words(text)
+            self.names.append(name)
+            parts = set(grams(found, COVERED))
+            self.counts.append(len(parts))
+            for gram in grams(found, ngram):
+                self.long.setdefault(gram, number)
+            for gram in parts:
+                self.parts[gram].append(number)
+            if found and not parts:
+                self.short.setdefault(" ".join(found), number)
+
+    def match(self, texts: list[str]) -> str | None:
+        """Which prompt the texts of a row share words with, in a sentence, or None."""
+        shared: dict[int, set[str]] = defaultdict(set)
+        for text in texts:
+            found = words(text)
+            whole = " ".join(found)
+            if whole in self.short:
+                return f"a turn is the whole prompt of {self.names[self.short[whole]]}: {whole!r}"
+            for gram in grams(found, self.ngram):
+                if gram in self.long:
+                    return f"shares {self.ngram} words with {self.names[self.long[gram]]}: {gram!r}"
+            for gram in grams(found, COVERED):
+                for number in self.parts.get(gram, ()):
+                    shared[number].add(gram)
+        for number, grams_shared in shared.items():
+            if 2 * len(grams_shared) >= self.counts[number]:
+                share = f"{len(grams_shared)} of {self.counts[number]}"
+                return f"shares {share} {COVERED}-grams with {self.names[number]}: {sorted(grams_shared)[0]!r}"
+        return None
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return WORD.findall(text.lower())
+
+
+def grams(found: list[str], length: int) -> Iterator[str]:
+    """Every run of `length` words, as one string."""
+    for start in range(len(found) - length + 1):
+        yield " ".join(found[start : start + length])
+
+
+def spoken(item: Item) -> list[Any]:
+    """A row's turns, or its text."""
+    if isinstance(item, Text):
+        return [item.text]
+    return item.messages if isinstance(item, Conversation) else [*item.prompt, *item.chosen, *item.rejected]
+
+
+def texts_of(item: Item) -> list[str]:
+    """The words of every turn of a row; a system turn is set-up, not data."""
+    if isinstance(item, Text):
+        return [item.text]
+    turns = [m for m in spoken(item) if m["role"] != "system"]
+    return [f"{m.get('reasoning_content') or ''} {m.get('content') or ''}" for m in turns]
+
+
+@dataclass(frozen=True)
+class EvalSource:
+    """Where prompts of an evaluation are: rows, and the column that holds the prompt (found when None)."""
+
+    source: Source
+    column: str | None
+    where: str
+
+
+def eval_sources(recipe: Recipe) -> list[EvalSource]:
+    """What `dataset_mixture.decontaminate` names: suite files (`eval.yaml`), data files, or Hub ids with a column."""
+    sources = []
+    for number, entry in enumerate(recipe.values["dataset_mixture"].get("decontaminate") or []):
+        where = recipe.where(f"dataset_mixture.decontaminate.{number}")
+        if isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml"):
+            suite = load(entry, "eval")
+            for task in suite.need("tasks"):
+                sources.append(EvalSource(Source(task["data"]), task.get("question"), f"{where} ({entry})"))
+            continue
+        fields = {"id": entry} if isinstance(entry, str) else dict(entry)
+        column = fields.pop("column", None)
+        sources.append(EvalSource(Source.from_entry(fields), column, where))
+    return sources
+
+
+def eval_prompts(sources: list[EvalSource], ngram: int) -> EvalPrompts | None:
+    """The prompts of all sources; None without sources.
+
+    Raises:
+        UserError: a source that cannot be read, or that has no row with a prompt.
+    """
+    prompts = []
+    for entry in sources:
+        before = len(prompts)
+        for row in read(entry.source, entry.where):
+            prompts += [(f"{entry.source.name} ({row.place})", text) for text in _asked(row, entry.column)]
+        if len(prompts) == before:
+            known = entry.column or ", ".join(PROMPT_COLUMNS)
+            raise UserError(f"{entry.where}: no row of {entry.source.name} has a prompt; looked for {known}")
+    return EvalPrompts(prompts, ngram) if sources else None
+
+
+def _asked(row: Row, column: str | None) -> list[str]:
+    content = row.content or {}
+    value = next((content[c] for c in ([column] if column else PROMPT_COLUMNS) if content.get(c)), None)
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [m["content"] for m in value if isinstance(m, dict) and m.get("role") == "user" and m.get("content")]
+    return []

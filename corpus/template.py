@@ -1,0 +1,98 @@
+"""Chat templates: Jinja in a sandbox, with the `{% generation %}` marks given back as spans of characters.
+
+The environment is the one transformers gives to templates (sandboxed and immutable, `tojson` without HTML escapes,
+`raise_exception`, loop controls). It differs in two things. The clock that a template may ask (`strftime_now`) stands
+still at the date the recipe gives, so a row has the same tokens on any day. And marks are written into the text as two
+control characters and taken out again, where transformers calls a macro for each, which costs a third of the time.
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2.ext import Extension, loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Span = tuple[int, int]
+# Control characters of no text: Unicode keeps U+FDD0 and U+FDD1 for use inside programs.
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+PINNED_DATE = "01 July 2025"
+
+
+class GenerationMarks(Extension):
+    """`{% generation %}...{% endgeneration %}` as its body between two control characters."""
+
+    tags = {"generation"}  # noqa: RUF012 - the name and the type are jinja2's
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        edges = [jinja2.nodes.Output([jinja2.nodes.TemplateData(c)]).set_lineno(line) for c in (OPEN, CLOSE)]
+        return [edges[0], jinja2.nodes.Scope(body).set_lineno(line), edges[1]]
+
+
+class ChatTemplate:
+    """A compiled template; `marked` says whether it holds generation marks.
+
+    Raises:
+        jinja2.TemplateError: the text is not a template.
+    """
+
+    def __init__(self, text: str):
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[GenerationMarks, loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        self.text = text
+        self.marked = "endgeneration" in text
+        self._asks_the_day = "strftime_now" in text
+        self._compiled = environment.from_string(text)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Worker processes compile the text anew."""
+        return ChatTemplate, (self.text,)
+
+    def render(self, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> tuple[str, list[Span]]:
+        """The text of a conversation and the spans its marks enclose, in order; marks inside marks do not count.
+
+        Raises:
+            jinja2.TemplateError: what the template itself complains of, or a text that holds our control characters.
+        """
+        given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments}
+        if self._asks_the_day:
+            given["strftime_now"] = _clock(arguments.get("date_string") or PINNED_DATE)
+        text = self._compiled.render(messages=messages, **given)
+        if not self.marked:
+            return text, []
+        first, *marked = text.split(OPEN)
+        parts, spans, place = [first], [], len(first)
+        for piece in marked:
+            inside, closed, outside = piece.partition(CLOSE)
+            if not closed or CLOSE in outside:
+                raise jinja2.TemplateError("the row holds U+FDD0 or U+FDD1, which are no characters of text")
+            spans.append((place, place + len(inside)))
+            place += len(inside) + len(outside)
+            parts += (inside, outside)
+        return "".join(parts), spans
+
+
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+):
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _clock(date: str) -> Any:
+    """`strftime_now` of a fixed day; a date written otherwise than `01 July 2025` or `2025-07-01` is given as it is."""
+    for form in ("%d %B %Y", "%Y-%m-%d"):
+        try:
+            return datetime.strptime(date, form).strftime
+        except ValueError:
+            continue
+    return lambda form: date

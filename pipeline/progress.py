@@ -1,0 +1,45 @@
+"""A line of progress for long work: how much, how fast, how long still."""
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from pipeline.table import clock
+
+EVERY = 5.0
+
+
+@dataclass
+class Progress:
+    """Progress of one job in `unit`s; on a terminal one line is rewritten, in a log a line is added now and then.
+
+    `total` is None where nobody knows it; no time left is shown then. `quiet` says nothing at all.
+    """
+
+    name: str
+    unit: str
+    total: int | None = None
+    quiet: bool = False
+    started: float = field(default_factory=time.monotonic)
+    _told: float = field(default_factory=time.monotonic)
+    _open: bool = False
+
+    def at(self, done: int, beside: str = "") -> None:
+        """Tell that `done` units are done, at most every few seconds; `beside` is put behind the rate."""
+        now = time.monotonic()
+        terminal = sys.stdout.isatty()
+        if self.quiet or now - self._told < (0.2 if terminal else EVERY):
+            return
+        self._told = now
+        rate = done / max(1e-9, now - self.started)
+        of = f"/{self.total:,}" if self.total else ""
+        left = f"  {clock((self.total - done) / rate)} left" if self.total and rate and done <= self.total else ""
+        line = f"{self.name}: {done:,}{of} {self.unit}  {rate:,.0f}/s{f'  {beside}' if beside else ''}{left}"
+        print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
+        self._open = terminal
+
+    def end(self) -> None:
+        """Leave the line, so that what is printed next begins a new one."""
+        if self._open:
+            print("\r\x1b[K", end="", flush=True)
+            self._open = False

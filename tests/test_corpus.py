@@ -1,0 +1,494 @@
+"""Rows of every format, the draw, and `prepare` from rows to a folder: counts, overflow, cache, kills, processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT, chat, preference, python, run_ok
+
+from corpus.conversation import pair, supervised
+from corpus.formats import canonical, formats_of, recognise
+from corpus.preview import side_by_side
+from corpus.rows import Row, RowError, Source, drawn, read
+from pipeline.errors import UserError
+
+MESSAGES = chat("What?", "That.")["messages"]
+ROWS = [chat(f"What is {a} + {b}?", f"It is {a + b}", False) for a in range(9) for b in range(9)]
+
+
+def parsed(row, stage="sft"):
+    """A row through its recognised format; returns the format's name and what came of it."""
+    shape = recognise(row, formats_of(stage))
+    make = pair if stage == "apo" else supervised
+    return shape.name, make(canonical(row, shape), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("messages", {"messages": MESSAGES, "prompt": "What?"}),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]}),
+        (
+            "sharegpt",
+            {"conversations": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "That."}]},
+        ),
+        ("alpaca", {"instruction": "What?", "input": "", "output": "That.", "text": "Below is an instruction"}),
+        ("prompt_completion", {"prompt": "What?", "completion": "That."}),
+    ],
+)
+def test_every_supervised_format_becomes_the_same_messages(name, row):
+    found, item = parsed(row)
+    assert found == name
+    assert item.messages == MESSAGES
+
+
+def test_plain_text_stays_text():
+    assert parsed({"text": "Once upon a time"})[1].text == "Once upon a time"
+    with pytest.raises(RowError, match="field text: it is empty"):
+        parsed({"text": " "})
+
+
+def test_sharegpt_calls_and_observations_become_tool_turns():
+    turns = [
+        {"from": "human", "value": "1 + 2?"},
+        {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1, "b": 2}}'},
+        {"from": "observation", "value": "3"},
+        {"from": "gpt", "value": "3"},
+    ]
+    tools = '[{"name": "add"}]'
+    _, item = parsed({"conversations": turns, "system": "Calculate.", "tools": tools})
+    assert [m["role"] for m in item.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert item.messages[2]["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1, "b": 2}}
+    assert item.kwargs["tools"] == [{"name": "add"}]
+
+
+def test_alpaca_puts_the_input_below_and_the_history_before():
+    row = {"instruction": "Add.", "input": "1, 2", "output": "3", "history": [["Hi", "Hello"]], "system": "Be brief."}
+    contents = [m["content"] for m in parsed(row)[1].messages]
+    assert contents == ["Be brief.", "Hi", "Hello", "Add.\n\n1, 2", "3"]
+
+
+PROMPT = [{"role": "user", "content": "What?"}]
+GOOD, BAD = [{"role": "assistant", "content": "That."}], [{"role": "assistant", "content": "No."}]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("preference", {"prompt": "What?", "chosen": "That.", "rejected": "No."}),
+        ("preference", {"prompt": PROMPT, "chosen": GOOD, "rejected": BAD}),
+        ("preference", {"prompt": "What?", "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
+        ("preference", {"chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
+        (
+            "sharegpt_preference",
+            {
+                "conversations": [{"from": "human", "value": "What?"}],
+                "chosen": {"from": "gpt", "value": "That."},
+                "rejected": {"from": "gpt", "value": "No."},
+            },
+        ),
+    ],
+)
+def test_every_preference_format_becomes_the_same_pair(name, row):
+    found, item = parsed(row, "apo")
+    assert found == name
+    assert (item.prompt, item.chosen, item.rejected) == (PROMPT, GOOD, BAD)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (
+            {"conversations": [{"from": "alien", "value": "x"}]},
+            r"conversations\[0\].from: expected one of .*found 'alien'",
+        ),
+        ({"conversations": "x"}, "conversations: expected a list of turns, found str 'x'"),
+        ({"conversations": [{"from": "function_call", "value": "{"}]}, r"conversations\[0\].value: .* as JSON"),
+        ({"instruction": 3, "output": "x"}, "field instruction: expected text, found int 3"),
+        ({"instruction": "x", "output": "y", "history": ["a"]}, "field history: expected a list"),
+    ],
+)
+def test_a_row_that_breaks_its_format_names_the_field(row, reason):
+    with pytest.raises(RowError, match=reason):
+        parsed(row)
+
+
+def test_rows_read_the_same_from_every_kind_of_file(tmp_path, write_rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [*ROWS[:5], {"messages": MESSAGES}]
+    table = pa.Table.from_pylist(rows)
+    write_rows("r.jsonl", rows)
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "inside.json").write_text(json.dumps({"version": 1, "data": rows}))
+    (tmp_path / "lines.json").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    pq.write_table(table, tmp_path / "r.parquet")
+    with pa.ipc.new_stream(str(tmp_path / "stream.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_file(str(tmp_path / "file.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    files = ("r.jsonl", "list.json", "inside.json", "lines.json", "r.parquet", "stream.arrow", "file.arrow")
+    for name in files:
+        assert [r.fields for r in read(Source(str(tmp_path / name)), "x")] == rows, name
+    found = list(read(Source(str(tmp_path / "*.arrow")), "x"))
+    assert [r.fields for r in found] == rows * 2
+    assert found[0].place == f"{tmp_path}/file.arrow:row 0"
+
+
+def test_files_that_are_not_what_they_say_are_told(tmp_path):
+    for name, content, reason in (
+        ("a.json", "[1, 2", "a.json:1 is not valid JSON at column 6"),
+        ("b.json", '{"a": 1}', "b.json holds no list of rows"),
+        ("c.parquet", "no", "c.parquet cannot be read as parquet"),
+        ("d.arrow", "no", "d.arrow cannot be read as arrow"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=reason):
+            list(read(Source(str(tmp_path / name)), "x.yaml:3"))
+
+
+def test_columns_are_chosen_and_renamed(write_rows):
+    path = str(write_rows("r.jsonl", [{"question": "What?", "reply": "That.", "other": 1}]))
+    entry = {"id": path, "columns": ["question", "reply"], "rename": {"question": "prompt", "reply": "completion"}}
+    assert [r.fields for r in read(Source.from_entry(entry), "x")] == [{"prompt": "What?", "completion": "That."}]
+    with pytest.raises(UserError, match=r"x: no row of .* has a column colour"):
+        list(read(Source.from_entry({"id": path, "rename": {"colour": "prompt"}}), "x"))
+
+
+@pytest.mark.parametrize("weight", [0.02, 0.25, 0.5, 0.999, 1.0, 2.0, 2.5])
+@pytest.mark.parametrize("count", [1, 10, 1023, 1025, 5000])
+def test_the_draw_takes_exactly_its_share_seeded(weight, count):
+    rows = [Row(str(n), {}) for n in range(count)]
+    taken = [times for _, times in drawn(iter(rows), weight, 7, "s")]
+    assert len(taken) == count
+    assert sum(taken) == int(weight) * count + round(weight % 1 * count)
+    assert set(taken) <= {int(weight), int(weight) + 1}
+    assert taken == [times for _, times in drawn(rows, weight, 7, "s")]
+    if weight % 1 > 0.1 and count > 1000:
+        assert taken != [times for _, times in drawn(rows, weight, 8, "s")]
+        assert taken != [times for _, times in drawn(rows, weight, 7, "t")]
+
+
+@pytest.fixture
+def corpus_recipe(write_rows, write_recipe, tiny_model, tmp_path):
+    """A recipe for `corpus prepare` over the given rows; keyword arguments override its keys."""
+
+    def make(rows=None, mixture=None, name="sft", **changes):
+        sources = {"datasets": [{"id": str(write_rows("rows.jsonl", rows))}]} if rows is not None else {}
+        values = {
+            "model_name_or_path": str(tiny_model),
+            "output_dir": str(tmp_path / "run" / name),
+            "dataset_mixture": {**sources, **(mixture or {})},
+            "max_length": 128,
+        }
+        if name == "sft":
+            values |= {"assistant_only_loss": True, "packing": True}
+        return write_recipe(f"{name}.yaml", values | changes)
+
+    return make
+
+
+def prepared(path, *words):
+    """Prepare in this process; returns the folder, its splits and its counts."""
+    from datasets import load_from_disk
+
+    from corpus.prepare import prepare
+    from corpus.tokenizer import recipe_tokenizer
+    from pipeline.check import stage_of_file
+    from pipeline.recipe import load
+
+    recipe = load(path, stage_of_file(path), list(words))
+    folder = prepare(recipe, recipe_tokenizer(recipe), lambda text: None)
+    return folder, load_from_disk(str(folder)), json.loads((folder / "stats.json").read_text())
+
+
+def documents(rows):
+    """The documents of packed rows, as lists of ids."""
+    out = []
+    for row in rows:
+        place = 0
+        for length in row["seq_lengths"]:
+            out.append(tuple(row["input_ids"][place : place + length]))
+            place += length
+    return out
+
+
+def test_every_row_read_is_accounted_for_by_source_and_mode(corpus_recipe, write_rows, tmp_path):
+    think = [chat(f"Q{n}?", f"<think>\nhm {n}\n</think>\n{n}", True) for n in range(10)]
+    other = write_rows("other.jsonl", think + ROWS[:10])
+    bad = [*ROWS[:40], {"messages": []}]
+    sources = [{"id": str(other), "weight": 0.5}, {"id": str(write_rows("bad.jsonl", bad)), "weight": 2.0}]
+    folder, _, stats = prepared(corpus_recipe(mixture={"datasets": sources}, max_reject_share=0.1))
+    rows = {(r["source"].rpartition("/")[2], r["mode"]): r for r in stats["sources"]}
+    assert rows["other.jsonl", "-"]["not_drawn"] == 10
+    assert rows["other.jsonl", "think"]["kept"] + rows["other.jsonl", "no_think"]["kept"] == 10
+    assert (rows["bad.jsonl", "no_think"]["kept"], rows["bad.jsonl", "no_think"]["copies"]) == (40, 40)
+    assert rows["bad.jsonl", "-"]["rejected"] == 1
+    total = stats["total"]
+    assert total["read"] == 61 == total["kept"] + total["rejected"] + total["dropped"]
+    assert rows["other.jsonl", "think"]["reasoning"] > 0
+    assert rows["bad.jsonl", "no_think"]["reasoning"] == 0
+    assert 0 < total["think_share"] < 1
+    reject = json.loads((folder / "rejects.jsonl").read_text())
+    assert reject["row"].endswith("bad.jsonl:41")
+    assert reject["reason"] == "field messages: expected a list of turns, found list []"
+
+
+def test_weight_above_one_repeats_in_training_and_never_in_the_held_out_rows(corpus_recipe):
+    path = corpus_recipe(ROWS[:40])
+    words = ("--dataset_mixture.datasets.0.weight", "2.0", "--dataset_mixture.test_split_size", "0.25")
+    _, splits, _ = prepared(path, *words)
+    train, test = documents(splits["train"]), documents(splits["test"])
+    assert len(train) == 60
+    assert len(set(train)) == 30
+    assert len(test) == len(set(test)) == 10
+    assert not set(train) & set(test)
+
+
+@pytest.mark.parametrize("overflow", ["truncate", "drop", "split"])
+def test_overflow_is_counted_and_the_rest_is_whole(corpus_recipe, tokenizer, overflow):
+    long = chat("Count.", "one two three four five " * 40, False)
+    _, splits, stats = prepared(corpus_recipe([*ROWS[:20], long], overflow=overflow, max_length=96))
+    whole = tokenizer.apply_chat_template(long["messages"], enable_thinking=False, tokenize=False).rstrip("\n")
+    count = len(tokenizer(whole, add_special_tokens=False).input_ids)
+    found = documents(splits["train"])
+    total = stats["total"]
+    if overflow == "truncate":
+        assert (total["lost"], total["kept"], total["long"]) == (pytest.approx(count - 96, abs=1), 21, 0)
+    elif overflow == "drop":
+        assert (total["lost"], total["kept"], total["long"]) == (pytest.approx(count, abs=1), 20, 1)
+    else:
+        assert (total["lost"], total["kept"], total["long"]) == (0, 21, 0)
+        assert len(found) > 21
+    assert max(map(len, found)) <= 96
+
+
+def test_many_processes_make_the_same_rows_as_one(corpus_recipe):
+    path = corpus_recipe(ROWS * 4, max_reject_share=0.5)
+    _, one, _ = prepared(path, "--output_dir", str(path.parent / "one" / "sft"))
+    folder = path.parent / "two" / "sft"
+    run_ok("-m", "corpus", "prepare", "--config", path, "--output_dir", folder, "--dataset_num_proc", "2")
+    _, two, _ = prepared(path, "--output_dir", str(folder))
+    assert one["train"].to_list() == two["train"].to_list()
+
+
+def test_unchanged_content_is_found_and_anything_changed_is_not(corpus_recipe, write_rows):
+    path = corpus_recipe(ROWS)
+    first, *_ = prepared(path)
+    assert prepared(path, "--learning_rate", "0.5", "--dataset_num_proc", "2")[0] == first
+    changed = [
+        prepared(path, *words)[0]
+        for words in (
+            ("--max_length", "127"),
+            ("--dataset_mixture.seed", "9"),
+            ("--overflow", "drop"),
+            ("--chat_template_kwargs", "{date_string: 1 May 2026}"),
+            ("--dataset_mixture.datasets.0.weight", "0.5"),
+            ("--packing_strategy", "wrapped"),
+        )
+    ]
+    write_rows("rows.jsonl", ROWS[:-1])
+    changed.append(prepared(path)[0])
+    assert len({first, *changed}) == 8
+
+
+def test_two_processes_at_once_make_the_folder_once(corpus_recipe):
+    path = corpus_recipe(ROWS * 20)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "corpus", "prepare", "--config", str(path)]
+    running = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert sum("prepared rows found" in output for output in outputs) == 1
+
+
+def test_a_killed_preparation_leaves_nothing_half_made(corpus_recipe):
+    path = corpus_recipe(ROWS * 400)
+    folder = path.parent / "run" / "prepared"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "corpus", "prepare", "--config", path], cwd=ROOT, env=environment)
+    while not any(f.stat().st_size for f in folder.glob(".sft-*.partial/spool.bin")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(folder.glob("sft-*"))
+    made, splits, _ = prepared(path)
+    assert len(documents(splits["train"])) == 81 * 400
+    assert sorted(f.name for f in made.iterdir()) == ["dataset_dict.json", "stats.json", "train"]
+    assert [f.name for f in folder.iterdir() if not f.name.endswith(".lock")] == [made.name]
+
+
+def sentences(seed: int, count: int = 60) -> str:
+    generator = random.Random(seed)
+    return " ".join(f"w{generator.randrange(2000)}" for _ in range(count))
+
+
+def listed(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "dropped.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["exact", "near"])
+def test_planted_duplicates_are_dropped_and_listed(corpus_recipe, kind):
+    """Rows 21-30 are exact copies, 31-40 have one word more, 41-45 share half."""
+    rows = [chat(f"Tell {n}", sentences(n), False) for n in range(20)]
+    near = [chat(r["messages"][0]["content"], r["messages"][1]["content"] + " indeed", False) for r in rows[10:]]
+    half = [chat(f"Say {n}", f"{sentences(n, 30)} {sentences(n + 100, 30)}", False) for n in range(5)]
+    path = corpus_recipe([*rows, *rows[:10], *near, *half], max_length=512)
+    folder, _, stats = prepared(path, "--dataset_mixture.deduplicate", kind)
+    dropped = {int(d["row"].rpartition(":")[2]): d for d in listed(folder)}
+    assert stats["total"]["duplicate"] == len(dropped)
+    assert dropped[21] == {
+        "source": str(path.parent / "rows.jsonl"),
+        "row": f"{path.parent}/rows.jsonl:21",
+        "reason": f"the same as {path.parent}/rows.jsonl:1",
+        "kind": "duplicate",
+    }
+    assert set(dropped) == set(range(21, 31)) | (set(range(31, 41)) if kind == "near" else set())
+
+
+QUESTION = "If a train leaves the old station at noon and another one leaves at two how far apart are they then"
+
+
+def test_rows_that_an_evaluation_asks_for_are_removed_and_listed(corpus_recipe, write_rows):
+    """Planted: the prompt itself, inside a longer text, otherwise written, half of it; and a short one, whole."""
+    evals = write_rows(
+        "eval.jsonl", [{"question": QUESTION, "answer": "3"}, {"question": "Name a bird.", "answer": "x"}]
+    )
+    half = QUESTION.split()
+    planted = [
+        chat(QUESTION, "No idea", False),
+        chat("Say something", f"As they say: {QUESTION}, well", False),
+        chat(QUESTION.upper().replace(" ", ",  "), "No idea", False),
+        chat(" ".join([*half[:14], "nothing", "else"]), "No idea", False),
+        chat(" ".join([*half[:12], "stop", *half[-9:]]), "No idea", False),
+        chat("name a bird", "Wren", False),
+    ]
+    clean = [
+        chat(" ".join(half[:8]), "No idea", False),
+        chat("Name a bird of prey.", "Kite", False),
+        chat("If a train leaves the station", "It goes", False),
+    ]
+    rows = [row for pair_ in zip(planted, ROWS, strict=False) for row in pair_] + clean
+    folder, splits, stats = prepared(corpus_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
+    found = listed(folder)
+    assert [int(d["row"].rpartition(":")[2]) for d in found] == [1, 3, 5, 7, 9, 11]
+    assert all(d["kind"] == "contaminated" and "eval.jsonl" in d["reason"] for d in found)
+    assert "shares 13 words with" in found[0]["reason"]
+    assert stats["total"]["contaminated"] == 6
+    assert len(documents(splits["train"])) == 9
+
+
+def test_decontamination_takes_a_suite_file_and_changes_the_folder(corpus_recipe, write_rows, write_recipe, tmp_path):
+    evals = write_rows("eval.jsonl", [{"messages": [{"role": "user", "content": QUESTION}], "answer": "3"}])
+    task = {"name": "trains", "kind": "answer", "data": str(evals)}
+    suite = write_recipe("eval.yaml", {"output_dir": str(tmp_path), "models": {}, "tasks": [task]})
+    path = corpus_recipe([chat(QUESTION, "No idea", False), *ROWS[:5]])
+    words = ("--dataset_mixture.decontaminate", f"[{suite}]")
+    first, _, stats = prepared(path, *words)
+    assert stats["total"]["contaminated"] == 1
+    write_rows("eval.jsonl", [{"messages": [{"role": "user", "content": "Something else"}], "answer": "3"}])
+    second, _, stats = prepared(path, *words)
+    assert second != first
+    assert stats["total"]["contaminated"] == 0
+    with pytest.raises(UserError, match=r"rows\.jsonl has a prompt; looked for question"):
+        prepared(path, "--dataset_mixture.decontaminate", f"[{{id: {path.parent}/rows.jsonl, column: question}}]")
+
+
+def test_pairs_are_deduplicated_cut_and_dropped_too(corpus_recipe):
+    pairs = [preference(f"Q{n}", f"good {n}", f"bad {n}") for n in range(8)]
+    long = preference("Q", "good " * 200, "bad " * 200)
+    path = corpus_recipe([*pairs, pairs[3], long], name="apo")
+    folder, splits, stats = prepared(path, "--dataset_mixture.deduplicate", "exact")
+    assert (stats["total"]["kept"], stats["total"]["duplicate"]) == (9, 1)
+    assert stats["total"]["lost"] > 100
+    assert max(len(r["prompt_ids"]) + len(r["chosen_ids"]) for r in splits["train"]) == 128
+    _, splits, stats = prepared(path, "--overflow", "drop")
+    assert (stats["total"]["kept"], stats["total"]["long"]) == (9, 1)
+    refused = python("-m", "corpus", "prepare", "--config", path, "--overflow", "split")
+    assert refused.returncode == 2
+    assert "a pair cannot be split; overflow is truncate or drop" in refused.stderr
+    assert "duplicate" in listed(folder)[0]["kind"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"messages": [\n', "not valid JSON"),
+        (b'{"messages": "\xff\xfe"}\n', "not valid UTF-8 at byte"),
+        (b"[1]\n", "expected a JSON object, found list"),
+        (json.dumps(chat("Q", "<think>\nno end", True)).encode() + b"\n", "opened and never closed"),
+        (json.dumps(chat("Q", "")).encode() + b"\n", "the assistant turn is empty"),
+        (json.dumps({"messages": MESSAGES[::-1]}).encode() + b"\n", "wrong order, assistant comes first"),
+        (json.dumps(chat("word " * 200, "A", False)).encode() + b"\n", "no trained token among the first 128 tokens"),
+    ],
+)
+def test_a_bad_row_is_listed_and_too_many_stop_the_run(corpus_recipe, line, reason):
+    path = corpus_recipe(ROWS)
+    rows = path.parent / "rows.jsonl"
+    rows.write_bytes(rows.read_bytes() + line)
+    with pytest.raises(UserError, match=r"1 of 82 rows cannot be used, more than max_reject_share 0\.01; the first is"):
+        prepared(path)
+    beside = path.parent / "run" / "prepared" / "sft-rejects.jsonl"
+    reject = json.loads(beside.read_text())
+    assert reject["row"] == f"{rows}:82"
+    assert reason in reject["reason"]
+    _, _, stats = prepared(path, "--max_reject_share", "0.02")
+    assert (stats["total"]["read"], stats["total"]["kept"], stats["total"]["rejected"]) == (82, 81, 1)
+
+
+def test_rows_of_no_known_format_say_what_to_do(corpus_recipe):
+    path = corpus_recipe([{"question": "What?", "reply": "That."}])
+    with pytest.raises(UserError, match="have question, reply; they fit none of the formats messages, sharegpt"):
+        prepared(path)
+    _, splits, _ = prepared(path, "--dataset_mixture.datasets.0.rename", "{question: prompt, reply: completion}")
+    assert len(splits["train"]) == 1
+    with pytest.raises(UserError, match="no format of this stage is called alpca; known: messages"):
+        prepared(path, "--dataset_mixture.datasets.0.format", "alpca")
+
+
+def test_plain_text_is_trained_as_a_whole_and_ends(corpus_recipe, tokenizer):
+    _, splits, stats = prepared(corpus_recipe([{"text": "the cat sat"}, {"text": "a dog ran"}]))
+    assert {tokenizer.decode(d) for d in documents(splits["train"])} == {"the cat sat<|im_end|>", "a dog ran<|im_end|>"}
+    (row,) = [r for r in stats["sources"] if r["kept"]]
+    assert row["mode"] == "text"
+    assert row["trained"] == row["tokens"] - 2
+
+
+def test_the_gate_stops_a_source_and_shows_the_row(corpus_recipe):
+    path = corpus_recipe([*ROWS, chat("Q?", "no thought here", True)])
+    result = python("-m", "corpus", "prepare", "--config", path)
+    assert result.returncode == 2
+    assert "rows.jsonl:82: a think row trains on no reasoning" in result.stderr
+    assert "no thought here" in result.stderr
+    assert not list((path.parent / "run" / "prepared").glob("sft-*"))
+
+
+def test_preview_shows_rows_with_the_trained_tokens_marked(corpus_recipe):
+    output = run_ok("-m", "corpus", "preview", "--config", corpus_recipe(ROWS), "--rows", "2")
+    assert "<|im_start|>user\nWhat is 0 + 0?<|im_end|>\n" in output
+    assert "<think>\n\n</think>\n«It is 0<|im_end|>»" in output
+    assert output.count("--- ") == 2
+    pairs = [preference("Why?", "because it is good", "because it is bad")]
+    output = run_ok("-m", "corpus", "preview", "--config", corpus_recipe(pairs, name="apo"))
+    assert "«because it is»" in output
+    line = next(line for line in output.splitlines() if "bad<|im_end|>" in line)
+    assert line.split(" | ")[0].strip() == "good<|im_end|>"
+
+
+def test_side_by_side_wraps_both_answers(tokenizer):
+    ids = {
+        k: tokenizer(v, add_special_tokens=False).input_ids
+        for k, v in {"prompt_ids": "Q", "chosen_ids": "a b " * 60, "rejected_ids": "c"}.items()
+    }
+    lines = side_by_side(ids, tokenizer).splitlines()
+    assert all(" | " in line for line in lines[1:])
+    assert "".join(line.split(" | ")[0].strip() for line in lines[2:]).replace(" ", "") == "ab" * 60
