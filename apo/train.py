@@ -8,23 +8,34 @@ rejected ones, each anchored to the reference model: with r = beta * (log p(y|x)
 
     loss = 1 - sigmoid(r_chosen) + sigmoid(r_rejected)
 
-It departs from stock TRL in the data only: pairs are tokenised and checked by `corpus` before the model is loaded.
+It departs from stock TRL in the data, tokenised and checked by `corpus` before the model is loaded, and in the way,
+not the result, of the computation: `apo/trainer.py` packs pairs and computes each prompt once. Losses and options that
+the packed path does not know run on the stock trainer, with one line that says so.
 """
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from transformers import AutoConfig
+from trl import DPOConfig, DPOTrainer, ModelConfig
 
-from corpus.prepare import training_rows
+from apo.reference import ReferenceStore
+from apo.trainer import PackedDPOTrainer, stock_reason
+from corpus.prepare import TrainingRows, training_rows
 from pipeline.errors import told_by_library
+from pipeline.inputs import model_hash
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 from pipeline.training import Watch, adapters, begin, release, say, train_and_save, trl_arguments
 
+# Rows of one attention matrix without block-sparsity: longer ones waste more in attention than they save elsewhere.
+SDPA_PLACES = 1024
+
 
 class PreparedDPOTrainer(DPOTrainer):
-    """DPOTrainer on pairs that already are `prompt_ids`, `chosen_ids` and `rejected_ids`."""
+    """The stock DPOTrainer on pairs that already are `prompt_ids`, `chosen_ids` and `rejected_ids`."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         if "prompt_ids" in dataset.column_names:
@@ -37,19 +48,63 @@ def train(recipe: Recipe, stage: Stage) -> None:
     for note in recipe.notes:
         say(note)
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
+    with told_by_library(recipe.where("model_name_or_path"), (ValueError, OSError)):
+        config = AutoConfig.from_pretrained(
+            model.model_name_or_path,
+            revision=model.model_revision,
+            trust_remote_code=recipe.values.get("trust_remote_code", False),
+        )
+    reason = stock_reason(arguments, config)
+    if recipe.values.get("packed_pairs") is False:
+        reason = "packed_pairs: false"
+    if reason:
+        say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
     rows = training_rows(recipe, say)
     begin(stage)
 
+    given = {
+        "model": model.model_name_or_path,
+        "args": arguments,
+        "train_dataset": rows.splits["train"],
+        "eval_dataset": rows.splits.get("test"),
+        "processing_class": rows.tokenizer,
+        "callbacks": [Watch(stage.name)],
+        **adapters(model),
+    }
+    facts = {"data": rows.sources, "pairs": len(rows.splits["train"])}
     with told_by_library(recipe.path):
-        trainer = PreparedDPOTrainer(
-            model=model.model_name_or_path,
-            args=arguments,
-            train_dataset=rows.splits["train"],
-            eval_dataset=rows.splits.get("test"),
-            processing_class=rows.tokenizer,
-            callbacks=[Watch(stage.name)],
-            **adapters(model),
-        )
-    train_and_save(trainer, stage, recipe, {"data": rows.sources, "pairs": len(rows.splits["train"])})
+        trainer = PreparedDPOTrainer(**given) if reason else packed_trainer(recipe, model, rows, given)
+    if isinstance(trainer, PackedDPOTrainer):
+        facts["reference_passes"] = trainer.reference_passes
+        made = f"computed in {trainer.reference_passes} passes" if trainer.reference_passes else "found"
+        say(f"{stage.name}: reference log-probabilities {made} in {trainer.store.folder}")
+    train_and_save(trainer, stage, recipe, facts)
     del trainer
     release()
+
+
+def packed_trainer(recipe: Recipe, model: ModelConfig, rows: TrainingRows, given: dict[str, Any]) -> PackedDPOTrainer:
+    """The packed trainer with the attention that takes its masks: FlexAttention on a GPU, SDPA elsewhere."""
+    arguments = given["args"]
+    attention = "flex_attention" if torch.cuda.is_available() else "sdpa"
+    if model.attn_implementation not in (None, attention):
+        say(f"attn_implementation: {model.attn_implementation} cannot take the mask of packed pairs, {attention} does")
+    arguments.model_init_kwargs["attn_implementation"] = attention
+    arguments.precompute_ref_log_probs = True
+    longest = arguments.max_length or 1024
+    capacity = longest if attention == "flex_attention" else min(longest, SDPA_PLACES)
+    return PackedDPOTrainer(**given, store=reference_store(recipe, rows.folder), capacity=capacity)
+
+
+def reference_store(recipe: Recipe, prepared: Path) -> ReferenceStore:
+    """Where this model's log-probabilities of these pairs are kept, beside the prepared pairs."""
+    values = recipe.values
+    precision = {k: values.get(k) for k in ("dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit")}
+    content = {
+        "model": model_hash(
+            values["model_name_or_path"], recipe.where("model_name_or_path"), values.get("model_revision")
+        ),
+        "pairs": prepared.name,
+        **{k: str(v) for k, v in precision.items()},
+    }
+    return ReferenceStore(prepared.parent.parent / "reference", content)

@@ -26,9 +26,11 @@ def main() -> int:
     rows_flag = ("--rows", {"type": int, "default": 3, "metavar": "N", "help": "rows shown of each source"})
     options, overrides = arguments(f"corpus {verb}", "Prepare or preview training rows.", rows_flag)
     recipe = load(options.config, stage_of_file(Path(options.config)) or "sft", overrides)
+    if options.rows < 1:
+        raise UserError(f"--rows must be 1 or more, found {options.rows}")
+    training_inputs(recipe)
     for note in recipe.notes:
         print(note)
-    training_inputs(recipe)
     from pipeline.program import quiet_libraries
 
     quiet_libraries()

@@ -19,6 +19,7 @@ import numpy as np
 from corpus.conversation import Conversation, Pair, Text
 from corpus.rows import Row, Source, read
 from pipeline.errors import UserError
+from pipeline.inputs import suite_tasks
 from pipeline.recipe import Recipe, load
 
 # Scripts that write without spaces count a character as a word.
@@ -56,11 +57,11 @@ class Cleaner:
         """What `Duplicates` needs of a row, or None when it is not asked for."""
         if self.duplicates is None:
             return None
-        digest = hashlib.sha256(json.dumps([item.mode, spoken(item)], sort_keys=True).encode()).digest()[:16]
+        digest = hashlib.sha256(json.dumps([item.mode, said(item)], sort_keys=True, default=str).encode()).digest()[:16]
         return Fingerprint(digest, self._minhash(item) if self.duplicates == "near" else None)
 
     def _minhash(self, item: Item) -> np.ndarray:
-        found = words(" ".join(texts_of(item)))
+        found = [item.mode, *words(" ".join(texts_of(item)))]
         shingles = {" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1))}
         sketch = self._empty.copy()
         sketch.update_batch([s.encode() for s in shingles])
@@ -92,7 +93,7 @@ class Duplicates:
             from datasketch import MinHashLSH
 
             self.near = MinHashLSH(threshold=self.cut, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
-            self.sketches: dict[str, Any] = {}
+            self.sketches: list[tuple[str, Any]] = []
 
     def seen(self, mark: Fingerprint, place: str) -> str | None:
         """Why this row is a duplicate of an earlier one, or None, and then it is remembered."""
@@ -104,11 +105,12 @@ class Duplicates:
 
             sketch = MinHash(hashvalues=mark.minhash, scheme=SCHEME)
             for other in sorted(self.near.query(sketch)):
-                similarity = sketch.jaccard(self.sketches[other])
+                where, seen = self.sketches[other]
+                similarity = sketch.jaccard(seen)
                 if similarity >= self.cut:
-                    return f"nearly the same as {other} (similarity {similarity:.2f})"
-            self.near.insert(place, sketch)
-            self.sketches[place] = sketch
+                    return f"nearly the same as {where} (similarity {similarity:.2f})"
+            self.near.insert(len(self.sketches), sketch)
+            self.sketches.append((place, sketch))
         self.digests[mark.digest] = place
         return None
 
@@ -178,12 +180,23 @@ def spoken(item: Item) -> list[Any]:
     return item.messages if isinstance(item, Conversation) else [*item.prompt, *item.chosen, *item.rejected]
 
 
-def texts_of(item: Item) -> list[str]:
-    """The words of every turn of a row; a system turn is set-up, not data."""
+def said(item: Item) -> list[Any]:
+    """What a row's turns say: role, content, reasoning and calls, and nothing else that a message may carry."""
     if isinstance(item, Text):
         return [item.text]
-    turns = [m for m in spoken(item) if m["role"] != "system"]
-    return [f"{m.get('reasoning_content') or ''} {m.get('content') or ''}" for m in turns]
+    keys = ("role", "content", "reasoning_content")
+    return [[*(m.get(k) for k in keys), [c["function"] for c in m.get("tool_calls") or []]] for m in spoken(item)]
+
+
+def texts_of(item: Item) -> list[str]:
+    """The words of every turn of a row, its reasoning and calls among them."""
+    if isinstance(item, Text):
+        return [item.text]
+    texts = []
+    for message in spoken(item):
+        calls = [json.dumps(c["function"], ensure_ascii=False, default=str) for c in message.get("tool_calls") or []]
+        texts.append(" ".join([message.get("reasoning_content") or "", message.get("content") or "", *calls]))
+    return texts
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,7 @@ def eval_sources(recipe: Recipe) -> list[EvalSource]:
         where = recipe.where(f"dataset_mixture.decontaminate.{number}")
         if isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml"):
             suite = load(entry, "eval")
-            for task in suite.need("tasks"):
+            for task in suite_tasks(suite):
                 sources.append(EvalSource(Source(task["data"]), task.get("question"), f"{where} ({entry})"))
             continue
         fields = {"id": entry} if isinstance(entry, str) else dict(entry)
@@ -221,6 +234,8 @@ def eval_prompts(sources: list[EvalSource], ngram: int) -> EvalPrompts | None:
     for entry in sources:
         before = len(prompts)
         for row in read(entry.source, entry.where):
+            if row.content is None:
+                raise UserError(f"{row.place}: {row.problem}; a prompt that cannot be read cannot be kept out")
             prompts += [(f"{entry.source.name} ({row.place})", text) for text in _asked(row, entry.column)]
         if len(prompts) == before:
             known = entry.column or ", ".join(PROMPT_COLUMNS)
@@ -234,5 +249,6 @@ def _asked(row: Row, column: str | None) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
-        return [m["content"] for m in value if isinstance(m, dict) and m.get("role") == "user" and m.get("content")]
+        asked = [m.get("content") for m in value if isinstance(m, dict) and m.get("role") == "user"]
+        return [text for text in asked if isinstance(text, str) and text]
     return []

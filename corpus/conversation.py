@@ -27,9 +27,10 @@ class Conversation:
         system = self.kwargs.get("custom_instructions") or ""
         if self.messages and self.messages[0]["role"] == "system":
             system = self.messages[0]["content"]
-        if "/no_think" in system:
+        words = system.split()
+        if "/no_think" in words:
             return False
-        if "/think" in system:
+        if "/think" in words:
             return True
         return bool(self.kwargs.get("enable_thinking", True))
 
@@ -121,6 +122,11 @@ def pair(fields: Fields, defaults: dict[str, Any]) -> Pair:
         raise RowError("fields chosen and rejected: both sides are the same")
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         ordered(prompt + answer, f"prompt + {side}")
+        if len(answer) > 1:
+            raise RowError(
+                f"field {side}: {len(answer)} turns follow the prompt and only the assistant's answer may; "
+                "conversations that part before their last turn are no pair"
+            )
     return Pair(prompt, chosen, rejected, template_kwargs(fields, defaults))
 
 
@@ -135,6 +141,8 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(own, dict):
         raise RowError(f"field chat_template_kwargs: expected a mapping, found {type(own).__name__}")
     merged = {**defaults, **own}
+    if not isinstance(merged.get("custom_instructions") or "", str):
+        raise RowError(f"custom_instructions: expected text, found {found(merged['custom_instructions'])}")
     for key in TOOL_KEYS:
         tools = fields.get(key, merged.get(key))
         if isinstance(tools, str):
@@ -189,7 +197,7 @@ def checked_message(message: Any, place: str, number: int) -> Fields:
     if role == "assistant":
         if not content.strip() and not calls and not reasoning:
             raise RowError(f"{place}.content: the assistant turn is empty")
-        if "<think>" in content and "</think>" not in content:
+        if content.lstrip().startswith("<think>") and "</think>" not in content:
             raise RowError(f"{place}.content: the think block is opened and never closed")
     return message
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +25,7 @@ from corpus.clean import Cleaner, Fingerprint
 from corpus.conversation import Conversation, Pair, Text, pair, supervised
 from corpus.edges import TokenEdges
 from corpus.formats import Format, canonical
-from corpus.gate import Sample, check_pair, check_sample
+from corpus.gate import PairSample, Sample, check_pair, check_sample
 from corpus.heads import SharedHeads
 from corpus.mask import Renderer
 from corpus.rows import Row, RowError
@@ -59,7 +60,10 @@ class Options:
             wrapped=packing == "wrapped",
             assistant_only_loss=values.get("assistant_only_loss", False),
             completion_only_loss=values.get("completion_only_loss"),
-            template_kwargs=values.get("chat_template_kwargs") or {},
+            # YAML reads 2025-07-01 as a date; templates write text.
+            template_kwargs={
+                k: str(v) if isinstance(v, date) else v for k, v in (values.get("chat_template_kwargs") or {}).items()
+            },
         )
 
 
@@ -202,14 +206,15 @@ class Encoder:
         if task.gated:
             kept = [self.tokenizer.decode(ids[a:b]) for a, b in ranges]
             whole = spans == [(0, len(text))]
-            check_sample(Sample(task.name, task.row.place, item, text, spans, kept, whole), self.tokenizer.eos_token)
+            sample = Sample(task.name, task.row.place, item, text, spans, kept, whole, self.renderer.knows_modes)
+            check_sample(sample, self.renderer.ends)
         pieces, lost = self._fit(ids, labels)
         if not pieces:
             return Refused("long", f"{len(ids)} tokens, more than max_length {self.options.max_length}", lost)
         trained = sum(int(np.count_nonzero(piece != IGNORED)) for _, piece in pieces)
         if not trained:
             among = f" among the first {self.options.max_length} tokens" if lost else ""
-            raise RowError(f"no trained token{among}")
+            return Refused("rejected", f"no trained token{among}", lost)
         tokens = sum(len(piece) for piece, _ in pieces)
         reasoning = self._reasoning(text, ids, spans, ranges, tokens) if item.mode == "think" else 0
         return Document(item.mode, pieces, tokens, trained, min(reasoning, trained), lost)
@@ -234,20 +239,26 @@ class Encoder:
             return [], len(ids)
         if self.options.overflow == "truncate":
             return [(ids[:limit], labels[:limit])], len(ids) - limit
-        pieces = []
+        pieces, lost = [], 0
         for start in range(0, len(ids), limit):
             piece = labels[start : start + limit].copy()
             piece[:1] = IGNORED
-            pieces.append((ids[start : start + limit], piece))
-        return pieces, 0
+            if (piece != IGNORED).any():
+                pieces.append((ids[start : start + limit], piece))
+            else:  # a piece that trains nothing would be a sequence without a loss
+                lost += len(piece)
+        return pieces or [(ids[:limit], labels[:limit])], lost
 
     def _pair(self, task: Task, row: _Waiting, ids: list[Array]) -> Document | Refused:
         prompt, chosen, rejected = pair_ids([found.tolist() for found in ids], self.tokenizer.eos_token_id)
         if task.gated:
-            check_pair(task.name, task.row.place, row.texts, (prompt, chosen, rejected), self.tokenizer)
+            pair_sample = PairSample(task.name, task.row.place, row.item, row.texts, self.renderer.knows_modes)
+            check_pair(pair_sample, (prompt, chosen, rejected), self.tokenizer)
         limit = self.options.max_length
         if len(prompt) >= limit:
-            raise RowError(f"the prompt has {len(prompt)} tokens and fills max_length {limit}")
+            reason = f"the prompt has {len(prompt)} tokens and fills max_length {limit}"
+            kind = "long" if self.options.overflow == "drop" else "rejected"
+            return Refused(kind, reason, len(prompt) + len(chosen) + len(rejected))
         room = limit - len(prompt)
         lost = max(0, len(chosen) - room) + max(0, len(rejected) - room)
         if lost and self.options.overflow == "drop":

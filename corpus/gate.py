@@ -1,16 +1,18 @@
 """The last check before a GPU is paid for: what is trained is what should be trained.
 
-The gate does not trust the mask. It compares the text of the trained tokens with the words of the row's messages: all
-that the assistant says must be in it, nothing that anybody else says may be. It reads the first rows of every source.
-A failure stops the launch and shows the row.
+The gate does not trust the mask. It compares the trained text with the words of the row's messages: all that the
+assistant says must be in the decoded tokens, and what anybody else says must stand outside the trained spans. It reads
+the first rows of every source. A failure stops the launch and shows the row.
 """
 
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from corpus.conversation import Conversation, Text
+from corpus.conversation import Conversation, Pair, Text
 from corpus.template import Span
 from pipeline.errors import UserError
 
@@ -25,7 +27,8 @@ class Sample:
     """One row of a source as it will be trained.
 
     `spans` are the characters meant to be trained, `kept` the text of the tokens that are, span by span. `whole` says
-    that the recipe trains on all of the row (`assistant_only_loss: false`, or a plain text).
+    that the recipe trains on all of the row (`assistant_only_loss: false`, or a plain text), `modes` that the template
+    knows think and no-think mode.
     """
 
     source: str
@@ -35,31 +38,40 @@ class Sample:
     spans: list[Span]
     kept: list[str]
     whole: bool = False
+    modes: bool = True
 
 
-def check_sample(sample: Sample, end_of_turn: str) -> None:
+def check_sample(sample: Sample, ends: Sequence[str]) -> None:
     """Refuse a source whose rows train on nothing, on others' words, or never on the end of turn.
+
+    Args:
+        ends: the special tokens that may end a turn, the end-of-turn token first.
 
     Raises:
         UserError: naming source and row, with the row as rendered and the text that would be trained.
     """
-    trained = "".join(sample.kept)
-    if not trained:
+    if not "".join(sample.kept):
         _fail(sample, "no token of this row is trained")
     if sample.whole or isinstance(sample.item, Text):
         return
     for kept in sample.kept:
         if EMPTY_BLOCK.match(kept):
             _fail(sample, "the empty think block that the template prefills is trained")
-        if not kept.endswith(end_of_turn):
-            _fail(sample, f"an answer's end-of-turn token {end_of_turn} is not trained")
+        if not kept.endswith(tuple(ends)):
+            _fail(sample, f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)")
     _check_others(sample)
-    _check_own(sample)
-    opens = "<think>" in trained
-    if sample.item.thinks and "enable_thinking" in sample.item.kwargs and not opens:
-        _fail(sample, "a think row trains on no reasoning (no <think> in the answers)")
-    if not sample.item.thinks and opens:
+    _check_own(sample, ends)
+    if not sample.modes:
+        return
+    if sample.item.thinks and not any(_reasons(kept) for kept in sample.kept):
+        _fail(sample, "a think row trains on no reasoning; give no-think rows enable_thinking: false")
+    if not sample.item.thinks and any(_reasons(kept) for kept in sample.kept):
         _fail(sample, "a no-think row trains on reasoning (<think> in an answer)")
+
+
+def _reasons(answer: str) -> bool:
+    """Whether an answer begins with a think block, or closes one that the generation prompt opened."""
+    return answer.lstrip().startswith("<think>") or ("</think>" in answer and "<think>" not in answer)
 
 
 def _check_others(sample: Sample) -> None:
@@ -77,13 +89,30 @@ def _check_others(sample: Sample) -> None:
             _fail(sample, f"the text of a {message['role']} turn is trained")
 
 
-def _check_own(sample: Sample) -> None:
-    """What each assistant turn says behind its reasoning must be in the trained text of its span."""
+def _check_own(sample: Sample, ends: Sequence[str]) -> None:
+    """What each assistant turn says, its calls included, must be in the trained text of its span."""
     answers = [m for m in sample.item.messages if m["role"] == "assistant"]
+    rendered = _plain(sample.text)
     for message, kept in zip(answers[-len(sample.kept) :], sample.kept, strict=True):
-        said = message["content"].rpartition("</think>")[2].strip()
-        if said in sample.text and said not in kept:
+        found = _plain(kept)
+        said = _plain(message["content"].rpartition("</think>")[2].strip())
+        if said in rendered and said not in found:
             _fail(sample, "an answer of the assistant is not trained")
+        if any(call["function"]["name"] not in found for call in message.get("tool_calls") or []):
+            _fail(sample, "the chat template does not render a tool call, so it is not trained")
+        bare = found
+        for end in ends:
+            bare = bare.removesuffix(end)
+        if not bare.strip():
+            _fail(sample, "the chat template renders nothing of an answer but its end of turn")
+    reasoning = answers[-1].get("reasoning_content")
+    if reasoning and sample.item.thinks and _plain(reasoning.strip()) not in _plain(sample.kept[-1]):
+        _fail(sample, "the chat template does not render reasoning_content, so it is not trained")
+
+
+def _plain(text: str) -> str:
+    """Text in the normal form that some tokenizers (Qwen's) bring it to."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _without(text: str, spans: list[Span]) -> str:
@@ -95,27 +124,53 @@ def _without(text: str, spans: list[Span]) -> str:
     return "\0".join([*parts, text[before:]])
 
 
-def check_pair(
-    source: str, place: str, texts: list[str], ids: tuple[list[int], ...], tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Refuse a source of pairs whose answers have no end of turn, or whose prompt is not how the answers begin.
+@dataclass(frozen=True)
+class PairSample:
+    """One pair as it will be trained; `texts` are the rendered prompt, and the prompt with each answer."""
+
+    source: str
+    place: str
+    item: Pair
+    texts: list[str]
+    modes: bool = True
+
+
+def check_pair(sample: PairSample, ids: tuple[list[int], ...], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a source of pairs whose answers are not what the model would be asked to say in their mode.
 
     Args:
-        texts: the rendered prompt, and the prompt with each answer.
         ids: tokens of prompt, chosen and rejected.
 
     Raises:
         UserError: naming source and row.
     """
-    for name, whole, answer in zip(("chosen", "rejected"), texts[1:], ids[1:], strict=True):
-        if not whole.startswith(texts[0]):
-            fault = f"the prompt's text is not how prompt + {name} begins"
-        elif answer[-1] != tokenizer.eos_token_id:
-            fault = f"the {name} answer does not end with the end-of-turn token {tokenizer.eos_token}"
-        else:
-            continue
-        shown = f"--- prompt ---\n{_short(texts[0])}\n--- prompt + {name} ---\n{_short(whole)}"
-        raise UserError(f"gate: source {source}, row {place}: {fault}. Correct the rows or the chat template.\n{shown}")
+    prompt, *wholes = sample.texts
+    for name, whole, answer in zip(("chosen", "rejected"), wholes, ids[1:], strict=True):
+        fault = _pair_fault(sample, name, whole, answer, tokenizer)
+        if fault:
+            shown = f"--- prompt ---\n{_short(prompt)}\n--- prompt + {name} ---\n{_short(whole)}"
+            raise UserError(
+                f"gate: source {sample.source}, row {sample.place}: {fault}. Correct the rows or the chat template.\n"
+                f"{shown}"
+            )
+
+
+def _pair_fault(
+    sample: PairSample, name: str, whole: str, answer: list[int], tokenizer: PreTrainedTokenizerBase
+) -> str | None:
+    prompt = sample.texts[0]
+    if not whole.startswith(prompt):
+        return f"the prompt's text is not how prompt + {name} begins"
+    if answer[-1] not in tokenizer.all_special_ids:
+        return f"the {name} answer does not end with the end-of-turn token {tokenizer.eos_token}"
+    said = whole[len(prompt) :]
+    if EMPTY_BLOCK.match(said):
+        return f"the {name} answer trains on an empty think block; give no-think pairs enable_thinking: false"
+    if sample.modes and sample.item.mode == "no_think" and _reasons(said):
+        return f"the {name} answer of a no-think pair holds reasoning"
+    if sample.modes and sample.item.mode == "think" and name == "chosen" and not _reasons(said):
+        return "the chosen answer of a think pair holds no reasoning; give no-think pairs enable_thinking: false"
+    return None
 
 
 def _short(text: str) -> str:

@@ -5,10 +5,12 @@ headers, the empty think block a template prefills, system, user and tool text.
 
 Two ways lead there. A template with `{% generation %}` marks names the spans, and where its marks enclose a header, a
 prefilled think block or a newline behind the end of turn, those are trimmed. A template without marks is rendered
-turn by turn: behind the turns before it and the header that the template writes, an answer's span begins.
+with each answer in turn replaced by a word: the span is what stands where the word stood, behind the header.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import jinja2
@@ -41,20 +43,26 @@ class Renderer:
             raise UserError(f"the chat template is not valid Jinja: line {error.lineno}: {error.message}") from error
         self.special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
         self.end = tokenizer.eos_token
+        # A turn may also end with another special token, as a call does in some templates.
+        self.ends = tuple(dict.fromkeys((self.end, *tokenizer.all_special_tokens)))
         begins = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self.begin = tokenizer.bos_token if begins else ""
-        self._headers: list[str] | None = None
+        self.knows_modes = "enable_thinking" in self.template.text
 
     def render(self, messages: list[dict[str, Any]], kwargs: dict[str, Any], **options: Any) -> tuple[str, list[Span]]:
         """Text and marked spans; raises RowError with the template's own complaint."""
         try:
-            return self.template.render(messages, {**self.special, **kwargs, **options})
+            text, spans = self.template.render(messages, {**self.special, **kwargs, **options})
+            text.encode()
+            return text, spans
+        except UnicodeEncodeError as error:
+            raise RowError(f"half of a character (a lone surrogate) at character {error.start} of the text") from None
         except Exception as error:  # a template may fail in any way that its expressions can
             raise RowError(f"the chat template refuses the row: {error}") from error
 
     def unread(self, arguments: set[str]) -> set[str]:
         """Those template arguments that the template's text never names, and so cannot honour."""
-        return {key for key in arguments if key not in self.template.text and key != "tools"}
+        return {key for key in arguments if key not in self.template.text}
 
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
         """The text a model is given to answer `messages`."""
@@ -70,10 +78,12 @@ class Renderer:
             text, spans = self.render(item.messages, item.kwargs)
             spans = [self._trim(text, span) for span in spans]
         else:
-            text, spans = self._by_prefixes(item)
+            text, spans = self._by_probe(item)
         turns = sum(m["role"] == "assistant" for m in item.messages)
         if len(spans) != turns:
             raise RowError(f"the chat template marks {len(spans)} assistant spans for {turns} assistant turns")
+        if any(a[1] > b[0] for a, b in pairwise(spans)):
+            raise RowError("the trained spans of two assistant turns overlap")
         return Rendered(text, spans)
 
     def text(self, item: Conversation | Text) -> str:
@@ -83,66 +93,86 @@ class Renderer:
         begin = self.begin if self.begin and not item.text.startswith(self.begin) else ""
         return begin + item.text + ("" if item.text.endswith(self.end) else self.end)
 
-    @property
+    @cached_property
     def headers(self) -> list[str]:
         """What the template writes before an answer, longest first: with and without a prefilled think block.
 
         Found from generation prompts in both modes, and from what stands before an answer that is the last turn and
-        one that is not, because a template may prefill a block in one place and not in the other.
+        one that is not, because a template may prefill a block in one place and not in the other. White space that
+        only stands before answers, and not at the end of the generation prompt, is the answer's own.
         """
-        if self._headers is None:
-            user, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}
-            found = set()
-            for mode in ({"enable_thinking": True}, {"enable_thinking": False}):
-                before = self.render([user], mode)[0]
-                found.add(self.prompt([user], mode)[len(before) :])
-                for turns in ([user, answer], [user, answer, user]):
-                    text = self.render(turns, mode)[0]
-                    if text.startswith(before) and PROBE in text:
-                        found.add(text[len(before) : text.index(PROBE)])
-            self._headers = sorted(found - {""}, key=len, reverse=True)
-        return self._headers
+        user, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}
+        prompts, found = set(), set()
+        for mode in ({"enable_thinking": True}, {"enable_thinking": False}):
+            before = self.render([user], mode)[0]
+            prompt = self.prompt([user], mode)
+            prompts.add(prompt[len(before) :] if prompt.startswith(before) else "")
+            for turns in ([user, answer], [user, answer, user]):
+                text = self.render(turns, mode)[0]
+                if text.startswith(before) and PROBE in text:
+                    found.add(text[len(before) : text.index(PROBE)])
+        own = {f for f in found if not any(f.startswith(p) and not f[len(p) :].strip() for p in prompts)}
+        return sorted((prompts | own) - {""}, key=len, reverse=True)
 
     def _trim(self, text: str, span: Span) -> Span:
+        """A marked span without the header, or what of it the marks enclose, and with its end of turn."""
         start, end = span
+        start += self._enclosed(text, start)
         inside = text[start:end]
-        start += next((len(h) for h in self.headers if inside.startswith(h)), 0)
-        if inside.rstrip().endswith(self.end):
-            end = span[0] + len(inside.rstrip())
-        elif text.startswith(self.end, end):
-            end += len(self.end)
-        return start, end
+        stripped = inside.rstrip()
+        if any(stripped.endswith(token) for token in self.ends):
+            return start, start + len(stripped)
+        return start, end + self._end_at(text, end)
 
-    def _by_prefixes(self, item: Conversation) -> tuple[str, list[Span]]:
-        """Spans of a template without marks, from renderings of the turns before each answer.
+    def _enclosed(self, text: str, start: int) -> int:
+        """How many characters behind `start` belong to a header, which may have begun before it."""
+        cuts = self._header_cuts.get(text[start : start + 1], ())
+        fitting = (len(b) for a, b in cuts if text.startswith(b, start) and text.endswith(a, 0, start))
+        return max(fitting, default=0)
 
-        An answer begins behind those turns and the header the template writes, and ends with the end-of-turn token.
-        That holds too where a template shortens old answers (Qwen3 strips their reasoning), as long as what stands
-        before an answer stays the same when more turns follow.
+    @cached_property
+    def _header_cuts(self) -> dict[str, list[tuple[str, str]]]:
+        """Every header cut in two, by the first character of its second part: a span seldom begins with one."""
+        cuts: dict[str, list[tuple[str, str]]] = {}
+        for header in self.headers:
+            for cut in range(len(header)):
+                cuts.setdefault(header[cut], []).append((header[:cut], header[cut:]))
+        return cuts
+
+    def _end_at(self, text: str, place: int) -> int:
+        """The length of the special token at a place of the text, 0 where there is none."""
+        return max((len(token) for token in self.ends if text.startswith(token, place)), default=0)
+
+    def _by_probe(self, item: Conversation) -> tuple[str, list[Span]]:
+        """Spans of a template without marks: each answer in turn is replaced by a word, to see where it stands.
+
+        What stands before the word and behind it must be what stands around the answer. So this holds where a template
+        shortens old answers (Qwen3 strips their reasoning) or writes the date into the last turn.
         """
         text = self.render(item.messages, item.kwargs)[0]
         spans = []
         for number, message in enumerate(item.messages):
-            if message["role"] != "assistant":
-                continue
-            before = self.render(item.messages[:number], item.kwargs)[0]
-            if not text.startswith(before):
-                raise RowError(
-                    f"the chat template has no generation marks and writes what stands before turn {number} otherwise "
-                    "once more turns follow, so its trained span cannot be found; add {% generation %} marks to the "
-                    "template"
-                )
-            start = len(before) + next((len(h) for h in self.headers if text.startswith(h, len(before))), 0)
-            after = self.render(item.messages[: number + 1], item.kwargs)[0]
-            if text.startswith(after):
-                end = after.rfind(self.end, start)
-                end = end + len(self.end) if end >= 0 else len(after)
-            else:
-                end = text.find(self.end, start) + len(self.end)
-                if end < start + len(self.end):
-                    raise RowError(
-                        f"the chat template has no generation marks and ends turn {number} without {self.end}, so its "
-                        "trained span cannot be found; add {% generation %} marks to the template"
-                    )
-            spans.append((start, end))
+            if message["role"] == "assistant":
+                spans.append(self._span_of(text, item, number))
         return text, spans
+
+    def _span_of(self, text: str, item: Conversation, number: int) -> Span:
+        probe = {"role": "assistant", "content": PROBE}
+        around = self.render([*item.messages[:number], probe, *item.messages[number + 1 :]], item.kwargs)[0]
+        before, found, behind = around.partition(PROBE)
+        header = next((h for h in self.headers if before.endswith(h)), "")
+        base = len(before) - len(header)
+        if not found or text[:base] != before[:base] or not text.endswith(behind):
+            raise RowError(
+                f"the chat template has no generation marks and writes what stands around turn {number} otherwise when "
+                "the turn says something else, so its trained span cannot be found; add {% generation %} marks to it"
+            )
+        start = base + next((len(h) for h in self.headers if text.startswith(h, base)), 0)
+        # White space that the template puts before an answer is the model's to write where its prompt ends before it.
+        prompt = self.prompt(item.messages[:number], item.kwargs)
+        if len(prompt) < start and text.startswith(prompt) and text[len(prompt) : start].isspace():
+            start = len(prompt)
+        end = len(text) - len(behind)
+        if end < start:
+            raise RowError(f"the chat template leaves nothing of turn {number}, so nothing of it can be trained")
+        return start, end + self._end_at(text, end)

@@ -54,6 +54,7 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
     """Where the prepared data of this recipe lies: beside the run's stages, named by content."""
     values = recipe.values
     mixture = values["dataset_mixture"]
+    near = mixture.get("deduplicate") == "near"
     rows = [
         rows_hash(s["id"], recipe.where(f"dataset_mixture.datasets.{n}.id"), s.get("revision"))
         for n, s in enumerate(mixture["datasets"])
@@ -67,7 +68,7 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
         "tokenizer": tokenizer_text(tokenizer),
         "pairs": recipe.stage == "apo",
         "code": code_hash("corpus"),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in (*LIBRARIES, *(("datasketch",) if near else ()))},
     }
     output = Path(recipe.need("output_dir"))
     if recipe.member is not None:
@@ -92,8 +93,11 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
         partial = folder.parent / f".{folder.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        Preparation(recipe, tokenizer, partial, say).run(folder)
-        replace_folder(partial, folder)
+        try:
+            Preparation(recipe, tokenizer, partial, say).run(folder)
+            replace_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -102,6 +106,7 @@ class TrainingRows:
     """What a training stage needs of its rows: tokenizer with the template on it, splits, counts by source."""
 
     tokenizer: PreTrainedTokenizerBase
+    folder: Path
     splits: DatasetDict
     sources: list[dict[str, Any]]
     packed: dict[str, Any]
@@ -113,7 +118,7 @@ def training_rows(recipe: Recipe, say: Callable[[str], None] = print) -> Trainin
     folder = prepare(recipe, tokenizer, say)
     stats = json.loads((folder / "stats.json").read_text())
     say(show(stats))
-    return TrainingRows(tokenizer, load_from_disk(str(folder)), stats["sources"], stats["packed"])
+    return TrainingRows(tokenizer, folder, load_from_disk(str(folder)), stats["sources"], stats["packed"])
 
 
 class Preparation:
@@ -194,7 +199,8 @@ class Preparation:
     def _tasks(self) -> Iterator[Task]:
         for number, source, rows, shape in shaped_sources(self.recipe):
             gated = 0
-            for row, times in drawn(rows, source.weight, self.seed, source.name):
+            self.tally.of(source.name)
+            for row, times in drawn(rows, source.weight, self.seed, number):
                 self.tally.seen[source.name] += 1
                 if times == 0:
                     self.tally.skip(source.name)

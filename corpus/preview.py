@@ -30,9 +30,9 @@ def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> No
     renderer = Renderer(tokenizer)
     options = Options.of(recipe.values, recipe.stage == "apo")
     seed = recipe.values["dataset_mixture"].get("seed", 0)
-    for _, source, stream, shape in shaped_sources(recipe):
+    for number, source, stream, shape in shaped_sources(recipe):
         print(f"=== {source.name}: format {shape.name}, weight {source.weight:g}")
-        taken = (row for row, times in drawn(stream, source.weight, seed, source.name) if times)
+        taken = (row for row, times in drawn(stream, source.weight, seed, number) if times)
         for row in islice(taken, rows):
             print(f"--- {row.place}")
             try:

@@ -4,6 +4,7 @@ Nothing is held: a source of any size passes through in batches. A row that cann
 never an exception, so that it can be counted and listed.
 """
 
+import codecs
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from pipeline.errors import UserError, first_line
 from pipeline.inputs import row_files
 
 BATCH = 256
+WRAPPERS = ("data", "rows", "examples", "train")
 
 
 class RowError(ValueError):
@@ -102,6 +104,7 @@ def read(source: Source, where: str) -> Iterator[Row]:
 
 def count(source: Source, where: str) -> int | None:
     """About how many rows a source has, where that is quick to know; None elsewhere."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = row_files(source.id, where)
@@ -110,7 +113,10 @@ def count(source: Source, where: str) -> int | None:
     total = 0
     for file in files:
         if file.suffix == ".parquet":
-            total += pq.read_metadata(file).num_rows
+            try:
+                total += pq.read_metadata(file).num_rows
+            except (pa.ArrowException, OSError):
+                return None  # `read` tells what is wrong with it
         else:
             total += _lines(file)
     return total
@@ -144,6 +150,8 @@ def _json_lines(file: Path) -> Iterator[Row]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             place = f"{file}:{number}"
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             try:
@@ -154,8 +162,8 @@ def _json_lines(file: Path) -> Iterator[Row]:
             except json.JSONDecodeError as error:
                 yield Row(place, None, f"not valid JSON at column {error.colno}: {error.msg}")
                 continue
-            except RecursionError:
-                yield Row(place, None, "not usable JSON: it is nested too deeply")
+            except (ValueError, RecursionError) as error:
+                yield Row(place, None, f"not usable JSON: {first_line(error)}")
                 continue
             yield _object(place, fields, len(line))
 
@@ -167,9 +175,9 @@ def _object(place: str, fields: Any, size: int) -> Row:
 
 
 def _json_file(file: Path, where: str) -> Iterator[Row]:
-    """Rows of a `.json` file: a list of objects, a mapping with one list of them, or one object a line."""
+    """Rows of a `.json` file: a list of objects, a mapping with such a list as `data`, or one object a line."""
     try:
-        content = json.loads(file.read_bytes().decode("utf-8"))
+        content = json.loads(file.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: {file} is not valid UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -179,10 +187,11 @@ def _json_file(file: Path, where: str) -> Iterator[Row]:
         raise UserError(
             f"{where}: {file}:{error.lineno} is not valid JSON at column {error.colno}: {error.msg}"
         ) from None
-    lists = [v for v in content.values() if isinstance(v, list)] if isinstance(content, dict) else [content]
-    if len(lists) != 1 or not isinstance(lists[0], list):
+    if isinstance(content, dict):
+        content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), list)), [content])
+    if not isinstance(content, list):
         raise UserError(f"{where}: {file} holds no list of rows; expected a JSON list of objects, or one object a line")
-    for number, fields in enumerate(lists[0]):
+    for number, fields in enumerate(content):
         yield _object(f"{file}:row {number}", fields, characters(fields))
 
 
@@ -255,15 +264,16 @@ def characters(value: Any) -> int:
     return sum(map(characters, value)) if isinstance(value, list) else 0
 
 
-def drawn(rows: Iterable[Row], weight: float, seed: int, name: str, block: int = 1024) -> Iterator[tuple[Row, int]]:
+def drawn(rows: Iterable[Row], weight: float, seed: int, number: int, block: int = 1024) -> Iterator[tuple[Row, int]]:
     """Every row with how often it is taken: a seeded share `weight` of the rows in all.
 
     Above 1, every row is taken that many whole times and a share of them once more. The share is drawn without
     replacement inside blocks of rows, so a stream of unknown length can be drawn from; of n rows, round(share * n) are
-    taken. The draw depends on the seed and the source's name alone: the same rows on every machine and process count.
+    taken. The draw depends on the seed and the source's number in the mixture alone: the same rows on every machine,
+    under every path and with every process count.
     """
     whole, part = divmod(weight, 1.0)
-    rng = random.Random(f"{seed} {name}")
+    rng = random.Random(f"{seed} {number}")
     passed = taken = 0
     for held in batched(rows, block):
         passed += len(held)

@@ -122,15 +122,28 @@ class Tally:
             accounted = sum(c.kept + c.rejected + sum(getattr(c, d) for d in DROPPED) for c in counts)
             if accounted != read:
                 raise AssertionError(f"rows of {name} lost in preparation: {read} read, {accounted} accounted for")
-        kept, rejected = self.sum("kept"), self.sum("rejected")
+        rejected = self.sum("rejected")
         drawn = self.sum("read") - self.sum("not_drawn")
         if rejected > share * drawn:
             raise UserError(
                 f"{where}: {rejected} of {drawn} rows cannot be used, more than max_reject_share {share}; "
                 f"the first is {self.first_reject}"
             )
-        if kept == 0:
-            raise UserError(f"{where}: no usable row in any source")
+        for source in dict.fromkeys(name for name, _ in self.counts):
+            self._check_source(source, where)
+
+    def _check_source(self, source: str, where: str) -> None:
+        """A source gives at least one row, or all it had were duplicates of another's."""
+        found = [c for (name, _), c in self.counts.items() if name == source]
+        sums = {name: sum(getattr(c, name) for c in found) for name in ("read", "kept", "rejected", *DROPPED)}
+        if sums["kept"] or sums["duplicate"]:
+            return
+        if not sums["read"]:
+            raise UserError(f"{where}: source {source} holds no row")
+        what = ", ".join(
+            f"{count} {name.replace('_', ' ')}" for name, count in sums.items() if count and name != "read"
+        )
+        raise UserError(f"{where}: source {source} gives no row to train on: of {sums['read']} rows {what}")
 
     def rows(self) -> list[dict[str, Any]]:
         """A mapping for each source and mode, in the order of the names."""
@@ -165,6 +178,8 @@ def show(stats: dict[str, Any]) -> str:
     """The counts of a preparation, a line a source and mode, and what they come to."""
     lines = []
     for row in stats["sources"]:
+        if not row["read"]:
+            continue
         shown = {**row, "reasoning": _share(row["reasoning"], row["trained"])}
         lines.append([f"{shown[c]:,}" if isinstance(shown[c], int) else str(shown[c]) for c in COLUMNS])
     total = stats["total"]

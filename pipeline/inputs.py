@@ -49,10 +49,11 @@ def model_folder(name: str, where: str) -> Path | None:
 
 def row_files(name: str, where: str) -> list[Path] | None:
     """Local data files of a source id (a path or a glob), or None for a Hub id."""
-    found = sorted(Path(p) for p in glob.glob(str(Path(name).expanduser())))
+    path = Path(name).expanduser()
+    found = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path)))
     if found:
         for file in found:
-            if file.suffix not in ROW_SUFFIXES:
+            if file.suffix not in ROW_SUFFIXES or not file.is_file():
                 raise UserError(
                     f"{where}: {file} is not a data file; expected one of {', '.join(sorted(ROW_SUFFIXES))}"
                 )
@@ -94,6 +95,14 @@ def rows_hash(name: str, where: str, revision: str | None = None) -> str:
     return hash_value([hash_file(f) for f in files])
 
 
+def suite_tasks(suite: Recipe) -> list[dict[str, Any]]:
+    """The tasks of an eval file; raises UserError where one has no data."""
+    for number, task in enumerate(suite.need("tasks")):
+        if not isinstance(task, dict) or not task.get("data"):
+            raise UserError(f"{suite.where(f'tasks.{number}')}: the task has no data")
+    return suite.values["tasks"]
+
+
 def eval_rows_hash(recipe: Recipe) -> str | None:
     """Hash of the evaluation prompts that `dataset_mixture.decontaminate` names; None where nothing is named."""
     entries = recipe.values["dataset_mixture"].get("decontaminate")
@@ -103,7 +112,7 @@ def eval_rows_hash(recipe: Recipe) -> str | None:
         if isinstance(entry, dict):
             hashes.append({**entry, "id": rows_hash(entry["id"], where, entry.get("revision"))})
         elif Path(entry).suffix in (".yaml", ".yml"):
-            tasks = load(entry, "eval").need("tasks")
+            tasks = suite_tasks(load(entry, "eval"))
             hashes.append([[rows_hash(task["data"], f"{where} ({entry})"), task.get("question")] for task in tasks])
         else:
             hashes.append(rows_hash(entry, where))

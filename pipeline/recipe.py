@@ -6,6 +6,7 @@ read the file, lay the command line over it, map keys of older releases, then ch
 
 import argparse
 import difflib
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ CHOICES = {"overflow": ("truncate", "drop", "split"), "deduplicate": ("exact", "
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
     "sft": DATA_KEYS,
-    "apo": DATA_KEYS | {"members": "list[dict] | None"},
+    "apo": DATA_KEYS | {"members": "list[dict] | None", "packed_pairs": "bool | None"},
     "data": {"output_dir": "str", "seed": "int", "counts": "dict[str, int]"},
     "pairs": {
         "output_dir": "str",
@@ -301,6 +302,10 @@ def check(recipe: Recipe) -> list[str]:
         for name, what in REFUSED.items():
             if recipe.values.get(name) is not None:
                 problems.append(f"{recipe.where(name)}: key {name} has no effect here; {what}")
+        for name in ("max_length", "dataset_num_proc"):
+            value = recipe.values.get(name)
+            if isinstance(value, int) and value < 1:
+                problems.append(f"{recipe.where(name)}: {name} must be 1 or more, found {value}")
         if recipe.values.get("max_length", 1) is None:
             problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
     for name, keys in (("strong", SIDE_KEYS), ("weak", SIDE_KEYS), ("soup", SOUP_KEYS)):
@@ -324,7 +329,7 @@ def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
             problems.append(f"{recipe.where(place)}: each dataset needs an id (Hub id or local path)")
             continue
         problems += _check_mapping(recipe, source, own_keys(SOURCE_KEYS), f"{place}.")
-        if isinstance(source.get("weight"), float) and source["weight"] <= 0:
+        if isinstance(source.get("weight"), float) and not 0 < source["weight"] < math.inf:
             problems.append(f"{recipe.where(place + '.weight')}: weight must be above 0, found {source['weight']}")
     for number, entry in enumerate(mixture.get("decontaminate") or []):
         place = f"dataset_mixture.decontaminate.{number}"
@@ -334,6 +339,9 @@ def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
             problems.append(
                 f"{recipe.where(place)}: expected an eval file, a data file, or a mapping with id, found {entry!r}"
             )
+    if isinstance(mixture.get("decontaminate_ngram"), int) and mixture["decontaminate_ngram"] < 2:
+        where = recipe.where("dataset_mixture.decontaminate_ngram")
+        problems.append(f"{where}: decontaminate_ngram must be 2 or more, found {mixture['decontaminate_ngram']}")
     for share in ("test_split_size", "deduplicate_threshold"):
         value = mixture.get(share)
         if isinstance(value, float) and not 0 < value < 1:

@@ -32,6 +32,8 @@ from pipeline.stage import Stage
 from pipeline.table import clock
 
 WHOLE = "whole"
+# Nats a token by which chosen answers may fall below the reference before a person is told.
+COLLAPSE = -0.3
 
 
 def adapt_to_machine(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -134,6 +136,7 @@ class Watch(TrainerCallback):
         self.started = 0.0
         self.first_step = 0
         self.last_line = 0.0
+        self.warned = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.started, self.first_step = time.monotonic(), state.global_step
@@ -157,6 +160,7 @@ class Watch(TrainerCallback):
         done, now = state.global_step - self.first_step, time.monotonic()
         left = (state.max_steps - state.global_step) * (now - self.started) / max(1, done)
         shown = [f"loss {logs['loss']:.4f}", f"lr {logs.get('learning_rate', math.nan):.1e}"]
+        self._warn_of_collapse(logs)
         if "rewards/accuracies" in logs:
             shown += [f"accuracy {logs['rewards/accuracies']:.2f}", f"margin {logs['rewards/margins']:.3f}"]
         line = f"{self.name}: step {state.global_step}/{state.max_steps}  " + "  ".join(shown)
@@ -166,6 +170,16 @@ class Watch(TrainerCallback):
         elif now - self.last_line > 5 or state.global_step == state.max_steps:
             self.last_line = now
             print(line, flush=True)
+
+    def _warn_of_collapse(self, logs: dict[str, float]) -> None:
+        """Say once that chosen answers fall below the reference too: both sides go down, the rejected one faster."""
+        fall = logs.get("logratios_per_token/chosen", 0.0)
+        if fall < COLLAPSE and not self.warned:
+            self.warned = True
+            say(
+                f"warning: chosen answers have become less likely than under the reference, by {-fall:.2f} nats a "
+                "token; lower learning_rate, raise beta, or look whether they differ in kind from the model's own"
+            )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         PartialState().wait_for_everyone()

@@ -75,7 +75,7 @@ def test_prepared_pairs_train_as_stock_trl_does_on_the_raw_rows(apo_recipe, tiny
     from trl import DPOConfig, DPOTrainer
 
     mixture = {"datasets": [{"id": str(tmp_path / "pairs.jsonl")}], "seed": 0}
-    path, folder = apo_recipe(members=None, dataset_mixture=mixture, chat_template=LLAMA_LIKE)
+    path, folder = apo_recipe(members=None, dataset_mixture=mixture, chat_template=LLAMA_LIKE, learning_rate=1.0e-4)
     run_ok("-m", "apo", "--config", path)
     from corpus.prepare import split_off
 
@@ -86,7 +86,7 @@ def test_prepared_pairs_train_as_stock_trl_does_on_the_raw_rows(apo_recipe, tiny
     stock = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
         args=DPOConfig(
-            **arguments | {"learning_rate": 1.0e-3, "save_strategy": "no"},
+            **arguments | {"learning_rate": 1.0e-4, "save_strategy": "no"},
             output_dir=str(tmp_path / "stock"),
             loss_type="apo_zero",
             beta=0.1,

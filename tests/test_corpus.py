@@ -1,5 +1,6 @@
 """Rows of every format, the draw, and `prepare` from rows to a folder: counts, overflow, cache, kills, processes."""
 
+import codecs
 import json
 import os
 import random
@@ -133,18 +134,30 @@ def test_rows_read_the_same_from_every_kind_of_file(tmp_path, write_rows):
         writer.write_table(table)
     with pa.ipc.new_file(str(tmp_path / "file.arrow"), table.schema) as writer:
         writer.write_table(table)
-    files = ("r.jsonl", "list.json", "inside.json", "lines.json", "r.parquet", "stream.arrow", "file.arrow")
+    (tmp_path / "bom.jsonl").write_bytes(codecs.BOM_UTF8 + (tmp_path / "r.jsonl").read_bytes())
+    files = (
+        "r.jsonl",
+        "bom.jsonl",
+        "list.json",
+        "inside.json",
+        "lines.json",
+        "r.parquet",
+        "stream.arrow",
+        "file.arrow",
+    )
     for name in files:
         assert [r.fields for r in read(Source(str(tmp_path / name)), "x")] == rows, name
     found = list(read(Source(str(tmp_path / "*.arrow")), "x"))
     assert [r.fields for r in found] == rows * 2
     assert found[0].place == f"{tmp_path}/file.arrow:row 0"
+    (tmp_path / "one[1].json").write_text(json.dumps(rows[0]))
+    assert [r.fields for r in read(Source(str(tmp_path / "one[1].json")), "x")] == rows[:1]
 
 
 def test_files_that_are_not_what_they_say_are_told(tmp_path):
     for name, content, reason in (
         ("a.json", "[1, 2", "a.json:1 is not valid JSON at column 6"),
-        ("b.json", '{"a": 1}', "b.json holds no list of rows"),
+        ("b.json", "3", "b.json holds no list of rows"),
         ("c.parquet", "no", "c.parquet cannot be read as parquet"),
         ("d.arrow", "no", "d.arrow cannot be read as arrow"),
     ):
@@ -165,14 +178,14 @@ def test_columns_are_chosen_and_renamed(write_rows):
 @pytest.mark.parametrize("count", [1, 10, 1023, 1025, 5000])
 def test_the_draw_takes_exactly_its_share_seeded(weight, count):
     rows = [Row(str(n), {}) for n in range(count)]
-    taken = [times for _, times in drawn(iter(rows), weight, 7, "s")]
+    taken = [times for _, times in drawn(iter(rows), weight, 7, 0)]
     assert len(taken) == count
     assert sum(taken) == int(weight) * count + round(weight % 1 * count)
     assert set(taken) <= {int(weight), int(weight) + 1}
-    assert taken == [times for _, times in drawn(rows, weight, 7, "s")]
+    assert taken == [times for _, times in drawn(rows, weight, 7, 0)]
     if weight % 1 > 0.1 and count > 1000:
-        assert taken != [times for _, times in drawn(rows, weight, 8, "s")]
-        assert taken != [times for _, times in drawn(rows, weight, 7, "t")]
+        assert taken != [times for _, times in drawn(rows, weight, 8, 0)]
+        assert taken != [times for _, times in drawn(rows, weight, 7, 1)]
 
 
 @pytest.fixture
@@ -445,11 +458,122 @@ def test_a_bad_row_is_listed_and_too_many_stop_the_run(corpus_recipe, line, reas
     assert (stats["total"]["read"], stats["total"]["kept"], stats["total"]["rejected"]) == (82, 81, 1)
 
 
+def test_duplicates_are_told_by_what_is_said(corpus_recipe):
+    """Other keys of a message do not make it another row; another call or mode does."""
+    tagged = [{"messages": [{**m, "id": n} for m in MESSAGES], **mode(False)} for n in range(6)]
+    calls = [
+        {
+            "messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"n": n}}]}],
+            "xml_tools": [{"name": "f"}],
+            **mode(False),
+        }
+        for n in range(6)
+    ]
+    for kind in ("exact", "near"):
+        _, _, stats = prepared(corpus_recipe(tagged + calls), "--dataset_mixture.deduplicate", kind)
+        assert stats["total"]["duplicate"] == 5, kind
+
+
+def mode(think):
+    return {"chat_template_kwargs": {"enable_thinking": think}}
+
+
+def test_a_prompt_is_found_in_system_turns_and_calls_too(corpus_recipe, write_rows):
+    evals = write_rows("eval.jsonl", [{"question": QUESTION}])
+    call = {"name": "ask", "arguments": {"text": QUESTION}}
+    rows = [
+        {"messages": [{"role": "system", "content": f"Know: {QUESTION}"}, *MESSAGES], **mode(False)},
+        {
+            "messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [call]}],
+            "tools": [{"name": "ask"}],
+            **mode(False),
+        },
+        *ROWS[:4],
+    ]
+    folder, _, _ = prepared(corpus_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
+    assert [int(d["row"].rpartition(":")[2]) for d in listed(folder)] == [1, 2]
+    evals.write_text("{broken\n")
+    with pytest.raises(UserError, match=r"eval\.jsonl:1: not valid JSON .* cannot be kept out"):
+        prepared(corpus_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
+
+
+def test_a_source_that_gives_nothing_stops_the_run(corpus_recipe, write_rows):
+    good, empty = write_rows("good.jsonl", ROWS * 3), write_rows("empty.jsonl", [])
+    bad = write_rows("bad.jsonl", [{"messages": []}, {"messages": 3}])
+    for other, reason in ((empty, "holds no row"), (bad, "gives no row to train on: of 2 rows 2 rejected")):
+        path = corpus_recipe(mixture={"datasets": [{"id": str(good)}, {"id": str(other)}]}, max_reject_share=0.5)
+        with pytest.raises(UserError, match=reason):
+            prepared(path)
+        assert not list((path.parent / "run" / "prepared").glob(".*partial")), "a failed run leaves no data"
+
+
+def test_the_same_rows_are_drawn_under_every_path(corpus_recipe, write_rows):
+    drawn_rows = []
+    for name in ("one.jsonl", "two.jsonl"):
+        source = {"id": str(write_rows(name, ROWS)), "weight": 0.5}
+        path = corpus_recipe(
+            mixture={"datasets": [source]}, output_dir=str(write_rows(name, ROWS).parent / name[:3] / "sft")
+        )
+        drawn_rows.append(sorted(documents(prepared(path)[1]["train"])))
+    assert drawn_rows[0] == drawn_rows[1]
+
+
+ODD_LINES = {
+    "a lone surrogate": json.dumps(chat("\ud800", "A", False)),
+    "not usable JSON": '{"messages": ' + "9" * 5000 + "}",
+    "custom_instructions: expected text": json.dumps(
+        {**chat("Q", "A"), "chat_template_kwargs": {"custom_instructions": 5}}
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", ODD_LINES)
+def test_odd_rows_are_rejected_and_not_a_traceback(corpus_recipe, reason):
+    path = corpus_recipe(ROWS)
+    with (path.parent / "rows.jsonl").open("a") as file:
+        file.write(ODD_LINES[reason] + "\n")
+    folder, _, _ = prepared(path, "--max_reject_share", "0.1")
+    assert reason in json.loads((folder / "rejects.jsonl").read_text())["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--max_length", "-5"), "max_length must be 1 or more, found -5"),
+        (("--dataset_num_proc", "0"), "dataset_num_proc must be 1 or more"),
+        (("--dataset_mixture.datasets.0.weight", ".inf"), "weight must be above 0, found inf"),
+        (("--dataset_mixture.datasets.0.weight", ".nan"), "weight must be above 0, found nan"),
+        (("--dataset_mixture.decontaminate_ngram", "0"), "decontaminate_ngram must be 2 or more"),
+        (("--dataset_mixture.deduplicate", "fuzzy"), "must be one of exact, near"),
+        (("--overflow", "cut"), "must be one of truncate, drop, split"),
+        (("--packing_strategy", "wrapped", "--overflow", "drop"), "key overflow has no effect here"),
+        (("--dataset_mixture.datasets.0.id", "."), "is not a data file"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(corpus_recipe, words, reason):
+    with pytest.raises(UserError, match=reason):
+        prepared(corpus_recipe(ROWS[:5]), *words)
+
+
+def test_a_date_that_yaml_reads_as_a_date_is_text(corpus_recipe, tokenizer):
+    _, splits, _ = prepared(corpus_recipe(ROWS[:3]), "--chat_template_kwargs", "{date_string: 2025-07-01}")
+    assert "Today Date: 2025-07-01" in tokenizer.decode(documents(splits["train"])[0])
+
+
+def test_pairs_that_part_before_their_last_turn_are_no_pair():
+    sides = [[*PROMPT, {"role": "assistant", "content": a}, *PROMPT, *GOOD] for a in ("one", "two")]
+    with pytest.raises(RowError, match="3 turns follow the prompt and only the assistant's answer may"):
+        pair({"chosen": sides[0], "rejected": sides[1]}, {})
+
+
 def test_rows_of_no_known_format_say_what_to_do(corpus_recipe):
     path = corpus_recipe([{"question": "What?", "reply": "That."}])
+    no_think = ("--chat_template_kwargs", "{enable_thinking: false}")
     with pytest.raises(UserError, match="have question, reply; they fit none of the formats messages, sharegpt"):
         prepared(path)
-    _, splits, _ = prepared(path, "--dataset_mixture.datasets.0.rename", "{question: prompt, reply: completion}")
+    _, splits, _ = prepared(
+        path, "--dataset_mixture.datasets.0.rename", "{question: prompt, reply: completion}", *no_think
+    )
     assert len(splits["train"]) == 1
     with pytest.raises(UserError, match="no format of this stage is called alpca; known: messages"):
         prepared(path, "--dataset_mixture.datasets.0.format", "alpca")

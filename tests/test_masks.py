@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 from conftest import CHATML, LLAMA_LIKE, QWEN3_LIKE, SMOLLM2
-from helpers import ROOT, chat
+from helpers import ROOT, chat, preference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.conversation import conversation
+from corpus.conversation import conversation, pair
 from corpus.edges import TokenEdges, token_ranges
 from corpus.encode import Options, trained_spans
-from corpus.gate import Sample, check_pair, check_sample
+from corpus.gate import PairSample, Sample, check_pair, check_sample
 from corpus.heads import SharedHeads
 from corpus.mask import Renderer
 from corpus.rows import RowError
@@ -31,9 +31,9 @@ MARKED_WIDE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}"
     "{{- '<think>\n\n</think>\n' if enable_thinking is false else '' -}}{%- endif -%}"
 )
-# The date stands before the last question, so what precedes an answer changes when another question follows.
-MOVES = (
-    "{%- for m in messages -%}{{- '[date]' if loop.last else '' -}}"
+# The first turn names the length of all that is said, so what stands before an answer depends on the answer.
+TELLS_LENGTH = (
+    "{{- messages | map(attribute='content') | join | length -}}{%- for m in messages -%}"
     "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
@@ -139,8 +139,8 @@ def test_reasoning_content_is_rendered_and_trained_in_think_mode(tokenizer, use)
 def test_a_template_whose_spans_cannot_be_found_is_refused_with_the_reason(tokenizer, use):
     row = chat("One?", "1")
     row["messages"] += chat("Two?", "2")["messages"]
-    with pytest.raises(RowError, match="no generation marks and writes what stands before turn 1 otherwise"):
-        trained_text(tokenizer, use(MOVES), row)
+    with pytest.raises(RowError, match="no generation marks and writes what stands around turn 1 otherwise"):
+        trained_text(tokenizer, use(TELLS_LENGTH), row)
 
 
 def spans_of(use, row, **options):
@@ -298,7 +298,7 @@ def gate(use, row, change=lambda text, spans: spans, kept=None):
     rendered = use(None).conversation(item)
     spans = change(rendered.text, rendered.spans)
     trained = kept or [rendered.text[a:b] for a, b in spans]
-    check_sample(Sample("s", "f:1", item, rendered.text, spans, trained), "<|im_end|>")
+    check_sample(Sample("s", "f:1", item, rendered.text, spans, trained), ["<|im_end|>"])
 
 
 def test_the_gate_passes_good_rows_and_names_each_fault(use):
@@ -344,12 +344,106 @@ def test_the_gate_finds_any_other_turn_that_is_trained(use, role):
 
 def test_the_gate_looks_at_pairs(tokenizer):
     end = tokenizer.eos_token_id
+
+    def gate_pair(texts, ids, think=False):
+        row = preference("Q", "yes", "no", think)
+        check_pair(PairSample("s", "f:1", pair(row, {}), texts), ids, tokenizer)
+
     texts = ["Q:", "Q: yes", "Q: no"]
-    check_pair("s", "f:1", texts, ([5], [6, end], [7, end]), tokenizer)
-    with pytest.raises(UserError, match="the rejected answer does not end with the end-of-turn token"):
-        check_pair("s", "f:1", texts, ([5], [6, end], [7]), tokenizer)
-    with pytest.raises(UserError, match=r"the prompt's text is not how prompt \+ chosen begins"):
-        check_pair("s", "f:1", ["Q:", "A: yes", "Q: no"], ([5], [6, end], [7, end]), tokenizer)
+    gate_pair(texts, ([5], [6, end], [7, end]))
+    faults = [
+        (texts, [7], False, "the rejected answer does not end with the end-of-turn token"),
+        (["Q:", "A: yes", "Q: no"], [7, end], False, r"the prompt's text is not how prompt \+ chosen begins"),
+        (["Q:", "Q:<think>\n\n</think>\nyes", "Q: no"], [7, end], False, "the chosen answer trains on an empty think"),
+        (["Q:", "Q:<think>\nhm\n</think>\nyes", "Q: no"], [7, end], False, "chosen answer of a no-think pair holds"),
+        (texts, [7, end], True, "the chosen answer of a think pair holds no reasoning"),
+    ]
+    for faulty, rejected, think, reason in faults:
+        with pytest.raises(UserError, match=reason):
+            gate_pair(faulty, ([5], [6, end], rejected), think)
+
+
+LAST_ENDS_OTHERWISE = (
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + m.content -}}"
+    "{{- '<|im_end|>\n' if loop.last or m.role == 'user' else '\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
+)
+MISTRAL_LIKE = (
+    "{%- for m in messages -%}{%- if m.role == 'user' -%}{{- '[INST] ' + m.content + '[/INST]' -}}"
+    "{%- else -%}{{- ' ' + m.content + '<|im_end|>' -}}{%- endif -%}{%- endfor -%}"
+)
+OPENS_THINK = (
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n<think>\n' -}}{%- endif -%}"
+    "{#- enable_thinking -#}"
+)
+INNER_MARKS = (
+    "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{{- '<|im_start|>assistant\n' -}}{%- generation -%}"
+    "{{- ('<think>\n\n</think>\n' if enable_thinking is false else '') + m.content + '<|im_end|>' -}}"
+    "{%- endgeneration -%}{{- '\n' -}}"
+    "{%- else -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}"
+    "{{- '<think>\n\n</think>\n' if enable_thinking is false else '' -}}{%- endif -%}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "think", "expected"),
+    [
+        (MISTRAL_LIKE, "It is 4", False, " It is 4<|im_end|>"),
+        (OPENS_THINK, THOUGHT, True, "2 + 2 = 4\n</think>\n4<|im_end|>"),
+        (INNER_MARKS, "4", False, "4<|im_end|>"),
+        (INNER_MARKS, THOUGHT, True, f"{THOUGHT}<|im_end|>"),
+    ],
+)
+def test_headers_of_other_shapes_are_not_trained(tokenizer, use, template, answer, think, expected):
+    """A space before the answer, a think block that the prompt opens, marks that begin inside the turn."""
+    renderer = use(template)
+    row = chat("What is 2 + 2?", answer, think)
+    item = conversation(row, {})
+    rendered = renderer.conversation(item)
+    (kept,) = [rendered.text[a:b] for a, b in rendered.spans]
+    assert kept == expected
+    check_sample(Sample("s", "f:1", item, rendered.text, rendered.spans, [kept]), renderer.ends)
+
+
+def test_a_turn_without_an_end_never_trains_on_the_next(tokenizer, use):
+    row = chat("One?", "1")
+    row["messages"] += chat("SECRET", "2")["messages"]
+    assert trained_text(tokenizer, use(LAST_ENDS_OTHERWISE), row) == ["1", "2<|im_end|>"]
+    item = conversation(row, {})
+    rendered = use(LAST_ENDS_OTHERWISE).conversation(item)
+    sample = Sample("s", "f:1", item, rendered.text, rendered.spans, ["1", "2<|im_end|>"])
+    with pytest.raises(UserError, match="an answer's end-of-turn token"):
+        check_sample(sample, ["<|im_end|>"])
+
+
+def test_what_a_template_does_not_render_stops_the_gate(use):
+    def checked(messages, template=CHATML):
+        item = conversation({"messages": messages, "chat_template_kwargs": {"enable_thinking": True}}, {})
+        renderer = use(template)
+        rendered = renderer.conversation(item)
+        kept = [rendered.text[a:b] for a, b in rendered.spans]
+        check_sample(Sample("s", "f:1", item, rendered.text, rendered.spans, kept, modes=False), renderer.ends)
+
+    question = {"role": "user", "content": "1 + 2?"}
+    checked([question, {"role": "assistant", "content": "3"}])
+    with pytest.raises(UserError, match="does not render a tool call"):
+        checked([question, {"role": "assistant", "tool_calls": [CALL]}])
+    with pytest.raises(UserError, match="renders nothing of an answer but its end of turn"):
+        checked([question, {"role": "assistant", "content": "", "reasoning_content": "hm"}])
+    with pytest.raises(UserError, match="does not render reasoning_content"):
+        checked([question, {"role": "assistant", "content": "3", "reasoning_content": "hm"}])
+    checked([question, {"role": "assistant", "content": "3", "reasoning_content": "hm"}], None)
+
+
+def test_mode_flags_are_whole_words(tokenizer):
+    user = {"role": "user", "content": "Hi"}
+    text = rendered(tokenizer, [{"role": "system", "content": "See docs/thinking.md"}, user], enable_thinking=False)
+    assert "Reasoning Mode: /no_think" in text
+    assert "See docs/thinking.md<|im_end|>" in text
+    item = conversation({**chat("Q", "It opens <think> and never ends", False)}, {})
+    assert item.mode == "no_think"
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,9 @@ def test_overflow_keeps_order_and_counts_what_is_lost(tokenizer, length, limit, 
     pieces, lost = encoder._fit(ids, labels)
     kept = [i for piece, _ in pieces for i in piece.tolist()]
     assert kept == list(range(1, length - lost + 1))
-    assert lost == {"truncate": max(0, length - limit), "drop": length * (length > limit), "split": 0}[overflow]
+    # A last piece of one token predicts nothing and would be a sequence without a loss.
+    alone = int(length > limit and length % limit == 1)
+    assert lost == {"truncate": max(0, length - limit), "drop": length * (length > limit), "split": alone}[overflow]
     for piece, marks in pieces:
         assert len(piece) <= limit
         assert marks.tolist() == [IGNORED, *piece.tolist()[1:]], "a piece begins without a label"

@@ -199,7 +199,8 @@ def test_a_column_that_no_row_has_is_an_error(sft_recipe):
 def test_prompt_and_completion_rows_train_on_the_completion_only(sft_recipe, write_rows, tokenizer):
     from datasets import load_from_disk
 
-    path, folder = sft_recipe(assistant_only_loss=False, packing=False, max_steps=1)
+    no_think = {"chat_template_kwargs": {"enable_thinking": False}}
+    path, folder = sft_recipe(assistant_only_loss=False, packing=False, max_steps=1, **no_think)
     before = [*chat("One?", "It was 1")["messages"], {"role": "user", "content": "Two?"}]
     rows = [{"prompt": f"Say {n}", "completion": f"It is {n}"} for n in range(4)]
     write_rows("rows.jsonl", [*rows, {"prompt": before, "completion": "It is 2"}])

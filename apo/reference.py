@@ -1,0 +1,42 @@
+"""Reference log-probabilities on disk, computed once for the same weights, pairs and precision.
+
+The key is content: the reference model's files, the prepared pairs, the precision. Members, later runs with another
+beta or learning rate, and resumed runs find the file; changed weights or rows make another key.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pipeline.hashing import hash_value
+
+
+@dataclass(frozen=True)
+class ReferenceStore:
+    """A folder of files, one a key. `content` is everything that decides the values, beside the split's name."""
+
+    folder: Path
+    content: dict[str, str]
+
+    def file(self, split: str) -> Path:
+        return self.folder / f"{hash_value({**self.content, 'split': split})[:24]}.safetensors"
+
+    def read(self, split: str, pairs: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Log-probabilities `[pairs]` of chosen and rejected answers, or None where they were not computed yet."""
+        file = self.file(split)
+        if not file.is_file():
+            return None
+        with safe_open(file, "pt") as opened:
+            chosen, rejected = opened.get_tensor("chosen"), opened.get_tensor("rejected")
+        return (chosen, rejected) if len(chosen) == pairs else None
+
+    def write(self, split: str, chosen: torch.Tensor, rejected: torch.Tensor) -> None:
+        """Put the values into place as a whole."""
+        file = self.file(split)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        save_file({"chosen": chosen.contiguous(), "rejected": rejected.contiguous()}, partial)
+        partial.replace(file)

@@ -1,0 +1,320 @@
+"""Packed pairs against plain sequences and against the stock trainer, in float32 on CPU."""
+
+import json
+import random
+import shutil
+from itertools import chain
+
+import pytest
+import torch
+from helpers import TRAINING, preference, run_ok, state_dict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from apo.losses import LOSSES
+from apo.rows import assign, build, places_of, plan, visible
+from apo.scoring import add_scoring, tiled_logprobs
+from apo.steps import micro_batches
+
+PART = st.lists(st.integers(5, 200), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("apo_zero", [1.0, 0.537883, 0.950042]),
+        ("apo_down", [1.0, 0.850262, 0.975145]),
+        ("sigmoid", [0.693147, 0.126928, 0.598139]),
+    ],
+)
+def test_losses_equal_numbers_worked_by_hand(name, expected):
+    """beta 0.1; log-ratios (0, 0), (10, -10), and (1, -1):
+
+    s(1) = 0.731059, s(2) = 0.880797, s(0.1) = 0.524979, s(0.2) = 0.549834. For (1, -1):
+    apo_zero 1 - 0.524979 + 0.475021 = 0.950042; apo_down 0.524979 + 1 - 0.549834 = 0.975145; sigmoid -log 0.549834.
+    """
+    chosen, rejected = torch.tensor([0.0, 10.0, 1.0]), torch.tensor([0.0, -10.0, -1.0])
+    torch.testing.assert_close(LOSSES[name](chosen, rejected, 0.1), torch.tensor(expected), atol=2e-6, rtol=0)
+
+
+@given(st.lists(st.tuples(PART, PART, PART), min_size=1, max_size=4))
+@settings(max_examples=60)
+def test_a_row_holds_every_token_where_it_belongs(pairs):
+    row = build(pairs)
+    assert len(row.input_ids) == sum(places_of(*map(len, pair)) for pair in pairs)
+    seen = visible(row)
+    for number, (prompt, *answers) in enumerate(pairs):
+        for side, answer in enumerate(answers):
+            scored = (row.answers == 2 * number + side).nonzero()[:, 0]
+            assert row.targets[scored].tolist() == answer
+            for step, place in enumerate(row.places[scored].tolist()):
+                places = seen[place].nonzero()[:, 0]
+                whole = [*prompt, *answer]
+                assert row.input_ids[places].tolist() == whole[: len(prompt) + step], "it sees its own sequence so far"
+                assert row.position_ids[places].tolist() == list(range(len(prompt) + step))
+
+
+@given(
+    st.lists(st.integers(3, 90), min_size=1, max_size=40), st.integers(1, 4), st.integers(1, 5), st.integers(30, 100)
+)
+def test_a_step_holds_every_pair_once_on_every_rank_alike(lengths, ranks, count, capacity):
+    pairs = list(range(len(lengths)))
+    plans = [micro_batches(pairs, lengths, capacity, ranks, rank, count) for rank in range(ranks)]
+    placed = sorted(p for micros in plans for micro in micros for row in micro.rows for p in row)
+    assert placed == pairs
+    for micros in zip(*plans, strict=True):
+        assert len({len(m.rows) for m in micros}) == 1, "as many passes on every rank"
+        assert all(m.total == len(pairs) for m in micros)
+    assert all(plan_[-1].rows and plan_[-1].last for plan_ in plans)
+    for micro in chain(*plans):
+        for row in micro.rows:
+            assert len(row) <= 1 or sum(min(lengths[p], capacity) for p in row) <= capacity
+
+
+def test_pairs_are_balanced_over_ranks_by_places():
+    lengths = [random.Random(n).randrange(10, 1000) for n in range(64)]
+    loads = [sum(lengths[p] for p in share) for share in assign(lengths, 4)]
+    assert max(loads) - min(loads) < 0.02 * sum(loads)
+    assert plan([5, 200, 6], 100) == [[1], [0, 2]]
+
+
+def test_tiles_change_neither_values_nor_gradients():
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(37, 8, generator=generator), torch.randn(50, 8, generator=generator)
+    targets = torch.randint(0, 50, (37,), generator=generator)
+    grads = []
+    for tile in (5, 100):
+        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        values = tiled_logprobs(h, w, None, targets, tile)
+        (values * torch.arange(37)).sum().backward()
+        grads.append((values.detach(), h.grad, w.grad))
+    expected = (hidden @ weight.T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    for values in grads:
+        torch.testing.assert_close(values[0], expected)
+    for one, two in zip(*grads, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def tiny(kind, tokens=300):
+    """A random model of one architecture, small enough for a test."""
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen3Config,
+        Qwen3ForCausalLM,
+        SmolLM3Config,
+        SmolLM3ForCausalLM,
+    )
+
+    torch.manual_seed(0)
+    config_class, model_class = {
+        "smollm3": (SmolLM3Config, SmolLM3ForCausalLM),
+        "llama": (LlamaConfig, LlamaForCausalLM),
+        "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    }[kind]
+    config = config_class(
+        vocab_size=tokens,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+        initializer_range=0.2,
+    )
+    return model_class(config).eval()
+
+
+@pytest.mark.parametrize("kind", ["smollm3", "llama", "qwen3"])
+@pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
+def test_log_probabilities_equal_those_of_separate_sequences(kind, attention):
+    """Chosen and rejected of three packed pairs; FlexAttention has no backward pass on CPU, its forward is enough."""
+    from apo.trainer import attention_mask
+
+    model = tiny(kind)
+    generator = random.Random(1)
+    pairs = [
+        tuple([generator.randrange(2, 300) for _ in range(n)] for n in lengths)
+        for lengths in ((9, 5, 7), (1, 3, 2), (14, 1, 9))
+    ]
+    alone = []
+    with torch.no_grad():
+        for prompt, *answers in pairs:
+            for answer in answers:
+                ids = torch.tensor([[*prompt, *answer]])
+                scores = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+                alone.append(scores.gather(1, torch.tensor(answer)[:, None]).sum())
+        model.set_attn_implementation(attention)
+        add_scoring(model)
+        row = build(pairs)
+        logprobs = model(
+            input_ids=row.input_ids[None],
+            position_ids=row.position_ids[None],
+            attention_mask=attention_mask(row, attention),
+            places=row.places,
+            targets=row.targets,
+        )
+    packed = torch.zeros(6).index_add(0, row.answers, logprobs)
+    torch.testing.assert_close(packed, torch.stack(alone), rtol=1e-5, atol=1e-5)
+
+
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "then", "it", "ran", "off", "to", "see", "you"]
+
+
+def varied(seed: int, count: int) -> list[dict]:
+    """Pairs of very different lengths."""
+    generator = random.Random(seed)
+
+    def text(most):
+        return " ".join(generator.choices(WORDS, k=generator.randrange(1, most)))
+
+    return [preference(text(12), f"{text(15)} {n}", f"{text(20)} no {n}") for n in range(count)]
+
+
+@pytest.fixture
+def packed_recipe(write_rows, write_recipe, tiny_model, tmp_path):
+    def make(name="run", pairs=24, **changes):
+        rows = write_rows(f"{name}.jsonl", varied(0, pairs))
+        values = TRAINING | {
+            "model_name_or_path": str(tiny_model),
+            "output_dir": str(tmp_path / name / "apo"),
+            "dataset_mixture": {"datasets": [{"id": str(rows)}], "seed": 0},
+            "loss_type": "apo_zero",
+            "beta": 0.1,
+            "precompute_ref_log_probs": True,
+            "learning_rate": 1.0e-4,
+            "max_steps": 20,
+            "max_length": 128,
+            "save_strategy": "no",
+        }
+        return write_recipe(f"{name}.yaml", values | changes), tmp_path / name / "apo"
+
+    return make
+
+
+def trained(path, *words):
+    """Train all members in this process, which saves the seconds that imports take."""
+    from apo.train import train
+    from pipeline.members import member_recipes
+    from pipeline.program import training_stage
+    from pipeline.recipe import load
+
+    for member in member_recipes(load(path, "apo", list(words))):
+        train(member, training_stage(member))
+
+
+def log_of(folder):
+    return json.loads((folder / "1" / "trainer_state.json").read_text())["log_history"]
+
+
+def logged(folder, key):
+    return [entry[key] for entry in log_of(folder) if key in entry]
+
+
+SETTINGS = {
+    "plain": {},
+    "apo_down": {"loss_type": "apo_down"},
+    "sigmoid": {"loss_type": "sigmoid"},
+    "accumulation": {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 4, "num_train_epochs": 10},
+    "checkpointing": {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+    "lora": {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj", "v_proj"], "learning_rate": 1e-2},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_twenty_steps_equal_those_of_the_stock_trainer(packed_recipe, capsys, name):
+    """The first loss to 1e-6, gradient norms to 1e-4 relative, weights after 20 steps to 1e-5."""
+    path, folder = packed_recipe("packed", **SETTINGS[name])
+    trained(path)
+    assert "stock trainer" not in capsys.readouterr().out
+    path, stock = packed_recipe("stock", packed_pairs=False, **SETTINGS[name])
+    trained(path)
+    assert "apo/1: pairs run on the stock trainer, because of packed_pairs: false" in capsys.readouterr().out
+    assert logged(folder, "loss")[0] == pytest.approx(logged(stock, "loss")[0], abs=1e-6)
+    assert logged(folder, "loss") == pytest.approx(logged(stock, "loss"), rel=1e-5)  # Adam has amplified rounding
+    assert len(logged(folder, "loss")) == 20
+    assert logged(folder, "grad_norm") == pytest.approx(logged(stock, "grad_norm"), rel=1e-4)
+    for key in ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "logps/rejected"):
+        assert logged(folder, key) == pytest.approx(logged(stock, key), rel=1e-4, abs=1e-5), key
+    expected = state_dict(stock / "1")
+    for tensor_name, tensor in state_dict(folder / "1").items():
+        torch.testing.assert_close(tensor, expected[tensor_name], atol=1e-5, rtol=1e-5)
+
+
+def facts(folder, member=1):
+    return json.loads((folder / str(member) / "manifest.json").read_text())["metrics"]
+
+
+def test_three_members_need_one_reference_pass_and_later_runs_none(packed_recipe, write_rows, tiny_model, tmp_path):
+    """Counted passes: as many as there are rows, once; changed rows or weights are computed anew."""
+    settings_ = {"max_steps": 2, "members": [{"seed": 1}, {"seed": 2, "beta": 0.2}, {"seed": 3, "learning_rate": 1e-3}]}
+    path, folder = packed_recipe(**settings_)
+    trained(path)
+    passes = [facts(folder, member)["reference_passes"] for member in (1, 2, 3)]
+    assert passes[0] > 0
+    assert passes[1:] == [0, 0]
+    trained(path, "--beta", "0.5", "--learning_rate", "1e-5")
+    assert [facts(folder, member)["reference_passes"] for member in (1, 2, 3)] == [0, 0, 0]
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    tensors = load_file(other / "model.safetensors")
+    tensors["model.norm.weight"][0] += 0.5
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    trained(path, "--model_name_or_path", str(other), "--members", "[{seed: 1}]")
+    assert facts(folder)["reference_passes"] == passes[0]
+    write_rows("run.jsonl", varied(5, 24))
+    trained(path, "--members", "[{seed: 1}]")
+    assert facts(folder)["reference_passes"] > 0
+
+
+def test_held_out_pairs_are_scored_as_the_stock_trainer_scores_them(packed_recipe, tmp_path):
+    found = {}
+    for name, packed in (("packed", None), ("stock", False)):
+        rows = {"datasets": [{"id": str(tmp_path / f"{name}.jsonl")}], "seed": 0, "test_split_size": 0.25}
+        path, folder = packed_recipe(name, dataset_mixture=rows, packed_pairs=packed, max_steps=3)
+        trained(path)
+        found[name] = facts(folder)
+    for key in ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen"):
+        assert found["packed"][f"eval_{key}"] == pytest.approx(found["stock"][f"eval_{key}"], rel=1e-4, abs=1e-6), key
+    assert found["packed"]["eval_lengths/chosen"] > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"loss_type": "hinge"}, "loss_type hinge"),
+        ({"loss_type": ["apo_zero", "sft"], "loss_weights": [1.0, 0.1]}, "loss_type apo_zero, sft"),
+        ({"ld_alpha": 0.5}, "ld_alpha"),
+        ({"loss_type": "sigmoid", "f_divergence_type": "js_divergence"}, "f_divergence_type"),
+        ({"use_weighting": True}, "use_weighting"),
+    ],
+)
+def test_what_the_packed_path_does_not_know_runs_on_the_stock_one_and_says_so(packed_recipe, capsys, change, reason):
+    path, folder = packed_recipe(max_steps=1, **change)
+    trained(path)
+    assert f"apo/1: pairs run on the stock trainer, because of {reason}\n" in capsys.readouterr().out
+    assert "reference_passes" not in facts(folder)
+
+
+def test_two_processes_take_the_steps_of_one(packed_recipe):
+    """Two ranks of batch 2 against the stock trainer's one rank of batch 4: losses and weights."""
+    options = {"max_steps": 4, "gradient_accumulation_steps": 2}
+    path, folder = packed_recipe("two", per_device_train_batch_size=2, **options)
+    run_ok("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "apo", "--config", path)
+    path, stock = packed_recipe("one", per_device_train_batch_size=4, packed_pairs=False, **options)
+    trained(path)
+    assert logged(folder, "loss") == pytest.approx(logged(stock, "loss"), rel=1e-5)
+    assert logged(folder, "rewards/margins") == pytest.approx(logged(stock, "rewards/margins"), rel=1e-3, abs=1e-5)
+    expected = state_dict(stock / "1")
+    for name, tensor in state_dict(folder / "1").items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_fall_of_the_chosen_answers_is_told_once(packed_recipe, capsys):
+    path, _ = packed_recipe(loss_type="apo_down", learning_rate=0.05, max_steps=12, lr_scheduler_type="constant")
+    trained(path)
+    assert capsys.readouterr().out.count("warning: chosen answers have become") == 1
