@@ -25,6 +25,7 @@ from apo.reference import ReferenceStore
 from apo.rows import SHARED, Row, build, places_of, visible
 from apo.scoring import add_scoring, rescales_logits
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
+from pipeline.progress import Progress
 
 # What is summed over the pairs of a step, in this order.
 SUMS = ("loss", "chosen", "rejected", "right", "logp_chosen", "logp_rejected", "ratio_chosen", "length_chosen",
@@ -78,13 +79,18 @@ class PackedDPOTrainer(DPOTrainer):
         values = torch.zeros(len(dataset), 2, dtype=torch.float64, device=device)
         was_training = model.training
         model.eval()
+        progress = Progress("reference", "pairs", len(dataset), quiet=not self.accelerator.is_main_process)
+        done = 0
         with adapter, self.accelerator.autocast():
             for numbers in all_pairs(lengths, self.capacity, ranks, rank):
                 row = make_row(dataset, numbers)["row"].to(device)
                 found = self._answers(runner, row)
                 self.reference_passes += 1
+                done += len(numbers) * ranks
+                progress.at(done)
                 if numbers:
                     values[torch.tensor(numbers, device=device)] = found.double().view(-1, 2)
+        progress.end()
         model.train(was_training)
         if not self.is_deepspeed_enabled:
             model.to(home)

@@ -282,6 +282,21 @@ def test_overflow_is_counted_and_the_rest_is_whole(corpus_recipe, tokenizer, ove
     assert max(map(len, found)) <= 96
 
 
+@pytest.mark.parametrize("think", [True, False])
+def test_a_truncated_answer_is_trained_up_to_the_cut(corpus_recipe, tokenizer, think):
+    thought = "<think>\nhm\n</think>\n" if think else ""
+    answer = thought + "one two three four five " * 40
+    _, splits, _ = prepared(corpus_recipe([*ROWS[:3], chat("Count.", answer, think)], max_length=96))
+    (cut,) = [row for row in splits["train"] if "one two" in tokenizer.decode(row["input_ids"])]
+    start = sum(cut["seq_lengths"][: cut["seq_lengths"].index(96)])
+    labels = cut["labels"][start : start + 96]
+    trained = tokenizer.decode([i for i in labels if i != -100])
+    assert answer.startswith(trained)
+    assert len(trained) > 100
+    first = next(n for n, i in enumerate(labels) if i != -100)
+    assert all(i != -100 for i in labels[first:]), "from its first word to the cut"
+
+
 def test_many_processes_make_the_same_rows_as_one(corpus_recipe):
     path = corpus_recipe(ROWS * 4, max_reject_share=0.5)
     _, one, _ = prepared(path, "--output_dir", str(path.parent / "one" / "sft"))
