@@ -180,8 +180,8 @@ def data_table(run: Path) -> str:
                 trained = source["trained"] / source["tokens"] if source["tokens"] else 0
                 rows.append([esc(name), esc(source["source"]), esc(source["mode"]), f"{source['kept']:,}",
                              f"{source['rejected']:,}", f"{source['tokens']:,}", f"{trained:.1%}",
-                             f"{source['mean_length']:.0f}", str(source["cut"])])  # fmt: skip
-    header = ["stage", "source", "mode", "rows", "rejected", "tokens", "trained", "mean length", "tokens cut"]
+                             f"{source['mean_length']:.0f}", f"{source['lost']:,}"])  # fmt: skip
+    header = ["stage", "source", "mode", "rows", "rejected", "tokens", "trained", "mean length", "lost to overflow"]
     return table(header, rows) if rows else ""
 
 

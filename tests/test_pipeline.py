@@ -4,13 +4,16 @@ import html.parser
 import json
 
 import pytest
-from helpers import ROOT, chat, preference, python
+from helpers import ROOT, TRAINING, chat, preference, python
 
 from pipeline.errors import UserError
 from pipeline.hashing import hash_model, hash_value, recorded
+from pipeline.program import training_stage
+from pipeline.recipe import load
 from pipeline.run import STEPS, arguments_file, command, order, remember, remembered, run
 from pipeline.stage import Stage, differences, redacted, without_secrets
 from pipeline.table import place, text_table
+from sft.train import train
 
 
 def test_order_runs_needs_first_and_each_once():
@@ -131,6 +134,11 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
     models = {"base": str(tiny_model), "merged": str(tiny_model)}
     recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
     assert python("-m", "evals", "--config", recipe).returncode == 0
+    rows = write_rows("rows.jsonl", [chat(f"{n}?", f"It is {n}", False) for n in range(8)])
+    sft = TRAINING | {"model_name_or_path": str(tiny_model), "output_dir": str(folder / "sft"), "max_steps": 1}
+    sft |= {"dataset_mixture": {"datasets": [{"id": str(rows)}]}, "assistant_only_loss": True}
+    loaded = load(write_recipe("sft.yaml", sft), "sft")
+    train(loaded, training_stage(loaded))
     result = python("-m", "pipeline", "report", tmp_path)
     assert result.returncode == 0, result.stderr
     assert str(folder / "report.html") in result.stdout
@@ -142,6 +150,8 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
     assert page.requests == []
     assert "<script" not in text
     assert "Not run." in page.text
+    for told in ("lost to overflow", str(rows), "no_think", "peak memory"):
+        assert told in page.text
     assert "1 + 1 <b>?" in page.text
     assert len(text) < 3 * 2**20
 
