@@ -206,8 +206,9 @@ def measured(seconds: float, tokens: int) -> dict:
 
 
 def command(options: argparse.Namespace, program: str = "prepare") -> str:
-    """The command line that gives these figures again."""
+    """The command line that gives these figures again; files by their names, wherever they lay."""
     given = {k: v for k, v in vars(options).items() if v is not None and k != "one"}
+    given |= {k: Path(given[k]).name for k in ("rows", "set") if k in given}
     return f"python -m bench.{program} " + " ".join(f"--{k} {v}" for k, v in given.items())
 
 
