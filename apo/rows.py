@@ -75,11 +75,17 @@ def build(pairs: Sequence[Pair]) -> Row:
     return Row(*tensors, pairs=len(pairs))
 
 
+def sees(row: Row, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Whether place `query` sees place `key`: shared ones of its pair and its own branch, none behind it."""
+    same = row.pair[query] == row.pair[key]
+    open_ = (row.branch[key] == SHARED) | (row.branch[query] == row.branch[key])
+    return same & open_ & (query >= key)
+
+
 def visible(row: Row) -> torch.Tensor:
-    """Which places each place sees, `[S, S]`: shared ones of its pair and its own branch, none behind it."""
-    same = row.pair[:, None] == row.pair[None, :]
-    open_ = (row.branch[None, :] == SHARED) | (row.branch[:, None] == row.branch[None, :])
-    return (same & open_).tril_()
+    """What each place sees, `[S, S]`, row by query."""
+    places = torch.arange(len(row.input_ids), device=row.input_ids.device)
+    return sees(row, places[:, None], places[None, :])
 
 
 def assign(lengths: Sequence[int], ranks: int) -> list[list[int]]:

@@ -36,18 +36,14 @@ def micro_batches(
     micro-batch has at least one, because gradients are exchanged in it.
     """
     shares = assign([lengths[p] for p in pairs], ranks)
-    rows = [
-        [[pairs[i] for i in _picked(share, row)] for row in plan([lengths[pairs[i]] for i in share], capacity)]
-        for share in shares
-    ]
+    rows = []
+    for share in shares:
+        own = [pairs[i] for i in share]
+        rows.append([[own[i] for i in row] for row in plan([lengths[p] for p in own], capacity)])
     most = max(map(len, rows))
     mine = rows[rank] + [[]] * (most - len(rows[rank]))
     edges = [number * most // count for number in range(count + 1)]
     return [MicroBatch(mine[edges[n] : edges[n + 1]], len(pairs), n == count - 1) for n in range(count)]
-
-
-def _picked(share: list[int], row: list[int]) -> list[int]:
-    return [share[i] for i in row]
 
 
 class Steps(Sampler[list[MicroBatch]]):

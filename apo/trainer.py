@@ -22,9 +22,10 @@ from trl.trainer.utils import use_adapter
 
 from apo.losses import LOSSES
 from apo.reference import ReferenceStore
-from apo.rows import SHARED, Row, build, places_of, visible
+from apo.rows import Row, build, places_of, sees, visible
 from apo.scoring import add_scoring, rescales_logits
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
+from corpus.encode import PAIR_COLUMNS
 from pipeline.progress import Progress
 
 # What is summed over the pairs of a step, in this order.
@@ -58,7 +59,7 @@ class PackedDPOTrainer(DPOTrainer):
         add_scoring(model.get_base_model() if isinstance(model, PeftModel) else model)
         found = self.store.read(name, len(dataset))
         if found is None:
-            found = self._reference_logprobs(dataset)
+            found = self._reference_logprobs(model, dataset)
             if self.accelerator.is_main_process:
                 self.store.write(name, *found)
             self.accelerator.wait_for_everyone()
@@ -66,27 +67,24 @@ class PackedDPOTrainer(DPOTrainer):
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     @torch.no_grad()
-    def _reference_logprobs(self, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities `[N]` of both answers of every pair under the model as it is before training."""
-        model = self.accelerator.unwrap_model(self.model)
+    def _reference_logprobs(self, model: torch.nn.Module, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities `[N]` of both answers of every pair under `model` as it is before training."""
         device, home = self.accelerator.device, next(model.parameters()).device
         runner = prepare_deepspeed(model, self.accelerator) if self.is_deepspeed_enabled else model.to(device)
         adapter = contextlib.nullcontext()
         if isinstance(model, PeftModel):
             adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
-        lengths = pair_lengths(dataset)
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         values = torch.zeros(len(dataset), 2, dtype=torch.float64, device=device)
         was_training = model.training
         model.eval()
         progress = Progress("reference", "pairs", len(dataset), quiet=not self.accelerator.is_main_process)
         done = 0
         with adapter, self.accelerator.autocast():
-            for numbers in all_pairs(lengths, self.capacity, ranks, rank):
+            for numbers in self._every_pair(dataset):
                 row = make_row(dataset, numbers)["row"].to(device)
                 found = self._answers(runner, row)
                 self.reference_passes += 1
-                done += len(numbers) * ranks
+                done += len(numbers) * self.accelerator.num_processes
                 progress.at(done)
                 if numbers:
                     values[torch.tensor(numbers, device=device)] = found.double().view(-1, 2)
@@ -181,29 +179,32 @@ class PackedDPOTrainer(DPOTrainer):
 
     def _tell(self, mode: str) -> dict[str, float]:
         """Means over all ranks' pairs since the last call, for the log of `mode`."""
-        sums = self.accelerator.reduce(self._sums.float().to(self.accelerator.device), "sum").tolist()
+        reduced = self.accelerator.reduce(self._sums.float().to(self.accelerator.device), "sum").tolist()
         self._sums.zero_()
-        told = means(dict(zip(SUMS, sums, strict=True)))
+        sums = dict(zip(SUMS, reduced, strict=True))
         now = time.monotonic()
-        told["pairs_per_second"] = sums[SUMS.index("pairs")] / max(1e-9, now - self._since)
-        told["tokens_per_second"] = sums[SUMS.index("places")] / max(1e-9, now - self._since)
+        seconds = max(1e-9, now - self._since)
         self._since = now
-        if mode == "train":
-            self._total_train_tokens += int(sums[SUMS.index("places")])
-            told["num_tokens"] = self._total_train_tokens
+        told = means(sums)
+        told |= {"pairs_per_second": sums["pairs"] / seconds, "tokens_per_second": sums["places"] / seconds}
         for name, value in told.items():
-            if name == "num_tokens":
-                self._metrics[mode][name] = [value]
-            elif name != "loss":
+            if name != "loss":  # the trainer logs that one itself
                 self._metrics[mode][name].append(value)
+        if mode == "train":
+            self._total_train_tokens += int(sums["places"])
+            self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
         return told
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """This rank's rows of the held-out pairs, each pair once."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = [make_row(dataset, row) for row in self._every_pair(dataset)]
+        return DataLoader(rows, batch_size=1, collate_fn=only)
+
+    def _every_pair(self, dataset: Dataset) -> list[list[int]]:
+        """This rank's rows of a pass over all pairs, each pair once on one rank."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        rows = all_pairs(pair_lengths(dataset), self.capacity, ranks, rank)
-        return DataLoader([make_row(dataset, row) for row in rows], batch_size=1, collate_fn=only)
+        return all_pairs(pair_lengths(dataset), self.capacity, ranks, rank)
 
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
@@ -228,18 +229,15 @@ def attention_mask(row: Row, attention: str) -> Any:
         return visible(row)[None, None]
     from torch.nn.attention.flex_attention import create_block_mask
 
-    def sees(batch: Any, head: Any, query: Any, key: Any) -> Any:
-        same = row.pair[query] == row.pair[key]
-        open_ = (row.branch[key] == SHARED) | (row.branch[query] == row.branch[key])
-        return same & open_ & (query >= key)
-
     size = len(row.input_ids)
-    return create_block_mask(sees, None, None, size, size, device=row.input_ids.device)
+    return create_block_mask(
+        lambda batch, head, query, key: sees(row, query, key), None, None, size, size, device=row.input_ids.device
+    )
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:
     """The places every pair takes."""
-    columns = [dataset.with_format("numpy")[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids")]
+    columns = [dataset.with_format("numpy")[name] for name in PAIR_COLUMNS]
     return [places_of(*map(len, parts)) for parts in zip(*columns, strict=True)]
 
 
@@ -248,7 +246,7 @@ def make_row(dataset: Dataset, numbers: list[int]) -> dict[str, Any]:
     if not numbers:
         return {"row": build([NOTHING]), "reference": torch.zeros(1, 2), "placeholder": True}
     found = dataset[numbers]
-    row = build(list(zip(found["prompt_ids"], found["chosen_ids"], found["rejected_ids"], strict=True)))
+    row = build(list(zip(*(found[name] for name in PAIR_COLUMNS), strict=True)))
     reference = torch.zeros(len(numbers), 2)
     if "ref_chosen_logps" in found:
         reference = torch.tensor([found["ref_chosen_logps"], found["ref_rejected_logps"]]).T

@@ -33,18 +33,23 @@ from corpus.template import Span
 from corpus.tokenizer import encode, encode_ids
 
 IGNORED = -100
+PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+SEQUENCE_COLUMNS = ("input_ids", "labels", "seq_lengths")
 Array = np.ndarray
 THOUGHT_ENDS = "</think>"
 
 
 @dataclass(frozen=True)
 class Options:
-    """The keys of a training file that decide what becomes of a row."""
+    """The keys of a training file that decide what becomes of a row.
+
+    `strategy` is how documents are packed: bfd, wrapped, or None for a document a sequence.
+    """
 
     pairs: bool
     max_length: int
     overflow: str
-    wrapped: bool
+    strategy: str | None
     assistant_only_loss: bool
     completion_only_loss: bool | None
     template_kwargs: dict[str, Any]
@@ -53,11 +58,12 @@ class Options:
     def of(cls, values: dict[str, Any], pairs: bool) -> "Options":
         """From a recipe's values; TRL's `bfd_split` is `overflow: split` by another name."""
         packing = values.get("packing_strategy", "bfd") if values.get("packing") else None
+        split = packing == "bfd_split"
         return cls(
             pairs=pairs,
             max_length=values.get("max_length", 1024),
-            overflow=values.get("overflow") or ("split" if packing == "bfd_split" else "truncate"),
-            wrapped=packing == "wrapped",
+            overflow=values.get("overflow") or ("split" if split else "truncate"),
+            strategy="bfd" if split else packing,
             assistant_only_loss=values.get("assistant_only_loss", False),
             completion_only_loss=values.get("completion_only_loss"),
             # YAML reads 2025-07-01 as a date; templates write text.
@@ -65,6 +71,11 @@ class Options:
                 k: str(v) if isinstance(v, date) else v for k, v in (values.get("chat_template_kwargs") or {}).items()
             },
         )
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether documents are cut by the packer, as one stream, so that none of them is too long."""
+        return self.strategy == "wrapped"
 
 
 @dataclass(frozen=True)
@@ -331,7 +342,7 @@ def pair_ids(ids: list[list[int]], end_of_turn: int) -> tuple[list[int], list[in
 def encode_pair(item: Pair, renderer: Renderer, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     """Token ids of one pair, for an evaluation or a preview; raises RowError as `pair_ids` does."""
     ids = [e.ids for e in encode(tokenizer, pair_texts(item, renderer))]
-    return dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), pair_ids(ids, tokenizer.eos_token_id), strict=True))
+    return dict(zip(PAIR_COLUMNS, pair_ids(ids, tokenizer.eos_token_id), strict=True))
 
 
 def encoded(batches: Iterable[list[Task]], encoder: Encoder, processes: int) -> Iterator[Batch]:

@@ -25,7 +25,18 @@ from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
 from corpus.clean import Cleaner, Duplicates, eval_prompts, eval_sources
-from corpus.encode import IGNORED, Batch, Document, Encoder, Options, Refused, Task, encoded
+from corpus.encode import (
+    IGNORED,
+    PAIR_COLUMNS,
+    SEQUENCE_COLUMNS,
+    Batch,
+    Document,
+    Encoder,
+    Options,
+    Refused,
+    Task,
+    encoded,
+)
 from corpus.formats import Format, formats_of, recognise
 from corpus.gate import ROWS_PER_SOURCE
 from corpus.packing import Piece, plan
@@ -236,13 +247,12 @@ class Preparation:
         for name, rows in splits.items():
             documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
             if self.pairs:
-                columns = ("prompt_ids", "chosen_ids", "rejected_ids")
-                write_split(self.folder / name, columns, (self.spool.read(d) for d in documents))
+                write_split(self.folder / name, PAIR_COLUMNS, (self.spool.read(d) for d in documents))
                 continue
             lengths = [self.spool.lengths[2 * d] for d in documents]
-            sequences = plan(lengths, self.options.max_length, self._strategy())
-            columns = ("input_ids", "labels", "seq_lengths")
-            written = write_split(self.folder / name, columns, (self._sequence(s, documents) for s in sequences))
+            sequences = plan(lengths, self.options.max_length, self.options.strategy)
+            packs = (self._sequence(s, documents) for s in sequences)
+            written = write_split(self.folder / name, SEQUENCE_COLUMNS, packs)
             if name == "train":
                 tokens = sum(lengths)
                 filled = round(tokens / (written * self.options.max_length), 4)
@@ -251,11 +261,6 @@ class Preparation:
         (self.folder / "spool.bin").unlink()
         write_json(self.folder / "dataset_dict.json", {"splits": list(splits)})
         return packed
-
-    def _strategy(self) -> str | None:
-        if not self.recipe.values.get("packing"):
-            return None
-        return "wrapped" if self.options.wrapped else "bfd"
 
     def _sequence(self, pieces: list[Piece], documents: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ids, labels and document lengths of one packed sequence; no label crosses the start of a piece."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipeline.errors import UserError, first_line
@@ -68,24 +68,24 @@ def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:
     """Ids and character offsets of texts that hold their own special tokens.
 
-    Goes straight to the Rust tokenizer. Padding and truncation stay switched on there after any call that used them,
-    so both are switched off first.
+    Goes straight to the Rust tokenizer.
     """
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    return backend.encode_batch(texts, add_special_tokens=False)
+    return plain_backend(tokenizer).encode_batch(texts, add_special_tokens=False)
 
 
 def encode_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:
     """As `encode`, without offsets, in two thirds of the time."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    return backend.encode_batch_fast(texts, add_special_tokens=False)
+    return plain_backend(tokenizer).encode_batch_fast(texts, add_special_tokens=False)
 
 
 def tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """All that decides a tokenizer's ids, as text to hash."""
-    encode(tokenizer, [])  # so that no padding left over from an earlier call is part of it
-    return tokenizer.backend_tokenizer.to_str() + str(tokenizer.special_tokens_map)
+    return plain_backend(tokenizer).to_str() + str(tokenizer.special_tokens_map)
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The Rust tokenizer without the padding and truncation that an earlier call may have left switched on."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend

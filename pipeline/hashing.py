@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,16 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def written(value: Any) -> str:
+    """A path or a date of a configuration as text; raises TypeError for anything else that JSON does not know."""
+    if isinstance(value, (Path, date)):
+        return str(value)
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be written as JSON")
+
+
 def hash_value(value: Any) -> str:
     """SHA-256 of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=written).encode()).hexdigest()
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import argparse
 import difflib
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ REFUSED = {
     "eval_packing": "held-out rows are packed as the others are",
     "pad_to_multiple_of": "rows are padded to the longest of their batch",
     "shuffle_dataset": "rows are always shuffled with dataset_mixture.seed",
+}
+
+# What a number must be, beyond its type.
+BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "max_length": (lambda value: value >= 1, "1 or more"),
+    "dataset_num_proc": (lambda value: value >= 1, "1 or more"),
+    "max_reject_share": (lambda value: 0 <= value <= 1, "between 0 and 1"),
+    "weight": (lambda value: 0 < value < math.inf, "above 0"),
+    "test_split_size": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "deduplicate_threshold": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "decontaminate_ngram": (lambda value: value >= 2, "2 or more"),
 }
 
 # Keys of older releases and of alignment-handbook: name -> (new name or None, why).
@@ -302,10 +314,6 @@ def check(recipe: Recipe) -> list[str]:
         for name, what in REFUSED.items():
             if recipe.values.get(name) is not None:
                 problems.append(f"{recipe.where(name)}: key {name} has no effect here; {what}")
-        for name in ("max_length", "dataset_num_proc"):
-            value = recipe.values.get(name)
-            if isinstance(value, int) and value < 1:
-                problems.append(f"{recipe.where(name)}: {name} must be 1 or more, found {value}")
         if recipe.values.get("max_length", 1) is None:
             problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
     for name, keys in (("strong", SIDE_KEYS), ("weak", SIDE_KEYS), ("soup", SOUP_KEYS)):
@@ -329,8 +337,6 @@ def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
             problems.append(f"{recipe.where(place)}: each dataset needs an id (Hub id or local path)")
             continue
         problems += _check_mapping(recipe, source, own_keys(SOURCE_KEYS), f"{place}.")
-        if isinstance(source.get("weight"), float) and not 0 < source["weight"] < math.inf:
-            problems.append(f"{recipe.where(place + '.weight')}: weight must be above 0, found {source['weight']}")
     for number, entry in enumerate(mixture.get("decontaminate") or []):
         place = f"dataset_mixture.decontaminate.{number}"
         if isinstance(entry, dict) and "id" in entry:
@@ -339,14 +345,6 @@ def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
             problems.append(
                 f"{recipe.where(place)}: expected an eval file, a data file, or a mapping with id, found {entry!r}"
             )
-    if isinstance(mixture.get("decontaminate_ngram"), int) and mixture["decontaminate_ngram"] < 2:
-        where = recipe.where("dataset_mixture.decontaminate_ngram")
-        problems.append(f"{where}: decontaminate_ngram must be 2 or more, found {mixture['decontaminate_ngram']}")
-    for share in ("test_split_size", "deduplicate_threshold"):
-        value = mixture.get(share)
-        if isinstance(value, float) and not 0 < value < 1:
-            where = recipe.where(f"dataset_mixture.{share}")
-            problems.append(f"{where}: {share} must be between 0 and 1, found {value}")
     return problems
 
 
@@ -377,6 +375,10 @@ def _check_mapping(recipe: Recipe, values: dict, keys: dict[str, Key], prefix: s
             values[name] = convert(value, keys[name])
         except ValueError as error:
             problems.append(f"{place}: key {prefix}{name} must be {error}, found {value!r}")
+            continue
+        within, words = BOUNDS.get(name, (None, ""))
+        if within and values[name] is not None and not within(values[name]):
+            problems.append(f"{place}: {name} must be {words}, found {value}")
     return problems
 
 

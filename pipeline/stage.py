@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.hashing import hash_value, model_files, recorded
+from pipeline.hashing import hash_value, model_files, recorded, written
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 
@@ -147,8 +147,8 @@ def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[s
             changes.append(f"{label} is gone")
         elif before[label] != inputs[label]:
             changes.append(f"{label} changed")
-    old = json.loads(json.dumps(manifest["config"], default=str))
-    new = json.loads(json.dumps(redacted(config), default=str))
+    old = json.loads(json.dumps(manifest["config"], default=written))
+    new = json.loads(json.dumps(redacted(config), default=written))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             changes.append(f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}")
@@ -163,7 +163,7 @@ def _short(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole: to a sibling first, then renamed."""
     sibling = path.with_name(f".{path.name}.{os.getpid()}")
-    sibling.write_text(json.dumps(value, indent=2, default=str) + "\n")
+    sibling.write_text(json.dumps(value, indent=2, default=written) + "\n")
     sibling.replace(path)
 
 

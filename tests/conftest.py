@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import TINY_SHAPE
 from hypothesis import settings
 
 # Machines that test are often busy; a slow example is no fault.
@@ -74,18 +75,14 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tokenizer) -> Path:
-    """A randomly initialised SmolLM3 of two layers, saved in float32."""
+    """A randomly initialised SmolLM3 of four layers, saved in float32."""
     import torch
     from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
     torch.manual_seed(0)
     config = SmolLM3Config(
+        **TINY_SHAPE,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,

@@ -7,6 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+TINY_SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
 TRAINING = {
     "dtype": "float32",
     "bf16": False,

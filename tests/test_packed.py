@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 import torch
-from helpers import TRAINING, preference, run_ok, state_dict
+from helpers import TINY_SHAPE, TRAINING, preference, run_ok, state_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -114,12 +114,8 @@ def tiny(kind, tokens=300):
         "qwen3": (Qwen3Config, Qwen3ForCausalLM),
     }[kind]
     config = config_class(
+        **TINY_SHAPE,
         vocab_size=tokens,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         head_dim=8,
         pad_token_id=0,
         bos_token_id=None,
