@@ -12,22 +12,26 @@ def main() -> int:
         "apo", "Train the members of a soup, one model folder each.", STATE_FLAG, MEMBER_FLAG
     )
     recipe = load(options.config, "apo", overrides)
-    from pipeline.members import member_recipes
+    from pipeline.members import kept_checkpoints, member_recipes
 
     members = member_recipes(recipe)
     if options.member is not None and not 1 <= options.member <= len(members):
         raise UserError(f"--member {options.member}: {recipe.path} has members 1 to {len(members)}")
     chosen = members if options.member is None else [members[options.member - 1]]
-    stages = [(training_stage(member), member) for member in chosen]
-    todo, code = report_state([stage for stage, _ in stages], options.state)
+    planned = []
+    for member in chosen:
+        stage = training_stage(member)
+        planned.append((member, stage, kept_checkpoints(member, stage)))
+    stages = [each for _, stage, kept in planned for each in (*(k.stage for k in kept), stage)]
+    todo, code = report_state(stages, options.state)
     if todo and not options.state:
         quiet_libraries()
         from apo.train import train
         from pipeline.training import leave
 
-        for stage, member in stages:
-            if stage in todo:
-                train(member, stage)
+        for member, stage, kept in planned:
+            if stage in todo or any(k.stage in todo for k in kept):
+                train(member, stage, kept)
         leave()
     return code
 

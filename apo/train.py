@@ -13,6 +13,7 @@ not the result, of the computation: `apo/trainer.py` packs pairs and computes ea
 the packed path does not know run on the stock trainer, with one line that says so.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from datasets import Dataset
 from transformers import AutoConfig
 from trl import DPOConfig, DPOTrainer, ModelConfig
 
+from apo.checkpoints import KeepCheckpoints
 from apo.reference import ReferenceStore
 from apo.trainer import PackedDPOTrainer, stock_reason
 from corpus.prepare import TrainingRows, training_rows
 from pipeline.errors import told_by_library
 from pipeline.inputs import model_hash
+from pipeline.members import Kept
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 from pipeline.training import Watch, adapters, begin, release, say, train_and_save, trl_arguments
@@ -43,8 +46,10 @@ class PreparedDPOTrainer(DPOTrainer):
         return super()._prepare_dataset(dataset, *args, **kwargs)
 
 
-def train(recipe: Recipe, stage: Stage) -> None:
-    """Prepare the pairs, train (or go on training) one member and put its folder into place."""
+def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
+    """Prepare the pairs, train (or go on training) one member and put its folder, and those of the kept steps,
+    into place.
+    """
     for note in recipe.notes:
         say(note)
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
@@ -78,6 +83,7 @@ def train(recipe: Recipe, stage: Stage) -> None:
         facts["reference_passes"] = trainer.reference_passes
         made = f"computed in {trainer.reference_passes} passes" if trainer.reference_passes else "found"
         say(f"{stage.name}: reference log-probabilities {made} in {trainer.store.folder}")
+    trainer.add_callback(KeepCheckpoints(trainer, recipe, list(kept)))
     train_and_save(trainer, stage, recipe, facts)
     del trainer
     release()

@@ -6,6 +6,7 @@ through the LM head (`apo/scoring.py`), and the reference's log-probabilities co
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +23,7 @@ from trl.trainer.utils import use_adapter
 
 from apo.losses import LOSSES
 from apo.reference import ReferenceStore
-from apo.rows import Row, build, places_of, sees, visible
+from apo.rows import Pair, Row, build, places_of, sees, visible
 from apo.scoring import add_scoring, rescales_logits
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
 from corpus.encode import PAIR_COLUMNS
@@ -30,7 +31,7 @@ from pipeline.progress import Progress
 
 # What is summed over the pairs of a step, in this order.
 SUMS = ("loss", "chosen", "rejected", "right", "logp_chosen", "logp_rejected", "ratio_chosen", "length_chosen",
-        "length_rejected", "pairs", "places")  # fmt: skip
+        "length_rejected", "truncated", "pairs", "places")  # fmt: skip
 NOTHING = ([0], [0], [0])
 
 
@@ -81,7 +82,7 @@ class PackedDPOTrainer(DPOTrainer):
         done = 0
         with adapter, self.accelerator.autocast():
             for numbers in self._every_pair(dataset):
-                row = make_row(dataset, numbers)["row"].to(device)
+                row = self._made(dataset, numbers)["row"].to(device)
                 found = self._answers(runner, row)
                 self.reference_passes += 1
                 done += len(numbers) * self.accelerator.num_processes
@@ -95,6 +96,21 @@ class PackedDPOTrainer(DPOTrainer):
         values = self.accelerator.reduce(values, "sum").cpu().float()
         return values[:, 0], values[:, 1]
 
+    def _made(self, dataset: Dataset, numbers: list[int]) -> dict[str, Any]:
+        """A row of these pairs: its tensors, reference log-probabilities `[N, 2]`, how many of the pairs are cut.
+
+        Where there are no pairs it is a placeholder.
+        """
+        if not numbers:
+            return {"row": build([NOTHING]), "reference": torch.zeros(1, 2), "truncated": 0, "placeholder": True}
+        found = dataset[numbers]
+        pairs = list(zip(*(found[name] for name in PAIR_COLUMNS), strict=True))
+        reference = torch.zeros(len(numbers), 2)
+        if "ref_chosen_logps" in found:
+            reference = torch.tensor([found["ref_chosen_logps"], found["ref_rejected_logps"]]).T
+        cut = sum(truncated(pair, self.args.max_length, self.processing_class.eos_token_id) for pair in pairs)
+        return {"row": build(pairs), "reference": reference, "truncated": cut, "placeholder": False}
+
     def get_train_dataloader(self) -> DataLoader:
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
         dataset = self.train_dataset
@@ -106,7 +122,7 @@ class PackedDPOTrainer(DPOTrainer):
             loaders, lengths, self.capacity, self.args.gradient_accumulation_steps, self.accelerator.process_index
         )
         return StepLoader(
-            Rows(lambda row: make_row(dataset, row)),
+            Rows(lambda row: self._made(dataset, row)),
             batch_sampler=steps,
             collate_fn=only,
             num_workers=self.args.dataloader_num_workers,
@@ -173,7 +189,7 @@ class PackedDPOTrainer(DPOTrainer):
                 losses.sum(), chosen.sum() * self.beta, rejected.sum() * self.beta, (chosen > rejected).sum(),
                 *logps.sum(0), chosen.sum(), *counts,
             ]  # fmt: skip
-            found = [float(value) for value in found] + [float(row.pairs), float(len(row.input_ids))]
+            found = [float(value) for value in (*found, made["truncated"], row.pairs, len(row.input_ids))]
         self._sums += torch.tensor(found, dtype=torch.float64)
         return losses.sum()
 
@@ -198,7 +214,7 @@ class PackedDPOTrainer(DPOTrainer):
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """This rank's rows of the held-out pairs, each pair once."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        rows = [make_row(dataset, row) for row in self._every_pair(dataset)]
+        rows = [self._made(dataset, row) for row in self._every_pair(dataset)]
         return DataLoader(rows, batch_size=1, collate_fn=only)
 
     def _every_pair(self, dataset: Dataset) -> list[list[int]]:
@@ -241,16 +257,11 @@ def pair_lengths(dataset: Dataset) -> list[int]:
     return [places_of(*map(len, parts)) for parts in zip(*columns, strict=True)]
 
 
-def make_row(dataset: Dataset, numbers: list[int]) -> dict[str, Any]:
-    """A row of these pairs with their reference log-probabilities `[N, 2]`; a placeholder where there are none."""
-    if not numbers:
-        return {"row": build([NOTHING]), "reference": torch.zeros(1, 2), "placeholder": True}
-    found = dataset[numbers]
-    row = build(list(zip(*(found[name] for name in PAIR_COLUMNS), strict=True)))
-    reference = torch.zeros(len(numbers), 2)
-    if "ref_chosen_logps" in found:
-        reference = torch.tensor([found["ref_chosen_logps"], found["ref_rejected_logps"]]).T
-    return {"row": row, "reference": reference, "placeholder": False}
+def truncated(pair: Pair, max_length: int | None, end_of_turn: int) -> bool:
+    """Whether an answer of a prepared pair was cut: it reaches `max_length` without its end-of-turn token."""
+    prompt, *answers = pair
+    limit = max_length or math.inf
+    return any(len(prompt) + len(answer) >= limit and answer[-1] != end_of_turn for answer in answers)
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
@@ -269,6 +280,7 @@ def means(sums: dict[str, float]) -> dict[str, float]:
         "logratios_per_token/chosen": sums["ratio_chosen"] / max(1.0, sums["length_chosen"]),
         "lengths/chosen": sums["length_chosen"] / pairs,
         "lengths/rejected": sums["length_rejected"] / pairs,
+        "truncated_share": sums["truncated"] / pairs,
     }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.members import member_order
 from pipeline.recipe import Recipe
 
 KINDS = ("answer", "recall", "preference", "loss")
@@ -59,8 +60,8 @@ def expand_models(recipe: Recipe, only: list[str] | None = None) -> dict[str, Pa
     for name, path in recipe.need("models").items():
         if path.endswith("/*"):
             parent = Path(path[:-2])
-            found = sorted((f for f in parent.glob("[!.]*") if (f / "config.json").is_file()), key=lambda f: f.name)
-            models |= {f"{name}/{f.name}": f for f in found}
+            found = [f for f in parent.glob("[!.]*") if (f / "config.json").is_file()]
+            models |= {f"{name}/{f.name}": f for f in sorted(found, key=lambda f: member_order(f.name))}
         else:
             models[name] = Path(path)
     if only:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.inputs import model_hash
+from pipeline.members import FOLDER, member_folders, member_names
 from pipeline.recipe import Recipe, load
 from pipeline.stage import Stage, read_manifest
 
@@ -24,13 +25,11 @@ def soup_members(recipe: Recipe) -> list[Path]:
     run, apo = Path(recipe.need("output_dir")), recipe.path.parent / "apo.yaml"
     members = soup.get("members", "all")
     if members == "all" and apo.is_file():
-        count = len(load(apo, "apo").values.get("members") or [{}])
-        folders = [run / "apo" / str(number + 1) for number in range(count)]
+        folders = [run / "apo" / name for name in member_names(load(apo, "apo"))]
     elif members == "all":
-        folders = [f for f in (run / "apo").glob("*") if f.name.isdigit() and (f / "manifest.json").is_file()]
-        folders.sort(key=lambda f: int(f.name))
+        folders = [f for f in member_folders(run) if (f / "manifest.json").is_file()]
     elif isinstance(members, list):
-        folders = [run / "apo" / str(m) if str(m).isdigit() else Path(m) for m in members]
+        folders = [run / "apo" / str(m) if FOLDER.fullmatch(str(m)) else Path(m) for m in members]
     else:
         raise UserError(
             f"{recipe.where('soup.members')}: members is all or a list of numbers and folders, found {members!r}"

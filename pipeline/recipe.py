@@ -58,7 +58,7 @@ CHOICES = {"overflow": ("truncate", "drop", "split"), "deduplicate": ("exact", "
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
     "sft": DATA_KEYS,
-    "apo": DATA_KEYS | {"members": "list[dict] | None", "packed_pairs": "bool | None"},
+    "apo": DATA_KEYS | {"members": "list[dict] | None", "checkpoints": "list | None", "packed_pairs": "bool | None"},
     "data": {"output_dir": "str", "seed": "int", "counts": "dict[str, int]"},
     "pairs": {
         "output_dir": "str",

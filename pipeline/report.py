@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.chart import bars, curves
+from pipeline.members import member_folders
 from pipeline.picture import picture
 from pipeline.stage import read_manifest, write_json
 from pipeline.table import Stage, cell, columns, evaluated, place, short
@@ -86,7 +87,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def manifests(run: Path) -> list[tuple[str, dict[str, Any]]]:
     """Name and manifest of every stage folder of a run, in pipeline order."""
     found = []
-    for folder in [run / n for n in ("data", "mid", "sft", "pairs")] + sorted((run / "apo").glob("[0-9]*")):
+    for folder in [run / n for n in ("data", "mid", "sft", "pairs")] + member_folders(run):
         manifest = read_manifest(folder)
         if manifest:
             found.append((manifest["stage"], manifest))
@@ -150,7 +151,7 @@ def recall(stages: list[Stage]) -> str:
 def training(run: Path) -> str:
     """Loss, learning rate, gradient norm and, for members, reward margins."""
     logs = {}
-    for name in ["mid", "sft", *(f"apo/{f.name}" for f in sorted((run / "apo").glob("[0-9]*")))]:
+    for name in ["mid", "sft", *(f"apo/{f.name}" for f in member_folders(run))]:
         file = run / name / "trainer_state.json"
         if file.is_file():
             logs[name] = json.loads(file.read_text())["log_history"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.members import member_order
 from pipeline.stage import read_manifest
 
 
@@ -49,11 +50,11 @@ def evaluated(run: Path) -> list[Stage]:
     return sorted(stages, key=lambda s: place(s.name))
 
 
-def place(name: str) -> tuple[int, str]:
+def place(name: str) -> tuple[int, tuple[float, float, str]]:
     """Sort key: base, mid, sft, members, soup, merged, then anything else by name."""
     known = ["base", "mid", "sft", "apo", "soup", "merged"]
-    first = name.split("/")[0]
-    return (known.index(first) if first in known else len(known), name)
+    first, _, rest = name.partition("/")
+    return (known.index(first) if first in known else len(known), member_order(rest or name))
 
 
 def columns(stages: list[Stage]) -> list[str]:

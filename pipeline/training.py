@@ -1,11 +1,13 @@
 """What both training stages share: TRL's arguments from a recipe, resuming, watching, and saving a whole model."""
 
+import contextlib
 import gc
 import importlib.util
 import math
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -215,18 +217,30 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
     PartialState().wait_for_everyone()
 
 
+@contextlib.contextmanager
+def whole_state_dict(trainer: Trainer) -> Iterator[None]:
+    """Gather a sharded model's weights into one state dict inside, and let checkpoints be sharded as before after."""
+    if not trainer.is_fsdp_enabled:
+        yield
+        return
+    plugin = trainer.accelerator.state.fsdp_plugin
+    before = plugin.state_dict_type
+    plugin.set_state_dict_type("FULL_STATE_DICT")
+    yield
+    plugin.set_state_dict_type(before)
+
+
 def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
     """Save a plain model folder. An adapter is merged into its base (and kept beside it in `adapter/`).
 
     Raises:
         UserError: no weights were written.
     """
-    if trainer.is_fsdp_enabled:
-        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = isinstance(model, PeftModel)
     saved = folder / "adapter" if adapted else folder
-    trainer.save_model(str(saved), _internal_call=True)
+    with whole_state_dict(trainer):
+        trainer.save_model(str(saved), _internal_call=True)
     if not is_main():
         return
     (saved / "training_args.bin").unlink(missing_ok=True)

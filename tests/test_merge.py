@@ -11,6 +11,8 @@ import yaml
 from helpers import python, run_ok, state_dict
 from safetensors.torch import load_file, save_file
 
+from pipeline.errors import UserError
+
 
 @pytest.fixture
 def run(tiny_model, tmp_path):
@@ -56,6 +58,24 @@ def test_soup_and_merge_are_the_float64_average_rounded_once(run, merge_file):
         torch.testing.assert_close(tensor.double(), exact, atol=1e-6, rtol=3e-7)
         mixed = 0.9 * tensor.double() + 0.1 * mid[name].double()
         torch.testing.assert_close(merged[name].double(), mixed, atol=1e-6, rtol=3e-7)
+
+
+def test_all_members_are_those_of_the_apo_file_with_their_kept_steps(run, merge_file, write_recipe):
+    from merge.plan import soup_members
+    from pipeline.recipe import load
+
+    recipe = load(merge_file(), "merge")
+    assert [f.name for f in soup_members(recipe)] == ["1", "2", "3"]
+    (run / "apo" / "3").rename(run / "apo" / "10")
+    assert [f.name for f in soup_members(recipe)] == ["1", "2", "10"]
+    (run / "apo" / "10").rename(run / "apo" / "1-at-0.5")
+    write_recipe("apo.yaml", {"members": [{"checkpoints": [0.5]}, {}], "output_dir": str(run / "apo")})
+    assert [f.name for f in soup_members(recipe)] == ["1-at-0.5", "1", "2"]
+    (run / "apo" / "1-at-0.5").rename(run / "gone")
+    with pytest.raises(UserError, match=r"1-at-0\.5 is not there; run `make apo` first"):
+        soup_members(recipe)
+    recipe.values["soup"]["members"] = [2, "1"]
+    assert [f.name for f in soup_members(recipe)] == ["2", "1"]
 
 
 def test_merge_is_bit_for_bit_what_mergekit_yaml_makes(run, merge_file, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from itertools import chain
 
@@ -16,6 +17,7 @@ from apo.losses import LOSSES
 from apo.rows import assign, build, places_of, plan, visible
 from apo.scoring import add_scoring, tiled_logprobs
 from apo.steps import micro_batches
+from pipeline.errors import UserError
 
 PART = st.lists(st.integers(5, 200), min_size=1, max_size=12)
 
@@ -195,12 +197,13 @@ def packed_recipe(write_rows, write_recipe, tiny_model, tmp_path):
 def trained(path, *words):
     """Train all members in this process, which saves the seconds that imports take."""
     from apo.train import train
-    from pipeline.members import member_recipes
+    from pipeline.members import kept_checkpoints, member_recipes
     from pipeline.program import training_stage
     from pipeline.recipe import load
 
     for member in member_recipes(load(path, "apo", list(words))):
-        train(member, training_stage(member))
+        stage = training_stage(member)
+        train(member, stage, kept_checkpoints(member, stage))
 
 
 def log_of(folder):
@@ -239,6 +242,87 @@ def test_twenty_steps_equal_those_of_the_stock_trainer(packed_recipe, capsys, na
     expected = state_dict(stock / "1")
     for tensor_name, tensor in state_dict(folder / "1").items():
         torch.testing.assert_close(tensor, expected[tensor_name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_gradient_is_the_stock_trainers(packed_recipe, tiny_model, loss):
+    """Per tensor to 1e-4 relative. One step of plain gradient descent: the weights move by -rate * gradient."""
+    rate, moved = 1e3, {}
+    options = {"optim": "sgd", "lr_scheduler_type": "constant", "warmup_steps": 0, "max_grad_norm": 0.0}
+    options |= {"learning_rate": rate, "max_steps": 1, "gradient_accumulation_steps": 3, "loss_type": loss}
+    before = state_dict(tiny_model)
+    for name, packed in (("packed", None), ("stock", False)):
+        path, folder = packed_recipe(name, packed_pairs=packed, **options)
+        trained(path)
+        after = state_dict(folder / "1")
+        moved[name] = {n: (t.double() - before[n].double()) / -rate for n, t in after.items()}
+    assert moved["packed"].keys() == before.keys()
+    for name, gradient in moved["stock"].items():
+        assert gradient.norm() > 0, name
+        assert (moved["packed"][name] - gradient).norm() <= 1e-4 * gradient.norm(), name
+
+
+def test_log_probabilities_of_every_pair_are_the_stock_trainers(packed_recipe):
+    """One pair a step and no learning, so that every log entry is one pair's: 24 pairs to 1e-5 relative."""
+    options = {"per_device_train_batch_size": 1, "learning_rate": 0.0, "max_steps": 24}
+    path, folder = packed_recipe("packed", **options)
+    trained(path)
+    path, stock = packed_recipe("stock", packed_pairs=False, **options)
+    trained(path)
+    for key in ("logps/chosen", "logps/rejected"):
+        assert len(set(logged(stock, key))) > 20
+        assert logged(folder, key) == pytest.approx(logged(stock, key), rel=1e-5)
+
+
+def test_cut_pairs_are_told(packed_recipe):
+    """12 steps of 2 pairs: the shares logged come to the pairs that lack an end of turn, `<|im_end|>` with id 2."""
+    from datasets import load_from_disk
+
+    path, folder = packed_recipe(max_length=60, max_steps=12)
+    trained(path)
+    (prepared,) = folder.parent.glob("prepared/apo-*/train")
+    pairs = load_from_disk(str(prepared))
+    cut = sum({p["chosen_ids"][-1], p["rejected_ids"][-1]} != {2} for p in pairs)
+    assert len(pairs) == 24
+    assert 0 < cut < 24
+    assert sum(logged(folder, "truncated_share")) * 2 == pytest.approx(cut)
+
+
+def test_kept_checkpoints_are_members_of_their_own(packed_recipe, capsys):
+    """`1-at-2` is what a run of two steps ends with; a member is whole only with its checkpoints."""
+    options = {"lr_scheduler_type": "constant", "warmup_steps": 0}
+    path, short = packed_recipe("short", max_steps=2, **options)
+    trained(path)
+    path, folder = packed_recipe("long", max_steps=4, checkpoints=[2, 0.75], **options)
+    trained(path)
+    assert sorted(f.name for f in folder.glob("[!.]*")) == ["1", "1-at-0.75", "1-at-2"]
+    expected = state_dict(short / "1")
+    for name, tensor in state_dict(folder / "1-at-2").items():
+        assert torch.equal(tensor, expected[name]), name
+    assert json.loads((folder / "1-at-0.75" / "manifest.json").read_text())["metrics"] == {"steps": 3}
+    assert run_ok("-m", "apo", "--config", path).count("up to date") == 3
+    final = state_dict(folder / "1")
+    shutil.rmtree(folder / "1-at-2")
+    again = run_ok("-m", "apo", "--config", path)
+    assert "apo/1-at-2: running, because it has not run yet" in again
+    assert (folder / "1-at-2" / "model.safetensors").is_file()
+    assert all(torch.equal(t, final[n]) for n, t in state_dict(folder / "1").items())
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "told"),
+    [
+        ([0], "a checkpoint is"),
+        ([2, 2], "checkpoint 2 is given twice"),
+        ([0.5, 2], "checkpoints 0.5 and 2 are both step 2 of 4"),
+        ([4], "checkpoint 4 is not before the end; the member has 4 steps"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_kept_is_told(packed_recipe, checkpoints, told):
+    path, folder = packed_recipe(max_steps=4, checkpoints=checkpoints)
+    with pytest.raises(UserError, match=re.escape(told)):
+        trained(path)
+    assert not (folder / "1").exists()
 
 
 def facts(folder, member=1):
