@@ -62,9 +62,8 @@ class Cleaner:
 
     def _minhash(self, item: Item) -> np.ndarray:
         found = [item.mode, *words(" ".join(texts_of(item)))]
-        shingles = {" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1))}
         sketch = self._empty.copy()
-        sketch.update_batch([s.encode() for s in shingles])
+        sketch.update_batch([s.encode() for s in shingles(found)])
         return sketch.hashvalues
 
     @cached_property
@@ -160,6 +159,11 @@ class EvalPrompts:
                 share = f"{len(grams_shared)} of {self.counts[number]}"
                 return f"shares {share} {COVERED}-grams with {self.names[number]}: {sorted(grams_shared)[0]!r}"
         return None
+
+
+def shingles(found: list[str]) -> set[str]:
+    """Every run of five words; all of them as one where there are fewer."""
+    return {" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1))}
 
 
 def words(text: str) -> list[str]:

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from corpus.completion import Sampling
 from corpus.conversation import conversation, pair, template_kwargs
 from corpus.edges import token_ranges
 from corpus.encode import encode_pair
-from corpus.generate import Sampling, generate
+from corpus.generate import generate
 from corpus.logprobs import completion_logprobs
 from corpus.mask import Renderer
 from corpus.rows import RowError, read_all

@@ -24,6 +24,11 @@ class Progress:
     _told: float = field(default_factory=time.monotonic)
     _open: bool = False
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning, never zero."""
+        return max(1e-9, time.monotonic() - self.started)
+
     def at(self, done: int, beside: str = "") -> None:
         """Tell that `done` units are done, at most every few seconds; `beside` is put behind the rate."""
         now = time.monotonic()
@@ -31,7 +36,7 @@ class Progress:
         if self.quiet or now - self._told < (0.2 if terminal else EVERY):
             return
         self._told = now
-        rate = done / max(1e-9, now - self.started)
+        rate = done / self.seconds
         of = f"/{self.total:,}" if self.total else ""
         left = f"  {clock((self.total - done) / rate)} left" if self.total and rate and done <= self.total else ""
         line = f"{self.name}: {done:,}{of} {self.unit}  {rate:,.0f}/s{f'  {beside}' if beside else ''}{left}"

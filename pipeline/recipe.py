@@ -54,7 +54,16 @@ DATA_KEYS = {
     "overflow": "str | None",
 }
 # Keys of ours that take one of a few words.
-CHOICES = {"overflow": ("truncate", "drop", "split"), "deduplicate": ("exact", "near")}
+CHOICES = {
+    "overflow": ("truncate", "drop", "split"),
+    "deduplicate": ("exact", "near"),
+    "mode": ("think", "no_think"),
+    "engine": ("transformers", "vllm", "openai"),
+    "keep": ("right_over_wrong", "right_over_any", "strong_over_weak"),
+    "tie_break": ("first", "shortest", "longest"),
+}
+# As CHOICES, for a name that means something else in another stage.
+PAIRS_FORMATS = ("jsonl", "parquet")
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
     "sft": DATA_KEYS,
@@ -62,17 +71,27 @@ OWN_KEYS = {
     "data": {"output_dir": "str", "seed": "int", "counts": "dict[str, int]"},
     "pairs": {
         "output_dir": "str",
-        "prompts": "str",
+        "prompts": "str | dict | list",
+        "reference": "str",
+        "chat_template_kwargs": "dict | None",
         "mode": "str",
         "strong": "dict",
         "weak": "dict",
-        "verifier": "str",
-        "candidates": "int",
+        "temperature": "float",
+        "top_p": "float",
         "max_new_tokens": "int",
+        "candidates": "int",
         "batch_size": "int",
-        "test_share": "float",
-        "limit": "int | None",
         "seed": "int",
+        "verifier": "str | None",
+        "keep": "str | None",
+        "tie_break": "str",
+        "filters": "dict | None",
+        "length_balance": "float | None",
+        "limit": "int | None",
+        "test_share": "float",
+        "format": "str",
+        "max_reject_share": "float",
     },
     "merge": {"output_dir": "str", "soup": "dict", "merge": "dict"},
     "eval": {
@@ -115,7 +134,38 @@ EVAL_SOURCE_KEYS = {
     "revision": "str | None",
     "column": "str | None",
 }
-SIDE_KEYS = {"model": "str", "temperature": "float", "top_p": "float", "revision": "str | None"}
+# Keys of one side of a pairs file: those of every engine, and those that only some engines have.
+SIDE_KEYS = {
+    "model": "str",
+    "engine": "str",
+    "temperature": "float",
+    "top_p": "float",
+    "max_new_tokens": "int",
+    "candidates": "int",
+    "seed": "int",
+}
+LOCAL_KEYS = {"revision": "str | None", "dtype": "str", "chat_template": "str | None", "trust_remote_code": "bool"}
+ENGINE_KEYS = {
+    "transformers": LOCAL_KEYS | {"batch_size": "int"},
+    "vllm": LOCAL_KEYS | {"engine_kwargs": "dict | None"},
+    "openai": {
+        "base_url": "str",
+        "api_key_env": "str",
+        "concurrency": "int",
+        "requests_per_minute": "float | None",
+        "timeout": "float",
+        "retries": "int",
+        "send_template_kwargs": "bool",
+        "extra_body": "dict | None",
+    },
+}
+FILTER_KEYS = {
+    "min_tokens": "int",
+    "max_tokens": "int | None",
+    "near": "float | None",
+    "language": "bool",
+    "languages": "list[str] | None",
+}
 TASK_KEYS = {
     "name": "str",
     "kind": "str",
@@ -150,6 +200,19 @@ BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "test_split_size": (lambda value: 0 < value < 1, "between 0 and 1"),
     "deduplicate_threshold": (lambda value: 0 < value < 1, "between 0 and 1"),
     "decontaminate_ngram": (lambda value: value >= 2, "2 or more"),
+    "temperature": (lambda value: value >= 0, "0 or more"),
+    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "max_new_tokens": (lambda value: value >= 1, "1 or more"),
+    "candidates": (lambda value: value >= 1, "1 or more"),
+    "batch_size": (lambda value: value >= 1, "1 or more"),
+    "concurrency": (lambda value: value >= 1, "1 or more"),
+    "requests_per_minute": (lambda value: value > 0, "above 0"),
+    "timeout": (lambda value: value > 0, "above 0"),
+    "retries": (lambda value: value >= 0, "0 or more"),
+    "test_share": (lambda value: 0 <= value < 1, "0 or more and below 1"),
+    "limit": (lambda value: value >= 1, "1 or more"),
+    "near": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "length_balance": (lambda value: 0.5 <= value <= 1, "between 0.5 and 1"),
 }
 
 # Keys of older releases and of alignment-handbook: name -> (new name or None, why).
@@ -316,9 +379,10 @@ def check(recipe: Recipe) -> list[str]:
                 problems.append(f"{recipe.where(name)}: key {name} has no effect here; {what}")
         if recipe.values.get("max_length", 1) is None:
             problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
-    for name, keys in (("strong", SIDE_KEYS), ("weak", SIDE_KEYS), ("soup", SOUP_KEYS)):
-        if recipe.stage in ("pairs", "merge") and isinstance(recipe.values.get(name), dict):
-            problems += _check_mapping(recipe, recipe.values[name], own_keys(keys), f"{name}.")
+    if recipe.stage == "pairs":
+        problems += _check_pairs(recipe)
+    if recipe.stage == "merge" and isinstance(recipe.values.get("soup"), dict):
+        problems += _check_mapping(recipe, recipe.values["soup"], own_keys(SOUP_KEYS), "soup.")
     for number, task in enumerate(recipe.values.get("tasks") or [] if recipe.stage == "eval" else []):
         if isinstance(task, dict):
             problems += _check_mapping(recipe, task, own_keys(TASK_KEYS), f"tasks.{number}.")
@@ -345,6 +409,34 @@ def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
             problems.append(
                 f"{recipe.where(place)}: expected an eval file, a data file, or a mapping with id, found {entry!r}"
             )
+    return problems
+
+
+def _check_pairs(recipe: Recipe) -> list[str]:
+    """Sides with the keys of their engine, filters, sources of prompts, and choices that need one another."""
+    values, problems = recipe.values, []
+    for name in ("strong", "weak"):
+        side = values.get(name)
+        if not isinstance(side, dict):
+            continue
+        engine = side.get("engine") or ("openai" if "base_url" in side else "transformers")
+        problems += _check_mapping(recipe, side, own_keys(SIDE_KEYS | ENGINE_KEYS.get(engine, {})), f"{name}.")
+        for key in ("model", *(("base_url",) if engine == "openai" else ())):
+            if key not in side:
+                problems.append(f"{recipe.where(name)}: {name} has no {key}")
+    if isinstance(values.get("filters"), dict):
+        problems += _check_mapping(recipe, values["filters"], own_keys(FILTER_KEYS), "filters.")
+    given = values.get("prompts")
+    for number, source in enumerate(given if isinstance(given, list) else [given]):
+        place = f"prompts.{number}" if isinstance(given, list) else "prompts"
+        if isinstance(source, dict):
+            problems += _check_mapping(recipe, source, own_keys(SOURCE_KEYS), f"{place}.")
+        if not isinstance(source, (str, dict, type(None))) or (isinstance(source, dict) and "id" not in source):
+            problems.append(f"{recipe.where(place)}: a source of prompts is a path, a Hub id, or a mapping with id")
+    if values.get("format", "jsonl") not in PAIRS_FORMATS:
+        problems.append(f"{recipe.where('format')}: key format must be one of {', '.join(PAIRS_FORMATS)}")
+    if values.get("keep") in ("right_over_wrong", "right_over_any") and not values.get("verifier"):
+        problems.append(f"{recipe.where('keep')}: keep: {values['keep']} needs a verifier to know what is right")
     return problems
 
 

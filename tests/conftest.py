@@ -96,6 +96,31 @@ def tiny_model(tmp_path_factory, tokenizer) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def talking_model(tmp_path_factory, tokenizer) -> Path:
+    """A random SmolLM3 that ends its turn by itself, after a dozen tokens or so."""
+    import torch
+    from transformers import SmolLM3Config, SmolLM3ForCausalLM
+
+    torch.manual_seed(0)
+    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    config = SmolLM3Config(
+        **TINY_SHAPE, **ids, vocab_size=len(tokenizer), max_position_embeddings=512, initializer_range=0.1
+    )
+    config.tie_word_embeddings = False
+    model = SmolLM3ForCausalLM(config)
+    # A direction that all hidden states share, on which the head reads the end of turn.
+    shared = torch.ones(config.hidden_size) / config.hidden_size**0.5
+    with torch.no_grad():
+        model.model.embed_tokens.weight += 2 * shared
+        model.lm_head.weight[tokenizer.eos_token_id] += shared
+    model.generation_config.update(do_sample=True, top_k=0)
+    folder = tmp_path_factory.mktemp("talking")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def write_rows(tmp_path):
     """Write rows as JSONL into the test's folder; returns the file's path."""

@@ -1,166 +1,307 @@
-"""Synthetic preference pairs: a strong model's right answers over a weak model's wrong ones.
+"""Synthetic preference pairs: a strong model's answers over a weak model's, on the same prompts.
 
     python -m apo.pairs --config recipes/tiny/pairs.yaml
 
-Both models answer the same prompts in the same mode; a verifier compares each answer with the prompt's reference.
-Chosen is a finished, right answer of the strong side that keeps the mode; rejected is a wrong one of the weak side.
-Every prompt ends as a pair or in `drops.jsonl` with the reason. A share of the prompts is held out by a hash of the
-prompt, so the held-out pairs stay the same when settings change.
+SmolLM3's think pairs are Qwen3-32B's answers chosen over Qwen3-0.6B's. Here both sides answer the prompts in one mode,
+`candidates` times each; `apo/pairs/judge.py` filters the answers, verifies them where a row has a reference, and picks
+the two that make the best pair. Every prompt ends as a pair or in `drops.jsonl` with the reason.
+
+Answers are kept as they come (`apo/pairs/journal.py`), under a key of what they depend on: model, engine, sampling and
+prompts. A killed run goes on where it was, and another filter, verifier or choice asks nothing again.
 """
 
 import hashlib
+import importlib.util
 import json
-import time
 from collections import Counter
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM
+from filelock import FileLock, Timeout
 
-from corpus.conversation import checked_messages, template_kwargs
-from corpus.generate import Completion, Sampling, generate
-from corpus.mask import Renderer
-from corpus.rows import RowError, read_all
-from corpus.tokenizer import load_tokenizer
-from corpus.verify import obeys, verifier
+from apo.pairs.engines import Side, make_engine
+from apo.pairs.journal import Answer, Journal
+from apo.pairs.judge import Choice, Filters, Judged, choose, judge, unbalanced
+from apo.pairs.prompts import Prompt, Prompts, read_prompts
+from corpus.verify import Verifier, verifier
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
+from pipeline.inputs import template_text
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.table import clock
+from pipeline.table import text_table
 
-
-def held_out(prompt: str, part: float) -> bool:
-    """Whether a prompt belongs to the held-out share, decided by its text alone."""
-    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64 < part
-
-
-def answers(recipe: Recipe, side: str, prompts: list[dict[str, Any]]) -> tuple[list[list[Completion]], dict[str, Any]]:
-    """`candidates` completions a prompt by one side's model, and what was asked of it."""
-    values, settings = recipe.values, recipe.need(side)
-    where = recipe.where(side)
-    tokenizer = load_tokenizer(settings["model"], where, revision=settings.get("revision"))
-    renderer = Renderer(tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(
-        settings["model"], revision=settings.get("revision"), dtype="auto"
-    ).eval()
-    if torch.cuda.is_available():
-        model = model.to("cuda")
-    think = values["mode"] == "think"
-    texts = [
-        renderer.prompt(row["messages"], {**template_kwargs(row, {}), "enable_thinking": think})
-        for row in prompts
-        for _ in range(values.get("candidates", 1))
-    ]
-    sampling = Sampling(
-        values.get("max_new_tokens", 256),
-        settings.get("temperature", 0.6),
-        settings.get("top_p", 1.0),
-        values.get("seed", 0),
-    )
-    started = time.monotonic()
-
-    told = 0.0
-
-    def progress(done: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told > 5 or done == len(texts):
-            told, rate = now, done / (now - started)
-            print(
-                f"pairs: {side} {done}/{len(texts)} answers  {rate:.1f}/s  {clock((len(texts) - done) / rate)} left",
-                flush=True,
-            )
-
-    found = generate(model, tokenizer, texts, sampling, values.get("batch_size", 32), progress)
-    count = values.get("candidates", 1)
-    grouped = [found[i : i + count] for i in range(0, len(found), count)]
-    return grouped, {**settings, "template": hash_value(tokenizer.get_chat_template()), "engine": "transformers"}
-
-
-def choose(
-    row: dict[str, Any], strong: list[Completion], weak: list[Completion], think: bool, right: Any
-) -> tuple[Completion, Completion] | str:
-    """A right and a wrong answer to one prompt, or the reason there is none."""
-    reference = str(row["answer"])
-    good = [c for c in strong if c.finished and obeys(c.text, think) and right(c.text, reference)]
-    if not good:
-        return "no strong answer is finished, in mode and right"
-    bad = [c for c in weak if c.finished and obeys(c.text, think) and not right(c.text, reference)]
-    if not bad:
-        return "no weak answer is finished, in mode and wrong"
-    return good[0], bad[0]
-
-
-def pair_row(
-    row: dict[str, Any], chosen: Completion, rejected: Completion, think: bool, provenance: dict[str, Any]
-) -> dict[str, Any]:
-    """A preference row with where it came from."""
-    tokens = {"chosen": chosen.tokens, "rejected": rejected.tokens}
-    return {
-        "prompt": row["messages"],
-        "chosen": [{"role": "assistant", "content": chosen.text}],
-        "rejected": [{"role": "assistant", "content": rejected.text}],
-        "chat_template_kwargs": {**template_kwargs(row, {}), "enable_thinking": think},
-        "provenance": {**provenance, "reference": row["answer"], "tokens": tokens},
-    }
-
-
-def read_prompts(file: str, limit: int | None, where: str, right: Callable[[str, str], bool]) -> list[dict[str, Any]]:
-    """Prompt rows with `messages` and `answer`; raises UserError with file and line where one is missing."""
-    rows = read_all(file, where)[:limit]
-    for row in rows:
-        for name in ("messages", "answer"):
-            if name not in row.fields:
-                raise UserError(f"{row.place}: field {name} is missing; a prompt row has messages and answer")
-        try:
-            checked_messages(row.fields["messages"], "messages")
-            template_kwargs(row.fields, {})
-            right("0", str(row.fields["answer"]))  # a reference the verifier cannot read fails before hours of asking
-        except RowError as error:
-            raise UserError(f"{row.place}: {error}") from error
-    return [row.fields for row in rows]
+SIDES = ("strong", "weak")
+# Settings of a side that the file may give once for both, and what they are when nobody gives them.
+SHARED = {"temperature": 0.6, "top_p": 1.0, "max_new_tokens": 256, "candidates": 1, "seed": 0}
+LOCAL = {"batch_size": 32}
+ENDPOINT = {"concurrency": 32, "timeout": 600.0, "retries": 6, "send_template_kwargs": True}
 
 
 def make_pairs(recipe: Recipe, stage: Stage) -> None:
-    """Ask both sides, keep right over wrong, write `train.jsonl`, `test.jsonl` and `drops.jsonl`."""
+    """Ask both sides, judge, choose, and put `train`, `test` and `drops` into place."""
     values = recipe.values
-    if values.get("mode") not in ("think", "no_think"):
-        raise UserError(f"{recipe.where('mode')}: mode must be think or no_think, found {values.get('mode')!r}")
-    think, seed = values["mode"] == "think", values.get("seed", 0)
-    right = verifier(values.get("verifier", "number"), recipe.where("verifier"))
-    prompts = read_prompts(recipe.need("prompts"), values.get("limit"), recipe.where("prompts"), right)
+    right = verifier(values["verifier"], recipe.where("verifier")) if values.get("verifier") else None
+    prompts = read_prompts(recipe, right)
+    check_prompts(recipe, prompts, right)
     final = stage.begin() / "final"
-    strong, strong_told = answers(recipe, "strong", prompts)
-    weak, weak_told = answers(recipe, "weak", prompts)
-
-    files: dict[str, list[dict[str, Any]]] = {"train": [], "test": [], "drops": []}
-    reasons: Counter[str] = Counter()
-    for number, (row, good, bad) in enumerate(zip(prompts, strong, weak, strict=True)):
-        picked = choose(row, good, bad, think, right)
-        if isinstance(picked, str):
-            reasons[picked] += 1
-            files["drops"].append({"prompt": number, "reason": picked})
-            continue
-        provenance = {"prompt": number, "strong": strong_told, "weak": weak_told, "seed": seed}
-        text = json.dumps(row["messages"], ensure_ascii=False)
-        split = "test" if held_out(text, values.get("test_share", 0.0)) else "train"
-        files[split].append(pair_row(row, *picked, think, provenance))
-    kept = files["train"] + files["test"]
-    if not kept:
-        raise UserError(f"{recipe.path}: no pair could be made of {len(prompts)} prompts: {dict(reasons)}")
-
     final.mkdir(exist_ok=True)
-    for name, rows in files.items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (final / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    lengths = [row["provenance"]["tokens"] for row in kept]
-    counts = {"kept for training": len(files["train"]), "kept for test": len(files["test"]), **reasons}
-    means = {side: round(sum(n[side] for n in lengths) / len(kept), 1) for side in ("chosen", "rejected")}
-    metrics = {"prompts": len(prompts), "counts": counts, "mean_tokens": means}
+    sides = [side_of(recipe, name) for name in SIDES]
+    answers = {side.name: ask(side, prompts.usable, stage) for side in sides}
+
+    drops = [{"row": place, "reason": reason} for place, reason in prompts.duplicates]
+    reasons: Counter[str] = Counter({"duplicate prompt": len(drops)} if drops else {})
+    pairs: list[tuple[Prompt, Judged, Judged]] = []
+    filters, choice = filters_of(recipe), choice_of(recipe, right)
+    for prompt in prompts.usable:
+        strong, weak = (judged(answers[name][prompt.id], prompt, filters, right) for name in SIDES)
+        picked = choose(strong, weak, choice, filters.near)
+        if isinstance(picked, str):
+            refused = next((a[prompt.id].problem for a in answers.values() if a[prompt.id].problem), None)
+            reasons["refused by the server" if refused else picked] += 1
+            drops.append(drop_row(prompt, refused or picked, strong, weak))
+        else:
+            pairs.append((prompt, *picked))
+    if values.get("length_balance"):
+        lengths = [(chosen.completion.tokens, rejected.completion.tokens) for _, chosen, rejected in pairs]
+        out = unbalanced(lengths, values["length_balance"])
+        reasons["length balance"] += len(out)
+        drops += [drop_row(pairs[n][0], "length balance", [pairs[n][1]], [pairs[n][2]]) for n in sorted(out)]
+        pairs = [pair for n, pair in enumerate(pairs) if n not in out]
+    if not pairs:
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        raise UserError(f"{recipe.path}: no pair could be made of {len(prompts.usable)} prompts: {told}")
+
+    told_of = {side.name: provenance(side, stage) for side in sides}
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    for pair in pairs:
+        split = "test" if held_out(pair[0], values.get("test_share", 0.0)) else "train"
+        rows[split].append(pair_row(*pair, told_of))
+    for name, found in rows.items():
+        write_rows(final / name, found, values.get("format", "jsonl"))
+    write_rows(final / "drops", drops, "jsonl")
+    write_rows(final / "rejects", [{"row": place, "reason": reason} for place, reason in prompts.rejected], "jsonl")
+    metrics = measured(prompts, pairs, reasons, answers) | {split: len(found) for split, found in rows.items()}
     stage.finish(final, metrics)
+    print(show(metrics))
+
+
+def check_prompts(recipe: Recipe, prompts: Prompts, right: Verifier | None) -> None:
+    """Enough usable prompts, and references where a verifier is to judge by them; what is rejected is listed."""
+    values = recipe.values
+    rejected, total = len(prompts.rejected), len(prompts.rejected) + len(prompts.usable)
+    if not total:
+        raise UserError(f"{recipe.where('prompts')}: the sources hold no row")
+    if rejected > values.get("max_reject_share", 0.01) * total:
+        place, reason = prompts.rejected[0]
+        raise UserError(
+            f"{recipe.where('prompts')}: {rejected} of {total} rows are no prompt, more than max_reject_share "
+            f"{values.get('max_reject_share', 0.01)}; the first is {place}: {reason}"
+        )
+    if right and all(p.reference is None for p in prompts.usable):
+        name = values.get("reference", "answer")
+        raise UserError(
+            f"{recipe.where('verifier')}: no prompt has a field {name} to verify answers by; name it with reference, "
+            "or leave verifier out"
+        )
+
+
+def side_of(recipe: Recipe, name: str) -> Side:
+    """One side's settings, complete."""
+    own = recipe.need(name)
+    engine = own.get("engine") or ("openai" if "base_url" in own else "transformers")
+    shared = {k: recipe.values.get(k, default) for k, default in SHARED.items()}
+    if engine == "openai":
+        beside = ENDPOINT
+    elif engine == "transformers":
+        beside = {k: recipe.values.get(k, default) for k, default in LOCAL.items()}
+    else:
+        beside = {}
+    return Side(name, recipe.where(name), {**shared, **beside, **own, "engine": engine})
+
+
+def ask(side: Side, prompts: list[Prompt], stage: Stage) -> dict[str, Answer]:
+    """One side's answers to all prompts, from the journal where they are there already.
+
+    Raises:
+        UserError: another process is asking this side now.
+    """
+    file = journal_file(side, prompts, stage)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{file}.lock", timeout=0), Journal(file) as journal:
+            missing = sum(p.id not in journal.answers for p in prompts)
+            if missing < len(prompts):
+                print(f"pairs: {side.name}: {len(prompts) - missing:,} of {len(prompts):,} answered already ({file})")
+            if missing:
+                ask_missing(side, prompts, journal, missing)
+            return {p.id: journal.answers[p.id] for p in prompts}
+    except Timeout as error:
+        raise UserError(f"another process is asking the {side.name} side; it holds {file}.lock") from error
+
+
+def ask_missing(side: Side, prompts: list[Prompt], journal: Journal, missing: int) -> None:
+    """Ask what the journal does not hold, with progress."""
+    engine = make_engine(side)
+    progress = Progress(f"pairs: {side.name}", "prompts", missing)
+    done = tokens = 0
+
+    def keep(answers: list[Answer]) -> None:
+        nonlocal done, tokens
+        journal.add(answers)
+        done += len(answers)
+        tokens += sum(c.tokens for a in answers for c in a.completions)
+        progress.at(done, f"{tokens / progress.seconds:,.0f} tokens/s")
+
+    engine.answer(prompts, frozenset(journal.answers), keep)
+    progress.end()
     print(
-        f"pairs: {len(kept)} of {len(prompts)} prompts became pairs; "
-        + "; ".join(f"{v} {k}" for k, v in counts.items())
+        f"pairs: {side.name}: {done:,} prompts, {tokens:,} tokens in {progress.seconds:.1f} s "
+        f"({tokens / progress.seconds:,.0f} tokens/s)"
     )
+
+
+def journal_file(side: Side, prompts: list[Prompt], stage: Stage) -> Path:
+    """Where a side's answers are kept: named by all that decides them.
+
+    The prompts are part of it, because a batch, and so what is drawn in it, is made of all of them.
+    """
+    content = {
+        "side": side.name,
+        "model": stage.inputs[side.name],
+        "settings": {k: v for k, v in side.settings.items() if k not in COSMETIC_SETTINGS},
+        "template": template_text(side.settings.get("chat_template"), side.where),
+        "prompts": [p.id for p in prompts],
+    }
+    return stage.folder.parent / "answers" / f"{side.name}-{hash_value(content)[:16]}.jsonl"
+
+
+COSMETIC_SETTINGS = ("model", "concurrency", "requests_per_minute", "timeout", "retries", "api_key_env", "base_url")
+
+
+def filters_of(recipe: Recipe) -> Filters:
+    given = recipe.values.get("filters") or {}
+    if given.get("language") and importlib.util.find_spec("py3langid") is None:
+        raise UserError(
+            f"{recipe.where('filters.language')}: telling languages needs py3langid; pip install 'apo-soup[language]'"
+        )
+    languages = given.get("languages")
+    return Filters(recipe.values["mode"] == "think", **{**given, "languages": tuple(languages) if languages else None})
+
+
+def choice_of(recipe: Recipe, right: Verifier | None) -> Choice:
+    values = recipe.values
+    keep = values.get("keep") or ("right_over_wrong" if right else "strong_over_weak")
+    return Choice(keep, values.get("tie_break", "first"), bool(values.get("length_balance")))
+
+
+def judged(answer: Answer, prompt: Prompt, filters: Filters, right: Verifier | None) -> list[Judged]:
+    return [judge(completion, prompt, filters, right) for completion in answer.completions]
+
+
+def held_out(prompt: Prompt, share: float) -> bool:
+    """Whether a prompt is held out, decided by its words alone, so that it stays so when settings change."""
+    text = json.dumps(prompt.messages, ensure_ascii=False)
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big") / 2**64 < share
+
+
+def provenance(side: Side, stage: Stage) -> dict[str, Any]:
+    """Who answered and how: model with its content hash or commit, engine, sampling, seed, template."""
+    keys = ("model", "revision", "engine", "temperature", "top_p", "max_new_tokens", "candidates", "seed")
+    told = {k: side.settings[k] for k in keys if side.settings.get(k) is not None}
+    template = None
+    if side.engine != "openai":
+        from apo.pairs.engines import side_tokenizer
+
+        template = hash_value(side_tokenizer(side).get_chat_template())
+    return {**told, "content": stage.inputs[side.name], "template": template or "the server's own"}
+
+
+def pair_row(prompt: Prompt, chosen: Judged, rejected: Judged, sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A preference row with where it came from."""
+    verdicts = {"chosen": chosen.score, "rejected": rejected.score}
+    tokens = {"chosen": chosen.completion.tokens, "rejected": rejected.completion.tokens}
+    return {
+        "prompt": prompt.messages,
+        "chosen": [{"role": "assistant", "content": chosen.completion.text}],
+        "rejected": [{"role": "assistant", "content": rejected.completion.text}],
+        "chat_template_kwargs": prompt.kwargs,
+        "provenance": {
+            "prompt": prompt.id,
+            "row": prompt.place,
+            "reference": prompt.reference,
+            "verdicts": verdicts,
+            "tokens": tokens,
+            **sides,
+        },
+    }
+
+
+def drop_row(prompt: Prompt, reason: str, strong: list[Judged], weak: list[Judged]) -> dict[str, Any]:
+    """A prompt without a pair, and what was found of each candidate."""
+    faults = {
+        name: [{"fault": j.fault, "score": j.score, "tokens": j.completion.tokens} for j in side]
+        for name, side in (("strong", strong), ("weak", weak))
+    }
+    return {"prompt": prompt.id, "row": prompt.place, "reason": reason, **faults}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], kind: str) -> None:
+    """Rows as `path.jsonl` or `path.parquet`; an empty list of rejects, drops or held-out rows leaves no file."""
+    if not rows:
+        return
+    if kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
+        return
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.with_suffix(".jsonl").write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def measured(
+    prompts: Prompts,
+    pairs: list[tuple[Prompt, Judged, Judged]],
+    reasons: Counter[str],
+    answers: dict[str, dict[str, Answer]],
+) -> dict[str, Any]:
+    """What came of the prompts, for the manifest and the table."""
+    kept = len(pairs)
+    verified = sum(chosen.score is not None for _, chosen, _ in pairs)
+    lengths = [(c.completion.tokens, r.completion.tokens) for _, c, r in pairs]
+    cost = {}
+    for side, found in answers.items():
+        written = sum(c.tokens for a in found.values() for c in a.completions)
+        read = sum((a.asked_tokens or 0) * len(a.completions) for a in found.values())
+        cost[side] = {"prompt_tokens": read, "completion_tokens": written}
+    return {
+        "prompts": len(prompts.usable) + len(prompts.duplicates),
+        "rejected": len(prompts.rejected),
+        "kept": kept,
+        "drops": dict(reasons.most_common()),
+        "mean_tokens": {
+            side: round(sum(n) / kept, 1)
+            for side, n in zip(("chosen", "rejected"), zip(*lengths, strict=True), strict=True)
+        },
+        "chosen_longer": round(sum(c > r for c, r in lengths) / kept, 4),
+        "verified": round(verified / kept, 4),
+        "cost": cost,
+    }
+
+
+def show(metrics: dict[str, Any]) -> str:
+    """The table at the end."""
+    kept, mean, cost = metrics["kept"], metrics["mean_tokens"], metrics["cost"]
+    lines = [["prompts", f"{metrics['prompts']:,}", f"{metrics['rejected']:,} rows rejected"]]
+    lines.append(["pairs kept", f"{kept:,}", f"{metrics['train']:,} train, {metrics['test']:,} test"])
+    lines += [["dropped", f"{count:,}", reason] for reason, count in metrics["drops"].items()]
+    lines.append(
+        ["mean tokens chosen", f"{mean['chosen']:,}", f"longer than rejected in {metrics['chosen_longer']:.0%}"]
+    )
+    lines.append(["mean tokens rejected", f"{mean['rejected']:,}", ""])
+    lines.append(["verified", f"{metrics['verified']:.0%}", "of the pairs"])
+    for side, n in cost.items():
+        lines.append([f"cost of {side}", f"{n['completion_tokens']:,}", f"tokens written, {n['prompt_tokens']:,} read"])
+    return text_table(["pairs", "", ""], lines)

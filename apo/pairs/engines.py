@@ -1,0 +1,204 @@
+"""Who answers: transformers here, vLLM in this process, or an OpenAI-compatible endpoint (`apo/pairs/endpoint.py`).
+
+An engine answers the prompts that are not in `done` yet and hands over what is finished as it goes. Both sides render
+prompts with the model's own chat template, in the recipe's mode.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from apo.pairs.journal import Answer
+from apo.pairs.prompts import Prompt
+from corpus.completion import Completion, Sampling
+from corpus.tokenizer import load_tokenizer
+from pipeline.errors import UserError
+
+Keep = Callable[[list[Answer]], None]
+# Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
+VLLM_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Side:
+    """The strong or the weak side: its settings from the recipe, with the file's defaults laid under them."""
+
+    name: str
+    where: str
+    settings: dict[str, Any]
+
+    @property
+    def engine(self) -> str:
+        return self.settings["engine"]
+
+    @property
+    def candidates(self) -> int:
+        return self.settings["candidates"]
+
+    @property
+    def sampling(self) -> Sampling:
+        s = self.settings
+        return Sampling(s["max_new_tokens"], s["temperature"], s["top_p"], s["seed"])
+
+    def seed(self, *parts: Any) -> int:
+        """A seed of 31 bits for one request or batch, from the recipe's seed, the side and `parts` alone."""
+        text = repr((self.settings["seed"], self.name, *parts))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+class Engine(Protocol):
+    """Answers prompts with `candidates` completions each."""
+
+    def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
+        """Answer the prompts whose ids are not in `done`; `keep` is called with every group that is finished."""
+
+
+class TransformersEngine:
+    """Batches of a model in this process, on a GPU where there is one.
+
+    Batches are made of all prompts, sorted by length, and each has a seed of its own: a run that was killed and goes
+    on draws the same tokens as one that was not.
+    """
+
+    def __init__(self, side: Side):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self.side, settings = side, side.settings
+        self.tokenizer = side_tokenizer(side)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            settings["model"],
+            revision=settings.get("revision"),
+            dtype=settings.get("dtype", "auto"),
+            trust_remote_code=settings.get("trust_remote_code", False),
+        ).eval()
+        if torch.cuda.is_available():
+            self.model = self.model.to("cuda")
+
+    def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
+        import torch
+
+        from corpus.generate import batch
+
+        texts = rendered(self.tokenizer, prompts)
+        order = sorted(range(len(prompts)), key=lambda i: len(texts[i]))
+        count = self.side.candidates
+        size = max(1, self.side.settings["batch_size"] // count)
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            if all(prompts[i].id in done for i in chosen):
+                continue
+            torch.manual_seed(self.side.seed(start))
+            asked = [texts[i] for i in chosen for _ in range(count)]
+            found = [
+                with_opening(c, t)
+                for c, t in zip(batch(self.model, self.tokenizer, asked, self.side.sampling), asked, strict=True)
+            ]
+            lengths = [
+                len(ids) for ids in self.tokenizer([texts[i] for i in chosen], add_special_tokens=False).input_ids
+            ]
+            keep([Answer(prompts[i].id, found[n * count : (n + 1) * count], lengths[n]) for n, i in enumerate(chosen)])
+
+
+class VLLMEngine:
+    """vLLM in this process; `engine_kwargs` go to `vllm.LLM` as they are. Every candidate has a seed of its own."""
+
+    def __init__(self, side: Side):
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise UserError(
+                f"{side.where}: engine vllm is not installed here ({error}); pip install 'apo-soup[vllm]' on a GPU "
+                "machine, or take engine transformers or openai"
+            ) from error
+        settings = side.settings
+        self.side = side
+        self.tokenizer = side_tokenizer(side)
+        self.llm = LLM(
+            model=settings["model"],
+            revision=settings.get("revision"),
+            dtype=settings.get("dtype", "auto"),
+            trust_remote_code=settings.get("trust_remote_code", False),
+            seed=settings["seed"],
+            **(settings.get("engine_kwargs") or {}),
+        )
+
+    def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
+        left = [p for p in prompts if p.id not in done]
+        for start in range(0, len(left), VLLM_CHUNK):
+            chunk = left[start : start + VLLM_CHUNK]
+            texts = rendered(self.tokenizer, chunk)
+            ids = self.tokenizer(texts, add_special_tokens=False).input_ids
+            outputs = self.llm.generate(
+                [{"prompt_token_ids": i} for i in ids], [self._parameters(p) for p in chunk], use_tqdm=False
+            )
+            keep(
+                [
+                    Answer(p.id, [with_opening(self._completion(o), t) for o in output.outputs], len(i))
+                    for p, t, i, output in zip(chunk, texts, ids, outputs, strict=True)
+                ]
+            )
+
+    def _parameters(self, prompt: Prompt) -> Any:
+        from vllm import SamplingParams
+
+        sampling = self.side.sampling
+        return SamplingParams(
+            n=self.side.candidates,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            seed=self.side.seed(prompt.id),
+            skip_special_tokens=False,
+        )
+
+    def _completion(self, output: Any) -> Completion:
+        ids = list(output.token_ids)
+        finished = output.finish_reason == "stop"
+        if finished and ids and ids[-1] == self.tokenizer.eos_token_id:
+            ids.pop()
+        return Completion(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids), finished)
+
+
+def make_engine(side: Side) -> Engine:
+    """The engine that a side's recipe names, with its model loaded."""
+    if side.engine == "openai":
+        from apo.pairs.endpoint import EndpointEngine
+
+        return EndpointEngine(side)
+    return VLLMEngine(side) if side.engine == "vllm" else TransformersEngine(side)
+
+
+def side_tokenizer(side: Side) -> Any:
+    """The tokenizer of a side's model, with the recipe's template on it where one is given."""
+    settings = side.settings
+    return load_tokenizer(
+        settings["model"],
+        side.where,
+        settings.get("chat_template"),
+        revision=settings.get("revision"),
+        trust_remote_code=settings.get("trust_remote_code", False),
+    )
+
+
+def rendered(tokenizer: Any, prompts: list[Prompt]) -> list[str]:
+    """The texts that the model completes."""
+    from corpus.mask import Renderer
+    from corpus.rows import RowError
+
+    renderer = Renderer(tokenizer)
+    texts = []
+    for prompt in prompts:
+        try:
+            texts.append(renderer.prompt(prompt.messages, prompt.kwargs))
+        except RowError as error:
+            raise UserError(f"{prompt.place}: {error}") from error
+    return texts
+
+
+def with_opening(completion: Completion, prompt: str) -> Completion:
+    """A completion whose template opened the think block in the prompt, with that opening in front."""
+    if not prompt.rstrip().endswith("<think>"):
+        return completion
+    return Completion("<think>" + completion.text, completion.tokens, completion.finished)

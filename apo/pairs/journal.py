@@ -1,0 +1,69 @@
+"""Finished answers on disk, append-only, so that a killed run asks nothing twice.
+
+A line holds what one call of an engine finished: one prompt of an endpoint, one batch of a local model. It is written
+at once when that call ends. A line that was torn by a kill has no end; it is cut off when the file is opened again,
+and its prompts count as not asked.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from corpus.completion import Completion
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One side's completions of one prompt, or the reason an engine has none; `asked_tokens` is the prompt's length
+    where the engine tells it.
+    """
+
+    prompt: str
+    completions: list[Completion]
+    asked_tokens: int | None = None
+    problem: str | None = None
+
+
+class Journal:
+    """The answers of one side, by prompt id; `path` is read when it is there."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.answers: dict[str, Answer] = {}
+        whole = 0
+        with path.open("ab+") as file:
+            file.seek(0)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._take(line)
+                whole += len(line)
+            file.truncate(whole)
+        self._file = path.open("ab", buffering=0)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            found = [
+                Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in json.loads(line)
+            ]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{self.path} holds a line that is not a record of answers ({error}); it was changed by somebody "
+                "else. Remove the file to ask again"
+            ) from error
+        self.answers |= {a.prompt: a for a in found}
+
+    def add(self, answers: list[Answer]) -> None:
+        """Write a line of finished answers; it outlives this process from here on."""
+        line = json.dumps([asdict(a) for a in answers], ensure_ascii=False) + "\n"
+        self._file.write(line.encode("utf-8", "surrogatepass"))
+        self.answers |= {a.prompt: a for a in answers}
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()

@@ -1,0 +1,121 @@
+"""The prompts that both sides are asked, from any source `corpus` reads."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from corpus.conversation import as_messages, checked_messages, template_kwargs
+from corpus.formats import Fields, alpaca, found, spoken, with_system
+from corpus.rows import Row, RowError, Source, drawn, read
+from corpus.verify import Verifier
+from pipeline.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked: messages that end with a user or tool turn, template arguments, and the reference answer.
+
+    `id` is a hash of all three, so that an answer belongs to the words it was given to and not to a row's place.
+    """
+
+    id: str
+    messages: list[Fields]
+    kwargs: dict[str, Any]
+    reference: str | None
+    place: str
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Usable prompts in the sources' order, and the rows that are not: place and reason, at fault or a duplicate."""
+
+    usable: list[Prompt]
+    rejected: list[tuple[str, str]]
+    duplicates: list[tuple[str, str]]
+
+
+def read_prompts(recipe: Recipe, verifier: Verifier | None) -> Prompts:
+    """Every drawn row as a prompt, up to `limit` of them; a reference that the verifier cannot read is a fault."""
+    values = recipe.values
+    arguments = {**(values.get("chat_template_kwargs") or {}), "enable_thinking": values["mode"] == "think"}
+    usable: dict[str, Prompt] = {}
+    rejected, duplicates = [], []
+    for row in _rows(recipe):
+        if len(usable) == values.get("limit"):
+            break
+        try:
+            prompt = prompt_of(row, arguments, values.get("reference", "answer"))
+            if verifier and prompt.reference is not None:
+                verifier("0", prompt.reference)
+        except RowError as error:
+            rejected.append((row.place, str(error)))
+            continue
+        if prompt.id in usable:
+            duplicates.append((row.place, f"the same prompt as {usable[prompt.id].place}"))
+        else:
+            usable[prompt.id] = prompt
+    return Prompts(list(usable.values()), rejected, duplicates)
+
+
+def sources_of(recipe: Recipe) -> list[dict[str, Any]]:
+    """`prompts` as a list of sources: it may be one id, one mapping, or a list of either."""
+    given = recipe.need("prompts")
+    return [{"id": e} if isinstance(e, str) else e for e in (given if isinstance(given, list) else [given])]
+
+
+def _rows(recipe: Recipe) -> Any:
+    for number, entry in enumerate(sources_of(recipe)):
+        source = Source.from_entry(entry)
+        rows = read(source, recipe.where("prompts"))
+        for row, times in drawn(rows, source.weight, recipe.values.get("seed", 0), number):
+            if times:
+                yield row
+
+
+def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
+    """The prompt of one row; `arguments` win over the row's own, because the recipe's mode is what is asked for.
+
+    Raises:
+        RowError: no prompt can be read from the row.
+    """
+    fields = row.fields
+    messages = asked(fields)
+    kwargs = {**template_kwargs(fields, {}), **arguments}
+    answer = fields.get(reference)
+    if isinstance(answer, bool) or (answer is not None and not isinstance(answer, (str, int, float))):
+        raise RowError(f"field {reference}: expected text or a number as the reference, found {found(answer)}")
+    answer = None if answer is None else str(answer)
+    content = json.dumps([messages, kwargs, answer], sort_keys=True, ensure_ascii=False)
+    return Prompt(
+        hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16], messages, kwargs, answer, row.place
+    )
+
+
+def asked(fields: Fields) -> list[Fields]:
+    """The messages of a row up to the turn that the assistant is to answer.
+
+    Taken from the first of these that the row has: a whole conversation on the chosen side of a preference, `messages`,
+    ShareGPT `conversations`, an Alpaca `instruction`, a `prompt`, or a `question`.
+    """
+    chosen = fields.get("chosen")
+    if isinstance(chosen, list) and len(chosen) > 1 and isinstance(chosen[0], dict):
+        messages = checked_messages(chosen, "chosen")
+    elif "messages" in fields:
+        messages = checked_messages(fields["messages"], "messages")
+    elif "conversations" in fields:
+        turns = with_system(fields.get("system"), spoken(fields["conversations"], "conversations"))
+        messages = checked_messages(turns, "conversations")
+    elif "instruction" in fields:
+        messages = checked_messages(alpaca({"output": "-", **fields})["messages"], "instruction")
+    else:
+        name = next((n for n in ("prompt", "question", "problem") if n in fields), None)
+        if name is None:
+            have = ", ".join(sorted(fields)) or "no fields"
+            raise RowError(f"the row has {have}; a prompt is messages, conversations, instruction, prompt or question")
+        messages = as_messages(fields[name], "user", name)
+    while messages and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
+    if not messages or messages[-1]["role"] == "system" or not messages[-1]["content"].strip():
+        raise RowError("the row holds no question: nothing stands before the assistant's answer")
+    return messages

@@ -1,0 +1,28 @@
+"""What a pairs file reads, and so whether its folder is up to date."""
+
+from pathlib import Path
+
+from apo.pairs.prompts import sources_of
+from corpus.verify import verifier_code
+from pipeline.hashing import hash_file, hash_value
+from pipeline.inputs import code_hash, model_hash, rows_hash, semantic
+from pipeline.recipe import Recipe
+from pipeline.stage import Stage
+
+
+def stage_of(recipe: Recipe) -> Stage:
+    """The pairs folder with its fingerprint; raises UserError for missing inputs."""
+    recipe.need("mode")
+    where = recipe.where("prompts")
+    rows = [rows_hash(s["id"], where, s.get("revision")) for s in sources_of(recipe)]
+    inputs = {"prompts": hash_value(rows), "code": code_hash("apo/pairs")}
+    for side in ("strong", "weak"):
+        settings = recipe.need(side)
+        if "base_url" in settings:
+            inputs[side] = f"{settings['model']} at {settings['base_url']}"  # nothing more can be known of it
+        else:
+            inputs[side] = model_hash(settings["model"], recipe.where(f"{side}.model"), settings.get("revision"))
+    code = verifier_code(recipe.values.get("verifier") or "")
+    if code:
+        inputs["verifier"] = hash_file(Path(code))
+    return Stage("pairs", Path(recipe.need("output_dir")), semantic(recipe.values), inputs)

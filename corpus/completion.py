@@ -1,0 +1,22 @@
+"""What a model is asked for and what it says, whichever engine runs it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; temperature 0 is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Generated text without its end-of-turn token, its token count, and whether it ended by itself."""
+
+    text: str
+    tokens: int
+    finished: bool

@@ -1,0 +1,249 @@
+"""Pairs from a real OpenAI-compatible server on loopback, whole and misbehaving."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT, python
+from serving import Proxy, Server
+
+from apo.pairs.endpoint import completion_of, retry_after
+from pipeline.errors import UserError
+
+pytest.importorskip("openai", reason="the openai package is not installed")
+pytest.importorskip("fastapi", reason="fastapi, which transformers serve needs, is not installed")
+
+
+@pytest.fixture(scope="module")
+def server(talking_model):
+    found = Server(talking_model)
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def proxy(server):
+    made = []
+
+    def make(fault=lambda number: None):
+        made.append(Proxy(server.url, fault))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def endpoint_recipe(talking_model, write_rows, write_recipe, tmp_path):
+    def make(url, count=12, side=None, **changes):
+        rows = [{"prompt": f"Say {n} of {n * n}"} for n in range(count)]
+        both = {"model": str(talking_model), "base_url": url, "concurrency": 4, "timeout": 30.0, **(side or {})}
+        values = {
+            "output_dir": str(tmp_path / "run" / "pairs"),
+            "prompts": str(write_rows("prompts.jsonl", rows)),
+            "mode": "no_think",
+            "strong": {**both, "temperature": 0.7},
+            "weak": {**both, "temperature": 1.2},
+            "max_new_tokens": 24,
+        }
+        return write_recipe("pairs.yaml", values | changes), tmp_path / "run" / "pairs"
+
+    return make
+
+
+def made(path):
+    from apo.pairs.make import make_pairs
+    from apo.pairs.stage import stage_of
+    from pipeline.recipe import load
+
+    recipe = load(path, "pairs")
+    make_pairs(recipe, stage_of(recipe))
+
+
+def answers_of(folder):
+    """What the journals hold: (side, prompt) to completions, each once."""
+    found = {}
+    for file in (folder.parent / "answers").glob("*.jsonl"):
+        for line in file.read_text().splitlines():
+            for answer in json.loads(line):
+                key = (file.name.partition("-")[0], answer["prompt"])
+                assert key not in found, "no answer is kept twice"
+                found[key] = answer["completions"]
+    return found
+
+
+def test_many_requests_at_once_give_a_pair_or_a_reason_for_every_prompt(proxy, endpoint_recipe, monkeypatch, capsys):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    between = proxy()
+    path, folder = endpoint_recipe(between.url, candidates=2, side={"api_key_env": "MY_KEY"})
+    made(path)
+    assert len(between.asked) == 12 * 2 * 2
+    assert 2 <= between.most <= 4
+    assert {a["key"] for a in between.asked} == {"Bearer sk-very-secret"}
+    assert {a["temperature"] for a in between.asked} == {0.7, 1.2}
+    assert all(a["chat_template_kwargs"] == {"enable_thinking": False} for a in between.asked)
+    assert len({a["seed"] for a in between.asked}) == 48, "every candidate has a seed of its own"
+    kept, dropped = (
+        [json.loads(x) for x in (folder / f"{n}.jsonl").read_text().splitlines()] for n in ("train", "drops")
+    )
+    assert len(kept) + len(dropped) == 12
+    assert kept
+    assert kept[0]["provenance"]["strong"]["engine"] == "openai"
+    assert between.url in kept[0]["provenance"]["strong"]["content"]
+    written = "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
+    assert "sk-very-secret" not in written + capsys.readouterr().out
+
+
+def test_passing_failures_are_waited_out(proxy, endpoint_recipe):
+    """429 with Retry-After, 5xx, and a request that hangs beyond the time-out: everything is answered in the end."""
+    faults = {1: (429, {"retry-after": "1"}), 5: (500, {}), 6: (503, {}), 9: "hang"}
+    between = proxy(faults.get)
+    path, folder = endpoint_recipe(between.url, side={"timeout": 2.0})
+    made(path)
+    assert len(answers_of(folder)) == 24
+    assert len(between.asked) == 24 + len(faults)
+    # Nobody asks while the server wants quiet, but for what was under way already.
+    refused = between.times[1]
+    assert sum(refused + 0.1 < t < refused + 0.9 for t in between.times) == 0
+
+
+def test_a_rate_limit_is_kept(proxy, endpoint_recipe):
+    between = proxy()
+    path, _ = endpoint_recipe(between.url, count=6, side={"requests_per_minute": 600.0})
+    made(path)
+    gaps = [b - a for a, b in zip(between.times, between.times[1:], strict=False)]
+    assert between.times[5] - between.times[0] >= 0.45, "six requests of one side, a tenth of a second apart"
+    assert sorted(gaps)[len(gaps) // 2] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "refuses the key in OPENAI_API_KEY (401)"),
+        (404, "does not know the model"),
+        (500, "failed 2 times in a row on one request"),
+    ],
+)
+def test_what_does_not_pass_stops_the_run_with_a_sentence(proxy, endpoint_recipe, status, told):
+    between = proxy(lambda number: (status, {}))
+    path, folder = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 1})
+    with pytest.raises(UserError) as error:
+        made(path)
+    assert told in str(error.value)
+    assert between.url in str(error.value)
+    assert not folder.exists()
+
+
+def test_a_prompt_the_server_refuses_is_a_drop_with_its_words(proxy, endpoint_recipe):
+    between = proxy(lambda number: (400, {}) if number == 0 else None)
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=8)
+    made(path)
+    drops = [json.loads(line) for line in (folder / "drops.jsonl").read_text().splitlines()]
+    assert [d["reason"] for d in drops if "told to fail" in d["reason"]]
+    metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
+    assert metrics["drops"]["refused by the server"] == 1
+
+
+def test_a_server_that_dies_midway_loses_nothing(talking_model, endpoint_recipe):
+    """It is killed after some answers; the run stops with a sentence, and goes on when the server is back."""
+    server = Server(talking_model)
+    between = Proxy(server.url, lambda number: server.kill() if number == 5 else None)
+    path, folder = endpoint_recipe(between.url, side={"retries": 0, "concurrency": 1})
+    # The proxy closes the connection when it finds nobody behind it.
+    with pytest.raises(UserError, match="the answers until now are kept, run the same command again"):
+        made(path)
+    kept = answers_of(folder)
+    assert len(kept) == 5
+    back = Server(talking_model, server.port)
+    between.fault = lambda number: None
+    made(path)
+    whole = answers_of(folder)
+    assert len(whole) == 24
+    assert all(whole[key] == kept[key] for key in kept)
+    back.kill()
+    between.close()
+
+
+def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
+    between = proxy()
+    path, folder = endpoint_recipe(between.url, count=150)
+    generator, lives = random.Random(0), []
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    kills = 0
+    while kills < 20:
+        before, begun = answers_of(folder), len(between.asked)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apo.pairs", "--config", str(path)], env=environment, stdout=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(between.asked) == begun:
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0.0, 0.3))
+        assert process.poll() is None, "twenty kills must fit into the run"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        lives.append((before, begun))
+    result = python("-m", "apo.pairs", "--config", path)
+    assert result.returncode == 0, result.stderr
+    whole = answers_of(folder)
+    assert len(whole) == 300
+    side_of = {0.7: "strong", 1.2: "weak"}
+    prompts = {json.dumps(p["messages"]): p["id"] for p in identities(path)}
+    for (before, begun), end in zip(lives, [*(n for _, n in lives[1:]), len(between.asked)], strict=True):
+        for asked in between.asked[begun:end]:
+            key = (side_of[asked["temperature"]], prompts[json.dumps(asked["messages"])])
+            assert key not in before, "a finished prompt is not asked again"
+        assert all(whole[key] == before[key] for key in before), "a kept answer stays as it is"
+    kept, dropped = (
+        [json.loads(x) for x in (folder / f"{n}.jsonl").read_text().splitlines()] for n in ("train", "drops")
+    )
+    ids = [p["provenance"]["prompt"] for p in kept] + [d["prompt"] for d in dropped]
+    assert sorted(ids) == sorted(prompts.values()), "every prompt once"
+
+
+def identities(path):
+    from apo.pairs.prompts import read_prompts
+    from pipeline.recipe import load
+
+    return [vars(p) for p in read_prompts(load(path, "pairs"), None).usable]
+
+
+class Headers:
+    def __init__(self, value):
+        self.headers = {} if value is None else {"retry-after": value}
+
+
+def test_retry_after_is_seconds_or_a_date():
+    assert retry_after(None) is None
+    assert retry_after(Headers(None)) is None
+    assert retry_after(Headers("2.5")) == 2.5
+    assert retry_after(Headers("soon")) is None
+    later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
+    assert 80 < retry_after(Headers(later)) <= 90
+
+
+def test_reasoning_that_a_server_parsed_out_goes_back_into_its_block():
+    from openai.types.chat import ChatCompletion
+
+    reply = {
+        "id": "1",
+        "created": 0,
+        "model": "m",
+        "object": "chat.completion",
+        "usage": {"completion_tokens": 9, "prompt_tokens": 3, "total_tokens": 12},
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "length",
+                "message": {"role": "assistant", "content": "4", "reasoning_content": "2 + 2\n"},
+            }
+        ],
+    }
+    found = completion_of(ChatCompletion.model_validate(reply))
+    assert (found.text, found.tokens, found.finished) == ("<think>\n2 + 2\n</think>\n\n4", 9, False)
