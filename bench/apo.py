@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.prepare import command, measured, save
+from bench.figures import command, measured, save
 
 CONTESTANTS = ("stock", "ours")
 VOCABULARY = 49_152

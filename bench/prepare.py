@@ -16,8 +16,6 @@ Tokens a second are those of the rendered rows. `--memory` prepares generated ro
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import subprocess
@@ -25,6 +23,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from bench.figures import command, measured, save
 
 CONTESTANTS = ("trl", "trl x2", "ours", "ours x2", "bare")
 MAX_LENGTH = 4096
@@ -68,7 +68,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     for name, rate in rates.items():
         peak = max(r["peak_mb"] for r in runs[name])
         print(f"{name:8} {rate:12,.0f} {rate / rates['trl']:8.2f} {rate / rates['bare']:8.2f} {peak:8,}")
-    save(options.output, {"command": command(options), "runs": runs, "median_tokens_per_second": rates})
+    save(options.output, {"command": command(options, "prepare"), "runs": runs, "median_tokens_per_second": rates})
 
 
 def one(name: str, rows: Path, tokenizer: str) -> dict:
@@ -175,7 +175,8 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
     found = measured(time.perf_counter() - started, json.loads((made / "stats.json").read_text())["total"]["tokens"])
     print(f"{options.memory:,} rows  {found}")
     save(
-        options.output.replace(".json", "_memory.json"), {"command": command(options), "rows": options.memory, **found}
+        options.output.replace(".json", "_memory.json"),
+        {"command": command(options, "prepare"), "rows": options.memory, **found},
     )
 
 
@@ -195,31 +196,6 @@ def generated(count: int):
             "chat_template_kwargs": {"enable_thinking": think},
         }
         yield json.dumps(row).encode() + b"\n"
-
-
-def measured(seconds: float, tokens: int) -> dict:
-    """A result line: seconds, tokens, and the peak memory of this process and its largest child."""
-    import resource
-
-    peaks = [resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {"seconds": round(seconds, 2), "tokens": tokens, "peak_mb": peaks[0], "peak_child_mb": peaks[1]}
-
-
-def command(options: argparse.Namespace, program: str = "prepare") -> str:
-    """The command line that gives these figures again; files by their names, wherever they lay."""
-    given = {k: v for k, v in vars(options).items() if v is not None and k != "one"}
-    given |= {k: Path(given[k]).name for k in ("rows", "set") if k in given}
-    return f"python -m bench.{program} " + " ".join(f"--{k} {v}" for k, v in given.items())
-
-
-def save(output: str, content: dict) -> None:
-    """Write the figures with the machine they were taken on."""
-    from pipeline.stage import versions
-
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    file = Path(output)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**content, "machine": machine, "versions": versions()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ in the rows' order, so the first of several is the one that stays. All of it is 
 import hashlib
 import json
 import re
+import unicodedata
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,17 +20,20 @@ import numpy as np
 
 from corpus.conversation import Conversation, Pair, Text
 from corpus.rows import Row, Source, read
+from corpus.store import Spool
 from pipeline.errors import UserError
 from pipeline.inputs import suite_tasks
 from pipeline.recipe import Recipe, load
 
 # Scripts that write without spaces count a character as a word.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")
+# Characters inside a word that nobody sees: soft hyphen, zero-width space and joiners, byte order mark.
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 SHINGLE = 5
 PERMUTATIONS = 128
 SCHEME = "affine32"
-# Two standard errors of a MinHash estimate with 128 permutations at a similarity of 0.8.
-NOISE = 0.07
+# How far below the threshold MinHash looks for candidates: five standard errors of its estimate at 0.8.
+MARGIN = 0.18
 COVERED = 8
 PROMPT_COLUMNS = ("messages", "prompt", "question", "instruction", "problem", "text")
 
@@ -37,9 +42,12 @@ Item = Conversation | Text | Pair
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a row is recognised by: a digest of its words, and MinHash values where near duplicates are asked for."""
+    """What a row is recognised by: a digest of its words and, where near duplicates are asked for and there are words,
+    the hashes of its shingles and their MinHash values.
+    """
 
     digest: bytes
+    shingles: np.ndarray | None = None
     minhash: np.ndarray | None = None
 
 
@@ -58,13 +66,14 @@ class Cleaner:
         if self.duplicates is None:
             return None
         digest = hashlib.sha256(json.dumps([item.mode, said(item)], sort_keys=True, default=str).encode()).digest()[:16]
-        return Fingerprint(digest, self._minhash(item) if self.duplicates == "near" else None)
-
-    def _minhash(self, item: Item) -> np.ndarray:
-        found = [item.mode, *words(" ".join(texts_of(item)))]
+        found = words(" ".join(texts_of(item))) if self.duplicates == "near" else []
+        if not found:
+            return Fingerprint(digest)
+        runs = [s.encode() for s in shingles([item.mode, *found])]
         sketch = self._empty.copy()
-        sketch.update_batch([s.encode() for s in shingles(found)])
-        return sketch.hashvalues
+        sketch.update_batch(runs)
+        hashes = np.unique(np.array([zlib.crc32(run) for run in runs], dtype=np.uint32).view(np.int32))
+        return Fingerprint(digest, hashes, sketch.hashvalues)
 
     @cached_property
     def _empty(self) -> Any:
@@ -80,19 +89,21 @@ class Cleaner:
 class Duplicates:
     """Rows seen so far. Memory grows with the rows: 16 bytes each for exact ones, some 2 KB each for near ones.
 
-    Two rows are near when the Jaccard similarity of their 5-word shingles reaches the threshold. MinHash estimates it:
-    rows at the threshold are found with more than 0.95 probability, and rows a little below it may be taken too.
+    Two rows are near when the Jaccard similarity of their 5-word shingles reaches the threshold. MinHash finds those
+    that may be, well below the threshold, and the shingles themselves, kept in a file in `folder`, decide.
     """
 
-    def __init__(self, near: bool, threshold: float):
+    def __init__(self, near: bool, threshold: float, folder: Path):
         self.digests: dict[bytes, str] = {}
-        self.cut = threshold - NOISE
+        self.threshold = threshold
         self.near = None
         if near:
             from datasketch import MinHashLSH
 
-            self.near = MinHashLSH(threshold=self.cut, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
-            self.sketches: list[tuple[str, Any]] = []
+            self.near = MinHashLSH(threshold=threshold - MARGIN, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+            self.places: list[str] = []
+            self.file = folder / "shingles.bin"
+            self.shingles = Spool(self.file, 1)
 
     def seen(self, mark: Fingerprint, place: str) -> str | None:
         """Why this row is a duplicate of an earlier one, or None, and then it is remembered."""
@@ -103,15 +114,29 @@ class Duplicates:
             from datasketch import MinHash
 
             sketch = MinHash(hashvalues=mark.minhash, scheme=SCHEME)
-            for other in sorted(self.near.query(sketch)):
-                where, seen = self.sketches[other]
-                similarity = sketch.jaccard(seen)
-                if similarity >= self.cut:
-                    return f"nearly the same as {where} (similarity {similarity:.2f})"
-            self.near.insert(len(self.sketches), sketch)
-            self.sketches.append((place, sketch))
+            candidates = sorted(self.near.query(sketch))
+            if candidates:
+                self.shingles.flush()
+            for other in candidates:
+                similarity = jaccard(mark.shingles, self.shingles.read(other)[0])
+                if similarity >= self.threshold:
+                    return f"nearly the same as {self.places[other]} (similarity {similarity:.2f})"
+            self.near.insert(self.shingles.append([mark.shingles]), sketch)
+            self.places.append(place)
         self.digests[mark.digest] = place
         return None
+
+    def close(self) -> None:
+        """Remove the file of shingles."""
+        if self.near is not None:
+            self.shingles.close()
+            self.file.unlink()
+
+
+def jaccard(one: np.ndarray, two: np.ndarray) -> float:
+    """Shared share of two sets of hashes, each an array of different values."""
+    both = len(np.intersect1d(one, two, assume_unique=True))
+    return both / (len(one) + len(two) - both)
 
 
 class EvalPrompts:
@@ -167,7 +192,9 @@ def shingles(found: list[str]) -> set[str]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
+    """The words of a text in lower case, without punctuation, however their characters are composed."""
+    if not text.isascii():
+        text = INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     return WORD.findall(text.lower())
 
 
@@ -198,9 +225,19 @@ def texts_of(item: Item) -> list[str]:
         return [item.text]
     texts = []
     for message in spoken(item):
-        calls = [json.dumps(c["function"], ensure_ascii=False, default=str) for c in message.get("tool_calls") or []]
+        calls = strings([c["function"] for c in message.get("tool_calls") or []])
         texts.append(" ".join([message.get("reasoning_content") or "", message.get("content") or "", *calls]))
-    return texts
+    # Template arguments such as custom_instructions are text that the model reads.
+    return texts + [value for value in item.kwargs.values() if isinstance(value, str)]
+
+
+def strings(value: Any) -> list[str]:
+    """All text and numbers inside a value, as they are and not as JSON writes them."""
+    if isinstance(value, (str, int, float)):
+        return [str(value)]
+    if isinstance(value, dict):
+        return [s for k, v in value.items() for s in (str(k), *strings(v))]
+    return [s for v in value for s in strings(v)] if isinstance(value, list) else []
 
 
 @dataclass(frozen=True)
@@ -240,16 +277,24 @@ def eval_prompts(sources: list[EvalSource], ngram: int) -> EvalPrompts | None:
         for row in read(entry.source, entry.where):
             if row.content is None:
                 raise UserError(f"{row.place}: {row.problem}; a prompt that cannot be read cannot be kept out")
-            prompts += [(f"{entry.source.name} ({row.place})", text) for text in _asked(row, entry.column)]
+            asked = _asked(row, entry.column)
+            if not asked:
+                known = entry.column or ", ".join(PROMPT_COLUMNS)
+                raise UserError(
+                    f"{entry.where}: {row.place} has no prompt to stay clear of; looked for {known}. Name the column"
+                )
+            prompts += [(f"{entry.source.name} ({row.place})", text) for text in asked]
         if len(prompts) == before:
-            known = entry.column or ", ".join(PROMPT_COLUMNS)
-            raise UserError(f"{entry.where}: no row of {entry.source.name} has a prompt; looked for {known}")
+            raise UserError(f"{entry.where}: {entry.source.name} holds no row")
     return EvalPrompts(prompts, ngram) if sources else None
 
 
 def _asked(row: Row, column: str | None) -> list[str]:
     content = row.content or {}
-    value = next((content[c] for c in ([column] if column else PROMPT_COLUMNS) if content.get(c)), None)
+    name = next((c for c in ([column] if column else PROMPT_COLUMNS) if content.get(c)), None)
+    value = content.get(name)
+    if name == "instruction" and isinstance(content.get("input"), str):
+        value = f"{value}\n\n{content['input']}"
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):

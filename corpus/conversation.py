@@ -93,7 +93,12 @@ def conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation:
         raise RowError(f"field messages is missing; the row has {', '.join(sorted(fields)) or 'no fields'}")
     if not any(m["role"] == "assistant" for m in messages):
         raise RowError("field messages: no assistant turn, so nothing would be trained")
-    return Conversation(messages, template_kwargs(fields, defaults), completion_turns)
+    item = Conversation(messages, template_kwargs(fields, defaults), completion_turns)
+    for number, message in enumerate(messages):
+        content = message["content"]
+        if message["role"] == "assistant" and item.thinks and content.rfind("<think>") > content.rfind("</think>"):
+            raise RowError(f"field messages[{number}].content: a think block is opened and never closed")
+    return item
 
 
 def pair(fields: Fields, defaults: dict[str, Any]) -> Pair:
@@ -150,6 +155,8 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
                 tools = json.loads(tools)
             except json.JSONDecodeError:
                 tools = [tools]
+        if tools and not isinstance(tools, list):
+            raise RowError(f"field {key}: expected a list of tools, found {found(tools)}")
         if tools:
             merged[key] = tools
         else:

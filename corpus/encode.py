@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,10 +24,10 @@ from corpus.clean import Cleaner, Fingerprint
 from corpus.conversation import Conversation, Pair, Text, pair, supervised
 from corpus.edges import TokenEdges
 from corpus.formats import Format, canonical
-from corpus.gate import PairSample, Sample, check_pair, check_sample
+from corpus.gate import PairSample, Sample, check_pair, check_sample, row_fault
 from corpus.heads import SharedHeads
 from corpus.mask import Renderer
-from corpus.rows import Row, RowError
+from corpus.rows import Row, RowError, Source, template_arguments
 from corpus.template import Span
 from corpus.tokenizer import encode, encode_ids
 
@@ -66,10 +65,7 @@ class Options:
             strategy="bfd" if split else packing,
             assistant_only_loss=values.get("assistant_only_loss", False),
             completion_only_loss=values.get("completion_only_loss"),
-            # YAML reads 2025-07-01 as a date; templates write text.
-            template_kwargs={
-                k: str(v) if isinstance(v, date) else v for k, v in (values.get("chat_template_kwargs") or {}).items()
-            },
+            template_kwargs=template_arguments(values.get("chat_template_kwargs")),
         )
 
     @property
@@ -82,8 +78,7 @@ class Options:
 class Task:
     """A row on its way: what it is, how often it is taken, and whether the gate looks at it."""
 
-    source: int
-    name: str
+    source: Source
     row: Row
     shape: Format
     times: int
@@ -126,7 +121,7 @@ class Batch:
 
 
 @dataclass
-class _Waiting:
+class Waiting:
     """A rendered row whose texts are being tokenised; `heads` are the tokens known already of each text's beginning."""
 
     number: int
@@ -141,7 +136,7 @@ class _Rendered:
     """Between the two halves of the work: rows with the texts that are still to be tokenised."""
 
     batch: Batch
-    waiting: list[_Waiting] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     rests: list[str] = field(default_factory=list)
 
 
@@ -167,11 +162,12 @@ class Encoder:
         for number, task in enumerate(tasks):
             try:
                 fields = canonical(task.row.fields, task.shape)
+                arguments = {**self.options.template_kwargs, **dict(task.source.chat_template_kwargs)}
                 if self.options.pairs:
-                    item: Any = pair(fields, self.options.template_kwargs)
+                    item: Any = pair(fields, arguments)
                     texts, spans = pair_texts(item, self.renderer), []
                 else:
-                    item = supervised(fields, self.options.template_kwargs)
+                    item = supervised(fields, arguments)
                     text, spans = trained_spans(item, self.renderer, self.options)
                     texts = [text]
             except RowError as error:
@@ -183,7 +179,7 @@ class Encoder:
                 out.batch.results[number] = Refused("contaminated", match)
                 continue
             heads, rests = zip(*map(self.heads.split, texts), strict=True)
-            out.waiting.append(_Waiting(number, item, texts, spans, heads))
+            out.waiting.append(Waiting(number, item, texts, spans, heads))
             out.rests += rests
         return out
 
@@ -206,7 +202,7 @@ class Encoder:
             rendered.batch.results[row.number] = document
         return rendered.batch
 
-    def _supervised(self, task: Task, row: _Waiting, ids: Array) -> Document | Refused:
+    def _supervised(self, task: Task, row: Waiting, ids: Array) -> Document | Refused:
         item, spans, (text,) = row.item, row.spans, row.texts
         ranges = self.edges.ranges(text, ids, spans)
         labels = np.full(len(ids), IGNORED, dtype=np.int32)
@@ -217,8 +213,13 @@ class Encoder:
         if task.gated:
             kept = [self.tokenizer.decode(ids[a:b]) for a, b in ranges]
             whole = spans == [(0, len(text))]
-            sample = Sample(task.name, task.row.place, item, text, spans, kept, whole, self.renderer.knows_modes)
+            sample = Sample(task.source.name, task.row.place, item, text, spans, kept, whole, self.renderer.knows_modes)
             check_sample(sample, self.renderer.ends)
+        elif isinstance(item, Conversation) and spans != [(0, len(text))]:
+            answers = [text[start:end] for start, end in spans]
+            fault = row_fault(item, answers, self.renderer.ends, self.renderer.knows_modes)
+            if fault:
+                raise RowError(fault)
         pieces, lost = self._fit(ids, labels)
         if not pieces:
             return Refused("long", f"{len(ids)} tokens, more than max_length {self.options.max_length}", lost)
@@ -260,10 +261,10 @@ class Encoder:
                 lost += len(piece)
         return pieces or [(ids[:limit], labels[:limit])], lost
 
-    def _pair(self, task: Task, row: _Waiting, ids: list[Array]) -> Document | Refused:
+    def _pair(self, task: Task, row: Waiting, ids: list[Array]) -> Document | Refused:
         prompt, chosen, rejected = pair_ids([found.tolist() for found in ids], self.tokenizer.eos_token_id)
         if task.gated:
-            pair_sample = PairSample(task.name, task.row.place, row.item, row.texts, self.renderer.knows_modes)
+            pair_sample = PairSample(task.source.name, task.row.place, row.item, row.texts, self.renderer.knows_modes)
             check_pair(pair_sample, (prompt, chosen, rejected), self.tokenizer)
         limit = self.options.max_length
         if len(prompt) >= limit:
@@ -280,7 +281,13 @@ class Encoder:
             raise RowError(f"chosen and rejected have the same tokens{f' among the first {limit}' if lost else ''}")
         parts = tuple(np.array(part, dtype=np.int32) for part in (prompt, chosen, rejected))
         trained = len(chosen) + len(rejected)
-        return Document(row.item.mode, [parts], len(prompt) + trained, trained, 0, lost)
+        reasoning = 0
+        if row.item.mode == "think":
+            asked = len(row.texts[0])
+            for text, whole, answer in zip(row.texts[1:], ids[1:], (chosen, rejected), strict=True):
+                end = len(prompt) + len(answer)
+                reasoning += self._reasoning(text, whole, [(asked, len(text))], [(len(prompt), end)], end)
+        return Document(row.item.mode, [parts], len(prompt) + trained, trained, reasoning, lost)
 
 
 def _joined(head: Array | None, rest: Encoding) -> Array:

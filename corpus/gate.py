@@ -18,7 +18,8 @@ from pipeline.errors import UserError
 
 ROWS_PER_SOURCE = 200
 EMPTY_BLOCK = re.compile(r"\s*(<\|im_start\|>\s*assistant\s*)?<think>\s*</think>")
-MODE_FLAGS = re.compile(r"/no_think|/think|/system_override")
+MODE_FLAGS = ("/no_think", "/think", "/system_override")
+INLINE = re.compile(r"<think>(.*)</think>", re.DOTALL)
 SHOWN = 1200
 
 
@@ -61,17 +62,48 @@ def check_sample(sample: Sample, ends: Sequence[str]) -> None:
             _fail(sample, f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)")
     _check_others(sample)
     _check_own(sample, ends)
-    if not sample.modes:
-        return
-    if sample.item.thinks and not any(_reasons(kept) for kept in sample.kept):
-        _fail(sample, "a think row trains on no reasoning; give no-think rows enable_thinking: false")
-    if not sample.item.thinks and any(_reasons(kept) for kept in sample.kept):
-        _fail(sample, "a no-think row trains on reasoning (<think> in an answer)")
+    fault = mode_fault(sample.item, sample.kept, sample.modes)
+    if fault:
+        _fail(sample, fault)
+
+
+def row_fault(item: Conversation, answers: Sequence[str], ends: Sequence[str], modes: bool) -> str | None:
+    """What is wrong with the trained texts of a row that the gate does not look at, or None.
+
+    The gate reads the first rows of a source; these checks cost so little that every other row gets them.
+    """
+    for answer in answers:
+        if EMPTY_BLOCK.match(answer):
+            return "the empty think block of no-think mode is part of an answer"
+        if _bare(answer, ends) == "":
+            return "an answer is nothing but its end of turn"
+    return mode_fault(item, answers, modes)
+
+
+def mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> str | None:
+    """How a row's trained texts break its mode; `modes` says that the template knows modes.
+
+    Where it does not, a row is held to the mode that it or its recipe states.
+    """
+    if not modes and "enable_thinking" not in item.kwargs:
+        return None
+    if item.thinks and not any(_reasons(answer) for answer in answers):
+        return "a think row trains on no reasoning; give no-think rows enable_thinking: false"
+    if not item.thinks and any(_reasons(answer) or INLINE.search(answer) for answer in answers):
+        return "a no-think row trains on reasoning (<think> in an answer)"
+    return None
 
 
 def _reasons(answer: str) -> bool:
     """Whether an answer begins with a think block, or closes one that the generation prompt opened."""
     return answer.lstrip().startswith("<think>") or ("</think>" in answer and "<think>" not in answer)
+
+
+def _bare(answer: str, ends: Sequence[str]) -> str:
+    """An answer without its end of turn and white space."""
+    for end in ends:
+        answer = answer.removesuffix(end)
+    return answer.strip()
 
 
 def _check_others(sample: Sample) -> None:
@@ -81,11 +113,12 @@ def _check_others(sample: Sample) -> None:
     for message in sample.item.messages:
         if message["role"] == "assistant":
             continue
-        content = MODE_FLAGS.sub("", message["content"]).strip()
+        content = without_flags(message["content"]).strip()
         found = untrained.find(content, place)
         if found >= 0:
             place = found + len(content)
-        elif content in sample.text:
+        # Some templates write the system text into the last user turn, so the order need not be that of the messages.
+        elif content not in untrained and content in sample.text:
             _fail(sample, f"the text of a {message['role']} turn is trained")
 
 
@@ -100,14 +133,23 @@ def _check_own(sample: Sample, ends: Sequence[str]) -> None:
             _fail(sample, "an answer of the assistant is not trained")
         if any(call["function"]["name"] not in found for call in message.get("tool_calls") or []):
             _fail(sample, "the chat template does not render a tool call, so it is not trained")
-        bare = found
-        for end in ends:
-            bare = bare.removesuffix(end)
-        if not bare.strip():
+        if not _bare(found, ends):
             _fail(sample, "the chat template renders nothing of an answer but its end of turn")
-    reasoning = answers[-1].get("reasoning_content")
-    if reasoning and sample.item.thinks and _plain(reasoning.strip()) not in _plain(sample.kept[-1]):
-        _fail(sample, "the chat template does not render reasoning_content, so it is not trained")
+    if not sample.item.thinks:
+        return
+    inline = INLINE.match(answers[-1]["content"].lstrip())
+    for name, reasoning in (
+        ("reasoning_content", answers[-1].get("reasoning_content")),
+        ("the think block of the last answer", inline and inline[1]),
+    ):
+        if reasoning and _plain(reasoning.strip()) not in _plain(sample.kept[-1]):
+            _fail(sample, f"the chat template does not render {name}, so it is not trained")
+
+
+def without_flags(text: str) -> str:
+    """A text without the words that only choose a mode, as our template leaves them out."""
+    lines = (" ".join(word for word in line.split(" ") if word not in MODE_FLAGS) for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def _plain(text: str) -> str:

@@ -22,6 +22,8 @@ from corpus.template import ChatTemplate, Span
 from pipeline.errors import UserError
 
 PROBE = "probe0f0answer"
+# Characters before an answer by which the end of a header is known again.
+HEADER_END = 4
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,9 @@ class Renderer:
         """Text and marked spans; raises RowError with the template's own complaint."""
         try:
             text, spans = self.template.render(messages, {**self.special, **kwargs, **options})
-            text.encode()
-            return text, spans
-        except UnicodeEncodeError as error:
-            raise RowError(f"half of a character (a lone surrogate) at character {error.start} of the text") from None
+            return _encodable(text), spans
+        except RowError:
+            raise
         except Exception as error:  # a template may fail in any way that its expressions can
             raise RowError(f"the chat template refuses the row: {error}") from error
 
@@ -91,7 +92,7 @@ class Renderer:
         if isinstance(item, Conversation):
             return self.render(item.messages, item.kwargs)[0]
         begin = self.begin if self.begin and not item.text.startswith(self.begin) else ""
-        return begin + item.text + ("" if item.text.endswith(self.end) else self.end)
+        return _encodable(begin + item.text + ("" if item.text.endswith(self.end) else self.end))
 
     @cached_property
     def headers(self) -> list[str]:
@@ -169,10 +170,22 @@ class Renderer:
             )
         start = base + next((len(h) for h in self.headers if text.startswith(h, base)), 0)
         # White space that the template puts before an answer is the model's to write where its prompt ends before it.
+        # Only what stands just before the answer is compared: the text further up may depend on which turn is the last.
         prompt = self.prompt(item.messages[:number], item.kwargs)
-        if len(prompt) < start and text.startswith(prompt) and text[len(prompt) : start].isspace():
-            start = len(prompt)
+        written, asked = text[:start].rstrip(), prompt.rstrip()
+        gap, own = text[len(written) : start], prompt[len(asked) :]
+        if gap.startswith(own) and written.endswith(asked[-HEADER_END:]):
+            start = len(written) + len(own)
         end = len(text) - len(behind)
         if end < start:
             raise RowError(f"the chat template leaves nothing of turn {number}, so nothing of it can be trained")
         return start, end + self._end_at(text, end)
+
+
+def _encodable(text: str) -> str:
+    """`text`, if it can be written as UTF-8; raises RowError with the place of what cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RowError(f"half of a character (a lone surrogate) at character {error.start} of the text") from None
+    return text

@@ -6,13 +6,14 @@ changed content never is. Rows that cannot be used go to `rejects.jsonl` with th
 everything that was read.
 """
 
+import contextlib
 import gc
 import json
 import random
 import shutil
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, islice
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from datasets import DatasetDict, load_from_disk
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerBase
 
 from corpus.clean import Cleaner, Duplicates, eval_prompts, eval_sources
@@ -42,11 +43,11 @@ from corpus.gate import ROWS_PER_SOURCE
 from corpus.packing import Piece, plan
 from corpus.rows import Row, Source, count, drawn, read
 from corpus.store import Spool, write_split
-from corpus.tally import Tally, show
+from corpus.tally import Tally, check_share, show
 from corpus.tokenizer import recipe_tokenizer, tokenizer_text
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
-from pipeline.inputs import code_hash, eval_rows_hash, rows_hash
+from pipeline.inputs import code_hash, eval_rows_hash, row_files, rows_hash
 from pipeline.program import is_main
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
@@ -55,6 +56,7 @@ from pipeline.stage import peak_memory_mb, replace_folder, write_json
 ROWS_A_BATCH = 1024
 CHARACTERS_A_BATCH = 1_000_000
 PEEKED = 100
+REJECT_SHARE = 0.01
 # Keys beside the mixture that decide what is written.
 OPTIONS = ("max_length", "overflow", "packing", "packing_strategy", "assistant_only_loss", "completion_only_loss")
 OPTIONS += ("chat_template_kwargs", "eos_token")
@@ -95,21 +97,62 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
     Raises:
         UserError: too many rejected rows, a source that fails the gate, or nothing left to train on.
     """
+    state = rows_state(recipe)
     folder = prepared_folder(recipe, tokenizer)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
+    with FileLock(_lock(folder)):
         if (folder / "stats.json").is_file():
             say(f"prepared rows found in {folder}; they passed the gate when they were made")
+            check_found(folder, recipe)
             return folder
-        partial = folder.parent / f".{folder.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_abandoned(folder)
+        partial = _partial(folder)
         partial.mkdir()
         try:
             Preparation(recipe, tokenizer, partial, say).run(folder)
+            if rows_state(recipe) != state:
+                raise UserError(f"{recipe.path}: a file of rows was written to while it was read; run again")
             replace_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _lock(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.lock"
+
+
+def _partial(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.partial"
+
+
+def rows_state(recipe: Recipe) -> list[tuple[str, int, int]]:
+    """Path, size and time of every local file of rows: what they were when their content was hashed."""
+    found = []
+    for number, source in enumerate(recipe.values["dataset_mixture"]["datasets"]):
+        for file in row_files(source["id"], recipe.where(f"dataset_mixture.datasets.{number}.id")) or ():
+            found.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
+    return found
+
+
+def check_found(folder: Path, recipe: Recipe) -> None:
+    """Hold a folder that was made earlier to this recipe's `max_reject_share`."""
+    rejects = folder / "rejects.jsonl"
+    first = json.loads(rejects.open().readline()) if rejects.is_file() else {"row": "", "reason": ""}
+    total = json.loads((folder / "stats.json").read_text())["total"]
+    share = recipe.values.get("max_reject_share", REJECT_SHARE)
+    check_share(total, share, str(recipe.path), f"{first['row']}: {first['reason']}")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed preparations of the same stage left behind, unless somebody is at work there."""
+    for partial in folder.parent.glob(f".{folder.name.rpartition('-')[0]}-*.partial"):
+        made = partial.with_name(partial.name.removeprefix(".").removesuffix(".partial"))
+        if made == folder:
+            shutil.rmtree(partial)
+            continue
+        with contextlib.suppress(Timeout), FileLock(_lock(made), timeout=0):
+            shutil.rmtree(partial)
 
 
 @dataclass(frozen=True)
@@ -145,7 +188,7 @@ class Preparation:
         evals = eval_prompts(eval_sources(recipe), mixture.get("decontaminate_ngram", 13))
         self.encoder = Encoder(tokenizer, self.options, Cleaner(duplicates, evals))
         threshold = mixture.get("deduplicate_threshold", 0.8)
-        self.duplicates = Duplicates(duplicates == "near", threshold) if duplicates else None
+        self.duplicates = Duplicates(duplicates == "near", threshold, folder) if duplicates else None
         self.tally = Tally(folder)
         self.spool = Spool(folder / "spool.bin", 3 if self.pairs else 2)
         # For each kept row: its first document in the spool, how many it is in, and how often it is taken.
@@ -164,7 +207,7 @@ class Preparation:
             for batch in encoded(self._batches(), self.encoder, self.recipe.values.get("dataset_num_proc") or 1):
                 arguments |= batch.arguments
                 self._collect(batch)
-            self.tally.check(self.recipe.values.get("max_reject_share", 0.01), str(self.recipe.path))
+            self.tally.check(self.recipe.values.get("max_reject_share", REJECT_SHARE), str(self.recipe.path))
         finally:
             gc.unfreeze()
             self.progress.end()
@@ -175,6 +218,8 @@ class Preparation:
         unread = self.encoder.renderer.unread(arguments)
         if unread:
             self.say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
+        if self.duplicates:
+            self.duplicates.close()
         packed = self._write_splits()
         seconds = time.monotonic() - started
         stats = {
@@ -216,7 +261,7 @@ class Preparation:
                 if times == 0:
                     self.tally.skip(source.name)
                     continue
-                yield Task(number, source.name, row, shape, times, gated < ROWS_PER_SOURCE)
+                yield Task(source, row, shape, times, gated < ROWS_PER_SOURCE)
                 gated += 1
 
     def _collect(self, batch: Batch) -> None:
@@ -251,12 +296,13 @@ class Preparation:
                 continue
             lengths = [self.spool.lengths[2 * d] for d in documents]
             sequences = plan(lengths, self.options.max_length, self.options.strategy)
-            packs = (self._sequence(s, documents) for s in sequences)
-            written = write_split(self.folder / name, SEQUENCE_COLUMNS, packs)
+            packs = Packs()
+            built = (self._sequence(s, documents) for s in sequences)
+            written = write_split(self.folder / name, SEQUENCE_COLUMNS, packs.trained_only(built))
+            if not written:
+                raise UserError(f"{self.recipe.path}: no sequence of the {name} split holds a trained token")
             if name == "train":
-                tokens = sum(lengths)
-                filled = round(tokens / (written * self.options.max_length), 4)
-                packed = {"sequences": written, "tokens": tokens, "filled": filled}
+                packed = packs.counts(self.options.max_length)
         self.spool.close()
         (self.folder / "spool.bin").unlink()
         write_json(self.folder / "dataset_dict.json", {"splits": list(splits)})
@@ -274,6 +320,34 @@ class Preparation:
             labels.append(document_labels[start:end])
         lengths = np.array([end - start for _, start, end in pieces], dtype=np.int32)
         return np.concatenate(ids), np.concatenate(labels), lengths
+
+
+@dataclass
+class Packs:
+    """Counts packed sequences on their way to disk, and keeps back those without a single trained token.
+
+    Wrapped packing cuts long prompts into such sequences, and the mean loss over none of a batch's tokens is no number.
+    """
+
+    sequences: int = 0
+    tokens: int = 0
+    trained: int = 0
+    untrained: int = 0
+
+    def trained_only(self, sequences: Iterable[tuple[np.ndarray, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
+        for ids, labels, lengths in sequences:
+            trained = int(np.count_nonzero(labels != IGNORED))
+            if not trained:
+                self.untrained += len(ids)
+                continue
+            self.sequences += 1
+            self.tokens += len(ids)
+            self.trained += trained
+            yield ids, labels, lengths
+
+    def counts(self, capacity: int) -> dict[str, Any]:
+        """What packing made; `untrained` are the tokens of the sequences that were kept back."""
+        return {**vars(self), "filled": round(self.tokens / (self.sequences * capacity), 4)}
 
 
 def shaped_sources(recipe: Recipe) -> Iterator[tuple[int, Source, Iterator[Row], Format]]:

@@ -11,41 +11,49 @@ from itertools import islice, zip_longest
 
 from transformers import PreTrainedTokenizerBase
 
-from corpus.conversation import pair, supervised
 from corpus.edges import token_ranges
-from corpus.encode import Options, encode_pair, trained_spans
-from corpus.formats import canonical
-from corpus.mask import Renderer
+from corpus.encode import Encoder, Options, Refused, Task, Waiting, encode_pair
 from corpus.prepare import shaped_sources
 from corpus.rows import RowError, drawn
 from corpus.template import Span
-from corpus.tokenizer import encode
+from corpus.tokenizer import encode, encode_ids
 from pipeline.recipe import Recipe
 
 GREEN, RED, BLUE, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[0m"
 
 
 def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Print the first `rows` drawn rows of each source; the rest of a source is not read."""
-    renderer = Renderer(tokenizer)
+    """Print the first `rows` drawn rows of each source; the rest of a source is not read.
+
+    Each row goes through the encoder that prepares it, so that what becomes of it there is told here.
+    """
     options = Options.of(recipe.values, recipe.stage == "apo")
+    encoder = Encoder(tokenizer, options)
     seed = recipe.values["dataset_mixture"].get("seed", 0)
     for number, source, stream, shape in shaped_sources(recipe):
         print(f"=== {source.name}: format {shape.name}, weight {source.weight:g}")
-        taken = (row for row, times in drawn(stream, source.weight, seed, number) if times)
-        for row in islice(taken, rows):
+        drawn_rows = ((row, times) for row, times in drawn(stream, source.weight, seed, number) if times)
+        for row, times in islice(drawn_rows, rows):
             print(f"--- {row.place}")
-            try:
-                fields = canonical(row.fields, shape)
-                if options.pairs:
-                    item = pair(fields, options.template_kwargs)
-                    print(side_by_side(encode_pair(item, renderer, tokenizer), tokenizer))
-                    continue
-                item = supervised(fields, options.template_kwargs)
-                text, spans = trained_spans(item, renderer, options)
-                print(marked(text, spans, tokenizer, None if options.wrapped else options.max_length))
-            except RowError as error:
-                print(f"rejected: {error}")
+            rendered = encoder.render([Task(source, row, shape, times, gated=False)])
+            (result,) = encoder.finish(rendered, encode_ids(tokenizer, rendered.rests)).results
+            for waiting in rendered.waiting:
+                limit = None if options.wrapped or options.overflow == "split" else options.max_length
+                print(shown(waiting, encoder, limit))
+            if isinstance(result, Refused):
+                print(f"{'rejected' if result.kind == 'rejected' else 'dropped'}: {result.reason}")
+            elif len(result.parts) > 1:
+                print(f"[split into {len(result.parts)} pieces of at most {options.max_length} tokens]")
+
+
+def shown(row: Waiting, encoder: Encoder, limit: int | None) -> str:
+    """A rendered row: text with its trained tokens marked, or a pair side by side."""
+    if encoder.options.pairs:
+        try:
+            return side_by_side(encode_pair(row.item, encoder.renderer, encoder.tokenizer), encoder.tokenizer)
+        except RowError:
+            return "\n".join(row.texts)
+    return marked(row.texts[0], row.spans, encoder.tokenizer, limit)
 
 
 def marked(text: str, spans: list[Span], tokenizer: PreTrainedTokenizerBase, limit: int | None) -> str:

@@ -9,14 +9,16 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError, first_line
-from pipeline.inputs import row_files
+from pipeline.inputs import hub_commit, row_files
 
 BATCH = 256
+ARBITRARY = ("arguments", "tools", "xml_tools", "python_tools", "parameters")
 WRAPPERS = ("data", "rows", "examples", "train")
 
 
@@ -29,7 +31,8 @@ class Source:
     """One entry of `dataset_mixture.datasets`.
 
     `weight` is the share of rows kept; above 1 repeats rows. `format` is one of `corpus.formats`, found from the rows
-    when it is None; `rename` maps the columns of the data to the names a format knows.
+    when it is None; `rename` maps the columns of the data to the names a format knows. `chat_template_kwargs` are the
+    template arguments of its rows, below those that a row has itself.
     """
 
     id: str
@@ -41,11 +44,14 @@ class Source:
     format: str | None = None
     rename: tuple[tuple[str, str], ...] = ()
     streaming: bool = False
+    chat_template_kwargs: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any]) -> "Source":
         columns, rename = entry.get("columns"), entry.get("rename") or {}
-        return cls(**{**entry, "columns": tuple(columns) if columns else None, "rename": tuple(rename.items())})
+        arguments = template_arguments(entry.get("chat_template_kwargs"))
+        given = {"rename": tuple(rename.items()), "chat_template_kwargs": tuple(arguments.items())}
+        return cls(**{**entry, **given, "columns": tuple(columns) if columns else None})
 
     @property
     def name(self) -> str:
@@ -53,6 +59,11 @@ class Source:
         if self.config is None and self.split == "train":
             return self.id
         return ":".join(p for p in (self.id, self.config, self.split) if p)
+
+
+def template_arguments(given: dict[str, Any] | None) -> dict[str, Any]:
+    """A recipe's template arguments; YAML reads 2025-07-01 as a date, and templates write text."""
+    return {k: str(v) if isinstance(v, date) else v for k, v in (given or {}).items()}
 
 
 @dataclass(frozen=True)
@@ -165,6 +176,8 @@ def _json_lines(file: Path) -> Iterator[Row]:
             except (ValueError, RecursionError) as error:
                 yield Row(place, None, f"not usable JSON: {first_line(error)}")
                 continue
+            if b"null" in line:
+                fields = without_nulls(fields, ARBITRARY)
             yield _object(place, fields, len(line))
 
 
@@ -180,6 +193,8 @@ def _json_file(file: Path, where: str) -> Iterator[Row]:
         content = json.loads(file.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: {file} is not valid UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise UserError(f"{where}: {file} is nested too deeply to be rows") from None
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # a second object behind the first: it is JSON lines by another name
             yield from _json_lines(file)
@@ -187,12 +202,14 @@ def _json_file(file: Path, where: str) -> Iterator[Row]:
         raise UserError(
             f"{where}: {file}:{error.lineno} is not valid JSON at column {error.colno}: {error.msg}"
         ) from None
+    except ValueError as error:
+        raise UserError(f"{where}: {file} is not usable JSON: {first_line(error)}") from None
     if isinstance(content, dict):
         content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), list)), [content])
     if not isinstance(content, list):
         raise UserError(f"{where}: {file} holds no list of rows; expected a JSON list of objects, or one object a line")
     for number, fields in enumerate(content):
-        yield _object(f"{file}:row {number}", fields, characters(fields))
+        yield _object(f"{file}:row {number}", without_nulls(fields, ARBITRARY), characters(fields))
 
 
 def _table_rows(file: Path, where: str) -> Iterator[Row]:
@@ -202,11 +219,30 @@ def _table_rows(file: Path, where: str) -> Iterator[Row]:
     number = 0
     try:
         for batch in pq.ParquetFile(file).iter_batches(BATCH) if file.suffix == ".parquet" else _arrow_batches(file):
-            for fields in batch.to_pylist():
-                yield Row(f"{file}:row {number}", without_nulls(fields), size=characters(fields))
+            for fields in _batch_rows(batch):
+                place = f"{file}:row {number}"
+                if isinstance(fields, str):
+                    yield Row(place, None, fields)
+                else:
+                    yield Row(place, without_nulls(fields), size=characters(fields))
                 number += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: {file} cannot be read as {file.suffix[1:]}: {first_line(error)}") from error
+
+
+def _batch_rows(batch: Any) -> list[dict[str, Any] | str]:
+    """The rows of a record batch; in place of a row that cannot be read, what is wrong with it."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        pass  # one row of the batch is at fault, and the others are to be kept
+    rows: list[dict[str, Any] | str] = []
+    for number in range(batch.num_rows):
+        try:
+            rows += batch.slice(number, 1).to_pylist()
+        except UnicodeDecodeError as error:
+            rows.append(f"not valid UTF-8 at byte {error.start} of a text")
+    return rows
 
 
 def _arrow_batches(file: Path) -> Iterator[Any]:
@@ -231,7 +267,12 @@ def _hub_rows(source: Source, where: str) -> Iterator[Row]:
     number = 0
     try:
         table = load_dataset(
-            source.id, source.config, split=source.split, revision=source.revision, streaming=source.streaming
+            source.id,
+            source.config,
+            split=source.split,
+            # The commit that the prepared folder is named by, so that rows and name cannot part.
+            revision=hub_commit("dataset", source.id, source.revision),
+            streaming=source.streaming,
         )
         for batch in table.iter(BATCH):
             for values in zip(*batch.values(), strict=True):
@@ -246,12 +287,16 @@ def _hub_rows(source: Source, where: str) -> Iterator[Row]:
         ) from error
 
 
-def without_nulls(value: Any) -> Any:
-    """Drop keys whose value is None, at every depth: table formats add them to rows that never had them."""
+def without_nulls(value: Any, keep: tuple[str, ...] = ()) -> Any:
+    """Drop keys whose value is None, at every depth but below the keys `keep`.
+
+    Table formats add nulls to rows that never had them, and a null field of a JSON row means as little. Inside a call's
+    arguments or a tool's schema a null of a JSON row is the author's.
+    """
     if isinstance(value, dict):
-        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+        return {k: v if k in keep else without_nulls(v, keep) for k, v in value.items() if v is not None}
     if isinstance(value, list):
-        return [without_nulls(v) for v in value]
+        return [without_nulls(v, keep) for v in value]
     return value
 
 

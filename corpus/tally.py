@@ -11,6 +11,7 @@ from corpus.encode import Document, Refused, Task
 from pipeline.errors import UserError
 from pipeline.table import text_table
 
+LENGTHS = ("mean_length", "p95_length")
 DROPPED = ("not_drawn", "long", "duplicate", "contaminated")
 
 
@@ -64,7 +65,9 @@ class Tally:
         self.seen: Counter[str] = Counter()
         self.first_reject = ""
         self._files = {kind: folder / f"{kind}.jsonl" for kind in ("rejects", "dropped")}
-        self._lists = {kind: path.open("w", encoding="utf-8") for kind, path in self._files.items()}
+        self._lists = {
+            kind: path.open("w", encoding="utf-8", errors="backslashreplace") for kind, path in self._files.items()
+        }
 
     def of(self, source: str, mode: str = "-") -> Counts:
         return self.counts.setdefault((source, mode), Counts(source, mode))
@@ -74,7 +77,7 @@ class Tally:
 
     def keep(self, task: Task, document: Document) -> None:
         """Count a row that is trained on."""
-        counts = self.of(task.name, document.mode)
+        counts = self.of(task.source.name, document.mode)
         counts.read += 1
         counts.kept += 1
         counts.copies += task.times - 1
@@ -86,11 +89,11 @@ class Tally:
 
     def refuse(self, task: Task, refused: Refused) -> None:
         """Count a row that is not trained on, and write it down."""
-        counts = self.of(task.name)
+        counts = self.of(task.source.name)
         counts.read += 1
         counts.lost += refused.lost
         setattr(counts, refused.kind, getattr(counts, refused.kind) + 1)
-        entry = {"source": task.name, "row": task.row.place, "reason": refused.reason}
+        entry = {"source": task.source.name, "row": task.row.place, "reason": refused.reason}
         if refused.kind == "rejected":
             self.first_reject = self.first_reject or f"{task.row.place}: {refused.reason}"
             self._write("rejects", entry)
@@ -127,13 +130,7 @@ class Tally:
             accounted = sum(c.kept + c.rejected + c.dropped for c in counts)
             if accounted != read:
                 raise AssertionError(f"rows of {name} lost in preparation: {read} read, {accounted} accounted for")
-        rejected = self.sum("rejected")
-        drawn = self.sum("read") - self.sum("not_drawn")
-        if rejected > share * drawn:
-            raise UserError(
-                f"{where}: {rejected} of {drawn} rows cannot be used, more than max_reject_share {share}; "
-                f"the first is {self.first_reject}"
-            )
+        check_share(self.total(), share, where, self.first_reject)
         for source in dict.fromkeys(name for name, _ in self.counts):
             self._check_source(source, where)
 
@@ -157,10 +154,21 @@ class Tally:
     def total(self) -> dict[str, Any]:
         """The sums over all sources, and the share of tokens that think rows hold."""
         rows = self.rows()
-        names = [n for n, v in rows[0].items() if isinstance(v, int) and n != "p95_length"] if rows else []
+        names = [n for n, v in rows[0].items() if isinstance(v, int) and n not in LENGTHS] if rows else []
         total = {name: sum(row[name] for row in rows) for name in names}
+        total["mean_length"] = round(total["tokens"] / total["kept"], 1) if total.get("kept") else 0
         think = sum(row["tokens"] for row in rows if row["mode"] == "think")
         return total | {"think_share": round(think / total["tokens"], 4) if total.get("tokens") else 0.0}
+
+
+def check_share(total: dict[str, Any], share: float, where: str, first: str) -> None:
+    """Raise UserError, naming the first, where more than `share` of the drawn rows are rejected."""
+    rejected, drawn = total.get("rejected", 0), total.get("read", 0) - total.get("not_drawn", 0)
+    if rejected > share * drawn:
+        raise UserError(
+            f"{where}: {rejected} of {drawn} rows cannot be used, more than max_reject_share {share}; "
+            f"the first is {first}"
+        )
 
 
 COLUMNS = {
@@ -195,7 +203,10 @@ def show(stats: dict[str, Any]) -> str:
     closing += f"; {total['tokens']:,} tokens, {_share(total['trained'], total['tokens'])} trained, "
     closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
     packed = stats["packed"]
-    closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their places filled" if packed else ""
+    if packed:
+        closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their places filled"
+        if packed["untrained"]:
+            closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
     return f"{text_table(list(COLUMNS.values()), lines)}\n{closing}"
 
 

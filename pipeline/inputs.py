@@ -50,7 +50,7 @@ def model_folder(name: str, where: str) -> Path | None:
 def row_files(name: str, where: str) -> list[Path] | None:
     """Local data files of a source id (a path or a glob), or None for a Hub id."""
     path = Path(name).expanduser()
-    found = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path)))
+    found = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
     if found:
         for file in found:
             if file.suffix not in ROW_SUFFIXES or not file.is_file():

@@ -125,6 +125,7 @@ SOURCE_KEYS = {
     "format": "str | None",
     "rename": "dict[str, str] | None",
     "streaming": "bool",
+    "chat_template_kwargs": "dict | None",
 }
 
 EVAL_SOURCE_KEYS = {
@@ -198,7 +199,7 @@ BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "max_reject_share": (lambda value: 0 <= value <= 1, "between 0 and 1"),
     "weight": (lambda value: 0 < value < math.inf, "above 0"),
     "test_split_size": (lambda value: 0 < value < 1, "between 0 and 1"),
-    "deduplicate_threshold": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "deduplicate_threshold": (lambda value: 0.3 <= value < 1, "0.3 or more and below 1"),
     "decontaminate_ngram": (lambda value: value >= 2, "2 or more"),
     "temperature": (lambda value: value >= 0, "0 or more"),
     "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
@@ -498,8 +499,17 @@ def convert(value: Any, key: Key) -> Any:
         if base == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if base == "dict" and isinstance(value, dict):
+            if any(
+                not isinstance(k, str) or (option == "dict[str, str]" and not isinstance(v, str))
+                for k, v in value.items()
+            ):
+                raise ValueError(
+                    "a mapping from text to text" if option == "dict[str, str]" else "a mapping with text keys"
+                )
             return value
         if base == "list" and isinstance(value, list):
+            if option == "list[str]" and not all(isinstance(v, str) for v in value):
+                raise ValueError("a list of text")
             return value
     for option in options:
         base = option.split("[")[0]

@@ -399,6 +399,20 @@ def test_rows_that_an_evaluation_asks_for_are_removed_and_listed(corpus_recipe, 
         chat(" ".join([*half[:14], "nothing", "else"]), "No idea", False),
         chat(" ".join([*half[:12], "stop", *half[-9:]]), "No idea", False),
         chat("name a bird", "Wren", False),
+        {
+            "messages": [
+                {"role": "user", "content": "Look it up"},
+                {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"q": "\n".join(half)}}}]},
+                {"role": "tool", "content": "found"},
+                {"role": "assistant", "content": "It is 3"},
+            ],
+            **mode(False),
+        },
+        chat(QUESTION.replace("e", "e\u00ad"), "No idea", False),
+        {
+            **chat("Go on", "No idea"),
+            "chat_template_kwargs": {"custom_instructions": QUESTION, "enable_thinking": False},
+        },
     ]
     clean = [
         chat(" ".join(half[:8]), "No idea", False),
@@ -408,11 +422,11 @@ def test_rows_that_an_evaluation_asks_for_are_removed_and_listed(corpus_recipe, 
     rows = [row for pair_ in zip(planted, ROWS, strict=False) for row in pair_] + clean
     folder, splits, stats = prepared(corpus_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
     found = listed(folder)
-    assert [int(d["row"].rpartition(":")[2]) for d in found] == [1, 3, 5, 7, 9, 11]
+    assert [int(d["row"].rpartition(":")[2]) for d in found] == [1, 3, 5, 7, 9, 11, 13, 15, 17]
     assert all(d["kind"] == "contaminated" and "eval.jsonl" in d["reason"] for d in found)
     assert "shares 13 words with" in found[0]["reason"]
-    assert stats["total"]["contaminated"] == 6
-    assert len(documents(splits["train"])) == 9
+    assert stats["total"]["contaminated"] == 9
+    assert len(documents(splits["train"])) == 12
 
 
 def test_decontamination_takes_a_suite_file_and_changes_the_folder(corpus_recipe, write_rows, write_recipe, tmp_path):
@@ -427,7 +441,7 @@ def test_decontamination_takes_a_suite_file_and_changes_the_folder(corpus_recipe
     second, _, stats = prepared(path, *words)
     assert second != first
     assert stats["total"]["contaminated"] == 0
-    with pytest.raises(UserError, match=r"rows\.jsonl has a prompt; looked for question"):
+    with pytest.raises(UserError, match=r"rows\.jsonl:1 has no prompt to stay clear of; looked for question"):
         prepared(path, "--dataset_mixture.decontaminate", f"[{{id: {path.parent}/rows.jsonl, column: question}}]")
 
 
@@ -535,6 +549,9 @@ def test_the_same_rows_are_drawn_under_every_path(corpus_recipe, write_rows):
 
 ODD_LINES = {
     "a lone surrogate": json.dumps(chat("\ud800", "A", False)),
+    "the row has \ud800": json.dumps({"\ud800": 1}),
+    "expected a list of tools": json.dumps({**chat("Q", "A"), "tools": {"name": "f"}}),
+    "never closed": json.dumps(chat("Q", "Well: <think>\nhm")),
     "not usable JSON": '{"messages": ' + "9" * 5000 + "}",
     "custom_instructions: expected text": json.dumps(
         {**chat("Q", "A"), "chat_template_kwargs": {"custom_instructions": 5}}
@@ -563,6 +580,11 @@ def test_odd_rows_are_rejected_and_not_a_traceback(corpus_recipe, reason):
         (("--overflow", "cut"), "must be one of truncate, drop, split"),
         (("--packing_strategy", "wrapped", "--overflow", "drop"), "key overflow has no effect here"),
         (("--dataset_mixture.datasets.0.id", "."), "is not a data file"),
+        (("--dataset_mixture.deduplicate_threshold", "0.05"), r"must be 0\.3 or more and below 1, found 0\.05"),
+        (("--max_reject_share", "-1"), "max_reject_share must be between 0 and 1, found -1"),
+        (("--dataset_mixture.datasets.0.rename", "{messages: 3}"), "rename must be a mapping from text to text"),
+        (("--dataset_mixture.datasets.0.columns", "[messages, 3]"), "columns must be a list of text"),
+        (("--chat_template_kwargs", "{1: a, b: c}"), "chat_template_kwargs must be a mapping with text keys"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(corpus_recipe, words, reason):
@@ -631,3 +653,174 @@ def test_side_by_side_wraps_both_answers(tokenizer):
     lines = side_by_side(ids, tokenizer).splitlines()
     assert all(" | " in line for line in lines[1:])
     assert "".join(line.split(" | ")[0].strip() for line in lines[2:]).replace(" ", "") == "ab" * 60
+
+
+def test_faults_behind_the_rows_of_the_gate_are_rejected(corpus_recipe):
+    """The gate reads the first 200 rows; what it would stop at later is listed row by row."""
+    good = [chat(f"What is {n} + 1?", f"<think>\nso {n}\n</think>\n{n + 1}", True) for n in range(210)]
+    empty = {
+        "messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "", "reasoning_content": "hm"}]
+    }
+    bad = {
+        "a think row trains on no reasoning": chat("Q", "Just so", True),
+        "a no-think row trains on reasoning": chat("Q", "Sure.\n<think>\nhm\n</think>\n4", False),
+        "an answer is nothing but its end of turn": {**empty, "chat_template_kwargs": {"enable_thinking": False}},
+        "the empty think block of no-think mode": chat("Q", "<think>\n\n</think>\n\n4", False),
+    }
+    folder, _, stats = prepared(corpus_recipe([*good, *bad.values()]), "--max_reject_share", "0.1")
+    found = [json.loads(line)["reason"] for line in (folder / "rejects.jsonl").read_text().splitlines()]
+    assert len(found) == len(bad)
+    assert all(reason.startswith(told) for reason, told in zip(found, bad, strict=True))
+    assert stats["total"]["kept"] == 210
+
+
+def test_a_folder_found_is_held_to_the_share_of_rejects(corpus_recipe):
+    path = corpus_recipe([*ROWS[:40], *[{"messages": "x"}] * 10])
+    first, _, _ = prepared(path, "--max_reject_share", "0.5")
+    with pytest.raises(
+        UserError, match=r"10 of 50 rows cannot be used, .* the first is .*rows\.jsonl:41: field messages"
+    ):
+        prepared(path, "--max_reject_share", "0.01")
+    assert prepared(path, "--max_reject_share", "0.2")[0] == first
+
+
+def test_rows_that_change_while_they_are_read_make_no_folder(corpus_recipe):
+    """Another process holds the lock; the file is cut before it lets go."""
+    from filelock import FileLock
+
+    from corpus.prepare import prepared_folder
+    from corpus.tokenizer import recipe_tokenizer
+    from pipeline.recipe import load
+
+    path = corpus_recipe(ROWS)
+    recipe = load(path, "sft")
+    folder = prepared_folder(recipe, recipe_tokenizer(recipe))
+    folder.parent.mkdir(parents=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "corpus", "prepare", "--config", str(path)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(6)
+        rows = path.parent / "rows.jsonl"
+        rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:30]))
+    assert "a file of rows was written to while it was read; run again" in process.communicate()[1]
+    assert process.returncode == 2
+    assert not folder.exists()
+
+
+def test_what_a_killed_preparation_left_is_removed_by_the_next(corpus_recipe, write_rows):
+    path = corpus_recipe(ROWS)
+    folder, _, _ = prepared(path)
+    left = folder.parent / ".sft-0123456789abcdef.partial"
+    left.mkdir()
+    write_rows("rows.jsonl", ROWS[:50])
+    prepared(path)
+    assert not left.exists()
+
+
+def test_wrapped_sequences_without_a_trained_token_are_kept_back_and_counted(corpus_recipe):
+    rows = [chat("so " * 400, "Yes", False) for _ in range(10)]
+    _, splits, stats = prepared(corpus_recipe(rows, packing_strategy="wrapped", max_length=64))
+    labels = [[label for label in row["labels"] if label != -100] for row in splits["train"]]
+    assert all(labels)
+    packed = stats["packed"]
+    assert packed["trained"] == sum(map(len, labels))
+    assert packed["tokens"] + packed["untrained"] == stats["total"]["tokens"]
+    assert packed["untrained"] > packed["tokens"]
+
+
+def test_every_planted_near_duplicate_at_the_threshold_is_found(tmp_path):
+    """One changed word in the middle of 49 leaves 40 of 50 runs of five (with the mode's name): 0.8 exactly."""
+    from corpus.clean import Cleaner, Duplicates, jaccard
+
+    cleaner, seen = Cleaner("near"), Duplicates(True, 0.8, tmp_path)
+    generator = random.Random(0)
+    for number in range(300):
+        words = [f"w{generator.randrange(10**6)}" for _ in range(48)]
+        for changed in (words, [*words[:24], "other", *words[25:]]):
+            item = supervised({"text": " ".join(changed)}, {})
+            mark = cleaner.fingerprint(item)
+            found = seen.seen(mark, f"row {number}")
+            if changed is words:
+                first = mark
+                assert found is None
+        assert jaccard(first.shingles, mark.shingles) == pytest.approx(40 / 50)
+        assert f"nearly the same as row {number} (similarity 0.80)" in found
+    seen.close()
+    assert not list(tmp_path.iterdir())
+    smiles = [cleaner.fingerprint(supervised({"text": t}, {})) for t in ("\U0001f600 \U0001f44d", "\U0001f389")]
+    assert smiles[0].minhash is None
+    assert smiles[0].digest != smiles[1].digest
+
+
+def test_a_source_may_set_template_arguments_below_those_of_its_rows(corpus_recipe, tokenizer, write_rows):
+    plain = [chat(f"What is {n}?", f"It is {n}") for n in range(6)]
+    own = {**chat("Why?", "<think>\nhm\n</think>\nSo", True)}
+    source = {"id": str(write_rows("plain.jsonl", [*plain, own])), "chat_template_kwargs": {"enable_thinking": False}}
+    _, splits, stats = prepared(corpus_recipe(mixture={"datasets": [source]}))
+    assert {(r["mode"], r["kept"]) for r in stats["sources"] if r["kept"]} == {("no_think", 6), ("think", 1)}
+    texts = [tokenizer.decode(d) for d in documents(splits["train"])]
+    assert sum("<think>\n\n</think>" in t for t in texts) == 6
+
+
+def test_nulls_and_globs_mean_the_same_in_every_kind_of_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    call = {"name": "f", "arguments": {"a": 0, "b": None}}
+    rows = [{"messages": None, "prompt": "Hi", "completion": "Yes", "chat_template_kwargs": {"enable_thinking": None}}]
+    deep = tmp_path / "d" / "x" / "y"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path / "d", deep):
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    kinds = [list(read(Source(str(tmp_path / name)), "w")) for name in ("d/**/*.jsonl", "rows.parquet")]
+    assert [len(k) for k in kinds] == [2, 1]
+    for row in (*kinds[0], *kinds[1]):
+        assert {k: v for k, v in row.fields.items() if v} == {"prompt": "Hi", "completion": "Yes"}
+        assert "messages" not in row.fields
+    (tmp_path / "calls.jsonl").write_text(json.dumps({"calls": [call], "x": None}) + "\n")
+    (row,) = read(Source(str(tmp_path / "calls.jsonl")), "w")
+    assert row.fields == {"calls": [call]}, "a null argument of a call is the author's"
+
+
+def test_a_bad_text_in_a_table_is_one_bad_row(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.array([b"one", b"\xff\xfe", b"three"]).cast(pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
+    pq.write_table(pa.table({"text": column}), tmp_path / "rows.parquet")
+    found = list(read(Source(str(tmp_path / "rows.parquet")), "w"))
+    assert [row.content for row in found] == [{"text": "one"}, None, {"text": "three"}]
+    assert "not valid UTF-8" in found[1].problem
+
+
+def test_a_plain_text_with_half_a_character_is_rejected(corpus_recipe):
+    rows = [{"text": "bad \ud800 x"}, *({"text": f"good {n}"} for n in range(9))]
+    folder, _, _ = prepared(corpus_recipe(rows), "--max_reject_share", "0.1")
+    assert "a lone surrogate) at character 4" in json.loads((folder / "rejects.jsonl").read_text())["reason"]
+
+
+def test_preview_tells_what_overflow_does(corpus_recipe):
+    long = chat("Q", "so " * 400, False)
+    for overflow, told in (("drop", "dropped: "), ("split", "[split into "), ("truncate", "beyond max_length 64]")):
+        path = corpus_recipe([long, chat("Q", "A", False)], max_length=64, overflow=overflow)
+        assert told in run_ok("-m", "corpus", "preview", "--config", path), overflow
+
+
+def test_pairs_count_their_reasoning(corpus_recipe, tokenizer):
+    thought = "<think>\nlong and good\n</think>\n"
+    rows = [preference(f"Q {n}?", f"{thought}yes", f"{thought}no", True) for n in range(5)]
+    _, splits, stats = prepared(corpus_recipe(rows, name="apo"))
+    row = next(r for r in stats["sources"] if r["mode"] == "think")
+    assert 0 < row["reasoning"] < row["trained"]
+    answers = [pair_[side] for pair_ in splits["train"] for side in ("chosen_ids", "rejected_ids")]
+    assert row["trained"] == sum(map(len, answers))
+    texts = [tokenizer.decode(ids).partition("</think>")[2] for ids in answers]
+    assert row["trained"] - row["reasoning"] == sum(
+        len(tokenizer(t, add_special_tokens=False).input_ids) for t in texts
+    )

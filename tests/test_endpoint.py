@@ -10,9 +10,9 @@ import time
 
 import pytest
 from helpers import ROOT, python
-from serving import Proxy, Server
 
 from apo.pairs.endpoint import completion_of, retry_after
+from bench.serving import Proxy, Server
 from pipeline.errors import UserError
 
 pytest.importorskip("openai", reason="the openai package is not installed")
@@ -172,7 +172,7 @@ def test_a_server_that_dies_midway_loses_nothing(talking_model, endpoint_recipe)
 
 def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
     between = proxy()
-    path, folder = endpoint_recipe(between.url, count=150)
+    path, folder = endpoint_recipe(between.url, count=90)
     generator, lives = random.Random(0), []
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     kills = 0
@@ -183,7 +183,7 @@ def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
         )
         while process.poll() is None and len(between.asked) == begun:
             time.sleep(0.005)
-        time.sleep(generator.uniform(0.0, 0.3))
+        time.sleep(generator.uniform(0.0, 0.15))
         assert process.poll() is None, "twenty kills must fit into the run"
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -192,7 +192,7 @@ def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
     result = python("-m", "apo.pairs", "--config", path)
     assert result.returncode == 0, result.stderr
     whole = answers_of(folder)
-    assert len(whole) == 300
+    assert len(whole) == 180
     side_of = {0.7: "strong", 1.2: "weak"}
     prompts = {json.dumps(p["messages"]): p["id"] for p in identities(path)}
     for (before, begun), end in zip(lives, [*(n for _, n in lives[1:]), len(between.asked)], strict=True):

@@ -419,8 +419,8 @@ def test_a_turn_without_an_end_never_trains_on_the_next(tokenizer, use):
 
 
 def test_what_a_template_does_not_render_stops_the_gate(use):
-    def checked(messages, template=CHATML):
-        item = conversation({"messages": messages, "chat_template_kwargs": {"enable_thinking": True}}, {})
+    def checked(messages, template=CHATML, **kwargs):
+        item = conversation({"messages": messages, "chat_template_kwargs": kwargs}, {})
         renderer = use(template)
         rendered = renderer.conversation(item)
         kept = [rendered.text[a:b] for a, b in rendered.spans]
@@ -435,6 +435,40 @@ def test_what_a_template_does_not_render_stops_the_gate(use):
     with pytest.raises(UserError, match="does not render reasoning_content"):
         checked([question, {"role": "assistant", "content": "3", "reasoning_content": "hm"}])
     checked([question, {"role": "assistant", "content": "3", "reasoning_content": "hm"}], None)
+    thought = {"role": "assistant", "content": "<think>\nlong reasoning\n</think>\n\n3"}
+    strips = CHATML.replace("message.content", "message.content.split('</think>')[-1]")
+    assert strips != CHATML
+    with pytest.raises(UserError, match="does not render the think block of the last answer"):
+        checked([question, thought], strips)
+    with pytest.raises(UserError, match="a no-think row trains on reasoning"):
+        checked([question, thought], enable_thinking=False)
+    with pytest.raises(UserError, match="a think row trains on no reasoning"):
+        checked([question, {"role": "assistant", "content": "3"}], enable_thinking=True)
+
+
+LAST_USER = """{%- set last = (messages | selectattr('role', 'eq', 'user') | list)[-1] -%}
+{%- for m in messages if m['role'] != 'system' -%}
+{%- if m['role'] == 'user' -%}[INST]{% if m == last and messages[0]['role'] == 'system' %}
+{{- ' ' + messages[0]['content'] }}{% endif %}
+{{- ' ' + m['content'] }}[/INST]{%- else -%}{{ ' ' + m['content'] + eos_token }}{%- endif -%}
+{%- endfor -%}"""
+
+
+def test_a_system_text_in_the_last_user_turn_moves_no_span(use):
+    """As Mistral's template has it: the space before an answer is the answer's, and the system text is found."""
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "One"},
+        {"role": "user", "content": "More"},
+        {"role": "assistant", "content": "Two"},
+    ]
+    item = conversation({"messages": turns}, {})
+    renderer = use(LAST_USER)
+    found = renderer.conversation(item)
+    kept = [found.text[a:b] for a, b in found.spans]
+    assert kept == [" One<|im_end|>", " Two<|im_end|>"]
+    check_sample(Sample("s", "f:1", item, found.text, found.spans, kept, modes=False), renderer.ends)
 
 
 def test_mode_flags_are_whole_words(tokenizer):
@@ -442,6 +476,9 @@ def test_mode_flags_are_whole_words(tokenizer):
     text = rendered(tokenizer, [{"role": "system", "content": "See docs/thinking.md"}, user], enable_thinking=False)
     assert "Reasoning Mode: /no_think" in text
     assert "See docs/thinking.md<|im_end|>" in text
+    system = {"role": "system", "content": "Read docs/thinking.md and a/think/b first. /think\n/no_think"}
+    text = rendered(tokenizer, [system, user])
+    assert "Read docs/thinking.md and a/think/b first.<|im_end|>" in text
     item = conversation({**chat("Q", "It opens <think> and never ends", False)}, {})
     assert item.mode == "no_think"
 

@@ -1,7 +1,8 @@
 """Who answers: transformers here, vLLM in this process, or an OpenAI-compatible endpoint (`apo/pairs/endpoint.py`).
 
 An engine answers the prompts that are not in `done` yet and hands over what is finished as it goes. Both sides render
-prompts with the model's own chat template, in the recipe's mode.
+prompts with the model's own chat template, in the recipe's mode. Libraries are imported where they are used: a run
+against an endpoint needs neither torch nor transformers, and starts in a second.
 """
 
 import hashlib
@@ -12,7 +13,6 @@ from typing import Any, Protocol
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from corpus.completion import Completion, Sampling
-from corpus.tokenizer import load_tokenizer
 from pipeline.errors import UserError
 
 Keep = Callable[[list[Answer]], None]
@@ -172,6 +172,8 @@ def make_engine(side: Side) -> Engine:
 
 def side_tokenizer(side: Side) -> Any:
     """The tokenizer of a side's model, with the recipe's template on it where one is given."""
+    from corpus.tokenizer import load_tokenizer
+
     settings = side.settings
     return load_tokenizer(
         settings["model"],

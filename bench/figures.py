@@ -1,0 +1,32 @@
+"""How a benchmark's figures are measured and written down."""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+
+def measured(seconds: float, tokens: int) -> dict:
+    """A result line: seconds, tokens, and the peak memory of this process and its largest child."""
+    import resource
+
+    peaks = [resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {"seconds": round(seconds, 2), "tokens": tokens, "peak_mb": peaks[0], "peak_child_mb": peaks[1]}
+
+
+def command(options: argparse.Namespace, program: str) -> str:
+    """The command line that gives these figures again; files by their names, wherever they lay."""
+    given = {k: v for k, v in vars(options).items() if v is not None and k != "one"}
+    given |= {k: Path(given[k]).name for k in ("rows", "set") if k in given}
+    return f"python -m bench.{program} " + " ".join(f"--{k} {v}" for k, v in given.items())
+
+
+def save(output: str, content: dict) -> None:
+    """Write the figures with the machine they were taken on."""
+    from pipeline.stage import versions
+
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    file = Path(output)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**content, "machine": machine, "versions": versions()}, indent=2) + "\n")
