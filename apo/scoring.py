@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-TILE = 1024
+# Logits in memory at a time, 256 MB of them: smaller tiles are slower, larger ones only cost memory.
+TILE_LOGITS = 2**26
 # Models that change their logits behind the LM head; they are scored on the stock path.
 RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
@@ -24,9 +25,17 @@ def rescales_logits(config: Any) -> str | None:
 
 
 def tiled_logprobs(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor, tile: int = TILE
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: torch.Tensor,
+    tile: int | None = None,
 ) -> torch.Tensor:
-    """log softmax(hidden @ weight.T + bias)[targets] in float32, `[C]`, from hidden states `[C, H]`."""
+    """log softmax(hidden @ weight.T + bias)[targets] in float32, `[C]`, from hidden states `[C, H]`.
+
+    `tile` tokens at a time; without it, as many as `TILE_LOGITS` allows.
+    """
+    tile = tile or max(1, TILE_LOGITS // len(weight))
     parts = []
     for start in range(0, len(targets), tile):
         piece, wanted = hidden[start : start + tile], targets[start : start + tile]

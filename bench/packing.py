@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from bench.prepare import command, save
+from bench.figures import command, save
 
 
 def main() -> None:

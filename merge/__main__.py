@@ -1,38 +1,52 @@
-"""`python -m merge --config FILE [--only soup|merged]`: see merge/run.py."""
+"""`python -m merge --config FILE [--only soup|merged] [--verify]`: see merge/run.py."""
 
-from pipeline.errors import run_main
-from pipeline.program import STATE_FLAG, quiet_libraries, report_state
+from pathlib import Path
+
+from pipeline.errors import UserError, run_main
+from pipeline.program import STATE_FLAG, report_state
 from pipeline.recipe import arguments, load
 
 ONLY_FLAG = ("--only", {"choices": ("soup", "merged"), "help": "make only this folder"})
+VERIFY_FLAG = (
+    "--verify",
+    {"action": "store_true", "help": "compare every tensor with the float64 average (linear merges)"},
+)
 
 
 def main() -> int:
     options, overrides = arguments(
-        "merge", "Average the APO members, then mix in the mid checkpoint.", ONLY_FLAG, STATE_FLAG
+        "merge", "Average the APO members, then mix in the mid checkpoint.", ONLY_FLAG, VERIFY_FLAG, STATE_FLAG
     )
     recipe = load(options.config, "merge", overrides)
-    from merge.plan import merge_config, soup_config, soup_members, stage_of
+    from merge.plan import planned
 
     code = 0
     for name in ("soup", "merged"):
         if options.only not in (None, name) or (name == "soup" and "soup" not in recipe.values):
             continue
-        if name == "soup":
-            config = soup_config(soup_members(recipe), recipe.values["soup"].get("dtype", "bfloat16"))
-        else:
-            config = merge_config(recipe)
-        stage = stage_of(recipe, name, config)
-        todo, stale = report_state([stage], options.state)
+        if name == "soup" and recipe.values.get("one_pass"):
+            print("soup: not written, its members go straight into the merge (one_pass: true)")
+            continue
+        plan = planned(recipe, name)
+        todo, stale = report_state([plan.stage], options.state)
         code = max(code, stale)
         if todo and options.state:
             break
         if todo:
-            quiet_libraries()
             from merge.run import run
 
-            run(stage, config, recipe.where(name if name == "soup" else "merge"))
-            print(f"{stage.name}: {stage.folder} written")
+            run(plan.stage, plan.config, recipe, plan.where, plan.linear)
+            print(f"{plan.stage.name}: {plan.stage.folder} written")
+        if options.verify:
+            from merge.linear import verify
+            from merge.plan import plain_linear
+
+            linear = plan.linear or plain_linear(plan.config)
+            if linear is None:
+                raise UserError(
+                    f"{plan.where}: --verify compares plain linear averages of local models, and this is none"
+                )
+            verify(linear, Path(plan.stage.folder), plan.where)
     return code
 
 

@@ -2,17 +2,22 @@
 
 import copy
 import difflib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.hashing import hash_value
 from pipeline.inputs import model_hash
 from pipeline.members import FOLDER, member_folders, member_names
 from pipeline.recipe import Recipe, load
 from pipeline.stage import Stage, read_manifest
 
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+# The keys of mergekit's schema that a plain linear merge has.
+LINEAR_KEYS = {"merge_method", "dtype", "out_dtype", "models", "parameters"}
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
-GENERATION = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 
 
 def soup_members(recipe: Recipe) -> list[Path]:
@@ -40,17 +45,44 @@ def soup_members(recipe: Recipe) -> list[Path]:
         raise UserError(
             f"{where}: soup member {missing[0] if missing else run / 'apo'} is not there; run `make apo` first"
         )
-    parents = {f: (read_manifest(f) or {}).get("inputs", {}).get("model") for f in folders}
+    # Adapters carry no manifest of their own; mergekit is told their base, and that must be one for all.
+    parents = {f: (read_manifest(f) or {}).get("inputs", {}).get("model") for f in folders if not adapter_base(f)}
     for folder, parent in parents.items():
-        if parent != parents[folders[0]]:
-            raise UserError(f"{where}: {folder} was trained from another model than {folders[0]}; run `make apo` again")
+        first = next(iter(parents))
+        if parent != parents[first]:
+            raise UserError(f"{where}: {folder} was trained from another model than {first}; run `make apo` again")
     return folders
 
 
-def soup_config(members: list[Path], dtype: str) -> dict[str, Any]:
-    """mergekit's configuration of an equal-weight linear average (Wortsman et al. 2022)."""
-    models = [{"model": str(folder.resolve()), "parameters": {"weight": 1.0}} for folder in members]
-    return {"merge_method": "linear", "dtype": dtype, "models": models, "parameters": {"normalize": True}}
+def soup_config(members: list[Path], dtype: str, where: str = "soup") -> dict[str, Any]:
+    """mergekit's configuration of an equal-weight linear average (Wortsman et al. 2022), summed in float64.
+
+    Raises:
+        UserError: some members are adapters of different bases.
+    """
+    bases = {folder: adapter_base(folder) for folder in members}
+    adapted = {base for base in bases.values() if base}
+    if len(adapted) > 1:
+        raise UserError(f"{where}: the adapters have different bases, {' and '.join(sorted(adapted)[:2])}")
+    names = [f"{bases[f]}+{f.resolve()}" if bases[f] else str(f.resolve()) for f in members]
+    models = [{"model": name, "parameters": {"weight": 1.0}} for name in names]
+    types = {"dtype": "float64", "out_dtype": dtype}
+    return {"merge_method": "linear", **types, "models": models, "parameters": {"normalize": True}}
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The base model of a LoRA adapter's folder, or None for a folder that holds a whole model."""
+    file = folder / "adapter_config.json"
+    if not file.is_file() or (folder / "config.json").is_file():
+        return None
+    base = json.loads(file.read_text())["base_model_name_or_path"]
+    return str(Path(base).resolve()) if Path(base).exists() else base
+
+
+def folder_of(model: str) -> Path | None:
+    """The local folder that a model of a merge names (of `base+adapter`, the base's), or None for one of the Hub."""
+    name = model if Path(model).exists() else model.partition("+")[0]
+    return Path(name) if Path(name).is_dir() else None
 
 
 def merge_config(recipe: Recipe) -> dict[str, Any]:
@@ -105,11 +137,18 @@ def stage_of(recipe: Recipe, name: str, config: dict[str, Any]) -> Stage:
     inputs = {}
     shown = copy.deepcopy(config)
     for number, model in enumerate(referenced(config)):
-        inputs[f"model {number} {Path(model).name}"] = model_hash(
-            model, recipe.where(name if name == "soup" else "merge")
-        )
+        where = recipe.where(name if name == "soup" else "merge")
+        parts = [model] if Path(model).exists() else model.split("+")
+        hashes = [model_hash(*_revised(part, where)) for part in parts]
+        inputs[f"model {number} {Path(model).name}"] = hashes[0] if len(hashes) == 1 else hash_value(hashes)
         shown = _replace(shown, model, f"model {number}")
     return Stage(name, Path(recipe.need("output_dir")) / name, shown, inputs)
+
+
+def _revised(model: str, where: str) -> tuple[str, str, str | None]:
+    """A model's id or folder, where it is named, and the revision behind its @."""
+    name, _, revision = (model, "", "") if Path(model).exists() else model.partition("@")
+    return name, where, revision or None
 
 
 def _replace(node: Any, old: str, new: str) -> Any:
@@ -118,3 +157,97 @@ def _replace(node: Any, old: str, new: str) -> Any:
     if isinstance(node, list):
         return [_replace(v, old, new) for v in node]
     return new if node == old else node
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear merge: folders and their weights, `dtype` to sum in, `out_dtype` to write."""
+
+    folders: tuple[Path, ...]
+    weights: tuple[float, ...]
+    normalize: bool
+    dtype: str | None
+    out_dtype: str | None
+
+
+def plain_linear(config: dict[str, Any], absent: str | None = None) -> Linear | None:
+    """A mergekit configuration as a linear merge, or None where it asks for more than that.
+
+    `absent` is a folder that need not be there, because one pass puts other models in its place.
+    """
+    if config.get("merge_method") != "linear" or not config.keys() <= LINEAR_KEYS:
+        return None
+    parameters = config.get("parameters") or {}
+    models = config.get("models") or []
+    if not parameters.keys() <= {"normalize"} or not isinstance(parameters.get("normalize", True), bool):
+        return None
+    folders, weights = [], []
+    for entry in models:
+        own = entry.get("parameters") or {}
+        weight = own.get("weight")
+        plain = entry.keys() <= {"model", "parameters"} and own.keys() == {"weight"}
+        if not plain or isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            return None
+        folders.append(Path(entry["model"]))
+        weights.append(float(weight))
+    if not folders or not all(str(f) == absent or (f / "config.json").is_file() for f in folders):
+        return None
+    types = [str(config[k]).removeprefix("torch.") if config.get(k) else None for k in ("dtype", "out_dtype")]
+    if not set(types) <= {None, *FLOATS}:
+        return None
+    return Linear(tuple(folders), tuple(weights), parameters.get("normalize", True), *types)
+
+
+def expanded(outer: Linear, name: Path, inner: Linear) -> Linear:
+    """`outer` with the model `name` replaced by those that `inner` averages: soup and merge in one pass, rounded once."""
+    folders: list[Path] = []
+    weights: list[float] = []
+    for folder, weight in zip(outer.folders, outer.weights, strict=True):
+        if folder != name:
+            folders.append(folder)
+            weights.append(weight)
+            continue
+        whole = sum(inner.weights) if inner.normalize else 1.0
+        folders += inner.folders
+        weights += [weight * w / whole for w in inner.weights]
+    return Linear(tuple(folders), tuple(weights), outer.normalize, outer.dtype, outer.out_dtype)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One folder to make: its stage, mergekit's configuration, where that stands, and a one-pass average."""
+
+    stage: Stage
+    config: dict[str, Any]
+    where: str
+    linear: Linear | None = None
+
+
+def planned(recipe: Recipe, name: str) -> Plan:
+    """The plan of `soup` or `merged`.
+
+    Raises:
+        UserError: members or models are missing, or `one_pass` is asked of a merge that is not linear.
+    """
+    where = recipe.where(name if name == "soup" else "merge")
+    if name == "soup":
+        config = soup_config(soup_members(recipe), recipe.values["soup"].get("dtype", "bfloat16"), where)
+        return Plan(stage_of(recipe, name, config), config, where)
+    config = merge_config(recipe)
+    if not recipe.values.get("one_pass"):
+        return Plan(stage_of(recipe, name, config), config, where)
+    soup = soup_config(soup_members(recipe), recipe.values["soup"].get("dtype", "bfloat16"), where)
+    folder = str((Path(recipe.need("output_dir")) / "soup").resolve())
+    inner = plain_linear(soup)
+    outer = plain_linear(config, absent=folder)
+    if inner is None or outer is None or Path(folder) not in outer.folders:
+        raise UserError(
+            f"{recipe.where('one_pass')}: one pass needs a linear soup of whole local models and a linear merge that "
+            "takes soup in"
+        )
+    linear = expanded(outer, Path(folder), inner)
+    models = [
+        {"model": str(f), "parameters": {"weight": w}} for f, w in zip(linear.folders, linear.weights, strict=True)
+    ]
+    whole = {**config, "models": models}
+    return Plan(stage_of(recipe, name, whole), whole, where, linear)

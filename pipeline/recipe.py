@@ -93,7 +93,15 @@ OWN_KEYS = {
         "format": "str",
         "max_reject_share": "float",
     },
-    "merge": {"output_dir": "str", "soup": "dict", "merge": "dict"},
+    "merge": {
+        "output_dir": "str",
+        "soup": "dict",
+        "merge": "dict",
+        "one_pass": "bool",
+        "options": "dict | None",
+        "long_context": "dict | None",
+        "sweep": "dict | None",
+    },
     "eval": {
         "output_dir": "str",
         "models": "dict[str, str]",
@@ -178,7 +186,19 @@ TASK_KEYS = {
     "question": "str",
     "reference": "str",
 }
-SOUP_KEYS = {"members": "str | list", "dtype": "str"}
+MERGE_PARTS = {
+    "soup": {"members": "str | list", "dtype": "str", "eval": "str", "metric": "str"},
+    "long_context": {"factor": "float", "original_max_position_embeddings": "int | None"},
+    "sweep": {
+        "models": "list[str]",
+        "weights": "list",
+        "eval": "str",
+        "metric": "str",
+        "guardrails": "dict[str, float]",
+        "bootstrap": "int",
+        "seed": "int",
+    },
+}
 
 # Keys that TRL knows and this pipeline cannot honour: name -> why, and what to do.
 REFUSED = {
@@ -212,6 +232,8 @@ BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "retries": (lambda value: value >= 0, "0 or more"),
     "test_share": (lambda value: 0 <= value < 1, "0 or more and below 1"),
     "limit": (lambda value: value >= 1, "1 or more"),
+    "factor": (lambda value: value > 1, "above 1"),
+    "bootstrap": (lambda value: value >= 100, "100 or more"),
     "near": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
     "length_balance": (lambda value: 0.5 <= value <= 1, "between 0.5 and 1"),
 }
@@ -382,8 +404,9 @@ def check(recipe: Recipe) -> list[str]:
             problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
     if recipe.stage == "pairs":
         problems += _check_pairs(recipe)
-    if recipe.stage == "merge" and isinstance(recipe.values.get("soup"), dict):
-        problems += _check_mapping(recipe, recipe.values["soup"], own_keys(SOUP_KEYS), "soup.")
+    for name, keys in MERGE_PARTS.items() if recipe.stage == "merge" else ():
+        if isinstance(recipe.values.get(name), dict):
+            problems += _check_mapping(recipe, recipe.values[name], own_keys(keys), f"{name}.")
     for number, task in enumerate(recipe.values.get("tasks") or [] if recipe.stage == "eval" else []):
         if isinstance(task, dict):
             problems += _check_mapping(recipe, task, own_keys(TASK_KEYS), f"tasks.{number}.")

@@ -99,6 +99,16 @@ def remember(file: Path, name: str, words: list[str]) -> None:
         write_json(file, {**known, name: words})
 
 
+def reads_pairs(recipe: Path) -> bool:
+    """Whether the apo file's mixture reads what the pairs file makes."""
+    apo, pairs = recipe / STEPS["apo"].file, recipe / STEPS["pairs"].file
+    if not apo.is_file():
+        return False
+    made = Path(load(pairs, "pairs").need("output_dir"))
+    sources = load(apo, "apo").values.get("dataset_mixture", {}).get("datasets", [])
+    return any(made in Path(source["id"]).parents for source in sources)
+
+
 def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
     """Run what is missing or stale up to `stage`. Returns an exit code.
 
@@ -115,6 +125,11 @@ def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
         step = STEPS[name]
         if not (recipe / step.file).is_file():
             print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
+            continue
+        if name == "pairs" != stage and not reads_pairs(recipe):
+            print(
+                f"pairs: not read by {recipe / STEPS['apo'].file}, skipped; run `make pairs` for themselves", flush=True
+            )
             continue
         memory = arguments_file(recipe, step)
         own = words if name == stage else remembered(memory, name)

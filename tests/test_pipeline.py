@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.hashing import hash_model, hash_value, recorded
 from pipeline.program import training_stage
 from pipeline.recipe import load
-from pipeline.run import STEPS, arguments_file, command, order, remember, remembered, run
+from pipeline.run import STEPS, arguments_file, command, order, reads_pairs, remember, remembered, run
 from pipeline.stage import Stage, differences, redacted, without_secrets
 from pipeline.table import place, text_table
 from sft.train import train
@@ -173,6 +173,12 @@ def test_a_stage_runs_once_and_keeps_the_overrides_it_was_made_with(tmp_path, wr
     remember(memory, "sft", ["--learning_rate", "1e-5", "--hub_token", "hf_abc"])
     assert remembered(memory, "sft") == ["--learning_rate", "1e-5"]
     assert remembered(memory, "data") == ["--seed", "5"]
+
+
+def test_pairs_run_only_where_the_apo_file_reads_them():
+    """SmolLM3's apo.yaml takes the published splits, so `make apo` does not begin with 270 000 questions."""
+    assert reads_pairs(ROOT / "recipes" / "tiny")
+    assert not reads_pairs(ROOT / "recipes" / "smollm3")
 
 
 def test_secrets_are_hidden_in_commands_and_configurations():

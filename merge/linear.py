@@ -1,0 +1,89 @@
+"""Linear averages without mergekit's start-up time and memory, bit for bit its result.
+
+A plain linear merge of local models is a weighted sum, tensor by tensor. mergekit takes seconds to import and maps
+every input; this reads, sums and writes in pieces of a few megabytes. Anything else in a merge file (another method, slices,
+a weight by layer, a tokenizer to build, a model of the Hub, an adapter) goes to mergekit itself.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from merge.plan import Linear
+from merge.tensors import NAMES, Stored, Writer, stored_tensors, ulp_error, weighted
+from pipeline.errors import UserError
+from pipeline.progress import Progress
+
+# Elements of each input that are in memory at a time.
+PIECE = 2**21
+
+
+def run_linear(merge: Linear, folder: Path, where: str, name: str = "merge") -> int:
+    """Write the average of the models into `folder`; returns the number of tensors.
+
+    Raises:
+        UserError: an input holds values that are not finite, or the result does not fit the type it is written in.
+    """
+    inputs = [stored_tensors(f, where) for f in merge.folders]
+    names = [n for n in inputs[0] if all(n in found for found in inputs)]
+    dtype = getattr(torch, merge.dtype) if merge.dtype else inputs[0][names[0]].dtype
+    out = getattr(torch, merge.out_dtype) if merge.out_dtype else dtype
+    writer = Writer(folder, {n: inputs[0][n].shape for n in names}, out)
+    progress = Progress(name, "tensors", len(names))
+    for done, tensor in enumerate(names, 1):
+        stored = [found[tensor] for found in inputs]
+        for begin, count in pieces(stored[0].count):
+            read = [s.read(begin, count) for s in stored]
+            values = weighted(read, merge.weights, merge.normalize, dtype).to(out)
+            if not values.isfinite().all():
+                raise UserError(not_finite(stored, read, tensor, where, out))
+            writer.write(tensor, values)
+        progress.at(done)
+    writer.close()
+    progress.end()
+    return len(names)
+
+
+def not_finite(stored: list[Stored], read: list[torch.Tensor], tensor: str, where: str, out: torch.dtype) -> str:
+    """Which input made a result that is not finite, in a sentence."""
+    for entry, values in zip(stored, read, strict=True):
+        if not values.isfinite().all():
+            return f"{where}: tensor {tensor} of {entry.file} holds values that are not finite"
+    return f"{where}: tensor {tensor} holds values too large for {NAMES[out]}; give out_dtype: float32 or bfloat16"
+
+
+def pieces(count: int) -> list[tuple[int, int]]:
+    """A tensor of `count` elements as (begin, count) of pieces."""
+    return [(begin, min(PIECE, count - begin)) for begin in range(0, count, PIECE)]
+
+
+def verify(merge: Linear, folder: Path, where: str, say: Callable[[str], None] = print) -> float:
+    """Compare a written average with the float64 one; returns the largest distance in units in the last place.
+
+    Raises:
+        UserError: a tensor is missing, or further away than half a unit (float32 sums add a few millionths to that).
+    """
+    inputs = [stored_tensors(f, where) for f in merge.folders]
+    written = stored_tensors(folder, where)
+    total = sum(merge.weights) if merge.normalize else 1.0
+    worst, worst_name = 0.0, ""
+    for name, result in written.items():
+        for begin, count in pieces(result.count):
+            exact = torch.zeros(count, dtype=torch.float64)
+            for found, weight in zip(inputs, merge.weights, strict=True):
+                if name not in found:
+                    raise UserError(
+                        f"{where}: tensor {name} of {folder} is in none or not all of the models it averages"
+                    )
+                exact += weight * found[name].read(begin, count).double()
+            error = ulp_error(result.read(begin, count), exact / total)
+            if error > worst:
+                worst, worst_name = error, name
+    say(f"{folder}: {len(written)} tensors, at most {worst:.6f} units in the last place from the float64 average")
+    if worst > 0.5 + 1e-4:
+        raise UserError(
+            f"{where}: tensor {worst_name} of {folder} is {worst:.3f} units in the last place from the float64 "
+            "average; sum in float64 (dtype: float64) and write in another type (out_dtype) for one rounding"
+        )
+    return worst
