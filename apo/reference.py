@@ -4,10 +4,12 @@ The key is content: the reference model's files, the prepared pairs, the precisi
 beta or learning rate, and resumed runs find the file; changed weights or rows make another key.
 """
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -20,6 +22,15 @@ class ReferenceStore:
 
     folder: Path
     content: dict[str, str]
+
+    def with_precision(self, mixed: str, dtype: str) -> "ReferenceStore":
+        """The store of values computed in this mixed precision by a model of this type."""
+        return replace(self, content={**self.content, "mixed_precision": mixed, "model_dtype": dtype})
+
+    def locked(self, split: str) -> FileLock:
+        """A lock that only one job at a time holds, so that members started together compute once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.file(split).with_suffix(".lock"))
 
     def file(self, split: str) -> Path:
         return self.folder / f"{hash_value({**self.content, 'split': split})[:24]}.safetensors"
@@ -37,6 +48,6 @@ class ReferenceStore:
         """Put the values into place as a whole."""
         file = self.file(split)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
+        partial = file.with_suffix(f".{os.getpid()}.partial")
         save_file({"chosen": chosen.contiguous(), "rejected": rejected.contiguous()}, partial)
         partial.replace(file)

@@ -20,8 +20,7 @@ RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head
 
 def rescales_logits(config: Any) -> str | None:
     """The configuration key by which a model changes its logits behind the LM head, or None."""
-    text = config.get_text_config()
-    return next((k for k in RESCALES if getattr(text, k, None) not in (None, 1, 1.0)), None)
+    return next((k for k in RESCALES if getattr(config, k, None) not in (None, 1, 1.0)), None)
 
 
 def tiled_logprobs(

@@ -14,25 +14,32 @@ the packed path does not know run on the stock trainer, with one line that says 
 """
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import AutoConfig
 from trl import DPOConfig, DPOTrainer, ModelConfig
 
 from apo.checkpoints import KeepCheckpoints
+from apo.paths import NotPackable, stock_reason
 from apo.reference import ReferenceStore
-from apo.trainer import PackedDPOTrainer, stock_reason
+from apo.trainer import PackedDPOTrainer
 from corpus.prepare import TrainingRows, training_rows
 from pipeline.errors import told_by_library
-from pipeline.inputs import model_hash
+from pipeline.hashing import hash_value
+from pipeline.inputs import code_hash, model_hash
 from pipeline.members import Kept
 from pipeline.recipe import Recipe
+from pipeline.schema import keys_of
 from pipeline.stage import Stage
 from pipeline.training import Watch, adapters, begin, release, say, train_and_save, trl_arguments
 
+# Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
+ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", "lora_r", "lora_alpha", "lora_dropout",
+                "lora_target_modules", "lora_target_parameters", "lora_modules_to_save", "lora_task_type", "use_rslora",
+                "use_dora")  # fmt: skip
 # Rows of one attention matrix without block-sparsity: longer ones waste more in attention than they save elsewhere.
 SDPA_PLACES = 1024
 
@@ -62,8 +69,6 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
     reason = stock_reason(arguments, config)
     if recipe.values.get("packed_pairs") is False:
         reason = "packed_pairs: false"
-    if reason:
-        say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
     rows = training_rows(recipe, say)
     begin(stage)
 
@@ -77,8 +82,18 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
         **adapters(model),
     }
     facts = {"data": rows.sources, "pairs": len(rows.splits["train"])}
-    with told_by_library(recipe.path):
-        trainer = PreparedDPOTrainer(**given) if reason else packed_trainer(recipe, model, rows, given)
+    with told_by_library(recipe.path, (ValueError, ImportError, NotImplementedError)):
+        trainer = None
+        if not reason:
+            try:
+                trainer = packed_trainer(recipe, model, rows, given)
+            except NotPackable as error:
+                reason = str(error)
+                arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
+                given["args"] = arguments
+        if trainer is None:
+            say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
+            trainer = PreparedDPOTrainer(**given)
     if isinstance(trainer, PackedDPOTrainer):
         facts["reference_passes"] = trainer.reference_passes
         made = f"computed in {trainer.reference_passes} passes" if trainer.reference_passes else "found"
@@ -90,11 +105,16 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
 
 
 def packed_trainer(recipe: Recipe, model: ModelConfig, rows: TrainingRows, given: dict[str, Any]) -> PackedDPOTrainer:
-    """The packed trainer with the attention that takes its masks: FlexAttention on a GPU, SDPA elsewhere."""
+    """The packed trainer with an attention that takes its masks: FlexAttention on a GPU, SDPA elsewhere or if asked."""
     arguments = given["args"]
-    attention = "flex_attention" if torch.cuda.is_available() else "sdpa"
-    if model.attn_implementation not in (None, attention):
-        say(f"attn_implementation: {model.attn_implementation} cannot take the mask of packed pairs, {attention} does")
+    asked = model.attn_implementation
+    attention = "flex_attention" if arguments.device.type == "cuda" and asked != "sdpa" else "sdpa"
+    if asked not in (None, attention):
+        say(
+            f"attn_implementation: packed pairs are run with {attention}, because {asked} does not take their mask here"
+        )
+    if recipe.values.get("precompute_ref_batch_size"):
+        say("precompute_ref_batch_size has no effect on packed pairs, whose reference rows are as large as training's")
     arguments.model_init_kwargs["attn_implementation"] = attention
     arguments.precompute_ref_log_probs = True
     longest = arguments.max_length or 1024
@@ -105,12 +125,17 @@ def packed_trainer(recipe: Recipe, model: ModelConfig, rows: TrainingRows, given
 def reference_store(recipe: Recipe, prepared: Path) -> ReferenceStore:
     """Where this model's log-probabilities of these pairs are kept, beside the prepared pairs."""
     values = recipe.values
-    precision = {k: values.get(k) for k in ("dtype", "bf16", "fp16", "load_in_4bit", "load_in_8bit")}
+    loading = {
+        k: values.get(k) for k in (*keys_of("ModelConfig"), "model_init_kwargs", "tf32") if k not in ADAPTER_KEYS
+    }
     content = {
         "model": model_hash(
             values["model_name_or_path"], recipe.where("model_name_or_path"), values.get("model_revision")
         ),
-        "pairs": prepared.name,
-        **{k: str(v) for k, v in precision.items()},
+        # The hash at the end of the name is of the pairs' content; the rest is the stage's.
+        "pairs": prepared.name.rpartition("-")[2],
+        "loading": hash_value({k: str(v) for k, v in loading.items() if v is not None}),
+        "code": code_hash("apo"),
+        "libraries": hash_value([version(name) for name in ("torch", "transformers")]),
     }
     return ReferenceStore(prepared.parent.parent / "reference", content)

@@ -3,6 +3,8 @@
 Mathematics and order of pairs are the stock trainer's; `apo/rows.py` says why the log-probabilities are the same. It
 departs in three things: a step's pairs are packed into rows on the ranks (`apo/steps.py`), only answer tokens pass
 through the LM head (`apo/scoring.py`), and the reference's log-probabilities come from a store (`apo/reference.py`).
+Where an epoch's pairs do not fill its last step, that step's loss is the mean over its pairs too; the stock trainer
+takes the mean of its micro-batches' means.
 """
 
 import contextlib
@@ -12,19 +14,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 from datasets import Dataset
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
-from trl import DPOConfig, DPOTrainer
+from trl import DPOTrainer
 from trl.models import prepare_deepspeed
 from trl.trainer.utils import use_adapter
 
 from apo.losses import LOSSES
+from apo.paths import probe
 from apo.reference import ReferenceStore
 from apo.rows import Pair, Row, build, places_of, sees, visible
-from apo.scoring import add_scoring, rescales_logits
+from apo.scoring import add_scoring
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
 from corpus.encode import PAIR_COLUMNS
 from pipeline.progress import Progress
@@ -46,7 +49,7 @@ class PackedDPOTrainer(DPOTrainer):
     def __init__(self, *args: Any, store: ReferenceStore, capacity: int, **kwargs: Any):
         self.store, self.capacity = store, capacity
         self.reference_passes = 0
-        self._sums = torch.zeros(len(SUMS), dtype=torch.float64)
+        self._sums: torch.Tensor | float = 0.0
         self._since = time.monotonic()
         super().__init__(*args, **kwargs)
         self.loss_function = LOSSES[self.loss_types[0]]
@@ -58,29 +61,60 @@ class PackedDPOTrainer(DPOTrainer):
         """`dataset` with the reference's log-probabilities, from the store or computed now and stored."""
         model = self.accelerator.unwrap_model(self.model)
         add_scoring(model.get_base_model() if isinstance(model, PeftModel) else model)
-        found = self.store.read(name, len(dataset))
-        if found is None:
-            found = self._reference_logprobs(model, dataset)
-            if self.accelerator.is_main_process:
-                self.store.write(name, *found)
-            self.accelerator.wait_for_everyone()
+        self._probe(model)
+        # What accelerate decided counts, not what the recipe says: a launcher may ask for bf16 too.
+        store = self.store.with_precision(self.accelerator.mixed_precision, str(model.dtype))
+        # Only the main process looks, and tells the others: on separate disks they might see otherwise, and a job that
+        # runs beside this one may write in between.
+        with store.locked(name) if self.accelerator.is_main_process else contextlib.nullcontext():
+            found = [store.read(name, len(dataset)) if self.accelerator.is_main_process else None]
+            (found,) = broadcast_object_list(found)
+            if found is None:
+                found = self._reference_logprobs(model, dataset)
+                if self.accelerator.is_main_process:
+                    store.write(name, *found)
         chosen, rejected = (values.tolist() for values in found)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     @torch.no_grad()
+    def _probe(self, model: torch.nn.Module) -> None:
+        """Raise NotPackable where this model's packed log-probabilities are not those of plain sequences."""
+        if self.is_deepspeed_enabled:
+            return  # its weights may be in pieces by now; ZeRO-3 runs on the stock path
+
+        def score(pairs: list[Pair]) -> torch.Tensor:
+            return self._answers(model, build(pairs).to(self.accelerator.device))
+
+        with self._at_rest(model), self.accelerator.autocast():
+            exact = model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
+            probe(score, model.config.get_text_config().vocab_size, exact)
+
+    @contextlib.contextmanager
+    def _at_rest(self, model: torch.nn.Module) -> Iterator[None]:
+        """The model on this rank's device without dropout inside, and where and as it was after."""
+        device, home = self.accelerator.device, next(model.parameters()).device
+        was_training = model.training
+        model.eval()
+        if home.type != device.type:  # quantised weights are there already, and cannot be moved
+            model.to(device)
+        yield
+        model.train(was_training)
+        if home.type != device.type:
+            model.to(home)
+
+    @torch.no_grad()
     def _reference_logprobs(self, model: torch.nn.Module, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities `[N]` of both answers of every pair under `model` as it is before training."""
-        device, home = self.accelerator.device, next(model.parameters()).device
-        runner = prepare_deepspeed(model, self.accelerator) if self.is_deepspeed_enabled else model.to(device)
+        device = self.accelerator.device
+        runner = prepare_deepspeed(model, self.accelerator) if self.is_deepspeed_enabled else model
+        resting = contextlib.nullcontext() if self.is_deepspeed_enabled else self._at_rest(model)
         adapter = contextlib.nullcontext()
         if isinstance(model, PeftModel):
             adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
         values = torch.zeros(len(dataset), 2, dtype=torch.float64, device=device)
-        was_training = model.training
-        model.eval()
         progress = Progress("reference", "pairs", len(dataset), quiet=not self.accelerator.is_main_process)
         done = 0
-        with adapter, self.accelerator.autocast():
+        with resting, adapter, self.accelerator.autocast():
             for numbers in self._every_pair(dataset):
                 row = self._made(dataset, numbers)["row"].to(device)
                 found = self._answers(runner, row)
@@ -90,9 +124,6 @@ class PackedDPOTrainer(DPOTrainer):
                 if numbers:
                     values[torch.tensor(numbers, device=device)] = found.double().view(-1, 2)
         progress.end()
-        model.train(was_training)
-        if not self.is_deepspeed_enabled:
-            model.to(home)
         values = self.accelerator.reduce(values, "sum").cpu().float()
         return values[:, 0], values[:, 1]
 
@@ -113,6 +144,7 @@ class PackedDPOTrainer(DPOTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
+        self._since = time.monotonic()
         dataset = self.train_dataset
         lengths = pair_lengths(dataset)
         numbers = Numbers(len(dataset))
@@ -189,14 +221,16 @@ class PackedDPOTrainer(DPOTrainer):
                 losses.sum(), chosen.sum() * self.beta, rejected.sum() * self.beta, (chosen > rejected).sum(),
                 *logps.sum(0), chosen.sum(), *counts,
             ]  # fmt: skip
-            found = [float(value) for value in (*found, made["truncated"], row.pairs, len(row.input_ids))]
-        self._sums += torch.tensor(found, dtype=torch.float64)
+            rest = torch.tensor([made["truncated"], row.pairs, len(row.input_ids)], device=logps.device)
+            # Added up where they are: reading a value from a GPU would make it wait.
+            self._sums = self._sums + torch.cat([torch.stack([v.float() for v in found]), rest.float()])
         return losses.sum()
 
     def _tell(self, mode: str) -> dict[str, float]:
         """Means over all ranks' pairs since the last call, for the log of `mode`."""
-        reduced = self.accelerator.reduce(self._sums.float().to(self.accelerator.device), "sum").tolist()
-        self._sums.zero_()
+        own = torch.zeros(len(SUMS), device=self.accelerator.device) + self._sums
+        reduced = self.accelerator.reduce(own, "sum").tolist()
+        self._sums = 0.0
         sums = dict(zip(SUMS, reduced, strict=True))
         now = time.monotonic()
         seconds = max(1e-9, now - self._since)
@@ -230,7 +264,7 @@ class PackedDPOTrainer(DPOTrainer):
         model.eval()
         self.model.eval()
         self._since = time.monotonic()
-        self._sums.zero_()
+        self._sums = 0.0
         for made in dataloader:
             with torch.no_grad(), self.compute_loss_context_manager():
                 self._row_loss(model, made)
@@ -282,31 +316,3 @@ def means(sums: dict[str, float]) -> dict[str, float]:
         "lengths/rejected": sums["length_rejected"] / pairs,
         "truncated_share": sums["truncated"] / pairs,
     }
-
-
-def stock_reason(arguments: DPOConfig, config: Any) -> str | None:
-    """Why the packed path cannot run these settings, in a few words, or None when it can."""
-    kinds = arguments.loss_type if isinstance(arguments.loss_type, list) else [arguments.loss_type]
-    if len(kinds) != 1 or kinds[0] not in LOSSES:
-        return f"loss_type {', '.join(kinds)}"
-    checks = {
-        "f_divergence_type": str(getattr(arguments.f_divergence_type, "value", arguments.f_divergence_type))
-        != "reverse_kl",
-        "ld_alpha": arguments.ld_alpha is not None,
-        "use_weighting": arguments.use_weighting,
-        "sync_ref_model": arguments.sync_ref_model,
-        "label_smoothing": bool(arguments.label_smoothing),
-        "loss_weights": bool(arguments.loss_weights),
-    }
-    for name, present in checks.items():
-        if present:
-            return name
-    text = config.get_text_config()
-    rescaled = rescales_logits(config)
-    if rescaled:
-        return f"a model with {rescaled}"
-    if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-        return "a model with sliding-window attention"
-    if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
-        return "a mixture-of-experts model"
-    return None

@@ -1,8 +1,8 @@
 """Linear averages without mergekit's start-up time and memory, bit for bit its result.
 
 A plain linear merge of local models is a weighted sum, tensor by tensor. mergekit takes seconds to import and maps
-every input; this reads, sums and writes in pieces of a few megabytes. Anything else in a merge file (another method, slices,
-a weight by layer, a tokenizer to build, a model of the Hub, an adapter) goes to mergekit itself.
+every input; this reads, sums and writes in pieces of a few megabytes. Anything else in a merge file (another method,
+slices, a weight by layer, a tokenizer to build, a model of the Hub, an adapter) goes to mergekit itself.
 """
 
 from collections.abc import Callable

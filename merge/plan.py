@@ -199,7 +199,7 @@ def plain_linear(config: dict[str, Any], absent: str | None = None) -> Linear | 
 
 
 def expanded(outer: Linear, name: Path, inner: Linear) -> Linear:
-    """`outer` with the model `name` replaced by those that `inner` averages: soup and merge in one pass, rounded once."""
+    """`outer` with the model `name` replaced by those that `inner` averages: soup and merge in one, rounded once."""
     folders: list[Path] = []
     weights: list[float] = []
     for folder, weight in zip(outer.folders, outer.weights, strict=True):

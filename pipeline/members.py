@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.recipe import Recipe, check
+from pipeline.recipe import Recipe, check, map_renamed, set_inside
 from pipeline.stage import Stage
 
 FOLDER = re.compile(r"(\d+)(?:-at-(\d+(?:\.\d+)?))?")
@@ -41,15 +41,19 @@ def member_recipes(recipe: Recipe) -> list[Recipe]:
             raise UserError(
                 f"{recipe.where(f'members.{number - 1}')}: a member is a mapping of keys, found {overrides!r}"
             )
-        if "output_dir" in overrides:
-            raise UserError(
-                f"{recipe.where(f'members.{number - 1}.output_dir')}: a member's folder is OUTPUT_DIR/{number}"
-            )
-        values = {k: v for k, v in copy.deepcopy(recipe.values).items() if k != "members"} | overrides
+        for key, why in (("output_dir", f"a member's folder is OUTPUT_DIR/{number}"), ("members", "a member has none")):
+            if key in overrides:
+                raise UserError(f"{recipe.where(f'members.{number - 1}.{key}')}: {why}")
+        values = {k: v for k, v in copy.deepcopy(recipe.values).items() if k != "members"}
+        values |= {k: v for k, v in overrides.items() if "." not in k}
         values["output_dir"] = str(Path(recipe.need("output_dir")) / str(number))
         lines = dict(recipe.lines)
         lines |= {key: recipe.lines.get(f"members.{number - 1}.{key}", 0) for key in overrides}
         member = Recipe(recipe.path, "apo", values, lines, recipe.notes, member=number)
+        for key, value in overrides.items():
+            if "." in key:  # reaches inside, as dataset_mixture.datasets.0.weight does on the command line
+                set_inside(member, key, value)
+        map_renamed(member)
         problems += check(member) + _check_checkpoints(member)
         recipes.append(member)
     if problems:

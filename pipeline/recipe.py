@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,11 @@ CHOICES = {
     "engine": ("transformers", "vllm", "openai"),
     "keep": ("right_over_wrong", "right_over_any", "strong_over_weak"),
     "tie_break": ("first", "shortest", "longest"),
+    # Rows come prepared; the samplers that look at their lengths cannot run on them.
+    "train_sampling_strategy": ("random", "sequential"),
 }
+LOSSES = {"sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+          "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"}  # fmt: skip
 # As CHOICES, for a name that means something else in another stage.
 PAIRS_FORMATS = ("jsonl", "parquet")
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
@@ -334,10 +338,11 @@ def apply_overrides(recipe: Recipe, words: list[str]) -> None:
         except yaml.YAMLError:
             value = text
         first, dot, rest = name.partition(".")
-        _set(recipe, first.replace("-", "_") + dot + rest, value)
+        set_inside(recipe, first.replace("-", "_") + dot + rest, value)
 
 
-def _set(recipe: Recipe, name: str, value: Any) -> None:
+def set_inside(recipe: Recipe, name: str, value: Any) -> None:
+    """Set the value at a dotted name; raises UserError where the file has nothing to reach into."""
     *path, last = name.split(".")
     place: Any = recipe.values
     for step in path:
@@ -385,7 +390,8 @@ def known_keys(stage: str) -> dict[str, Key]:
     """Every key a stage file may hold."""
     keys = own_keys(OWN_KEYS[stage])
     for class_name in STAGE_CLASSES.get(stage, ()):
-        keys |= {name: key for name, key in keys_of(class_name).items() if name not in keys}
+        for name, key in keys_of(class_name).items():
+            keys.setdefault(name, replace(key, choices=CHOICES.get(name, key.choices)))
     return keys
 
 
@@ -400,6 +406,11 @@ def check(recipe: Recipe) -> list[str]:
         for name, what in REFUSED.items():
             if recipe.values.get(name) is not None:
                 problems.append(f"{recipe.where(name)}: key {name} has no effect here; {what}")
+        losses = recipe.values.get("loss_type") if recipe.stage == "apo" else None
+        for loss in losses if isinstance(losses, list) else [losses]:
+            if loss is not None and loss not in LOSSES:
+                near = difflib.get_close_matches(str(loss), LOSSES, n=1, cutoff=0.0)[0]
+                problems.append(f"{recipe.where('loss_type')}: no loss_type is called {loss}; the nearest is {near}")
         if recipe.values.get("max_length", 1) is None:
             problems.append(f"{recipe.where('max_length')}: max_length must be a whole number, found null")
     if recipe.stage == "pairs":

@@ -325,6 +325,123 @@ def test_a_checkpoint_that_cannot_be_kept_is_told(packed_recipe, checkpoints, to
     assert not (folder / "1").exists()
 
 
+def test_a_last_step_that_is_not_full_is_the_mean_over_its_pairs(packed_recipe):
+    """7 pairs in steps of 4, in micro-batches of 2: the second step holds 3, as stock's does with batches of 4."""
+    options = {"pairs": 7, "max_steps": 2, "max_grad_norm": 100.0}
+    path, folder = packed_recipe("packed", per_device_train_batch_size=2, gradient_accumulation_steps=2, **options)
+    trained(path)
+    path, stock = packed_recipe("stock", per_device_train_batch_size=4, packed_pairs=False, **options)
+    trained(path)
+    assert logged(folder, "loss") == pytest.approx(logged(stock, "loss"), rel=1e-5)
+    assert logged(folder, "grad_norm") == pytest.approx(logged(stock, "grad_norm"), rel=1e-4)
+
+
+def scorer(model):
+    from apo.trainer import attention_mask
+
+    add_scoring(model)
+
+    def score(pairs):
+        row = build(pairs)
+        logprobs = model(
+            input_ids=row.input_ids[None],
+            position_ids=row.position_ids[None],
+            attention_mask=attention_mask(row, "sdpa"),
+            places=row.places,
+            targets=row.targets,
+        )
+        return torch.zeros(2 * row.pairs).index_add(0, row.answers, logprobs)
+
+    return score
+
+
+def test_a_model_that_cannot_be_packed_is_found_before_it_trains():
+    """Llama's answers are the same packed and alone; those of a recurrent model and of ALiBi are not."""
+    from transformers import BloomConfig, BloomForCausalLM, MambaConfig, MambaForCausalLM
+
+    from apo.paths import NotPackable, probe
+
+    with torch.no_grad():
+        probe(scorer(tiny("llama")), 300, exact=True)
+        torch.manual_seed(0)
+        small = {"vocab_size": 300, "hidden_size": 32, "initializer_range": 0.3}
+        for model in (
+            MambaForCausalLM(MambaConfig(**small, num_hidden_layers=2, state_size=8)),
+            BloomForCausalLM(BloomConfig(**small, n_layer=2, n_head=4)),
+        ):
+            with pytest.raises(NotPackable):
+                probe(scorer(model.eval()), 300, exact=True)
+
+
+def test_a_model_the_probe_refuses_trains_on_the_stock_path(packed_recipe, tokenizer, tmp_path, capsys):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    torch.manual_seed(0)
+    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    config = MambaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=8, initializer_range=0.3, **ids
+    )
+    folder = tmp_path / "mamba"
+    MambaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    path, output = packed_recipe(model_name_or_path=str(folder), max_steps=1, attn_implementation=None)
+    trained(path)
+    assert "apo/1: pairs run on the stock trainer, because of a model" in capsys.readouterr().out
+    assert "reference_passes" not in facts(output)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sliding_window": 8}, "a model with sliding-window attention"),
+        ({"layer_types": ["full_attention", "conv"]}, "a model with conv layers"),
+        ({"attention_dropout": 0.1}, "a model with attention_dropout"),
+        ({"sliding_window": 8, "use_sliding_window": False}, None),
+        ({"final_logit_softcapping": 30.0}, "a model with final_logit_softcapping"),
+    ],
+)
+def test_configurations_that_packing_would_compute_otherwise_are_known(changes, reason):
+    from types import SimpleNamespace
+
+    from apo.paths import model_reason
+
+    assert model_reason(SimpleNamespace(**changes)) == reason
+
+
+def test_the_reference_is_computed_anew_for_what_changes_its_values(packed_recipe, monkeypatch):
+    options = {"max_steps": 1, "learning_rate": 0.0}
+    path, folder = packed_recipe(**options)
+    trained(path)
+    assert facts(folder)["reference_passes"] > 0
+    trained(path, "--model_init_kwargs", "{rms_norm_eps: 0.5}")
+    assert facts(folder)["reference_passes"] > 0
+    assert logged(folder, "loss") == [1.0], "policy and reference are the same model"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    trained(path, "--seed", "9")
+    assert facts(folder)["reference_passes"] > 0
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    trained(path, "--seed", "10")
+    assert facts(folder)["reference_passes"] == 0
+
+
+def test_two_jobs_may_write_one_reference(tmp_path):
+    """Members of a cluster array: the second waits for the lock, and whoever writes leaves a whole file."""
+    from filelock import FileLock, Timeout
+
+    from apo.reference import ReferenceStore
+
+    store = ReferenceStore(tmp_path / "reference", {"model": "m"})
+    values = torch.arange(3.0), torch.arange(3.0) + 1
+    with store.locked("train"):
+        with pytest.raises(Timeout):
+            FileLock(store.locked("train").lock_file, timeout=0).acquire()
+        store.write("train", *values)
+    found = store.read("train", 3)
+    assert all(torch.equal(a, b) for a, b in zip(found, values, strict=True))
+    assert not list(tmp_path.rglob("*.partial"))
+    assert store.with_precision("bf16", "torch.float32").read("train", 3) is None
+
+
 def facts(folder, member=1):
     return json.loads((folder / str(member) / "manifest.json").read_text())["metrics"]
 
@@ -371,6 +488,8 @@ def test_held_out_pairs_are_scored_as_the_stock_trainer_scores_them(packed_recip
         ({"ld_alpha": 0.5}, "ld_alpha"),
         ({"loss_type": "sigmoid", "f_divergence_type": "js_divergence"}, "f_divergence_type"),
         ({"use_weighting": True}, "use_weighting"),
+        ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha"),
+        ({"accelerator_config": {"split_batches": True}}, "accelerator_config.split_batches"),
     ],
 )
 def test_what_the_packed_path_does_not_know_runs_on_the_stock_one_and_says_so(packed_recipe, capsys, change, reason):

@@ -203,3 +203,24 @@ def test_broken_yaml_names_its_line(tmp_path):
 def test_recipes_are_yaml_that_safe_load_reads():
     for file in (ROOT / "recipes").rglob("*.yaml"):
         assert isinstance(yaml.safe_load(file.read_text()), dict), file
+
+
+def test_a_member_may_reach_inside_and_use_old_names(write_recipe):
+    """Dotted names and renamed keys work as in a file, and what a member cannot have is told."""
+    sources = {"datasets": [{"id": "a.jsonl"}, {"id": "b.jsonl", "weight": 0.5}]}
+    base = {"model_name_or_path": "m", "output_dir": "o", "dataset_mixture": sources}
+    members = [{"dataset_mixture.datasets.1.weight": 0.25, "warmup_ratio": 0.2}, {"seed": 2}]
+    first, second = member_recipes(load(write_recipe("apo.yaml", {**base, "members": members}), "apo"))
+    assert first.values["dataset_mixture"]["datasets"][1]["weight"] == 0.25
+    assert first.values["warmup_steps"] == 0.2
+    assert second.values["dataset_mixture"]["datasets"][1]["weight"] == 0.5
+    for member, told in (
+        ({"members": []}, "a member has none"),
+        ({"output_dir": "x"}, "a member's folder is OUTPUT_DIR/1"),
+        ({"loss_type": "apo_zro"}, "no loss_type is called apo_zro; the nearest is apo_zero"),
+        ({"dataset_mixture.datasets.7.weight": 1.0}, "there is no 7 to reach into"),
+    ):
+        with pytest.raises(UserError, match=told):
+            member_recipes(load(write_recipe("apo.yaml", {**base, "members": [member]}), "apo"))
+    with pytest.raises(UserError, match="train_sampling_strategy must be one of random, sequential"):
+        load(write_recipe("apo.yaml", {**base, "train_sampling_strategy": "group_by_length"}), "apo")

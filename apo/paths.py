@@ -1,0 +1,105 @@
+"""Which trainer runs a recipe: the packed one, or the stock one with the reason.
+
+The packed path computes what the stock path does for the losses and options it knows. Every other one is found here and
+runs on the stock trainer; none is ignored. Models are judged by their configuration first and, when they are loaded, by
+a probe: two short pairs scored packed and one by one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from trl import DPOConfig
+
+from apo.losses import LOSSES
+from apo.scoring import rescales_logits
+
+# Options of the stock trainer that its packed child does not carry out: name -> whether a value asks for it.
+STOCK_OPTIONS: dict[str, Callable[[Any], bool]] = {
+    "f_divergence_type": lambda v: str(getattr(v, "value", v)) != "reverse_kl",
+    "ld_alpha": lambda v: v is not None,
+    "use_weighting": bool,
+    "sync_ref_model": bool,
+    "label_smoothing": bool,
+    "loss_weights": bool,
+    "neftune_noise_alpha": lambda v: v is not None,
+    "include_num_input_tokens_seen": lambda v: v not in (None, False, "no"),
+    "bf16_full_eval": bool,
+    "fp16_full_eval": bool,
+    "torch_empty_cache_steps": lambda v: v is not None,
+    "auto_find_batch_size": bool,
+    "parallelism_config": lambda v: v is not None,
+    "optim": lambda v: str(getattr(v, "value", v)).startswith(("schedule_free", "lomo", "adalomo")),
+}
+ACCELERATOR_OPTIONS = {"split_batches": False, "dispatch_batches": None, "even_batches": True,
+                       "use_seedable_sampler": True}  # fmt: skip
+PROBE_PAIRS = ((7, 5, 9), (11, 8, 6))
+
+
+class NotPackable(Exception):
+    """A loaded model whose packed log-probabilities are not those of its plain sequences, with what was found."""
+
+
+def stock_reason(arguments: DPOConfig, config: Any) -> str | None:
+    """Why the packed path cannot run these settings, in a few words, or None when it can."""
+    kinds = arguments.loss_type if isinstance(arguments.loss_type, list) else [arguments.loss_type]
+    if len(kinds) != 1 or kinds[0] not in LOSSES:
+        return f"loss_type {', '.join(kinds)}"
+    for name, asked in STOCK_OPTIONS.items():
+        if asked(getattr(arguments, name, None)):
+            return name
+    for name, usual in ACCELERATOR_OPTIONS.items():
+        if getattr(arguments.accelerator_config, name, usual) != usual:
+            return f"accelerator_config.{name}"
+    plugin = getattr(arguments, "deepspeed_plugin", None)
+    if plugin is not None and plugin.zero_stage == 3:
+        return "DeepSpeed ZeRO-3, whose LM head is only whole inside its own forward"
+    return model_reason(config.get_text_config())
+
+
+def model_reason(text: Any) -> str | None:
+    """Why a model of this configuration cannot be scored packed, or None."""
+    rescaled = rescales_logits(text)
+    if rescaled:
+        return f"a model with {rescaled}"
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
+    window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
+    if window or getattr(text, "attention_chunk_size", None) or "sliding_attention" in kinds:
+        return "a model with sliding-window attention"
+    if kinds:
+        return f"a model with {', '.join(sorted(kinds))} layers"
+    if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
+        return "a mixture-of-experts model"
+    if getattr(text, "attention_dropout", 0.0):
+        return "a model with attention_dropout"
+    return None
+
+
+def probe(score: Callable[[list[Any]], torch.Tensor], vocabulary: int, exact: bool) -> None:
+    """Compare two pairs scored together in one row with each scored alone.
+
+    Args:
+        score: log-probabilities `[2 N]` of a row of these pairs; a pair may have an answer of one token.
+        exact: the model computes in float32, so differences beyond rounding are faults.
+
+    Raises:
+        NotPackable: they differ, or the model does not run so at all.
+    """
+    generator = torch.Generator().manual_seed(0)
+    pairs = [
+        tuple(torch.randint(min(10, vocabulary // 2), vocabulary, (n,), generator=generator).tolist() for n in lengths)
+        for lengths in PROBE_PAIRS
+    ]
+    try:
+        together = score(pairs)
+        # An answer alone: the other side of its pair is one token, and no other pair is in the row.
+        alone = []
+        for prompt, chosen, rejected in pairs:
+            alone += [score([(prompt, chosen, chosen[:1])])[0], score([(prompt, rejected, rejected[:1])])[0]]
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise NotPackable(f"a model that does not take packed pairs ({str(error).splitlines()[0][:120]})") from error
+    alone = torch.stack(alone)
+    if not torch.allclose(together.float(), alone.float(), rtol=1e-4 if exact else 1e-2, atol=1e-3):
+        raise NotPackable(
+            f"a model whose packed log-probabilities are others ({together[0].item():.3f} for {alone[0].item():.3f})"
+        )
