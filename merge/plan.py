@@ -142,6 +142,9 @@ def stage_of(recipe: Recipe, name: str, config: dict[str, Any]) -> Stage:
         hashes = [model_hash(*_revised(part, where)) for part in parts]
         inputs[f"model {number} {Path(model).name}"] = hashes[0] if len(hashes) == 1 else hash_value(hashes)
         shown = _replace(shown, model, f"model {number}")
+    if name == "merged":
+        beside = ("long_context", "options")
+        shown |= {k: recipe.values[k] for k in beside if recipe.values.get(k)}
     return Stage(name, Path(recipe.need("output_dir")) / name, shown, inputs)
 
 

@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from merge.adapters import with_whole_models
 from merge.card import write_card
 from merge.checks import TOKENIZER_KEYS, check_merge
 from merge.linear import run_linear
@@ -22,7 +23,7 @@ from merge.plan import Linear, folder_of, plain_linear, referenced
 from merge.tensors import stored_tensors
 from pipeline.errors import UserError, told_by_library
 from pipeline.recipe import Recipe
-from pipeline.stage import Stage
+from pipeline.stage import Stage, hidden_sibling
 
 GENERATION = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 TOKENIZER_FILES = (
@@ -46,8 +47,11 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
     Raises:
         UserError: the configuration or the models make no sense, or mergekit refuses them.
     """
-    models = [str(f) for f in linear.folders] if linear else referenced(config)
-    check_merge(config, models, stage.folder.parent, where)
+    named = config
+    models = [str(f) for f in linear.folders] if linear else referenced(named)
+    adapters = hidden_sibling(stage.folder, "adapters")
+    config = with_whole_models(config, adapters, where)
+    check_merge(config, [str(f) for f in linear.folders] if linear else referenced(config), stage.folder.parent, where)
     options = recipe.values.get("options") or {}
     linear = linear or (None if options else plain_linear(config))
     final = stage.begin() / "final"
@@ -59,16 +63,17 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
         write_config(final, linear)
         copy_tokenizer(Path(parent), final)
     else:
-        run_mergekit(config, options, final, stage.partial / "adapters", where)
+        run_mergekit(config, options, final, where)
         parent = (config.get("models") or [{}])[0].get("model") or referenced(config)[0]
-    complete(final, parent, recipe.values.get("long_context"), where)
-    write_card(final, stage.name, config, models)
+    complete(final, parent, recipe.values.get("long_context") if stage.name == "merged" else None, where)
+    write_card(final, stage.name, named, models)
+    shutil.rmtree(adapters, ignore_errors=True)
     facts = {"method": config["merge_method"], "models": [Path(m).name for m in models]}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))})
 
 
-def run_mergekit(config: dict[str, Any], options: dict[str, Any], folder: Path, adapters: Path, where: str) -> None:
+def run_mergekit(config: dict[str, Any], options: dict[str, Any], folder: Path, where: str) -> None:
     """mergekit's own merge, kept off the network where everything is local."""
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
@@ -90,7 +95,7 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], folder: Path, 
     local = all(folder_of(m) for m in referenced(config))
     named = any(config.get(key) for key in TOKENIZER_KEYS)
     # The card is ours to write; mergekit's asks the Hub about every local folder.
-    fixed = {"write_model_card": False, "quiet": True, "lora_merge_cache": str(adapters)}
+    fixed = {"write_model_card": False, "quiet": True}
     logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

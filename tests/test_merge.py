@@ -159,3 +159,271 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     assert f"{run}/apo/3 was trained from another model than {run}/apo/1" in text
     (run / "apo").rename(run / "gone")
     assert "run `make apo` first" in refused("-m", "merge", "--config", merge_file())
+
+
+@pytest.fixture
+def merge_run(merge_file):
+    """Merge in this process, which saves the seconds that imports take."""
+
+    def go(verify=False, **changes):
+        from merge.linear import verify as verified
+        from merge.plan import planned
+        from merge.run import run
+        from pipeline.recipe import load
+
+        recipe = load(merge_file(**changes), "merge")
+        errors = {}
+        for name in ("merged",) if recipe.values.get("one_pass") else ("soup", "merged"):
+            plan = planned(recipe, name)
+            run(plan.stage, plan.config, recipe, plan.where, plan.linear)
+            if verify:
+                from merge.plan import plain_linear
+
+                errors[name] = verified(plan.linear or plain_linear(plan.config), plan.stage.folder, plan.where)
+        return errors
+
+    return go
+
+
+def mixed(run, members=(1, 2, 3), soup=0.9):
+    """The float64 average of the members and mid, tensor by tensor."""
+    found = [state_dict(run / "apo" / str(k)) for k in members]
+    mid = state_dict(run / "mid")
+    return {
+        name: soup * sum(m[name].double() for m in found) / len(members) + (1 - soup) * mid[name].double()
+        for name in mid
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_one_pass_is_within_half_a_unit_in_the_last_place(run, merge_run, dtype):
+    """Of the float64 average, in every tensor, and `--verify` says the same; half a unit is one correct rounding."""
+    config = {"merge_method": "linear", "dtype": "float64", "out_dtype": dtype, "models": [
+        {"model": "soup", "parameters": {"weight": 0.9}}, {"model": "mid", "parameters": {"weight": 0.1}},
+    ]}  # fmt: skip
+    errors = merge_run(one_pass=True, merge=config, verify=True)
+    assert not (run / "soup").exists()
+    written, exact = state_dict(run / "merged"), mixed(run)
+    worst = 0.0
+    for name, values in written.items():
+        assert values.dtype == getattr(torch, dtype)
+        info = torch.finfo(values.dtype)
+        unit = 2.0 ** exact[name].abs().clamp(min=info.smallest_normal).log2().floor() * info.eps
+        worst = max(worst, ((values.double() - exact[name]).abs() / unit).max().item())
+    assert 0.4 < worst <= 0.5 + 1e-4
+    assert errors["merged"] == pytest.approx(worst, abs=1e-3)
+
+
+def test_two_steps_agree_with_one_pass_to_rounding(run, merge_run):
+    merge_run(dtype="float32")
+    two = state_dict(run / "merged")
+    shutil.rmtree(run / "merged")
+    merge_run(dtype="float32", one_pass=True)
+    for name, tensor in state_dict(run / "merged").items():
+        torch.testing.assert_close(tensor, two[name], atol=1e-6, rtol=2e-7)
+
+
+def test_verify_finds_a_value_that_is_off(run, merge_file):
+    """float32 inputs cast to bfloat16 before they are summed are off already; summed in float64 they are not."""
+    path = merge_file(dtype="bfloat16")
+    assert "sum in float64 (dtype: float64)" in refused("-m", "merge", "--config", path, "--verify")
+    words = ("--merge.dtype", "float64", "--merge.out_dtype", "bfloat16")
+    shown = run_ok("-m", "merge", "--config", path, *words, "--verify")
+    assert shown.count("units in the last place from the float64 average") == 2
+    file = run / "merged" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"][3] *= 1.02
+    save_file(tensors, file, metadata={"format": "pt"})
+    told = refused("-m", "merge", "--config", path, *words, "--only", "merged", "--verify")
+    assert "tensor model.norm.weight" in told
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("slerp", {"base_model": "soup", "parameters": {"t": 0.1}}),
+        ("ties", {"base_model": "mid", "parameters": {"density": 0.5}}),
+        ("task_arithmetic", {"base_model": "mid", "parameters": {"normalize": False}}),
+    ],
+)
+def test_other_methods_are_mergekits_own(run, merge_run, tmp_path, method, settings):
+    models = [{"model": "soup", "parameters": {"weight": 0.9}}, {"model": "mid", "parameters": {"weight": 0.1}}]
+    if method == "slerp":
+        models = [{"model": "soup"}, {"model": "mid"}]
+    config = {"merge_method": method, "dtype": "float32", "models": models, **settings}
+    merge_run(merge=config)
+    text = (
+        yaml.safe_dump(config).replace("model: soup", f"model: {run}/soup").replace("model: mid", f"model: {run}/mid")
+    )
+    (tmp_path / "plain.yaml").write_text(text)
+    script = "from mergekit.scripts.run_yaml import main; main()"
+    words = [str(tmp_path / "plain.yaml"), str(tmp_path / "plain"), "--no-write-model-card"]
+    subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True)
+    theirs = state_dict(tmp_path / "plain")
+    for name, tensor in state_dict(run / "merged").items():
+        assert torch.equal(tensor, theirs[name]), name
+    assert json.loads((run / "merged" / "manifest.json").read_text())["metrics"]["by"] == "mergekit"
+
+
+def test_adapters_on_a_common_base_make_a_soup(run, merge_run, tiny_model):
+    """The average of merged adapters, as peft merges them."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    merged = []
+    for number in (1, 2):
+        torch.manual_seed(number)
+        base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        base.config.name_or_path = base.name_or_path = str(tiny_model)
+        model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+        model.save_pretrained(run / f"adapter{number}")
+        plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        merged.append(PeftModel.from_pretrained(plain, run / f"adapter{number}").merge_and_unload().state_dict())
+    merge_run(soup={"members": [str(run / "adapter1"), str(run / "adapter2")], "dtype": "float32"})
+    for name, tensor in state_dict(run / "soup").items():
+        torch.testing.assert_close(tensor, (merged[0][name] + merged[1][name]) / 2, atol=1e-6, rtol=1e-6)
+    settings = run / "adapter2" / "adapter_config.json"
+    settings.write_text(settings.read_text().replace(str(tiny_model), "somebody/else"))
+    with pytest.raises(UserError, match="the adapters have different bases"):
+        merge_run(soup={"members": [str(run / "adapter1"), str(run / "adapter2")], "dtype": "float32"})
+
+
+def test_a_long_context_is_asked_for_in_the_configuration_and_works(run, merge_run):
+    from transformers import AutoModelForCausalLM
+
+    merge_run(long_context={"factor": 2.0, "original_max_position_embeddings": 512})
+    config = json.loads((run / "merged" / "config.json").read_text())
+    assert config["max_position_embeddings"] == 1024
+    rope = config["rope_parameters"]
+    assert (rope["rope_type"], rope["factor"], rope["original_max_position_embeddings"]) == ("yarn", 2.0, 512)
+    model = AutoModelForCausalLM.from_pretrained(run / "merged")
+    with torch.no_grad():
+        scores = model(torch.arange(10, 900)[None] % 1000, use_cache=False).logits
+    assert scores.isfinite().all()
+    plain = AutoModelForCausalLM.from_pretrained(run / "soup")
+    assert plain.config.rope_parameters["rope_type"] == "default"
+    assert plain.config.rope_parameters["rope_theta"] == rope["rope_theta"]
+
+
+def test_the_card_tells_what_was_mixed_and_where_it_came_from(run, merge_run):
+    made = {"stage": "apo/1", "outputs": {}, "inputs": {"model": "ab" * 32}, "config": {"beta": 0.05, "seed": 3}}
+    for number in "123":
+        (run / "apo" / number / "manifest.json").write_text(json.dumps(made))
+    merge_run()
+    card = (run / "soup" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "- apo/1: beta 0.05, seed 3, from model abababababab" in card
+    assert "model: apo/2" in card
+    assert str(run) not in card
+    assert "weight: 0.9" in (run / "merged" / "README.md").read_text()
+
+
+def without_index(folder):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "model-00002.safetensors"}}))
+
+
+def cut_off(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def other_words(folder):
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["added_tokens"][0]["content"] = "<other>"
+    file.write_text(json.dumps(content))
+
+
+def other_template(folder):
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+
+
+def other_kind(folder):
+    file = folder / "config.json"
+    file.write_text(file.read_text().replace("SmolLM3ForCausalLM", "LlamaForCausalLM"))
+
+
+def broken_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (without_index, "is not whole: model-00002.safetensors, which its index names, is missing"),
+        (cut_off, "apo/2/model.safetensors is cut off: it has"),
+        (other_words, "differ in their tokens"),
+        (other_template, "differ in their chat template"),
+        (other_kind, "is a LlamaForCausalLM and"),
+        (broken_config, "config.json is not valid JSON"),
+    ],
+)
+def test_a_member_that_does_not_fit_is_told_before_anything_is_written(run, merge_run, harm, told):
+    harm(run / "apo" / "2")
+    with pytest.raises(UserError) as error:
+        merge_run()
+    assert told in str(error.value)
+    assert "apo/2" in str(error.value)
+    assert not (run / "soup").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "parameters", "told"),
+    [
+        ((0.9, -0.9), {}, "sum to 0, and normalize divides by their sum"),
+        ((0.9, 0.2), {"normalize": False}, "sum to 1.1 with normalize: false"),
+        ((0.9, float("nan")), {}, "are not finite"),
+    ],
+)
+def test_weights_that_make_no_average_are_refused(run, merge_run, weights, parameters, told):
+    models = [{"model": m, "parameters": {"weight": w}} for m, w in zip(("soup", "mid"), weights, strict=True)]
+    with pytest.raises(UserError, match=told):
+        merge_run(merge={"merge_method": "linear", "dtype": "float32", "models": models, "parameters": parameters})
+
+
+def test_a_full_disk_is_told_before_anything_is_written(run, merge_run, monkeypatch):
+    from collections import namedtuple
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(1000))
+    with pytest.raises(UserError, match="GB free and the merged model needs about"):
+        merge_run()
+
+
+def test_a_killed_merge_leaves_no_folder(run, merge_file):
+    """Killed while it writes: a large tensor makes it long enough."""
+    import signal
+    import time
+
+    for name in ("apo/1", "apo/2", "apo/3"):
+        file = run / name / "model.safetensors"
+        tensors = load_file(file) | {"extra": torch.zeros(60_000_000)}
+        save_file(tensors, file, metadata={"format": "pt"})
+    partial = run / ".soup.partial" / "final" / "model.safetensors"
+    process = subprocess.Popen([sys.executable, "-m", "merge", "--config", str(merge_file()), "--only", "soup"])
+    while not partial.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert partial.exists()
+    assert not (run / "soup").exists()
+    run_ok("-m", "merge", "--config", merge_file(), "--only", "soup")
+    assert (run / "soup" / "manifest.json").is_file()
+
+
+def test_shards_are_written_and_read(tmp_path, monkeypatch):
+    """A folder of several files loads as transformers and safetensors know it."""
+    from merge import tensors
+
+    monkeypatch.setattr(tensors, "SHARD_BYTES", 4000)
+    values = {f"t{n}": torch.randn(30 + n, 10) for n in range(7)}
+    writer = tensors.Writer(tmp_path, {n: tuple(v.shape) for n, v in values.items()}, torch.float32)
+    for name, tensor in values.items():
+        writer.write(name, tensor.flatten()[:50])
+        writer.write(name, tensor.flatten()[50:])
+    writer.close()
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    stored = tensors.stored_tensors(tmp_path, "here")
+    assert {n: s.shape for n, s in stored.items()} == {n: tuple(v.shape) for n, v in values.items()}
+    for name, tensor in state_dict(tmp_path).items():
+        assert torch.equal(tensor, values[name])
+        assert torch.equal(stored[name].read(20, 100), values[name].flatten()[20:120])

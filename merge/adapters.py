@@ -1,0 +1,41 @@
+"""LoRA adapters as whole models, for as long as a merge needs them."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import told_by_library
+
+
+def with_whole_models(node: Any, folder: Path, where: str) -> Any:
+    """A mergekit configuration in which every `base+adapter` is a folder that holds the two merged, below `folder`.
+
+    Raises:
+        UserError: peft or transformers refuse the adapter or its base, in their words.
+    """
+    if isinstance(node, dict):
+        return {
+            k: merged(v, folder, where) if k in ("model", "base_model") and is_adapted(v) else
+            with_whole_models(v, folder, where)
+            for k, v in node.items()
+        }  # fmt: skip
+    return [with_whole_models(v, folder, where) for v in node] if isinstance(node, list) else node
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model is named as `base+adapter`."""
+    return isinstance(model, str) and "+" in model and not Path(model).exists()
+
+
+def merged(model: str, folder: Path, where: str) -> str:
+    """The folder of a base with its adapter merged into it by peft, written now if it is not there yet."""
+    base, _, adapter = model.partition("+")
+    target = folder / Path(adapter).parent.name / Path(adapter).name
+    if not (target / "config.json").is_file():
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        with told_by_library(where, (ValueError, OSError, RuntimeError)):
+            whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), adapter)
+            whole.merge_and_unload().save_pretrained(target)
+            AutoTokenizer.from_pretrained(base).save_pretrained(target)
+    return str(target)
