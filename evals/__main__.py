@@ -10,11 +10,19 @@ from pipeline.recipe import arguments, load
 from pipeline.stage import Stage, write_json
 
 MODEL_FLAG = ("--model", {"metavar": "DIR", "help": "evaluate this folder in place of the models of the file"})
+MIX_FLAG = (
+    "--mix",
+    {
+        "action": "append",
+        "metavar": "NAME:DIR=W,DIR=W",
+        "help": "evaluate a weighted average of models, made in memory, in place of the models of the file",
+    },
+)
 ONLY_FLAG = ("--only", {"action": "append", "metavar": "NAME", "help": "evaluate only this model of the file"})
 
 
 def main() -> int:
-    options, overrides = arguments("evals", "Run a suite on checkpoints.", MODEL_FLAG, ONLY_FLAG, STATE_FLAG)
+    options, overrides = arguments("evals", "Run a suite on checkpoints.", MODEL_FLAG, ONLY_FLAG, MIX_FLAG, STATE_FLAG)
     recipe = load(options.config, "eval", overrides)
     from evals.suite import expand_models, read_tasks, suite_settings
 
@@ -23,24 +31,37 @@ def main() -> int:
         folder = Path(options.model).resolve()
         known = {f.resolve(): name for name, f in models.items()}
         models = {known.get(folder, f"{folder.parent.name}-{folder.name}"): folder}
+    mixes = {}
+    if options.mix:
+        from evals.mix import parse_mix
+
+        mixes = {f"mix/{m.name}": m for m in map(parse_mix, options.mix)}
+        models = {name: mix.parts[0][0] for name, mix in mixes.items()}
     data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe)}
     program = hash_value([code_hash("evals"), code_hash("corpus")])
     stages = {}
     for name, folder in models.items():
         where = recipe.where(f"models.{name}")
-        target = Path(recipe.need("output_dir")) / name.replace("/", "-")
+        target = Path(recipe.need("output_dir")) / name.removeprefix("mix/").replace("/", "-")
         template = template_text(recipe.values.get("chat_template"), recipe.where("chat_template"))
-        inputs = {"model": model_hash(str(folder), where), "template": hash_value(template), "code": program, **data}
+        if name in mixes:
+            model = hash_value([[model_hash(str(f), where), w] for f, w in mixes[name].parts])
+        else:
+            model = model_hash(str(folder), where)
+        inputs = {"model": model, "template": hash_value(template), "code": program, **data}
         stages[f"evals/{name}"] = (Stage(f"evals/{name}", target, suite_settings(recipe), inputs), folder)
     todo, code = report_state([stage for stage, _ in stages.values()], options.state)
     if todo and not options.state:
         quiet_libraries()
+        from evals.mix import Mixer
         from evals.run import evaluate
 
+        mixer = Mixer(str(recipe.path))
         for stage in todo:
             final = stage.begin() / "final"
             final.mkdir(exist_ok=True)
-            results = evaluate(recipe, stages[stage.name][1])
+            mix = mixes.get(stage.name.removeprefix("evals/"))
+            results = evaluate(recipe, stages[stage.name][1], mixer.at(mix) if mix else None)
             results |= {"model": str(stages[stage.name][1]), "name": stage.name.removeprefix("evals/")}
             write_json(final / "results.json", results)
             shown = {k: v["value"] for k, v in results["metrics"].items() if v.get("items") or k.count("/") == 0}

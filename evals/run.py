@@ -6,6 +6,7 @@
 Generation is greedy, so the same model, suite and versions give the same answers again.
 """
 
+import copy
 import time
 from collections import defaultdict
 from dataclasses import asdict
@@ -36,14 +37,14 @@ Metrics = dict[str, dict[str, Any]]
 class Runner:
     """One loaded model and the settings every task needs."""
 
-    def __init__(self, recipe: Recipe, folder: Path):
+    def __init__(self, recipe: Recipe, folder: Path, model: PreTrainedModel | None = None):
         values = recipe.values
         self.where = str(recipe.path)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(folder), self.where, values.get("chat_template"))
         self.renderer = Renderer(self.tokenizer)
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=values.get("dtype", "float32")
-        ).eval()
+        dtype = values.get("dtype", "float32")
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype) if model is None else copied(model, dtype)
+        self.model: PreTrainedModel = loaded.eval()
         if torch.cuda.is_available():
             self.model = self.model.to("cuda")
         self.batch_size = values.get("batch_size", 32)
@@ -140,9 +141,18 @@ class Runner:
         return encode(self.tokenizer, [text])[0].ids
 
 
-def evaluate(recipe: Recipe, folder: Path, say: Any = print) -> dict[str, Any]:
-    """All tasks on one model: scores, samples and seconds by task."""
-    runner = Runner(recipe, folder)
+def copied(model: PreTrainedModel, dtype: str) -> PreTrainedModel:
+    """A copy of a model in the type that a suite evaluates in."""
+    return copy.deepcopy(model) if dtype == "auto" else copy.deepcopy(model).to(getattr(torch, dtype))
+
+
+def evaluate(recipe: Recipe, folder: Path, model: PreTrainedModel | None = None) -> dict[str, Any]:
+    """All tasks on one model: scores, samples and seconds by task.
+
+    Args:
+        folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
+    """
+    runner = Runner(recipe, folder, model)
     results: dict[str, Any] = {"metrics": {}, "samples": [], "seconds": {}}
     for task in read_tasks(recipe):
         started = time.monotonic()

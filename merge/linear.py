@@ -5,7 +5,9 @@ every input; this reads, sums and writes in pieces of a few megabytes. Anything 
 slices, a weight by layer, a tokenizer to build, a model of the Hub, an adapter) goes to mergekit itself.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -15,8 +17,9 @@ from merge.tensors import NAMES, Stored, Writer, stored_tensors, ulp_error, weig
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 
-# Elements of each input that are in memory at a time.
-PIECE = 2**21
+# Elements of each input that are in memory at a time: few enough that the sums stay in the processor's cache.
+PIECE = 2**18
+AHEAD = 4
 
 
 def run_linear(merge: Linear, folder: Path, where: str, name: str = "merge") -> int:
@@ -31,18 +34,51 @@ def run_linear(merge: Linear, folder: Path, where: str, name: str = "merge") -> 
     out = getattr(torch, merge.out_dtype) if merge.out_dtype else dtype
     writer = Writer(folder, {n: inputs[0][n].shape for n in names}, out)
     progress = Progress(name, "tensors", len(names))
-    for done, tensor in enumerate(names, 1):
-        stored = [found[tensor] for found in inputs]
-        for begin, count in pieces(stored[0].count):
-            read = [s.read(begin, count) for s in stored]
+    done = 0
+    writing: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        for tensor, stored, read, last in read_ahead(names, inputs):
             values = weighted(read, merge.weights, merge.normalize, dtype).to(out)
-            if not values.isfinite().all():
+            # A sum is finite only if all its terms are, and is much quicker to have than the answer for each of them.
+            if not values.sum(dtype=torch.float32).isfinite() and not values.isfinite().all():
                 raise UserError(not_finite(stored, read, tensor, where, out))
-            writer.write(tensor, values)
-        progress.at(done)
+            writing.append(thread.submit(writer.write, tensor, values))
+            if len(writing) > AHEAD:
+                writing.popleft().result()
+            done += last
+            progress.at(done)
+        while writing:
+            writing.popleft().result()
     writer.close()
     progress.end()
     return len(names)
+
+
+Piece = tuple[str, list[Stored], list[torch.Tensor], bool]
+
+
+def read_ahead(names: list[str], inputs: list[dict[str, Stored]]) -> Iterator[Piece]:
+    """Every piece of every tensor in order: its tensor's name, where that lies in each model, the values read, and
+    whether it is the tensor's last. While one is summed, a thread reads the next.
+    """
+
+    def places() -> Iterator[tuple[str, list[Stored], int, int, bool]]:
+        for name in names:
+            stored = [found[name] for found in inputs]
+            for begin, count in pieces(stored[0].count):
+                yield name, stored, begin, count, begin + count == stored[0].count
+
+    def read(name: str, stored: list[Stored], begin: int, count: int, last: bool) -> Piece:
+        return name, stored, [s.read(begin, count) for s in stored], last
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting: deque[Future[Piece]] = deque()
+        for place in places():
+            waiting.append(reader.submit(read, *place))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def not_finite(stored: list[Stored], read: list[torch.Tensor], tensor: str, where: str, out: torch.dtype) -> str:

@@ -90,27 +90,31 @@ def merge_config(recipe: Recipe) -> dict[str, Any]:
     config = copy.deepcopy(recipe.need("merge"))
     if "merge_method" not in config:
         raise UserError(f"{recipe.where('merge')}: merge.merge_method is missing; linear is SmolLM3's")
-    run = Path(recipe.values["output_dir"])
+    run, where = Path(recipe.values["output_dir"]), recipe.where("merge")
 
     def resolve(node: Any) -> Any:
         if isinstance(node, dict):
             return {
-                k: name(v) if k in ("model", "base_model") and isinstance(v, str) else resolve(v)
+                k: resolved(v, run, where) if k in ("model", "base_model") and isinstance(v, str) else resolve(v)
                 for k, v in node.items()
             }
         return [resolve(v) for v in node] if isinstance(node, list) else node
 
-    def name(model: str) -> str:
-        if model in STAGE_NAMES or model.startswith("apo/"):
-            return str((run / model).resolve())
-        if "/" not in model and not Path(model).exists():
-            near = difflib.get_close_matches(model, STAGE_NAMES, n=1, cutoff=0.0)[0]
-            raise UserError(
-                f"{recipe.where('merge')}: no stage or folder is called {model}; the nearest stage is {near}"
-            )
-        return str(Path(model).resolve()) if Path(model).exists() else model
-
     return resolve(config)
+
+
+def resolved(model: str, run: Path, where: str) -> str:
+    """A model's name in a merge file as a folder, where it is a stage of the run or a path; a Hub id as it is.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if model in STAGE_NAMES or model.startswith("apo/"):
+        return str((run / model).resolve())
+    if "/" not in model and not Path(model).exists():
+        near = difflib.get_close_matches(model, STAGE_NAMES, n=1, cutoff=0.0)[0]
+        raise UserError(f"{where}: no stage or folder is called {model}; the nearest stage is {near}")
+    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def referenced(config: dict[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ a JSON header of that length, and the tensors' bytes behind it (github.com/huggi
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +132,6 @@ class Writer:
 
     def close(self) -> None:
         for file in set(self._files.values()):
-            os.fsync(file.fileno())
             file.close()
 
 

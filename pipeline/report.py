@@ -203,10 +203,14 @@ def pairs_part(run: Path) -> str:
     if not manifest:
         return ""
     metrics = manifest["metrics"]
-    rows = [[esc(reason), str(count)] for reason, count in sorted(metrics["counts"].items())]
+    kept = [["kept for training", f"{metrics['train']:,}"], ["kept for test", f"{metrics['test']:,}"]]
+    rows = kept + [[esc(reason), f"{count:,}"] for reason, count in metrics["drops"].items()]
     lengths = metrics["mean_tokens"]
+    cost = ", ".join(f"{side} {n['completion_tokens']:,}" for side, n in metrics["cost"].items())
     note = (
-        f"<p>{metrics['prompts']} prompts. Mean tokens: chosen {lengths['chosen']}, rejected {lengths['rejected']}.</p>"
+        f"<p>{metrics['prompts']:,} prompts. Mean tokens: chosen {lengths['chosen']}, rejected {lengths['rejected']}; "
+        f"chosen is the longer side in {metrics['chosen_longer']:.0%}. {metrics['verified']:.0%} of the pairs are "
+        f"verified. Tokens written: {esc(cost)}.</p>"
     )
     return table(["outcome", "prompts"], rows) + note
 

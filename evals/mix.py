@@ -1,0 +1,73 @@
+"""Weighted averages of models in memory, evaluated as models of their own.
+
+    python -m evals --config eval.yaml --mix "half:runs/x/soup=0.5,runs/x/mid=0.5"
+
+The weights are those that `python -m merge` writes for the same linear merge: summed in float64 and rounded once to the
+type of the first model. Nothing is written but the results.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A name, model folders and their weights."""
+
+    name: str
+    parts: tuple[tuple[Path, float], ...]
+
+
+def parse_mix(text: str) -> Mix:
+    """`NAME:FOLDER=WEIGHT,FOLDER=WEIGHT` as a Mix; raises UserError where it is written otherwise."""
+    name, colon, rest = text.partition(":")
+    parts = []
+    for entry in rest.split(","):
+        folder, equals, weight = entry.rpartition("=")
+        try:
+            parts.append((Path(folder), float(weight)))
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UserError(f"--mix {text}: expected NAME:FOLDER=WEIGHT,FOLDER=WEIGHT")
+    if not name or not colon or "/" in name:
+        raise UserError(f"--mix {text}: expected a plain name before the first colon")
+    return Mix(name, tuple(parts))
+
+
+class Mixer:
+    """One model in memory, and the weights of every folder that was asked for once."""
+
+    def __init__(self, where: str):
+        self.where = where
+        self.model: PreTrainedModel | None = None
+        self.weights = cache(self._weights)
+
+    def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        found = {name: p.detach() for name, p in loaded.named_parameters()}
+        if self.model is None:
+            self.model = loaded
+            return {name: p.clone() for name, p in found.items()}
+        own = {n: p.shape for n, p in self.model.named_parameters()}
+        if own != {n: p.shape for n, p in found.items()}:
+            raise UserError(f"{self.where}: {folder} has other tensors; only equal architectures can be mixed")
+        return found
+
+    @torch.no_grad()
+    def at(self, mix: Mix) -> PreTrainedModel:
+        """The model with these weights, in place: the last mix is gone."""
+        inputs = [(self.weights(folder), weight) for folder, weight in mix.parts]
+        for name, parameter in self.model.named_parameters():
+            total = torch.zeros(parameter.shape, dtype=torch.float64)
+            for tensors, weight in inputs:
+                total.add_(tensors[name].double(), alpha=weight)
+            # The float32 models of a suite are evaluated in float32, as a written checkpoint would be.
+            parameter.copy_(total.to(inputs[0][0][name].dtype))
+        return self.model

@@ -1,0 +1,54 @@
+"""Scores of weighted averages, asked of `python -m evals` and read from what it leaves on disk."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.inputs import suite_tasks
+from pipeline.recipe import Recipe, load
+
+Metrics = dict[str, dict[str, Any]]
+
+
+def suite_of(recipe: Recipe, part: str) -> Path:
+    """The eval file that a part of a merge file names, or the one beside it; raises UserError where none is."""
+    named = (recipe.values.get(part) or {}).get("eval")
+    file = Path(named) if named else recipe.path.parent / "eval.yaml"
+    if not file.is_file():
+        raise UserError(f"{recipe.where(f'{part}.eval')}: {part} needs an eval file, and {file} is none")
+    suite_tasks(load(file, "eval"))
+    return file
+
+
+def scores(suite: Path, mixes: dict[str, dict[Path, float]], output: Path) -> dict[str, Metrics]:
+    """Metrics of every mix by name; what was measured before, with the same models and suite, is not measured again.
+
+    Raises:
+        UserError: the evaluation stopped; its own words are on the terminal.
+    """
+    words = [sys.executable, "-m", "evals", "--config", str(suite), "--output_dir", str(output)]
+    for name, parts in mixes.items():
+        words += ["--mix", f"{name}:" + ",".join(f"{folder}={weight!r}" for folder, weight in parts.items())]
+    code = subprocess.run(words, env=os.environ | {"PYTHONPATH": _with_project()}).returncode
+    if code:
+        raise UserError(f"the evaluation of {len(mixes)} averages with {suite} stopped with exit code {code}")
+    return {name: json.loads((output / name / "results.json").read_text())["metrics"] for name in mixes}
+
+
+def _with_project() -> str:
+    root = str(Path(__file__).parent.parent)
+    before = os.environ.get("PYTHONPATH")
+    return f"{root}{os.pathsep}{before}" if before else root
+
+
+def items(metrics: Metrics, name: str, where: str) -> list[float]:
+    """The outcomes of a metric, item by item; raises UserError where the suite has no such metric with items."""
+    found = metrics.get(name, {}).get("items")
+    if found is None:
+        known = ", ".join(n for n, m in metrics.items() if m.get("items") is not None)
+        raise UserError(f"{where}: the suite has no metric {name} with single items; it has {known}")
+    return found

@@ -1,0 +1,188 @@
+"""Walk the weight between two models, and say which weight the scores support.
+
+    python -m merge.sweep --config recipes/tiny/merge.yaml
+
+Every point is an average in memory (`python -m evals --mix`); no checkpoint is written. A point is compared with the
+first model (the soup) on the same items by a paired bootstrap. The best point is the one with the highest score among
+those where no guardrail falls: a guardrail falls when its metric is lower than the soup's by more than its margin and
+the whole interval says so. Points that cannot be told from the best are named. The score of a chosen point is a little
+too good, because it was chosen for it; held-out items that the sweep does not see tell the truth.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from merge.plan import resolved
+from merge.scores import Metrics, items, scores, suite_of
+from pipeline.errors import UserError
+from pipeline.paired import Difference, paired_bootstrap
+from pipeline.recipe import Recipe
+from pipeline.stage import write_json
+from pipeline.table import text_table
+
+WEIGHTS = tuple(n / 10 for n in range(11))
+# Metric by metric, how far the soup's score may fall where the file names no guardrails: not at all beyond noise.
+MARGIN = 0.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One weight of the first model: scores, differences from weight 1, and the guardrails that fall."""
+
+    weight: float
+    scores: dict[str, float]
+    differences: dict[str, Difference]
+    fallen: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The weight to take, and those that the items cannot tell from it."""
+
+    weight: float
+    alike: tuple[float, ...]
+
+
+def sweep(recipe: Recipe) -> None:
+    """Measure every point, choose, print and write table, JSON and curve."""
+    settings = recipe.values.get("sweep") or {}
+    where = recipe.where("sweep")
+    names = settings.get("models", ["soup", "mid"])
+    if len(names) != 2:
+        raise UserError(f"{where}: sweep.models names the two models to walk between, found {len(names)}")
+    weights = checked_weights(settings.get("weights", list(WEIGHTS)), where)
+    run = Path(recipe.need("output_dir"))
+    first, second = (Path(resolved(name, run, where)) for name in names)
+    mixes = {f"{w:g}": {first: w, second: round(1 - w, 12)} for w in weights}
+    mixes = {name: {f: w for f, w in parts.items() if w} for name, parts in mixes.items()}
+    found = scores(suite_of(recipe, "sweep"), mixes, run / "sweep")
+    metric = settings.get("metric") or next(n for n, m in found["1"].items() if m.get("items") is not None)
+    guardrails = settings.get("guardrails") or {
+        n: MARGIN for n, m in found["1"].items() if m.get("items") is not None and n != metric
+    }
+    draws, seed = settings.get("bootstrap", 2000), settings.get("seed", 0)
+    points = [
+        point(w, found[f"{w:g}"], found["1"], [metric, *guardrails], guardrails, draws, seed, where) for w in weights
+    ]
+    chosen = choose(points, {w: found[f"{w:g}"] for w in weights}, metric, draws, seed, where)
+    print(show(points, metric, list(guardrails), names))
+    print(told(chosen, metric, names, recipe))
+    content = {
+        "models": names,
+        "metric": metric,
+        "guardrails": guardrails,
+        "points": [asdict(p) for p in points],
+        "chosen": asdict(chosen),
+    }
+    write_json(run / "sweep" / "sweep.json", content)
+    (run / "sweep" / "sweep.txt").write_text(show(points, metric, list(guardrails), names) + "\n")
+    curve(points, [metric, *guardrails], names, run / "sweep" / "sweep.png")
+    print(f"sweep: {run / 'sweep' / 'sweep.json'}, sweep.txt and sweep.png written")
+
+
+def checked_weights(weights: list[Any], where: str) -> list[float]:
+    """Weights in ascending order, 1 among them because everything is compared with it; raises UserError otherwise."""
+    if any(isinstance(w, bool) or not isinstance(w, (int, float)) for w in weights):
+        raise UserError(f"{where}: sweep.weights is a list of numbers, found {weights}")
+    if 1 not in weights:
+        raise UserError(f"{where}: sweep.weights needs 1, the first model alone, to compare with; found {weights}")
+    return sorted({float(w) for w in weights})
+
+
+def point(
+    weight: float,
+    metrics: Metrics,
+    reference: Metrics,
+    shown: list[str],
+    guardrails: dict[str, float],
+    draws: int,
+    seed: int,
+    where: str,
+) -> Point:
+    """One point's scores, and how they differ from the reference's on the same items."""
+    differences = {
+        n: paired_bootstrap(items(reference, n, where), items(metrics, n, where), draws, seed) for n in shown
+    }
+    fallen = tuple(n for n, margin in guardrails.items() if differences[n].high < -margin)
+    return Point(weight, {n: metrics[n]["value"] for n in shown}, differences, fallen)
+
+
+def choose(points: list[Point], found: dict[float, Metrics], metric: str, draws: int, seed: int, where: str) -> Choice:
+    """The highest score among the points whose guardrails hold; among equal scores the one nearest to the soup."""
+    standing = [p for p in points if not p.fallen]
+    best = max(standing, key=lambda p: (p.scores[metric], p.weight))
+    own = items(found[best.weight], metric, where)
+    alike = tuple(
+        p.weight
+        for p in standing
+        if p is not best and not paired_bootstrap(items(found[p.weight], metric, where), own, draws, seed).beyond_noise
+    )
+    return Choice(best.weight, alike)
+
+
+def show(points: list[Point], metric: str, guardrails: list[str], names: list[str]) -> str:
+    """A line a point: scores, and the difference from weight 1 with its interval."""
+    lines = []
+    for p in points:
+        cells = [f"{p.weight:g}"]
+        for name in (metric, *guardrails):
+            d = p.differences[name]
+            mark = "*" if d.beyond_noise else ""
+            cells.append(f"{p.scores[name]:.3f} ({d.low:+.2f} to {d.high:+.2f}){mark}")
+        lines.append([*cells, ", ".join(p.fallen) or "-"])
+    table = text_table([names[0], metric, *guardrails, "guardrails fallen"], lines)
+    return (
+        f"{table}\nin brackets the 95 % interval of the difference from {names[0]} alone; * marks what is beyond noise"
+    )
+
+
+def told(chosen: Choice, metric: str, names: list[str], recipe: Recipe) -> str:
+    """What the scores support, and the two lines of the merge file that say so."""
+    lines = [f"sweep: {names[0]} {chosen.weight:g} has the best {metric} of the points whose guardrails hold"]
+    if chosen.alike:
+        others = ", ".join(f"{w:g}" for w in chosen.alike)
+        lines.append(
+            f"sweep: on these items it cannot be told from {others}; take it as one of several, not as the best"
+        )
+    lines.append(f"in {recipe.path}, under merge.models:")
+    for name, weight in zip(names, (chosen.weight, round(1 - chosen.weight, 12)), strict=True):
+        lines.append(f"    - {{model: {name}, parameters: {{weight: {weight:g}}}}}")
+    return "\n".join(lines)
+
+
+def curve(points: list[Point], shown: list[str], names: list[str], path: Path) -> None:
+    """Scores over the weight as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    for name in shown:
+        axes.plot([p.weight for p in points], [p.scores[name] for p in points], marker="o", markersize=3, label=name)
+    axes.set_xlabel(f"weight of {names[0]} (the rest is {names[1]})")
+    axes.set_ylabel("score")
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def read_sweep(run: Path) -> dict[str, Any] | None:
+    """What a sweep left in a run folder, or None."""
+    file = run / "sweep" / "sweep.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+if __name__ == "__main__":
+    from pipeline.errors import run_main
+    from pipeline.recipe import arguments, load
+
+    def main() -> None:
+        options, overrides = arguments("merge.sweep", "Find the weight that the scores support.")
+        sweep(load(options.config, "merge", overrides))
+
+    run_main(main)
