@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN = $(PY) -m pipeline run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft pairs apo soup merge eval report chat check why test lint
+.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat check why test lint
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -41,6 +41,8 @@ apo: .venv/ready ## anchored preference optimisation, every soup member
 soup: .venv/ready ## average the members
 	@$(RUN)
 merge: .venv/ready ## mix the soup with the mid checkpoint
+	@$(RUN)
+sweep: .venv/ready ## walk the merge weight, and say which one the scores support
 	@$(RUN)
 eval: .venv/ready ## measure every checkpoint of the run
 	@$(RUN)

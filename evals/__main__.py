@@ -18,14 +18,17 @@ MIX_FLAG = (
         "help": "evaluate a weighted average of models, made in memory, in place of the models of the file",
     },
 )
+TASK_FLAG = ("--task", {"action": "append", "metavar": "NAME", "help": "run only this task of the suite"})
 ONLY_FLAG = ("--only", {"action": "append", "metavar": "NAME", "help": "evaluate only this model of the file"})
 
 
 def main() -> int:
-    options, overrides = arguments("evals", "Run a suite on checkpoints.", MODEL_FLAG, ONLY_FLAG, MIX_FLAG, STATE_FLAG)
+    flags = (MODEL_FLAG, ONLY_FLAG, MIX_FLAG, TASK_FLAG, STATE_FLAG)
+    options, overrides = arguments("evals", "Run a suite on checkpoints.", *flags)
     recipe = load(options.config, "eval", overrides)
-    from evals.suite import expand_models, read_tasks, suite_settings
+    from evals.suite import expand_models, keep_tasks, read_tasks, suite_settings
 
+    keep_tasks(recipe, options.task)
     models = expand_models(recipe, options.only)
     if options.model:
         folder = Path(options.model).resolve()

@@ -54,6 +54,17 @@ def read_tasks(recipe: Recipe) -> list[Task]:
     return tasks
 
 
+def keep_tasks(recipe: Recipe, only: list[str] | None) -> None:
+    """Leave only the named tasks in a suite; raises UserError where one is not in it."""
+    if not only:
+        return
+    names = [task.get("name") for task in recipe.need("tasks") if isinstance(task, dict)]
+    missing = [name for name in only if name not in names]
+    if missing:
+        raise UserError(f"{recipe.path}: no task is called {', '.join(missing)}; known: {', '.join(map(str, names))}")
+    recipe.values["tasks"] = [task for task in recipe.values["tasks"] if task.get("name") in only]
+
+
 def expand_models(recipe: Recipe, only: list[str] | None = None) -> dict[str, Path]:
     """Names and folders of the models to evaluate; a path that ends in /* stands for every folder there."""
     models: dict[str, Path] = {}

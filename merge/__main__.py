@@ -27,7 +27,7 @@ def main() -> int:
         if name == "soup" and recipe.values.get("one_pass"):
             print("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
-        plan = planned(recipe, name)
+        plan = planned(recipe, name, ask=not options.state)
         todo, stale = report_state([plan.stage], options.state)
         code = max(code, stale)
         if todo and options.state:

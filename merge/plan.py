@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from merge.greedy import greedy_members
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
 from pipeline.inputs import model_hash
@@ -20,15 +21,27 @@ LINEAR_KEYS = {"merge_method", "dtype", "out_dtype", "models", "parameters"}
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
 
 
-def soup_members(recipe: Recipe) -> list[Path]:
-    """Folders of the soup's members: all that `apo.yaml` beside the file names, or those listed by number or path.
+def soup_members(recipe: Recipe, ask: bool = True) -> list[Path]:
+    """Folders of the soup's members: all that `apo.yaml` beside the file names, those of them that a greedy soup keeps,
+    or those listed by number or path.
+
+    Args:
+        ask: a greedy soup that is not worked out yet may be worked out; otherwise all members stand for it.
 
     Raises:
         UserError: a member is missing, or was trained from another model than the first.
     """
     soup = recipe.need("soup")
-    run, apo = Path(recipe.need("output_dir")), recipe.path.parent / "apo.yaml"
     members = soup.get("members", "all")
+    if members == "greedy":
+        candidates = present_members(recipe, "all")
+        return greedy_members(recipe, candidates, ask) or candidates
+    return present_members(recipe, members)
+
+
+def present_members(recipe: Recipe, members: str | list) -> list[Path]:
+    """Folders of `all` members or of those listed; raises UserError as `soup_members` does."""
+    run, apo = Path(recipe.need("output_dir")), recipe.path.parent / "apo.yaml"
     if members == "all" and apo.is_file():
         folders = [run / "apo" / name for name in member_names(load(apo, "apo"))]
     elif members == "all":
@@ -37,7 +50,8 @@ def soup_members(recipe: Recipe) -> list[Path]:
         folders = [run / "apo" / str(m) if FOLDER.fullmatch(str(m)) else Path(m) for m in members]
     else:
         raise UserError(
-            f"{recipe.where('soup.members')}: members is all or a list of numbers and folders, found {members!r}"
+            f"{recipe.where('soup.members')}: members is all, greedy, or a list of numbers and folders, "
+            f"found {members!r}"
         )
     where = recipe.where("soup")
     missing = [f for f in folders if not f.is_dir()]
@@ -230,20 +244,20 @@ class Plan:
     linear: Linear | None = None
 
 
-def planned(recipe: Recipe, name: str) -> Plan:
-    """The plan of `soup` or `merged`.
+def planned(recipe: Recipe, name: str, ask: bool = True) -> Plan:
+    """The plan of `soup` or `merged`; `ask` as `soup_members` takes it.
 
     Raises:
         UserError: members or models are missing, or `one_pass` is asked of a merge that is not linear.
     """
     where = recipe.where(name if name == "soup" else "merge")
     if name == "soup":
-        config = soup_config(soup_members(recipe), recipe.values["soup"].get("dtype", "bfloat16"), where)
+        config = soup_config(soup_members(recipe, ask), recipe.values["soup"].get("dtype", "bfloat16"), where)
         return Plan(stage_of(recipe, name, config), config, where)
     config = merge_config(recipe)
     if not recipe.values.get("one_pass"):
         return Plan(stage_of(recipe, name, config), config, where)
-    soup = soup_config(soup_members(recipe), recipe.values["soup"].get("dtype", "bfloat16"), where)
+    soup = soup_config(soup_members(recipe, ask), recipe.values["soup"].get("dtype", "bfloat16"), where)
     folder = str((Path(recipe.need("output_dir")) / "soup").resolve())
     inner = plain_linear(soup)
     outer = plain_linear(config, absent=folder)

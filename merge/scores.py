@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,20 @@ def suite_of(recipe: Recipe, part: str) -> Path:
     return file
 
 
-def scores(suite: Path, mixes: dict[str, dict[Path, float]], output: Path) -> dict[str, Metrics]:
+def scores(
+    suite: Path, mixes: dict[str, dict[Path, float]], output: Path, tasks: Sequence[str] = ()
+) -> dict[str, Metrics]:
     """Metrics of every mix by name; what was measured before, with the same models and suite, is not measured again.
+
+    Args:
+        tasks: the suite's tasks to run; all of them when it is empty.
 
     Raises:
         UserError: the evaluation stopped; its own words are on the terminal.
     """
     words = [sys.executable, "-m", "evals", "--config", str(suite), "--output_dir", str(output)]
+    for task in tasks:
+        words += ["--task", task]
     for name, parts in mixes.items():
         words += ["--mix", f"{name}:" + ",".join(f"{folder}={weight!r}" for folder, weight in parts.items())]
     code = subprocess.run(words, env=os.environ | {"PYTHONPATH": _with_project()}).returncode

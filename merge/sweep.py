@@ -9,17 +9,19 @@ the whole interval says so. Points that cannot be told from the best are named. 
 too good, because it was chosen for it; held-out items that the sweep does not see tell the truth.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from merge.plan import resolved
 from merge.scores import Metrics, items, scores, suite_of
-from pipeline.errors import UserError
+from pipeline.errors import UserError, run_main
+from pipeline.hashing import hash_file, hash_value
+from pipeline.inputs import code_hash, model_hash, rows_hash, suite_tasks
 from pipeline.paired import Difference, paired_bootstrap
-from pipeline.recipe import Recipe
-from pipeline.stage import write_json
+from pipeline.program import STATE_FLAG, report_state
+from pipeline.recipe import Recipe, arguments, load
+from pipeline.stage import Stage, write_json
 from pipeline.table import text_table
 
 WEIGHTS = tuple(n / 10 for n in range(11))
@@ -45,41 +47,70 @@ class Choice:
     alike: tuple[float, ...]
 
 
-def sweep(recipe: Recipe) -> None:
-    """Measure every point, choose, print and write table, JSON and curve."""
-    settings = recipe.values.get("sweep") or {}
-    where = recipe.where("sweep")
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep walks: names and folders of the two models, the weights of the first, suite and stage."""
+
+    names: list[str]
+    folders: tuple[Path, Path]
+    weights: list[float]
+    suite: Path
+    stage: Stage
+
+
+def planned(recipe: Recipe) -> Plan:
+    """The sweep that a merge file asks for; raises UserError where it makes no sense or a model is missing."""
+    settings, where = recipe.values.get("sweep") or {}, recipe.where("sweep")
     names = settings.get("models", ["soup", "mid"])
     if len(names) != 2:
         raise UserError(f"{where}: sweep.models names the two models to walk between, found {len(names)}")
-    weights = checked_weights(settings.get("weights", list(WEIGHTS)), where)
-    run = Path(recipe.need("output_dir"))
-    first, second = (Path(resolved(name, run, where)) for name in names)
-    mixes = {f"{w:g}": {first: w, second: round(1 - w, 12)} for w in weights}
-    mixes = {name: {f: w for f, w in parts.items() if w} for name, parts in mixes.items()}
-    found = scores(suite_of(recipe, "sweep"), mixes, run / "sweep")
-    metric = settings.get("metric") or next(n for n, m in found["1"].items() if m.get("items") is not None)
-    guardrails = settings.get("guardrails") or {
-        n: MARGIN for n, m in found["1"].items() if m.get("items") is not None and n != metric
+    run, suite = Path(recipe.need("output_dir")), suite_of(recipe, "sweep")
+    folders = tuple(Path(resolved(name, run, where)) for name in names)
+    tasks = suite_tasks(load(suite, "eval"))
+    inputs = {
+        **{f"model {name}": model_hash(str(folder), where) for name, folder in zip(names, folders, strict=True)},
+        "suite": hash_value([hash_file(suite), [rows_hash(t["data"], where) for t in tasks]]),
+        "code": hash_value([code_hash("merge"), code_hash("evals")]),
     }
+    weights = checked_weights(settings.get("weights", list(WEIGHTS)), where)
+    return Plan(names, folders, weights, suite, Stage("sweep", run / "sweep", settings, inputs))
+
+
+def sweep(recipe: Recipe, plan: Plan) -> None:
+    """Measure every point, choose, print, and put table, JSON and curve into place."""
+    settings, where, names = recipe.values.get("sweep") or {}, recipe.where("sweep"), plan.names
+    first, second = plan.folders
+    mixes = {f"{w:g}": {first: w, second: round(1 - w, 12)} for w in plan.weights}
+    mixes = {name: {f: w for f, w in parts.items() if w} for name, parts in mixes.items()}
+    # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new.
+    folder = plan.stage.folder.with_name("sweep_points")
+    found = scores(plan.suite, mixes, folder, settings.get("tasks", ()))
+    known = [n for n, m in found["1"].items() if m.get("items") is not None]
+    metric = settings.get("metric") or known[0]
+    guardrails = settings.get("guardrails", {n: MARGIN for n in known if n != metric})
     draws, seed = settings.get("bootstrap", 2000), settings.get("seed", 0)
     points = [
-        point(w, found[f"{w:g}"], found["1"], [metric, *guardrails], guardrails, draws, seed, where) for w in weights
+        point(w, found[f"{w:g}"], found["1"], [metric, *guardrails], guardrails, draws, seed, where)
+        for w in plan.weights
     ]
-    chosen = choose(points, {w: found[f"{w:g}"] for w in weights}, metric, draws, seed, where)
-    print(show(points, metric, list(guardrails), names))
-    print(told(chosen, metric, names, recipe))
+    chosen = choose(points, {w: found[f"{w:g}"] for w in plan.weights}, metric, draws, seed, where)
+    table, words = show(points, metric, list(guardrails), names), told(chosen, metric, names, recipe)
+    print(f"{table}\n{words}")
+    final = plan.stage.begin() / "final"
+    final.mkdir(exist_ok=True)
     content = {
         "models": names,
         "metric": metric,
         "guardrails": guardrails,
         "points": [asdict(p) for p in points],
         "chosen": asdict(chosen),
+        "told": words,
     }
-    write_json(run / "sweep" / "sweep.json", content)
-    (run / "sweep" / "sweep.txt").write_text(show(points, metric, list(guardrails), names) + "\n")
-    curve(points, [metric, *guardrails], names, run / "sweep" / "sweep.png")
-    print(f"sweep: {run / 'sweep' / 'sweep.json'}, sweep.txt and sweep.png written")
+    write_json(final / "sweep.json", content)
+    (final / "sweep.txt").write_text(f"{table}\n{words}\n")
+    curve(points, [metric, *guardrails], names, final / "sweep.png")
+    plan.stage.finish(final, {"points": len(points), "chosen": chosen.weight, "alike": list(chosen.alike)})
+    print(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.png written")
 
 
 def checked_weights(weights: list[Any], where: str) -> list[float]:
@@ -171,18 +202,18 @@ def curve(points: list[Point], shown: list[str], names: list[str], path: Path) -
     pyplot.close(figure)
 
 
-def read_sweep(run: Path) -> dict[str, Any] | None:
-    """What a sweep left in a run folder, or None."""
-    file = run / "sweep" / "sweep.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+def main() -> int:
+    options, overrides = arguments("merge.sweep", "Find the merge weight that the scores support.", STATE_FLAG)
+    recipe = load(options.config, "merge", overrides)
+    if options.state and "sweep" not in recipe.values:
+        print(f"sweep: not asked for, {recipe.path} has no sweep")
+        return 0
+    plan = planned(recipe)
+    todo, code = report_state([plan.stage], options.state)
+    if todo and not options.state:
+        sweep(recipe, plan)
+    return code
 
 
 if __name__ == "__main__":
-    from pipeline.errors import run_main
-    from pipeline.recipe import arguments, load
-
-    def main() -> None:
-        options, overrides = arguments("merge.sweep", "Find the weight that the scores support.")
-        sweep(load(options.config, "merge", overrides))
-
     run_main(main)

@@ -14,8 +14,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def curves(lines: dict[str, list[tuple[float, float]]]) -> str:
-    """Lines by name over shared axes, a legend below the plot."""
+def curves(lines: dict[str, list[tuple[float, float]]], unit: str = "step") -> str:
+    """Lines by name over shared axes, a legend below the plot; `unit` names what the horizontal axis counts."""
     points = [p for line in lines.values() for p in line]
     x_low, x_high = _scale([p[0] for p in points])
     y_low, y_high = _scale([p[1] for p in points])
@@ -32,7 +32,9 @@ def curves(lines: dict[str, list[tuple[float, float]]]) -> str:
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(y_low + share * (y_high - y_low))}</text>'
         )
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">{_number(x_low)}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">step {_number(x_high)}</text>')
+    parts.append(
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">{html.escape(unit)} {_number(x_high)}</text>'
+    )
     for number, (name, line) in enumerate(lines.items()):
         colour = f"var(--c{number % 5})"
         path = " ".join(at(*p) for p in line)

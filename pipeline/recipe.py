@@ -197,6 +197,7 @@ MERGE_PARTS = {
         "models": "list[str]",
         "weights": "list",
         "eval": "str",
+        "tasks": "list[str]",
         "metric": "str",
         "guardrails": "dict[str, float]",
         "bootstrap": "int",

@@ -49,6 +49,7 @@ def write_report(recipe: Path, run: Path) -> Path:
         section("What each checkpoint can do", stage_table(stages)),
         section("Recall by context length", recall(stages)),
         section("Training", training(run)),
+        section("The merge weight", sweep_part(run)),
         section("Data", data_table(run)),
         section("What each stage cost", cost_table(run)),
         section("Preference pairs made by the pipeline", pairs_part(run)),
@@ -171,6 +172,30 @@ def training(run: Path) -> str:
         if any(lines.values()):
             charts.append(f"<figure>{curves(lines)}<figcaption>{esc(title)} by step</figcaption></figure>")
     return f'<div class="charts">{"".join(charts)}</div>'
+
+
+def sweep_part(run: Path) -> str:
+    """Scores over the weight of the merge's first model, and what they support."""
+    file = run / "sweep" / "sweep.json"
+    if not file.is_file():
+        return ""
+    found = json.loads(file.read_text())
+    names = [found["metric"], *found["guardrails"]]
+    charts = []
+    for name in names:
+        line = {name: [(p["weight"], p["scores"][name]) for p in found["points"]]}
+        plot = curves(line, f"weight of {found['models'][0]}")
+        charts.append(f"<figure>{plot}<figcaption>{esc(name)}</figcaption></figure>")
+    rows = []
+    for p in found["points"]:
+        cells = [f"{p['weight']:g}"]
+        for name in names:
+            d = p["differences"][name]
+            cells.append(f"{p['scores'][name]:.3f}<small>{d['low']:+.3f} to {d['high']:+.3f}</small>")
+        rows.append([*cells, esc(", ".join(p["fallen"]) or "-")])
+    note = f"<p>Below each score is the 95 % interval of its difference from {esc(found['models'][0])} alone.</p>"
+    header = [f"weight of {found['models'][0]}", *names, "guardrails fallen"]
+    return f'<div class="charts">{"".join(charts)}</div>{table(header, rows)}{note}<pre>{esc(found["told"])}</pre>'
 
 
 def data_table(run: Path) -> str:

@@ -37,7 +37,8 @@ STEPS = {
     "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True),
     "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup")),
     "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged")),
-    "eval": Step("eval.yaml", "evals", ("merge",)),
+    "sweep": Step("merge.yaml", "merge.sweep", ("merge",)),
+    "eval": Step("eval.yaml", "evals", ("merge", "sweep")),
 }
 
 
@@ -82,7 +83,7 @@ def arguments_file(recipe: Path, step: Step) -> Path:
     """Where a run remembers the overrides that its stages were made with."""
     stage = stage_of_file(recipe / step.file) or ""
     output = Path(load(recipe / step.file, stage).need("output_dir"))
-    return (output if step.module == "merge" else output.parent) / "arguments.json"
+    return (output if step.file == "merge.yaml" else output.parent) / "arguments.json"
 
 
 def remembered(file: Path, name: str) -> list[str]:

@@ -427,3 +427,125 @@ def test_shards_are_written_and_read(tmp_path, monkeypatch):
     for name, tensor in state_dict(tmp_path).items():
         assert torch.equal(tensor, values[name])
         assert torch.equal(stored[name].read(20, 100), values[name].flatten()[20:120])
+
+
+@pytest.fixture
+def suite(write_rows, write_recipe):
+    """An eval file of preference pairs that a random model judges at random."""
+    import random
+
+    from helpers import preference
+
+    generator = random.Random(0)
+    words = ["cat", "dog", "sat", "ran", "on", "a", "mat"]
+
+    def text():
+        return " ".join(generator.choices(words, k=6))
+
+    rows = [preference(text(), text(), text()) for _ in range(60)]
+    task = {"name": "taste", "kind": "preference", "data": str(write_rows("heldout.jsonl", rows))}
+    other = {"name": "other", "kind": "preference", "data": str(write_rows("other.jsonl", rows[:20]))}
+    return write_recipe("eval.yaml", {"output_dir": "unused", "tasks": [task, other], "chat_template": "apo-soup"})
+
+
+def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite, tmp_path):
+    """The point at 0.5 has the scores of the merged checkpoint, item by item; a second walk asks only what is new."""
+    path = merge_file(weights=(0.5, 0.5), sweep={"weights": [0, 0.5, 1], "tasks": ["taste"], "bootstrap": 200})
+    run_ok("-m", "merge", "--config", path)
+    shown = run_ok("-m", "merge.sweep", "--config", path)
+    found = json.loads((run / "sweep" / "sweep.json").read_text())
+    assert [p["weight"] for p in found["points"]] == [0.0, 0.5, 1.0]
+    assert found["metric"] == "taste"
+    run_ok("-m", "evals", "--config", suite, "--model", run / "merged", "--output_dir", tmp_path / "evals")
+    (written,) = (tmp_path / "evals").glob("*/results.json")
+    point = json.loads((run / "sweep_points" / "0.5" / "results.json").read_text())["metrics"]
+    assert point["taste"]["items"] == json.loads(written.read_text())["metrics"]["taste"]["items"]
+    assert "other" not in point
+    assert not list(run.glob("sweep*/**/*.safetensors")), "no checkpoint is written"
+    best = max(found["points"], key=lambda p: (p["scores"]["taste"], p["weight"]))
+    assert found["chosen"]["weight"] == best["weight"]
+    assert f"sweep: soup {best['weight']:g} has the best taste" in shown
+    assert f"- {{model: mid, parameters: {{weight: {1 - best['weight']:g}}}}}" in shown
+    assert (run / "sweep" / "sweep.png").stat().st_size > 5000
+    again = run_ok("-m", "merge.sweep", "--config", path)
+    assert "sweep: up to date" in again
+    finer = run_ok("-m", "merge.sweep", "--config", path, "--sweep.weights", "[0, 0.25, 0.5, 1]")
+    assert finer.count("evals/mix/") == 5, "three are up to date, one runs and tells its scores"
+    assert "evals/mix/0.25: running" in finer
+
+
+def metrics_of(**columns):
+    return {n: {"value": sum(v) / len(v), "items": v} for n, v in columns.items()}
+
+
+def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
+    """Weight 0 scores best and loses recall beyond noise; 0.9 and 0.8 score alike, and 0.9 is nearer to the soup."""
+    from merge.sweep import choose, point
+
+    good, bad = [1] * 95 + [0] * 5, [1] * 50 + [0] * 50
+    found = {
+        0.0: metrics_of(score=[1] * 100, recall=bad),
+        0.8: metrics_of(score=[1] * 90 + [0] * 10, recall=good),
+        0.9: metrics_of(score=[1] * 90 + [0] * 10, recall=good),
+        1.0: metrics_of(score=bad, recall=good),
+    }
+    points = [point(w, m, found[1.0], ["score", "recall"], {"recall": 0.02}, 500, 0, "x") for w, m in found.items()]
+    assert [p.fallen for p in points] == [("recall",), (), (), ()]
+    chosen = choose(points, found, "score", 500, 0, "x")
+    assert (chosen.weight, chosen.alike) == (0.9, (0.8,))
+    assert points[0].differences["recall"].value == pytest.approx(-0.45)
+    with pytest.raises(UserError, match="the suite has no metric speed with single items; it has score, recall"):
+        point(0.0, found[0.0], found[1.0], ["speed"], {}, 100, 0, "x")
+
+
+def test_a_paired_bootstrap_sees_what_unpaired_intervals_would_not():
+    """Ten of 100 items turn right and none wrong: 0.1 better, surely above 0; the interval is that of 100 coins."""
+    from pipeline.paired import paired_bootstrap
+
+    one = [0] * 50 + [1] * 50
+    two = [1] * 10 + [0] * 40 + [1] * 50
+    found = paired_bootstrap(one, two)
+    assert found.value == pytest.approx(0.1)
+    assert found.beyond_noise
+    # Binomial standard error of a share of 0.1 of 100 items is 0.03.
+    assert found.low == pytest.approx(0.1 - 1.96 * 0.03, abs=0.015)
+    assert found.high == pytest.approx(0.1 + 1.96 * 0.03, abs=0.015)
+    assert not paired_bootstrap(one, [*one[:-1], 0]).beyond_noise
+    assert paired_bootstrap(one, two, seed=1) == paired_bootstrap(one, two, seed=1)
+    with pytest.raises(ValueError, match="paired comparison of 100 and 1 items"):
+        paired_bootstrap(one, [1])
+
+
+def test_a_greedy_soup_takes_members_while_the_score_does_not_fall(run, merge_file, suite, capsys):
+    """Checked against plain averages of the same checkpoints, scored one by one."""
+    from merge.greedy import greedy_members
+    from merge.plan import soup_members
+    from merge.scores import scores
+    from pipeline.recipe import load
+
+    path = merge_file(soup={"members": "greedy", "metric": "taste", "dtype": "float32"})
+    recipe = load(path, "merge")
+    assert len(soup_members(recipe, ask=False)) == 3, "not worked out yet"
+    kept = soup_members(recipe)
+    told = json.loads((run / "greedy" / "greedy.json").read_text())
+    folders = {k: run / "apo" / k for k in "123"}
+    alone = {k: scores(suite, {k: {f: 1.0}}, run / "check", ["taste"])[k]["taste"]["value"] for k, f in folders.items()}
+    assert told["alone"] == pytest.approx(alone)
+    order = sorted("123", key=lambda k: -alone[k])
+    expected, best = [order[0]], alone[order[0]]
+    for name in order[1:]:
+        tried = [*expected, name]
+        value = scores(suite, {"t": {folders[k]: 1 / len(tried) for k in tried}}, run / "check", ["taste"])["t"]
+        if value["taste"]["value"] >= best:
+            expected, best = tried, value["taste"]["value"]
+    assert [f.name for f in kept] == expected == told["kept"]
+    capsys.readouterr()
+    assert greedy_members(recipe, list(folders.values()), ask=False) == kept
+    assert "begins" not in capsys.readouterr().out, "the same members and suite ask nothing again"
+    with pytest.raises(UserError, match=r"greedy needs soup\.metric"):
+        soup_members(load(merge_file(soup={"members": "greedy"}), "merge"))
+
+
+def test_a_mix_that_is_written_wrongly_is_told(suite):
+    for mix in ("half", "half:a", "a/b:x=1", "half:x=much"):
+        assert f"--mix {mix}: expected" in refused("-m", "evals", "--config", suite, "--mix", mix)

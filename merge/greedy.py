@@ -1,0 +1,60 @@
+"""Greedy soup (Wortsman et al. 2022, arXiv 2203.05482, recipe 1): members join while the held-out score does not fall.
+
+The members are ordered by their own score. The best one begins; each next one stays if the average with it scores at
+least as high as the average without it. Averages are scored in memory (`python -m evals --mix`).
+"""
+
+import json
+from pathlib import Path
+
+from merge.scores import items, scores, suite_of
+from pipeline.errors import UserError
+from pipeline.hashing import hash_file, hash_value
+from pipeline.inputs import model_hash, rows_hash, suite_tasks
+from pipeline.recipe import Recipe, load
+from pipeline.stage import write_json
+
+
+def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path] | None:
+    """The members that a greedy soup keeps, in the order they joined.
+
+    A choice that was made of the same members by the same suite is taken from `greedy/greedy.json`. Where there is
+    none, it is worked out if `ask`, and None otherwise.
+
+    Raises:
+        UserError: the file names no metric, or the suite does not have it.
+    """
+    metric = recipe.values["soup"].get("metric")
+    where = recipe.where("soup")
+    if not metric:
+        raise UserError(f"{where}: members: greedy needs soup.metric, the score by which members join")
+    suite, folder = suite_of(recipe, "soup"), Path(recipe.need("output_dir")) / "greedy"
+    tasks = suite_tasks(load(suite, "eval"))
+    models, rows = [model_hash(str(f), where) for f in members], [rows_hash(t["data"], where) for t in tasks]
+    key = hash_value([models, metric, hash_file(suite), rows])
+    file = folder / "greedy.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    by_name = {f.name: f for f in members}
+    if known.get("key") == key:
+        return [by_name[name] for name in known["kept"]]
+    if not ask:
+        return None
+    alone = scores(suite, {name: {f: 1.0} for name, f in by_name.items()}, folder / "points")
+    values = {name: _mean(items(metrics, metric, where)) for name, metrics in alone.items()}
+    order = sorted(by_name, key=lambda name: -values[name])
+    kept, score = [order[0]], values[order[0]]
+    print(f"soup: {order[0]} begins with {metric} {score:.4f}")
+    for name in order[1:]:
+        tried = [*kept, name]
+        parts = {by_name[n]: 1 / len(tried) for n in tried}
+        found = scores(suite, {"-".join(tried): parts}, folder / "points")["-".join(tried)]
+        value = _mean(items(found, metric, where))
+        print(f"soup: with {name} {metric} is {value:.4f}, {'it stays' if value >= score else 'so it is left out'}")
+        if value >= score:
+            kept, score = tried, value
+    write_json(file, {"key": key, "metric": metric, "alone": values, "kept": kept, "score": score})
+    return [by_name[name] for name in kept]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
