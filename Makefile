@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN = $(PY) -m pipeline run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat check why test lint
+.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat check why bench test lint
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -56,6 +56,8 @@ check: .venv/ready ## find every error in a recipe before anything runs
 why: .venv/ready ## say which stages are stale, and what changed
 	@$(PY) -m pipeline why $(RECIPE)
 
+bench: .venv/ready ## time every part beside its peer; takes an hour on 2 cores
+	@for part in packing merge pairs prepare apo; do echo "== bench.$$part"; $(PY) -m bench.$$part || exit 1; done
 test: .venv/ready ## run the tests
 	$(PY) -m pytest
 lint: .venv/ready ## check style

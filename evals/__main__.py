@@ -26,18 +26,18 @@ def main() -> int:
     flags = (MODEL_FLAG, ONLY_FLAG, MIX_FLAG, TASK_FLAG, STATE_FLAG)
     options, overrides = arguments("evals", "Run a suite on checkpoints.", *flags)
     recipe = load(options.config, "eval", overrides)
-    from evals.suite import expand_models, keep_tasks, read_tasks, suite_settings
+    from evals.suite import expand_models, keep_tasks, parse_mix, read_tasks, suite_settings
 
     keep_tasks(recipe, options.task)
-    models = expand_models(recipe, options.only)
+    mixes = {}
+    # A model or a mix named on the command line needs no list of models in the file.
+    listed = not (options.mix or options.model) or "models" in recipe.values
+    models = expand_models(recipe, options.only) if listed else {}
     if options.model:
         folder = Path(options.model).resolve()
         known = {f.resolve(): name for name, f in models.items()}
         models = {known.get(folder, f"{folder.parent.name}-{folder.name}"): folder}
-    mixes = {}
     if options.mix:
-        from evals.mix import parse_mix
-
         mixes = {f"mix/{m.name}": m for m in map(parse_mix, options.mix)}
         models = {name: mix.parts[0][0] for name, mix in mixes.items()}
     data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe)}

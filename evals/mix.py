@@ -6,39 +6,14 @@ The weights are those that `python -m merge` writes for the same linear merge: s
 type of the first model. Nothing is written but the results.
 """
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from evals.suite import Mix
 from pipeline.errors import UserError
-
-
-@dataclass(frozen=True)
-class Mix:
-    """A name, model folders and their weights."""
-
-    name: str
-    parts: tuple[tuple[Path, float], ...]
-
-
-def parse_mix(text: str) -> Mix:
-    """`NAME:FOLDER=WEIGHT,FOLDER=WEIGHT` as a Mix; raises UserError where it is written otherwise."""
-    name, colon, rest = text.partition(":")
-    parts = []
-    for entry in rest.split(","):
-        folder, equals, weight = entry.rpartition("=")
-        try:
-            parts.append((Path(folder), float(weight)))
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise UserError(f"--mix {text}: expected NAME:FOLDER=WEIGHT,FOLDER=WEIGHT")
-    if not name or not colon or "/" in name:
-        raise UserError(f"--mix {text}: expected a plain name before the first colon")
-    return Mix(name, tuple(parts))
 
 
 class Mixer:

@@ -32,6 +32,31 @@ class Task:
     reference: str = "answer"
 
 
+@dataclass(frozen=True)
+class Mix:
+    """A name, model folders and their weights."""
+
+    name: str
+    parts: tuple[tuple[Path, float], ...]
+
+
+def parse_mix(text: str) -> Mix:
+    """`NAME:FOLDER=WEIGHT,FOLDER=WEIGHT` as a Mix; raises UserError where it is written otherwise."""
+    name, colon, rest = text.partition(":")
+    parts = []
+    for entry in rest.split(","):
+        folder, equals, weight = entry.rpartition("=")
+        try:
+            parts.append((Path(folder), float(weight)))
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UserError(f"--mix {text}: expected NAME:FOLDER=WEIGHT,FOLDER=WEIGHT")
+    if not name or not colon or "/" in name:
+        raise UserError(f"--mix {text}: expected a plain name before the first colon")
+    return Mix(name, tuple(parts))
+
+
 def read_tasks(recipe: Recipe) -> list[Task]:
     """The tasks of a suite file; raises UserError at an unknown kind, mode or missing data file."""
     tasks = []

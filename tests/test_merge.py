@@ -529,15 +529,16 @@ def test_a_greedy_soup_takes_members_while_the_score_does_not_fall(run, merge_fi
     kept = soup_members(recipe)
     told = json.loads((run / "greedy" / "greedy.json").read_text())
     folders = {k: run / "apo" / k for k in "123"}
-    alone = {k: scores(suite, {k: {f: 1.0}}, run / "check", ["taste"])[k]["taste"]["value"] for k, f in folders.items()}
-    assert told["alone"] == pytest.approx(alone)
-    order = sorted("123", key=lambda k: -alone[k])
-    expected, best = [order[0]], alone[order[0]]
-    for name in order[1:]:
-        tried = [*expected, name]
-        value = scores(suite, {"t": {folders[k]: 1 / len(tried) for k in tried}}, run / "check", ["taste"])["t"]
-        if value["taste"]["value"] >= best:
-            expected, best = tried, value["taste"]["value"]
+    subsets = ["1", "2", "3", "12", "13", "23", "123"]
+    mixes = {s: {folders[k]: 1 / len(s) for k in s} for s in subsets}
+    value = {s: m["taste"]["value"] for s, m in scores(suite, mixes, run / "check", ["taste"]).items()}
+    assert told["alone"] == pytest.approx({k: value[k] for k in "123"})
+    expected, *rest = sorted("123", key=lambda k: -value[k])
+    for name in rest:
+        tried = expected + name
+        if value["".join(sorted(tried))] >= value["".join(sorted(expected))]:
+            expected = tried
+    expected = list(expected)
     assert [f.name for f in kept] == expected == told["kept"]
     capsys.readouterr()
     assert greedy_members(recipe, list(folders.values()), ask=False) == kept

@@ -17,7 +17,7 @@ from sft.train import train
 
 
 def test_order_runs_needs_first_and_each_once():
-    assert order("eval") == ["data", "mid", "sft", "pairs", "apo", "soup", "merge", "eval"]
+    assert order("eval") == ["data", "mid", "sft", "pairs", "apo", "soup", "merge", "sweep", "eval"]
     assert order("mid") == ["data", "mid"]
 
 
