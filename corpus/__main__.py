@@ -40,9 +40,10 @@ def main() -> int:
     if verb not in ("prepare", "preview"):
         raise UserError(f"expected prepare or preview, found {verb or 'nothing'}; see python -m corpus --help")
     rows_flag = ("--rows", {"type": int, "default": 3, "metavar": "N", "help": "rows shown of each source"})
-    options, overrides = arguments(f"corpus {verb}", "Prepare or preview training rows.", rows_flag)
+    flags = (rows_flag,) if verb == "preview" else ()
+    options, overrides = arguments(f"corpus {verb}", "Prepare or preview training rows.", *flags)
     recipe = load(options.config, stage_of_file(Path(options.config)) or "sft", overrides)
-    if options.rows < 1:
+    if verb == "preview" and options.rows < 1:
         raise UserError(f"--rows must be 1 or more, found {options.rows}")
     if recipe.stage == "pairs" and verb == "preview":
         recipe = made_pairs(recipe)

@@ -256,7 +256,13 @@ def eval_sources(recipe: Recipe) -> list[EvalSource]:
         where = recipe.where(f"dataset_mixture.decontaminate.{number}")
         if isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml"):
             suite = load(entry, "eval")
-            for task in suite_tasks(suite):
+            reading = suite_tasks(suite)
+            others = [t["name"] for t in suite.values["tasks"] if t not in reading]
+            if others:
+                recipe.notes.append(
+                    f"{where}: the items of {', '.join(others)} stand in no file, so no row is held against them"
+                )
+            for task in reading:
                 sources.append(EvalSource(Source(task["data"]), task.get("question"), f"{where} ({entry})"))
             continue
         fields = {"id": entry} if isinstance(entry, str) else dict(entry)

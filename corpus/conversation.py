@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpus.formats import Fields, found
+from corpus.formats import Fields, found, with_system
 from corpus.rows import RowError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -81,11 +81,12 @@ def conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation:
         RowError: naming the field, what was found and what was expected.
     """
     completion_turns = 0
+    system = fields.get("system")
     if "messages" in fields:
-        messages = ordered(checked_messages(fields["messages"], "messages"), "messages")
+        messages = ordered(with_system(system, checked_messages(fields["messages"], "messages")), "messages")
     elif "prompt" in fields and "completion" in fields:
         prompt, completion = fields["prompt"], fields["completion"]
-        messages = as_messages(prompt, "user", "prompt")
+        messages = with_system(system, as_messages(prompt, "user", "prompt"))
         answers = as_messages(completion, "assistant", "completion")
         completion_turns = sum(m["role"] == "assistant" for m in answers)
         messages = ordered(messages + answers, "prompt + completion")
@@ -118,21 +119,38 @@ def pair(fields: Fields, defaults: dict[str, Any]) -> Pair:
         prompt = as_messages(fields["prompt"], "user", "prompt")
     else:
         shared = 0
-        while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
+        while shared < min(len(chosen), len(rejected)) - 1 and _same(chosen[shared], rejected[shared]):
             shared += 1
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        given = fields.get("prompt")
+        if isinstance(given, list) and given and given[0].get("role") == "system" and prompt[0]["role"] != "system":
+            prompt = [checked_message(given[0], "field prompt[0]", 0), *prompt]
+    if fields.get("system"):
+        prompt = with_system(fields["system"], prompt)
         if not prompt or chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
             raise RowError("fields chosen and rejected: they do not share a prompt that ends before an assistant turn")
-    if chosen == rejected:
+    if [_words(m) for m in chosen] == [_words(m) for m in rejected]:
         raise RowError("fields chosen and rejected: both sides are the same")
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         ordered(prompt + answer, f"prompt + {side}")
+        content = answer[-1]["content"]
+        if content.rfind("<think>") > content.rfind("</think>"):
+            raise RowError(f"field {side}: a think block is opened and never closed")
         if len(answer) > 1:
             raise RowError(
                 f"field {side}: {len(answer)} turns follow the prompt and only the assistant's answer may; "
                 "conversations that part before their last turn are no pair"
             )
     return Pair(prompt, chosen, rejected, template_kwargs(fields, defaults))
+
+
+def _words(message: Fields) -> tuple[Any, ...]:
+    """What a turn says, without the marks that data sets put beside it, such as an id or a time."""
+    return tuple(message.get(key) for key in ("role", "content", "tool_calls", "reasoning_content"))
+
+
+def _same(one: Fields, two: Fields) -> bool:
+    return _words(one) == _words(two)
 
 
 def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
@@ -146,10 +164,15 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(own, dict):
         raise RowError(f"field chat_template_kwargs: expected a mapping, found {type(own).__name__}")
     merged = {**defaults, **own}
+    if "add_generation_prompt" in merged:
+        raise RowError("chat_template_kwargs: add_generation_prompt is not a row's to give")
     if not isinstance(merged.get("custom_instructions") or "", str):
         raise RowError(f"custom_instructions: expected text, found {found(merged['custom_instructions'])}")
     for key in TOOL_KEYS:
-        tools = fields.get(key, merged.get(key))
+        tools = fields.get(key)
+        # An empty column says nothing, as in the rows without tools of a set that has some.
+        if not tools or (isinstance(tools, str) and tools.strip() in ("", "[]")):
+            tools = merged.get(key)
         if isinstance(tools, str):
             try:
                 tools = json.loads(tools)
@@ -200,6 +223,8 @@ def checked_message(message: Any, place: str, number: int) -> Fields:
     if reasoning is not None:
         if not isinstance(reasoning, str):
             raise RowError(f"{place}.reasoning_content: expected text, found {found(reasoning)}")
+        if reasoning.strip() and content.lstrip().startswith("<think>"):
+            raise RowError(f"{place}: reasoning stands both in the content's think block and in a field of its own")
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
     if role == "assistant":
         if not content.strip() and not calls and not reasoning:

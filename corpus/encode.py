@@ -9,6 +9,7 @@ import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context
@@ -24,12 +25,13 @@ from corpus.clean import Cleaner, Fingerprint
 from corpus.conversation import Conversation, Pair, Text, pair, supervised
 from corpus.edges import TokenEdges
 from corpus.formats import Format, canonical
-from corpus.gate import PairSample, Sample, check_pair, check_sample, row_fault
+from corpus.gate import PairSample, Sample, check_pair, check_sample, mode_fault, pair_fault, row_fault, said
 from corpus.heads import SharedHeads
 from corpus.mask import Renderer
 from corpus.rows import Row, RowError, Source, template_arguments
 from corpus.template import Span
 from corpus.tokenizer import encode, encode_ids
+from pipeline.errors import UserError
 
 IGNORED = -100
 PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -215,12 +217,15 @@ class Encoder:
             whole = spans == [(0, len(text))]
             sample = Sample(task.source.name, task.row.place, item, text, spans, kept, whole, self.renderer.knows_modes)
             check_sample(sample, self.renderer.ends)
-        elif isinstance(item, Conversation) and spans != [(0, len(text))]:
-            answers = [text[start:end] for start, end in spans]
-            fault = row_fault(item, answers, self.renderer.ends, self.renderer.knows_modes)
+        elif isinstance(item, Conversation):
+            modes = self.renderer.knows_modes
+            if spans == [(0, len(text))]:
+                fault = mode_fault(item, said(item), modes)
+            else:
+                fault = row_fault(item, text, spans, self.renderer.ends, modes)
             if fault:
                 raise RowError(fault)
-        pieces, lost = self._fit(ids, labels)
+        pieces, places, lost = self._fit(ids, labels)
         if not pieces:
             return Refused("long", f"{len(ids)} tokens, more than max_length {self.options.max_length}", lost)
         trained = sum(int(np.count_nonzero(piece != IGNORED)) for _, piece in pieces)
@@ -228,11 +233,18 @@ class Encoder:
             among = f" among the first {self.options.max_length} tokens" if lost else ""
             return Refused("rejected", f"no trained token{among}", lost)
         tokens = sum(len(piece) for piece, _ in pieces)
-        reasoning = self._reasoning(text, ids, spans, ranges, tokens) if item.mode == "think" else 0
-        return Document(item.mode, pieces, tokens, trained, min(reasoning, trained), lost)
+        mode = self._mode(item)
+        reasoning = self._reasoning(text, ids, spans, ranges, places) if mode == "think" else 0
+        return Document(mode, pieces, tokens, trained, min(reasoning, trained), lost)
 
-    def _reasoning(self, text: str, ids: Array, spans: list[Span], ranges: list[Span], limit: int) -> int:
-        """How many of the first `limit` tokens are trained and inside think blocks, the closing tag included."""
+    def _mode(self, item: Conversation | Text) -> str:
+        """The mode a row is counted under: what it says, where neither the template nor the row knows of modes."""
+        if isinstance(item, Text) or self.renderer.knows_modes or "enable_thinking" in item.kwargs:
+            return item.mode
+        return "think" if any(THOUGHT_ENDS in words for words in said(item)) else "no_think"
+
+    def _reasoning(self, text: str, ids: Array, spans: list[Span], ranges: list[Span], places: list[Span]) -> int:
+        """How many of the tokens at `places` are trained and inside think blocks, the closing tag included."""
         if self.thought_ends is None:
             within = self.edges.ranges(text, ids, thought_spans(text, spans))
         else:
@@ -240,32 +252,39 @@ class Encoder:
             after = closing.searchsorted([first for first, _ in ranges])
             found = [(r, int(closing[k])) for r, k in zip(ranges, after, strict=True) if k < len(closing)]
             within = [(first, end + 1) for (first, last), end in found if end < last]
-        return sum(max(0, min(end, limit) - first) for first, end in within)
+        return sum(max(0, min(end, b) - max(first, a)) for first, end in within for a, b in places)
 
-    def _fit(self, ids: Array, labels: Array) -> tuple[list[tuple[Array, Array]], int]:
-        """The pieces of a document that fit `max_length`, and how many tokens are lost; no piece when it is dropped."""
+    def _fit(self, ids: Array, labels: Array) -> tuple[list[tuple[Array, Array]], list[Span], int]:
+        """The pieces of a document that fit `max_length`, the places they have in it, and how many tokens are lost; no
+        piece when it is dropped.
+        """
         limit = self.options.max_length
         if len(ids) <= limit or self.options.wrapped:
-            return [(ids, labels)], 0
+            return [(ids, labels)], [(0, len(ids))], 0
         if self.options.overflow == "drop":
-            return [], len(ids)
+            return [], [], len(ids)
+        head = [(ids[:limit], labels[:limit])], [(0, limit)]
         if self.options.overflow == "truncate":
-            return [(ids[:limit], labels[:limit])], len(ids) - limit
-        pieces, lost = [], 0
+            return *head, len(ids) - limit
+        pieces, places, lost = [], [], 0
         for start in range(0, len(ids), limit):
             piece = labels[start : start + limit].copy()
             piece[:1] = IGNORED
             if (piece != IGNORED).any():
                 pieces.append((ids[start : start + limit], piece))
+                places.append((start, start + len(piece)))
             else:  # a piece that trains nothing would be a sequence without a loss
                 lost += len(piece)
-        return pieces or [(ids[:limit], labels[:limit])], lost
+        return (pieces, places, lost) if pieces else (*head, lost)
 
     def _pair(self, task: Task, row: Waiting, ids: list[Array]) -> Document | Refused:
         prompt, chosen, rejected = pair_ids([found.tolist() for found in ids], self.tokenizer.eos_token_id)
+        sample = PairSample(task.source.name, task.row.place, row.item, row.texts, self.renderer.knows_modes)
         if task.gated:
-            pair_sample = PairSample(task.source.name, task.row.place, row.item, row.texts, self.renderer.knows_modes)
-            check_pair(pair_sample, (prompt, chosen, rejected), self.tokenizer)
+            check_pair(sample, (prompt, chosen, rejected), self.tokenizer)
+        fault = pair_fault(sample, (prompt, chosen, rejected), self.tokenizer)
+        if fault:
+            raise RowError(fault)
         limit = self.options.max_length
         if len(prompt) >= limit:
             reason = f"the prompt has {len(prompt)} tokens and fills max_length {limit}"
@@ -286,7 +305,7 @@ class Encoder:
             asked = len(row.texts[0])
             for text, whole, answer in zip(row.texts[1:], ids[1:], (chosen, rejected), strict=True):
                 end = len(prompt) + len(answer)
-                reasoning += self._reasoning(text, whole, [(asked, len(text))], [(len(prompt), end)], end)
+                reasoning += self._reasoning(text, whole, [(asked, len(text))], [(len(prompt), end)], [(0, end)])
         return Document(row.item.mode, [parts], len(prompt) + trained, trained, reasoning, lost)
 
 
@@ -309,7 +328,7 @@ def trained_spans(item: Conversation | Text, renderer: Renderer, options: Option
         text = renderer.text(item)
         return text, [(0, len(text))]
     rendered = renderer.conversation(item)
-    only_last = item.completion_turns and not options.assistant_only_loss
+    only_last = item.completion_turns and (options.completion_only_loss or not options.assistant_only_loss)
     return rendered.text, rendered.spans[-item.completion_turns :] if only_last else rendered.spans
 
 
@@ -363,16 +382,22 @@ def encoded(batches: Iterable[list[Task]], encoder: Encoder, processes: int) -> 
         return
     context = get_context("forkserver")
     context.set_forkserver_preload(["corpus.encode"])
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(processes, context, _one_thread) as pool:
-        path = str(Path(folder) / "encoder")
-        Path(path).write_bytes(pickle.dumps(encoder))
-        waiting: deque[Future] = deque()
-        for tasks in batches:
-            waiting.append(pool.submit(_work, path, tasks))
-            if len(waiting) > 2 * processes:
+    try:
+        with TemporaryDirectory() as folder, ProcessPoolExecutor(processes, context, _one_thread) as pool:
+            path = str(Path(folder) / "encoder")
+            Path(path).write_bytes(pickle.dumps(encoder))
+            waiting: deque[Future] = deque()
+            for tasks in batches:
+                waiting.append(pool.submit(_work, path, tasks))
+                if len(waiting) > 2 * processes:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"one of the {processes} processes that prepare rows was ended from outside, by too little memory perhaps; "
+            "take a smaller dataset_num_proc"
+        ) from error
 
 
 def _one_thread() -> None:

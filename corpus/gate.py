@@ -16,8 +16,11 @@ from corpus.conversation import Conversation, Pair, Text
 from corpus.template import Span
 from pipeline.errors import UserError
 
+# The gate looks at so many rows of a source, and at no more than so much text, so that it stays within seconds.
 ROWS_PER_SOURCE = 200
+CHARACTERS_PER_SOURCE = 600_000
 EMPTY_BLOCK = re.compile(r"\s*(<\|im_start\|>\s*assistant\s*)?<think>\s*</think>")
+SIDES = ("chosen", "rejected")
 MODE_FLAGS = ("/no_think", "/think", "/system_override")
 INLINE = re.compile(r"<think>(.*)</think>", re.DOTALL)
 SHOWN = 1200
@@ -53,25 +56,33 @@ def check_sample(sample: Sample, ends: Sequence[str]) -> None:
     """
     if not "".join(sample.kept):
         _fail(sample, "no token of this row is trained")
-    if sample.whole or isinstance(sample.item, Text):
+    if isinstance(sample.item, Text):
         return
-    for kept in sample.kept:
-        if EMPTY_BLOCK.match(kept):
-            _fail(sample, "the empty think block that the template prefills is trained")
-        if not kept.endswith(tuple(ends)):
-            _fail(sample, f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)")
-    _check_others(sample)
+    if sample.whole:
+        fault = mode_fault(sample.item, said(sample.item), sample.modes)
+        if fault:
+            _fail(sample, fault)
+        return
+    if any(EMPTY_BLOCK.match(kept) for kept in sample.kept):
+        _fail(sample, "the empty think block that the template prefills is trained")
+    fault = end_fault(sample.item, sample.kept, ends) or others_fault(sample.item, sample.text, sample.spans)
+    if fault:
+        _fail(sample, fault)
     _check_own(sample, ends)
     fault = mode_fault(sample.item, sample.kept, sample.modes)
     if fault:
         _fail(sample, fault)
 
 
-def row_fault(item: Conversation, answers: Sequence[str], ends: Sequence[str], modes: bool) -> str | None:
-    """What is wrong with the trained texts of a row that the gate does not look at, or None.
+def row_fault(item: Conversation, text: str, spans: list[Span], ends: Sequence[str], modes: bool) -> str | None:
+    """What is wrong with a row that the gate does not look at, or None.
 
     The gate reads the first rows of a source; these checks cost so little that every other row gets them.
     """
+    answers = [text[start:end] for start, end in spans]
+    fault = end_fault(item, answers, ends) or others_fault(item, text, spans)
+    if fault:
+        return fault
     for answer in answers:
         if EMPTY_BLOCK.match(answer):
             return "the empty think block of no-think mode is part of an answer"
@@ -87,11 +98,38 @@ def mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> str |
     """
     if not modes and "enable_thinking" not in item.kwargs:
         return None
-    if item.thinks and not any(_reasons(answer) for answer in answers):
+    if item.thinks and not any(_reasons(answer) for answer in answers) and not _reasons_otherwise(item, answers):
         return "a think row trains on no reasoning; give no-think rows enable_thinking: false"
     if not item.thinks and any(_reasons(answer) or INLINE.search(answer) for answer in answers):
         return "a no-think row trains on reasoning (<think> in an answer)"
     return None
+
+
+def end_fault(item: Conversation, answers: Sequence[str], ends: Sequence[str]) -> str | None:
+    """How the trained answers miss their end of turn. A call may end with another special token than an answer does."""
+    if not all(answer.endswith(tuple(ends)) for answer in answers):
+        return f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)"
+    last = next(m for m in reversed(item.messages) if m["role"] == "assistant")
+    if answers and not last.get("tool_calls") and not answers[-1].endswith(ends[0]):
+        found = next(end for end in ends if answers[-1].endswith(end))
+        return (
+            f"answers end with {found} and generation stops at {ends[0]}, which is never trained; "
+            f"write eos_token: {found!r} into the recipe, or correct the template"
+        )
+    return None
+
+
+def said(item: Conversation) -> list[str]:
+    """What the assistant says in each of its turns, reasoning in front, as rows trained as a whole hold it."""
+    turns = [m for m in item.messages if m["role"] == "assistant"]
+    thoughts = [m.get("reasoning_content") if item.thinks else None for m in turns]
+    return [f"<think>{t}</think>{m['content']}" if t else m["content"] for m, t in zip(turns, thoughts, strict=True)]
+
+
+def _reasons_otherwise(item: Conversation, answers: Sequence[str]) -> bool:
+    """Whether a turn's reasoning is trained between other words than think tags, as Gemma's and gpt-oss's templates do."""
+    thoughts = (m.get("reasoning_content") for m in item.messages if m["role"] == "assistant")
+    return any(t and t.strip() in answer for t in thoughts for answer in answers)
 
 
 def _reasons(answer: str) -> bool:
@@ -106,11 +144,14 @@ def _bare(answer: str, ends: Sequence[str]) -> str:
     return answer.strip()
 
 
-def _check_others(sample: Sample) -> None:
-    """Every system, user and tool turn must stand, in order and unbroken, in the text that is not trained."""
+def others_fault(item: Conversation, text: str, spans: list[Span]) -> str | None:
+    """Whose words are trained though they are not the assistant's, or None.
+
+    Every system, user and tool turn must stand, in order and unbroken, in the text that is not trained.
+    """
     place = 0
-    untrained = _without(sample.text, sample.spans)
-    for message in sample.item.messages:
+    untrained = _without(text, spans)
+    for message in item.messages:
         if message["role"] == "assistant":
             continue
         content = without_flags(message["content"]).strip()
@@ -118,8 +159,9 @@ def _check_others(sample: Sample) -> None:
         if found >= 0:
             place = found + len(content)
         # Some templates write the system text into the last user turn, so the order need not be that of the messages.
-        elif content not in untrained and content in sample.text:
-            _fail(sample, f"the text of a {message['role']} turn is trained")
+        elif content not in untrained and content in text:
+            return f"the text of a {message['role']} turn is trained"
+    return None
 
 
 def _check_own(sample: Sample, ends: Sequence[str]) -> None:
@@ -187,17 +229,23 @@ def check_pair(sample: PairSample, ids: tuple[list[int], ...], tokenizer: PreTra
         UserError: naming source and row.
     """
     prompt, *wholes = sample.texts
-    for name, whole, answer in zip(("chosen", "rejected"), wholes, ids[1:], strict=True):
-        fault = _pair_fault(sample, name, whole, answer, tokenizer)
-        if fault:
-            shown = f"--- prompt ---\n{_short(prompt)}\n--- prompt + {name} ---\n{_short(whole)}"
-            raise UserError(
-                f"gate: source {sample.source}, row {sample.place}: {fault}. Correct the rows or the chat template.\n"
-                f"{shown}"
-            )
+    fault = pair_fault(sample, ids, tokenizer)
+    if fault:
+        shown = "".join(f"\n--- prompt + {n} ---\n{_short(w)}" for n, w in zip(SIDES, wholes, strict=True))
+        raise UserError(
+            f"gate: source {sample.source}, row {sample.place}: {fault}. Correct the rows or the chat template.\n"
+            f"--- prompt ---\n{_short(prompt)}{shown}"
+        )
 
 
-def _pair_fault(
+def pair_fault(sample: PairSample, ids: tuple[list[int], ...], tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """What is wrong with the answers of a pair, or None; every pair is asked, not only those the gate shows."""
+    _, *wholes = sample.texts
+    faults = (_side_fault(sample, *side, tokenizer) for side in zip(SIDES, wholes, ids[1:], strict=True))
+    return next((fault for fault in faults if fault), None)
+
+
+def _side_fault(
     sample: PairSample, name: str, whole: str, answer: list[int], tokenizer: PreTrainedTokenizerBase
 ) -> str | None:
     prompt = sample.texts[0]

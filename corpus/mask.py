@@ -75,12 +75,16 @@ class Renderer:
         Raises:
             RowError: the template refuses the row, or the spans of its turns cannot be found.
         """
+        turns = sum(m["role"] == "assistant" for m in item.messages)
         if self.template.marked:
             text, spans = self.render(item.messages, item.kwargs)
+            if len(spans) > turns:  # such as Phi-3's, which marks the end of the whole text once more
+                spans = [s for s in spans if text[slice(*s)].strip() not in self.ends]
             spans = [self._trim(text, span) for span in spans]
+            if len(spans) == turns:
+                spans = self._behind_tools(text, spans, item)
         else:
             text, spans = self._by_probe(item)
-        turns = sum(m["role"] == "assistant" for m in item.messages)
         if len(spans) != turns:
             raise RowError(f"the chat template marks {len(spans)} assistant spans for {turns} assistant turns")
         if any(a[1] > b[0] for a, b in pairwise(spans)):
@@ -124,6 +128,17 @@ class Renderer:
         if any(stripped.endswith(token) for token in self.ends):
             return start, start + len(stripped)
         return start, end + self._end_at(text, end)
+
+    def _behind_tools(self, text: str, spans: list[Span], item: Conversation) -> list[Span]:
+        """Spans of answers to a tool without what closes the tool's turn: DeepSeek's marks enclose it."""
+        places = [n for n, m in enumerate(item.messages) if m["role"] == "assistant"]
+        kept = []
+        for (start, end), place in zip(spans, places, strict=True):
+            if place and item.messages[place - 1]["role"] == "tool":
+                prompt = self.prompt(item.messages[:place], item.kwargs)
+                start = max(start, len(prompt)) if text.startswith(prompt) and len(prompt) < end else start
+            kept.append((start, end))
+        return kept
 
     def _enclosed(self, text: str, start: int) -> int:
         """How many characters behind `start` belong to a header, which may have begun before it."""

@@ -39,7 +39,7 @@ from corpus.encode import (
     encoded,
 )
 from corpus.formats import Format, formats_of, recognise
-from corpus.gate import ROWS_PER_SOURCE
+from corpus.gate import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
 from corpus.packing import Piece, plan
 from corpus.rows import Row, Source, count, drawn, read
 from corpus.store import Spool, write_split
@@ -74,6 +74,7 @@ def prepared_folder(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Path:
     ]
     content = {
         "rows": rows,
+        "names": [s["id"] for s in mixture["datasets"]],
         "mixture": {**mixture, "datasets": [{k: v for k, v in s.items() if k != "id"} for s in mixture["datasets"]]},
         "evals": eval_rows_hash(recipe),
         "options": {k: values.get(k) for k in OPTIONS},
@@ -99,7 +100,10 @@ def prepare(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, say: Callable[[s
     """
     state = rows_state(recipe)
     folder = prepared_folder(recipe, tokenizer)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{recipe.where('output_dir')}: {folder.parent} cannot be made: {error.strerror}") from error
     with FileLock(_lock(folder)):
         if (folder / "stats.json").is_file():
             say(f"prepared rows found in {folder}; they passed the gate when they were made")
@@ -254,15 +258,16 @@ class Preparation:
 
     def _tasks(self) -> Iterator[Task]:
         for number, source, rows, shape in shaped_sources(self.recipe):
-            gated = 0
+            gated = looked_at = 0
             self.tally.of(source.name)
             for row, times in drawn(rows, source.weight, self.seed, number):
                 self.tally.seen[source.name] += 1
                 if times == 0:
                     self.tally.skip(source.name)
                     continue
-                yield Task(source, row, shape, times, gated < ROWS_PER_SOURCE)
+                yield Task(source, row, shape, times, gated < ROWS_PER_SOURCE and looked_at < CHARACTERS_PER_SOURCE)
                 gated += 1
+                looked_at += row.size
 
     def _collect(self, batch: Batch) -> None:
         for task, result in zip(batch.tasks, batch.results, strict=True):
@@ -301,8 +306,7 @@ class Preparation:
             written = write_split(self.folder / name, SEQUENCE_COLUMNS, packs.trained_only(built))
             if not written:
                 raise UserError(f"{self.recipe.path}: no sequence of the {name} split holds a trained token")
-            if name == "train":
-                packed = packs.counts(self.options.max_length)
+            packed |= packs.counts(self.options.max_length) if name == "train" else {"held_out": vars(packs)}
         self.spool.close()
         (self.folder / "spool.bin").unlink()
         write_json(self.folder / "dataset_dict.json", {"splits": list(splits)})

@@ -12,7 +12,7 @@ from itertools import islice, zip_longest
 from transformers import PreTrainedTokenizerBase
 
 from corpus.edges import token_ranges
-from corpus.encode import Encoder, Options, Refused, Task, Waiting, encode_pair
+from corpus.encode import PAIR_COLUMNS, Document, Encoder, Options, Refused, Task, Waiting, encode_pair
 from corpus.prepare import shaped_sources
 from corpus.rows import RowError, drawn
 from corpus.template import Span
@@ -39,16 +39,20 @@ def preview(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, rows: int) -> No
             (result,) = encoder.finish(rendered, encode_ids(tokenizer, rendered.rests)).results
             for waiting in rendered.waiting:
                 limit = None if options.wrapped or options.overflow == "split" else options.max_length
-                print(shown(waiting, encoder, limit))
+                print(shown(waiting, encoder, limit, result))
             if isinstance(result, Refused):
                 print(f"{'rejected' if result.kind == 'rejected' else 'dropped'}: {result.reason}")
-            elif len(result.parts) > 1:
+            elif not options.pairs and len(result.parts) > 1:
                 print(f"[split into {len(result.parts)} pieces of at most {options.max_length} tokens]")
 
 
-def shown(row: Waiting, encoder: Encoder, limit: int | None) -> str:
-    """A rendered row: text with its trained tokens marked, or a pair side by side."""
+def shown(row: Waiting, encoder: Encoder, limit: int | None, result: Document | Refused) -> str:
+    """A rendered row: text with its trained tokens marked, or a pair side by side as it is trained."""
     if encoder.options.pairs:
+        if isinstance(result, Document):
+            cut = f"\n[{result.lost} tokens are beyond max_length {limit}]" if result.lost else ""
+            parts = dict(zip(PAIR_COLUMNS, (part.tolist() for part in result.parts[0]), strict=True))
+            return side_by_side(parts, encoder.tokenizer) + cut
         try:
             return side_by_side(encode_pair(row.item, encoder.renderer, encoder.tokenizer), encoder.tokenizer)
         except RowError:

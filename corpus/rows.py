@@ -5,6 +5,7 @@ never an exception, so that it can be counted and listed.
 """
 
 import codecs
+import contextlib
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -108,7 +109,11 @@ def read(source: Source, where: str) -> Iterator[Row]:
             continue
         missing -= row.content.keys()
         chosen = {k: v for k, v in row.content.items() if wanted is None or k in wanted or k in renamed}
-        yield Row(row.place, {renamed.get(k, k): v for k, v in chosen.items()}, size=row.size)
+        # A column that is renamed takes the place of one that already has its name.
+        taken = {renamed[k]: chosen.pop(k) for k in renamed if k in chosen}
+        yield Row(row.place, chosen | taken, size=row.size)
+    if some and missing:
+        missing -= _table_columns(files or [])  # a column of nothing but nulls is there, though no row shows it
     if some and missing:
         raise UserError(f"{where}: no row of {source.name} has a column {', '.join(sorted(missing))}")
 
@@ -167,6 +172,8 @@ def _json_lines(file: Path) -> Iterator[Row]:
                 continue
             try:
                 fields = json.loads(line.decode("utf-8"))
+                if b"null" in line:
+                    fields = without_nulls(fields, ARBITRARY)
             except UnicodeDecodeError as error:
                 yield Row(place, None, f"not valid UTF-8 at byte {error.start} of the line")
                 continue
@@ -176,8 +183,6 @@ def _json_lines(file: Path) -> Iterator[Row]:
             except (ValueError, RecursionError) as error:
                 yield Row(place, None, f"not usable JSON: {first_line(error)}")
                 continue
-            if b"null" in line:
-                fields = without_nulls(fields, ARBITRARY)
             yield _object(place, fields, len(line))
 
 
@@ -189,6 +194,9 @@ def _object(place: str, fields: Any, size: int) -> Row:
 
 def _json_file(file: Path, where: str) -> Iterator[Row]:
     """Rows of a `.json` file: a list of objects, a mapping with such a list as `data`, or one object a line."""
+    if _holds_lines(file):
+        yield from _json_lines(file)
+        return
     try:
         content = json.loads(file.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -196,9 +204,6 @@ def _json_file(file: Path, where: str) -> Iterator[Row]:
     except RecursionError:
         raise UserError(f"{where}: {file} is nested too deeply to be rows") from None
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # a second object behind the first: it is JSON lines by another name
-            yield from _json_lines(file)
-            return
         raise UserError(
             f"{where}: {file}:{error.lineno} is not valid JSON at column {error.colno}: {error.msg}"
         ) from None
@@ -210,6 +215,19 @@ def _json_file(file: Path, where: str) -> Iterator[Row]:
         raise UserError(f"{where}: {file} holds no list of rows; expected a JSON list of objects, or one object a line")
     for number, fields in enumerate(content):
         yield _object(f"{file}:row {number}", without_nulls(fields, ARBITRARY), characters(fields))
+
+
+def _holds_lines(file: Path) -> bool:
+    """Whether a `.json` file is JSON lines by another name: two of its first lines are objects each. A bad line
+    among them is then one bad row.
+    """
+    with file.open("rb") as opened:
+        lines = [line for line in islice(opened, 20) if line.strip()]
+    objects = 0
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            objects += isinstance(json.loads(line.decode("utf-8-sig" if number == 0 else "utf-8")), dict)
+    return objects >= 2
 
 
 def _table_rows(file: Path, where: str) -> Iterator[Row]:
@@ -226,8 +244,21 @@ def _table_rows(file: Path, where: str) -> Iterator[Row]:
                 else:
                     yield Row(place, without_nulls(fields), size=characters(fields))
                 number += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise UserError(f"{where}: {file} cannot be read as {file.suffix[1:]}: {first_line(error)}") from error
+
+
+def _table_columns(files: list[Path]) -> set[str]:
+    """The columns that Parquet and Arrow files declare."""
+    import pyarrow.parquet as pq
+
+    names: set[str] = set()
+    for file in files:
+        if file.suffix == ".parquet":
+            names |= set(pq.read_schema(file).names)
+        elif file.suffix == ".arrow":
+            names |= {name for batch in islice(_arrow_batches(file), 1) for name in batch.schema.names}
+    return names
 
 
 def _batch_rows(batch: Any) -> list[dict[str, Any] | str]:

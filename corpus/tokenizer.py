@@ -37,6 +37,11 @@ def load_tokenizer(
     text = template_text(chat_template, where)
     if text is not None:
         tokenizer.chat_template = text
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        raise UserError(
+            f"{where}: {model} has several chat templates ({', '.join(tokenizer.chat_template)}) and none is the "
+            "default; name one with chat_template"
+        )
     if tokenizer.chat_template is None:
         raise UserError(
             f"{where}: {model} has no chat template; give chat_template: apo-soup, a .jinja file or Jinja text"

@@ -59,6 +59,8 @@ CHOICES = {
     "deduplicate": ("exact", "near"),
     "mode": ("think", "no_think"),
     "engine": ("transformers", "vllm", "openai"),
+    "harness_engine": ("auto", "transformers", "vllm"),
+    "tool_format": ("xml", "python"),
     "keep": ("right_over_wrong", "right_over_any", "strong_over_weak"),
     "tie_break": ("first", "shortest", "longest"),
     # Rows come prepared; the samplers that look at their lengths cannot run on them.
@@ -116,6 +118,7 @@ OWN_KEYS = {
         "seed": "int",
         "chat_template": "str | None",
         "dtype": "str",
+        "harness_engine": "str",
     },
 }
 MIXTURE_KEYS = {
@@ -189,6 +192,15 @@ TASK_KEYS = {
     "limit": "int | None",
     "question": "str",
     "reference": "str",
+    "generate": "dict | None",
+    "tool_format": "str",
+    "length": "int",
+    "tasks": "list",
+    "lengths": "list[int]",
+    "num_fewshot": "int | None",
+    "include": "str | None",
+    "gen_kwargs": "dict",
+    "unsafe_code": "bool",
 }
 MERGE_PARTS = {
     "soup": {"members": "str | list", "dtype": "str", "eval": "str", "metric": "str"},
@@ -429,6 +441,12 @@ def check(recipe: Recipe) -> list[str]:
 
 def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
     problems = _check_mapping(recipe, mixture, own_keys(MIXTURE_KEYS), "dataset_mixture.")
+    if "deduplicate_threshold" in mixture and mixture.get("deduplicate") != "near":
+        where = recipe.where("dataset_mixture.deduplicate_threshold")
+        problems.append(f"{where}: deduplicate_threshold has no effect without deduplicate: near")
+    if "decontaminate_ngram" in mixture and not mixture.get("decontaminate"):
+        where = recipe.where("dataset_mixture.decontaminate_ngram")
+        problems.append(f"{where}: decontaminate_ngram has no effect without decontaminate")
     if not mixture.get("datasets"):
         problems.append(f"{recipe.where('dataset_mixture')}: dataset_mixture needs a list of datasets")
     for number, source in enumerate(mixture.get("datasets") or []):

@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -824,3 +825,113 @@ def test_pairs_count_their_reasoning(corpus_recipe, tokenizer):
     assert row["trained"] - row["reasoning"] == sum(
         len(tokenizer(t, add_special_tokens=False).input_ids) for t in texts
     )
+
+
+@pytest.mark.parametrize("column", ["tools", "xml_tools", "python_tools"])
+def test_an_empty_column_of_tools_says_nothing(column):
+    row = chat("What?", "That.", False)
+    for empty in ("", "  ", [], "[]"):
+        assert column not in supervised({**row, column: empty}, {}).kwargs
+        own = {**row, column: empty, "chat_template_kwargs": {column: [{"name": "f"}]}}
+        assert supervised(own, {}).kwargs[column] == [{"name": "f"}]
+
+
+def test_a_system_column_is_read_in_every_format():
+    system = {"role": "system", "content": "Be brief."}
+    for row in (
+        {"messages": MESSAGES, "system": "Be brief."},
+        {"prompt": "What?", "completion": "That.", "system": "Be brief."},
+    ):
+        assert parsed(row)[1].messages == [system, *MESSAGES]
+    for row in (
+        {"prompt": "What?", "chosen": "That.", "rejected": "No.", "system": "Be brief."},
+        {"prompt": [system, *PROMPT], "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD},
+    ):
+        assert parsed(row, "apo")[1].prompt == [system, *PROMPT]
+
+
+def test_marks_beside_the_words_do_not_part_a_pair():
+    sides = {s: [{**PROMPT[0], "id": s}, a] for s, a in (("chosen", GOOD[0]), ("rejected", BAD[0]))}
+    item = parsed(sides, "apo")[1]
+    assert (item.prompt[0]["content"], item.chosen, item.rejected) == ("What?", GOOD, BAD)
+    same = {s: [{**PROMPT[0]}, {**GOOD[0], "id": s}] for s in ("chosen", "rejected")}
+    with pytest.raises(RowError, match="both sides are the same"):
+        parsed(same, "apo")
+
+
+def test_a_renamed_column_takes_the_place_of_one_of_that_name(write_rows):
+    rows = write_rows("r.jsonl", [{"question": "Q?", "prompt": "OTHER", "completion": "A"}])
+    (row,) = read(Source(str(rows), rename=(("question", "prompt"),)), "here")
+    assert row.fields == {"prompt": "Q?", "completion": "A"}
+
+
+def test_a_column_of_nulls_may_be_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"text": ["a"], "tools": pa.array([None], pa.string())}), file)
+    assert [r.fields for r in read(Source(str(file), columns=("text", "tools")), "here")] == [{"text": "a"}]
+
+
+def test_a_bad_line_of_a_json_file_of_lines_is_one_bad_row(tmp_path):
+    file = tmp_path / "r.json"
+    good = [json.dumps({"text": t}).encode() for t in "abc"]
+    file.write_bytes(b"\n".join([b"{broken", *good, b'{"text": "\xff"}']))
+    rows = list(read(Source(str(file)), "here"))
+    assert [r.content for r in rows] == [None, {"text": "a"}, {"text": "b"}, {"text": "c"}, None]
+    assert rows[0].problem.startswith("not valid JSON")
+    assert rows[-1].problem.startswith("not valid UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("think", "chosen", "rejected", "reason"),
+    [
+        (False, "fine", "<think>\n\n</think>\nbad", "holds reasoning|empty think block"),
+        (True, "fine", "bad", "the chosen answer of a think pair holds no reasoning"),
+        (True, "<think>\na\n</think>\nfine <think> open", "bad", "field chosen: a think block is opened"),
+    ],
+)
+def test_every_pair_is_held_to_its_mode(corpus_recipe, think, chosen, rejected, reason):
+    good = ("<think>\na\n</think>\nyes", "<think>\na\n</think>\nno") if think else ("yes", "no")
+    rows = [preference(f"Q{n}", *good, think) for n in range(210)] + [preference("Q", chosen, rejected, think)]
+    folder, _, stats = prepared(corpus_recipe(rows, name="apo"), "--max_reject_share", "0.5")
+    assert (stats["total"]["kept"], stats["total"]["rejected"]) == (210, 1)
+    assert re.search(reason, json.loads((folder / "rejects.jsonl").read_text())["reason"])
+
+
+def test_wrapped_documents_carry_no_label_over_their_start(corpus_recipe):
+    """Each stretch of a sequence begins anew, so its first token has nothing before it to be foreseen from."""
+    _, splits, _ = prepared(corpus_recipe(ROWS, packing_strategy="wrapped", max_length=13))
+    starts = 0
+    for row in splits["train"]:
+        assert sum(row["seq_lengths"]) == len(row["input_ids"]) <= 13
+        place = 0
+        for length in row["seq_lengths"]:
+            assert row["labels"][place] == -100
+            starts += 1
+            place += length
+    assert starts > len(ROWS), "some documents were cut"
+
+
+def test_a_row_counts_as_what_it_says_where_the_template_knows_no_modes(corpus_recipe):
+    from conftest import CHATML
+
+    rows = [chat("Q?", "A") for _ in range(3)] + [chat("Q?", "<think>\nso\n</think>\nA")]
+    _, _, stats = prepared(corpus_recipe(rows, chat_template=CHATML))
+    kept = {s["mode"]: s["kept"] for s in stats["sources"] if s["kept"]}
+    assert kept == {"no_think": 3, "think": 1}
+
+
+def test_reasoning_is_counted_where_a_long_prompt_is_split_off(corpus_recipe, tokenizer):
+    rows = [chat("word " * 60, "<think>\nso it is\n</think>\nA", True)]
+    _, _, stats = prepared(corpus_recipe(rows, overflow="split", max_length=48))
+    (source,) = (s for s in stats["sources"] if s["kept"])
+    assert 0 < source["reasoning"] < source["trained"]
+
+
+def test_whole_rows_are_held_to_their_mode_too(corpus_recipe):
+    rows = [chat("Q?", "A", False)] * 3 + [chat("Q?", "<think>\nso\n</think>\nA", False)]
+    result = python("-m", "corpus", "prepare", "--config", corpus_recipe(rows, assistant_only_loss=False))
+    assert result.returncode == 2
+    assert "a no-think row trains on reasoning" in result.stderr

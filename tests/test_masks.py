@@ -1,6 +1,7 @@
 """What is trained, as text, for seven templates in both modes; and the gate that looks at it."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from corpus.conversation import conversation, pair
 from corpus.edges import TokenEdges, token_ranges
-from corpus.encode import Options, trained_spans
+from corpus.encode import Encoder, Options, Refused, Task, trained_spans
+from corpus.formats import Format
 from corpus.gate import PairSample, Sample, check_pair, check_sample
 from corpus.heads import SharedHeads
 from corpus.mask import Renderer
-from corpus.rows import RowError
+from corpus.rows import Row, RowError, Source
 from corpus.tokenizer import encode
 from pipeline.errors import UserError
 from pipeline.recipe import read_yaml
@@ -504,3 +506,55 @@ def test_mode_flags_are_whole_words(tokenizer):
 def test_a_bad_row_names_field_and_finding(row, reason):
     with pytest.raises(RowError, match=reason):
         conversation(row, {})
+
+
+TOOL_ROW = {
+    "messages": [
+        {"role": "user", "content": "1 + 2?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "SECRET"},
+        {"role": "assistant", "content": "It is 3"},
+    ],
+    "tools": TOOLS,
+}
+
+
+def shipped(name: str) -> str:
+    """A template that TRL ships."""
+    import trl
+
+    return (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def test_what_stands_before_an_answer_to_a_tool_is_not_trained(tokenizer, use):
+    """DeepSeek's template closes the tool's results only when an answer follows, inside its marks."""
+    renderer = use(shipped("deepseekv3_training").replace("<｜end▁of▁sentence｜>", "<|im_end|>"))
+    rendered = renderer.conversation(conversation(TOOL_ROW, {}))
+    assert rendered.text[slice(*rendered.spans[-1])] == "It is 3<|im_end|>"
+
+
+def test_a_template_that_answers_inside_its_tool_turn_is_refused_on_every_row(tokenizer, use):
+    """Gemma 4 writes a tool's result behind the call, in the model's own turn, so no probe can tell them apart."""
+    renderer = use(shipped("gemma4_v5").replace("<turn|>", "<|im_end|>"))
+    encoder = Encoder(tokenizer, Options.of({"assistant_only_loss": True}, False))
+    assert encoder.renderer.template.text == renderer.template.text
+    shape = Format("messages", ("messages",), lambda fields: fields)
+    task = Task(Source("rows"), Row("rows:201", TOOL_ROW), shape, 1, gated=False)
+    (result,) = encoder([task]).results
+    assert isinstance(result, Refused)
+    assert "SECRET" not in result.reason
+
+
+def test_a_second_mark_around_the_end_of_the_text_is_no_answer(tokenizer, use):
+    renderer = use(shipped("phi3_training").replace("<|end|>", "<|im_end|>"))
+    assert trained_text(tokenizer, renderer, chat("1 + 2?", "3", False)) == ["3<|im_end|>"]
+
+
+def test_answers_must_end_with_the_token_that_stops_generation(use):
+    renderer = use(None)
+    item = conversation(chat("1 + 2?", "3", False), {})
+    rendered = renderer.conversation(item)
+    sample = Sample("s", "s:1", item, rendered.text, rendered.spans, [rendered.text[slice(*rendered.spans[0])]])
+    check_sample(sample, ("<|im_end|>", "<|endoftext|>"))
+    with pytest.raises(UserError, match=r"answers end with <\|im_end\|> and generation stops at <\|endoftext\|>"):
+        check_sample(sample, ("<|endoftext|>", "<|im_end|>"))

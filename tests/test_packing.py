@@ -110,7 +110,7 @@ def test_overflow_keeps_order_and_counts_what_is_lost(tokenizer, length, limit, 
     encoder = Encoder(tokenizer, Options.of({"max_length": limit, "overflow": overflow}, False))
     ids = np.arange(1, length + 1, dtype=np.int32)
     labels = np.where(ids == 1, IGNORED, ids)
-    pieces, lost = encoder._fit(ids, labels)
+    pieces, _, lost = encoder._fit(ids, labels)
     kept = [i for piece, _ in pieces for i in piece.tolist()]
     assert kept == list(range(1, length - lost + 1))
     # A last piece of one token predicts nothing and would be a sequence without a loss.
