@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from corpus.formats import Fields, found, with_system
@@ -21,7 +22,7 @@ class Conversation:
     kwargs: dict[str, Any] = field(default_factory=dict)
     completion_turns: int = 0
 
-    @property
+    @cached_property
     def thinks(self) -> bool:
         """Whether the row is in think mode, as the template will decide it."""
         system = self.kwargs.get("custom_instructions") or ""

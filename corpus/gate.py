@@ -127,7 +127,7 @@ def said(item: Conversation) -> list[str]:
 
 
 def _reasons_otherwise(item: Conversation, answers: Sequence[str]) -> bool:
-    """Whether a turn's reasoning is trained between other words than think tags, as Gemma's and gpt-oss's templates do."""
+    """Whether a turn's reasoning is trained between other words than think tags, as in gpt-oss's template."""
     thoughts = (m.get("reasoning_content") for m in item.messages if m["role"] == "assistant")
     return any(t and t.strip() in answer for t in thoughts for answer in answers)
 
@@ -190,6 +190,8 @@ def _check_own(sample: Sample, ends: Sequence[str]) -> None:
 
 def without_flags(text: str) -> str:
     """A text without the words that only choose a mode, as our template leaves them out."""
+    if not any(flag in text for flag in MODE_FLAGS):
+        return text
     lines = (" ".join(word for word in line.split(" ") if word not in MODE_FLAGS) for line in text.split("\n"))
     return "\n".join(lines)
 

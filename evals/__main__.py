@@ -1,9 +1,10 @@
-"""`python -m evals --config FILE [--model DIR | --only NAME ...]`: see evals/run.py."""
+"""`python -m evals --config FILE [--model DIR | --only NAME ...]`: see evals/run.py; `python -m evals compare A B`."""
 
+import sys
 from pathlib import Path
 
 from pipeline.errors import run_main
-from pipeline.hashing import hash_value
+from pipeline.hashing import hash_tree, hash_value
 from pipeline.inputs import code_hash, model_hash, rows_hash, template_text
 from pipeline.program import STATE_FLAG, quiet_libraries, report_state
 from pipeline.recipe import arguments, load
@@ -23,6 +24,10 @@ ONLY_FLAG = ("--only", {"action": "append", "metavar": "NAME", "help": "evaluate
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["compare"]:
+        from evals.compare import main as compare
+
+        return compare(sys.argv[2:])
     flags = (MODEL_FLAG, ONLY_FLAG, MIX_FLAG, TASK_FLAG, STATE_FLAG)
     options, overrides = arguments("evals", "Run a suite on checkpoints.", *flags)
     recipe = load(options.config, "eval", overrides)
@@ -40,7 +45,8 @@ def main() -> int:
     if options.mix:
         mixes = {f"mix/{m.name}": m for m in map(parse_mix, options.mix)}
         models = {name: mix.parts[0][0] for name, mix in mixes.items()}
-    data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe)}
+    data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe) if t.data}
+    data |= {f"tasks in {t.include}": hash_tree(Path(t.include), "*") for t in read_tasks(recipe) if t.include}
     program = hash_value([code_hash("evals"), code_hash("corpus")])
     stages = {}
     for name, folder in models.items():
@@ -65,12 +71,16 @@ def main() -> int:
             final.mkdir(exist_ok=True)
             mix = mixes.get(stage.name.removeprefix("evals/"))
             results = evaluate(recipe, stages[stage.name][1], mixer.at(mix) if mix else None)
-            results |= {"model": str(stages[stage.name][1]), "name": stage.name.removeprefix("evals/")}
+            suite = {k: v for k, v in stage.inputs.items() if k != "model"}
+            about = {"name": stage.name.removeprefix("evals/"), "model": str(stages[stage.name][1])}
+            about |= {"model_hash": stage.inputs["model"], "suite_hash": hash_value([stage.config, suite])}
+            results = about | results
             write_json(final / "results.json", results)
-            shown = {k: v["value"] for k, v in results["metrics"].items() if v.get("items") or k.count("/") == 0}
+            shown = {k: v["value"] for k, v in results["metrics"].items() if v["headline"]}
+            seconds = sum(t["seconds"] for t in results["tasks"].values())
             stage.finish(final, shown)
             line = "  ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None)
-            print(f"{stage.name}: {line}  ({sum(results['seconds'].values()):.1f} s)", flush=True)
+            print(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)
     return code
 
 

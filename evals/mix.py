@@ -10,10 +10,18 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evals.suite import Mix
 from pipeline.errors import UserError
+
+
+def whole_model(folder: Path) -> PreTrainedModel:
+    """A model folder, or an adapter's with its base: a mix is of weights, not of an adapter's two factors."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto").merge_and_unload()
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
 
 
 class Mixer:
@@ -25,7 +33,7 @@ class Mixer:
         self.weights = cache(self._weights)
 
     def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
-        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        loaded = whole_model(folder).eval()
         found = {name: p.detach() for name, p in loaded.named_parameters()}
         if self.model is None:
             self.model = loaded

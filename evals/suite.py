@@ -1,6 +1,6 @@
 """The suite file: which tasks, on which rows, in which modes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +8,52 @@ from pipeline.errors import UserError
 from pipeline.members import member_order
 from pipeline.recipe import Recipe
 
-KINDS = ("answer", "recall", "preference", "loss")
 MODES = ("think", "no_think")
+# kind -> (keys it needs one of, keys beside those of every kind)
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "answer": (("data", "generate"), ("modes", "verifier", "max_new_tokens", "question", "reference")),
+    "tool": (("data", "generate"), ("modes", "max_new_tokens", "question", "tool_format")),
+    "recall": (("data", "generate"), ()),
+    "preference": (("data",), ()),
+    "loss": (("data",), ()),
+    "context_loss": (("data",), ("length",)),
+    "harness": (
+        ("tasks",),
+        ("modes", "max_new_tokens", "lengths", "num_fewshot", "include", "gen_kwargs", "unsafe_code"),
+    ),
+}
+COMMON = ("name", "kind", "limit")
 
 
 @dataclass(frozen=True)
 class Task:
     """One task of a suite.
 
-    Kinds: `answer` generates and verifies (rows: messages, answer, optional group); `recall` asks whether greedy
-    decoding gives the answer behind a given prefix (rows: messages, prefix, answer, group); `preference` compares the
-    log-probabilities of chosen and rejected; `loss` is the mean negative log-likelihood of assistant tokens.
+    Kinds: `answer` generates and verifies (rows: messages, answer, optional group); `tool` generates and checks the
+    call against the tools' schemas (rows: messages, tools, optional call); `recall` asks whether greedy decoding gives
+    the answer behind a given prefix (rows: messages, prefix, answer, group, depth); `preference` compares the
+    log-probabilities of chosen and rejected; `loss` is the mean negative log-likelihood of assistant tokens;
+    `context_loss` that of plain text by place in a long window; `harness` runs tasks of lm-evaluation-harness.
     """
 
     name: str
     kind: str
-    data: str
+    data: str | None = None
+    generate: dict[str, Any] | None = None
     modes: tuple[str, ...] = MODES
     verifier: str = "number"
-    max_new_tokens: int = 256
+    max_new_tokens: int | None = None
     limit: int | None = None
     question: str = "messages"
     reference: str = "answer"
+    tool_format: str = "xml"
+    length: int = 4096
+    tasks: tuple[Any, ...] = ()
+    lengths: tuple[int, ...] = ()
+    num_fewshot: int | None = None
+    include: str | None = None
+    gen_kwargs: dict[str, Any] = field(default_factory=dict)
+    unsafe_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,25 +82,45 @@ def parse_mix(text: str) -> Mix:
 
 
 def read_tasks(recipe: Recipe) -> list[Task]:
-    """The tasks of a suite file; raises UserError at an unknown kind, mode or missing data file."""
-    tasks = []
+    """The tasks of a suite file.
+
+    Raises:
+        UserError: an unknown kind or mode, a key that the kind does not read, a name given twice, or no data.
+    """
+    tasks: list[Task] = []
     for number, entry in enumerate(recipe.need("tasks")):
-        where = recipe.where(f"tasks.{number}")
-        if not isinstance(entry, dict):
-            raise UserError(f"{where}: a task is a mapping with name, kind and data, found {entry!r}")
-        for key in ("name", "kind", "data"):
-            if key not in entry:
-                raise UserError(f"{where}: the task has no {key}")
-        if entry["kind"] not in KINDS:
-            raise UserError(f"{where}: no kind is called {entry['kind']}; known: {', '.join(KINDS)}")
-        modes = tuple(entry.get("modes", MODES))
-        for mode in modes:
-            if mode not in MODES:
-                raise UserError(f"{where}: no mode is called {mode}; known: {', '.join(MODES)}")
-        tasks.append(Task(**{**entry, "modes": modes}))
-        if not Path(entry["data"]).is_file():
-            raise UserError(f"{where}: data file {entry['data']} does not exist")
+        task = read_task(entry, recipe.where(f"tasks.{number}"))
+        if task.name in [t.name for t in tasks]:
+            raise UserError(f"{recipe.where(f'tasks.{number}')}: two tasks are called {task.name}")
+        tasks.append(task)
     return tasks
+
+
+def read_task(entry: Any, where: str) -> Task:
+    """One entry of `tasks`, checked; raises UserError as `read_tasks` does."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: a task is a mapping with name, kind and data, found {entry!r}")
+    for key in ("name", "kind"):
+        if key not in entry:
+            raise UserError(f"{where}: the task has no {key}")
+    if entry["kind"] not in KINDS:
+        raise UserError(f"{where}: no kind is called {entry['kind']}; known: {', '.join(KINDS)}")
+    needs, own = KINDS[entry["kind"]]
+    given = [key for key in needs if entry.get(key)]
+    if len(given) != 1:
+        raise UserError(f"{where}: task {entry['name']} of kind {entry['kind']} needs {' or '.join(needs)}")
+    for key in entry:
+        if key not in (*COMMON, *needs, *own):
+            raise UserError(f"{where}: a task of kind {entry['kind']} does not read {key}; it reads {', '.join(own)}")
+    modes = entry.get("modes", ("no_think",) if entry["kind"] == "harness" else MODES)
+    for mode in modes:
+        if mode not in MODES:
+            raise UserError(f"{where}: no mode is called {mode}; known: {', '.join(MODES)}")
+    data = entry.get("data")
+    if data is not None and not Path(data).is_file():
+        raise UserError(f"{where}: data file {data} does not exist")
+    lists = {key: tuple(entry[key]) for key in ("tasks", "lengths") if key in entry}
+    return Task(**{**entry, **lists, "modes": tuple(modes)})
 
 
 def keep_tasks(recipe: Recipe, only: list[str] | None) -> None:

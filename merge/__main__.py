@@ -20,6 +20,9 @@ def main() -> int:
     recipe = load(options.config, "merge", overrides)
     from merge.plan import planned
 
+    part = {"soup": "soup", "merged": "merge"}.get(options.only)
+    if part and part not in recipe.values:
+        raise UserError(f"{recipe.path}: --only {options.only}, and the file has no {part}")
     code = 0
     for name in ("soup", "merged"):
         if options.only not in (None, name) or (name == "soup" and "soup" not in recipe.values):
@@ -40,8 +43,9 @@ def main() -> int:
         if options.verify:
             from merge.linear import verify
             from merge.plan import plain_linear
+            from merge.run import with_snapshots
 
-            linear = plan.linear or plain_linear(plan.config)
+            linear = plan.linear or plain_linear(with_snapshots(plan.config, plan.where))
             if linear is None:
                 raise UserError(
                     f"{plan.where}: --verify compares plain linear averages of local models, and this is none"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import told_by_library
+from pipeline.hashing import hash_value
 
 
 def with_whole_models(node: Any, folder: Path, where: str) -> Any:
@@ -29,7 +30,8 @@ def is_adapted(model: Any) -> bool:
 def merged(model: str, folder: Path, where: str) -> str:
     """The folder of a base with its adapter merged into it by peft, written now if it is not there yet."""
     base, _, adapter = model.partition("+")
-    target = folder / Path(adapter).parent.name / Path(adapter).name
+    # Named by both: two runs' adapters may end in the same two names, and one adapter may lie on two bases.
+    target = folder / hash_value([base, adapter])[:16]
     if not (target / "config.json").is_file():
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -37,5 +39,6 @@ def merged(model: str, folder: Path, where: str) -> str:
         with told_by_library(where, (ValueError, OSError, RuntimeError)):
             whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), adapter)
             whole.merge_and_unload().save_pretrained(target)
-            AutoTokenizer.from_pretrained(base).save_pretrained(target)
+            own = adapter if (Path(adapter) / "tokenizer_config.json").is_file() else base
+            AutoTokenizer.from_pretrained(own).save_pretrained(target)
     return str(target)

@@ -22,6 +22,16 @@ PIECE = 2**18
 AHEAD = 4
 
 
+def same_as_mergekit(merge: Linear, where: str) -> bool:
+    """Whether the sum here is what mergekit writes: it promotes mixed types, refuses a model listed twice, and writes a
+    tied head that only some of the models store.
+    """
+    inputs = [stored_tensors(f, where) for f in merge.folders]
+    types = {s.dtype for found in inputs for s in found.values()}
+    heads = {"lm_head.weight" in found for found in inputs}
+    return len(set(merge.folders)) == len(inputs) and len(heads) == 1 and (merge.dtype is not None or len(types) == 1)
+
+
 def run_linear(merge: Linear, folder: Path, where: str, name: str = "merge") -> int:
     """Write the average of the models into `folder`; returns the number of tensors.
 
@@ -104,16 +114,18 @@ def verify(merge: Linear, folder: Path, where: str, say: Callable[[str], None] =
     written = stored_tensors(folder, where)
     total = sum(merge.weights) if merge.normalize else 1.0
     worst, worst_name = 0.0, ""
+    names = [name for name in inputs[0] if all(name in found for found in inputs)]
+    for name in [*(n for n in names if n not in written), *(n for n in written if n not in names)]:
+        raise UserError(f"{where}: tensor {name} is not in {folder} and in all of the models it averages")
     for name, result in written.items():
         for begin, count in pieces(result.count):
             exact = torch.zeros(count, dtype=torch.float64)
             for found, weight in zip(inputs, merge.weights, strict=True):
-                if name not in found:
-                    raise UserError(
-                        f"{where}: tensor {name} of {folder} is in none or not all of the models it averages"
-                    )
                 exact += weight * found[name].read(begin, count).double()
-            error = ulp_error(result.read(begin, count), exact / total)
+            values = result.read(begin, count)
+            if not values.isfinite().all():
+                raise UserError(f"{where}: tensor {name} of {folder} holds values that are not finite")
+            error = ulp_error(values, exact / total)
             if error > worst:
                 worst, worst_name = error, name
     say(f"{folder}: {len(written)} tensors, at most {worst:.6f} units in the last place from the float64 average")

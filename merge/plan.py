@@ -18,6 +18,9 @@ from pipeline.stage import Stage, read_manifest
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 # The keys of mergekit's schema that a plain linear merge has.
 LINEAR_KEYS = {"merge_method", "dtype", "out_dtype", "models", "parameters"}
+# Keys under which mergekit's schema names a model, and what some of them say in its place.
+MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
+WORDS = ("union", "base")
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
 
 
@@ -102,6 +105,17 @@ def folder_of(model: str) -> Path | None:
 def merge_config(recipe: Recipe) -> dict[str, Any]:
     """mergekit's configuration under `merge:`, with stage names and local paths made absolute."""
     config = copy.deepcopy(recipe.need("merge"))
+    for key, kind in (("models", list), ("parameters", dict), ("slices", list)):
+        if not isinstance(config.get(key) or kind(), kind):
+            raise UserError(f"{recipe.where(f'merge.{key}')}: merge.{key} is a {kind.__name__}, found {config[key]!r}")
+    for number, entry in enumerate(config.get("models") or []):
+        where = recipe.where(f"merge.models.{number}")
+        if not isinstance(entry, dict) or "model" not in entry:
+            raise UserError(f"{where}: a model of a merge is a mapping with model and parameters, found {entry!r}")
+        for key in entry.keys() - {"model", "parameters"}:
+            raise UserError(f"{where}: unknown key {key} of a merge's model; it has model and parameters")
+        if not isinstance(entry.get("parameters") or {}, dict):
+            raise UserError(f"{where}: parameters is a mapping, found {entry['parameters']!r}")
     if "merge_method" not in config:
         raise UserError(f"{recipe.where('merge')}: merge.merge_method is missing; linear is SmolLM3's")
     run, where = Path(recipe.values["output_dir"]), recipe.where("merge")
@@ -109,7 +123,7 @@ def merge_config(recipe: Recipe) -> dict[str, Any]:
     def resolve(node: Any) -> Any:
         if isinstance(node, dict):
             return {
-                k: resolved(v, run, where) if k in ("model", "base_model") and isinstance(v, str) else resolve(v)
+                k: resolved(v, run, where) if k in MODEL_KEYS and isinstance(v, str) and v not in WORDS else resolve(v)
                 for k, v in node.items()
             }
         return [resolve(v) for v in node] if isinstance(node, list) else node
@@ -138,7 +152,7 @@ def referenced(config: dict[str, Any]) -> list[str]:
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
-                if key in ("model", "base_model") and isinstance(value, str) and value not in found:
+                if key in MODEL_KEYS and isinstance(value, str) and value not in (*found, *WORDS):
                     found.append(value)
                 else:
                     walk(value)
@@ -204,6 +218,8 @@ def plain_linear(config: dict[str, Any], absent: str | None = None) -> Linear | 
         return None
     folders, weights = [], []
     for entry in models:
+        if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+            return None
         own = entry.get("parameters") or {}
         weight = own.get("weight")
         plain = entry.keys() <= {"model", "parameters"} and own.keys() == {"weight"}
@@ -255,6 +271,8 @@ def planned(recipe: Recipe, name: str, ask: bool = True) -> Plan:
         config = soup_config(soup_members(recipe, ask), recipe.values["soup"].get("dtype", "bfloat16"), where)
         return Plan(stage_of(recipe, name, config), config, where)
     config = merge_config(recipe)
+    if recipe.values.get("one_pass") and recipe.values.get("options"):
+        raise UserError(f"{recipe.where('options')}: options are mergekit's, and one_pass does without it; take one")
     if not recipe.values.get("one_pass"):
         return Plan(stage_of(recipe, name, config), config, where)
     soup = soup_config(soup_members(recipe, ask), recipe.values["soup"].get("dtype", "bfloat16"), where)

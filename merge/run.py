@@ -10,6 +10,7 @@ and the folder is completed with tokenizer, template, generation settings and a 
 
 import json
 import logging
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -18,13 +19,24 @@ from typing import Any
 from merge.adapters import with_whole_models
 from merge.card import write_card
 from merge.checks import TOKENIZER_KEYS, check_merge
-from merge.linear import run_linear
-from merge.plan import Linear, folder_of, plain_linear, referenced
+from merge.linear import pieces, run_linear, same_as_mergekit
+from merge.plan import MODEL_KEYS, WORDS, Linear, plain_linear, referenced
 from merge.tensors import stored_tensors
-from pipeline.errors import UserError, told_by_library
+from pipeline.errors import UserError, first_line, read_json, told_by_library
+from pipeline.inputs import hub_commit
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, hidden_sibling
 
+# Options of mergekit's that are decided here: name -> why.
+OURS = {
+    "safe_serialization": "weights are always safetensors",
+    "write_model_card": "the card is written with the line of parents",
+    "quiet": "progress is told by this program",
+    "verbosity": "progress is told by this program",
+    "lora_merge_dtype": "adapters are merged by peft before the average",
+    "lora_merge_cache": "adapters are merged by peft before the average",
+}
+MODEL_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 GENERATION = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -49,42 +61,90 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
     """
     named = config
     models = [str(f) for f in linear.folders] if linear else referenced(named)
+    options = checked_options(recipe.values.get("options") or {}, recipe.where("options"))
+    long_context = recipe.values.get("long_context") if stage.name == "merged" else None
     adapters = hidden_sibling(stage.folder, "adapters")
-    config = with_whole_models(config, adapters, where)
-    check_merge(config, [str(f) for f in linear.folders] if linear else referenced(config), stage.folder.parent, where)
-    options = recipe.values.get("options") or {}
-    linear = linear or (None if options else plain_linear(config))
-    final = stage.begin() / "final"
-    shutil.rmtree(final, ignore_errors=True)
-    final.mkdir()
-    if linear:
-        run_linear(linear, final, where, stage.name)
-        parent = str(linear.folders[0])
-        write_config(final, linear)
-        copy_tokenizer(Path(parent), final)
-    else:
-        run_mergekit(config, options, final, where)
-        parent = (config.get("models") or [{}])[0].get("model") or referenced(config)[0]
-    complete(final, parent, recipe.values.get("long_context") if stage.name == "merged" else None, where)
-    write_card(final, stage.name, named, models)
-    shutil.rmtree(adapters, ignore_errors=True)
+    if linear is None and (options or plain_linear(config) is None):
+        parsed(config, options, where)
+    shutil.rmtree(adapters, ignore_errors=True)  # what a killed merge left may be of other weights
+    try:
+        config = with_whole_models(with_snapshots(config, where), adapters, where)
+        folders = list(linear.folders) if linear else [Path(m) for m in referenced(config)]
+        check_merge(config, [str(f) for f in folders], stage.folder.parent, where)
+        first = linear.folders[0] if linear else Path(config.get("base_model") or folders[0])
+        parent_config = read_json(first / "config.json", where)
+        if long_context:
+            scaled(parent_config, long_context, where)
+        linear = linear or (None if options else plain_linear(config))
+        if linear and not same_as_mergekit(linear, where):
+            linear = None
+        final = stage.begin() / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        with told_by_library(f"{where}: {stage.folder.parent}", (OSError,)):
+            if linear:
+                run_linear(linear, final, where, stage.name)
+                write_config(final, linear)
+                copy_tokenizer(first, final)
+            else:
+                run_mergekit(config, options, first, final, where)
+        complete(final, first, long_context, where)
+        write_card(final, stage.name, named, models)
+    finally:
+        shutil.rmtree(adapters, ignore_errors=True)
     facts = {"method": config["merge_method"], "models": [Path(m).name for m in models]}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))})
 
 
-def run_mergekit(config: dict[str, Any], options: dict[str, Any], folder: Path, where: str) -> None:
-    """mergekit's own merge, kept off the network where everything is local."""
+def with_snapshots(node: Any, where: str) -> Any:
+    """A mergekit configuration in which every model of the Hub is a folder of its files, fetched now.
+
+    So models of the Hub are checked, merged and completed as local ones are, at the commit that the manifest names.
+    """
+    if isinstance(node, dict):
+        return {
+            k: snapshot(v, where) if k in MODEL_KEYS and isinstance(v, str) and v not in WORDS else
+            with_snapshots(v, where)
+            for k, v in node.items()
+        }  # fmt: skip
+    return [with_snapshots(v, where) for v in node] if isinstance(node, list) else node
+
+
+def snapshot(model: str, where: str) -> str:
+    """A model as a folder, or `base+adapter` as two; a path stays as it is. Raises UserError where the Hub has none."""
+    if Path(model).exists():
+        return model
+    if "+" in model:
+        return "+".join(snapshot(part, where) for part in model.split("+"))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    name, _, revision = model.partition("@")
+    commit = hub_commit("model", name, revision or None)
+    with told_by_library(f"{where}: {model} cannot be fetched from the Hub", (HfHubHTTPError, LocalEntryNotFoundError)):
+        return snapshot_download(name, revision=commit, allow_patterns=MODEL_PATTERNS)
+
+
+def checked_options(options: dict[str, Any], where: str) -> dict[str, Any]:
+    """mergekit's options less those that this program decides; raises UserError where one of these is given."""
+    for key, why in OURS.items():
+        if key in options:
+            raise UserError(f"{where}: options.{key} has no effect here; {why}")
+    return options
+
+
+def parsed(config: dict[str, Any], options: dict[str, Any], where: str) -> Any:
+    """mergekit's own reading of a merge file, and of the options that go with it.
+
+    Raises:
+        UserError: a key or parameter that mergekit does not know, or a file that it refuses.
+    """
     from mergekit.config import MergeConfiguration
-    from mergekit.merge import run_merge
+    from mergekit.merge_methods.registry import registered_methods
     from mergekit.options import MergeOptions
     from pydantic import ValidationError
 
-    try:
-        parsed = MergeConfiguration.model_validate(config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     for what, keys, known in (
         ("merge", config, MergeConfiguration.model_fields),
         ("options", options, MergeOptions.model_fields),
@@ -92,7 +152,28 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], folder: Path, 
         for key in keys:
             if key not in known:
                 raise UserError(f"{where}: unknown key {what}.{key}; mergekit knows {', '.join(sorted(known))}")
-    local = all(folder_of(m) for m in referenced(config))
+    try:
+        read = MergeConfiguration.model_validate(config)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise UserError(f"{where}: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{where}: mergekit refuses the file: {first_line(error)}") from error
+    # mergekit passes over a parameter that its method does not read.
+    specs = {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
+    known = specs.get(read.merge_method, set()) | {"scale", "int8_mask"}
+    groups = [read.parameters or {}, *(entry.parameters or {} for entry in read.models or [])]
+    for name in (name for group in groups for name in group if name not in known):
+        raise UserError(f"{where}: {read.merge_method} has no parameter {name}; it has {', '.join(sorted(known))}")
+    return read
+
+
+def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, folder: Path, where: str) -> None:
+    """mergekit's own merge of local folders; configuration and tokenizer are those of the folder `first`."""
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    read = parsed(config, options, where)
     named = any(config.get(key) for key in TOKENIZER_KEYS)
     # The card is ours to write; mergekit's asks the Hub about every local folder.
     fixed = {"write_model_card": False, "quiet": True}
@@ -100,9 +181,18 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], folder: Path, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         with told_by_library(f"{where}: mergekit refuses the merge", (RuntimeError, ValueError, KeyError, OSError)):
-            run_merge(parsed, str(folder), MergeOptions(**{"copy_tokenizer": named or not local, **options, **fixed}))
-    if local and not named:
-        copy_tokenizer(folder_of(referenced(config)[0]), folder)
+            run_merge(read, str(folder), MergeOptions(**{"copy_tokenizer": named, **options, **fixed}))
+    for name, stored in stored_tensors(folder, where).items():
+        if stored.dtype.is_floating_point and not all(stored.read(*p).isfinite().all() for p in pieces(stored.count)):
+            raise UserError(f"{where}: tensor {name} of the merge holds values that are not finite")
+    if not named:
+        copy_tokenizer(first, folder)
+    # mergekit takes the configuration of any of the models; what it changed in it (layers, vocabulary, type) stays.
+    made, whole = read_json(folder / "config.json", where), read_json(first / "config.json", where)
+    whole.pop("torch_dtype", None)
+    changed = ("architectures", "num_hidden_layers", "vocab_size", "dtype", "torch_dtype")
+    whole |= {key: made[key] for key in changed if key in made}
+    (folder / "config.json").write_text(json.dumps(whole, indent=2) + "\n")
 
 
 def copy_tokenizer(parent: Path, folder: Path) -> None:
@@ -121,9 +211,12 @@ def write_config(folder: Path, linear: Linear) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def complete(folder: Path, parent: str, long_context: dict[str, Any] | None, where: str) -> None:
+def complete(folder: Path, parent: Path, long_context: dict[str, Any] | None, where: str) -> None:
     """Give a merged folder generation settings, and the YaRN scaling that the recipe asks for (arXiv 2309.00071)."""
-    settings = parent_generation(parent)
+    file, path = parent / "generation_config.json", folder / "config.json"
+    settings = read_json(file, where) if file.is_file() else {}
+    config = read_json(path, where)
+    settings.setdefault("eos_token_id", config.get("eos_token_id"))
     ends = settings.get("eos_token_id")
     ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
     # The end of turn must stop generation, whatever else did in the parent.
@@ -131,45 +224,37 @@ def complete(folder: Path, parent: str, long_context: dict[str, Any] | None, whe
     ends = list(dict.fromkeys([*([] if end is None else [end]), *ends]))
     pad = settings.get("pad_token_id")
     pad = token_id(folder, "pad_token") if pad is None else pad
-    kept = {**GENERATION, "eos_token_id": ends, "pad_token_id": pad if pad is not None else end}
+    kept = {**GENERATION, "eos_token_id": ends or None, "pad_token_id": pad if pad is not None else end}
     (folder / "generation_config.json").write_text(json.dumps(kept, indent=2) + "\n")
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
     config["use_cache"] = True
     if long_context:
-        config |= scaled(config, long_context, where)
+        config = scaled(config, long_context, where)
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def scaled(config: dict[str, Any], long_context: dict[str, Any], where: str) -> dict[str, Any]:
-    """`rope_parameters` of YaRN: the factor over the context that the model was trained for, and the longer limit."""
-    factor = long_context["factor"]
-    original = long_context.get("original_max_position_embeddings") or config.get("max_position_embeddings")
-    rope = config.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") not in ("default", "yarn"):
-        raise UserError(
-            f"{where}: the model already scales its positions by {rope['rope_type']}; leave long_context out"
-        )
-    theta = rope.get("rope_theta") or config.get("rope_theta")
-    yarn = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
-    if theta is not None:
-        yarn["rope_theta"] = theta
-    return {"rope_parameters": yarn, "max_position_embeddings": int(original * factor)}
+    """A configuration with the `rope_parameters` of YaRN: the factor over the context that the model was trained for,
+    and the longer limit. What else the model says of its positions stays.
 
-
-def parent_generation(parent: str) -> dict[str, Any]:
-    """The generation settings of a model; none where it has none."""
-    folder = folder_of(parent)
-    if folder:
-        file = folder / "generation_config.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
-    from transformers import GenerationConfig
-
-    name, _, revision = parent.partition("@")
-    try:
-        return GenerationConfig.from_pretrained(name, revision=revision or None).to_dict()
-    except OSError:
-        return {}
+    Raises:
+        UserError: no factor, or positions that are scaled otherwise, or differ from layer to layer.
+    """
+    factor = long_context.get("factor")
+    if factor is None or not math.isfinite(factor):
+        raise UserError(f"{where}: long_context needs a factor, such as 2, found {factor}")
+    # Older configurations write the same under rope_scaling, which transformers reads first.
+    older = {**(config.get("rope_scaling") or {}), "rope_theta": config.get("rope_theta")}
+    rope = {k: v for k, v in (older | (config.get("rope_parameters") or {})).items() if v is not None}
+    kind = rope.pop("type", None) or rope.get("rope_type", "default")
+    if any(isinstance(value, dict) for value in rope.values()):
+        raise UserError(f"{where}: the model's positions differ from layer to layer; leave long_context out")
+    if kind not in ("default", "yarn"):
+        raise UserError(f"{where}: the model already scales its positions by {kind}; leave long_context out")
+    trained = rope.get("original_max_position_embeddings") or config.get("max_position_embeddings")
+    original = long_context.get("original_max_position_embeddings") or trained
+    yarn = {**rope, "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
+    kept = {k: v for k, v in config.items() if k not in ("rope_scaling", "rope_theta")}
+    return kept | {"rope_parameters": yarn, "max_position_embeddings": int(original * factor)}
 
 
 def token_id(folder: Path, name: str) -> int | None:
@@ -179,6 +264,6 @@ def token_id(folder: Path, name: str) -> int | None:
     settings, tokens = folder / "tokenizer_config.json", folder / "tokenizer.json"
     if not settings.is_file() or not tokens.is_file():
         return None
-    token = json.loads(settings.read_text(encoding="utf-8")).get(name)
+    token = read_json(settings, folder).get(name)
     token = token.get("content") if isinstance(token, dict) else token
     return None if token is None else Tokenizer.from_file(str(tokens)).token_to_id(token)

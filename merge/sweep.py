@@ -66,6 +66,16 @@ def planned(recipe: Recipe) -> Plan:
         raise UserError(f"{where}: sweep.models names the two models to walk between, found {len(names)}")
     run, suite = Path(recipe.need("output_dir")), suite_of(recipe, "sweep")
     folders = tuple(Path(resolved(name, run, where)) for name in names)
+    for name, folder in zip(names, folders, strict=True):
+        if not folder.is_dir():
+            raise UserError(f"{where}: sweep.models: {name} is no folder here; a sweep walks between stages or folders")
+    for name, margin in (settings.get("guardrails") or {}).items():
+        try:
+            settings["guardrails"][name] = float(margin)
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: sweep.guardrails.{name}: a margin is a number, found {margin!r}") from None
+        if settings["guardrails"][name] < 0:
+            raise UserError(f"{where}: sweep.guardrails.{name}: a margin is 0 or more, found {margin}")
     tasks = suite_tasks(load(suite, "eval"))
     inputs = {
         **{f"model {name}": model_hash(str(folder), where) for name, folder in zip(names, folders, strict=True)},
@@ -80,20 +90,27 @@ def sweep(recipe: Recipe, plan: Plan) -> None:
     """Measure every point, choose, print, and put table, JSON and curve into place."""
     settings, where, names = recipe.values.get("sweep") or {}, recipe.where("sweep"), plan.names
     first, second = plan.folders
-    mixes = {f"{w:g}": {first: w, second: round(1 - w, 12)} for w in plan.weights}
+    mixes = {repr(w): {first: w, second: round(1 - w, 12)} for w in plan.weights}
     mixes = {name: {f: w for f, w in parts.items() if w} for name, parts in mixes.items()}
     # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new.
     folder = plan.stage.folder.with_name("sweep_points")
-    found = scores(plan.suite, mixes, folder, settings.get("tasks", ()))
-    known = [n for n, m in found["1"].items() if m.get("items") is not None]
+    tasks, alone = settings.get("tasks", ()), repr(1.0)
+    # The soup alone first: a metric that the suite does not have is told before the other points are paid for.
+    found = scores(plan.suite, {alone: mixes[alone]}, folder, tasks)
+    known = [n for n, m in found[alone].items() if m.get("items") is not None and m["headline"]]
+    if not known:
+        raise UserError(f"{where}: the suite's tasks have no score with single items to choose a weight by")
     metric = settings.get("metric") or known[0]
     guardrails = settings.get("guardrails", {n: MARGIN for n in known if n != metric})
+    for name in (metric, *guardrails):
+        items(found[alone], name, where)
+    found |= scores(plan.suite, {n: m for n, m in mixes.items() if n != alone}, folder, tasks)
     draws, seed = settings.get("bootstrap", 2000), settings.get("seed", 0)
     points = [
-        point(w, found[f"{w:g}"], found["1"], [metric, *guardrails], guardrails, draws, seed, where)
+        point(w, found[repr(w)], found[alone], [metric, *guardrails], guardrails, draws, seed, where)
         for w in plan.weights
     ]
-    chosen = choose(points, {w: found[f"{w:g}"] for w in plan.weights}, metric, draws, seed, where)
+    chosen = choose(points, {w: found[repr(w)] for w in plan.weights}, metric, draws, seed, where)
     table, words = show(points, metric, list(guardrails), names), told(chosen, metric, names, recipe)
     print(f"{table}\n{words}")
     final = plan.stage.begin() / "final"

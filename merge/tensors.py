@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, read_json
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -58,10 +58,17 @@ def stored_tensors(folder: Path, where: str) -> dict[str, Stored]:
     Raises:
         UserError: a file that the index names is missing, a file is cut off, or its header cannot be read.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    index = folder / INDEX
+    files, index = sorted(folder.glob("*.safetensors")), folder / INDEX
+    places: dict[str, str] = {}
+    if not index.is_file() and (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
+    elif not index.is_file() and any("-of-" in file.name for file in files):
+        raise UserError(f"{where}: {folder} is not whole: its weights are in parts and {INDEX} is missing")
     if index.is_file():
-        named = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        places = read_json(index, where).get("weight_map")
+        if not isinstance(places, dict):
+            raise UserError(f"{where}: {index} has no weight_map")
+        named = sorted(set(places.values()))
         missing = [name for name in named if not (folder / name).is_file()]
         if missing:
             raise UserError(f"{where}: {folder} is not whole: {missing[0]}, which its index names, is missing")
@@ -69,6 +76,9 @@ def stored_tensors(folder: Path, where: str) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for file in files:
         found |= _header(file, where)
+    absent = next((name for name in places if name not in found), None)
+    if absent:
+        raise UserError(f"{where}: {folder} is not whole: tensor {absent} is not in {places[absent]}")
     return found
 
 

@@ -1,5 +1,6 @@
 """Mistakes a user can mend, told in one sentence."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +43,19 @@ def told_by_library(
         yield
     except kinds as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def read_json(path: Path, where: str | Path) -> dict:
+    """The mapping that a JSON file holds; raises UserError naming the file where it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{where}: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{where}: {path} is not valid JSON: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: {path} holds {type(content).__name__} where a mapping is expected")
+    return content
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:

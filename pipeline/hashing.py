@@ -6,6 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # What makes a model folder the model it is; cards, logs and training state do not.
 MODEL_FILES = (
     "*.safetensors",
@@ -23,6 +25,61 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Where the exponent of a float type lies, and the integer that reads it: all ones is infinity or not a number.
+EXPONENTS = {
+    "BF16": (np.uint16, 0x7F80),
+    "F16": (np.uint16, 0x7C00),
+    "F32": (np.uint32, 0x7F800000),
+    "F64": (np.uint64, 0x7FF0000000000000),
+}
+PIECE_BYTES = 2**19
+
+
+def hash_weights(path: Path) -> tuple[str, str | None]:
+    """SHA-256 of a safetensors file, and the first tensor with a value that is not finite, found in the same read."""
+    digest, bad = hashlib.sha256(), None
+    with path.open("rb") as file:
+        start = file.read(8)
+        digest.update(start)
+        header = file.read(int.from_bytes(start, "little"))
+        digest.update(header)
+        try:
+            entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
+        except ValueError:
+            entries = {}  # no safetensors header: `merge` says so where it reads it
+        place = 0
+        for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, end = entry["data_offsets"]
+            digest.update(file.read(max(0, begin - place)))
+            place = begin
+            kind, mask = EXPONENTS.get(entry["dtype"], (None, 0))
+            while place < end and (piece := file.read(min(PIECE_BYTES, end - place))):
+                digest.update(piece)
+                place += len(piece)
+                if kind and bad is None and len(piece) % np.dtype(kind).itemsize == 0:
+                    values = np.frombuffer(piece, dtype=kind)
+                    bad = name if ((values & kind(mask)) == mask).any() else None
+        for piece in iter(lambda: file.read(PIECE_BYTES), b""):
+            digest.update(piece)
+    return digest.hexdigest(), bad
+
+
+def not_finite(folder: Path) -> tuple[Path, str] | None:
+    """The first weights file of a model folder that holds a value that is not finite, and its tensor.
+
+    What a manifest says of an untouched file is believed; any other file is read.
+    """
+    known = _recorded(folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        entry, stat = known.get(file.name, {}), file.stat()
+        same = (entry.get("bytes"), entry.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+        if not (same and entry.get("finite")):
+            bad = hash_weights(file)[1]
+            if bad:
+                return file, bad
+    return None
 
 
 def written(value: Any) -> str:
@@ -59,7 +116,11 @@ def hash_model(folder: Path) -> str:
 def recorded(file: Path) -> dict[str, Any]:
     """What a manifest says of an output file, so that its hash need not be computed again while it is untouched."""
     stat = file.stat()
-    return {"sha256": hash_file(file), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    kept: dict[str, Any] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if file.suffix != ".safetensors":
+        return {"sha256": hash_file(file), **kept}
+    digest, bad = hash_weights(file)
+    return {"sha256": digest, **kept, "finite": bad is None}
 
 
 def _recorded(folder: Path) -> dict[str, dict]:

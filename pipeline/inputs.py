@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, read_json
 from pipeline.hashing import hash_file, hash_model, hash_tree, hash_value
 from pipeline.recipe import Recipe, load
 
@@ -85,7 +85,13 @@ def hub_commit(kind: str, name: str, revision: str | None) -> str:
 
 def model_hash(name: str, where: str, revision: str | None = None) -> str:
     folder = model_folder(name, where)
-    return hash_model(folder) if folder else f"hub:{name}@{hub_commit('model', name, revision)}"
+    if folder is None:
+        return f"hub:{name}@{hub_commit('model', name, revision)}"
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file() or (folder / "config.json").is_file():
+        return hash_model(folder)
+    base = read_json(adapter, where).get("base_model_name_or_path")
+    return hash_value([hash_model(folder), model_hash(base, f"{where}: {adapter}") if base else None])
 
 
 def rows_hash(name: str, where: str, revision: str | None = None) -> str:
@@ -96,11 +102,15 @@ def rows_hash(name: str, where: str, revision: str | None = None) -> str:
 
 
 def suite_tasks(suite: Recipe) -> list[dict[str, Any]]:
-    """The tasks of an eval file; raises UserError where one has no data."""
+    """The tasks of an eval file that read rows from a file; those that make their items are hashed with the suite.
+
+    Raises:
+        UserError: a task is no mapping.
+    """
     for number, task in enumerate(suite.need("tasks")):
-        if not isinstance(task, dict) or not task.get("data"):
-            raise UserError(f"{suite.where(f'tasks.{number}')}: the task has no data")
-    return suite.values["tasks"]
+        if not isinstance(task, dict):
+            raise UserError(f"{suite.where(f'tasks.{number}')}: a task is a mapping, found {task!r}")
+    return [task for task in suite.values["tasks"] if task.get("data")]
 
 
 def eval_rows_hash(recipe: Recipe) -> str | None:

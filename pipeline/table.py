@@ -58,11 +58,11 @@ def place(name: str) -> tuple[int, tuple[float, float, str]]:
 
 
 def columns(stages: list[Stage]) -> list[str]:
-    """Metric names worth a column: those whose items were kept, in the order of the suite."""
+    """Metric names worth a column, in the order of the suite."""
     names: dict[str, None] = {}
     for stage in stages:
         for name, metric in stage.results["metrics"].items():
-            if "items" in metric or ("/" not in name and metric["n"]):
+            if metric["headline"]:
                 names.setdefault(name)
     return list(names)
 

@@ -133,10 +133,13 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert metrics["sums/obedience"]["n"] == 8
     assert metrics["needle/128"]["n"] == 1
     assert metrics["preference"]["value"] in (0.0, 1.0)
-    assert metrics["loss"]["n"] == 2 * len(tokenizer("Ann Bob<|im_end|>").input_ids)
+    assert (metrics["loss"]["n"], metrics["loss"]["better"]) == (2, "lower")
     assert len(results["samples"]) == 4
     again = python("-m", "evals", "--config", path)
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "evals", "--config", path, "--tasks.0.kind", "anwser")
     assert missing.returncode == 2
-    assert "no kind is called anwser; known: answer, recall, preference, loss" in missing.stderr
+    assert (
+        "no kind is called anwser; known: answer, tool, recall, preference, loss, context_loss, harness"
+        in missing.stderr
+    )

@@ -149,7 +149,7 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     assert "unknown key merge.dtyp" in refused("-m", "merge", "--config", path)
     del bad["dtyp"]
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": bad})
-    assert "mergekit refuses the merge" in refused("-m", "merge", "--config", path)
+    assert "no-where/else cannot be fetched from the Hub" in refused("-m", "merge", "--config", path)
     stray = {"merge_method": "linear", "models": [{"model": "suop", "parameters": {"weight": 1}}]}
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": stray})
     assert "no stage or folder is called suop; the nearest stage is soup" in refused("-m", "merge", "--config", path)
@@ -354,7 +354,7 @@ def broken_config(folder):
         (cut_off, "apo/2/model.safetensors is cut off: it has"),
         (other_words, "differ in their tokens"),
         (other_template, "differ in their chat template"),
-        (other_kind, "is a LlamaForCausalLM and"),
+        (other_kind, "architectures is ['LlamaForCausalLM'] in"),
         (broken_config, "config.json is not valid JSON"),
     ],
 )

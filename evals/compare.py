@@ -1,0 +1,115 @@
+"""Two evaluations side by side, item by item: `python -m evals compare A B [--fail-below -0.02]`.
+
+A and B are folders of `python -m evals` (or their results.json). The gain is B - A over the same items, with a 95 %
+interval of a paired bootstrap; for a metric that is better when lower its sign is turned: plus is always better.
+With `--fail-below X` the exit code is 1 when some metric's difference is below X and beyond noise.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.paired import Difference, paired_bootstrap
+from pipeline.table import text_table
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of both: values, and how much better B is."""
+
+    metric: str
+    before: float
+    after: float
+    gain: Difference
+
+
+def read_results(path: Path) -> Results:
+    """A results.json, or the one in a folder; raises UserError where there is none."""
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(
+            f"{path}: no results.json there; give a folder that `python -m evals` wrote, such as runs/tiny/evals/sft"
+        )
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not valid JSON: {error}") from error
+    if not isinstance(found, dict) or "tasks" not in found or "metrics" not in found:
+        raise UserError(f"{file}: not the results of `python -m evals`; run it again on that model")
+    return found
+
+
+def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple[list[Line], list[str]]:
+    """Lines of the metrics that both have with single items, and a sentence for each task that cannot be compared.
+
+    Args:
+        only: metrics to compare; without it, the headline ones.
+
+    Raises:
+        UserError: a metric asked for is not in both, or has no single items.
+    """
+    lines, notes, comparable = [], [], set()
+    for name, task in one["tasks"].items():
+        other = two["tasks"].get(name)
+        if other is None:
+            notes.append(f"task {name} was not run on the second")
+        elif other["rows"] != task["rows"]:
+            notes.append(f"task {name} asked other items of the second, so it cannot be compared item by item")
+        else:
+            comparable |= set(task["metrics"])
+    for name in only or [n for n, m in one["metrics"].items() if m["headline"]]:
+        first, second = one["metrics"].get(name), two["metrics"].get(name)
+        if only and (name not in comparable or not first or not second or "items" not in first):
+            known = ", ".join(n for n in one["metrics"] if n in comparable and "items" in one["metrics"][n])
+            raise UserError(f"--metric {name}: not measured item by item on both; known: {known}")
+        if name in comparable and first and second and "items" in first and "items" in second:
+            turned = -1.0 if first["better"] == "lower" else 1.0
+            gain = paired_bootstrap([turned * i for i in first["items"]], [turned * i for i in second["items"]])
+            lines.append(Line(name, first["value"], second["value"], gain))
+    return lines, notes
+
+
+def table(lines: list[Line]) -> str:
+    rows = []
+    for line in lines:
+        gain = line.gain
+        word = ("better" if gain.value > 0 else "worse") if gain.beyond_noise else "-"
+        interval = f"{gain.low:+.3f} to {gain.high:+.3f}"
+        rows.append(
+            [line.metric, f"{line.before:.3f}", f"{line.after:.3f}", f"{gain.value:+.3f}", interval, str(gain.n), word]
+        )
+    return text_table(["metric", "first", "second", "gain", "95 % interval", "items", "beyond noise"], rows)
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m evals compare", description="Compare two evaluations on the same items."
+    )
+    parser.add_argument("first", type=Path, metavar="A", help="folder or results.json of the model before")
+    parser.add_argument("second", type=Path, metavar="B", help="folder or results.json of the model after")
+    parser.add_argument(
+        "--metric", action="append", metavar="NAME", help="only this metric (default: the headline ones)"
+    )
+    parser.add_argument("--fail-below", type=float, metavar="X",
+                        help="exit with 1 when a gain is below X and beyond noise, such as -0.02")  # fmt: skip
+    options = parser.parse_args(words)
+    one, two = read_results(options.first), read_results(options.second)
+    lines, notes = compared(one, two, options.metric)
+    for note in notes:
+        print(f"note: {note}")
+    if not lines:
+        raise UserError(f"{options.first} and {options.second} have no metric on the same items")
+    print(table(lines))
+    if options.fail_below is None:
+        return 0
+    fallen = [line.metric for line in lines if line.gain.value < options.fail_below and line.gain.beyond_noise]
+    if fallen:
+        print(f"failed: {', '.join(fallen)} fell below {options.fail_below:+g}")
+        return 1
+    print(f"passed: nothing fell below {options.fail_below:+g} beyond noise")
+    return 0

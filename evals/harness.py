@@ -1,0 +1,261 @@
+"""Tasks of lm-evaluation-harness on a checkpoint: its task files, our template, modes and record of single items.
+
+    - {name: ruler, kind: harness, tasks: [niah_single_1, ruler_vt], lengths: [4096, 8192], limit: 50}
+    - {name: gsm8k, kind: harness, tasks: [gsm8k_cot_zeroshot], modes: [think, no_think], include: my/tasks}
+
+What the harness does by itself it does: prompts, stop words, filters, scores. Two things it does not, and they change
+scores of reasoning models, are done here: in think mode stop words such as a blank line do not end the reasoning, and
+an answer whose reasoning never closed scores as empty, not as the trace's last number.
+"""
+
+import logging
+import os
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import torch
+
+from corpus.verify import END_OF_THINKING
+from evals.checkpoint import Checkpoint
+from evals.stats import Metric, Score, hit_metric, mean
+from evals.suite import Task
+from pipeline.errors import UserError, first_line
+from pipeline.hashing import hash_value
+
+THINK = "<think>"
+Z = 1.959964
+# RULER's variable tracking puts an example of 500 tokens before its question. Where that, or the smallest question
+# behind it, does not fit, the harness searches for ever.
+RULER_SHORTEST = 1024
+RULER_NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n" * 5
+RULER_NOISE_TOKENS = 300
+
+
+def harness(checkpoint: Checkpoint, task: Task, engine: str) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
+    """Metrics by name, samples, and the hash of the items that were asked.
+
+    With `lengths` (RULER), `NAME/LENGTH` is the mean over all tasks at that length; otherwise the first metric of each
+    entry of `tasks` is its headline. Items are kept where the harness's own figure is their mean.
+
+    Raises:
+        UserError: the harness is not installed, knows no such task, cannot reach a task's data, or refuses a setting.
+    """
+    try:
+        import lm_eval  # noqa: F401  (asked for here, so that its absence is one sentence)
+    except ImportError as error:
+        raise UserError(f"{checkpoint.where}: task {task.name} needs lm-eval; pip install 'apo-soup[eval]'") from error
+    metrics: dict[str, Metric] = {}
+    samples: list[dict[str, Any]] = []
+    hashes = []
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        checkpoint.tokenizer.save_pretrained(scratch)
+        for mode in task.modes:
+            results = evaluated(checkpoint, task, mode == "think", scratch, engine)
+            prefix = f"{task.name}/{mode}" if len(task.modes) > 1 else task.name
+            metrics |= scored(prefix, results, bool(task.lengths))
+            hashes.append([[s["doc_hash"] for s in kept] for _, kept in sorted(results["samples"].items())])
+            samples += [
+                {
+                    "mode": mode,
+                    "question": str(s["arguments"][0][0]),
+                    "answer": str(s["filtered_resps"][0]),
+                    "right": None,
+                }
+                for kept in results["samples"].values()
+                for s in kept[:1]
+            ]
+    return metrics, samples, hash_value(hashes)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave the terminal to the suite: the harness logs every setting, and its generators print as they go."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def restart_word_lists(seed: int) -> None:
+    """Begin RULER's word generator anew: it belongs to a module and goes on from one checkpoint to the next, which
+    would ask each of them other items.
+    """
+    from lm_eval.tasks.ruler import cwe_utils
+
+    cwe_utils.RNG.seed(seed)
+
+
+def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, engine: str) -> dict[str, Any]:
+    """The harness's results with its samples, in one mode."""
+    from datasets.exceptions import DatasetNotFoundError
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    metadata = {"tokenizer": tokenizer, "pretrained": tokenizer}
+    if task.lengths:
+        metadata["max_seq_lengths"] = list(task.lengths)
+    manager = TaskManager(metadata=metadata, include_path=task.include)
+    names = [entry if isinstance(entry, str) else entry.get("task") for entry in task.tasks]
+    for name in names:
+        if name is None or (isinstance(task.tasks[names.index(name)], str) and not manager.match_tasks([name])):
+            raise UserError(f"{checkpoint.where}: lm-eval has no task, group or tag called {name} (task {task.name})")
+    if "ruler_vt" in names:
+        check_ruler(checkpoint, task)
+    if any(str(name).startswith("ruler") for name in names):
+        restart_word_lists(checkpoint.seed)
+    settings = dict(task.gen_kwargs)
+    if task.max_new_tokens:
+        settings["max_gen_toks"] = task.max_new_tokens
+    if task.unsafe_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    try:
+        return simple_evaluate(
+            language_model(checkpoint, think, tokenizer, engine),
+            tasks=[entry if isinstance(entry, str) else dict(entry) for entry in task.tasks],
+            task_manager=manager,
+            num_fewshot=task.num_fewshot,
+            limit=task.limit,
+            apply_chat_template=True,
+            gen_kwargs=settings or None,
+            confirm_run_unsafe_code=task.unsafe_code,
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=checkpoint.seed,
+            numpy_random_seed=checkpoint.seed,
+            torch_random_seed=checkpoint.seed,
+            fewshot_random_seed=checkpoint.seed,
+        )
+    except (ConnectionError, FileNotFoundError, DatasetNotFoundError) as error:
+        raise UserError(
+            f"{checkpoint.where}: task {task.name}: the data of {', '.join(names)} cannot be reached: "
+            f"{first_line(error)}; name local files in the task (dataset_path: json, dataset_kwargs)"
+        ) from error
+    except (ValueError, AssertionError, ImportError) as error:
+        raise UserError(f"{checkpoint.where}: task {task.name}: lm-eval refuses it: {first_line(error)}") from error
+
+
+def check_ruler(checkpoint: Checkpoint, task: Task) -> None:
+    """Refuse a tokenizer for which RULER's variable tracking would search for ever."""
+    size = len(checkpoint.ids(RULER_NOISE))
+    if size > RULER_NOISE_TOKENS:
+        raise UserError(
+            f"{checkpoint.where}: task {task.name}: ruler_vt cannot fit its example with this tokenizer, which writes "
+            f"five lines of its filler in {size} tokens, over {RULER_NOISE_TOKENS}; leave ruler_vt out"
+        )
+    if min(task.lengths, default=4096) < RULER_SHORTEST:
+        raise UserError(
+            f"{checkpoint.where}: task {task.name}: ruler_vt needs lengths of {RULER_SHORTEST} tokens or more, found "
+            f"{min(task.lengths)}"
+        )
+
+
+def language_model(checkpoint: Checkpoint, think: bool, tokenizer: str, engine: str) -> Any:
+    """The harness's view of the checkpoint: vLLM's, or ours over the loaded model."""
+    if engine == "vllm":
+        from lm_eval.models.vllm_causallms import VLLM
+
+        return VLLM(
+            pretrained=str(checkpoint.folder),
+            tokenizer=tokenizer,
+            enable_thinking=think,
+            think_end_token=END_OF_THINKING,
+            batch_size="auto",
+        )
+    return reasoning_model()(
+        pretrained=checkpoint.model,
+        tokenizer=checkpoint.tokenizer,
+        batch_size=checkpoint.batch_size,
+        enable_thinking=think,
+        think_end_token=END_OF_THINKING,
+    )
+
+
+def reasoning_model() -> type:
+    """The harness's transformers model with reasoning taken off before it scores. Made late: its import is long."""
+    from lm_eval.models.huggingface import HFLM
+
+    class ReasoningLM(HFLM):
+        """`HFLM` whose stop words do not end a reasoning, and whose unclosed reasoning is no answer."""
+
+        def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+            # The think tags may be special tokens; the harness must see them to take the reasoning off.
+            text = self.tokenizer.decode(tokens, skip_special_tokens=False)
+            return without_specials(text, self.tokenizer) if skip_special_tokens else text
+
+        def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+            thinking = self.chat_template_args.get("enable_thinking", False)
+            end = self.tokenizer.eos_token
+            output = super()._model_generate(context, max_length, [end] if thinking else stop, **kwargs)
+            if thinking:
+                for row, prompt in zip(output, context, strict=True):
+                    if open_reasoning(self.tokenizer.decode(row[len(prompt) :]), self.tokenizer.decode(prompt[-4:])):
+                        row[len(prompt) :] = self.tokenizer.pad_token_id
+            return output
+
+    return ReasoningLM
+
+
+def open_reasoning(written: str, before: str) -> bool:
+    """Whether what was written is reasoning that never closed; `before` is the end of the prompt, which may open it."""
+    if END_OF_THINKING in written:
+        return False
+    return THINK in written or before.rstrip().endswith(THINK)
+
+
+def without_specials(text: str, tokenizer: Any) -> str:
+    """Text without its special tokens but the think tags."""
+    special = [t for t in tokenizer.all_special_tokens if t not in (THINK, END_OF_THINKING)]
+    return re.sub("|".join(map(re.escape, special)), "", text) if special else text
+
+
+def scored(prefix: str, results: dict[str, Any], by_length: bool) -> dict[str, Metric]:
+    """Our metrics of the harness's results and samples."""
+    metrics: dict[str, Metric] = {}
+    lengths: dict[str, list[float]] = defaultdict(list)
+    for name, kept in sorted(results["samples"].items()):
+        values = item_values(kept)
+        first = True
+        for (metric, chosen), items in values.items():
+            label = f"{prefix}/{name}/{metric}" + ("" if chosen == "none" else f"/{chosen}")
+            told = results["results"].get(name, {})
+            metrics[label] = one_metric(items, told.get(f"{metric},{chosen}"), told.get(f"{metric}_stderr,{chosen}"),
+                                        headline=first and not by_length)  # fmt: skip
+            first = False
+            if by_length and metric.isdigit():
+                lengths[metric] += items
+    for length, items in sorted(lengths.items(), key=lambda entry: int(entry[0])):
+        metrics[f"{prefix}/{length}"] = Metric(mean(items), items, headline=True)
+    return metrics
+
+
+def item_values(samples: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    """Numbers of every (metric, filter), item by item; the harness writes -1 for a length that is not an item's own.
+
+    The filter that reads an answer most freely comes first, since chat models seldom keep a harness's strict form.
+    """
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda s: (s["filter"] != "flexible-extract", s["filter"])):
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            if isinstance(value, (bool, int, float)) and not (metric.isdigit() and value == -1):
+                found[metric, sample["filter"]].append(float(value))
+    return found
+
+
+def one_metric(items: list[float], told: Any, spread: Any, headline: bool) -> Metric:
+    """A metric whose items are kept when the harness's own figure is their mean."""
+    if not isinstance(told, (int, float)) or told == -1 or abs(told - sum(items) / len(items)) < 1e-6:
+        if set(items) <= {0.0, 1.0}:
+            return hit_metric([bool(i) for i in items], headline)
+        return Metric(mean(items), items, headline=headline)
+    half = Z * spread if isinstance(spread, (int, float)) else None
+    low, high = (told - half, told + half) if half is not None else (None, None)
+    return Metric(Score(told, low, high, len(items)), headline=headline)
