@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -85,6 +86,8 @@ OWN_KEYS = {
         "weak": "dict",
         "temperature": "float",
         "top_p": "float",
+        "top_k": "int",
+        "min_p": "float",
         "max_new_tokens": "int",
         "candidates": "int",
         "batch_size": "int",
@@ -156,6 +159,8 @@ SIDE_KEYS = {
     "engine": "str",
     "temperature": "float",
     "top_p": "float",
+    "top_k": "int",
+    "min_p": "float",
     "max_new_tokens": "int",
     "candidates": "int",
     "seed": "int",
@@ -240,6 +245,8 @@ BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "decontaminate_ngram": (lambda value: value >= 2, "2 or more"),
     "temperature": (lambda value: value >= 0, "0 or more"),
     "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "top_k": (lambda value: value >= 0, "0 (all) or more"),
+    "min_p": (lambda value: 0 <= value < 1, "0 or more and below 1"),
     "max_new_tokens": (lambda value: value >= 1, "1 or more"),
     "candidates": (lambda value: value >= 1, "1 or more"),
     "batch_size": (lambda value: value >= 1, "1 or more"),
@@ -478,6 +485,13 @@ def _check_pairs(recipe: Recipe) -> list[str]:
         for key in ("model", *(("base_url",) if engine == "openai" else ())):
             if key not in side:
                 problems.append(f"{recipe.where(name)}: {name} has no {key}")
+        if "@" in urlsplit(str(side.get("base_url", ""))).netloc:
+            problems.append(f"{recipe.where(f'{name}.base_url')}: no name or password in base_url; see api_key_env")
+        if not str(side.get("api_key_env", "KEY")).isidentifier():
+            problems.append(f"{recipe.where(f'{name}.api_key_env')}: api_key_env is the name of a variable, not a key")
+        several = side.get("candidates", values.get("candidates", 1)) > 1
+        if several and side.get("temperature", values.get("temperature", 0.6)) == 0:
+            problems.append(f"{recipe.where(name)}: {name}: several candidates at temperature 0 are one and the same")
     if isinstance(values.get("filters"), dict):
         problems += _check_mapping(recipe, values["filters"], own_keys(FILTER_KEYS), "filters.")
     given = values.get("prompts")
@@ -485,8 +499,24 @@ def _check_pairs(recipe: Recipe) -> list[str]:
         place = f"prompts.{number}" if isinstance(given, list) else "prompts"
         if isinstance(source, dict):
             problems += _check_mapping(recipe, source, own_keys(SOURCE_KEYS), f"{place}.")
+            if "format" in source:
+                problems.append(f"{recipe.where(f'{place}.format')}: key format has no effect on prompts")
+            if isinstance(source.get("weight"), float) and source["weight"] > 1:
+                problems.append(f"{recipe.where(f'{place}.weight')}: a prompt is asked once; weight is at most 1 here")
         if not isinstance(source, (str, dict, type(None))) or (isinstance(source, dict) and "id" not in source):
             problems.append(f"{recipe.where(place)}: a source of prompts is a path, a Hub id, or a mapping with id")
+    filters = values.get("filters") or {}
+    if isinstance(filters, dict):
+        if filters.get("languages") and not filters.get("language"):
+            problems.append(f"{recipe.where('filters.languages')}: languages has no effect without language: true")
+        if filters.get("max_tokens") and filters.get("min_tokens", 1) > filters["max_tokens"]:
+            problems.append(f"{recipe.where('filters.min_tokens')}: min_tokens is above max_tokens")
+    if "tie_break" in values and values.get("length_balance"):
+        problems.append(f"{recipe.where('tie_break')}: tie_break has no effect beside length_balance")
+    if "reference" in values and not values.get("verifier"):
+        problems.append(f"{recipe.where('reference')}: reference has no effect without a verifier")
+    if "enable_thinking" in (values.get("chat_template_kwargs") or {}):
+        problems.append(f"{recipe.where('chat_template_kwargs')}: the mode is told by mode, not by enable_thinking")
     if values.get("format", "jsonl") not in PAIRS_FORMATS:
         problems.append(f"{recipe.where('format')}: key format must be one of {', '.join(PAIRS_FORMATS)}")
     if values.get("keep") in ("right_over_wrong", "right_over_any") and not values.get("verifier"):

@@ -110,6 +110,16 @@ def reads_pairs(recipe: Path) -> bool:
     return any(made in Path(source["id"]).parents for source in sources)
 
 
+def pairs_ask_the_run(recipe: Path) -> bool:
+    """Whether a side of the pairs file is a model, or its prompts are rows, that the run makes."""
+    values = load(recipe / STEPS["pairs"].file, "pairs").values
+    run = Path(values["output_dir"]).parent
+    prompts = values.get("prompts")
+    sources = [p["id"] if isinstance(p, dict) else p for p in (prompts if isinstance(prompts, list) else [prompts])]
+    named = [*sources, *((values.get(side) or {}).get("model", "") for side in ("strong", "weak"))]
+    return any(run in Path(name).parents for name in named)
+
+
 def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
     """Run what is missing or stale up to `stage`. Returns an exit code.
 
@@ -122,7 +132,8 @@ def run(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
         raise UserError(f"RECIPE={recipe}: no such folder; recipes lie in recipes/, such as recipes/tiny")
     if not (recipe / STEPS[stage].file).is_file():
         raise UserError(f"{recipe}: the recipe has no {STEPS[stage].file}, so there is no {stage} stage to run")
-    for name in order(stage):
+    todo = ["pairs"] if stage == "pairs" and not pairs_ask_the_run(recipe) else order(stage)
+    for name in todo:
         step = STEPS[name]
         if not (recipe / step.file).is_file():
             print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)

@@ -20,7 +20,7 @@ Files = dict[str, bytes]
 
 @dataclass
 class Hub:
-    """Repositories by (kind, name) and branch; `asked` are the paths of all requests, `tokens` those that came with them."""
+    """Repositories by (kind, name) and branch; `asked` are the requests' paths, `tokens` what came with them."""
 
     repositories: dict[tuple[str, str], dict[str, Files]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -62,6 +62,10 @@ def commit(files: Files) -> str:
     for path, content in sorted(files.items()):
         digest.update(path.encode() + b"\0" + content + b"\0")
     return digest.hexdigest()
+
+
+def entry(path: str, content: bytes) -> dict[str, Any]:
+    return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,12 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
                 whole = f"{below}/{folder}" if below else folder
                 entries[whole] = {"type": "directory", "path": whole, "oid": "0" * 40, "size": 0}
             else:
-                entries[path] = {
-                    "type": "file",
-                    "path": path,
-                    "size": len(content),
-                    "oid": hashlib.sha1(content).hexdigest(),
-                }
+                entries[path] = entry(path, content)
         if below and not entries:
             return self.missing("EntryNotFound")
         return self.reply(list(entries.values()))
@@ -181,8 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "paths-info":
             asked = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
             files, _ = self.hub.find(KINDS[kind], name, revision)
-            return self.reply([{"type": "file", "path": p, "size": len(files[p]), "oid": hashlib.sha1(files[p]).hexdigest()}
-                               for p in asked if p in files])  # fmt: skip
+            return self.reply([entry(p, files[p]) for p in asked if p in files])
         files = self.hub.repositories[KINDS[kind], name].setdefault(revision, {})
         for line in body.splitlines():
             entry = json.loads(line)

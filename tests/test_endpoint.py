@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from helpers import ROOT, python
@@ -147,7 +148,7 @@ def test_a_prompt_the_server_refuses_is_a_drop_with_its_words(proxy, endpoint_re
     drops = [json.loads(line) for line in (folder / "drops.jsonl").read_text().splitlines()]
     assert [d["reason"] for d in drops if "told to fail" in d["reason"]]
     metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
-    assert metrics["drops"]["refused by the server"] == 1
+    assert metrics["drops"]["refused by an engine"] == 1
 
 
 def test_a_server_that_dies_midway_loses_nothing(talking_model, endpoint_recipe):
@@ -247,3 +248,64 @@ def test_reasoning_that_a_server_parsed_out_goes_back_into_its_block():
     }
     found = completion_of(ChatCompletion.model_validate(reply))
     assert (found.text, found.tokens, found.finished) == ("<think>\n2 + 2\n</think>\n\n4", 9, False)
+
+
+def test_a_server_that_keeps_saying_when_to_come_back_is_obeyed_and_not_given_up(proxy, endpoint_recipe):
+    """Two requests in half a second, 429 with Retry-After for the rest: far more refusals than `retries`."""
+    from time import monotonic
+
+    window: list[float] = []
+
+    def limited(number):
+        now = monotonic()
+        window[:] = [t for t in window if now - t < 0.5]
+        if len(window) >= 2:
+            return 429, {"Retry-After": "0.5"}
+        window.append(now)
+        return None
+
+    between = proxy(limited)
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 12, "retries": 1}, count=16)
+    made(path)
+    assert len(answers_of(folder)) == 2 * 16
+
+
+@pytest.mark.parametrize(("status", "told"), [(402, "answers with status 402"), (413, "answers with status 413")])
+def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe, status, told):
+    path, _ = endpoint_recipe(proxy(lambda number: (status, {})).url, count=4)
+    with pytest.raises(UserError, match=told):
+        made(path)
+
+
+def test_a_server_that_refuses_everything_is_told_in_its_words_and_asked_again(proxy, endpoint_recipe):
+    between = proxy(lambda number: (400, {}))
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=40)
+    with pytest.raises(UserError, match="refuses every request so far, 20 of them"):
+        made(path)
+    between.fault = lambda number: None
+    made(path)
+    assert len(answers_of(folder)) == 2 * 40
+
+
+def test_waits_are_read_in_every_form_and_none_is_without_bound():
+    from types import SimpleNamespace
+
+    from apo.pairs.endpoint import LONGEST_HOLD, Unreadable, check_reply, completion_of, retry_after
+
+    def told(**headers):
+        return retry_after(SimpleNamespace(headers={k.replace("_", "-"): v for k, v in headers.items()}))
+
+    assert told() is None
+    assert told(retry_after="7") == 7.0
+    assert told(retry_after_ms="1500", retry_after="9") == 1.5
+    assert told(retry_after="inf") == LONGEST_HOLD
+    for form in ("%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S -0000"):
+        when = datetime.now(UTC) + timedelta(seconds=90)
+        assert 85 < told(retry_after=when.strftime(form)) <= 90
+    usage = SimpleNamespace(completion_tokens=3)
+    message = SimpleNamespace(content="so</think>\n4", model_extra={})
+    reply = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")], usage=usage)
+    assert completion_of(reply).text == "<think>so</think>\n4"
+    for bad in ("<html>", SimpleNamespace(choices=[], usage=usage), SimpleNamespace(choices=None)):
+        with pytest.raises(Unreadable):
+            check_reply(bad)

@@ -7,10 +7,12 @@ import torch
 from helpers import chat, preference, python
 from transformers import AutoModelForCausalLM
 
-from corpus.generate import Sampling, generate
+from corpus.generate import Sampling, completed, end_ids, generate
 from corpus.logprobs import completion_logprobs
-from corpus.verify import exact, number, obeys
+from corpus.rows import RowError
+from corpus.verify import exact, number, obeys, verifier, verifier_code
 from evals.stats import mean, share
+from pipeline.errors import UserError
 
 
 def test_wilson_interval_worked_by_hand():
@@ -40,10 +42,72 @@ def test_mean_interval_worked_by_hand():
         ("-7", "7", False),
         ("no number", "3", False),
         ("<think>\n3\n", "3", True),
+        ("-$3", "-3", True),
+        ("It is \u22125.", "-5", True),
+        (".5", "1/2", True),
+        (r"so \frac{1}{2}", "0.5", True),
+        ("4,5 kg", "4.5", True),
+        ("10-3", "3", True),
+        ("27 cm^3", "27", True),
+        ("1{,}234", "1,234", True),
+        ("1e5", "100000", True),
+        ("50%", "50%", True),
+        (r"\boxed{18} apples, after 3 steps", "18", True),
+        ("#### 18\nThat took 3 steps", "#### 18", True),
+        ("9007199254740993", "9007199254740992", False),
+        ("1, 2, 3", "3", True),
     ],
 )
 def test_number_verifier(text, reference, right):
     assert number(text, reference) is right
+
+
+@pytest.mark.parametrize("reference", ["nan", "3 or 4", "many"])
+def test_a_reference_that_is_no_number_is_told(reference):
+    with pytest.raises(RowError, match="needs a number"):
+        number("3", reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "right"),
+    [
+        (r"2\sqrt{3}", r"\boxed{2\sqrt{3}}", True),
+        (r"2\sqrt{3}", r"\boxed{2}", False),
+        (r"3\pi", r"\boxed{3\pi}", True),
+        (r"3\pi", r"\boxed{3}", False),
+        ("2x+3", "$3+2x$", True),
+        ("0.5", r"$\frac{1}{2}$", True),
+        ("5", "It is 5", True),
+    ],
+)
+def test_math_verifier_reads_all_of_a_formula(reference, answer, right):
+    assert verifier("math", "here")(answer, reference) is right
+
+
+def wrong_kind(text, reference):
+    return "yes"
+
+
+def test_a_verifier_of_ones_own_is_told_by_name():
+    with pytest.raises(UserError, match=r"the verifier test_evals:wrong_kind gives true, false or a score .* 'yes'"):
+        verifier("test_evals:wrong_kind", "here")("a", "b")
+    with pytest.raises(UserError, match=r"the verifier math:sqrt failed on reference 'b': TypeError"):
+        verifier("math:sqrt", "here")("a", "b")
+    with pytest.raises(UserError, match=r"no\.such:thing cannot be imported"):
+        verifier("no.such:thing", "here")
+    assert verifier_code("no.such:thing") is None
+    assert verifier_code("time:sleep") is None
+
+
+def test_a_model_may_end_its_turn_with_another_token_than_the_tokenizers(model, tokenizer):
+    other = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, other]
+    try:
+        assert end_ids(model, tokenizer) == {tokenizer.eos_token_id, other}
+        ids = [*tokenizer("Ann").input_ids, other, tokenizer.pad_token_id]
+        assert completed(ids, tokenizer, end_ids(model, tokenizer)).finished
+    finally:
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
 
 
 def test_exact_verifier_ignores_reasoning_and_outer_space():
@@ -62,6 +126,10 @@ def test_exact_verifier_ignores_reasoning_and_outer_space():
         ("4", False, True),
         ("<think>\nsteps\n</think>\n4", False, False),
         ("", False, False),
+        ("<think>a</think></think>", True, False),
+        ("<think>a</think>b<think>c", True, False),
+        ("<think>a</think><think>b</think>c", True, False),
+        ("<think>a</think>4<|im_start|>user\nmore", True, False),
     ],
 )
 def test_mode_obedience(text, think, kept):

@@ -341,7 +341,8 @@ def journalled(folder):
 
 def test_no_pair_at_all_is_an_error_and_leaves_no_folder(tiny_model, write_rows, write_recipe, tmp_path):
     row = {"messages": chat("2 + 2?", "")["messages"][:1], "answer": "4"}
-    prompts = write_rows("prompts.jsonl", [row, {**row, "answer": "5"}])
+    other = {**row, "messages": chat("1 + 1?", "")["messages"][:1]}
+    prompts = write_rows("prompts.jsonl", [row, other, {**row, "answer": "5"}])
     values = {
         "output_dir": str(tmp_path / "pairs"),
         "prompts": str(prompts),
@@ -352,7 +353,7 @@ def test_no_pair_at_all_is_an_error_and_leaves_no_folder(tiny_model, write_rows,
         "max_new_tokens": 4,
     }
     path = write_recipe("pairs.yaml", values)
-    with pytest.raises(UserError, match="no pair could be made of 2 prompts: 2 strong: cut off"):
+    with pytest.raises(UserError, match="no pair could be made of 2 prompts: 2 strong: cut off, 1 duplicate prompt"):
         made(path)
     assert not (tmp_path / "pairs").exists()
     prompts.write_text(json.dumps({**row, "answer": "Paris"}) + "\n")

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 
 Keep = Callable[[list[Answer]], None]
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
-VLLM_CHUNK = 512
+VLLM_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Side:
     @property
     def sampling(self) -> Sampling:
         s = self.settings
-        return Sampling(s["max_new_tokens"], s["temperature"], s["top_p"], s["seed"])
+        return Sampling(s["max_new_tokens"], s["temperature"], s["top_p"], s["top_k"], s["min_p"], s["seed"])
 
     def seed(self, *parts: Any) -> int:
         """A seed of 31 bits for one request or batch, from the recipe's seed, the side and `parts` alone."""
@@ -52,6 +52,9 @@ class Engine(Protocol):
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
         """Answer the prompts whose ids are not in `done`; `keep` is called with every group that is finished."""
+
+    def close(self) -> None:
+        """Give back the memory of the model, before the other side's is loaded."""
 
 
 class TransformersEngine:
@@ -81,7 +84,11 @@ class TransformersEngine:
 
         from corpus.generate import batch
 
-        texts = rendered(self.tokenizer, prompts)
+        texts, refused = rendered(self.tokenizer, prompts)
+        if refused:
+            keep(refused)
+            prompts = [p for p in prompts if p.id in texts]
+        texts = [texts[p.id] for p in prompts]
         order = sorted(range(len(prompts)), key=lambda i: len(texts[i]))
         count = self.side.candidates
         size = max(1, self.side.settings["batch_size"] // count)
@@ -99,6 +106,16 @@ class TransformersEngine:
                 len(ids) for ids in self.tokenizer([texts[i] for i in chosen], add_special_tokens=False).input_ids
             ]
             keep([Answer(prompts[i].id, found[n * count : (n + 1) * count], lengths[n]) for n, i in enumerate(chosen)])
+
+    def close(self) -> None:
+        import gc
+
+        import torch
+
+        self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 class VLLMEngine:
@@ -125,11 +142,18 @@ class VLLMEngine:
         )
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
-        left = [p for p in prompts if p.id not in done]
+        rendering, refused = rendered(self.tokenizer, [p for p in prompts if p.id not in done])
+        asked = {key: self.tokenizer(text, add_special_tokens=False).input_ids for key, text in rendering.items()}
+        longest = self.llm.llm_engine.model_config.max_model_len
+        for key, ids in asked.items():
+            if len(ids) >= longest:
+                refused.append(Answer(key, [], problem=f"the prompt has {len(ids)} tokens, max_model_len is {longest}"))
+        if refused:
+            keep(refused)
+        left = [p for p in prompts if p.id in asked and len(asked[p.id]) < longest]
         for start in range(0, len(left), VLLM_CHUNK):
             chunk = left[start : start + VLLM_CHUNK]
-            texts = rendered(self.tokenizer, chunk)
-            ids = self.tokenizer(texts, add_special_tokens=False).input_ids
+            texts, ids = [rendering[p.id] for p in chunk], [asked[p.id] for p in chunk]
             outputs = self.llm.generate(
                 [{"prompt_token_ids": i} for i in ids], [self._parameters(p) for p in chunk], use_tqdm=False
             )
@@ -140,6 +164,10 @@ class VLLMEngine:
                 ]
             )
 
+    def close(self) -> None:
+        # The engine runs in a process of its own, which keeps the GPU until it is told to end.
+        self.llm.llm_engine.engine_core.shutdown()
+
     def _parameters(self, prompt: Prompt) -> Any:
         from vllm import SamplingParams
 
@@ -148,6 +176,8 @@ class VLLMEngine:
             n=self.side.candidates,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
             max_tokens=sampling.max_new_tokens,
             seed=self.side.seed(prompt.id),
             skip_special_tokens=False,
@@ -156,7 +186,8 @@ class VLLMEngine:
     def _completion(self, output: Any) -> Completion:
         ids = list(output.token_ids)
         finished = output.finish_reason == "stop"
-        if finished and ids and ids[-1] == self.tokenizer.eos_token_id:
+        # vLLM names the token that ended a turn where it is not the tokenizer's own.
+        if finished and ids and ids[-1] in (self.tokenizer.eos_token_id, output.stop_reason):
             ids.pop()
         return Completion(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids), finished)
 
@@ -184,19 +215,19 @@ def side_tokenizer(side: Side) -> Any:
     )
 
 
-def rendered(tokenizer: Any, prompts: list[Prompt]) -> list[str]:
-    """The texts that the model completes."""
+def rendered(tokenizer: Any, prompts: list[Prompt]) -> tuple[dict[str, str], list[Answer]]:
+    """The texts that the model completes by prompt id, and an answer with a problem for each prompt refused."""
     from corpus.mask import Renderer
     from corpus.rows import RowError
 
     renderer = Renderer(tokenizer)
-    texts = []
+    texts, refused = {}, []
     for prompt in prompts:
         try:
-            texts.append(renderer.prompt(prompt.messages, prompt.kwargs))
+            texts[prompt.id] = renderer.prompt(prompt.messages, prompt.kwargs)
         except RowError as error:
-            raise UserError(f"{prompt.place}: {error}") from error
-    return texts
+            refused.append(Answer(prompt.id, [], problem=str(error)))
+    return texts, refused
 
 
 def with_opening(completion: Completion, prompt: str) -> Completion:

@@ -43,6 +43,7 @@ class Journal:
                 whole += len(line)
             file.truncate(whole)
         self._file = path.open("ab", buffering=0)
+        self._file.seek(0, 2)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -57,10 +58,28 @@ class Journal:
         self.answers |= {a.prompt: a for a in found}
 
     def add(self, answers: list[Answer]) -> None:
-        """Write a line of finished answers; it outlives this process from here on."""
-        line = json.dumps([asdict(a) for a in answers], ensure_ascii=False) + "\n"
-        self._file.write(line.encode("utf-8", "surrogatepass"))
+        """Write a line of finished answers; it outlives this process from here on.
+
+        What an engine refused is not written: the next run asks it again, of a server that may have been mended.
+        """
         self.answers |= {a.prompt: a for a in answers}
+        finished = [asdict(a) for a in answers if a.problem is None]
+        if not finished:
+            return
+        line = json.dumps(finished, ensure_ascii=False) + "\n"
+        left = memoryview(line.encode("utf-8", "surrogatepass"))
+        whole = self._file.tell()
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._file.truncate(whole)
+            raise UserError(f"{self.path} cannot be written to: {error.strerror}; what was answered is kept") from error
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Prompts that are answered."""
+        return frozenset(p for p, answer in self.answers.items() if answer.problem is None)
 
     def __enter__(self) -> "Journal":
         return self

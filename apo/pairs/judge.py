@@ -89,10 +89,11 @@ def same_language(question: str, answer: str, languages: tuple[str, ...] | None)
 
 def language(text: str, languages: tuple[str, ...] | None) -> str | None:
     """ISO 639-1 code of a text's language, or None where there is too little of it to be sure."""
+    identifier = _identifier(languages)
     words = " ".join(word for word in WORD.findall(text) if not word.isdigit())
     if sum(map(str.isalpha, words)) < LETTERS:
         return None
-    found, sure = _identifier(languages).classify(words)
+    found, sure = identifier.classify(words)
     return found if sure >= SURE else None
 
 
@@ -158,7 +159,7 @@ def plain(judged: Judged) -> str:
 def overlap(one: str, two: str) -> float:
     """Jaccard similarity of two texts' runs of five words."""
     a, b = shingles(WORD.findall(one.lower())), shingles(WORD.findall(two.lower()))
-    return len(a & b) / len(a | b)
+    return len(a & b) / len(a | b) if a and b else float(one == two)
 
 
 def unbalanced(lengths: list[tuple[int, int]], share: float) -> set[int]:

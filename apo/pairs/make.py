@@ -21,10 +21,10 @@ from filelock import FileLock, Timeout
 
 from apo.pairs.engines import Side, make_engine
 from apo.pairs.journal import Answer, Journal
-from apo.pairs.judge import Choice, Filters, Judged, choose, judge, unbalanced
+from apo.pairs.judge import Choice, Filters, Judged, choose, judge, language, unbalanced
 from apo.pairs.prompts import Prompt, Prompts, read_prompts
 from corpus.verify import Verifier, verifier
-from pipeline.errors import UserError
+from pipeline.errors import UserError, told_by_library
 from pipeline.hashing import hash_value
 from pipeline.inputs import template_text
 from pipeline.progress import Progress
@@ -34,7 +34,7 @@ from pipeline.table import text_table
 
 SIDES = ("strong", "weak")
 # Settings of a side that the file may give once for both, and what they are when nobody gives them.
-SHARED = {"temperature": 0.6, "top_p": 1.0, "max_new_tokens": 256, "candidates": 1, "seed": 0}
+SHARED = {"temperature": 0.6, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "max_new_tokens": 256, "candidates": 1, "seed": 0}
 LOCAL = {"batch_size": 32}
 ENDPOINT = {"concurrency": 32, "timeout": 600.0, "retries": 6, "send_template_kwargs": True}
 
@@ -45,6 +45,19 @@ def make_pairs(recipe: Recipe, stage: Stage) -> None:
     right = verifier(values["verifier"], recipe.where("verifier")) if values.get("verifier") else None
     prompts = read_prompts(recipe, right)
     check_prompts(recipe, prompts, right)
+    stage.folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(stage.folder.parent / f".{stage.folder.name}.lock", timeout=0)
+    try:
+        held = lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another process is making {stage.folder}; it holds {lock.lock_file}") from error
+    with held:
+        made(recipe, stage, prompts, right)
+
+
+def made(recipe: Recipe, stage: Stage, prompts: Prompts, right: Verifier | None) -> None:
+    """Answers, pairs and the finished folder, by the one process that holds the folder's lock."""
+    values = recipe.values
     final = stage.begin() / "final"
     final.mkdir(exist_ok=True)
     sides = [side_of(recipe, name) for name in SIDES]
@@ -59,7 +72,7 @@ def make_pairs(recipe: Recipe, stage: Stage) -> None:
         picked = choose(strong, weak, choice, filters.near)
         if isinstance(picked, str):
             refused = next((a[prompt.id].problem for a in answers.values() if a[prompt.id].problem), None)
-            reasons["refused by the server" if refused else picked] += 1
+            reasons["refused by an engine" if refused else picked] += 1
             drops.append(drop_row(prompt, refused or picked, strong, weak))
         else:
             pairs.append((prompt, *picked))
@@ -131,7 +144,7 @@ def ask(side: Side, prompts: list[Prompt], stage: Stage) -> dict[str, Answer]:
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{file}.lock", timeout=0), Journal(file) as journal:
-            missing = sum(p.id not in journal.answers for p in prompts)
+            missing = sum(p.id not in journal.done for p in prompts)
             if missing < len(prompts):
                 print(f"pairs: {side.name}: {len(prompts) - missing:,} of {len(prompts):,} answered already ({file})")
             if missing:
@@ -154,8 +167,11 @@ def ask_missing(side: Side, prompts: list[Prompt], journal: Journal, missing: in
         tokens += sum(c.tokens for a in answers for c in a.completions)
         progress.at(done, f"{tokens / progress.seconds:,.0f} tokens/s")
 
-    engine.answer(prompts, frozenset(journal.answers), keep)
-    progress.end()
+    try:
+        engine.answer(prompts, journal.done, keep)
+    finally:
+        engine.close()
+        progress.end()
     print(
         f"pairs: {side.name}: {done:,} prompts, {tokens:,} tokens in {progress.seconds:.1f} s "
         f"({tokens / progress.seconds:,.0f} tokens/s)"
@@ -165,14 +181,15 @@ def ask_missing(side: Side, prompts: list[Prompt], journal: Journal, missing: in
 def journal_file(side: Side, prompts: list[Prompt], stage: Stage) -> Path:
     """Where a side's answers are kept: named by all that decides them.
 
-    The prompts are part of it, because a batch, and so what is drawn in it, is made of all of them.
+    For transformers the prompts are part of it, because a batch, and so what is drawn in it, is made of all of them.
+    The other engines draw every prompt by itself.
     """
     content = {
         "side": side.name,
         "model": stage.inputs[side.name],
         "settings": {k: v for k, v in side.settings.items() if k not in COSMETIC_SETTINGS},
         "template": template_text(side.settings.get("chat_template"), side.where),
-        "prompts": [p.id for p in prompts],
+        "prompts": [p.id for p in prompts] if side.engine == "transformers" else None,
     }
     return stage.folder.parent / "answers" / f"{side.name}-{hash_value(content)[:16]}.jsonl"
 
@@ -187,6 +204,9 @@ def filters_of(recipe: Recipe) -> Filters:
             f"{recipe.where('filters.language')}: telling languages needs py3langid; pip install 'apo-soup[language]'"
         )
     languages = given.get("languages")
+    if languages:
+        with told_by_library(recipe.where("filters.languages"), (ValueError,)):
+            language("", tuple(languages))
     return Filters(recipe.values["mode"] == "think", **{**given, "languages": tuple(languages) if languages else None})
 
 
@@ -208,13 +228,16 @@ def held_out(prompt: Prompt, share: float) -> bool:
 
 def provenance(side: Side, stage: Stage) -> dict[str, Any]:
     """Who answered and how: model with its content hash or commit, engine, sampling, seed, template."""
-    keys = ("model", "revision", "engine", "temperature", "top_p", "max_new_tokens", "candidates", "seed")
+    keys = ("model", "revision", "engine", "temperature", "top_p", "top_k", "min_p", "max_new_tokens", "candidates",
+            "seed", "dtype", "batch_size")  # fmt: skip
     told = {k: side.settings[k] for k in keys if side.settings.get(k) is not None}
     template = None
     if side.engine != "openai":
         from apo.pairs.engines import side_tokenizer
 
         template = hash_value(side_tokenizer(side).get_chat_template())
+    # Written as text: a table needs the same type in every row, and both sides have these of their own.
+    told |= {k: json.dumps(side.settings[k]) for k in ("extra_body", "engine_kwargs") if side.settings.get(k)}
     return {**told, "content": stage.inputs[side.name], "template": template or "the server's own"}
 
 
@@ -255,10 +278,23 @@ def write_rows(path: Path, rows: list[dict[str, Any]], kind: str) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
+        pq.write_table(pa.Table.from_pylist([as_table_row(row) for row in rows]), path.with_suffix(".parquet"))
         return
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.with_suffix(".jsonl").write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def as_table_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose free mappings are JSON text, as a column of a table needs one shape; `corpus` reads either."""
+    prompt = [
+        {**m, "tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if m.get("tool_calls") else m
+        for m in row["prompt"]
+    ]
+    return {
+        **row,
+        "prompt": prompt,
+        "chat_template_kwargs": json.dumps(row["chat_template_kwargs"], ensure_ascii=False),
+    }
 
 
 def measured(
@@ -269,7 +305,7 @@ def measured(
 ) -> dict[str, Any]:
     """What came of the prompts, for the manifest and the table."""
     kept = len(pairs)
-    verified = sum(chosen.score is not None for _, chosen, _ in pairs)
+    verified = sum(chosen.right is True and rejected.right is False for _, chosen, rejected in pairs)
     lengths = [(c.completion.tokens, r.completion.tokens) for _, c, r in pairs]
     cost = {}
     for side, found in answers.items():
@@ -301,7 +337,7 @@ def show(metrics: dict[str, Any]) -> str:
         ["mean tokens chosen", f"{mean['chosen']:,}", f"longer than rejected in {metrics['chosen_longer']:.0%}"]
     )
     lines.append(["mean tokens rejected", f"{mean['rejected']:,}", ""])
-    lines.append(["verified", f"{metrics['verified']:.0%}", "of the pairs"])
+    lines.append(["verified", f"{metrics['verified']:.0%}", "of the pairs are right over wrong"])
     for side, n in cost.items():
         lines.append([f"cost of {side}", f"{n['completion_tokens']:,}", f"tokens written, {n['prompt_tokens']:,} read"])
     return text_table(["pairs", "", ""], lines)

@@ -16,7 +16,8 @@ from pipeline.recipe import Recipe
 class Prompt:
     """What is asked: messages that end with a user or tool turn, template arguments, and the reference answer.
 
-    `id` is a hash of all three, so that an answer belongs to the words it was given to and not to a row's place.
+    `id` is a hash of messages and arguments, so that an answer belongs to the words it was given to and not to a row's
+    place.
     """
 
     id: str
@@ -41,18 +42,20 @@ def read_prompts(recipe: Recipe, verifier: Verifier | None) -> Prompts:
     arguments = {**(values.get("chat_template_kwargs") or {}), "enable_thinking": values["mode"] == "think"}
     usable: dict[str, Prompt] = {}
     rejected, duplicates = [], []
-    for row in _rows(recipe):
+    for row, own in _rows(recipe):
         if len(usable) == values.get("limit"):
             break
         try:
-            prompt = prompt_of(row, arguments, values.get("reference", "answer"))
+            prompt = prompt_of(row, {**own, **arguments}, values.get("reference", "answer"))
             if verifier and prompt.reference is not None:
                 verifier("0", prompt.reference)
         except RowError as error:
             rejected.append((row.place, str(error)))
             continue
         if prompt.id in usable:
-            duplicates.append((row.place, f"the same prompt as {usable[prompt.id].place}"))
+            first = usable[prompt.id]
+            other = f" with another reference, {prompt.reference!r}" if prompt.reference != first.reference else ""
+            duplicates.append((row.place, f"the same prompt as {first.place}{other}"))
         else:
             usable[prompt.id] = prompt
     return Prompts(list(usable.values()), rejected, duplicates)
@@ -70,7 +73,7 @@ def _rows(recipe: Recipe) -> Any:
         rows = read(source, recipe.where("prompts"))
         for row, times in drawn(rows, source.weight, recipe.values.get("seed", 0), number):
             if times:
-                yield row
+                yield row, dict(source.chat_template_kwargs)
 
 
 def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
@@ -86,7 +89,7 @@ def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
     if isinstance(answer, bool) or (answer is not None and not isinstance(answer, (str, int, float))):
         raise RowError(f"field {reference}: expected text or a number as the reference, found {found(answer)}")
     answer = None if answer is None else str(answer)
-    content = json.dumps([messages, kwargs, answer], sort_keys=True, ensure_ascii=False)
+    content = json.dumps([messages, kwargs], sort_keys=True, ensure_ascii=False)
     return Prompt(
         hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16], messages, kwargs, answer, row.place
     )

@@ -5,9 +5,12 @@ from pathlib import Path
 from apo.pairs.prompts import sources_of
 from corpus.verify import verifier_code
 from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import code_hash, model_hash, rows_hash, semantic
+from pipeline.inputs import code_hash, model_hash, rows_hash, semantic, template_text
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
+
+# The files beside this folder that decide what an answer is and which is right.
+JUDGES = ("verify.py", "clean.py", "generate.py", "completion.py", "conversation.py", "formats.py")
 
 
 def stage_of(recipe: Recipe) -> Stage:
@@ -15,9 +18,14 @@ def stage_of(recipe: Recipe) -> Stage:
     recipe.need("mode")
     where = recipe.where("prompts")
     rows = [rows_hash(s["id"], where, s.get("revision")) for s in sources_of(recipe)]
-    inputs = {"prompts": hash_value(rows), "code": code_hash("apo/pairs")}
+    root = Path(__file__).parent.parent.parent / "corpus"
+    shared = [hash_file(root / name) for name in JUDGES]
+    inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), shared])}
     for side in ("strong", "weak"):
         settings = recipe.need(side)
+        template = template_text(settings.get("chat_template"), recipe.where(f"{side}.chat_template"))
+        if template is not None:
+            inputs[f"{side} template"] = hash_value(template)
         if "base_url" in settings:
             inputs[side] = f"{settings['model']} at {settings['base_url']}"  # nothing more can be known of it
         else:
