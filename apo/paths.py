@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 from trl import DPOConfig
 
 from apo.losses import LOSSES
@@ -29,10 +30,23 @@ STOCK_OPTIONS: dict[str, Callable[[Any], bool]] = {
     "torch_empty_cache_steps": lambda v: v is not None,
     "auto_find_batch_size": bool,
     "parallelism_config": lambda v: v is not None,
-    "optim": lambda v: str(getattr(v, "value", v)).startswith(("schedule_free", "lomo", "adalomo")),
+    # These step by themselves in every backward pass, of which a packed step has one a row.
+    "optim": lambda v: (
+        str(getattr(v, "value", v)).startswith(("schedule_free", "lomo", "adalomo"))
+        or str(getattr(v, "value", v)).endswith("layerwise")
+    ),
+    # The two answers of a pair share their prompt's activations, and so would share its dropout.
+    "disable_dropout": lambda v: v is False,
+    "metric_for_best_model": lambda v: v is not None and str(v).removeprefix("eval_") not in MEASURED,
 }
+# What a packed evaluation measures.
+MEASURED = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
+            "logps/rejected", "logps_per_token/chosen", "logps_per_token/rejected", "logratios_per_token/chosen",
+            "lengths/chosen", "lengths/rejected", "truncated_share")  # fmt: skip
 ACCELERATOR_OPTIONS = {"split_batches": False, "dispatch_batches": None, "even_batches": True,
                        "use_seedable_sampler": True}  # fmt: skip
+# Rotary embeddings whose frequencies follow from the largest position of a batch, so a pair would feel its neighbours.
+LENGTH_DEPENDENT = ("dynamic", "longrope")
 PROBE_PAIRS = ((7, 5, 9), (11, 8, 6))
 
 
@@ -72,7 +86,30 @@ def model_reason(text: Any) -> str | None:
         return "a mixture-of-experts model"
     if getattr(text, "attention_dropout", 0.0):
         return "a model with attention_dropout"
+    rope = getattr(text, "rope_parameters", None) or {}
+    for part in (rope, *(v for v in rope.values() if isinstance(v, dict))):
+        if part.get("rope_type") in LENGTH_DEPENDENT:
+            return f"a model with {part['rope_type']} positions, which depend on the longest of a row"
     return None
+
+
+def attention_of(config: Any, asked: str | None, on_gpu: bool) -> str:
+    """FlexAttention on a GPU, SDPA elsewhere, if asked, or where the model has no FlexAttention.
+
+    Raises:
+        NotPackable: the model has neither.
+    """
+    kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    # A model of remote code is not listed, and says for itself what it takes when it is loaded.
+    takes = {
+        "flex_attention": kind is None or getattr(kind, "_supports_flex_attn", False),
+        "sdpa": kind is None or getattr(kind, "_supports_sdpa", False),
+    }
+    wanted = ["flex_attention", "sdpa"] if on_gpu and asked != "sdpa" else ["sdpa"]
+    for name in wanted:
+        if takes[name]:
+            return name
+    raise NotPackable(f"{kind.__name__}, which has no {' and no '.join(wanted)}")
 
 
 def probe(score: Callable[[list[Any]], torch.Tensor], vocabulary: int, exact: bool) -> None:

@@ -23,13 +23,13 @@ from transformers import AutoConfig
 from trl import DPOConfig, DPOTrainer, ModelConfig
 
 from apo.checkpoints import KeepCheckpoints
-from apo.paths import NotPackable, stock_reason
+from apo.paths import NotPackable, attention_of, stock_reason
 from apo.reference import ReferenceStore
-from apo.trainer import PackedDPOTrainer
+from apo.trainer import PackedDPOTrainer, column_lengths
 from corpus.prepare import TrainingRows, training_rows
 from pipeline.errors import told_by_library
-from pipeline.hashing import hash_value
-from pipeline.inputs import code_hash, model_hash
+from pipeline.hashing import hash_file, hash_value
+from pipeline.inputs import model_hash
 from pipeline.members import Kept
 from pipeline.recipe import Recipe
 from pipeline.schema import keys_of
@@ -42,6 +42,16 @@ ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", "lora_r
                 "use_dora")  # fmt: skip
 # Rows of one attention matrix without block-sparsity: longer ones waste more in attention than they save elsewhere.
 SDPA_PLACES = 1024
+
+
+# Keys that packed pairs leave nothing to do for: name -> why.
+WITHOUT_EFFECT = {
+    "precompute_ref_batch_size": "rows of the reference are as large as those of training",
+    "per_device_eval_batch_size": "rows of the evaluation are as large as those of training",
+    "eval_accumulation_steps": "an evaluation holds sums, not outputs",
+    "dataloader_multiprocessing_context": "rows are cheap to build",
+    "dataloader_in_order": "rows always come in order",
+}
 
 
 class PreparedDPOTrainer(DPOTrainer):
@@ -78,7 +88,7 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
         "train_dataset": rows.splits["train"],
         "eval_dataset": rows.splits.get("test"),
         "processing_class": rows.tokenizer,
-        "callbacks": [Watch(stage.name)],
+        "callbacks": [Watch(stage.name, arguments.beta * mean_length(rows.splits["train"], "chosen_ids"))],
         **adapters(model),
     }
     facts = {"data": rows.sources, "pairs": len(rows.splits["train"])}
@@ -86,7 +96,7 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
         trainer = None
         if not reason:
             try:
-                trainer = packed_trainer(recipe, model, rows, given)
+                trainer = packed_trainer(recipe, model, config, rows, given)
             except NotPackable as error:
                 reason = str(error)
                 arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
@@ -104,17 +114,26 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
     release()
 
 
-def packed_trainer(recipe: Recipe, model: ModelConfig, rows: TrainingRows, given: dict[str, Any]) -> PackedDPOTrainer:
+def mean_length(pairs: Dataset, column: str) -> float:
+    """The mean number of tokens in a column."""
+    lengths = column_lengths(pairs, column)
+    return sum(lengths) / max(1, len(lengths))
+
+
+def packed_trainer(
+    recipe: Recipe, model: ModelConfig, config: Any, rows: TrainingRows, given: dict[str, Any]
+) -> PackedDPOTrainer:
     """The packed trainer with an attention that takes its masks: FlexAttention on a GPU, SDPA elsewhere or if asked."""
     arguments = given["args"]
     asked = model.attn_implementation
-    attention = "flex_attention" if arguments.device.type == "cuda" and asked != "sdpa" else "sdpa"
+    attention = attention_of(config, asked, arguments.device.type == "cuda")
     if asked not in (None, attention):
         say(
             f"attn_implementation: packed pairs are run with {attention}, because {asked} does not take their mask here"
         )
-    if recipe.values.get("precompute_ref_batch_size"):
-        say("precompute_ref_batch_size has no effect on packed pairs, whose reference rows are as large as training's")
+    for key, why in WITHOUT_EFFECT.items():
+        if recipe.values.get(key):
+            say(f"{key} has no effect on packed pairs: {why}")
     arguments.model_init_kwargs["attn_implementation"] = attention
     arguments.precompute_ref_log_probs = True
     longest = arguments.max_length or 1024
@@ -135,7 +154,7 @@ def reference_store(recipe: Recipe, prepared: Path) -> ReferenceStore:
         # The hash at the end of the name is of the pairs' content; the rest is the stage's.
         "pairs": prepared.name.rpartition("-")[2],
         "loading": hash_value({k: str(v) for k, v in loading.items() if v is not None}),
-        "code": code_hash("apo"),
+        "code": hash_value([hash_file(file) for file in sorted(Path(__file__).parent.glob("*.py"))]),
         "libraries": hash_value([version(name) for name in ("torch", "transformers")]),
     }
     return ReferenceStore(prepared.parent.parent / "reference", content)

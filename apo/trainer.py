@@ -11,11 +11,14 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import pyarrow.compute as compute
 import torch
 from accelerate.utils import DistributedType, broadcast_object_list
 from datasets import Dataset
+from filelock import Timeout
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
@@ -36,6 +39,8 @@ from pipeline.progress import Progress
 SUMS = ("loss", "chosen", "rejected", "right", "logp_chosen", "logp_rejected", "ratio_chosen", "length_chosen",
         "length_rejected", "truncated", "pairs", "places")  # fmt: skip
 NOTHING = ([0], [0], [0])
+# FlexAttention's usual block of queries and of keys.
+BLOCK = 128
 
 
 class PackedDPOTrainer(DPOTrainer):
@@ -53,6 +58,10 @@ class PackedDPOTrainer(DPOTrainer):
         self._since = time.monotonic()
         super().__init__(*args, **kwargs)
         self.loss_function = LOSSES[self.loss_types[0]]
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        if getattr(policy, "output_dtype", None) is not None:  # FSDP2: what leaves the model are log-probabilities
+            plugin.mixed_precision_policy = replace(policy, output_dtype=torch.float32)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
@@ -66,7 +75,7 @@ class PackedDPOTrainer(DPOTrainer):
         store = self.store.with_precision(self.accelerator.mixed_precision, str(model.dtype))
         # Only the main process looks, and tells the others: on separate disks they might see otherwise, and a job that
         # runs beside this one may write in between.
-        with store.locked(name) if self.accelerator.is_main_process else contextlib.nullcontext():
+        with self._reference_lock(store, name):
             found = [store.read(name, len(dataset)) if self.accelerator.is_main_process else None]
             (found,) = broadcast_object_list(found)
             if found is None:
@@ -75,6 +84,23 @@ class PackedDPOTrainer(DPOTrainer):
                     store.write(name, *found)
         chosen, rejected = (values.tolist() for values in found)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+    @contextlib.contextmanager
+    def _reference_lock(self, store: ReferenceStore, name: str) -> Iterator[None]:
+        """Hold the store's lock on the main process. While another job holds it the ranks meet every minute, so that
+        none of them waits in a collective until it times out.
+        """
+        main, lock = self.accelerator.is_main_process, store.locked(name)
+        waits = True
+        while waits:
+            if main:
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=60)
+            (waits,) = broadcast_object_list([main and not lock.is_locked])
+        try:
+            yield
+        finally:
+            lock.release()
 
     @torch.no_grad()
     def _probe(self, model: torch.nn.Module) -> None:
@@ -111,7 +137,8 @@ class PackedDPOTrainer(DPOTrainer):
         adapter = contextlib.nullcontext()
         if isinstance(model, PeftModel):
             adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
-        values = torch.zeros(len(dataset), 2, dtype=torch.float64, device=device)
+        # In float32: the sums they hold are, and Apple's GPUs have no other type.
+        values = torch.zeros(len(dataset), 2, device=device)
         progress = Progress("reference", "pairs", len(dataset), quiet=not self.accelerator.is_main_process)
         done = 0
         with resting, adapter, self.accelerator.autocast():
@@ -122,9 +149,9 @@ class PackedDPOTrainer(DPOTrainer):
                 done += len(numbers) * self.accelerator.num_processes
                 progress.at(done)
                 if numbers:
-                    values[torch.tensor(numbers, device=device)] = found.double().view(-1, 2)
+                    values[torch.tensor(numbers, device=device)] = found.float().view(-1, 2)
         progress.end()
-        values = self.accelerator.reduce(values, "sum").cpu().float()
+        values = self.accelerator.reduce(values, "sum").cpu()
         return values[:, 0], values[:, 1]
 
     def _made(self, dataset: Dataset, numbers: list[int]) -> dict[str, Any]:
@@ -159,6 +186,8 @@ class PackedDPOTrainer(DPOTrainer):
             collate_fn=only,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
         )
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
@@ -203,6 +232,8 @@ class PackedDPOTrainer(DPOTrainer):
             places=row.places,
             targets=row.targets,
         )
+        # FSDP may hand them back in bfloat16, and hundreds of them summed in that type are off by whole nats.
+        logprobs = logprobs.float()
         return logprobs.new_zeros(2 * row.pairs).index_add(0, row.answers, logprobs)
 
     def _row_loss(self, model: torch.nn.Module, made: dict[str, Any]) -> torch.Tensor:
@@ -277,18 +308,49 @@ def attention_mask(row: Row, attention: str) -> Any:
     """What each place may see, in the form the attention implementation takes: a block mask or `[1, 1, S, S]`."""
     if attention != "flex_attention":
         return visible(row)[None, None]
-    from torch.nn.attention.flex_attention import create_block_mask
+    return block_mask(row)
 
-    size = len(row.input_ids)
-    return create_block_mask(
-        lambda batch, head, query, key: sees(row, query, key), None, None, size, size, device=row.input_ids.device
+
+def block_mask(row: Row) -> Any:
+    """FlexAttention's mask of a row, made a band of queries at a time: [128, S] places in memory, never [S, S]."""
+    from torch.nn.attention.flex_attention import BlockMask
+
+    size, device = len(row.input_ids), row.input_ids.device
+    blocks = -(-size // BLOCK)
+    keys = torch.arange(blocks * BLOCK, device=device)
+    inside = keys < size
+    some, all_ = [], []
+    for start in range(0, size, BLOCK):
+        queries = torch.arange(start, min(start + BLOCK, size), device=device)
+        seen = sees(row, queries[:, None], keys.clamp(max=size - 1)[None]) & inside
+        by_block = seen.view(len(queries), blocks, BLOCK)
+        whole = by_block.all(2).all(0) & (len(queries) == BLOCK)
+        some.append(by_block.any(2).any(0) & ~whole)
+        all_.append(whole)
+    partial, full = torch.stack(some), torch.stack(all_)  # [blocks of queries, blocks of keys]
+
+    def table(marks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        order = marks.int().argsort(dim=1, descending=True, stable=True).int()
+        return marks.sum(1, dtype=torch.int32)[None, None], order[None, None]
+
+    return BlockMask.from_kv_blocks(
+        *table(partial),
+        *table(full),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=lambda batch, head, query, key: sees(row, query, key),
+        seq_lengths=(size, size),
     )
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:
     """The places every pair takes."""
-    columns = [dataset.with_format("numpy")[name] for name in PAIR_COLUMNS]
-    return [places_of(*map(len, parts)) for parts in zip(*columns, strict=True)]
+    return [places_of(*lengths) for lengths in zip(*(column_lengths(dataset, n) for n in PAIR_COLUMNS), strict=True)]
+
+
+def column_lengths(dataset: Dataset, name: str) -> list[int]:
+    """How many tokens every row of a column has, read from the table's offsets and not from the tokens."""
+    column = dataset.with_format("arrow").select_columns([name])[:][name]
+    return compute.list_value_length(column).to_pylist()
 
 
 def truncated(pair: Pair, max_length: int | None, end_of_turn: int) -> bool:

@@ -34,6 +34,8 @@ from pipeline.stage import Stage
 from pipeline.table import clock
 
 WHOLE = "whole"
+# Loading arguments that say how a model runs, not what it is.
+LOADING_ONLY = ("attn_implementation", "quantization_config", "device_map", "max_memory")
 # Nats a token by which chosen answers may fall below the reference before a person is told.
 COLLAPSE = -0.3
 
@@ -133,8 +135,10 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 class Watch(TrainerCallback):
     """Progress for people, marks on whole checkpoints, and a stop before a broken step reaches the optimiser."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, nats_a_reward: float | None = None):
+        """`nats_a_reward` is beta times the mean length of a chosen answer, where preferences are trained."""
         self.name = name
+        self.nats_a_reward = nats_a_reward
         self.started = 0.0
         self.first_step = 0
         self.last_line = 0.0
@@ -175,7 +179,9 @@ class Watch(TrainerCallback):
 
     def _warn_of_collapse(self, logs: dict[str, float]) -> None:
         """Say once that chosen answers fall below the reference too: both sides go down, the rejected one faster."""
-        fall = logs.get("logratios_per_token/chosen", 0.0)
+        fall = logs.get("logratios_per_token/chosen")
+        if fall is None:  # the stock trainer tells the reward alone: beta times the sum over an answer's tokens
+            fall = logs.get("rewards/chosen", 0.0) / self.nats_a_reward if self.nats_a_reward else 0.0
         if fall < COLLAPSE and not self.warned:
             self.warned = True
             say(
@@ -247,12 +253,10 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
     if adapted:
         # The base is read again rather than taken from the trainer, where it may be sharded or quantised.
         values = recipe.values
-        base = AutoModelForCausalLM.from_pretrained(
-            values["model_name_or_path"],
-            revision=values.get("model_revision"),
-            dtype=values.get("dtype", "auto"),
-            trust_remote_code=values.get("trust_remote_code", False),
-        )
+        own = {k: v for k, v in (values.get("model_init_kwargs") or {}).items() if k not in LOADING_ONLY}
+        plain = {"revision": values.get("model_revision"), "dtype": values.get("dtype", "auto")}
+        plain |= {"trust_remote_code": values.get("trust_remote_code", False)}
+        base = AutoModelForCausalLM.from_pretrained(values["model_name_or_path"], **(plain | own))
         merged = PeftModel.from_pretrained(base, saved).merge_and_unload()
         # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
         trained = model.get_base_model()

@@ -265,9 +265,9 @@ def test_a_server_that_keeps_saying_when_to_come_back_is_obeyed_and_not_given_up
         return None
 
     between = proxy(limited)
-    path, folder = endpoint_recipe(between.url, side={"concurrency": 12, "retries": 1}, count=16)
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 12, "retries": 1}, count=6)
     made(path)
-    assert len(answers_of(folder)) == 2 * 16
+    assert len(answers_of(folder)) == 2 * 6
 
 
 @pytest.mark.parametrize(("status", "told"), [(402, "answers with status 402"), (413, "answers with status 413")])
@@ -279,12 +279,12 @@ def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe, sta
 
 def test_a_server_that_refuses_everything_is_told_in_its_words_and_asked_again(proxy, endpoint_recipe):
     between = proxy(lambda number: (400, {}))
-    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=40)
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=20)
     with pytest.raises(UserError, match="refuses every request so far, 20 of them"):
         made(path)
     between.fault = lambda number: None
     made(path)
-    assert len(answers_of(folder)) == 2 * 40
+    assert len(answers_of(folder)) == 2 * 20
 
 
 def test_waits_are_read_in_every_form_and_none_is_without_bound():

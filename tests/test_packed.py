@@ -517,3 +517,81 @@ def test_a_fall_of_the_chosen_answers_is_told_once(packed_recipe, capsys):
     path, _ = packed_recipe(loss_type="apo_down", learning_rate=0.05, max_steps=12, lr_scheduler_type="constant")
     trained(path)
     assert capsys.readouterr().out.count("warning: chosen answers have become") == 1
+
+
+@given(st.lists(st.tuples(PART, PART, PART), min_size=1, max_size=30))
+@settings(max_examples=15)
+def test_a_block_mask_made_in_bands_is_the_one_made_at_once(pairs):
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    from apo.rows import sees
+    from apo.trainer import block_mask
+
+    row = build(pairs)
+    size = len(row.input_ids)
+    ours = block_mask(row)
+    whole = create_block_mask(lambda b, h, q, k: sees(row, q, k), None, None, size, size, device="cpu")
+    assert ours.shape == whole.shape
+    assert torch.equal(ours.to_dense(), whole.to_dense())
+    for name in ("kv_num_blocks", "full_kv_num_blocks"):
+        assert torch.equal(getattr(ours, name).flatten(), getattr(whole, name).flatten()), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"disable_dropout": False}, "disable_dropout"),
+        ({"metric_for_best_model": "eval_mean_token_accuracy"}, "metric_for_best_model"),
+        ({"optim": "galore_adamw_layerwise"}, "optim"),
+        ({}, None),
+        ({"metric_for_best_model": "eval_rewards/accuracies"}, None),
+    ],
+)
+def test_settings_that_packing_would_change_go_to_stock(changes, reason, tmp_path):
+    from transformers import LlamaConfig
+    from trl import DPOConfig
+
+    from apo.paths import stock_reason
+
+    arguments = DPOConfig(output_dir=str(tmp_path), loss_type="apo_zero", use_cpu=True, bf16=False)
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+    assert stock_reason(arguments, LlamaConfig()) == reason
+
+
+def test_positions_that_depend_on_the_longest_of_a_row_go_to_stock():
+    from transformers import BloomConfig, LlamaConfig
+
+    from apo.paths import NotPackable, attention_of, model_reason
+
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    assert "dynamic positions" in model_reason(LlamaConfig(rope_parameters=rope))
+    assert model_reason(LlamaConfig()) is None
+    assert attention_of(LlamaConfig(), None, on_gpu=True) == "flex_attention"
+    assert attention_of(LlamaConfig(), "sdpa", on_gpu=True) == "sdpa"
+    with pytest.raises(NotPackable, match="BloomForCausalLM, which has no"):
+        attention_of(BloomConfig(), None, on_gpu=False)
+
+
+def test_the_reference_runs_once_for_three_members_as_the_model_itself_counts(packed_recipe, monkeypatch):
+    """Forward passes without gradients, outside training and evaluation, counted at the model and not by our program."""
+    from transformers import SmolLM3ForCausalLM
+
+    counted = []
+    original = SmolLM3ForCausalLM.__call__
+
+    def counting(self, *args, **kwargs):
+        if not torch.is_grad_enabled() and "places" in kwargs:
+            counted.append(len(kwargs["targets"]))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(SmolLM3ForCausalLM, "__call__", counting)
+    path, folder = packed_recipe(max_steps=1, members=[{"seed": 1}])
+    trained(path)
+    first = len(counted)
+    passes = facts(folder)["reference_passes"]
+    probes = first - passes
+    assert passes > 0
+    counted.clear()
+    trained(path, "--members", "[{seed: 1, beta: 0.3}, {seed: 2}]")
+    assert len(counted) == 2 * probes, "later members only probe"

@@ -225,10 +225,11 @@ def test_the_held_out_share_is_a_function_of_the_prompt():
 
 def test_a_journal_torn_at_any_byte_keeps_what_was_whole(tmp_path):
     path = tmp_path / "answers.jsonl"
-    first, second = Answer("a", [RIGHT], 7), Answer("b", [WRONG, CUT], problem="né")
+    first, second = Answer("a", [RIGHT], 7), Answer("b", [WRONG, replace(CUT, text="né")])
     with Journal(path) as journal:
         journal.add([first])
-        journal.add([second])
+        journal.add([second, Answer("refused", [], problem="no")])
+        assert journal.done == {"a", "b"}
     text = path.read_bytes()
     end = text.index(b"\n") + 1
     for size in range(len(text) + 1):
