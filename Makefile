@@ -7,7 +7,7 @@ PY := .venv/bin/python
 RUN = $(PY) -m pipeline run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat check why bench test lint
+.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat push check why bench test lint
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -49,8 +49,10 @@ eval: .venv/ready ## measure every checkpoint of the run
 report: eval ## write report.html and print the stage table
 	@$(PY) -m pipeline report $(RECIPE)
 
-chat: .venv/ready ## talk to a model: make chat MODEL=runs/tiny/merged
-	@$(PY) -m evals.chat --model $(or $(MODEL),runs/$(notdir $(RECIPE))/merged) $(ARGS)
+chat: .venv/ready ## talk to a stage's model: make chat RECIPE=recipes/tiny STAGE=sft, or MODEL=DIR
+	@$(PY) -m evals.chat $(if $(MODEL),--model $(MODEL),--recipe $(RECIPE) $(if $(STAGE),--stage $(STAGE))) $(ARGS)
+push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME; without it, list what would be sent
+	@$(PY) -m pipeline push $(RECIPE) $(if $(REPO),--repo $(REPO)) $(ARGS)
 check: .venv/ready ## find every error in a recipe before anything runs
 	@$(PY) -m pipeline check $(RECIPE)
 why: .venv/ready ## say which stages are stale, and what changed

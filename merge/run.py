@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from merge.adapters import with_whole_models
-from merge.card import write_card
 from merge.checks import TOKENIZER_KEYS, check_merge
 from merge.linear import pieces, run_linear, same_as_mergekit
 from merge.plan import MODEL_KEYS, WORDS, Linear, plain_linear, referenced
 from merge.tensors import stored_tensors
+from pipeline.card import write_card
 from pipeline.errors import UserError, first_line, read_json, told_by_library
 from pipeline.inputs import hub_commit
 from pipeline.recipe import Recipe
@@ -89,7 +89,7 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
             else:
                 run_mergekit(config, options, first, final, where)
         complete(final, first, long_context, where)
-        write_card(final, stage.name, named, models)
+        write_card(final, stage.name, named, models, stage.folder.parent)
     finally:
         shutil.rmtree(adapters, ignore_errors=True)
     facts = {"method": config["merge_method"], "models": [Path(m).name for m in models]}

@@ -1,4 +1,4 @@
-"""`python -m pipeline check|why|run|report|table RECIPE_DIR`."""
+"""`python -m pipeline check|why|run|report|table|push RECIPE_DIR`."""
 
 import argparse
 import shlex
@@ -19,6 +19,11 @@ def main() -> int:
         ("table", "print the stage table of a run"),
     ):
         verbs.add_parser(name, help=text).add_argument("recipe", type=Path, metavar="RECIPE_DIR")
+    pusher = verbs.add_parser("push", help="send a run's model and report to the Hub, or say what would be sent")
+    pusher.add_argument("recipe", type=Path, metavar="RECIPE_DIR")
+    pusher.add_argument("--repo", metavar="OWNER/NAME", help="repository of the Hub; it is made if it is not there")
+    pusher.add_argument("--stage", default="merged", metavar="NAME", help="folder of the run to send (merged)")
+    pusher.add_argument("--private", action="store_true", help="make the repository a private one")
     runner = verbs.add_parser("run", help="run a stage and whatever it needs that is missing or stale")
     runner.add_argument("stage", choices=("data", "mid", "sft", "pairs", "apo", "soup", "merge", "eval"))
     runner.add_argument("recipe", type=Path, metavar="RECIPE_DIR")
@@ -82,13 +87,23 @@ def _table(options: argparse.Namespace) -> int:
     return 0
 
 
+def _push(options: argparse.Namespace) -> int:
+    from pipeline.push import push
+    from pipeline.table import run_folder
+
+    return push(run_folder(options.recipe), options.stage, options.repo, options.private)
+
+
 def _report(options: argparse.Namespace) -> int:
+    from pipeline.card import rewrite_card
     from pipeline.report import write_report
     from pipeline.table import run_folder, summary
 
     started = time.monotonic()
     run = run_folder(options.recipe)
     path = write_report(options.recipe, run)
+    for name in ("soup", "merged"):
+        rewrite_card(run, name)
     print(summary(run))
     print(f"\nreport: {path.resolve()} ({time.monotonic() - started:.1f} s)")
     return 0

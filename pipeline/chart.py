@@ -1,75 +1,171 @@
 """Small charts as inline SVG, coloured by the page's own variables so that they follow light and dark."""
 
 import html
+import math
+from dataclasses import dataclass
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 220, 48, 26, 10, 10
-
-
-def _scale(values: list[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 220, 58, 26, 10, 12
+COLOURS = 8
+# A line needs no more points than it has pixels to stand on.
+POINTS = 400
 
 
-def curves(lines: dict[str, list[tuple[float, float]]], unit: str = "step") -> str:
-    """Lines by name over shared axes, a legend below the plot; `unit` names what the horizontal axis counts."""
+@dataclass(frozen=True)
+class Scale:
+    """A range of values over a range of pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @classmethod
+    def over(cls, values: list[float], start: float, end: float) -> "Scale":
+        low, high = min(values), max(values)
+        return cls(low, high, start, end) if high > low else cls(low - 0.5, high + 0.5, start, end)
+
+    def at(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def number(value: float) -> str:
+    text = f"{value:.3g}"
+    return text if len(text) < 7 else f"{value:.1e}"
+
+
+def colour(place: int) -> str:
+    return f"var(--c{place % COLOURS})"
+
+
+def thinned(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A long line as means of neighbours."""
+    step = math.ceil(len(line) / POINTS)
+    if step <= 1:
+        return line
+    parts = [line[i : i + step] for i in range(0, len(line), step)]
+    return [(sum(x for x, _ in p) / len(p), sum(y for _, y in p) / len(p)) for p in parts]
+
+
+def curves(
+    lines: dict[str, list[tuple[float, float]]],
+    unit: str = "step",
+    bands: dict[str, list[tuple[float, float, float]]] | None = None,
+) -> str:
+    """Lines by name over shared axes, a legend below the plot.
+
+    Args:
+        unit: what the horizontal axis counts.
+        bands: intervals (x, low, high) of some of the lines, drawn as bars.
+    """
+    lines = {name: thinned([p for p in line if math.isfinite(p[1])]) for name, line in lines.items() if line}
     points = [p for line in lines.values() for p in line]
-    x_low, x_high = _scale([p[0] for p in points])
-    y_low, y_high = _scale([p[1] for p in points])
-
-    def at(x: float, y: float) -> str:
-        across = LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
-        down = HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - TOP)
-        return f"{across:.1f},{down:.1f}"
-
-    parts = [_axes()]
+    spread = [v for band in (bands or {}).values() for _, low, high in band for v in (low, high)]
+    across = Scale.over([p[0] for p in points], LEFT, WIDTH - RIGHT)
+    down = Scale.over([p[1] for p in points] + spread, HEIGHT - BOTTOM, TOP)
+    parts = [axes()]
     for share in (0, 0.5, 1):
-        y = HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
-        parts.append(
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(y_low + share * (y_high - y_low))}</text>'
-        )
-    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">{_number(x_low)}</text>')
+        value = down.low + share * (down.high - down.low)
+        parts.append(f'<text x="{LEFT - 6}" y="{down.at(value) + 4:.1f}" text-anchor="end">{number(value)}</text>')
+    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">{number(across.low)}</text>')
     parts.append(
-        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">{html.escape(unit)} {_number(x_high)}</text>'
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">{html.escape(unit)} {number(across.high)}</text>'
     )
-    for number, (name, line) in enumerate(lines.items()):
-        colour = f"var(--c{number % 5})"
-        path = " ".join(at(*p) for p in line)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        across = LEFT + 10 + number * 74
-        parts.append(f'<rect x="{across}" y="{HEIGHT + 4}" width="10" height="10" fill="{colour}"/>')
-        parts.append(f'<text x="{across + 14}" y="{HEIGHT + 13}">{html.escape(name)}</text>')
-    return _svg(parts, HEIGHT + 20, "curve")
+    for place, (name, line) in enumerate(lines.items()):
+        for x, low, high in (bands or {}).get(name, []):
+            parts.append(
+                f'<path d="M{across.at(x):.1f} {down.at(low):.1f}V{down.at(high):.1f}" stroke="{colour(place)}" '
+                'stroke-width="1" opacity="0.5"/>'
+            )
+        path = " ".join(f"{across.at(x):.1f},{down.at(y):.1f}" for x, y in line)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(place)}" stroke-width="1.6"/>')
+    marks, height = legend(list(lines), HEIGHT + 4)
+    return svg(parts + marks, height, ", ".join(lines))
+
+
+def legend(names: list[str], top: float) -> tuple[list[str], float]:
+    """Colour and name of every line, wrapped to the drawing's width; and where it ends."""
+    parts, x, y = [], float(LEFT), top
+    for place, name in enumerate(names):
+        size = 24 + 6.4 * len(name)
+        if x + size > WIDTH - RIGHT and x > LEFT:
+            x, y = float(LEFT), y + 16
+        parts.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="10" height="10" fill="{colour(place)}"/>')
+        parts.append(f'<text x="{x + 14:.0f}" y="{y + 9:.0f}">{html.escape(name)}</text>')
+        x += size
+    return parts, y + 16
 
 
 def bars(values: list[tuple[str, float, float, float]]) -> str:
     """Shares from 0 to 1 with their intervals: (name, value, low, high) a bar."""
     step = (WIDTH - LEFT - RIGHT) / max(1, len(values))
-    parts = [_axes()]
-
-    def down(share: float) -> float:
-        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
-
+    down = Scale(0, 1, HEIGHT - BOTTOM, TOP)
+    parts = [axes()]
     for share in (0, 0.5, 1):
-        parts.append(f'<text x="{LEFT - 6}" y="{down(share) + 4:.1f}" text-anchor="end">{share:g}</text>')
-    for number, (name, value, low, high) in enumerate(values):
-        x = LEFT + number * step + step * 0.15
-        middle, width, height = x + step * 0.35, step * 0.7, down(0) - down(value)
-        bar = f'<rect x="{x:.1f}" y="{down(value):.1f}" width="{width:.1f}" height="{height:.1f}" fill="var(--c0)"/>'
-        spread = f'<path d="M{middle:.1f} {down(low):.1f}V{down(high):.1f}" stroke="var(--ink)" stroke-width="1.5"/>'
-        parts += [bar, spread]
-        parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(name)}</text>')
-    return _svg(parts, HEIGHT, "bars")
+        parts.append(f'<text x="{LEFT - 6}" y="{down.at(share) + 4:.1f}" text-anchor="end">{share:g}</text>')
+    for place, (name, value, low, high) in enumerate(values):
+        x = LEFT + place * step + step * 0.15
+        middle, width, height = x + step * 0.35, step * 0.7, down.at(0) - down.at(value)
+        parts.append(
+            f'<rect x="{x:.1f}" y="{down.at(value):.1f}" width="{width:.1f}" height="{height:.1f}" fill="var(--c0)"/>'
+            f'<path d="M{middle:.1f} {down.at(low):.1f}V{down.at(high):.1f}" stroke="var(--ink)" stroke-width="1.5"/>'
+            f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(name)}</text>'
+        )
+    return svg(parts, HEIGHT, "bars")
 
 
-def _axes() -> str:
+def heat(title: str, columns: list[str], rows: list[str], cells: dict[tuple[str, str], float]) -> str:
+    """Shares from 0 to 1 by (column, row) as a map; a darker cell is a larger share."""
+    left, top, high = 60, 24, 24
+    width = (WIDTH - left - RIGHT) / max(1, len(columns))
+    parts = [f'<text x="{left}" y="14">{html.escape(title)}</text>']
+    for y, row in enumerate(rows):
+        parts.append(f'<text x="{left - 6}" y="{top + y * high + 16}" text-anchor="end">{html.escape(row)}</text>')
+        for x, column in enumerate(columns):
+            value = cells.get((column, row))
+            if value is None:
+                continue
+            ink = "var(--paper)" if value > 0.55 else "var(--ink)"
+            parts.append(
+                f'<rect x="{left + x * width + 1:.1f}" y="{top + y * high + 1}" width="{width - 2:.1f}" '
+                f'height="{high - 2}" fill="rgba(var(--heat), {0.08 + 0.92 * value:.2f})"/>'
+                f'<text x="{left + (x + 0.5) * width:.1f}" y="{top + y * high + 16}" text-anchor="middle" '
+                f'style="fill:{ink}">{value:.2f}</text>'
+            )
+    bottom = top + len(rows) * high
+    for x, column in enumerate(columns):
+        middle = left + (x + 0.5) * width
+        parts.append(f'<text x="{middle:.1f}" y="{bottom + 14}" text-anchor="middle">{html.escape(column)}</text>')
+    return svg(parts, bottom + 20, title)
+
+
+def shares(rows: list[tuple[str, list[tuple[str, float]]]], unit: str) -> str:
+    """A bar a row, cut into named parts whose lengths are the values; names share one legend."""
+    names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
+    most = max(sum(v for _, v in parts) for _, parts in rows) or 1
+    left, high = 170, 22
+    drawn = []
+    for y, (label, parts) in enumerate(rows):
+        drawn.append(f'<text x="{left - 6}" y="{y * high + 15}" text-anchor="end">{html.escape(label)}</text>')
+        x = float(left)
+        for name, value in parts:
+            width = value / most * (WIDTH - left - RIGHT)
+            drawn.append(
+                f'<rect x="{x:.1f}" y="{y * high + 3}" width="{max(0.0, width):.1f}" height="{high - 6}" '
+                f'fill="{colour(names.index(name))}"><title>{html.escape(name)}: {value:,.0f} {html.escape(unit)}'
+                "</title></rect>"
+            )
+            x += width
+    marks, height = legend(names, len(rows) * high + 8)
+    return svg(drawn + marks, height, unit)
+
+
+def axes() -> str:
     return (
         f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="var(--line)" stroke-width="1"/>'
     )
 
 
-def _svg(parts: list[str], height: int, label: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+def svg(parts: list[str], height: float, label: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+    )

@@ -4,174 +4,223 @@ Every part reads what the stages left on disk (manifests, trainer states, evalua
 a stage left nothing.
 """
 
-import html
 import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.chart import bars, curves
+from pipeline.chart import bars, curves, heat, shares
+from pipeline.claims import claims, gain_between
+from pipeline.hashing import hash_model
 from pipeline.members import member_folders
+from pipeline.page import charts, esc, figure, page, section, table
 from pipeline.picture import picture
 from pipeline.stage import read_manifest, write_json
-from pipeline.table import Stage, cell, columns, evaluated, place, short
+from pipeline.table import Stage, cell, clock, columns, evaluated, parent_of, place, short
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d7dce3; --paper: #ffffff; --tint: #f4f6f9;
-  --c0: #1f6fb2; --c1: #c2571a; --c2: #2b8a4b; --c3: #8a4fb0; --c4: #a8327a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #9aa5b4; --line: #36404d; --paper: #14181e;
-  --tint: #1c222a; --c0: #6db3ee; --c1: #f0955c; --c2: #6cc98b; --c3: #c394e6; --c4: #ea83bd; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
-p, figcaption { color: var(--soft); max-width: 46rem; } .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .35rem .7rem; text-align: left;
-  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: 600; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } small { color: var(--soft); display: block; }
-ol.lineage { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem 1.6rem; padding: 0; }
-ol.lineage li { background: var(--tint); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem; }
-code { font-size: .85em; overflow-wrap: anywhere; } pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0;
-  font-size: .8rem; background: var(--tint); padding: .5rem; border-radius: .4rem; }
-figure { margin: 0; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
-svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
-.good { color: var(--c2); } .bad { color: var(--c1); }
-@media print { body { max-width: none; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
-"""
+# Stages whose absence is worth a word.
+EXPECTED = ("base", "mid", "sft", "pairs", "apo", "soup", "merged")
+MODES = ("think", "no_think")
+QUESTIONS = 5
+# Keys of a training file that a reader looks for first.
+SETTINGS = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+            "gradient_accumulation_steps", "max_length", "packing", "packing_strategy", "loss_type", "beta", "seed",
+            "max_grad_norm", "mode", "verifier", "keep", "merge_method")  # fmt: skip
 
 
 def write_report(recipe: Path, run: Path) -> Path:
     """Write `report.html`, `pipeline.svg` and `table.json` into the run folder; returns the page's path."""
     stages = evaluated(run)
     parts = [
-        f"<h1>{esc(run.name)}</h1><p>Base to merged, one page. Recipe <code>{esc(str(recipe))}</code>.</p>",
-        section("Lineage", lineage(run)),
+        f"<h1>{esc(run.name)}</h1><p>Base to merged, one page. Recipe <code>{esc(recipe)}</code>.</p>",
+        section("Lineage", lineage(run, stages)),
+        section("What the makers of SmolLM3 reported, asked of this run", claims_part(stages)),
         section("What each checkpoint can do", stage_table(stages)),
         section("Recall by context length", recall(stages)),
+        section("Recall by length and depth", needles(stages)),
+        section("Loss by place in a long context", by_place(stages)),
         section("Training", training(run)),
+        section("Preference members", members(run)),
         section("The merge weight", sweep_part(run)),
-        section("Data", data_table(run)),
-        section("What each stage cost", cost_table(run)),
+        section("Data", data_part(run)),
         section("Preference pairs made by the pipeline", pairs_part(run)),
+        section("What each stage cost", cost_table(run)),
         section("The same questions, every stage, both modes", samples(stages)),
+        section("Configuration", configuration(run)),
         section("Versions", versions_part(run)),
     ]
-    title = f"apo-soup: {run.name}"
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{esc(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body>{''.join(parts)}</body></html>\n"
-    )
     (run / "pipeline.svg").write_text(picture(stages), encoding="utf-8")
     path = run / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page(f"apo-soup: {run.name}", "".join(parts)), encoding="utf-8")
     names = columns(stages)
     write_json(run / "table.json", {s.name: {n: vars(cell(s, n)) for n in names} for s in stages})
     return path
 
 
-def esc(text: Any) -> str:
-    return html.escape(str(text))
-
-
-def section(title: str, body: str) -> str:
-    return f"<section><h2>{esc(title)}</h2>{body or '<p>Not run.</p>'}</section>"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """An HTML table; cells are HTML already."""
-    head = "".join(f"<th>{esc(h)}</th>" for h in header)
-    body = "".join("<tr>" + "".join(f'<td class="number">{c}</td>' for c in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def manifests(run: Path) -> list[tuple[str, dict[str, Any]]]:
     """Name and manifest of every stage folder of a run, in pipeline order."""
-    found = []
-    for folder in [run / n for n in ("data", "mid", "sft", "pairs")] + member_folders(run):
-        manifest = read_manifest(folder)
-        if manifest:
-            found.append((manifest["stage"], manifest))
-    found += [(n, m) for n in ("soup", "merged") if (m := read_manifest(run / n))]
-    return found
+    folders = [*(run / n for n in ("data", "mid", "sft", "pairs")), *member_folders(run), run / "soup", run / "merged"]
+    return [(m["stage"], m) for m in map(read_manifest, folders) if m]
 
 
-def lineage(run: Path) -> str:
-    """Each model folder with its weights' hash and its parents."""
+def lineage(run: Path, stages: list[Stage]) -> str:
+    """Each model with its content hash and its parents; stages that are missing are named."""
+    known = dict(manifests(run))
+    base = next((s for s in stages if s.name == "base"), None)
     items = []
-    for name, manifest in manifests(run):
-        weights = manifest["outputs"].get("model.safetensors", {}).get("sha256")
-        if not weights:
-            continue
-        parents = manifest["metrics"].get("models") or [manifest.get("ran_with", {}).get("model_name_or_path")]
-        told = f"weights {weights[:12]}<br>from {esc(', '.join(map(str, parents)))}"
-        items.append(f"<li><b>{esc(name)}</b> <small>{told}</small></li>")
-    return f'<ol class="lineage">{"".join(items)}</ol>' if items else ""
+    for name in EXPECTED:
+        found = [(n, m) for n, m in known.items() if n == name or n.startswith(f"{name}/")]
+        if name == "base" and base:
+            folder = Path(base.results["model"])
+            told = f"model {hash_model(folder)[:12]}" if folder.is_dir() else "its folder is gone"
+            items.append(f"<li><b>base</b> <small>{told}<br>{esc(folder)}</small></li>")
+        elif not found:
+            items.append(f'<li class="absent"><b>{esc(name)}</b> <small>not run</small></li>')
+        for stage, manifest in found:
+            weights = manifest["outputs"].get("model.safetensors", {}).get("sha256")
+            inputs = [
+                f"{label} {value[:12]}" for label, value in manifest["inputs"].items() if label.startswith("model")
+            ]
+            told = [f"weights {weights[:12]}"] if weights else []
+            told += [f"from {esc(', '.join(parents(manifest)))}"] if parents(manifest) else []
+            told += [esc(", ".join(inputs))] if inputs else []
+            items.append(f"<li><b>{esc(stage)}</b> <small>{'<br>'.join(told)}</small></li>")
+    return f'<ol class="lineage">{"".join(items)}</ol>' if known or base else ""
+
+
+def parents(manifest: dict[str, Any]) -> list[str]:
+    made_from = manifest["metrics"].get("models") or [(manifest.get("ran_with") or {}).get("model_name_or_path")]
+    return [str(p) for p in made_from if p]
+
+
+def claims_part(stages: list[Stage]) -> str:
+    rows = []
+    for claim in claims(stages):
+        tone = {"seen": "good", "the opposite is seen": "bad"}.get(claim.verdict, "")
+        gain = claim.gain
+        rows.append([
+            esc(claim.told),
+            f"<code>{esc(claim.metric)}</code><small>{esc(claim.before)} to {esc(claim.after)}</small>",
+            f"{claim.scores[0]:.3f} to {claim.scores[1]:.3f}",
+            f"{gain.value:+.3f}<small>{gain.low:+.3f} to {gain.high:+.3f}, {gain.n} items</small>",
+            f'<span class="verdict {tone}">{esc(claim.verdict)}</span>',
+        ])  # fmt: skip
+    note = "<p>Each line compares two checkpoints on the same items, with a 95 % interval of a paired bootstrap.</p>"
+    return table(["reported", "measured by", "scores", "gain", "here"], rows) + note if rows else ""
 
 
 def stage_table(stages: list[Stage]) -> str:
-    """Scores with intervals; a change from the row above it is marked only when the intervals do not overlap."""
+    """Scores with intervals; a change from the parent is marked only when it is beyond noise on the same items."""
     names = columns(stages)
     if not stages:
         return ""
+    by_name = {s.name: s for s in stages}
     rows = []
-    for number, stage in enumerate(stages):
+    for stage in stages:
+        before = by_name.get(parent_of(stage.name, list(by_name)) or "")
         row = [f"<b>{esc(stage.name)}</b>"]
         for name in names:
-            now, before = cell(stage, name), cell(stages[number - 1], name) if number else None
+            now = cell(stage, name)
             if now.value is None:
                 row.append("-")
                 continue
-            mark = ""
-            if before and before.value is not None and now.low is not None:
-                mark = "good" if now.low > before.high else "bad" if now.high < before.low else ""
+            gain = gain_between(before, stage, name) if before else None
+            beyond = gain is not None and gain.beyond_noise
+            tone, sign = ("good", " ▲") if beyond and gain.value > 0 else ("bad", " ▼") if beyond else ("", "")
             interval = f"<small>{now.low:.2f} to {now.high:.2f}</small>" if now.low is not None else ""
-            row.append(f'<span class="{mark}">{now.value:.3f}</span>{interval}')
+            row.append(f'<span class="{tone}">{now.value:.3f}{sign}</span>{interval}')
         rows.append(row)
-    counts = ", ".join(
-        f"{n}: {stages[-1].results['metrics'][n]['n']}" for n in names if n in stages[-1].results["metrics"]
-    )
+    last = stages[-1].results["metrics"]
+    counts = ", ".join(f"{short(n)}: {last[n]['n']}" for n in names if n in last)
     note = (
-        f"<p>Below each score its 95 % interval. Items: {esc(counts)}. Colour marks a change from the row above whose "
-        "intervals do not overlap.</p>"
+        f"<p>Below each score its 95 % interval. Items: {esc(counts)}. ▲ and ▼ mark what is better or worse than the "
+        "checkpoint it was made from, beyond noise on the same items (paired bootstrap).</p>"
     )
     return table(["stage", *map(short, names)], rows) + note
+
+
+def of_kind(stage: Stage, kind: str) -> list[str]:
+    """Names of all metrics of a kind of task."""
+    return [m for t in stage.results["tasks"].values() if t["kind"] == kind for m in t["metrics"]]
 
 
 def recall(stages: list[Stage]) -> str:
     """Share of needles found, a group of bars a context length."""
     groups: dict[str, list[tuple[str, float, float, float]]] = {}
     for stage in stages:
-        for name, metric in stage.results["metrics"].items():
-            if "items" in metric and name.rsplit("/", 1)[-1].isdigit():
+        for name in of_kind(stage, "recall"):
+            metric = stage.results["metrics"][name]
+            if metric["headline"]:
                 groups.setdefault(name, []).append((stage.name, metric["value"], metric["low"], metric["high"]))
-    figures = [f"<figure>{bars(g)}<figcaption>{esc(n)} tokens</figcaption></figure>" for n, g in groups.items()]
-    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+    return charts([figure(bars(g), f"{short(n)} tokens") for n, g in groups.items()])
+
+
+def needles(stages: list[Stage]) -> str:
+    """A map a stage: share of needles found by context length (across) and depth (down)."""
+    figures = []
+    for stage in stages:
+        cells, lengths, depths = {}, {}, {}
+        for name in of_kind(stage, "recall"):
+            length, at, depth = name.rsplit("/", 1)[-1].partition("@")
+            if at:
+                cells[length, f"{float(depth):.0%}"] = stage.results["metrics"][name]["value"]
+                lengths[length], depths[f"{float(depth):.0%}"] = int(length), float(depth)
+        if cells:
+            across, down = sorted(lengths, key=lengths.get), sorted(depths, key=depths.get)
+            figures.append(f"<figure>{heat(stage.name, across, down, cells)}</figure>")
+    note = "<p>Across: context length in tokens. Down: where the needle stands, 0 % is the beginning.</p>"
+    return charts(figures) + note if figures else ""
+
+
+def by_place(stages: list[Stage]) -> str:
+    """Loss over the place in a window, a line a stage."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for stage in stages:
+        for name in of_kind(stage, "context_loss"):
+            end = int(name.rsplit("/", 1)[-1])
+            lines.setdefault(stage.name, []).append((end, stage.results["metrics"][name]["value"]))
+    if not lines:
+        return ""
+    return charts([figure(curves({n: sorted(v) for n, v in lines.items()}, "place"), "nats a token, up to each place")])
+
+
+def logs_of(run: Path, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    files = {name: run / name / "trainer_state.json" for name in names}
+    return {n: json.loads(f.read_text())["log_history"] for n, f in files.items() if f.is_file()}
+
+
+def drawn(logs: dict[str, list[dict[str, Any]]], kinds: tuple[tuple[str, str], ...]) -> list[str]:
+    figures = []
+    for key, title in kinds:
+        lines = {n: [(r["step"], r[key]) for r in log if r.get(key) is not None] for n, log in logs.items()}
+        lines = {n: line for n, line in lines.items() if len(line) > 1}
+        if lines:
+            figures.append(figure(curves(lines), f"{title} by step"))
+    return figures
 
 
 def training(run: Path) -> str:
-    """Loss, learning rate, gradient norm and, for members, reward margins."""
-    logs = {}
-    for name in ["mid", "sft", *(f"apo/{f.name}" for f in member_folders(run))]:
-        file = run / name / "trainer_state.json"
-        if file.is_file():
-            logs[name] = json.loads(file.read_text())["log_history"]
-    if not logs:
-        return ""
-    charts = []
-    for key, title, members in (
-        ("loss", "loss", False), ("learning_rate", "learning rate", False), ("grad_norm", "gradient norm", False),
-        ("loss", "loss of the members", True), ("rewards/margins", "reward margin", True),
-        ("rewards/accuracies", "reward accuracy", True),
-    ):  # fmt: skip
-        lines = {
-            name: [(r["step"], r[key]) for r in log if key in r and "eval_loss" not in r]
-            for name, log in logs.items()
-            if name.startswith("apo/") == members
-        }
-        if any(lines.values()):
-            charts.append(f"<figure>{curves(lines)}<figcaption>{esc(title)} by step</figcaption></figure>")
-    return f'<div class="charts">{"".join(charts)}</div>'
+    """Loss, learning rate and gradient norm of mid and sft, each on its own axes."""
+    figures = []
+    for name, log in logs_of(run, ["mid", "sft"]).items():
+        kinds = (
+            ("loss", f"{name}: loss"),
+            ("learning_rate", f"{name}: learning rate"),
+            ("grad_norm", f"{name}: gradient norm"),
+        )
+        figures += drawn({name: log}, kinds)
+    return charts(figures)
+
+
+def members(run: Path) -> str:
+    """Curves of all members over each other."""
+    logs = logs_of(run, [f"apo/{f.name}" for f in member_folders(run)])
+    kinds = (
+        ("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"),
+        ("rewards/margins", "reward margin"), ("rewards/chosen", "reward of chosen"),
+        ("rewards/rejected", "reward of rejected"), ("rewards/accuracies", "reward accuracy"),
+        ("eval_rewards/margins", "held-out reward margin"),
+    )  # fmt: skip
+    return charts(drawn(logs, kinds))
 
 
 def sweep_part(run: Path) -> str:
@@ -180,12 +229,14 @@ def sweep_part(run: Path) -> str:
     if not file.is_file():
         return ""
     found = json.loads(file.read_text())
-    names = [found["metric"], *found["guardrails"]]
-    charts = []
+    first, names = found["models"][0], [found["metric"], *found["guardrails"]]
+    figures = []
     for name in names:
+        alone = next(p["scores"][name] for p in found["points"] if p["weight"] == 1)
         line = {name: [(p["weight"], p["scores"][name]) for p in found["points"]]}
-        plot = curves(line, f"weight of {found['models'][0]}")
-        charts.append(f"<figure>{plot}<figcaption>{esc(name)}</figcaption></figure>")
+        band = {name: [(p["weight"], alone + p["differences"][name]["low"], alone + p["differences"][name]["high"])
+                       for p in found["points"]]}  # fmt: skip
+        figures.append(figure(curves(line, f"weight of {first}", band), f"{name}; bars: 95 % of the difference"))
     rows = []
     for p in found["points"]:
         cells = [f"{p['weight']:g}"]
@@ -193,34 +244,48 @@ def sweep_part(run: Path) -> str:
             d = p["differences"][name]
             cells.append(f"{p['scores'][name]:.3f}<small>{d['low']:+.3f} to {d['high']:+.3f}</small>")
         rows.append([*cells, esc(", ".join(p["fallen"]) or "-")])
-    note = f"<p>Below each score is the 95 % interval of its difference from {esc(found['models'][0])} alone.</p>"
-    header = [f"weight of {found['models'][0]}", *names, "guardrails fallen"]
-    return f'<div class="charts">{"".join(charts)}</div>{table(header, rows)}{note}<pre>{esc(found["told"])}</pre>'
+    note = f"<p>Below each score is the 95 % interval of its difference from {esc(first)} alone.</p>"
+    header = [f"weight of {first}", *names, "guardrails fallen"]
+    return f"{charts(figures)}{table(header, rows)}{note}<pre>{esc(found['told'])}</pre>"
 
 
-def data_table(run: Path) -> str:
-    rows = []
+def data_part(run: Path) -> str:
+    """The mixture by source and mode: tokens as bars, and a table with the share that is trained."""
+    rows, mixtures = [], []
     for name, manifest in manifests(run):
+        if name.startswith("apo/") and any(n.startswith("apo/") for n, _ in mixtures):
+            continue  # members of a soup read the same rows
+        parts: dict[str, list[tuple[str, float]]] = {}
         for source in manifest["metrics"].get("data", []):
-            if source["kept"] or source["rejected"]:
-                trained = source["trained"] / source["tokens"] if source["tokens"] else 0
-                rows.append([esc(name), esc(source["source"]), esc(source["mode"]), f"{source['kept']:,}",
-                             f"{source['rejected']:,}", f"{source['tokens']:,}", f"{trained:.1%}",
-                             f"{source['mean_length']:.0f}", f"{source['lost']:,}"])  # fmt: skip
+            if not source["kept"] and not source["rejected"]:
+                continue
+            trained = source["trained"] / source["tokens"] if source["tokens"] else 0
+            label = f"{Path(source['source']).stem} ({source['mode']})"
+            parts[label] = [("trained", source["trained"]), ("context", source["tokens"] - source["trained"])]
+            rows.append([esc(name), esc(source["source"]), esc(source["mode"]), f"{source['kept']:,}",
+                         f"{source['rejected']:,}", f"{source['tokens']:,}", f"{trained:.1%}",
+                         f"{source['mean_length']:.0f}", f"{source['lost']:,}"])  # fmt: skip
+        if parts:
+            mixtures.append((name, figure(shares(list(parts.items()), "tokens"), f"{name}: tokens by source and mode")))
     header = ["stage", "source", "mode", "rows", "rejected", "tokens", "trained", "mean length", "lost to overflow"]
-    return table(header, rows) if rows else ""
+    return charts([drawing for _, drawing in mixtures]) + table(header, rows) if rows else ""
 
 
 def cost_table(run: Path) -> str:
-    rows = []
+    rows, total = [], 0.0
     for name, manifest in manifests(run):
         metrics = manifest["metrics"]
-        tokens = metrics.get("tokens_seen")
-        seconds = metrics.get("train_seconds")
+        tokens, seconds = metrics.get("tokens_seen"), metrics.get("train_seconds")
         rate = f"{tokens / seconds:,.0f}" if tokens and seconds else "-"
-        rows.append([esc(name), f"{manifest['seconds']:.0f} s", f"{tokens:,}" if tokens else "-", rate,
-                     f"{manifest['peak_memory_mb']:,} MB", esc(manifest["machine"])])  # fmt: skip
-    return table(["stage", "time", "tokens", "tokens a second", "peak memory", "machine"], rows) if rows else ""
+        gpu = metrics.get("peak_gpu_memory_mb")
+        memory = f"{manifest['peak_memory_mb']:,} MB" + (f"<small>GPU {gpu:,} MB</small>" if gpu else "")
+        rows.append([esc(name), f"{manifest['seconds']:.0f} s", f"{tokens:,}" if tokens else "-", rate, memory,
+                     esc(manifest["machine"])])  # fmt: skip
+        total += manifest["seconds"]
+    if not rows:
+        return ""
+    header = ["stage", "time", "tokens", "tokens a second", "peak memory", "machine"]
+    return table(header, rows) + f"<p>All stages together: {clock(total)}. Memory is that of the process.</p>"
 
 
 def pairs_part(run: Path) -> str:
@@ -235,29 +300,47 @@ def pairs_part(run: Path) -> str:
     note = (
         f"<p>{metrics['prompts']:,} prompts. Mean tokens: chosen {lengths['chosen']}, rejected {lengths['rejected']}; "
         f"chosen is the longer side in {metrics['chosen_longer']:.0%}. {metrics['verified']:.0%} of the pairs are "
-        f"verified. Tokens written: {esc(cost)}.</p>"
+        f"verified, right over wrong. Tokens written: {esc(cost)}.</p>"
     )
     return table(["outcome", "prompts"], rows) + note
 
 
 def samples(stages: list[Stage]) -> str:
-    """The first kept answers of every stage, question by question."""
-    asked: dict[tuple[str, str], dict[str, dict]] = {}
+    """The first kept questions, each answered by every stage in both modes, side by side."""
+    asked: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for stage in stages:
         for sample in stage.results["samples"]:
-            asked.setdefault((sample["question"], sample["mode"]), {})[stage.name] = sample
+            asked.setdefault(sample["question"], {})[stage.name, sample["mode"]] = sample
+    # Questions that were asked in both modes come first: they show what the modes are for.
+    order = sorted(asked, key=lambda q: len({mode for _, mode in asked[q]}) < len(MODES))
     parts = []
-    for (question, mode), answers in list(asked.items())[:10]:
-        rows = [
-            [
-                f"<b>{esc(n)}</b>",
-                f"<pre>{esc(a['answer'])}</pre>",
-                '<span class="good">right</span>' if a["right"] else "wrong",
-            ]
-            for n, a in sorted(answers.items(), key=lambda item: place(item[0]))
-        ]
-        parts.append(f"<h3>{esc(question)} <small>/{esc(mode)}</small></h3>{table(['stage', 'answer', ''], rows)}")
+    for question in order[:QUESTIONS]:
+        parts.append(f"<h3>{esc(question if len(question) < 400 else '... ' + question[-400:])}</h3>")
+        for mode in MODES:
+            cards = []
+            for (name, said), answer in sorted(asked[question].items(), key=lambda item: place(item[0][0])):
+                if said == mode:
+                    verdict = {True: '<span class="good">right</span>', False: "wrong"}.get(answer["right"], "")
+                    text = answer["answer"] or "(nothing)"
+                    cards.append(f"<div><b>{esc(name)}</b> {verdict}<pre>{esc(text[:1500])}</pre></div>")
+            if cards:
+                parts.append(f'<p><code>/{mode}</code></p><div class="answers">{"".join(cards)}</div>')
     return "".join(parts)
+
+
+def configuration(run: Path) -> str:
+    """The settings of every stage in one table, and all of them below."""
+    found = manifests(run)
+    rows = []
+    for name, manifest in found:
+        config = manifest["config"]
+        told = "".join(f"{esc(k)} {esc(config[k])}<br>" for k in SETTINGS if config.get(k) not in (None, {}, []))
+        whole = f"<pre>{esc(json.dumps(config, indent=1, sort_keys=True))}</pre>"
+        resolved = f"<details><summary>all</summary>{whole}</details>"
+        rows.append([f"<b>{esc(name)}</b>", told or "-", resolved, f"<code>{esc(manifest['command'])}</code>"])
+    if not rows:
+        return ""
+    return table(["stage", "main settings", "resolved", "command"], rows).replace('class="number"', "")
 
 
 def versions_part(run: Path) -> str:

@@ -57,6 +57,12 @@ def place(name: str) -> tuple[int, tuple[float, float, str]]:
     return (known.index(first) if first in known else len(known), member_order(rest or name))
 
 
+def parent_of(name: str, known: list[str]) -> str | None:
+    """The evaluated checkpoint that a stage was made from: a member and the soup from sft, the merge from the soup."""
+    parents = {"mid": ("base",), "sft": ("mid", "base"), "apo": ("sft",), "soup": ("sft",), "merged": ("soup",)}
+    return next((p for p in parents.get(name.partition("/")[0], ()) if p in known), None)
+
+
 def columns(stages: list[Stage]) -> list[str]:
     """Metric names worth a column, in the order of the suite."""
     names: dict[str, None] = {}
@@ -82,8 +88,8 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
 def short(metric: str) -> str:
     """`problems/no_think` as `no think`; the task's name is left out where the rest says enough."""
     task, _, rest = metric.partition("/")
-    if rest.isdigit():
-        return f"{task} {rest}"
+    if rest.isdigit() or rest.endswith("/valid"):
+        return f"{task} {rest.rpartition('/')[2]}"
     return (rest or task).replace("_", " ")
 
 

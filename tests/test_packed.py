@@ -574,7 +574,7 @@ def test_positions_that_depend_on_the_longest_of_a_row_go_to_stock():
 
 
 def test_the_reference_runs_once_for_three_members_as_the_model_itself_counts(packed_recipe, monkeypatch):
-    """Forward passes without gradients, outside training and evaluation, counted at the model and not by our program."""
+    """Forward passes without gradients, counted at the model and not by our program."""
     from transformers import SmolLM3ForCausalLM
 
     counted = []

@@ -139,6 +139,14 @@ def tool_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
         )
 
 
+def call_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+    """Requests for the tool, with the call that answers them: for evaluation."""
+    for identity, row in tool_rows(rng, split):
+        call = row["messages"][1]["tool_calls"][0]["function"]
+        asked = {"messages": row["messages"][:1], "tools": [talk.ADD_TOOL], "call": call}
+        yield identity, {**asked, "chat_template_kwargs": mode(False)}
+
+
 def preference_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
     """No-think pairs: kind over curt, the right note over another one of the same context."""
     while True:
@@ -173,4 +181,5 @@ MAKERS = {
     "heldout_problems": (question_rows, "heldout"),
     "heldout_needles": (needle_rows((128, 512, 1536)), "heldout"),
     "heldout_pairs": (preference_rows, "heldout"),
+    "heldout_tools": (call_rows, "heldout"),
 }
