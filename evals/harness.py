@@ -8,6 +8,7 @@ scores of reasoning models, are done here: in think mode stop words such as a bl
 an answer whose reasoning never closed scores as empty, not as the trace's last number.
 """
 
+import io
 import logging
 import os
 import re
@@ -15,9 +16,12 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from corpus.verify import END_OF_THINKING
 from evals.checkpoint import Checkpoint
@@ -28,11 +32,9 @@ from pipeline.hashing import hash_value
 
 THINK = "<think>"
 Z = 1.959964
-# RULER's variable tracking puts an example of 500 tokens before its question. Where that, or the smallest question
-# behind it, does not fit, the harness searches for ever.
-RULER_SHORTEST = 1024
-RULER_NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n" * 5
-RULER_NOISE_TOKENS = 300
+# RULER's variable tracking puts an example of at most 500 tokens before its question, and leaves 30 for the answer. Where
+# the smallest example or the smallest question behind it does not fit, the harness searches for ever.
+RULER_EXAMPLE, RULER_ANSWER, RULER_MARGIN = 500, 30, 40
 
 
 def harness(checkpoint: Checkpoint, task: Task, engine: str) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
@@ -71,13 +73,21 @@ def harness(checkpoint: Checkpoint, task: Task, engine: str) -> tuple[dict[str, 
     return metrics, samples, hash_value(hashes)
 
 
+class Nowhere(io.TextIOBase):
+    """A stream that keeps nothing. It is never closed: the harness's log handlers hold on to the one they first saw."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave the terminal to the suite: the harness logs every setting, and its generators print as they go."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    nowhere = Nowhere()
+    with redirect_stdout(nowhere), redirect_stderr(nowhere):
         try:
             yield
         finally:
@@ -97,15 +107,12 @@ def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, e
     """The harness's results with its samples, in one mode."""
     from datasets.exceptions import DatasetNotFoundError
     from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
-    metadata = {"tokenizer": tokenizer, "pretrained": tokenizer}
-    if task.lengths:
-        metadata["max_seq_lengths"] = list(task.lengths)
-    manager = TaskManager(metadata=metadata, include_path=task.include)
-    names = [entry if isinstance(entry, str) else entry.get("task") for entry in task.tasks]
+    manager = task_manager(task.include)
+    entries = expanded(task, manager)
+    names = [entry if isinstance(entry, str) else entry.get("task") for entry in entries]
     for name in names:
-        if name is None or (isinstance(task.tasks[names.index(name)], str) and not manager.match_tasks([name])):
+        if name is None or (isinstance(entries[names.index(name)], str) and not manager.match_tasks([name])):
             raise UserError(f"{checkpoint.where}: lm-eval has no task, group or tag called {name} (task {task.name})")
     if "ruler_vt" in names:
         check_ruler(checkpoint, task)
@@ -119,7 +126,7 @@ def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, e
     try:
         return simple_evaluate(
             language_model(checkpoint, think, tokenizer, engine),
-            tasks=[entry if isinstance(entry, str) else dict(entry) for entry in task.tasks],
+            tasks=[spec(entry, task, manager, Path(tokenizer)) for entry in entries],
             task_manager=manager,
             num_fewshot=task.num_fewshot,
             limit=task.limit,
@@ -142,18 +149,60 @@ def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, e
         raise UserError(f"{checkpoint.where}: task {task.name}: lm-eval refuses it: {first_line(error)}") from error
 
 
+@cache
+def task_manager(include: str | None) -> Any:
+    """The harness's index of tasks, its own and those of a folder. It reads thousands of files, so it is made once."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=include)
+
+
+def expanded(task: Task, manager: Any) -> list[str | dict[str, Any]]:
+    """The entries of a task; with lengths, a group such as `ruler` as the tasks in it, which are told their lengths."""
+    entries: list[str | dict[str, Any]] = []
+    for entry in task.tasks:
+        if task.lengths and entry in manager.all_groups:
+            group = yaml.safe_load(Path(manager.task_index[entry].yaml_path).read_text(encoding="utf-8"))
+            entries += group["task"]
+        else:
+            entries.append(entry)
+    return entries
+
+
+def spec(entry: str | dict[str, Any], task: Task, manager: Any, scratch: Path) -> str | dict[str, Any]:
+    """A task as the harness takes it: a name, or a file that includes a known task and lays keys over it.
+
+    So `{task: gsm8k, dataset_path: json, dataset_kwargs: {...}}` is GSM8K on other data, and a task that makes its own
+    items is told their lengths and the tokenizer to count them by.
+    """
+    changes = {"task": entry} if isinstance(entry, str) else dict(entry)
+    if task.lengths:
+        told = {"tokenizer": str(scratch), "max_seq_lengths": list(task.lengths)}
+        changes["metadata"] = told | (changes.get("metadata") or {})
+    known = manager.task_index.get(changes["task"])
+    if changes == {"task": entry} or known is None or known.yaml_path is None:
+        return entry if isinstance(entry, str) else changes
+    file = scratch / f"{changes['task']}.yaml"
+    file.write_text(yaml.safe_dump({"include": str(known.yaml_path), **changes}))
+    return str(file)
+
+
 def check_ruler(checkpoint: Checkpoint, task: Task) -> None:
-    """Refuse a tokenizer for which RULER's variable tracking would search for ever."""
-    size = len(checkpoint.ids(RULER_NOISE))
-    if size > RULER_NOISE_TOKENS:
+    """Refuse a tokenizer or a length for which RULER's variable tracking would search for ever."""
+    from lm_eval.tasks.ruler.vt_utils import generate_input_output
+
+    example = len(checkpoint.ids(generate_input_output(5, 1, 4, is_icl=True)[0])) + RULER_MARGIN
+    question = len(checkpoint.ids(generate_input_output(10, 1, 4)[0])) + RULER_MARGIN
+    if example + RULER_ANSWER > RULER_EXAMPLE:
         raise UserError(
-            f"{checkpoint.where}: task {task.name}: ruler_vt cannot fit its example with this tokenizer, which writes "
-            f"five lines of its filler in {size} tokens, over {RULER_NOISE_TOKENS}; leave ruler_vt out"
+            f"{checkpoint.where}: task {task.name}: ruler_vt cannot fit its example of {RULER_EXAMPLE} tokens with this "
+            f"tokenizer, which needs {example + RULER_ANSWER}; leave ruler_vt out"
         )
-    if min(task.lengths, default=4096) < RULER_SHORTEST:
+    needed = RULER_EXAMPLE + question + RULER_ANSWER
+    if min(task.lengths, default=4096) < needed:
         raise UserError(
-            f"{checkpoint.where}: task {task.name}: ruler_vt needs lengths of {RULER_SHORTEST} tokens or more, found "
-            f"{min(task.lengths)}"
+            f"{checkpoint.where}: task {task.name}: ruler_vt needs lengths of {needed} tokens or more with this "
+            f"tokenizer, found {min(task.lengths)}"
         )
 
 

@@ -1,0 +1,191 @@
+"""lm-evaluation-harness on our checkpoints: RULER without a network, GSM8K and IFEval from local files, both modes."""
+
+import pytest
+from helpers import TINY_SHAPE
+
+from pipeline.errors import UserError
+
+pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra eval)")
+
+from evals.harness import item_values, one_metric, open_reasoning, without_specials
+
+# Those of RULER's tasks whose text is generated, and needs no data of the Hub.
+RULER = ["niah_single_1", "niah_multikey_2", "niah_multikey_3", "ruler_vt", "ruler_fwe", "ruler_cwe"]
+
+
+@pytest.fixture(scope="module")
+def english_model(tmp_path_factory):
+    """A random SmolLM3 with a tokenizer that writes RULER's English in few tokens, and room for 2 048 of them."""
+    import torch
+    import wonderwords
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
+
+    from corpus.synthetic.tokenizer import SPECIAL
+    from pipeline.inputs import template_text
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8000,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    lines = (
+        "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n",
+        "Memorize and track the chain(s) of variable assignment hidden in the following text. VAR = ",
+        "Question: Find all variables that are assigned the value in the text above. Answer: According to the",
+        "One of the special magic numbers for is: What are all the special magic uuids mentioned in the text?",
+        "VAR ABC = 12345 VAR XYZ = VAR ABC",
+    )
+    words = [word for kind in wonderwords.RandomWord()._categories.values() for word in kind]
+    core.train_from_iterator([*lines * 50, *(f" {word}" for word in words)], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        chat_template=template_text("apo-soup", "x"),
+        clean_up_tokenization_spaces=False,
+    )
+    torch.manual_seed(0)
+    config = SmolLM3Config(
+        **TINY_SHAPE,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=2048,
+        pad_token_id=0,
+        eos_token_id=2,
+        bos_token_id=None,
+    )
+    folder = tmp_path_factory.mktemp("english")
+    SmolLM3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def evaluated(path, folder, *words):
+    """A suite on a model, in this process, which saves the harness's long import."""
+    from evals.run import evaluate
+    from pipeline.recipe import load
+
+    return evaluate(load(path, "eval", list(words)), folder)
+
+
+def test_ruler_runs_without_a_network_and_asks_every_checkpoint_the_same(english_model, write_recipe, tmp_path):
+    task = {"name": "ruler", "kind": "harness", "tasks": RULER, "lengths": [1280], "limit": 2, "max_new_tokens": 4}
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"a": str(english_model)}, "tasks": [task]}
+    found = evaluated(write_recipe("eval.yaml", values), english_model)
+    metrics = found["metrics"]
+    assert {f"ruler/{name}/1280" for name in RULER} < set(metrics)
+    assert metrics["ruler/1280"]["n"] == 2 * len(RULER)
+    assert metrics["ruler/1280"]["headline"]
+    assert 0 <= metrics["ruler/1280"]["value"] <= 1
+    assert len(found["samples"]) == len(RULER)
+
+    from corpus.mask import Renderer
+    from corpus.tokenizer import load_tokenizer
+    from evals.checkpoint import Checkpoint
+    from evals.harness import restart_word_lists
+
+    tokenizer = load_tokenizer(str(english_model), "here")
+    assert Checkpoint("here", english_model, None, tokenizer, Renderer(tokenizer), 1, 1, 1, 0).ids("VAR")
+    from lm_eval.tasks.ruler import cwe_utils
+
+    drawn = []
+    for _ in range(2):
+        restart_word_lists(0)
+        drawn.append(cwe_utils.RNG.random())
+    assert drawn[0] == drawn[1], "the word lists begin anew for every checkpoint"
+
+
+GSM8K = {
+    "task": "gsm8k_local",
+    "dataset_path": "json",
+    "output_type": "generate_until",
+    "test_split": "test",
+    "doc_to_text": "Q: {{question}}\nA:",
+    "doc_to_target": "{{answer}}",
+    "generation_kwargs": {"until": ["Q:", "\n\n"], "do_sample": False},
+    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    "filter_list": [
+        {"name": "strict-match", "filter": [{"function": "regex", "regex_pattern": "#### (\\-?[0-9\\.\\,]+)"},
+                                            {"function": "take_first"}]},
+        {"name": "flexible-extract", "filter": [{"function": "regex", "group_select": -1,
+                                                 "regex_pattern": "(-?[$0-9.,]{2,})|(-?[0-9]+)"},
+                                                {"function": "take_first"}]},
+    ],
+}  # fmt: skip
+
+
+def test_local_gsm8k_and_ifeval_in_both_modes(tiny_model, write_rows, write_recipe, tmp_path):
+    import yaml
+
+    questions = write_rows("gsm8k.jsonl", [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(4)])
+    rows = [
+        {
+            "key": n,
+            "prompt": "Write without commas.",
+            "instruction_id_list": ["punctuation:no_comma"],
+            "kwargs": [{"num_words": None}],
+        }
+        for n in range(3)
+    ]
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    own = {**GSM8K, "dataset_kwargs": {"data_files": {"test": str(questions)}}}
+    (folder / "gsm8k_local.yaml").write_text(yaml.safe_dump(own))
+    ifeval = {"task": "ifeval", "dataset_path": "json",
+              "dataset_kwargs": {"data_files": {"train": str(write_rows("ifeval.jsonl", rows))}}}  # fmt: skip
+    tasks = [
+        {"name": "gsm8k", "kind": "harness", "tasks": ["gsm8k_local"], "include": str(folder), "max_new_tokens": 6,
+         "modes": ["think", "no_think"]},
+        {"name": "ifeval", "kind": "harness", "tasks": [ifeval], "max_new_tokens": 6},
+    ]  # fmt: skip
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"a": str(tiny_model)}, "tasks": tasks}
+    path = write_recipe("eval.yaml", values)
+    metrics = evaluated(path, tiny_model)["metrics"]
+    headlines = [name for name, metric in metrics.items() if metric["headline"]]
+    assert headlines[:2] == [f"gsm8k/{m}/gsm8k_local/exact_match/flexible-extract" for m in ("think", "no_think")]
+    assert metrics[headlines[0]]["n"] == 4
+    assert metrics[headlines[0]]["value"] == 0.0, "six tokens of an open reasoning are no answer"
+    assert metrics["ifeval/ifeval/prompt_level_strict_acc"]["n"] == 3
+    for tasks, told in (
+        ("[{name: x, kind: harness, tasks: [no_such_task]}]", "no task, group or tag called no_such_task"),
+        ("[{name: x, kind: harness, tasks: [gsm8k]}]", "the data of gsm8k cannot be reached"),
+        ("[{name: x, kind: harness, tasks: [ruler_vt], lengths: [1024]}]", "ruler_vt cannot fit its example"),
+    ):
+        with pytest.raises(UserError, match=told):
+            evaluated(path, tiny_model, "--tasks", tasks)
+
+
+@pytest.mark.parametrize(
+    ("written", "before", "unfinished"),
+    [
+        ("<think>so 4", "assistant\n", True),
+        ("<think>so</think>4", "assistant\n", False),
+        ("so 4", "<think>\n", True),
+        ("so</think>4", "<think>\n", False),
+        ("4", "</think>\n", False),
+    ],
+)
+def test_an_open_reasoning_is_told_from_an_answer(written, before, unfinished):
+    assert open_reasoning(written, before) is unfinished
+
+
+def test_special_tokens_are_taken_off_but_the_think_tags(tokenizer):
+    assert without_specials("<think>a</think>b<|im_end|><|endoftext|>", tokenizer) == "<think>a</think>b"
+
+
+def test_items_are_kept_where_the_harness_means_their_mean():
+    samples = [
+        {"filter": f, "metrics": ["acc", "4096", "8192"], "acc": a, "4096": -1.0, "8192": 0.5}
+        for f, a in (("none", True), ("none", False))
+    ]
+    values = item_values(samples)
+    assert values == {("acc", "none"): [1.0, 0.0], ("8192", "none"): [0.5, 0.5]}
+    kept = one_metric([1.0, 0.0], 0.5, 0.1, headline=True)
+    assert (kept.score.value, list(kept.items)) == (0.5, [True, False])
+    corpus = one_metric([1.0, 0.0], 0.8, 0.1, headline=True)
+    assert corpus.items is None
+    assert (corpus.score.value, round(corpus.score.low, 3)) == (0.8, 0.604)
