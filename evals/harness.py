@@ -32,8 +32,8 @@ from pipeline.hashing import hash_value
 
 THINK = "<think>"
 Z = 1.959964
-# RULER's variable tracking puts an example of at most 500 tokens before its question, and leaves 30 for the answer. Where
-# the smallest example or the smallest question behind it does not fit, the harness searches for ever.
+# RULER's variable tracking puts an example of at most 500 tokens before its question, and leaves 30 for the answer.
+# Where the smallest example or the smallest question behind it does not fit, the harness searches for ever.
 RULER_EXAMPLE, RULER_ANSWER, RULER_MARGIN = 500, 30, 40
 
 
@@ -195,8 +195,8 @@ def check_ruler(checkpoint: Checkpoint, task: Task) -> None:
     question = len(checkpoint.ids(generate_input_output(10, 1, 4)[0])) + RULER_MARGIN
     if example + RULER_ANSWER > RULER_EXAMPLE:
         raise UserError(
-            f"{checkpoint.where}: task {task.name}: ruler_vt cannot fit its example of {RULER_EXAMPLE} tokens with this "
-            f"tokenizer, which needs {example + RULER_ANSWER}; leave ruler_vt out"
+            f"{checkpoint.where}: task {task.name}: ruler_vt cannot fit its example of {RULER_EXAMPLE} tokens with "
+            f"this tokenizer, which needs {example + RULER_ANSWER}; leave ruler_vt out"
         )
     needed = RULER_EXAMPLE + question + RULER_ANSWER
     if min(task.lengths, default=4096) < needed:
