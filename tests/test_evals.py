@@ -2,9 +2,10 @@
 
 import json
 
+import jsonschema
 import pytest
 import torch
-from helpers import chat, preference, python
+from helpers import ROOT, chat, preference, python
 from transformers import AutoModelForCausalLM
 
 from corpus.generate import Sampling, completed, end_ids, generate
@@ -203,6 +204,8 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert metrics["preference"]["value"] in (0.0, 1.0)
     assert (metrics["loss"]["n"], metrics["loss"]["better"]) == (2, "lower")
     assert len(results["samples"]) == 4
+    schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
+    jsonschema.validate(results, schema)
     again = python("-m", "evals", "--config", path)
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "evals", "--config", path, "--tasks.0.kind", "anwser")
