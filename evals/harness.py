@@ -266,9 +266,13 @@ def without_specials(text: str, tokenizer: Any) -> str:
 
 
 def scored(prefix: str, results: dict[str, Any], by_length: bool) -> dict[str, Metric]:
-    """Our metrics of the harness's results and samples."""
+    """Our metrics of the harness's results and samples; a group's headline is the mean over its tasks' items."""
     metrics: dict[str, Metric] = {}
     lengths: dict[str, list[float]] = defaultdict(list)
+    groups = {name: members for name, members in results.get("group_subtasks", {}).items() if members}
+    outer = [name for name in groups if not any(name in members for members in groups.values())]
+    grouped = {task: name for name in outer for task in leaves(name, groups)}
+    together: dict[str, list[float]] = defaultdict(list)
     for name, kept in sorted(results["samples"].items()):
         values = item_values(kept)
         first = True
@@ -276,13 +280,26 @@ def scored(prefix: str, results: dict[str, Any], by_length: bool) -> dict[str, M
             label = f"{prefix}/{name}/{metric}" + ("" if chosen == "none" else f"/{chosen}")
             told = results["results"].get(name, {})
             metrics[label] = one_metric(items, told.get(f"{metric},{chosen}"), told.get(f"{metric}_stderr,{chosen}"),
-                                        headline=first and not by_length)  # fmt: skip
+                                        headline=first and not by_length and name not in grouped)  # fmt: skip
+            if first and name in grouped:
+                together[grouped[name]] += items
             first = False
             if by_length and metric.isdigit():
                 lengths[metric] += items
+    for name, items in together.items():
+        metrics[f"{prefix}/{name}"] = Metric(mean(items), items, headline=not by_length)
     for length, items in sorted(lengths.items(), key=lambda entry: int(entry[0])):
         metrics[f"{prefix}/{length}"] = Metric(mean(items), items, headline=True)
     return metrics
+
+
+def leaves(name: str, groups: dict[str, list[str]]) -> list[str]:
+    """The tasks in a group, those of groups within it too.
+
+    >>> leaves("a", {"a": ["b", "x"], "b": ["y"]})
+    ['y', 'x']
+    """
+    return [leaf for member in groups.get(name, []) for leaf in (leaves(member, groups) or [member])]
 
 
 def item_values(samples: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:

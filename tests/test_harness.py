@@ -189,3 +189,19 @@ def test_items_are_kept_where_the_harness_means_their_mean():
     corpus = one_metric([1.0, 0.0], 0.8, 0.1, headline=True)
     assert corpus.items is None
     assert (corpus.score.value, round(corpus.score.low, 3)) == (0.8, 0.604)
+
+
+def test_a_group_has_one_headline_over_the_items_of_its_tasks():
+    from evals.harness import scored
+
+    def sample(value):
+        return {"filter": "none", "metrics": ["acc"], "acc": value, "doc_hash": "x"}
+
+    results = {
+        "samples": {"g_a": [sample(1.0), sample(0.0)], "g_b": [sample(1.0)], "alone": [sample(0.0)]},
+        "results": {},
+        "group_subtasks": {"g": ["sub"], "sub": ["g_a", "g_b"], "alone": []},
+    }
+    metrics = scored("mmlu", results, by_length=False)
+    assert [name for name, metric in metrics.items() if metric.headline] == ["mmlu/alone/acc", "mmlu/g"]
+    assert list(metrics["mmlu/g"].items) == [1.0, 0.0, 1.0]
