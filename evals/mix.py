@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evals.suite import Mix
@@ -20,6 +19,8 @@ from pipeline.errors import UserError
 def whole_model(folder: Path) -> PreTrainedModel:
     """A model folder, or an adapter's with its base: a mix is of weights, not of an adapter's two factors."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        from peft import AutoPeftModelForCausalLM  # seconds to import, and seldom needed
+
         return AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto").merge_and_unload()
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
 

@@ -149,10 +149,10 @@ def shares(rows: list[tuple[str, list[tuple[str, float]]]], unit: str) -> str:
         x = float(left)
         for name, value in parts:
             width = value / most * (WIDTH - left - RIGHT)
+            told = f"{html.escape(name)}: {value:,.0f} {html.escape(unit)}"
             drawn.append(
-                f'<rect x="{x:.1f}" y="{y * high + 3}" width="{max(0.0, width):.1f}" height="{high - 6}" '
-                f'fill="{colour(names.index(name))}"><title>{html.escape(name)}: {value:,.0f} {html.escape(unit)}'
-                "</title></rect>"
+                f'<g><title>{told}</title><rect x="{x:.1f}" y="{y * high + 3}" width="{max(0.0, width):.1f}" '
+                f'height="{high - 6}" fill="{colour(names.index(name))}"/></g>'
             )
             x += width
     marks, height = legend(names, len(rows) * high + 8)

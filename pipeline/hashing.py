@@ -44,11 +44,12 @@ def hash_weights(path: Path) -> tuple[str, str | None]:
     with path.open("rb") as file:
         start = file.read(8)
         digest.update(start)
-        header = file.read(int.from_bytes(start, "little"))
+        # Of a file that is no safetensors file these bytes say any length.
+        header = file.read(min(int.from_bytes(start, "little"), path.stat().st_size))
         digest.update(header)
         try:
             entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
-        except ValueError:
+        except (ValueError, AttributeError):
             entries = {}  # no safetensors header: `merge` says so where it reads it
         place = 0
         for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):

@@ -13,7 +13,8 @@ settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two workers share two cores (see addopts); threads of both would starve each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CHATML = (
     "{%- for message in messages -%}"

@@ -65,10 +65,8 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
     (folder,) = (tmp_path / "run" / "prepared").glob("sft-*")
     total = json.loads((folder / "stats.json").read_text())["total"]
     assert (total["read"], total["kept"]) == (50, 30)
-    from datasets import load_from_disk
-
-    text = str(load_from_disk(str(folder))["train"].to_dict())
-    assert text
+    if streaming:
+        return
     again = asked(hub, tmp_path, "-m", "corpus", "prepare", "--config", path)
     assert "prepared rows found" in again.stdout
     hub.put("dataset", "maker/rows", {"README.md": CARD, "english/train.jsonl": lines(ENGLISH[:20])})
