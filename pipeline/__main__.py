@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pipeline.errors import UserError, run_main
+from pipeline.run import STEPS
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     pusher.add_argument("--stage", default="merged", metavar="NAME", help="folder of the run to send (merged)")
     pusher.add_argument("--private", action="store_true", help="make the repository a private one")
     runner = verbs.add_parser("run", help="run a stage and whatever it needs that is missing or stale")
-    runner.add_argument("stage", choices=("data", "mid", "sft", "pairs", "apo", "soup", "merge", "eval"))
+    runner.add_argument("stage", choices=tuple(STEPS))
     runner.add_argument("recipe", type=Path, metavar="RECIPE_DIR")
     runner.add_argument("--launch", metavar="FILE", help="accelerate configuration for the training stages")
     runner.add_argument("--args", default="", metavar="'--key value'", help="overrides for this stage")
@@ -48,7 +49,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _why(options: argparse.Namespace) -> int:
-    from pipeline.run import STEPS, arguments_file, executable, order, program_words, remembered
+    from pipeline.run import arguments_file, executable, order, program_words, remembered
 
     if not options.recipe.is_dir():
         raise UserError(f"{options.recipe}: no such recipe folder")

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 
 import pytest
 from helpers import ROOT, TRAINING, chat, preference, python
@@ -218,3 +219,13 @@ def test_check_and_why_answer_for_every_recipe():
     result = python("-m", "pipeline", "check", "recipes/nowhere")
     assert result.returncode == 2
     assert "no such recipe folder" in result.stderr
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_every_stage_that_make_names_is_known_to_the_program(stage, tmp_path):
+    """An empty recipe folder has no file for it, and that is what is told."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{stage}: .venv/ready .*\n\t@\$\(RUN\)$", makefile, re.MULTILINE)
+    result = python("-m", "pipeline", "run", stage, tmp_path)
+    assert result.returncode == 2
+    assert f"so there is no {stage} stage to run" in result.stderr
