@@ -20,7 +20,7 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 p, figcaption { color: var(--soft); max-width: 46rem; } figcaption { font-size: .85rem; }
 .wide { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .88rem; } th, td { padding: .3rem .6rem; text-align: left;
-  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: 600; }
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: normal; } th { color: var(--soft); font-weight: 600; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } small { color: var(--soft); display: block; }
 ol.lineage { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem 1rem; padding: 0; }
 ol.lineage li { background: var(--tint); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem;
@@ -49,10 +49,11 @@ def section(title: str, body: str) -> str:
     return f"<section><h2>{esc(title)}</h2>{body or '<p>Not run.</p>'}</section>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table; cells are HTML already."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = False) -> str:
+    """An HTML table; cells are HTML already. `prose` lets their lines break."""
+    kind = "" if prose else ' class="number"'
     head = "".join(f"<th>{esc(h)}</th>" for h in header)
-    body = "".join("<tr>" + "".join(f'<td class="number">{c}</td>' for c in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td{kind}>{c}</td>" for c in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -105,7 +105,7 @@ def claims_part(stages: list[Stage]) -> str:
             f'<span class="verdict {tone}">{esc(claim.verdict)}</span>',
         ])  # fmt: skip
     note = "<p>Each line compares two checkpoints on the same items, with a 95 % interval of a paired bootstrap.</p>"
-    return table(["reported", "measured by", "scores", "gain", "here"], rows) + note if rows else ""
+    return table(["reported", "measured by", "scores", "gain", "here"], rows, prose=True) + note if rows else ""
 
 
 def stage_table(stages: list[Stage]) -> str:
@@ -340,7 +340,7 @@ def configuration(run: Path) -> str:
         rows.append([f"<b>{esc(name)}</b>", told or "-", resolved, f"<code>{esc(manifest['command'])}</code>"])
     if not rows:
         return ""
-    return table(["stage", "main settings", "resolved", "command"], rows).replace('class="number"', "")
+    return table(["stage", "main settings", "resolved", "command"], rows, prose=True)
 
 
 def versions_part(run: Path) -> str:
