@@ -105,7 +105,8 @@ def claims_part(stages: list[Stage]) -> str:
             f'<span class="verdict {tone}">{esc(claim.verdict)}</span>',
         ])  # fmt: skip
     note = "<p>Each line compares two checkpoints on the same items, with a 95 % interval of a paired bootstrap.</p>"
-    return table(["reported", "measured by", "scores", "gain", "here"], rows, prose=True) + note if rows else ""
+    header = ["reported", "measured by", "scores", "gain", "here"]
+    return table(header, rows, prose=True) + note if rows else ""
 
 
 def stage_table(stages: list[Stage]) -> str:
