@@ -20,7 +20,8 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 p, figcaption { color: var(--soft); max-width: 46rem; } figcaption { font-size: .85rem; }
 .wide { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .88rem; } th, td { padding: .3rem .6rem; text-align: left;
-  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: normal; } th { color: var(--soft); font-weight: 600; }
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: normal; }
+th { color: var(--soft); font-weight: 600; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } small { color: var(--soft); display: block; }
 ol.lineage { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem 1rem; padding: 0; }
 ol.lineage li { background: var(--tint); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem;
