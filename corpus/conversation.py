@@ -120,16 +120,15 @@ def pair(fields: Fields, defaults: dict[str, Any]) -> Pair:
         prompt = as_messages(fields["prompt"], "user", "prompt")
     else:
         shared = 0
-        while shared < min(len(chosen), len(rejected)) - 1 and _same(chosen[shared], rejected[shared]):
+        while shared < min(len(chosen), len(rejected)) - 1 and _words(chosen[shared]) == _words(rejected[shared]):
             shared += 1
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        if not prompt or chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
+            raise RowError("fields chosen and rejected: they do not share a prompt that ends before an assistant turn")
         given = fields.get("prompt")
         if isinstance(given, list) and given and given[0].get("role") == "system" and prompt[0]["role"] != "system":
             prompt = [checked_message(given[0], "field prompt[0]", 0), *prompt]
-    if fields.get("system"):
-        prompt = with_system(fields["system"], prompt)
-        if not prompt or chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
-            raise RowError("fields chosen and rejected: they do not share a prompt that ends before an assistant turn")
+    prompt = with_system(fields.get("system"), prompt)
     if [_words(m) for m in chosen] == [_words(m) for m in rejected]:
         raise RowError("fields chosen and rejected: both sides are the same")
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
@@ -148,10 +147,6 @@ def pair(fields: Fields, defaults: dict[str, Any]) -> Pair:
 def _words(message: Fields) -> tuple[Any, ...]:
     """What a turn says, without the marks that data sets put beside it, such as an id or a time."""
     return tuple(message.get(key) for key in ("role", "content", "tool_calls", "reasoning_content"))
-
-
-def _same(one: Fields, two: Fields) -> bool:
-    return _words(one) == _words(two)
 
 
 def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:

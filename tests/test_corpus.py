@@ -935,3 +935,11 @@ def test_whole_rows_are_held_to_their_mode_too(corpus_recipe):
     result = python("-m", "corpus", "prepare", "--config", corpus_recipe(rows, assistant_only_loss=False))
     assert result.returncode == 2
     assert "a no-think row trains on reasoning" in result.stderr
+
+
+@pytest.mark.parametrize("beside", [{}, {"prompt": PROMPT}, {"system": "Be brief."}])
+def test_conversations_that_share_no_prompt_are_no_pair(beside):
+    other = [{"role": "user", "content": "Another?"}]
+    for sides in ((PROMPT + GOOD, other + BAD), (PROMPT + PROMPT + GOOD, PROMPT + other + BAD)):
+        with pytest.raises(RowError, match="they do not share a prompt that ends before an assistant turn"):
+            parsed(dict(zip(("chosen", "rejected"), sides, strict=True)) | beside, "apo")

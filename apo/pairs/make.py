@@ -144,7 +144,7 @@ def ask(side: Side, prompts: list[Prompt], stage: Stage) -> dict[str, Answer]:
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{file}.lock", timeout=0), Journal(file) as journal:
-            missing = sum(p.id not in journal.done for p in prompts)
+            missing = len({p.id for p in prompts} - journal.done)
             if missing < len(prompts):
                 print(f"pairs: {side.name}: {len(prompts) - missing:,} of {len(prompts):,} answered already ({file})")
             if missing:
