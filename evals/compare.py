@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.paired import Difference, paired_bootstrap
+from pipeline.paired import Difference, paired_gain
 from pipeline.table import text_table
 
 Results = dict[str, Any]
@@ -67,9 +67,8 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
         if only and (name not in comparable or not first or not second or "items" not in first):
             known = ", ".join(n for n in one["metrics"] if n in comparable and "items" in one["metrics"][n])
             raise UserError(f"--metric {name}: not measured item by item on both; known: {known}")
-        if name in comparable and first and second and "items" in first and "items" in second:
-            turned = -1.0 if first["better"] == "lower" else 1.0
-            gain = paired_bootstrap([turned * i for i in first["items"]], [turned * i for i in second["items"]])
+        gain = paired_gain(first, second) if name in comparable and first and second else None
+        if gain:
             lines.append(Line(name, first["value"], second["value"], gain))
     return lines, notes
 

@@ -25,13 +25,12 @@ import yaml
 
 from corpus.verify import END_OF_THINKING
 from evals.checkpoint import Checkpoint
-from evals.stats import Metric, Score, hit_metric, mean
+from evals.stats import Metric, Score, Z, hit_metric, mean
 from evals.suite import Task
 from pipeline.errors import UserError, first_line
 from pipeline.hashing import hash_value
 
 THINK = "<think>"
-Z = 1.959964
 # RULER's variable tracking puts an example of at most 500 tokens before its question, and leaves 30 for the answer.
 # Where the smallest example or the smallest question behind it does not fit, the harness searches for ever.
 RULER_EXAMPLE, RULER_ANSWER, RULER_MARGIN = 500, 30, 40

@@ -6,7 +6,7 @@ won back by the merge (SmolLM3 report, July 2025).
 
 from dataclasses import dataclass
 
-from pipeline.paired import Difference, paired_bootstrap
+from pipeline.paired import Difference, paired_gain
 from pipeline.table import Stage
 
 
@@ -33,12 +33,9 @@ class Claim:
 def gain_between(before: Stage, after: Stage, metric: str) -> Difference | None:
     """How much better `after` is than `before`, item by item; None where they were not asked the same items."""
     one, two = before.results["metrics"].get(metric), after.results["metrics"].get(metric)
-    if not one or not two or "items" not in one or "items" not in two or len(one["items"]) != len(two["items"]):
+    if not one or not two or asked(before, metric) != asked(after, metric):
         return None
-    if asked(before, metric) != asked(after, metric) or not one["items"]:
-        return None
-    sign = -1.0 if one["better"] == "lower" else 1.0
-    return paired_bootstrap([sign * i for i in one["items"]], [sign * i for i in two["items"]])
+    return paired_gain(one, two)
 
 
 def asked(stage: Stage, metric: str) -> str | None:

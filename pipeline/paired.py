@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,18 @@ class Difference:
     def beyond_noise(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
+
+
+def paired_gain(before: dict[str, Any], after: dict[str, Any]) -> Difference | None:
+    """How much better one metric of results.json became, item by item; None where single items were not kept.
+
+    For a metric that is better when lower the sign is turned, so that plus is always better.
+    """
+    one, two = before.get("items"), after.get("items")
+    if not one or not two or len(one) != len(two):
+        return None
+    sign = -1.0 if before["better"] == "lower" else 1.0
+    return paired_bootstrap([sign * i for i in one], [sign * i for i in two])
 
 
 def paired_bootstrap(one: Sequence[float], two: Sequence[float], draws: int = 2000, seed: int = 0) -> Difference:

@@ -53,11 +53,11 @@ def needle_rows(
         return len(tokenizer(text, add_special_tokens=False).input_ids)
 
     rate = tokens("".join(sentence(rng) for _ in range(200))) / 200
+    names = [f"{a}-{n}" for a in ADJECTIVES for n in NOUNS]
     rows = []
     for length in lengths:
         for depth in depths:
             for _ in range(count):
-                names = [f"{a}-{n}" for a in ADJECTIVES for n in NOUNS]
                 chosen = rng.sample(names, keys)
                 numbers = dict(zip(chosen, rng.sample(range(10000, 100000), keys), strict=True))
                 asked = chosen[0]
@@ -68,7 +68,6 @@ def needle_rows(
                 total = tokens("".join(pieces))
                 while total > room and len(pieces) > 1:
                     total -= tokens(pieces.pop())
-                fillers = len(pieces)
                 for name in chosen[1:]:
                     pieces.insert(rng.randint(0, len(pieces)), notes[name])
                 pieces.insert(round(depth * len(pieces)), notes[asked])
@@ -80,7 +79,6 @@ def needle_rows(
                         "answer": f" {numbers[asked]}",
                         "group": length,
                         "depth": depth,
-                        "fillers": fillers,
                         "chat_template_kwargs": {"enable_thinking": False},
                     }
                 )
