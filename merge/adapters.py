@@ -3,28 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+from merge.plan import with_models
 from pipeline.errors import told_by_library
 from pipeline.hashing import hash_value
 
 
-def with_whole_models(node: Any, folder: Path, where: str) -> Any:
+def with_whole_models(config: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
     """A mergekit configuration in which every `base+adapter` is a folder that holds the two merged, below `folder`.
 
     Raises:
         UserError: peft or transformers refuse the adapter or its base, in their words.
     """
-    if isinstance(node, dict):
-        return {
-            k: merged(v, folder, where) if k in ("model", "base_model") and is_adapted(v) else
-            with_whole_models(v, folder, where)
-            for k, v in node.items()
-        }  # fmt: skip
-    return [with_whole_models(v, folder, where) for v in node] if isinstance(node, list) else node
+    return with_models(config, lambda model: merged(model, folder, where) if is_adapted(model) else model)
 
 
-def is_adapted(model: Any) -> bool:
+def is_adapted(model: str) -> bool:
     """Whether a model is named as `base+adapter`."""
-    return isinstance(model, str) and "+" in model and not Path(model).exists()
+    return "+" in model and not Path(model).exists()
 
 
 def merged(model: str, folder: Path, where: str) -> str:

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,6 @@ def adapter_base(folder: Path) -> str | None:
     return str(Path(base).resolve()) if Path(base).exists() else base
 
 
-def folder_of(model: str) -> Path | None:
-    """The local folder that a model of a merge names (of `base+adapter`, the base's), or None for one of the Hub."""
-    name = model if Path(model).exists() else model.partition("+")[0]
-    return Path(name) if Path(name).is_dir() else None
-
-
 def merge_config(recipe: Recipe) -> dict[str, Any]:
     """mergekit's configuration under `merge:`, with stage names and local paths made absolute."""
     config = copy.deepcopy(recipe.need("merge"))
@@ -120,15 +115,19 @@ def merge_config(recipe: Recipe) -> dict[str, Any]:
         raise UserError(f"{recipe.where('merge')}: merge.merge_method is missing; linear is SmolLM3's")
     run, where = Path(recipe.values["output_dir"]), recipe.where("merge")
 
-    def resolve(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {
-                k: resolved(v, run, where) if k in MODEL_KEYS and isinstance(v, str) and v not in WORDS else resolve(v)
-                for k, v in node.items()
-            }
-        return [resolve(v) for v in node] if isinstance(node, list) else node
+    return with_models(config, lambda model: resolved(model, run, where))
 
-    return resolve(config)
+
+def with_models(node: Any, change: Callable[[str], str]) -> Any:
+    """A mergekit configuration with every model that it names changed."""
+    if isinstance(node, dict):
+        return {k: change(v) if names_model(k, v) else with_models(v, change) for k, v in node.items()}
+    return [with_models(v, change) for v in node] if isinstance(node, list) else node
+
+
+def names_model(key: str, value: Any) -> bool:
+    """Whether an entry of mergekit's schema names a model."""
+    return key in MODEL_KEYS and isinstance(value, str) and value not in WORDS
 
 
 def resolved(model: str, run: Path, where: str) -> str:
@@ -152,7 +151,7 @@ def referenced(config: dict[str, Any]) -> list[str]:
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
-                if key in MODEL_KEYS and isinstance(value, str) and value not in (*found, *WORDS):
+                if names_model(key, value) and value not in found:
                     found.append(value)
                 else:
                     walk(value)

@@ -19,7 +19,7 @@ from typing import Any
 from merge.adapters import with_whole_models
 from merge.checks import TOKENIZER_KEYS, check_merge
 from merge.linear import pieces, run_linear, same_as_mergekit
-from merge.plan import MODEL_KEYS, WORDS, Linear, plain_linear, referenced
+from merge.plan import Linear, plain_linear, referenced, with_models
 from merge.tensors import stored_tensors
 from pipeline.card import write_card
 from pipeline.errors import UserError, first_line, read_json, told_by_library
@@ -97,18 +97,12 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))})
 
 
-def with_snapshots(node: Any, where: str) -> Any:
+def with_snapshots(config: dict[str, Any], where: str) -> dict[str, Any]:
     """A mergekit configuration in which every model of the Hub is a folder of its files, fetched now.
 
     So models of the Hub are checked, merged and completed as local ones are, at the commit that the manifest names.
     """
-    if isinstance(node, dict):
-        return {
-            k: snapshot(v, where) if k in MODEL_KEYS and isinstance(v, str) and v not in WORDS else
-            with_snapshots(v, where)
-            for k, v in node.items()
-        }  # fmt: skip
-    return [with_snapshots(v, where) for v in node] if isinstance(node, list) else node
+    return with_models(config, lambda model: snapshot(model, where))
 
 
 def snapshot(model: str, where: str) -> str:

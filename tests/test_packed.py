@@ -595,3 +595,10 @@ def test_the_reference_runs_once_for_three_members_as_the_model_itself_counts(pa
     counted.clear()
     trained(path, "--members", "[{seed: 1, beta: 0.3}, {seed: 2}]")
     assert len(counted) == 2 * probes, "later members only probe"
+
+
+def test_what_packing_measures_is_what_its_evaluation_gives():
+    from apo.paths import MEASURED
+    from apo.trainer import SUMS, means
+
+    assert set(MEASURED) == set(means(dict.fromkeys(SUMS, 0.0)))
