@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens at given places of a row, without the logits of any other place.
 
-The LM head runs in tiles of tokens, and each tile is computed again in the backward pass, so the logits of one tile at
-a time are in memory: [T, V] instead of [S, V].
+The LM head runs in tiles of tokens, and one tile of logits, `[T, V]` instead of `[S, V]`, is in memory at a time: the
+last one is kept for the backward pass, where it is needed first, and the others are computed again there.
 """
 
 import types
@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 from transformers import PreTrainedModel
 
-# Logits in memory at a time, 256 MB of them: smaller tiles are slower, larger ones only cost memory.
-TILE_LOGITS = 2**26
+# Logits of a tile, 128 MB of them on a CPU and 512 MB on a GPU, whose smaller tiles would spend more time on moving the
+# head's gradient than on computing it.
+TILE_LOGITS = {"cpu": 2**25, "cuda": 2**27}
 # Models that change their logits behind the LM head; they are scored on the stock path.
 RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
@@ -24,31 +25,71 @@ def rescales_logits(config: Any) -> str | None:
 
 
 def tiled_logprobs(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    targets: torch.Tensor,
-    tile: int | None = None,
-) -> torch.Tensor:
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, tile: int | None = None
+) -> Tensor:
     """log softmax(hidden @ weight.T + bias)[targets] in float32, `[C]`, from hidden states `[C, H]`.
 
     `tile` tokens at a time; without it, as many as `TILE_LOGITS` allows.
     """
-    tile = tile or max(1, TILE_LOGITS // len(weight))
-    parts = []
-    for start in range(0, len(targets), tile):
-        piece, wanted = hidden[start : start + tile], targets[start : start + tile]
-        if torch.is_grad_enabled() and len(targets) > tile:
-            parts.append(checkpoint(_logprobs, piece, weight, bias, wanted, use_reentrant=False))
-        else:
-            parts.append(_logprobs(piece, weight, bias, wanted))
-    return torch.cat(parts)
+    kind = hidden.device.type
+    tile = tile or max(1, TILE_LOGITS.get(kind, TILE_LOGITS["cpu"]) // len(weight))
+    if torch.is_autocast_enabled(kind):
+        lower = torch.get_autocast_dtype(kind)
+        hidden, weight, bias = (None if t is None else t.to(lower) for t in (hidden, weight, bias))
+    return _TiledLogprobs.apply(hidden, weight, bias, targets, tile)
 
 
-def _logprobs(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
-) -> torch.Tensor:
-    return -F.cross_entropy(F.linear(hidden, weight, bias).float(), targets, reduction="none")
+class _TiledLogprobs(torch.autograd.Function):
+    """With logits z and upstream gradient g of a token whose target is y: dz = g * (onehot(y) - softmax(z))."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, tile: int) -> Tensor:
+        ctx.tile, ctx.kept = tile, None
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        found = hidden.new_empty(len(targets), dtype=torch.float32)
+        for places in _tiles(len(targets), tile):
+            ctx.kept = None  # before the next tile is made, so that two are never in memory
+            found[places], *ctx.kept = _scored(hidden[places], weight, bias, targets[places])
+        return found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        of_hidden = torch.empty_like(hidden) if wanted[0] else None
+        of_weight = torch.zeros_like(weight) if wanted[1] else None
+        of_bias = torch.zeros_like(bias) if wanted[2] else None
+        kept, ctx.kept = ctx.kept, None
+        for places in reversed(_tiles(len(targets), ctx.tile)):
+            piece, target, upstream = hidden[places], targets[places], gradient[places]
+            raised, sums = kept or _scored(piece, weight, bias, target)[1:]
+            kept = None
+            logits = raised.mul_((-upstream / sums)[:, None])
+            logits[torch.arange(len(target), device=target.device), target] += upstream
+            logits = logits.to(hidden.dtype)
+            if of_hidden is not None:
+                torch.mm(logits, weight, out=of_hidden[places])
+            if of_weight is not None:
+                of_weight.addmm_(logits.T, piece)
+            if of_bias is not None:
+                of_bias += logits.sum(0)
+            del raised, logits
+        return of_hidden, of_weight, of_bias, None, None
+
+
+def _tiles(count: int, tile: int) -> list[slice]:
+    return [slice(start, min(start + tile, count)) for start in range(0, count, tile)]
+
+
+def _scored(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities `[T]` of the targets, exp(logits - their largest) `[T, V]`, and the sums `[T]` of those."""
+    logits = F.linear(hidden, weight, bias).float()
+    picked = logits.gather(1, targets[:, None])[:, 0]
+    largest = logits.amax(1)
+    raised = logits.sub_(largest[:, None]).exp_()
+    sums = raised.sum(1)
+    return picked - largest - sums.log(), raised, sums
 
 
 def add_scoring(model: PreTrainedModel) -> None:

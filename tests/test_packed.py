@@ -81,21 +81,42 @@ def test_pairs_are_balanced_over_ranks_by_places():
     assert plan([5, 200, 6], 100) == [[1], [0, 2]]
 
 
-def test_tiles_change_neither_values_nor_gradients():
+@pytest.mark.parametrize("tile", [1, 5, 36, 37, 100])
+@pytest.mark.parametrize("biased", [False, True])
+def test_tiles_change_neither_values_nor_gradients(tile, biased):
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = torch.randn(37, 8, generator=generator), torch.randn(50, 8, generator=generator)
+    start = [torch.randn(*shape, generator=generator) for shape in ((37, 8), (50, 8), (50,))]
     targets = torch.randint(0, 50, (37,), generator=generator)
-    grads = []
-    for tile in (5, 100):
-        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-        values = tiled_logprobs(h, w, None, targets, tile)
-        (values * torch.arange(37)).sum().backward()
-        grads.append((values.detach(), h.grad, w.grad))
-    expected = (hidden @ weight.T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
-    for values in grads:
-        torch.testing.assert_close(values[0], expected)
-    for one, two in zip(*grads, strict=True):
-        torch.testing.assert_close(one, two)
+    found = []
+    for tiled in (True, False):
+        hidden, weight, bias = (t.clone().requires_grad_() for t in start)
+        if tiled:
+            values = tiled_logprobs(hidden, weight, bias if biased else None, targets, tile)
+        else:
+            logits = torch.nn.functional.linear(hidden, weight, bias if biased else None)
+            values = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        (values * torch.linspace(-1, 1, 37)).sum().backward()
+        found.append((values.detach(), hidden.grad, weight.grad, bias.grad))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_tiles_leave_a_frozen_head_alone_and_follow_autocast():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(50, 8, generator=generator)
+    hidden = torch.randn(9, 8, generator=generator).requires_grad_()
+    targets = torch.arange(9)
+    tiled_logprobs(hidden, weight, None, targets, 4).sum().backward()
+    assert weight.grad is None
+    whole = hidden.grad.clone()
+    hidden.grad, moving = None, weight.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        values = tiled_logprobs(hidden, moving, None, targets, 4)
+    assert values.dtype == torch.float32
+    values.sum().backward()
+    assert hidden.grad.dtype == moving.grad.dtype == torch.float32
+    assert not torch.equal(hidden.grad, whole)
+    torch.testing.assert_close(hidden.grad, whole, rtol=0.05, atol=0.05)
 
 
 def tiny(kind, tokens=300):
@@ -244,22 +265,40 @@ def test_twenty_steps_equal_those_of_the_stock_trainer(packed_recipe, capsys, na
         torch.testing.assert_close(tensor, expected[tensor_name], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_gradient_is_the_stock_trainers(packed_recipe, tiny_model, loss):
-    """Per tensor to 1e-4 relative. One step of plain gradient descent: the weights move by -rate * gradient."""
-    rate, moved = 1e3, {}
-    options = {"optim": "sgd", "lr_scheduler_type": "constant", "warmup_steps": 0, "max_grad_norm": 0.0}
-    options |= {"learning_rate": rate, "max_steps": 1, "gradient_accumulation_steps": 3, "loss_type": loss}
-    before = state_dict(tiny_model)
-    for name, packed in (("packed", None), ("stock", False)):
-        path, folder = packed_recipe(name, packed_pairs=packed, **options)
+# Plain gradient descent at this rate: weights move by -rate times the gradient, far beyond their own rounding.
+DESCENT = {"optim": "sgd", "lr_scheduler_type": "constant", "warmup_steps": 0, "max_grad_norm": 0.0,
+           "learning_rate": 1e3, "max_steps": 1}  # fmt: skip
+# An adapter's A has no gradient in the first step. What moves is the weights it is merged into.
+LORA_DESCENT = SETTINGS["lora"] | {"learning_rate": 1.0, "max_steps": 2, "lora_target_modules": "all-linear"}
+
+
+def same_moves(ours, stock, before, moving=""):
+    """Every tensor named so has moved as in the stock trainer, to 1e-4 of the length of its way; the others rest."""
+    assert ours.keys() == stock.keys() == before.keys()
+    for name, start in before.items():
+        way = stock[name].double() - start.double()
+        assert (way.norm() > 0) == (moving in name), name
+        assert (ours[name].double() - start.double() - way).norm() <= 1e-4 * way.norm(), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"loss_type": loss, "gradient_accumulation_steps": 3} for loss in LOSSES),
+        SETTINGS["checkpointing"],
+        LORA_DESCENT,
+    ],
+    ids=[*LOSSES, "checkpointing", "lora"],
+)
+def test_every_gradient_is_the_stock_trainers(packed_recipe, changes):
+    """Per tensor to 1e-4 relative."""
+    ends = []
+    still = {"learning_rate": 0.0, "max_steps": 1}
+    for name, more in (("packed", {}), ("stock", {"packed_pairs": False}), ("before", still)):
+        path, folder = packed_recipe(name, **DESCENT | changes | more)
         trained(path)
-        after = state_dict(folder / "1")
-        moved[name] = {n: (t.double() - before[n].double()) / -rate for n, t in after.items()}
-    assert moved["packed"].keys() == before.keys()
-    for name, gradient in moved["stock"].items():
-        assert gradient.norm() > 0, name
-        assert (moved["packed"][name] - gradient).norm() <= 1e-4 * gradient.norm(), name
+        ends.append(state_dict(folder / "1"))
+    same_moves(*ends, moving="_proj.weight" if changes.get("use_peft") else "")
 
 
 def test_log_probabilities_of_every_pair_are_the_stock_trainers(packed_recipe):
@@ -499,18 +538,23 @@ def test_what_the_packed_path_does_not_know_runs_on_the_stock_one_and_says_so(pa
     assert "reference_passes" not in facts(folder)
 
 
-def test_two_processes_take_the_steps_of_one(packed_recipe):
-    """Two ranks of batch 2 against the stock trainer's one rank of batch 4: losses and weights."""
-    options = {"max_steps": 4, "gradient_accumulation_steps": 2}
+@pytest.mark.parametrize("changes", [{}, DESCENT], ids=["twenty steps", "one gradient"])
+def test_two_processes_take_the_steps_of_one(packed_recipe, tiny_model, changes):
+    """Two ranks of batch 2 against the stock trainer's one rank of batch 4: losses, weights, and every gradient."""
+    options = {"gradient_accumulation_steps": 2, "num_train_epochs": 10} | changes
     path, folder = packed_recipe("two", per_device_train_batch_size=2, **options)
     run_ok("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "apo", "--config", path)
     path, stock = packed_recipe("one", per_device_train_batch_size=4, packed_pairs=False, **options)
     trained(path)
     assert logged(folder, "loss") == pytest.approx(logged(stock, "loss"), rel=1e-5)
     assert logged(folder, "rewards/margins") == pytest.approx(logged(stock, "rewards/margins"), rel=1e-3, abs=1e-5)
-    expected = state_dict(stock / "1")
-    for name, tensor in state_dict(folder / "1").items():
-        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4)
+    ours, expected = state_dict(folder / "1"), state_dict(stock / "1")
+    if changes:
+        same_moves(ours, expected, state_dict(tiny_model))
+        return
+    assert len(logged(folder, "loss")) == 20
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-5)
 
 
 def test_a_fall_of_the_chosen_answers_is_told_once(packed_recipe, capsys):
