@@ -256,8 +256,8 @@ def eval_sources(recipe: Recipe) -> list[EvalSource]:
         where = recipe.where(f"dataset_mixture.decontaminate.{number}")
         if isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml"):
             suite = load(entry, "eval")
-            reading = suite_tasks(suite)
-            others = [t["name"] for t in suite.values["tasks"] if t not in reading]
+            reading = [task for task in suite_tasks(suite) if task.get("data")]
+            others = [t["name"] for t in suite_tasks(suite) if t not in reading]
             if others:
                 recipe.notes.append(
                     f"{where}: the items of {', '.join(others)} stand in no file, so no row is held against them"

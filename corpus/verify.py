@@ -137,16 +137,6 @@ def checked(own: Callable[[str, str], Any], name: str, where: str) -> Verifier:
     return judge
 
 
-def verifier_code(name: str) -> str | None:
-    """The source file of a verifier named as `package.module:function`, whose content decides the verdicts."""
-    module, colon, _ = name.partition(":")
-    try:
-        spec = importlib.util.find_spec(module) if colon else None
-    except (ImportError, ValueError):
-        return None  # `verifier` tells that it cannot be imported
-    return spec.origin if spec and spec.has_location else None
-
-
 def obeys(text: str, think: bool) -> bool:
     """Whether generated text keeps the mode: a filled, closed think block and then an answer, or no block at all."""
     return mode_fault(text, think) is None

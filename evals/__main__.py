@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from pipeline.errors import run_main
-from pipeline.hashing import hash_tree, hash_value
-from pipeline.inputs import code_hash, model_hash, rows_hash, template_text
+from pipeline.hashing import hash_value
+from pipeline.inputs import model_hash, suite_inputs
 from pipeline.program import STATE_FLAG, quiet_libraries, report_state
 from pipeline.recipe import arguments, load
 from pipeline.stage import Stage, write_json
@@ -45,19 +45,17 @@ def main() -> int:
     if options.mix:
         mixes = {f"mix/{m.name}": m for m in map(parse_mix, options.mix)}
         models = {name: mix.parts[0][0] for name, mix in mixes.items()}
-    data = {f"rows {t.data}": rows_hash(t.data, str(recipe.path)) for t in read_tasks(recipe) if t.data}
-    data |= {f"tasks in {t.include}": hash_tree(Path(t.include), "*") for t in read_tasks(recipe) if t.include}
-    program = hash_value([code_hash("evals"), code_hash("corpus")])
+    read_tasks(recipe)
+    asked = suite_inputs(recipe)
     stages = {}
     for name, folder in models.items():
         where = recipe.where(f"models.{name}")
         target = Path(recipe.need("output_dir")) / name.removeprefix("mix/").replace("/", "-")
-        template = template_text(recipe.values.get("chat_template"), recipe.where("chat_template"))
         if name in mixes:
             model = hash_value([[model_hash(str(f), where), w] for f, w in mixes[name].parts])
         else:
             model = model_hash(str(folder), where)
-        inputs = {"model": model, "template": hash_value(template), "code": program, **data}
+        inputs = {"model": model, **asked}
         stages[f"evals/{name}"] = (Stage(f"evals/{name}", target, suite_settings(recipe), inputs), folder)
     todo, code = report_state([stage for stage, _ in stages.values()], options.state)
     if todo and not options.state:

@@ -31,6 +31,10 @@ def main() -> int:
             print("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
         plan = planned(recipe, name, ask=not options.state)
+        if options.verify and plan.config["merge_method"] != "linear":
+            raise UserError(
+                f"{plan.where}: --verify compares linear averages, and this is {plan.config['merge_method']}"
+            )
         todo, stale = report_state([plan.stage], options.state)
         code = max(code, stale)
         if todo and options.state:

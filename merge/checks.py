@@ -9,8 +9,10 @@ from merge.tensors import stored_tensors
 from pipeline.errors import UserError, read_json
 from pipeline.hashing import not_finite
 
-# Keys of a merge file by which its author says which tokenizer the result has.
-TOKENIZER_KEYS = ("tokenizer", "tokenizer_source", "chat_template")
+# Keys of a merge file by which its author says which tokens, and which template, the result has.
+TOKEN_KEYS = ("tokenizer", "tokenizer_source")
+TOKENIZER_KEYS = (*TOKEN_KEYS, "chat_template")
+TOKENS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 # Keys of config.json that change what equal weights compute; a key that only one model writes is a default of both.
 ARCHITECTURE = (
@@ -30,10 +32,16 @@ def check_merge(config: dict[str, Any], models: list[str], output: Path, where: 
     folders = [Path(m) for m in models if (Path(m) / "config.json").is_file()]
     if not folders:
         return
-    named = any(config.get(key) for key in TOKENIZER_KEYS)
+    named = any(config.get(key) for key in TOKEN_KEYS)
     elements, itemsize = check_alike(folders, where, named)
     if not named:
-        check_tokenizers(folders, where)
+        check_tokenizers(folders, where, bool(config.get("chat_template")))
+        donor = Path(config.get("base_model") or folders[0])
+        if not any((donor / name).is_file() for name in TOKENS):
+            raise UserError(
+                f"{where}: {donor} has no tokenizer (none of {', '.join(TOKENS)}), and the merged model takes its own "
+                "from there; put its files beside the weights, or name another model with tokenizer_source"
+            )
     written = str(config.get("out_dtype") or config.get("dtype") or "").removeprefix("torch.")
     check_disk(elements * ITEM_BYTES.get(written, itemsize), output, where)
     for folder in folders:
@@ -113,16 +121,18 @@ def _shapes(folder: Path, where: str, own_tokenizer: bool) -> dict[str, tuple[in
     return shapes
 
 
-def check_tokenizers(folders: list[Path], where: str) -> None:
-    """Refuse models whose tokens or chat templates differ, where both say what theirs are."""
+def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:
+    """Refuse models whose tokens or, without `own_template`, chat templates differ, where both say what theirs are."""
     for read, what in ((_tokens, "tokens"), (_end, "end-of-turn token"), (_template, "chat template")):
+        if own_template and read is _template:
+            continue
         known = [(folder, read(folder, where)) for folder in folders]
         known = [(folder, value) for folder, value in known if value is not None]
         for folder, value in known[1:]:
             if value != known[0][1]:
                 raise UserError(
                     f"{where}: {folder} and {known[0][0]} differ in their {what}; take models of one family, or say "
-                    "which is meant with mergekit's keys tokenizer or chat_template"
+                    f"which is meant with mergekit's key {'chat_template' if read is _template else 'tokenizer_source'}"
                 )
 
 
@@ -149,6 +159,21 @@ def _template(folder: Path, where: str) -> str | None:
     return template.strip() if isinstance(template, str) else None
 
 
+def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -> None:
+    """Refuse adapters, each with its base, whose merged models would not fit on the disk or hold no numbers.
+
+    They are whole models for as long as the merge takes, so this comes before the first of them is written.
+    """
+    bases = list(dict.fromkeys(base for base, _ in adapted))
+    check_alike(bases, where)
+    size = {base: sum(s.count * s.dtype.itemsize for s in stored_tensors(base, where).values()) for base in bases}
+    check_disk(sum(size[base] for base, _ in adapted), output, where)
+    for folder in (*bases, *(adapter for _, adapter in adapted)):
+        bad = not_finite(folder)
+        if bad:
+            raise UserError(f"{where}: tensor {bad[1]} of {bad[0]} holds values that are not finite")
+
+
 def check_disk(size: int, output: Path, where: str) -> None:
     """Refuse where the result, in the type it is written in, would not fit."""
     place = output
@@ -156,6 +181,4 @@ def check_disk(size: int, output: Path, where: str) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < size:
-        raise UserError(
-            f"{where}: {place} has {free / 1e9:.1f} GB free and the merged model needs about {size / 1e9:.1f} GB"
-        )
+        raise UserError(f"{where}: {place} has {free / 1e9:.1f} GB free and the merge needs about {size / 1e9:.1f} GB")

@@ -7,11 +7,11 @@ least as high as the average without it. Averages are scored in memory (`python 
 import json
 from pathlib import Path
 
-from merge.scores import items, scores, suite_of
+from merge.scores import gains, scores, suite_key, suite_of
 from pipeline.errors import UserError
-from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import model_hash, rows_hash, suite_tasks
-from pipeline.recipe import Recipe, load
+from pipeline.hashing import hash_value
+from pipeline.inputs import model_hash
+from pipeline.recipe import Recipe
 from pipeline.stage import write_json
 
 
@@ -29,9 +29,7 @@ def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path]
     if not metric:
         raise UserError(f"{where}: members: greedy needs soup.metric, the score by which members join")
     suite, folder = suite_of(recipe, "soup"), Path(recipe.need("output_dir")) / "greedy"
-    tasks = suite_tasks(load(suite, "eval"))
-    models, rows = [model_hash(str(f), where) for f in members], [rows_hash(t["data"], where) for t in tasks]
-    key = hash_value([models, metric, hash_file(suite), rows])
+    key = hash_value([[model_hash(str(f), where) for f in members], metric, suite_key(suite)])
     file = folder / "greedy.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
     by_name = {f.name: f for f in members}
@@ -40,16 +38,17 @@ def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path]
     if not ask:
         return None
     alone = scores(suite, {name: {f: 1.0} for name, f in by_name.items()}, folder / "points")
-    values = {name: _mean(items(metrics, metric, where)) for name, metrics in alone.items()}
+    values = {name: _mean(gains(metrics, metric, where)) for name, metrics in alone.items()}
     order = sorted(by_name, key=lambda name: -values[name])
     kept, score = [order[0]], values[order[0]]
-    print(f"soup: {order[0]} begins with {metric} {score:.4f}")
+    print(f"soup: {order[0]} begins with {metric} {alone[order[0]][metric]['value']:.4f}")
     for name in order[1:]:
         tried = [*kept, name]
         parts = {by_name[n]: 1 / len(tried) for n in tried}
         found = scores(suite, {"-".join(tried): parts}, folder / "points")["-".join(tried)]
-        value = _mean(items(found, metric, where))
-        print(f"soup: with {name} {metric} is {value:.4f}, {'it stays' if value >= score else 'so it is left out'}")
+        value = _mean(gains(found, metric, where))
+        stays = "it stays" if value >= score else "so it is left out"
+        print(f"soup: with {name} {metric} is {found[metric]['value']:.4f}, {stays}")
         if value >= score:
             kept, score = tried, value
     write_json(file, {"key": key, "metric": metric, "alone": values, "kept": kept, "score": score})

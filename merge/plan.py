@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from merge.greedy import greedy_members
+from pipeline.card import told_model
 from pipeline.errors import UserError
 from pipeline.hashing import hash_value
-from pipeline.inputs import model_hash
+from pipeline.inputs import HUB_ID, model_hash
 from pipeline.members import FOLDER, member_folders, member_names
 from pipeline.recipe import Recipe, load
 from pipeline.stage import Stage, read_manifest
@@ -88,6 +89,11 @@ def soup_config(members: list[Path], dtype: str, where: str = "soup") -> dict[st
     return {"merge_method": "linear", **types, "models": models, "parameters": {"normalize": True}}
 
 
+def soup_type(recipe: Recipe) -> str:
+    """The type that the soup is written in."""
+    return float_type(recipe.values["soup"].get("dtype", "bfloat16"), recipe.where("soup.dtype"))
+
+
 def adapter_base(folder: Path) -> str | None:
     """The base model of a LoRA adapter's folder, or None for a folder that holds a whole model."""
     file = folder / "adapter_config.json"
@@ -113,9 +119,18 @@ def merge_config(recipe: Recipe) -> dict[str, Any]:
             raise UserError(f"{where}: parameters is a mapping, found {entry['parameters']!r}")
     if "merge_method" not in config:
         raise UserError(f"{recipe.where('merge')}: merge.merge_method is missing; linear is SmolLM3's")
+    for key in ("dtype", "out_dtype"):
+        float_type(config.get(key), recipe.where(f"merge.{key}"))
     run, where = Path(recipe.values["output_dir"]), recipe.where("merge")
-
     return with_models(config, lambda model: resolved(model, run, where))
+
+
+def float_type(name: str | None, where: str) -> str | None:
+    """The name of a floating-point type without `torch.`; raises UserError for any other."""
+    plain = None if name is None else str(name).removeprefix("torch.")
+    if plain not in (None, *FLOATS):
+        raise UserError(f"{where}: no type of weights is called {name}; known: {', '.join(FLOATS)}")
+    return plain
 
 
 def with_models(node: Any, change: Callable[[str], str]) -> Any:
@@ -139,9 +154,16 @@ def resolved(model: str, run: Path, where: str) -> str:
     if model in STAGE_NAMES or model.startswith("apo/"):
         return str((run / model).resolve())
     if "/" not in model and not Path(model).exists():
-        near = difflib.get_close_matches(model, STAGE_NAMES, n=1, cutoff=0.0)[0]
-        raise UserError(f"{where}: no stage or folder is called {model}; the nearest stage is {near}")
-    return str(Path(model).resolve()) if Path(model).exists() else model
+        near = difflib.get_close_matches(model, (*STAGE_NAMES, *WORDS), n=1, cutoff=0.0)[0]
+        raise UserError(f"{where}: no stage or folder is called {model}; the nearest name is {near}")
+    if Path(model).exists():
+        return str(Path(model).resolve())
+    for part in model.split("+"):
+        if not Path(part).exists() and not HUB_ID.fullmatch(part):
+            raise UserError(
+                f"{where}: {part} is no stage, no folder, and no OWNER/NAME or OWNER/NAME@REVISION of a Hub"
+            )
+    return model
 
 
 def referenced(config: dict[str, Any]) -> list[str]:
@@ -165,18 +187,19 @@ def referenced(config: dict[str, Any]) -> list[str]:
 
 def stage_of(recipe: Recipe, name: str, config: dict[str, Any]) -> Stage:
     """The output folder of a merge, its inputs the models by their content and in their order."""
+    run = Path(recipe.need("output_dir"))
     inputs = {}
     shown = copy.deepcopy(config)
     for number, model in enumerate(referenced(config)):
         where = recipe.where(name if name == "soup" else "merge")
         parts = [model] if Path(model).exists() else model.split("+")
         hashes = [model_hash(*_revised(part, where)) for part in parts]
-        inputs[f"model {number} {Path(model).name}"] = hashes[0] if len(hashes) == 1 else hash_value(hashes)
+        inputs[f"model {number} {told_model(model, run)}"] = hashes[0] if len(hashes) == 1 else hash_value(hashes)
         shown = _replace(shown, model, f"model {number}")
     if name == "merged":
         beside = ("long_context", "options")
         shown |= {k: recipe.values[k] for k in beside if recipe.values.get(k)}
-    return Stage(name, Path(recipe.need("output_dir")) / name, shown, inputs)
+    return Stage(name, run / name, shown, inputs)
 
 
 def _revised(model: str, where: str) -> tuple[str, str, str | None]:
@@ -228,25 +251,19 @@ def plain_linear(config: dict[str, Any], absent: str | None = None) -> Linear | 
         weights.append(float(weight))
     if not folders or not all(str(f) == absent or (f / "config.json").is_file() for f in folders):
         return None
-    types = [str(config[k]).removeprefix("torch.") if config.get(k) else None for k in ("dtype", "out_dtype")]
-    if not set(types) <= {None, *FLOATS}:
-        return None
+    types = [float_type(config.get(key), key) for key in ("dtype", "out_dtype")]
     return Linear(tuple(folders), tuple(weights), parameters.get("normalize", True), *types)
 
 
 def expanded(outer: Linear, name: Path, inner: Linear) -> Linear:
     """`outer` with the model `name` replaced by those that `inner` averages: soup and merge in one, rounded once."""
-    folders: list[Path] = []
-    weights: list[float] = []
+    parts: dict[Path, float] = {}
+    whole = sum(inner.weights) if inner.normalize else 1.0
     for folder, weight in zip(outer.folders, outer.weights, strict=True):
-        if folder != name:
-            folders.append(folder)
-            weights.append(weight)
-            continue
-        whole = sum(inner.weights) if inner.normalize else 1.0
-        folders += inner.folders
-        weights += [weight * w / whole for w in inner.weights]
-    return Linear(tuple(folders), tuple(weights), outer.normalize, outer.dtype, outer.out_dtype)
+        shares = {f: weight * w / whole for f, w in zip(inner.folders, inner.weights, strict=True)}
+        for part, share in (shares if folder == name else {folder: weight}).items():
+            parts[part] = parts.get(part, 0.0) + share
+    return Linear(tuple(parts), tuple(parts.values()), outer.normalize, outer.dtype, outer.out_dtype)
 
 
 @dataclass(frozen=True)
@@ -267,14 +284,14 @@ def planned(recipe: Recipe, name: str, ask: bool = True) -> Plan:
     """
     where = recipe.where(name if name == "soup" else "merge")
     if name == "soup":
-        config = soup_config(soup_members(recipe, ask), recipe.values["soup"].get("dtype", "bfloat16"), where)
+        config = soup_config(soup_members(recipe, ask), soup_type(recipe), where)
         return Plan(stage_of(recipe, name, config), config, where)
     config = merge_config(recipe)
     if recipe.values.get("one_pass") and recipe.values.get("options"):
         raise UserError(f"{recipe.where('options')}: options are mergekit's, and one_pass does without it; take one")
     if not recipe.values.get("one_pass"):
         return Plan(stage_of(recipe, name, config), config, where)
-    soup = soup_config(soup_members(recipe, ask), recipe.values["soup"].get("dtype", "bfloat16"), where)
+    soup = soup_config(soup_members(recipe, ask), soup_type(recipe), where)
     folder = str((Path(recipe.need("output_dir")) / "soup").resolve())
     inner = plain_linear(soup)
     outer = plain_linear(config, absent=folder)

@@ -8,20 +8,24 @@ averages of local models take the short way of `merge/linear.py`, which gives th
 and the folder is completed with tokenizer, template, generation settings and a card.
 """
 
+import difflib
 import json
 import logging
 import math
 import shutil
 import warnings
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from merge.adapters import with_whole_models
-from merge.checks import TOKENIZER_KEYS, check_merge
+import torch
+
+from merge.adapters import is_adapted, with_whole_models
+from merge.checks import TOKENIZER_KEYS, check_adapters, check_merge, check_weights
 from merge.linear import pieces, run_linear, same_as_mergekit
 from merge.plan import Linear, plain_linear, referenced, with_models
 from merge.tensors import stored_tensors
-from pipeline.card import write_card
+from pipeline.card import told_model, write_card
 from pipeline.errors import UserError, first_line, read_json, told_by_library
 from pipeline.inputs import hub_commit
 from pipeline.recipe import Recipe
@@ -35,8 +39,10 @@ OURS = {
     "verbosity": "progress is told by this program",
     "lora_merge_dtype": "adapters are merged by peft before the average",
     "lora_merge_cache": "adapters are merged by peft before the average",
+    "allow_crimes": "models of different architectures are refused first",
+    "unsafe_truncate_embeddings": "models with different vocabularies need tokenizer_source",
 }
-MODEL_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+MODEL_PATTERNS = ["README.md", "*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 GENERATION = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -64,11 +70,17 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
     options = checked_options(recipe.values.get("options") or {}, recipe.where("options"))
     long_context = recipe.values.get("long_context") if stage.name == "merged" else None
     adapters = hidden_sibling(stage.folder, "adapters")
+    check_device(options, recipe.where("options"))
     if linear is None and (options or plain_linear(config) is None):
         parsed(config, options, where)
     shutil.rmtree(adapters, ignore_errors=True)  # what a killed merge left may be of other weights
     try:
-        config = with_whole_models(with_snapshots(config, where), adapters, where)
+        config = with_snapshots(config, where)
+        adapted = [tuple(map(Path, m.split("+"))) for m in referenced(config) if is_adapted(m)]
+        if adapted:
+            check_weights(config, where)
+            check_adapters(adapted, stage.folder.parent, where)
+        config = with_whole_models(config, adapters, where)
         folders = list(linear.folders) if linear else [Path(m) for m in referenced(config)]
         check_merge(config, [str(f) for f in folders], stage.folder.parent, where)
         first = linear.folders[0] if linear else Path(config.get("base_model") or folders[0])
@@ -92,7 +104,8 @@ def run(stage: Stage, config: dict[str, Any], recipe: Recipe, where: str, linear
         write_card(final, stage.name, named, models, stage.folder.parent)
     finally:
         shutil.rmtree(adapters, ignore_errors=True)
-    facts = {"method": config["merge_method"], "models": [Path(m).name for m in models]}
+    told = [told_model(m, stage.folder.parent) for m in models]
+    facts = {"method": config["merge_method"], "models": told}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))})
 
@@ -112,11 +125,11 @@ def snapshot(model: str, where: str) -> str:
     if "+" in model:
         return "+".join(snapshot(part, where) for part in model.split("+"))
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
     name, _, revision = model.partition("@")
     commit = hub_commit("model", name, revision or None)
-    with told_by_library(f"{where}: {model} cannot be fetched from the Hub", (HfHubHTTPError, LocalEntryNotFoundError)):
+    with told_by_library(f"{where}: {model} cannot be fetched from the Hub", (HTTPError, LocalEntryNotFoundError)):
         return snapshot_download(name, revision=commit, allow_patterns=MODEL_PATTERNS)
 
 
@@ -139,27 +152,70 @@ def parsed(config: dict[str, Any], options: dict[str, Any], where: str) -> Any:
     from mergekit.options import MergeOptions
     from pydantic import ValidationError
 
-    for what, keys, known in (
-        ("merge", config, MergeConfiguration.model_fields),
-        ("options", options, MergeOptions.model_fields),
-    ):
-        for key in keys:
-            if key not in known:
-                raise UserError(f"{where}: unknown key {what}.{key}; mergekit knows {', '.join(sorted(known))}")
+    specs = {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
+    method = str(config.get("merge_method"))
+    if method not in specs:
+        near = difflib.get_close_matches(method, specs, n=1, cutoff=0.0)[0]
+        raise UserError(f"{where}: mergekit has no merge_method {method}; the nearest is {near}")
     try:
         read = MergeConfiguration.model_validate(config)
+        read_options = MergeOptions.model_validate(options)
+        refuse_unread(config, read, "merge", where)
+        refuse_unread(options, read_options, "options", where)
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(f"{where}: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{where}: mergekit refuses the file: {first_line(error)}") from error
     # mergekit passes over a parameter that its method does not read.
-    specs = {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
-    known = specs.get(read.merge_method, set()) | {"scale", "int8_mask"}
-    groups = [read.parameters or {}, *(entry.parameters or {} for entry in read.models or [])]
-    for name in (name for group in groups for name in group if name not in known):
-        raise UserError(f"{where}: {read.merge_method} has no parameter {name}; it has {', '.join(sorted(known))}")
+    known = specs[method] | {"scale", "int8_mask"}
+    for name in parameter_names(config):
+        if name not in known:
+            raise UserError(f"{where}: {method} has no parameter {name}; it has {', '.join(sorted(known))}")
+    check_template(config.get("chat_template"), where)
     return read
+
+
+def refuse_unread(given: Any, read: Any, path: str, where: str) -> None:
+    """Raise UserError for a key of a mergekit file that its schema has no field for; pydantic would drop it."""
+    if isinstance(given, list) and isinstance(read, (list, tuple)):
+        for number, (one, other) in enumerate(zip(given, read, strict=False)):
+            refuse_unread(one, other, f"{path}.{number}", where)
+    elif isinstance(given, dict):
+        known = getattr(type(read), "model_fields", None)
+        for key, value in given.items():
+            if known is not None and key not in known:
+                raise UserError(f"{where}: unknown key {path}.{key}; mergekit knows {', '.join(sorted(known))}")
+            inner = read.get(key) if isinstance(read, dict) else getattr(read, key, None)
+            refuse_unread(value, inner, f"{path}.{key}", where)
+
+
+def parameter_names(node: Any) -> list[str]:
+    """The names below every key `parameters` of a mergekit file, wherever it stands."""
+    if isinstance(node, list):
+        return [name for value in node for name in parameter_names(value)]
+    if not isinstance(node, dict):
+        return []
+    own = list(node["parameters"]) if isinstance(node.get("parameters"), dict) else []
+    return own + [name for key, value in node.items() if key != "parameters" for name in parameter_names(value)]
+
+
+def check_template(template: str | None, where: str) -> None:
+    """Refuse a chat_template that mergekit does not know: it would drop the tokenizer and go on."""
+    from mergekit._data import chat_templates
+
+    if template is None or template == "auto" or "{" in template:
+        return
+    known = sorted(f.name.removesuffix(".jinja") for f in files(chat_templates).iterdir() if f.name.endswith(".jinja"))
+    if template not in known:
+        raise UserError(f"{where}: chat_template {template} is neither Jinja text nor one of auto, {', '.join(known)}")
+
+
+def check_device(options: dict[str, Any], where: str) -> None:
+    """Refuse options for a GPU on a machine without one."""
+    asked = next((k for k in ("cuda", "multi_gpu", "low_cpu_memory") if options.get(k)), None)
+    if asked and not torch.cuda.is_available():
+        raise UserError(f"{where}: options.{asked} needs a GPU, and torch finds none here")
 
 
 def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, folder: Path, where: str) -> None:
@@ -175,12 +231,17 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, f
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         with told_by_library(f"{where}: mergekit refuses the merge", (RuntimeError, ValueError, KeyError, OSError)):
-            run_merge(read, str(folder), MergeOptions(**{"copy_tokenizer": named, **options, **fixed}))
+            settings = MergeOptions(**{"copy_tokenizer": named, **options, **fixed})
+            if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
+                torch.set_num_threads(settings.num_threads)
+            run_merge(read, str(folder), settings)
     for name, stored in stored_tensors(folder, where).items():
         if stored.dtype.is_floating_point and not all(stored.read(*p).isfinite().all() for p in pieces(stored.count)):
             raise UserError(f"{where}: tensor {name} of the merge holds values that are not finite")
     if not named:
         copy_tokenizer(first, folder)
+    elif not (folder / "tokenizer_config.json").is_file():
+        raise UserError(f"{where}: mergekit wrote no tokenizer; see its words above")
     # mergekit takes the configuration of any of the models; what it changed in it (layers, vocabulary, type) stays.
     made, whole = read_json(folder / "config.json", where), read_json(first / "config.json", where)
     whole.pop("torch_dtype", None)
@@ -218,7 +279,9 @@ def complete(folder: Path, parent: Path, long_context: dict[str, Any] | None, wh
     ends = list(dict.fromkeys([*([] if end is None else [end]), *ends]))
     pad = settings.get("pad_token_id")
     pad = token_id(folder, "pad_token") if pad is None else pad
-    kept = {**GENERATION, "eos_token_id": ends or None, "pad_token_id": pad if pad is not None else end}
+    usual = {} if GENERATION.keys() & settings.keys() else GENERATION
+    own = {k: v for k, v in settings.items() if not k.startswith("_") and k != "transformers_version"}
+    kept = {**usual, **own, "eos_token_id": ends or None, "pad_token_id": pad if pad is not None else end}
     (folder / "generation_config.json").write_text(json.dumps(kept, indent=2) + "\n")
     config["use_cache"] = True
     if long_context:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.inputs import suite_tasks
+from pipeline.hashing import hash_file, hash_value
+from pipeline.inputs import code_hash, suite_inputs, suite_tasks
 from pipeline.recipe import Recipe, load
 
 Metrics = dict[str, dict[str, Any]]
@@ -53,10 +54,22 @@ def _with_project() -> str:
     return f"{root}{os.pathsep}{before}" if before else root
 
 
-def items(metrics: Metrics, name: str, where: str) -> list[float]:
-    """The outcomes of a metric, item by item; raises UserError where the suite has no such metric with items."""
+def gains(metrics: Metrics, name: str, where: str) -> list[float]:
+    """The outcomes of a metric, item by item, so turned that more is better.
+
+    Raises:
+        UserError: the suite has no such metric with items, or nobody knows which way it is better.
+    """
     found = metrics.get(name, {}).get("items")
     if found is None:
         known = ", ".join(n for n, m in metrics.items() if m.get("items") is not None)
         raise UserError(f"{where}: the suite has no metric {name} with single items; it has {known}")
-    return found
+    better = metrics[name]["better"]
+    if better not in ("higher", "lower"):
+        raise UserError(f"{where}: {name} is better neither when higher nor when lower, so nothing is chosen by it")
+    return [-value for value in found] if better == "lower" else found
+
+
+def suite_key(suite: Path) -> str:
+    """Hash of what a suite asks and of the code that asks it."""
+    return hash_value([hash_file(suite), suite_inputs(load(suite, "eval")), code_hash("merge")])

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from merge.plan import resolved
-from merge.scores import Metrics, items, scores, suite_of
+from merge.scores import Metrics, gains, scores, suite_key, suite_of
 from pipeline.errors import UserError, run_main
-from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import code_hash, model_hash, rows_hash, suite_tasks
+from pipeline.inputs import model_hash
 from pipeline.paired import Difference, paired_bootstrap
 from pipeline.program import STATE_FLAG, report_state
 from pipeline.recipe import Recipe, arguments, load
@@ -69,6 +68,8 @@ def planned(recipe: Recipe) -> Plan:
     for name, folder in zip(names, folders, strict=True):
         if not folder.is_dir():
             raise UserError(f"{where}: sweep.models: {name} is no folder here; a sweep walks between stages or folders")
+    if folders[0] == folders[1]:
+        raise UserError(f"{where}: sweep.models are one folder, {folders[0]}; a sweep walks between two")
     for name, margin in (settings.get("guardrails") or {}).items():
         try:
             settings["guardrails"][name] = float(margin)
@@ -76,11 +77,9 @@ def planned(recipe: Recipe) -> Plan:
             raise UserError(f"{where}: sweep.guardrails.{name}: a margin is a number, found {margin!r}") from None
         if settings["guardrails"][name] < 0:
             raise UserError(f"{where}: sweep.guardrails.{name}: a margin is 0 or more, found {margin}")
-    tasks = suite_tasks(load(suite, "eval"))
     inputs = {
         **{f"model {name}": model_hash(str(folder), where) for name, folder in zip(names, folders, strict=True)},
-        "suite": hash_value([hash_file(suite), [rows_hash(t["data"], where) for t in tasks]]),
-        "code": hash_value([code_hash("merge"), code_hash("evals")]),
+        "suite": suite_key(suite),
     }
     weights = checked_weights(settings.get("weights", list(WEIGHTS)), where)
     return Plan(names, folders, weights, suite, Stage("sweep", run / "sweep", settings, inputs))
@@ -103,7 +102,7 @@ def sweep(recipe: Recipe, plan: Plan) -> None:
     metric = settings.get("metric") or known[0]
     guardrails = settings.get("guardrails", {n: MARGIN for n in known if n != metric})
     for name in (metric, *guardrails):
-        items(found[alone], name, where)
+        gains(found[alone], name, where)
     found |= scores(plan.suite, {n: m for n, m in mixes.items() if n != alone}, folder, tasks)
     draws, seed = settings.get("bootstrap", 2000), settings.get("seed", 0)
     points = [
@@ -134,6 +133,8 @@ def checked_weights(weights: list[Any], where: str) -> list[float]:
     """Weights in ascending order, 1 among them because everything is compared with it; raises UserError otherwise."""
     if any(isinstance(w, bool) or not isinstance(w, (int, float)) for w in weights):
         raise UserError(f"{where}: sweep.weights is a list of numbers, found {weights}")
+    if not all(0 <= w <= 1 for w in weights):
+        raise UserError(f"{where}: a weight of sweep.weights lies between 0 and 1, found {weights}")
     if 1 not in weights:
         raise UserError(f"{where}: sweep.weights needs 1, the first model alone, to compare with; found {weights}")
     return sorted({float(w) for w in weights})
@@ -149,23 +150,23 @@ def point(
     seed: int,
     where: str,
 ) -> Point:
-    """One point's scores, and how they differ from the reference's on the same items."""
+    """One point's scores, and what it gains on the reference on the same items; plus is better, for a loss too."""
     differences = {
-        n: paired_bootstrap(items(reference, n, where), items(metrics, n, where), draws, seed) for n in shown
+        n: paired_bootstrap(gains(reference, n, where), gains(metrics, n, where), draws, seed) for n in shown
     }
     fallen = tuple(n for n, margin in guardrails.items() if differences[n].high < -margin)
     return Point(weight, {n: metrics[n]["value"] for n in shown}, differences, fallen)
 
 
 def choose(points: list[Point], found: dict[float, Metrics], metric: str, draws: int, seed: int, where: str) -> Choice:
-    """The highest score among the points whose guardrails hold; among equal scores the one nearest to the soup."""
+    """The best score among the points whose guardrails hold; among equal scores the one nearest to the soup."""
     standing = [p for p in points if not p.fallen]
-    best = max(standing, key=lambda p: (p.scores[metric], p.weight))
-    own = items(found[best.weight], metric, where)
+    best = max(standing, key=lambda p: (p.differences[metric].value, p.weight))
+    own = gains(found[best.weight], metric, where)
     alike = tuple(
         p.weight
         for p in standing
-        if p is not best and not paired_bootstrap(items(found[p.weight], metric, where), own, draws, seed).beyond_noise
+        if p is not best and not paired_bootstrap(gains(found[p.weight], metric, where), own, draws, seed).beyond_noise
     )
     return Choice(best.weight, alike)
 
@@ -182,7 +183,8 @@ def show(points: list[Point], metric: str, guardrails: list[str], names: list[st
         lines.append([*cells, ", ".join(p.fallen) or "-"])
     table = text_table([names[0], metric, *guardrails, "guardrails fallen"], lines)
     return (
-        f"{table}\nin brackets the 95 % interval of the difference from {names[0]} alone; * marks what is beyond noise"
+        f"{table}\nin brackets the 95 % interval of the gain on {names[0]} alone, plus being better; * marks what is "
+        "beyond noise"
     )
 
 

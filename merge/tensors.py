@@ -90,16 +90,20 @@ def _header(file: Path, where: str) -> dict[str, Stored]:
             raise UserError(f"{where}: {file} is cut off or no safetensors file: it has {size:,} bytes")
         try:
             header = json.loads(opened.read(length))
-        except ValueError as error:
+            header.pop("__metadata__", None)
+            entries = {n: (e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for n, e in header.items()}
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise UserError(f"{where}: {file} has no readable safetensors header") from error
-    header.pop("__metadata__", None)
     found, end = {}, 8 + length
-    for name, entry in header.items():
-        if entry["dtype"] not in DTYPES:
-            raise UserError(f"{where}: tensor {name} of {file} has type {entry['dtype']}, which cannot be averaged")
-        begin, stop = entry["data_offsets"]
+    for name, (kind, shape, begin, stop) in entries.items():
+        if kind not in DTYPES:
+            raise UserError(f"{where}: tensor {name} of {file} has type {kind}, which cannot be averaged")
         end = max(end, 8 + length + stop)
-        found[name] = Stored(file, 8 + length + begin, DTYPES[entry["dtype"]], tuple(entry["shape"]))
+        found[name] = stored = Stored(file, 8 + length + begin, DTYPES[kind], shape)
+        if stop - begin != stored.count * stored.dtype.itemsize:
+            raise UserError(
+                f"{where}: tensor {name} of {file} has {stop - begin:,} bytes, which its shape does not fit"
+            )
     if end > size:
         raise UserError(f"{where}: {file} is cut off: it has {size:,} bytes of {end:,}")
     return found
@@ -157,16 +161,18 @@ def _header_bytes(shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> byt
     return len(text).to_bytes(8, "little") + text
 
 
-def ulp_error(values: torch.Tensor, exact: torch.Tensor) -> float:
+def ulp_error(values: torch.Tensor, exact: torch.Tensor, slack: torch.Tensor | float = 0.0) -> float:
     """The largest distance of `values` from the float64 values `exact`, in units in the last place of their type.
 
-    The unit is that of the exact value's binade, so correct rounding is never further than 0.5 away.
+    The unit is that of the exact value's binade, so correct rounding is never further than 0.5 away. `slack` is what
+    `exact` itself may be off by.
     """
     info = torch.finfo(values.dtype)
     smallest = info.smallest_normal
     exponent = torch.floor(torch.log2(exact.abs().clamp(min=smallest)))
     unit = torch.exp2(exponent) * info.eps
-    return ((values.double() - exact).abs() / unit).max().item() if len(values) else 0.0
+    distance = ((values.double() - exact).abs() - slack).clamp(min=0)
+    return (distance / unit).max().item() if len(values) else 0.0
 
 
 def weighted(

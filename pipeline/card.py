@@ -4,14 +4,15 @@ It is written with the folder, and once more with the evaluation's figures when 
 manifests and results say, in the Hub's metadata format.
 """
 
+import contextlib
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline.inputs import HUB_ID, is_local
-from pipeline.members import FOLDER
 from pipeline.stage import read_manifest
 from pipeline.table import Stage, cell, columns, evaluated, short
 
@@ -85,16 +86,23 @@ def rewrite_card(run: Path, name: str) -> bool:
     if manifest is None:
         return False
     labels = [re.fullmatch(r"(model \d+) (.*)", label) for label in manifest["inputs"]]
-    models = {found[1]: folder_named(found[2], run) for found in labels if found}
+    models = {found[1]: folder_of(found[2], run) for found in labels if found}
     config = {k: v for k, v in manifest["config"].items() if k not in ("long_context", "options")}
     write_card(run / name, name, _named(config, models), list(models.values()), run)
     return True
 
 
-def folder_named(label: str, run: Path) -> str:
-    """The folder of a run that a manifest calls `soup`, `mid` or `1`; the name itself where there is none."""
-    candidates = [run / label] + ([run / "apo" / label] if FOLDER.fullmatch(label) else [])
-    return next((str(f) for f in candidates if f.is_dir()), label)
+def told_model(model: str, run: Path) -> str:
+    """A model as a manifest names it: a folder of the run by its place there (`soup`, `apo/1`), another by its path, a
+    model of the Hub by its id.
+    """
+    folder, home = Path(model), run.resolve()
+    return str(folder.relative_to(home)) if folder.is_absolute() and folder.is_relative_to(home) else model
+
+
+def folder_of(told: str, run: Path) -> str:
+    """The model that `told_model` named: the inverse, as long as it is there."""
+    return str((run / told).resolve()) if (run / told).is_dir() else told
 
 
 def _named(node: Any, models: dict[str, str]) -> Any:
@@ -118,7 +126,7 @@ def parents_of(models: list[str], run: Path) -> dict[str, dict[str, Any] | None]
         if manifest:
             own = (manifest.get("ran_with") or {}).get("model_name_or_path")
             made_from = manifest["metrics"].get("models") if manifest.get("metrics") else None
-            waiting += [own] if own else [folder_named(m, run) for m in made_from or []]
+            waiting += [own] if own else [folder_of(m, run) for m in made_from or []]
     return found
 
 
@@ -166,26 +174,44 @@ def sources(manifest: dict[str, Any] | None) -> list[str]:
     return list(dict.fromkeys(s["source"].partition(":")[0] for s in manifest["metrics"].get("data", [])))
 
 
+@cache
 def licence_of(model: str) -> str | None:
-    """The licence that a model's own card names, from its folder, the Hub, or the local cache; None elsewhere."""
+    """The licence that a model's own card names, from its folder or the cache of the Hub's files; None elsewhere.
+
+    No network is asked: a merge of local models must not wait for one. Stages that load a model from the Hub put its
+    card into the cache (`keep_card`).
+    """
     file = Path(model) / "README.md"
     if Path(model).is_dir():
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
     elif HUB_ID.fullmatch(model):
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+        from huggingface_hub import try_to_load_from_cache
 
         name, _, revision = model.partition("@")
-        try:
-            text = Path(hf_hub_download(name, "README.md", revision=revision or None)).read_text(encoding="utf-8")
-        except (HfHubHTTPError, EntryNotFoundError, OSError):
+        found = try_to_load_from_cache(name, "README.md", revision=revision or None)
+        if not isinstance(found, str):
             return None
+        text = Path(found).read_text(encoding="utf-8")
     else:
         return None
     block = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     about = yaml.safe_load(block[1]) if block else None
     found = about.get("license") if isinstance(about, dict) else None
     return found if isinstance(found, str) else None
+
+
+def keep_card(model: str, revision: str | None) -> None:
+    """Fetch the card of a model of the Hub into the local cache, where `licence_of` finds it; a local one has its own.
+
+    Without a network, or where the model has no card, there is nothing to keep.
+    """
+    if is_local(model):
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HTTPError
+
+    with contextlib.suppress(HTTPError, OSError):
+        hf_hub_download(model, "README.md", revision=revision)
 
 
 def licence_words(licence: str | None, roots: list[str]) -> str:
@@ -260,6 +286,7 @@ def model_name(model: str) -> str:
 
 def by_name(node: Any) -> Any:
     if isinstance(node, dict):
-        return {k: model_name(v) if k in ("model", "base_model") and isinstance(v, str) else by_name(v)
-                for k, v in node.items()}  # fmt: skip
-    return [by_name(v) for v in node] if isinstance(node, list) else node
+        return {k: by_name(v) for k, v in node.items()}
+    if isinstance(node, list):
+        return [by_name(v) for v in node]
+    return model_name(node) if isinstance(node, str) and Path(node.partition("+")[0]).is_absolute() else node

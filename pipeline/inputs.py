@@ -1,6 +1,7 @@
 """What a stage reads, and its content: the half of a manifest that decides whether a stage is stale."""
 
 import glob
+import importlib.util
 import re
 from functools import cache
 from pathlib import Path
@@ -70,14 +71,14 @@ def hub_commit(kind: str, name: str, revision: str | None) -> str:
     A branch such as `main` moves; a stage made from another commit is stale.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HTTPError
     from huggingface_hub.file_download import repo_folder_name
 
     branch = revision or "main"
     if not constants.HF_HUB_OFFLINE:
         try:
             return HfApi().repo_info(name, revision=branch, repo_type=kind, timeout=10).sha
-        except (HfHubHTTPError, OSError):
+        except (HTTPError, OSError):
             pass  # no network or no access: what the cache says, and loading the weights or rows will tell the rest
     reference = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / "refs" / branch
     return reference.read_text().strip() if reference.is_file() else branch
@@ -102,15 +103,56 @@ def rows_hash(name: str, where: str, revision: str | None = None) -> str:
 
 
 def suite_tasks(suite: Recipe) -> list[dict[str, Any]]:
-    """The tasks of an eval file that read rows from a file; those that make their items are hashed with the suite.
-
-    Raises:
-        UserError: a task is no mapping.
-    """
+    """The tasks of an eval file; raises UserError where one is no mapping."""
     for number, task in enumerate(suite.need("tasks")):
         if not isinstance(task, dict):
             raise UserError(f"{suite.where(f'tasks.{number}')}: a task is a mapping, found {task!r}")
-    return [task for task in suite.values["tasks"] if task.get("data")]
+    return suite.values["tasks"]
+
+
+def suite_inputs(suite: Recipe) -> dict[str, str]:
+    """What decides the results of an eval file beside its own text and the model: rows, tasks and files that it names,
+    template, verifiers and code.
+
+    Raises:
+        UserError: a file or folder that it names is not there.
+    """
+    inputs = {}
+    for number, task in enumerate(suite_tasks(suite)):
+        where = suite.where(f"tasks.{number}")
+        if task.get("data"):
+            inputs[f"rows {task['data']}"] = rows_hash(task["data"], where)
+        if task.get("include"):
+            if not Path(task["include"]).is_dir():
+                raise UserError(f"{where}: include {task['include']} is no folder")
+            inputs[f"tasks in {task['include']}"] = hash_tree(Path(task["include"]), "*")
+        code = verifier_code(str(task.get("verifier") or ""))
+        if code:
+            inputs[f"verifier {task['verifier']}"] = hash_file(Path(code))
+        for file in data_files(task):
+            inputs[f"file {file}"] = hash_file(Path(file))
+    inputs["template"] = hash_value(template_text(suite.values.get("chat_template"), suite.where("chat_template")))
+    paired = hash_file(Path(__file__).parent / "paired.py")
+    return inputs | {"code": hash_value([code_hash("evals"), code_hash("corpus"), paired])}
+
+
+def data_files(node: Any, inside: bool = False) -> list[str]:
+    """The files that are there of those named below a key `data_files`, as harness tasks name their rows."""
+    if isinstance(node, dict):
+        return [f for key, value in node.items() for f in data_files(value, inside or key == "data_files")]
+    if isinstance(node, list):
+        return [f for value in node for f in data_files(value, inside)]
+    return [node] if inside and isinstance(node, str) and Path(node).is_file() else []
+
+
+def verifier_code(name: str) -> str | None:
+    """The source file of a verifier named as `package.module:function`, whose content decides the verdicts."""
+    module, colon, _ = name.partition(":")
+    try:
+        spec = importlib.util.find_spec(module) if colon else None
+    except (ImportError, ValueError):
+        return None  # `verifier` tells that it cannot be imported
+    return spec.origin if spec and spec.has_location else None
 
 
 def eval_rows_hash(recipe: Recipe) -> str | None:
@@ -122,7 +164,7 @@ def eval_rows_hash(recipe: Recipe) -> str | None:
         if isinstance(entry, dict):
             hashes.append({**entry, "id": rows_hash(entry["id"], where, entry.get("revision"))})
         elif Path(entry).suffix in (".yaml", ".yml"):
-            tasks = suite_tasks(load(entry, "eval"))
+            tasks = [task for task in suite_tasks(load(entry, "eval")) if task.get("data")]
             hashes.append([[rows_hash(task["data"], f"{where} ({entry})"), task.get("question")] for task in tasks])
         else:
             hashes.append(rows_hash(entry, where))

@@ -46,7 +46,7 @@ def push(run: Path, name: str, repository: str | None, private: bool) -> int:
         UserError: the Hub refuses, in its words.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     found = parcel(run, name)
     needed = (("--repo OWNER/NAME", repository), ("a token (hf auth login)", get_token()))
@@ -60,7 +60,7 @@ def push(run: Path, name: str, repository: str | None, private: bool) -> int:
         made = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
         operations = [CommitOperationAdd(place, str(file)) for place, file in found.files.items()]
         commit = api.create_commit(made, operations, commit_message=f"{name} of {run.name}, by apo-soup")
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{repository}: the Hub refuses: {first_line(error)}") from error
     print(f"{len(found.files)} files, {found.size:,} bytes, sent to {made} (commit {commit.oid[:12]})")
     return 0

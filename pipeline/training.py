@@ -27,6 +27,7 @@ from transformers import (
 )
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from pipeline.card import keep_card
 from pipeline.errors import UserError, told_by_library
 from pipeline.program import is_main
 from pipeline.recipe import Recipe
@@ -217,6 +218,7 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
         if torch.cuda.is_available():
             metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
         values, _ = adapt_to_machine(recipe.values)
+        keep_card(values["model_name_or_path"], values.get("model_revision"))
         ran = {k: values.get(k) for k in ("model_name_or_path", "model_revision", "attn_implementation")}
         stage.finish(final, metrics, {"ran_with": ran})
         upload(stage, values)

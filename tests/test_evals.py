@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM
 from corpus.generate import Sampling, completed, end_ids, generate
 from corpus.logprobs import completion_logprobs
 from corpus.rows import RowError
-from corpus.verify import exact, number, obeys, verifier, verifier_code
+from corpus.verify import exact, number, obeys, verifier
 from evals.stats import mean, share
 from pipeline.errors import UserError
+from pipeline.inputs import verifier_code
 
 
 def test_wilson_interval_worked_by_hand():

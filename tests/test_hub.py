@@ -174,6 +174,12 @@ def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path
     )
     result = asked(hub, tmp_path, "-c", code, run)
     assert result.returncode == 0, result.stderr
+    assert not hub.asked, "models are local, so no network is tried"
+    assert "license" not in yaml.safe_load((run / "merged" / "README.md").read_text().split("---")[1])
+    result = asked(
+        hub, tmp_path, "-c", f"from pipeline.card import keep_card; keep_card('maker/base', None)\n{code}", run
+    )
+    assert result.returncode == 0, result.stderr
     card = (run / "merged" / "README.md").read_text()
     about = yaml.safe_load(card.split("---")[1])
     assert about["base_model"] == ["maker/base"]

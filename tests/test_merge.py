@@ -152,7 +152,7 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     assert "no-where/else cannot be fetched from the Hub" in refused("-m", "merge", "--config", path)
     stray = {"merge_method": "linear", "models": [{"model": "suop", "parameters": {"weight": 1}}]}
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": stray})
-    assert "no stage or folder is called suop; the nearest stage is soup" in refused("-m", "merge", "--config", path)
+    assert "no stage or folder is called suop; the nearest name is soup" in refused("-m", "merge", "--config", path)
     other = {"stage": "apo/3", "outputs": {}, "inputs": {"model": "another"}}
     (run / "apo" / "3" / "manifest.json").write_text(json.dumps(other))
     text = refused("-m", "merge", "--config", merge_file())
@@ -430,7 +430,7 @@ def test_a_full_disk_is_told_before_anything_is_written(run, merge_run, monkeypa
     from collections import namedtuple
 
     monkeypatch.setattr(shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(1000))
-    with pytest.raises(UserError, match="GB free and the merged model needs about"):
+    with pytest.raises(UserError, match="GB free and the merge needs about"):
         merge_run()
 
 
@@ -520,7 +520,7 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
 
 
 def metrics_of(**columns):
-    return {n: {"value": sum(v) / len(v), "items": v} for n, v in columns.items()}
+    return {n: {"value": sum(v) / len(v), "items": v, "better": "higher"} for n, v in columns.items()}
 
 
 def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
@@ -541,6 +541,56 @@ def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
     assert points[0].differences["recall"].value == pytest.approx(-0.45)
     with pytest.raises(UserError, match="the suite has no metric speed with single items; it has score, recall"):
         point(0.0, found[0.0], found[1.0], ["speed"], {}, 100, 0, "x")
+
+
+def test_a_loss_is_best_where_it_is_lowest():
+    """As metric and as guardrail: 0.5 has the lowest loss, 0 the highest."""
+    from merge.scores import gains
+    from merge.sweep import choose, point
+
+    values = {0.0: 7.2, 0.5: 6.9, 1.0: 7.0}
+    found = {
+        w: {"nll": {"value": v, "items": [v + 0.001 * n for n in range(50)], "better": "lower"}}
+        for w, v in values.items()
+    }
+    points = [point(w, m, found[1.0], ["nll"], {"nll": 0.0}, 200, 0, "x") for w, m in found.items()]
+    assert [p.fallen for p in points] == [("nll",), (), ()]
+    assert points[1].differences["nll"].value == pytest.approx(0.1)
+    assert choose(points, found, "nll", 200, 0, "x").weight == 0.5
+    with pytest.raises(UserError, match="length is better neither when higher nor when lower"):
+        gains({"length": {"value": 1.0, "items": [1.0], "better": None}}, "length", "x")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [
+        ({"weights": [0, float("nan"), 1]}, "lies between 0 and 1"),
+        ({"weights": [-0.1, 1]}, "lies between 0 and 1"),
+        ({"models": ["mid", "mid"]}, "sweep.models are one folder"),
+    ],
+)
+def test_a_walk_that_makes_no_sense_is_told(run, merge_file, suite, sweep, told):
+    from merge.sweep import planned
+    from pipeline.recipe import load
+
+    shutil.copytree(run / "mid", run / "soup")
+    with pytest.raises(UserError, match=told):
+        planned(load(merge_file(sweep=sweep), "merge"))
+
+
+def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file, suite, tmp_path):
+    from merge.sweep import planned
+    from pipeline.recipe import load
+
+    shutil.copytree(run / "mid", run / "soup")
+    template = tmp_path / "own.jinja"
+    template.write_text("{{ messages }}")
+    suite.write_text(suite.read_text().replace("apo-soup", str(template)))
+    hashes = set()
+    for text in ("{{ messages }}", "{{ messages }}!"):
+        template.write_text(text)
+        hashes.add(planned(load(merge_file(sweep={"weights": [0, 1]}), "merge")).stage.inputs["suite"])
+    assert len(hashes) == 2
 
 
 def test_a_paired_bootstrap_sees_what_unpaired_intervals_would_not():
@@ -667,6 +717,13 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
         torch.testing.assert_close(tensor, (soup[name] + mid[name].float()) / 2, atol=1e-6, rtol=1e-6)
 
 
+PAIR = {
+    "merge_method": "linear",
+    "dtype": "float32",
+    "models": [{"model": m, "parameters": {"weight": w}} for m, w in (("soup", 0.9), ("mid", 0.1))],
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -675,7 +732,22 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
         ({"merge": {"merge_method": "linear", "dtype": "float32"}}, "mergekit refuses the file"),
         ({"options": {"safe_serialization": False}}, "weights are always safetensors"),
         ({"one_pass": True, "options": {"cuda": True}}, "one_pass does without it"),
+        ({"options": {"cuda": True}}, "options.cuda needs a GPU"),
+        ({"options": {"num_thread": 2}}, r"unknown key options\.num_thread"),
+        ({"options": {"allow_crimes": True}}, "models of different architectures are refused first"),
+        ({"soup": {"members": "all", "dtype": "int64"}}, "no type of weights is called int64"),
         ({"long_context": {"original_max_position_embeddings": 512}}, "long_context needs a factor"),
+        ({"merge": PAIR | {"merge_method": "liner"}}, "mergekit has no merge_method liner; the nearest is linear"),
+        ({"merge": PAIR | {"dtype": "floaty"}}, "no type of weights is called floaty"),
+        ({"merge": PAIR | {"chat_template": "chatmll"}}, "chat_template chatmll is neither Jinja text nor one of"),
+        ({"merge": PAIR | {"tokenizer": {"sorce": "union"}}}, r"unknown key merge\.tokenizer\.sorce"),
+        ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "no stage or folder is called unoin; the nearest name is union"),
+        ({"merge": PAIR | {"models": [{"model": "/no/where@main"}]}}, "/no/where@main is no stage, no folder"),
+        (
+            {"merge": {"merge_method": "linear", "slices": [{"sources": [
+                {"model": m, "layer_range": [0, 4], "paramters": {"weight": 1}} for m in ("soup", "mid")]}]}},
+            r"unknown key merge\.slices\.0\.sources\.0\.paramters",
+        ),
         (
             {"merge": {"merge_method": "ties", "base_model": "mid", "dtype": "float32", "parameters": {"densty": 1},
                        "models": [{"model": "soup"}, {"model": "mid"}]}},
@@ -696,12 +768,94 @@ def test_a_vocabulary_may_differ_where_the_merge_names_its_tokenizer(run, merge_
     tensors["model.embed_tokens.weight"] = torch.cat([embedded, torch.zeros(8, embedded.shape[1])])
     save_file(tensors, file, metadata={"format": "pt"})
     set_config(run / "mid", vocab_size=len(tensors["model.embed_tokens.weight"]))
-    models = [{"model": m, "parameters": {"weight": w}} for m, w in (("soup", 0.9), ("mid", 0.1))]
-    merge = {"merge_method": "linear", "dtype": "float32", "models": models}
     with pytest.raises(UserError, match="vocab_size is"):
-        merge_run(merge=merge)
-    merge_run(merge=merge | {"tokenizer_source": "soup"})
+        merge_run(merge=PAIR)
+    merge_run(merge=PAIR | {"tokenizer_source": "soup"})
     assert len(state_dict(run / "merged")["model.embed_tokens.weight"]) == len(embedded)
+
+
+def test_a_chat_template_that_the_merge_names_excuses_no_other_tokens(run, merge_run):
+    file = run / "mid" / "tokenizer.json"
+    text = file.read_text(encoding="utf-8")
+    tokenizer = json.loads(text)
+    a, b, *_ = vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
+    file.write_text(json.dumps(tokenizer))
+    for chosen in ({}, {"chat_template": "chatml"}):
+        with pytest.raises(UserError, match=r"differ in their tokens; .* key tokenizer_source"):
+            merge_run(merge=PAIR | chosen)
+    file.write_text(text, encoding="utf-8")
+    (run / "mid" / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(UserError, match=r"differ in their chat template; .* key chat_template"):
+        merge_run(merge=PAIR)
+    merge_run(merge=PAIR | {"chat_template": "chatml"})
+    assert "<|im_start|>" in (run / "merged" / "chat_template.jinja").read_text()
+
+
+def test_a_first_model_without_a_tokenizer_is_refused(run, merge_run):
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        for number in "123":
+            (run / "apo" / number / file).unlink()
+    with pytest.raises(UserError, match="1 has no tokenizer"):
+        merge_run()
+    assert not (run / "soup").exists()
+
+
+def test_parents_settings_of_generation_are_kept(run, merge_run):
+    settings = {"do_sample": False, "repetition_penalty": 1.1, "max_new_tokens": 77}
+    (run / "apo" / "1" / "generation_config.json").write_text(json.dumps(settings))
+    merge_run()
+    merged = json.loads((run / "merged" / "generation_config.json").read_text())
+    assert settings.items() <= merged.items()
+    assert merged["eos_token_id"] == [2]
+    assert "temperature" not in merged
+
+
+def test_a_member_mixed_in_beside_its_soup_is_summed_once(run, merge_run):
+    """0.9 of the mean of three and 0.1 of the first: weights 0.4, 0.3 and 0.3."""
+    models = [{"model": m, "parameters": {"weight": w}} for m, w in (("soup", 0.9), ("apo/1", 0.1))]
+    merge_run(merge=PAIR | {"dtype": "float64", "out_dtype": "float32", "models": models}, one_pass=True)
+    members = [state_dict(run / "apo" / k) for k in "123"]
+    for name, tensor in state_dict(run / "merged").items():
+        exact = 0.4 * members[0][name].double() + 0.3 * (members[1][name].double() + members[2][name].double())
+        torch.testing.assert_close(tensor.double(), exact, atol=0, rtol=1e-6)
+
+
+def test_verify_forgives_what_float64_itself_rounds_where_parents_cancel(run, merge_run):
+    """bfloat16 parents with mid = -9 soup: 0.9 soup + 0.1 mid is no zero in float64, for 0.9 is not 9 times 0.1."""
+    for number in "123":
+        file = run / "apo" / number / "model.safetensors"
+        soup = {k: v.bfloat16() for k, v in load_file(run / "apo" / "1" / "model.safetensors").items()}
+        save_file(soup, file, metadata={"format": "pt"})
+    cancelling = {k: (v.float() * -9).bfloat16() for k, v in soup.items()}
+    save_file(cancelling, run / "mid" / "model.safetensors", metadata={"format": "pt"})
+    merge = PAIR | {"dtype": "float64", "out_dtype": "bfloat16"}
+    errors = merge_run(verify=True, soup={"members": "all", "dtype": "bfloat16"}, merge=merge)
+    assert errors["merged"] <= 0.5 + 2**-13
+
+
+def test_adapters_that_fill_the_disk_are_told_before_one_is_written(run, merge_run, tiny_model, monkeypatch):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    base.config.name_or_path = base.name_or_path = str(tiny_model)
+    get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"])).save_pretrained(run / "adapter")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 0, 10))
+    with pytest.raises(UserError, match="GB free and the merge needs about"):
+        merge_run(soup={"members": [str(run / "adapter")], "dtype": "float32"})
+    assert not list(run.glob(".soup*"))
+
+
+@pytest.mark.parametrize(
+    "header", ["[]", '{"x": {}}', '{"x": "y"}', '{"x": {"dtype": "F32", "shape": [9], "data_offsets": [0, 8]}}']
+)
+def test_a_header_that_makes_no_sense_is_told(tmp_path, header):
+    from merge.tensors import stored_tensors
+
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(64))
+    with pytest.raises(UserError, match=r"no readable safetensors header|which its shape does not fit"):
+        stored_tensors(tmp_path, "here")
 
 
 @pytest.mark.parametrize(

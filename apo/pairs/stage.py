@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from apo.pairs.prompts import sources_of
-from corpus.verify import verifier_code
 from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import code_hash, model_hash, rows_hash, semantic, template_text
+from pipeline.inputs import code_hash, model_hash, rows_hash, semantic, template_text, verifier_code
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 
