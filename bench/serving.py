@@ -110,6 +110,8 @@ class Proxy:
         if found == "hang":
             time.sleep(4)
             return 504, {}, b"{}"
+        if isinstance(found, bytes):
+            return 200, {"content-type": "application/json"}, found
         if found is not None:
             status, headers = found
             return status, headers, b'{"error": {"message": "told to fail"}}'

@@ -17,8 +17,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """Generated text without its end-of-turn token, its token count, and whether it ended by itself."""
+    """Generated text without its end-of-turn token, its token count, and whether it ended by itself; `problem` is what
+    an engine did to it that leaves it no whole answer.
+    """
 
     text: str
     tokens: int
     finished: bool
+    problem: str | None = None

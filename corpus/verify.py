@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from corpus.quantities import numbers_in, only_number
 from corpus.rows import RowError
 from pipeline.errors import UserError, first_line
 
@@ -16,55 +17,40 @@ HEADER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|st
 
 
 def answer_part(text: str) -> str:
-    """What stands behind the reasoning; text without a think block is all answer."""
-    return text.rsplit(END_OF_THINKING, 1)[-1].strip()
+    """What stands behind the reasoning; text without a think block is all answer, and one never closed holds none."""
+    _, closed, answer = text.rpartition(END_OF_THINKING)
+    return "" if not closed and "<think>" in answer else answer.strip()
 
 
-# Where an answer says which of its numbers is meant, strongest first.
-MARKS = (re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}"), re.compile(r"####\s*(.+)"))
-NUMBER = re.compile(
-    r"(?:(?<![\d)])-\s?)?[$€£]?\s?"  # a minus behind a number is a difference, not a sign
-    r"(?:\d{1,3}(?:,\d{3})+(?![\d,]|\.\d{3}\b)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)(?:[eE][+-]?\d+)?(?:\s?/\s?[1-9]\d*)?"
-)
+BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+# GSM8K's mark, where a number follows; models also write headings with it.
+HASHES = re.compile(r"####\s*[*$]*\s*([-+\u2212]?\s?[$€£]?\s?[\d.].*)")
 
 
 def number(text: str, reference: str) -> bool:
     """The number that the answer ends with, or marks by `\\boxed{}` or `####`, equals the reference exactly.
 
-    Thousands commas, decimal commas, currency and percent signs, fractions and powers of ten are read; the exponent of
-    a unit (`27 cm^3`) is none of the answer's numbers.
+    Thousands and decimals in the ways of several languages, currency and percent signs, fractions, mixed numbers and
+    powers are read. What stands in a box must be one number, with a unit at most: `\\boxed{2x+3}` is none.
     """
     answer = answer_part(text)
-    marked = next((found[-1] for mark in MARKS if (found := mark.findall(answer))), answer)
-    numbers = numbers_in(marked)
-    return bool(numbers) and numbers[-1] == reference_number(reference)
-
-
-def numbers_in(text: str) -> list[Fraction]:
-    """All numbers of a text, in order, as exact values.
-
-    >>> numbers_in("It costs -$1,250.50, half of it 1/2, 27 cm^3")
-    [Fraction(-2501, 2), Fraction(1, 2), Fraction(27, 1)]
-    """
-    plain = text.replace("\u2212", "-").replace("{,}", ",").replace("\\$", "$").replace("\\!", "")
-    plain = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", plain)
-    plain = re.sub(r"\^\s*(\{[^{}]*\}|-?\d+)", " ", plain)
-    return [_exact(found) for found in NUMBER.findall(plain)]
-
-
-def _exact(found: str) -> Fraction:
-    over, _, under = re.sub(r"[$€£\s]", "", found).partition("/")
-    grouped = re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", over)
-    over = over.replace(",", "" if grouped else ".")
-    return Fraction(over) / int(under or 1)
+    boxes = BOXED.findall(answer)
+    if boxes:
+        readings = only_number(boxes[-1])
+    else:
+        marked = HASHES.findall(answer)
+        found = numbers_in(marked[-1] if marked else answer)
+        readings = found[-1] if found else None
+    return reference_number(reference) in (readings or ())
 
 
 def reference_number(reference: str) -> Fraction:
     """The one number of a reference answer; raises RowError where there is none, or more than one."""
     found = numbers_in(reference.rsplit("####", 1)[-1])
-    if len(found) != 1:
-        raise RowError(f"field answer: the number verifier needs a number, found {reference!r}")
-    return found[0]
+    if len(found) != 1 or not found[0]:
+        raise RowError(f"field answer: the number verifier needs a number, found {reference[:80]!r}")
+    # A point is a decimal point in a reference; the other reading of `4.821` is only lent to answers.
+    return min(found[0], key=abs)
 
 
 def exact(text: str, reference: str) -> bool:
@@ -81,7 +67,9 @@ def math(text: str, reference: str) -> bool:
     gold = parse(reference if marked else f"${reference}$") or parse(reference)
     if not gold:
         raise RowError(f"field answer: the math verifier cannot read {reference!r}")
-    return bool(verify(gold, parse(answer_part(text))))
+    answer = answer_part(text)
+    boxes = BOXED.findall(answer)  # the last one counts; the library takes all of them together
+    return bool(verify(gold, parse(f"\\boxed{{{boxes[-1]}}}" if boxes else answer)))
 
 
 # A verdict is true or false, or a score from 0 to 1; 0.5 and above is right.
@@ -99,8 +87,9 @@ def verifier(name: str, where: str) -> Verifier:
     if colon:
         try:
             found = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"{where}: the verifier {name} cannot be imported: {first_line(error)}") from error
+        except Exception as error:  # importing runs the file, which may do anything
+            told = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(f"{where}: the verifier {name} cannot be imported: {told}") from error
         if not callable(found):
             raise UserError(f"{where}: the verifier {name} is no function of an answer's text and a reference")
         return checked(found, name, where)
@@ -130,6 +119,7 @@ def checked(own: Callable[[str, str], Any], name: str, where: str) -> Verifier:
                 f"{where}: the verifier {name} failed on reference {reference[:60]!r}: {type(error).__name__}: "
                 f"{first_line(error)}"
             ) from error
+        verdict = verdict.item() if hasattr(verdict, "item") else verdict  # numpy's and torch's
         if not isinstance(verdict, (bool, int, float)) or not 0 <= verdict <= 1:
             raise UserError(f"{where}: the verifier {name} gives true, false or a score from 0 to 1, found {verdict!r}")
         return verdict

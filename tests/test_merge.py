@@ -593,22 +593,22 @@ def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file,
     assert len(hashes) == 2
 
 
-def test_a_paired_bootstrap_sees_what_unpaired_intervals_would_not():
+def test_a_paired_difference_sees_what_unpaired_intervals_would_not():
     """Ten of 100 items turn right and none wrong: 0.1 better, surely above 0; the interval is that of 100 coins."""
-    from pipeline.paired import paired_bootstrap
+    from pipeline.paired import paired_difference
 
     one = [0] * 50 + [1] * 50
     two = [1] * 10 + [0] * 40 + [1] * 50
-    found = paired_bootstrap(one, two)
+    found = paired_difference(one, two)
     assert found.value == pytest.approx(0.1)
     assert found.beyond_noise
     # Binomial standard error of a share of 0.1 of 100 items is 0.03.
     assert found.low == pytest.approx(0.1 - 1.96 * 0.03, abs=0.015)
     assert found.high == pytest.approx(0.1 + 1.96 * 0.03, abs=0.015)
-    assert not paired_bootstrap(one, [*one[:-1], 0]).beyond_noise
-    assert paired_bootstrap(one, two, seed=1) == paired_bootstrap(one, two, seed=1)
+    assert not paired_difference(one, [*one[:-1], 0]).beyond_noise
+    assert paired_difference(one, two, seed=1) == paired_difference(one, two, seed=1)
     with pytest.raises(ValueError, match="paired comparison of 100 and 1 items"):
-        paired_bootstrap(one, [1])
+        paired_difference(one, [1])
 
 
 def test_a_greedy_soup_takes_members_while_the_score_does_not_fall(run, merge_file, suite, capsys):
@@ -741,7 +741,7 @@ PAIR = {
         ({"merge": PAIR | {"dtype": "floaty"}}, "no type of weights is called floaty"),
         ({"merge": PAIR | {"chat_template": "chatmll"}}, "chat_template chatmll is neither Jinja text nor one of"),
         ({"merge": PAIR | {"tokenizer": {"sorce": "union"}}}, r"unknown key merge\.tokenizer\.sorce"),
-        ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "no stage or folder is called unoin; the nearest name is union"),
+        ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "no stage or folder is called unoin; the nearest"),
         ({"merge": PAIR | {"models": [{"model": "/no/where@main"}]}}, "/no/where@main is no stage, no folder"),
         (
             {"merge": {"merge_method": "linear", "slices": [{"sources": [

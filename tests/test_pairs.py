@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apo.pairs.journal import Answer, Journal
-from apo.pairs.judge import Choice, Filters, choose, fault, judge, overlap, unbalanced
+from apo.pairs.judge import Choice, Filters, Judged, choose, fault, judge, overlap, unbalanced
 from apo.pairs.make import held_out
 from apo.pairs.prompts import Prompt, asked
 from corpus.completion import Completion
@@ -75,6 +75,14 @@ def test_best_and_worst_of_n_by_a_score_between_0_and_1():
     assert (chosen.text[-1], rejected.text[-1]) == ("9", "1")
 
 
+def test_a_rejected_answer_never_scores_above_the_chosen_one():
+    better, worse = (Judged(Completion(text, 2, True), None, s) for text, s in (("it is 4", 0.9), ("it is 5", 0.6)))
+    assert choose([worse], [better], Choice("right_over_any"), None) == "weak: better than strong"
+    assert choose([better], [worse], Choice("right_over_any"), None) == (better, worse)
+    unknown = replace(better, score=None)
+    assert choose([worse], [unknown], Choice("strong_over_weak"), None) == (worse, unknown)
+
+
 def test_ties_go_to_the_first_shortest_longest_or_closest_in_length():
     def of(words, right):
         text = f"<think>\n{'so ' * words}\n</think>\n{4 if right else words}"
@@ -96,6 +104,7 @@ def test_ties_go_to_the_first_shortest_longest_or_closest_in_length():
     ("completion", "filters", "reason"),
     [
         (RIGHT, THINK, None),
+        (Completion("", 3, True, "the server's content filter"), PLAIN, "the server's content filter"),
         (CUT, THINK, "cut off"),
         (Completion("<think>\nso", 3, True), THINK, "think block not closed"),
         (Completion("<think>\n</think>\n4", 3, True), THINK, "no think block"),
@@ -112,6 +121,10 @@ def test_every_filter_names_its_fault(completion, filters, reason):
 
 GERMAN = "Der Zug fährt um acht Uhr ab und kommt am späten Nachmittag in der großen Stadt an."
 FRENCH = "Le train part à huit heures et arrive en fin d'après-midi dans la grande ville du nord."
+CHINESE = (
+    "小明和他的朋友们打算在这个周末去城市北边的山上旅行，他们准备了很多食物、饮料和雨伞，早上八点从学校门口出发，"
+    "坐公共汽车大约需要一个半小时才能到达山脚下的村庄，然后他们还要步行三公里。请问他们大概什么时候能到达山顶？"
+)
 
 
 def test_an_answer_in_another_language_is_a_fault_and_a_short_or_numeric_one_is_not():
@@ -124,6 +137,10 @@ def test_an_answer_in_another_language_is_a_fault_and_a_short_or_numeric_one_is_
         is None
     )
     assert fault(Completion("Oui, merci.", 4, True), german, filters) is None
+    chinese = replace(PROMPT, messages=[{"role": "user", "content": CHINESE}])
+    every = Filters(False, language=True)
+    assert fault(Completion(GERMAN, 20, True), chinese, every) == "another language"
+    assert fault(Completion(CHINESE, 20, True), chinese, every) is None
     thought = Completion(f"<think>\n{FRENCH}\n</think>\n{GERMAN}", 40, True)
     assert fault(thought, german, replace(filters, think=True)) is None, "reasoning may be in any language"
 
@@ -176,7 +193,7 @@ def test_verifiers(name, text, reference, right):
     ("name", "told"),
     [
         ("nuber", "no verifier is called nuber; known: number, exact, math, or package.module:function"),
-        ("no.such:thing", "the verifier no.such:thing cannot be imported: No module named 'no'"),
+        ("no.such:thing", "the verifier no.such:thing cannot be imported: ModuleNotFoundError: No module named 'no'"),
         ("operator:nothing", "the verifier operator:nothing cannot be imported"),
     ],
 )
@@ -385,6 +402,21 @@ def test_no_pair_at_all_is_an_error_and_leaves_no_folder(tiny_model, write_rows,
         ({"candidates": 0}, "candidates must be 1 or more, found 0"),
         ({"prompts": [{"split": "train"}]}, "a source of prompts is a path, a Hub id, or a mapping with id"),
         ({"format": "csv"}, "key format must be one of jsonl, parquet"),
+        ({"candidates": "two"}, "key candidates must be"),
+        ({"filters": {"min_tokens": "x", "max_tokens": 5}}, "key filters.min_tokens must be"),
+        ({"chat_template_kwargs": 5}, "key chat_template_kwargs must be"),
+        ({"strong": {"model": "m", "engine": ["vllm"]}}, "key strong.engine must be"),
+        ({"weak": {"model": "m", "base_url": "http://[::1/v1"}}, "base_url 'http://[::1/v1' is no address"),
+        ({"weak": {"model": "m", "base_url": "localhost:80"}}, "base_url begins with http:// or https://"),
+        (
+            {"weak": {"model": "m", "base_url": "http://x/v1", "extra_body": {"chat_template_kwargs": {}}}},
+            "chat_template_kwargs of extra_body would go past this file",
+        ),
+        (
+            {"strong": {"model": "m", "engine": "vllm", "engine_kwargs": {"dtype": "auto"}}},
+            "dtype of engine_kwargs would go past this file",
+        ),
+        ({"strong": {"model": "m", "engine": "vllm", "temperature": 3.0}}, "vLLM takes temperatures up to 2"),
         ({"prompts": "nowhere.jsonl"}, "data file nowhere.jsonl does not exist"),
     ],
 )

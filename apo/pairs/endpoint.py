@@ -1,9 +1,9 @@
 """Any OpenAI-compatible endpoint: many requests at once, back-off, rate limits honoured.
 
 The key is read from the environment variable `api_key_env` names (OPENAI_API_KEY unless given) and stands in no file.
-A request that fails for a reason that may pass (429, 5xx, no connection, no answer in time) is tried again, after as
-long as the server's Retry-After says or, without one, after a wait that doubles. When the tries are used up the run
-stops; what was answered until then is kept.
+A request that fails for a reason that may pass (429, 5xx, no connection, no answer in time) is tried again, after a
+wait that doubles, or after as long as the server's Retry-After says where that is longer. A limit that is told with its
+end (429) uses up no try. When the tries are used up the run stops; what was answered until then is kept.
 """
 
 import asyncio
@@ -26,20 +26,26 @@ from pipeline.errors import UserError, first_line
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 # How long a server may put off all requests at a time, and one request altogether, in seconds.
 LONGEST_HOLD, PATIENCE = 600.0, 1800.0
+# Words by which servers say that an answer ended by itself.
+ENDED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end")
+# What a server may have done to an answer, by its finish_reason.
+PARSED = {
+    "tool_calls": "tool calls taken out of the answer by the server",
+    "function_call": "a function call taken out of the answer by the server",
+    "content_filter": "the server's content filter",
+}
 # Client errors that may pass by themselves, and the refusals in a row, with no answer among them, that stop a run.
 PASSING, ALL_REFUSED = (408, 409, 425, 429), 20
+# Statuses that refuse one prompt: malformed for this server, or too long for it.
+REFUSALS = (400, 413, 422)
 
 
 class EndpointEngine:
     """Chat completions of one server. `concurrency` requests are under way at a time."""
 
     def __init__(self, side: Side):
-        try:
-            from openai import AsyncOpenAI
-        except ImportError as error:
-            raise UserError(
-                f"{side.where}: engine openai needs the openai package; pip install 'apo-soup[endpoint]'"
-            ) from error
+        from openai import AsyncOpenAI
+
         self.side, self.settings = side, side.settings
         self.variable = self.settings.get("api_key_env", "OPENAI_API_KEY")
         # Servers on one's own machine ask for no key, and the client insists on one.
@@ -89,17 +95,20 @@ class EndpointEngine:
 
     async def _ask(self, client: Any, prompt: Prompt) -> Answer:
         """All candidates of one prompt; a prompt that the server refuses as such is an answer with a problem."""
-        from openai import BadRequestError, UnprocessableEntityError
+        from openai import APIStatusError
 
-        completions, asked = [], None
+        completions, asked, server = [], None, None
         try:
             for number in range(self.side.candidates):
                 reply = await self._request(client, prompt, number)
                 completions.append(completion_of(reply))
                 asked = reply.usage.prompt_tokens
-        except (BadRequestError, UnprocessableEntityError) as error:
+                server = served_by(reply)
+        except APIStatusError as error:
+            if error.status_code not in REFUSALS:
+                raise
             return Answer(prompt.id, [], problem=f"refused by the server: {first_line(error)[:200]}")
-        return Answer(prompt.id, completions, asked)
+        return Answer(prompt.id, completions, asked, server=server)
 
     async def _request(self, client: Any, prompt: Prompt, number: int) -> Any:
         """One chat completion, tried again while the failure may pass.
@@ -137,24 +146,30 @@ class EndpointEngine:
                     f"{self.side.where}: {self._server} does not know the model {self.settings['model']} or the "
                     f"address: {first_line(error)[:200]}"
                 ) from error
-            except (openai.BadRequestError, openai.UnprocessableEntityError):
-                raise
             except (openai.APIError, TimeoutError, Unreadable, ValueError) as error:
                 status = getattr(error, "status_code", None)
+                if status in REFUSALS:
+                    raise
                 if status is not None and status < 500 and status not in PASSING:
                     raise UserError(
                         f"{self.side.where}: {self._server} answers with status {status}: {first_line(error)[:200]}"
                     ) from error
                 told = retry_after(getattr(error, "response", None))
-                # A server that says when to come back has not failed; it is asked as long as it says so within reason.
-                attempt += told is None or time.monotonic() - begun > PATIENCE
+                if told is not None and told > LONGEST_HOLD:
+                    raise UserError(
+                        f"{self.side.where}: {self._server} asks to come back in {told:,.0f} s "
+                        f"({first_line(error)[:200]}); the answers until now are kept, run the same command again then"
+                    ) from error
+                # A limit that is told with its end is no failure, as long as it is told within reason.
+                limited = status == 429 and bool(told) and time.monotonic() - begun <= PATIENCE
+                attempt += not limited
                 if attempt > tries:
                     raise UserError(
                         f"{self.side.where}: {self._server} failed {tries + 1} times in a row on one request "
                         f"({first_line(error)[:200]}); the answers until now are kept, run the same command again to "
                         "go on"
                     ) from error
-                await self._wait(told, attempt - 1)
+                await self._wait(told or 0.0, 0 if limited else attempt)
 
     def _extra_body(self, prompt: Prompt) -> dict[str, Any]:
         """What is beyond OpenAI's own schema: the template's arguments, which hold the mode, and the recipe's own."""
@@ -166,13 +181,15 @@ class EndpointEngine:
                                   for t in prompt.kwargs["tools"]]  # fmt: skip
         return {**arguments, **(self.settings.get("extra_body") or {})}
 
-    async def _wait(self, told: float | None, attempt: int) -> None:
-        """Wait as the server says; a told limit holds for all requests, not only for the one that met it."""
-        if told is not None:
+    async def _wait(self, told: float, attempt: int) -> None:
+        """Wait as the server says; a told limit holds for all requests, not only for the one that met it. After the
+        first, second, ... failed try, wait longer by oneself too.
+        """
+        if told:
             self.pace.hold(told)
-            return
-        # Spread out, so that requests which failed together do not come back together.
-        await asyncio.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0))
+        if attempt:
+            # Spread out, so that requests which failed together do not come back together.
+            await asyncio.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
 
     @property
     def _server(self) -> str:
@@ -184,10 +201,35 @@ class Unreadable(Exception):
 
 
 def check_reply(reply: Any) -> None:
-    """Raise Unreadable for a reply without a message or a count of its tokens."""
-    choices = getattr(reply, "choices", None)
-    if not isinstance(choices, list) or not choices or choices[0].message is None or not reply.usage:
-        raise Unreadable(f"an answer without choices or without usage: {str(reply)[:80]!r}")
+    """Raise Unreadable for a reply without a message in text or a count of its tokens."""
+    try:
+        message, usage = reply.choices[0].message, reply.usage
+        content = text_of(message.content)
+        counts = (usage.completion_tokens, usage.prompt_tokens)
+        whole = isinstance(content, str) and isinstance(reasoning_of(message), str)
+    except (AttributeError, TypeError, IndexError, KeyError):
+        whole, counts = False, ()
+    if not whole or not all(isinstance(n, int) for n in counts):
+        raise Unreadable(f"an answer without choices, text or usage: {str(reply)[:80]!r}")
+
+
+def text_of(content: Any) -> Any:
+    """A message's content as text; some servers send it in parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return "" if content is None else content
+
+
+def reasoning_of(message: Any) -> Any:
+    """The reasoning that a server parsed out of the content, by either of its usual names."""
+    extra = message.model_extra or {}
+    return extra.get("reasoning_content") or extra.get("reasoning") or ""
+
+
+def served_by(reply: Any) -> str | None:
+    """What the server says of itself: its model's name and build."""
+    told = [getattr(reply, name, None) for name in ("model", "system_fingerprint")]
+    return "@".join(t for t in told if isinstance(t, str) and t) or None
 
 
 def as_sent(message: dict[str, Any]) -> dict[str, Any]:
@@ -256,11 +298,12 @@ def retry_after(response: Any) -> float | None:
 def completion_of(reply: Any) -> Completion:
     """A reply as text; reasoning that the server parsed out goes back into its think block."""
     choice = reply.choices[0]
-    text = choice.message.content or ""
-    extra = choice.message.model_extra or {}
-    reasoning = extra.get("reasoning_content") or extra.get("reasoning")
+    text, reasoning = text_of(choice.message.content), reasoning_of(choice.message).strip()
     if reasoning and "</think>" not in text:
-        text = f"<think>\n{reasoning.strip()}\n</think>\n\n{text.lstrip()}"
+        text = f"<think>\n{reasoning}\n</think>\n\n{text.lstrip()}"
     elif "</think>" in text and "<think>" not in text:
         text = "<think>" + text  # the server's template opened the block in the prompt
-    return Completion(text, reply.usage.completion_tokens, choice.finish_reason == "stop")
+    # Half of a character (a lone surrogate) can be written to no file.
+    text = text.encode("utf-8", "replace").decode()
+    reason = choice.finish_reason
+    return Completion(text, reply.usage.completion_tokens, reason in ENDED, PARSED.get(reason))

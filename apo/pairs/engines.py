@@ -8,12 +8,13 @@ against an endpoint needs neither torch nor transformers, and starts in a second
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from corpus.completion import Completion, Sampling
-from pipeline.errors import UserError
+from pipeline.errors import UserError, told_by_library
 
 Keep = Callable[[list[Answer]], None]
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
@@ -122,24 +123,20 @@ class VLLMEngine:
     """vLLM in this process; `engine_kwargs` go to `vllm.LLM` as they are. Every candidate has a seed of its own."""
 
     def __init__(self, side: Side):
-        try:
-            from vllm import LLM
-        except ImportError as error:
-            raise UserError(
-                f"{side.where}: engine vllm is not installed here ({error}); pip install 'apo-soup[vllm]' on a GPU "
-                "machine, or take engine transformers or openai"
-            ) from error
+        from vllm import LLM
+
         settings = side.settings
         self.side = side
         self.tokenizer = side_tokenizer(side)
-        self.llm = LLM(
-            model=settings["model"],
-            revision=settings.get("revision"),
-            dtype=settings.get("dtype", "auto"),
-            trust_remote_code=settings.get("trust_remote_code", False),
-            seed=settings["seed"],
-            **(settings.get("engine_kwargs") or {}),
-        )
+        with told_by_library(f"{side.where}: vLLM refuses", (TypeError, ValueError, RuntimeError, OSError)):
+            self.llm = LLM(
+                model=settings["model"],
+                revision=settings.get("revision"),
+                dtype=settings.get("dtype", "auto"),
+                trust_remote_code=settings.get("trust_remote_code", False),
+                seed=settings["seed"],
+                **(settings.get("engine_kwargs") or {}),
+            )
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
         rendering, refused = rendered(self.tokenizer, [p for p in prompts if p.id not in done])
@@ -190,6 +187,17 @@ class VLLMEngine:
         if finished and ids and ids[-1] in (self.tokenizer.eos_token_id, output.stop_reason):
             ids.pop()
         return Completion(self.tokenizer.decode(ids, skip_special_tokens=False), len(ids), finished)
+
+
+def check_engine(side: Side) -> None:
+    """Refuse an engine that is not installed, before the other side has been asked for hours."""
+    if side.engine == "vllm" and find_spec("vllm") is None:
+        raise UserError(
+            f"{side.where}: engine vllm is not installed here; pip install 'apo-soup[vllm]' in an environment of its "
+            "own, or take engine transformers or openai"
+        )
+    if side.engine == "openai" and find_spec("openai") is None:
+        raise UserError(f"{side.where}: engine openai needs the openai package; pip install 'apo-soup[endpoint]'")
 
 
 def make_engine(side: Side) -> Engine:

@@ -17,13 +17,14 @@ from pipeline.errors import UserError
 @dataclass(frozen=True)
 class Answer:
     """One side's completions of one prompt, or the reason an engine has none; `asked_tokens` is the prompt's length
-    where the engine tells it.
+    where the engine tells it, `server` what an endpoint says of itself.
     """
 
     prompt: str
     completions: list[Completion]
     asked_tokens: int | None = None
     problem: str | None = None
+    server: str | None = None
 
 
 class Journal:
@@ -50,6 +51,8 @@ class Journal:
             found = [
                 Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in json.loads(line)
             ]
+            if not all(isinstance(c.text, str) and isinstance(c.tokens, int) for a in found for c in a.completions):
+                raise TypeError("a text or a count of tokens is none")
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{self.path} holds a line that is not a record of answers ({error}); it was changed by somebody "

@@ -1,6 +1,7 @@
 """Which answers may stand in a pair, and which two of them make the best one. Pure functions; nothing is asked here."""
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from corpus.completion import Completion
 from corpus.verify import Verifier, answer_part, mode_fault
 
 RIGHT = 0.5
+NO_WORD = re.compile(r"[\d\W_]+")
 # Letters that an answer and its prompt must have before a language is told, and how sure that must be.
 LETTERS, SURE = 40, 0.95
 
@@ -32,7 +34,9 @@ class Filters:
 
 @dataclass(frozen=True)
 class Judged:
-    """A completion, what is wrong with it (None: nothing), and its score from 0 to 1 where a reference was there."""
+    """A completion, what is wrong with it (None: nothing), and its score from 0 to 1 where nothing is and a reference
+    was there.
+    """
 
     completion: Completion
     fault: str | None
@@ -59,14 +63,16 @@ class Choice:
 
 def judge(completion: Completion, prompt: Prompt, filters: Filters, verifier: Verifier | None) -> Judged:
     """One completion under the filters and the verifier."""
-    score = None
-    if verifier and prompt.reference is not None:
+    wrong, score = fault(completion, prompt, filters), None
+    if verifier and prompt.reference is not None and wrong is None:
         score = float(verifier(completion.text, prompt.reference))
-    return Judged(completion, fault(completion, prompt, filters), score)
+    return Judged(completion, wrong, score)
 
 
 def fault(completion: Completion, prompt: Prompt, filters: Filters) -> str | None:
     """The first filter that a completion fails, in a few words, or None."""
+    if completion.problem:
+        return completion.problem
     if not completion.finished:
         return "cut off"
     wrong_mode = mode_fault(completion.text, filters.think)
@@ -90,7 +96,7 @@ def same_language(question: str, answer: str, languages: tuple[str, ...] | None)
 def language(text: str, languages: tuple[str, ...] | None) -> str | None:
     """ISO 639-1 code of a text's language, or None where there is too little of it to be sure."""
     identifier = _identifier(languages)
-    words = " ".join(word for word in WORD.findall(text) if not word.isdigit())
+    words = NO_WORD.sub(" ", text)
     if sum(map(str.isalpha, words)) < LETTERS:
         return None
     found, sure = identifier.classify(words)
@@ -125,6 +131,10 @@ def choose(strong: list[Judged], weak: list[Judged], choice: Choice, near: float
     different = [(c, r) for c, r in pairs if plain(c) != plain(r)]
     if not different:
         return "both sides are the same"
+    ordered = [(c, r) for c, r in different if (c.score or 0.0) >= (r.score or 0.0) or None in (c.score, r.score)]
+    if not ordered:
+        return "weak: better than strong"
+    different = ordered
     if near is not None:
         different = [(c, r) for c, r in different if overlap(plain(c), plain(r)) < near]
         if not different:

@@ -19,17 +19,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from apo.pairs.engines import Side, make_engine
+from apo.pairs.engines import Side, check_engine, make_engine
 from apo.pairs.journal import Answer, Journal
 from apo.pairs.judge import Choice, Filters, Judged, choose, judge, language, unbalanced
 from apo.pairs.prompts import Prompt, Prompts, read_prompts
+from apo.pairs.stage import rendering_code
 from corpus.verify import Verifier, verifier
 from pipeline.errors import UserError, told_by_library
 from pipeline.hashing import hash_value
 from pipeline.inputs import template_text
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
-from pipeline.stage import Stage
+from pipeline.stage import Stage, redacted
 from pipeline.table import text_table
 
 SIDES = ("strong", "weak")
@@ -61,12 +62,15 @@ def made(recipe: Recipe, stage: Stage, prompts: Prompts, right: Verifier | None)
     final = stage.begin() / "final"
     final.mkdir(exist_ok=True)
     sides = [side_of(recipe, name) for name in SIDES]
+    # What the file gets wrong is told before anything is asked.
+    filters, choice = filters_of(recipe), choice_of(recipe, right)
+    for side in sides:
+        check_engine(side)
     answers = {side.name: ask(side, prompts.usable, stage) for side in sides}
 
     drops = [{"row": place, "reason": reason} for place, reason in prompts.duplicates]
     reasons: Counter[str] = Counter({"duplicate prompt": len(drops)} if drops else {})
     pairs: list[tuple[Prompt, Judged, Judged]] = []
-    filters, choice = filters_of(recipe), choice_of(recipe, right)
     for prompt in prompts.usable:
         strong, weak = (judged(answers[name][prompt.id], prompt, filters, right) for name in SIDES)
         picked = choose(strong, weak, choice, filters.near)
@@ -90,7 +94,8 @@ def made(recipe: Recipe, stage: Stage, prompts: Prompts, right: Verifier | None)
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     for pair in pairs:
         split = "test" if held_out(pair[0], values.get("test_share", 0.0)) else "train"
-        rows[split].append(pair_row(*pair, told_of))
+        servers = {side: found[pair[0].id].server for side, found in answers.items()}
+        rows[split].append(pair_row(*pair, told_of, servers))
     for name, found in rows.items():
         write_rows(final / name, found, values.get("format", "jsonl"))
     write_rows(final / "drops", drops, "jsonl")
@@ -189,6 +194,7 @@ def journal_file(side: Side, prompts: list[Prompt], stage: Stage) -> Path:
         "model": stage.inputs[side.name],
         "settings": {k: v for k, v in side.settings.items() if k not in COSMETIC_SETTINGS},
         "template": template_text(side.settings.get("chat_template"), side.where),
+        "code": None if side.engine == "openai" else rendering_code(),
         "prompts": [p.id for p in prompts] if side.engine == "transformers" else None,
     }
     return stage.folder.parent / "answers" / f"{side.name}-{hash_value(content)[:16]}.jsonl"
@@ -229,7 +235,7 @@ def held_out(prompt: Prompt, share: float) -> bool:
 def provenance(side: Side, stage: Stage) -> dict[str, Any]:
     """Who answered and how: model with its content hash or commit, engine, sampling, seed, template."""
     keys = ("model", "revision", "engine", "temperature", "top_p", "top_k", "min_p", "max_new_tokens", "candidates",
-            "seed", "dtype", "batch_size")  # fmt: skip
+            "seed", "dtype", "batch_size", "send_template_kwargs")  # fmt: skip
     told = {k: side.settings[k] for k in keys if side.settings.get(k) is not None}
     template = None
     if side.engine != "openai":
@@ -237,11 +243,14 @@ def provenance(side: Side, stage: Stage) -> dict[str, Any]:
 
         template = hash_value(side_tokenizer(side).get_chat_template())
     # Written as text: a table needs the same type in every row, and both sides have these of their own.
-    told |= {k: json.dumps(side.settings[k]) for k in ("extra_body", "engine_kwargs") if side.settings.get(k)}
+    given = redacted({k: side.settings[k] for k in ("extra_body", "engine_kwargs") if side.settings.get(k)})
+    told |= {k: json.dumps(v) for k, v in given.items()}
     return {**told, "content": stage.inputs[side.name], "template": template or "the server's own"}
 
 
-def pair_row(prompt: Prompt, chosen: Judged, rejected: Judged, sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def pair_row(
+    prompt: Prompt, chosen: Judged, rejected: Judged, sides: dict[str, dict[str, Any]], servers: dict[str, str | None]
+) -> dict[str, Any]:
     """A preference row with where it came from."""
     verdicts = {"chosen": chosen.score, "rejected": rejected.score}
     tokens = {"chosen": chosen.completion.tokens, "rejected": rejected.completion.tokens}
@@ -256,6 +265,7 @@ def pair_row(prompt: Prompt, chosen: Judged, rejected: Judged, sides: dict[str, 
             "reference": prompt.reference,
             "verdicts": verdicts,
             "tokens": tokens,
+            "servers": servers,
             **sides,
         },
     }

@@ -8,8 +8,15 @@ from pipeline.inputs import code_hash, model_hash, rows_hash, semantic, template
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 
-# The files beside this folder that decide what an answer is and which is right.
-JUDGES = ("verify.py", "clean.py", "generate.py", "completion.py", "conversation.py", "formats.py")
+# Files of corpus that decide what a model is asked and how it answers, and those that decide what is right.
+ASKING = ("mask.py", "template.py", "conversation.py", "generate.py", "tokenizer.py")
+JUDGES = ("verify.py", "quantities.py", "clean.py", "completion.py", "formats.py", "rows.py")
+CORPUS = Path(__file__).parent.parent.parent / "corpus"
+
+
+def rendering_code() -> str:
+    """Hash of the code that asks a local model: its answers are of other prompts when that has changed."""
+    return hash_value([hash_file(CORPUS / name) for name in ASKING])
 
 
 def stage_of(recipe: Recipe) -> Stage:
@@ -17,9 +24,8 @@ def stage_of(recipe: Recipe) -> Stage:
     recipe.need("mode")
     where = recipe.where("prompts")
     rows = [rows_hash(s["id"], where, s.get("revision")) for s in sources_of(recipe)]
-    root = Path(__file__).parent.parent.parent / "corpus"
-    shared = [hash_file(root / name) for name in JUDGES]
-    inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), shared])}
+    shared = [hash_file(CORPUS / name) for name in JUDGES]
+    inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), rendering_code(), shared])}
     for side in ("strong", "weak"):
         settings = recipe.need(side)
         template = template_text(settings.get("chat_template"), recipe.where(f"{side}.chat_template"))

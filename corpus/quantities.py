@@ -1,0 +1,100 @@
+"""Numbers as people and models write them, as exact values.
+
+A number may be read in more than one way: `4.821` is four and a bit in English and 4 821 in German. Every reading is
+kept, and a verdict asks whether the reference is among them.
+"""
+
+import re
+from fractions import Fraction
+
+Readings = frozenset[Fraction]
+# Longer numbers are nobody's answer, and arithmetic on them takes for ever.
+DIGITS, EXPONENT = 60, 60
+# A minus is a sign where it touches its number and stands behind no other value (`10 - 7`, `10 -7`), or behind `=`.
+SIGN = r"(?:(?<=[=({\[]) *[-+] *|(?<![\w)}\]])(?<![\d)}\]]\s)[-+](?=[$€£]\s?[\d.]|[\d.]))?"
+GROUPED = (
+    r"\d{1,3}(?:(?P<group>[,. \u00a0\u2009\u202f'’])\d{3})(?:(?P=group)\d{3})*(?![\d])(?!(?P=group)\d)(?:[.,]\d+)?"
+)
+PLAIN = r"\d+[.,]\d+|\.\d+|\d+"
+NUMBER = re.compile(
+    rf"(?P<sign>{SIGN})[$€£]?\s?(?:(?P<whole>\d+)\s+(?P<part>\d+\s?/\s?[1-9]\d*)|(?P<value>{GROUPED}|{PLAIN})"
+    rf"(?P<power>[eE][+-]?\d+)?(?:\s?/\s?(?P<under>[1-9]\d*))?)"
+)
+TIMES = r"\s*(?:\\times|\\cdot|×|·|\*)\s*"
+UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[%$,; !]|[%$€£°]")
+
+
+def numbers_in(text: str) -> list[Readings]:
+    """All numbers of a text, in order, each with its readings; a number too long to be one has none.
+
+    >>> [sorted(map(str, n)) for n in numbers_in("It costs -$1,250.50, half of it 1/2, 27 cm^3")]
+    [['-2501/2'], ['1/2'], ['27']]
+    >>> [sorted(map(str, n)) for n in numbers_in("10 - 7, 3 1/2, 6 \\\\times 10^{3}, 4.821")]
+    [['10'], ['7'], ['7/2'], ['6000'], ['4821', '4821/1000']]
+    """
+    return [_readings(found) for found in NUMBER.finditer(plain(text))]
+
+
+def only_number(text: str) -> Readings | None:
+    """The readings of a text that is one number with a unit at most (`x = 18 \\text{ apples}`), or None.
+
+    >>> only_number("2x+3"), only_number("2\\\\sqrt{3}")
+    (None, None)
+    >>> sorted(map(str, only_number("x = 18\\\\%")))
+    ['18']
+    """
+    bare = UNIT.sub(" ", plain(text))
+    found = list(NUMBER.finditer(bare))
+    if len(found) != 1:
+        return None
+    before, after = bare[: found[0].start()].strip(), bare[found[0].end() :]
+    named = re.fullmatch(r"(?:[A-Za-z]\w?\s*=|[≈~])?", before)
+    unit = re.fullmatch(r"\s*|\s+[^\W\d_].*|[^\W\d_]{2,}.*", after.rstrip(" ."), re.DOTALL)
+    return _readings(found[0]) if named and unit and not re.search(r"[\\^+*/=]", after) else None
+
+
+def plain(text: str) -> str:
+    """A text without LaTeX's ways of writing minus, thousands, fractions and powers of numbers."""
+    text = text.replace("\u2212", "-").replace("{,}", ",").replace("\\,", "\u2009").replace("\\$", "$")
+    text = text.replace("\\!", "")
+    text = re.sub(r"(\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}", r"\1 \2/\3", text)
+    text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", text)
+    power = r"\s*\^\s*\{?\s*(-?\d+)\s*\}?"
+    text = re.sub(rf"(\d){TIMES}10{power}", lambda m: f"{m[1]}e{m[2]}", text)
+    text = re.sub(rf"(?<![\w.,)])(\d{{1,4}}){power}", _raised, text)
+    # The exponent of a unit or of a variable is none of the text's numbers.
+    return re.sub(r"\^\s*(\{[^{}]*\}|-?\d+)", "^", text)
+
+
+def _raised(found: re.Match) -> str:
+    base, exponent = int(found[1]), int(found[2])
+    if not 0 <= exponent <= EXPONENT:
+        return f"1/{base**-exponent}" if base and -EXPONENT <= exponent < 0 else "9" * (DIGITS + 1)
+    return str(base**exponent)
+
+
+def _readings(found: re.Match) -> Readings:
+    """Every value that a match of `NUMBER` may stand for."""
+    if len(found[0]) > DIGITS or (found["power"] and abs(int(found["power"][1:][:9])) > EXPONENT):
+        return frozenset()
+    sign = -1 if "-" in found["sign"] else 1
+    if found["whole"]:
+        over, under = map(int, found["part"].split("/"))
+        return frozenset({sign * (int(found["whole"]) + Fraction(over, under))})
+    scale = Fraction(10) ** int((found["power"] or "e0")[1:]) / int(found["under"] or 1)
+    return frozenset(sign * value * scale for value in _values(found["value"], found["group"]))
+
+
+def _values(written: str, group: str | None) -> set[Fraction]:
+    """Values of digits with marks: of thousands, of decimals, or of either."""
+    if group is None:
+        return {Fraction(written.replace(",", "."))}
+    tail = re.search(r"[.,]\d+$", written)
+    if tail and tail[0][0] != group:  # 1.234,50 and 1,234.50: both marks are told apart
+        return {Fraction(re.sub(r"[^\d]", "", written[: tail.start()]) + "." + tail[0][1:])}
+    found = {Fraction(re.sub(r"[^\d]", "", written))}
+    if group == "." and written.count(".") == 1:
+        found.add(Fraction(written))
+    if group == " ":  # two numbers beside one another: the last one counts
+        found.add(Fraction(written.rsplit(" ", 1)[1].replace(",", ".")))
+    return found
