@@ -1,9 +1,10 @@
 """`python -m evals --config FILE [--model DIR | --only NAME ...]`: see evals/run.py; `python -m evals compare A B`."""
 
+import json
 import sys
 from pathlib import Path
 
-from pipeline.errors import run_main
+from pipeline.errors import UserError, run_main
 from pipeline.hashing import hash_value
 from pipeline.inputs import model_hash, suite_inputs
 from pipeline.program import STATE_FLAG, quiet_libraries, report_state
@@ -33,6 +34,10 @@ def main() -> int:
     recipe = load(options.config, "eval", overrides)
     from evals.suite import expand_models, keep_tasks, parse_mix, read_tasks, suite_settings
 
+    for one, other in (("model", "mix"), ("model", "only"), ("mix", "only")):
+        if getattr(options, one) and getattr(options, other):
+            raise UserError(f"--{one} and --{other} both say which models are evaluated; give one of them")
+    asked_tasks = [t.get("name") for t in recipe.need("tasks") if isinstance(t, dict)]
     keep_tasks(recipe, options.task)
     mixes = {}
     # A model or a mix named on the command line needs no list of models in the file.
@@ -45,6 +50,8 @@ def main() -> int:
     if options.mix:
         mixes = {f"mix/{m.name}": m for m in map(parse_mix, options.mix)}
         models = {name: mix.parts[0][0] for name, mix in mixes.items()}
+    if not models:
+        raise UserError(f"{recipe.where('models')}: there is no model to evaluate; name them under models, or --model")
     read_tasks(recipe)
     asked = suite_inputs(recipe)
     stages = {}
@@ -56,6 +63,8 @@ def main() -> int:
         else:
             model = model_hash(str(folder), where)
         inputs = {"model": model, **asked}
+        if options.task and "output_dir" not in overrides:
+            keep_whole(target, set(asked_tasks), set(options.task))
         stages[f"evals/{name}"] = (Stage(f"evals/{name}", target, suite_settings(recipe), inputs), folder)
     todo, code = report_state([stage for stage, _ in stages.values()], options.state)
     if todo and not options.state:
@@ -80,6 +89,17 @@ def main() -> int:
             line = "  ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None)
             print(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)
     return code
+
+
+def keep_whole(folder: Path, every: set[str], some: set[str]) -> None:
+    """Refuse to put the results of some tasks in the place of those of the whole suite."""
+    file = folder / "results.json"
+    there = set(json.loads(file.read_text())["tasks"]) & every if file.is_file() else set()
+    if there - some:
+        raise UserError(
+            f"{folder} holds {', '.join(sorted(there - some))} too, which --task would remove; give --output_dir, or "
+            "leave --task out"
+        )
 
 
 run_main(main)

@@ -1,15 +1,18 @@
 """Talk to a model in the terminal: `python -m evals.chat --model DIR`, or `--recipe DIR --stage NAME`.
 
-Type /think or /no_think to switch the mode, /new to forget the conversation, /quit or Ctrl-D to leave. Reasoning is
-dimmed, or shown as it is when the output is not a terminal.
+Type /think or /no_think to switch the mode, /new to forget the conversation, /quit or Ctrl-D to leave; Ctrl-C ends an
+answer. Reasoning is dimmed, or shown as it is when the output is not a terminal.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator
 from pathlib import Path
-from threading import Thread
+from queue import Queue
+from threading import Event, Thread
+from typing import Any
 
+from corpus.verify import answer_part
 from evals.suite import expand_models
 from pipeline.errors import UserError, run_main
 from pipeline.inputs import model_folder
@@ -17,20 +20,22 @@ from pipeline.program import quiet_libraries
 from pipeline.recipe import load
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+MODES = {"/think": True, "/no_think": False}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evals.chat", description="Talk to a model in the terminal.")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model", metavar="DIR", help="model folder, such as runs/tiny/merged")
+    which.add_argument("--model", metavar="DIR", help="model folder, such as runs/tiny/merged, or a Hub id")
     which.add_argument("--recipe", type=Path, metavar="DIR", help="recipe folder whose eval.yaml names the models")
     parser.add_argument("--stage", default="merged", metavar="NAME", help="model of the recipe, such as apo/1")
     parser.add_argument("--max_new_tokens", type=int, default=512)
     parser.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     options = parser.parse_args()
+    if options.max_new_tokens < 1:
+        raise UserError(f"--max_new_tokens: an answer has 1 token or more, found {options.max_new_tokens}")
     model, template = (options.model, None) if options.model else of_recipe(options.recipe, options.stage)
-    if model_folder(model, "--model") is None:
-        raise UserError(f"--model: {model} is not a folder here; run the stage that makes it first")
+    model_folder(model, "--model")
     talk(model, template, options.max_new_tokens, options.greedy)
 
 
@@ -43,24 +48,33 @@ def of_recipe(recipe: Path, stage: str) -> tuple[str, str | None]:
 def talk(folder: str, template: str | None, max_new_tokens: int, greedy: bool) -> None:
     """Read turns from standard input until it ends, streaming each answer."""
     quiet_libraries()
-    from transformers import AutoModelForCausalLM, TextIteratorStreamer
+    import torch
+    from transformers import AutoModelForCausalLM
 
+    from corpus.generate import end_ids
     from corpus.mask import Renderer
     from corpus.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(folder, "--model", template)
     renderer = Renderer(tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=None).eval()
-    messages, think = [], True
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    if torch.accelerator.is_available():
+        model.to(torch.accelerator.current_accelerator())
+    ends = end_ids(model, tokenizer)
+    settings = {"max_new_tokens": max_new_tokens, "eos_token_id": sorted(ends), "pad_token_id": tokenizer.pad_token_id}
+    if greedy:
+        settings |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    messages: list[dict[str, str]] = []
+    think = True
     print(f"{folder}. /think, /no_think, /new and /quit are commands; the mode is /think.")
     while True:
         try:
             said = input("> ").strip()
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             print()
             return
-        if said in ("/think", "/no_think"):
-            think = said == "/think"
+        if said in MODES:
+            think = MODES[said]
             print(f"mode {said}")
         elif said == "/new":
             messages = []
@@ -68,27 +82,74 @@ def talk(folder: str, template: str | None, max_new_tokens: int, greedy: bool) -
             return
         elif said:
             messages.append({"role": "user", "content": said})
-            prompt = renderer.prompt(messages, {"enable_thinking": think})
-            ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False, return_token_type_ids=False)
-            streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=False)
-            choice = {"do_sample": False, "temperature": None, "top_p": None} if greedy else {}
-            settings = {**ids, "streamer": streamer, "max_new_tokens": max_new_tokens, **choice}
-            worker = Thread(target=model.generate, kwargs={**settings, "eos_token_id": tokenizer.eos_token_id})
-            worker.start()
-            answer = show(streamer, tokenizer.eos_token)
-            worker.join()
-            messages.append({"role": "assistant", "content": answer})
+            ids = tokenizer(
+                renderer.prompt(messages, {"enable_thinking": think}),
+                return_tensors="pt",
+                add_special_tokens=False,
+                return_token_type_ids=False,
+            ).to(model.device)
+            answer = show(streamed(model, tokenizer, {**ids, **settings}), [tokenizer.decode(i) for i in ends])
+            # Earlier reasoning is not read again; in no-think mode its block would contradict the mode.
+            messages.append({"role": "assistant", "content": answer_part(answer) or "(nothing)"})
 
 
-def show(pieces: Iterable[str], end: str) -> str:
-    """Print pieces as they come, reasoning dimmed on a terminal; returns the whole answer."""
+def streamed(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Generator[str]:
+    """Pieces of an answer as they come. Whoever stops listening stops the generation; what goes wrong in it is raised
+    here, and not lost in its thread.
+    """
+    from transformers import StoppingCriteria, TextStreamer
+
+    pieces: Queue[str | BaseException | None] = Queue()
+    stopped = Event()
+
+    class Pieces(TextStreamer):
+        """Hands every piece of text over to the listener."""
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            pieces.put(text)
+
+    class Stopped(StoppingCriteria):
+        """Ends the generation when the listener has gone."""
+
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            import torch
+
+            return torch.full((len(input_ids),), stopped.is_set(), device=input_ids.device)
+
+    def work() -> None:
+        try:
+            streamer = Pieces(tokenizer, skip_prompt=True, skip_special_tokens=False)
+            model.generate(**settings, streamer=streamer, stopping_criteria=[Stopped()])
+            pieces.put(None)
+        except BaseException as error:
+            pieces.put(error)
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        stopped.set()
+        worker.join()
+
+
+def show(pieces: Generator[str], ends: list[str]) -> str:
+    """Print pieces as they come, reasoning dimmed on a terminal; returns the whole answer. Ctrl-C ends it early."""
     colour = sys.stdout.isatty()
     whole = ""
-    for piece in pieces:
-        piece = piece.replace(end, "")
-        whole += piece
-        thinking = "<think>" in whole and "</think>" not in whole.removesuffix(piece)
-        print(f"{DIM}{piece}{PLAIN}" if colour and thinking else piece, end="", flush=True)
+    try:
+        for piece in pieces:
+            for end in ends:
+                piece = piece.replace(end, "")
+            thinking = "<think>" in whole + piece and "</think>" not in whole
+            whole += piece
+            print(f"{DIM}{piece}{PLAIN}" if colour and thinking else piece, end="", flush=True)
+    except KeyboardInterrupt:
+        pieces.close()
+        print(" [stopped]", end="")
     print()
     return whole
 

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from corpus.mask import Renderer
 from corpus.tokenizer import encode, load_tokenizer
+from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 
 
@@ -35,6 +36,8 @@ def load_checkpoint(recipe: Recipe, folder: Path, model: PreTrainedModel | None 
     values, where = recipe.values, str(recipe.path)
     tokenizer = load_tokenizer(str(folder), where, values.get("chat_template"))
     dtype = values.get("dtype", "float32")
+    if dtype not in ("auto", "float32", "bfloat16", "float16", "float64"):
+        raise UserError(f"{recipe.where('dtype')}: dtype is auto, float32, bfloat16, float16 or float64, found {dtype}")
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype) if model is None else copied(model, dtype)
     loaded.eval()
     if torch.accelerator.is_available():

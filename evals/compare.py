@@ -1,12 +1,13 @@
 """Two evaluations side by side, item by item: `python -m evals compare A B [--fail-below -0.02]`.
 
 A and B are folders of `python -m evals` (or their results.json). The gain is B - A over the same items, with a 95 %
-interval of a paired bootstrap; for a metric that is better when lower its sign is turned: plus is always better.
-With `--fail-below X` the exit code is 1 when some metric's difference is below X and beyond noise.
+interval (`pipeline/paired.py`); for a metric that is better when lower its sign is turned: plus is always better.
+With `--fail-below X` the exit code is 1 when some metric fell below X beyond noise, or could not be compared.
 """
 
 import argparse
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,18 @@ def read_results(path: Path) -> Results:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON: {error}") from error
-    if not isinstance(found, dict) or "tasks" not in found or "metrics" not in found:
+    try:
+        whole = all({"rows", "metrics"} <= task.keys() for task in found["tasks"].values())
+        whole = whole and all({"value", "better", "headline"} <= metric.keys() for metric in found["metrics"].values())
+    except (AttributeError, TypeError, KeyError):
+        whole = False
+    if not whole:
         raise UserError(f"{file}: not the results of `python -m evals`; run it again on that model")
     return found
 
 
 def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple[list[Line], list[str]]:
-    """Lines of the metrics that both have with single items, and a sentence for each task that cannot be compared.
+    """Lines of the metrics that both have with single items, and a sentence for each that cannot be compared.
 
     Args:
         only: metrics to compare; without it, the headline ones.
@@ -67,9 +73,13 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
         if only and (name not in comparable or not first or not second or "items" not in first):
             known = ", ".join(n for n in one["metrics"] if n in comparable and "items" in one["metrics"][n])
             raise UserError(f"--metric {name}: not measured item by item on both; known: {known}")
-        gain = paired_gain(first, second) if name in comparable and first and second else None
+        if name not in comparable:
+            continue
+        gain = paired_gain(first, second) if first and second else None
         if gain:
             lines.append(Line(name, first["value"], second["value"], gain))
+        else:
+            notes.append(f"{name} has no single items in both, so it cannot be compared item by item")
     return lines, notes
 
 
@@ -95,10 +105,17 @@ def main(words: list[str]) -> int:
         "--metric", action="append", metavar="NAME", help="only this metric (default: the headline ones)"
     )
     parser.add_argument("--fail-below", type=float, metavar="X",
-                        help="exit with 1 when a gain is below X and beyond noise, such as -0.02")  # fmt: skip
+                        help="exit with 1 when a score fell below X beyond noise, such as -0.02")  # fmt: skip
+    # argparse takes a number such as -2e-2 for an option.
+    for at in (n for n, word in enumerate(words[:-1]) if word == "--fail-below"):
+        words = [*words[:at], f"--fail-below={words[at + 1]}", *words[at + 2 :]]
     options = parser.parse_args(words)
+    if options.fail_below is not None and not -math.inf < options.fail_below <= 0:
+        raise UserError(f"--fail-below {options.fail_below}: a fall is a number of 0 or less, such as -0.02")
     one, two = read_results(options.first), read_results(options.second)
     lines, notes = compared(one, two, options.metric)
+    if one.get("suite_hash") != two.get("suite_hash"):
+        print("note: the two were evaluated with different settings, template or code")
     for note in notes:
         print(f"note: {note}")
     if not lines:
@@ -109,6 +126,9 @@ def main(words: list[str]) -> int:
     fallen = [line.metric for line in lines if line.gain.value < options.fail_below and line.gain.beyond_noise]
     if fallen:
         print(f"failed: {', '.join(fallen)} fell below {options.fail_below:+g}")
+        return 1
+    if notes:
+        print("failed: not everything could be compared, so nothing says that it did not fall")
         return 1
     print(f"passed: nothing fell below {options.fail_below:+g} beyond noise")
     return 0

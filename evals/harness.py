@@ -39,6 +39,10 @@ THINK = "<think>"
 RULER_EXAMPLE, RULER_ANSWER, RULER_MARGIN = 500, 30, 40
 
 
+# vLLM makes its own batches. "auto" would do, but draws a bar, and divides by its time where bars are switched off.
+ALL_AT_ONCE = 2**20
+
+
 class Engine:
     """What runs the harness's requests for one checkpoint: our transformers model, or vLLM, which is started once."""
 
@@ -57,7 +61,7 @@ class Engine:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             own = {"pretrained": str(self.checkpoint.folder), "tokenizer": tokenizer, "dtype": self.dtype}
-            self._vllm = reasoning_vllm()(**own, **settings, seed=self.checkpoint.seed, batch_size="auto")
+            self._vllm = reasoning_vllm()(**own, **settings, seed=self.checkpoint.seed, batch_size=ALL_AT_ONCE)
         self._vllm.enable_thinking = think
         return self._vllm
 

@@ -23,6 +23,8 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 COMMON = ("name", "kind", "limit")
+AT_LEAST = {"limit": 1, "length": 8, "max_new_tokens": 1, "num_fewshot": 0}
+MOST_KEYS = 256
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,23 @@ def read_task(entry: Any, where: str) -> Task:
     data = entry.get("data")
     if data is not None and not Path(data).is_file():
         raise UserError(f"{where}: data file {data} does not exist")
+    for key, least in AT_LEAST.items():
+        if key in entry and (not isinstance(entry[key], int) or isinstance(entry[key], bool) or entry[key] < least):
+            raise UserError(f"{where}: {key} is a whole number of {least} or more, found {entry[key]!r}")
+    for key, kind, what in (("lengths", int, "whole numbers"), ("tasks", (str, dict), "names or mappings")):
+        given = entry.get(key, [])
+        if not isinstance(given, list) or not all(isinstance(v, kind) and v for v in given):
+            raise UserError(f"{where}: {key} is a list of {what}, found {given!r}")
+    for key in ("generate", "gen_kwargs"):
+        if not isinstance(entry.get(key, {}), dict):
+            raise UserError(f"{where}: {key} is a mapping, found {entry[key]!r}")
+    made = entry.get("generate") or {}
+    for key, value in made.items():
+        counts = value if isinstance(value, list) and key == "lengths" else [value]
+        if key in ("count", "keys", "lengths") and not all(isinstance(v, int) and v > 0 for v in counts):
+            raise UserError(f"{where}: generate.{key} counts from 1, found {value!r}")
+    if made.get("keys", 1) > MOST_KEYS:
+        raise UserError(f"{where}: generate.keys is at most {MOST_KEYS}, the names there are, found {made['keys']}")
     lists = {key: tuple(entry[key]) for key in ("tasks", "lengths") if key in entry}
     return Task(**{**entry, **lists, "modes": tuple(modes)})
 

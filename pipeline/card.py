@@ -16,6 +16,8 @@ from pipeline.inputs import HUB_ID, is_local
 from pipeline.stage import read_manifest
 from pipeline.table import Stage, cell, columns, evaluated, short
 
+# Where the snippets name the model, until it has a place on the Hub.
+PLACE = "FOLDER_OR_HUB_ID"
 USE = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -78,6 +80,11 @@ def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str
     parts += [f"## Use\n\n{USE}", f"### Tools\n\n{TOOLS}"]
     parts.append(f"## Licence\n\n{licence_words(about.get('license'), roots)}")
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def named_card(folder: Path, repository: str) -> str:
+    """The card of a folder with its place on the Hub in the snippets."""
+    return (folder / "README.md").read_text(encoding="utf-8").replace(PLACE, repository)
 
 
 def rewrite_card(run: Path, name: str) -> bool:
@@ -248,7 +255,7 @@ def eval_table(stage: Stage, run: Path) -> str:
         lines.append(f"| {short(name)} | " + " | ".join(cell(s, name).text() for s in shown) + " |")
     engine = stage.results["engine"]
     told = (
-        f"In brackets the 95 % interval. Suite {stage.results['suite_hash'][:12]}, greedy, transformers "
+        f"In brackets the 95 % interval. Suite {stage.results['suite_hash'][:12]}, transformers "
         f"{engine['transformers']}, {engine['dtype']}."
     )
     return "\n".join([*lines, "", told])

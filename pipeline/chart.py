@@ -58,7 +58,10 @@ def curves(
         bands: intervals (x, low, high) of some of the lines, drawn as bars.
     """
     lines = {name: thinned([p for p in line if math.isfinite(p[1])]) for name, line in lines.items() if line}
+    lines = {name: line for name, line in lines.items() if line}
     points = [p for line in lines.values() for p in line]
+    if not points:
+        return svg([axes()], HEIGHT, "no finite value")
     spread = [v for band in (bands or {}).values() for _, low, high in band for v in (low, high)]
     across = Scale.over([p[0] for p in points], LEFT, WIDTH - RIGHT)
     down = Scale.over([p[1] for p in points] + spread, HEIGHT - BOTTOM, TOP)
@@ -98,6 +101,7 @@ def legend(names: list[str], top: float) -> tuple[list[str], float]:
 def bars(values: list[tuple[str, float, float, float]]) -> str:
     """Shares from 0 to 1 with their intervals: (name, value, low, high) a bar."""
     step = (WIDTH - LEFT - RIGHT) / max(1, len(values))
+    longest = max((6.4 * len(name) for name, *_ in values), default=0)
     down = Scale(0, 1, HEIGHT - BOTTOM, TOP)
     parts = [axes()]
     for share in (0, 0.5, 1):
@@ -107,10 +111,25 @@ def bars(values: list[tuple[str, float, float, float]]) -> str:
         middle, width, height = x + step * 0.35, step * 0.7, down.at(0) - down.at(value)
         parts.append(
             f'<rect x="{x:.1f}" y="{down.at(value):.1f}" width="{width:.1f}" height="{height:.1f}" fill="var(--c0)"/>'
-            f'<path d="M{middle:.1f} {down.at(low):.1f}V{down.at(high):.1f}" stroke="var(--ink)" stroke-width="1.5"/>'
-            f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(name)}</text>'
+            + whisker(middle, low, high, down)
+            + label(name, middle, longest > step)
         )
-    return svg(parts, HEIGHT, "bars")
+    return svg(parts, HEIGHT + (0.8 * longest if longest > step else 0), "bars")
+
+
+def whisker(x: float, low: float | None, high: float | None, down: Scale) -> str:
+    """An interval as a line over a bar; nothing where none is known."""
+    if low is None or high is None:
+        return ""
+    return f'<path d="M{x:.1f} {down.at(low):.1f}V{down.at(high):.1f}" stroke="var(--ink)" stroke-width="1.5"/>'
+
+
+def label(name: str, middle: float, turned: bool) -> str:
+    """A bar's name below it, turned where there is no room for it to lie."""
+    if not turned:
+        return f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(name)}</text>'
+    x, y = middle + 4, HEIGHT - BOTTOM + 8
+    return f'<text x="{x:.1f}" y="{y}" text-anchor="end" transform="rotate(-60 {x:.1f} {y})">{html.escape(name)}</text>'
 
 
 def heat(title: str, columns: list[str], rows: list[str], cells: dict[tuple[str, str], float]) -> str:

@@ -49,6 +49,12 @@ def of_kind(stage: Stage, kind: str) -> list[str]:
     return [m for t in tasks for m in t["metrics"] if stage.results["metrics"][m]["headline"]]
 
 
+def by_number(metric: str) -> tuple[float, str]:
+    """Sort key of a metric that ends in a length; one that ends otherwise comes first."""
+    last = metric.rsplit("/", 1)[-1]
+    return (float(last) if last.isdigit() else -1.0, metric)
+
+
 def claims(stages: list[Stage]) -> list[Claim]:
     """Every statement that the run's stages and tasks can answer."""
     by_name = {stage.name: stage for stage in stages}
@@ -58,7 +64,7 @@ def claims(stages: list[Stage]) -> list[Claim]:
         return []
     thinking = [m for m in of_kind(any_stage, "answer") if m.endswith("/think")]
     preferred = of_kind(any_stage, "preference")
-    lengths = sorted((m for m in of_kind(any_stage, "recall")), key=lambda m: int(m.rsplit("/", 1)[-1]))
+    lengths = sorted(of_kind(any_stage, "recall"), key=by_number)
     for told, metrics, before, after, falls in (
         ("Reasoning is gained by fine-tuning", thinking[:1], "base", "sft", False),
         ("Alignment is gained by preference optimisation", preferred[:1], "sft", "soup", False),

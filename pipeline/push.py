@@ -7,6 +7,7 @@ the environment (HF_TOKEN), and is written nowhere.
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.card import named_card
 from pipeline.errors import UserError, first_line
 from pipeline.stage import read_manifest
 
@@ -58,7 +59,10 @@ def push(run: Path, name: str, repository: str | None, private: bool) -> int:
     api = HfApi()
     try:
         made = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
-        operations = [CommitOperationAdd(place, str(file)) for place, file in found.files.items()]
+        content = {place: str(file) for place, file in found.files.items()}
+        if "README.md" in content:
+            content["README.md"] = named_card(run / name, made).encode()
+        operations = [CommitOperationAdd(place, what) for place, what in content.items()]
         commit = api.create_commit(made, operations, commit_message=f"{name} of {run.name}, by apo-soup")
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{repository}: the Hub refuses: {first_line(error)}") from error

@@ -5,12 +5,14 @@ a stage left nothing.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from pipeline.chart import bars, curves, heat, shares
-from pipeline.claims import claims, gain_between
-from pipeline.hashing import hash_model
+from pipeline.claims import by_number, claims, gain_between
+from pipeline.errors import UserError
+from pipeline.hashing import hash_value
 from pipeline.members import member_folders
 from pipeline.page import charts, esc, figure, page, section, table
 from pipeline.picture import picture
@@ -21,6 +23,9 @@ from pipeline.table import Stage, cell, clock, columns, evaluated, parent_of, pl
 EXPECTED = ("base", "mid", "sft", "pairs", "apo", "soup", "merged")
 MODES = ("think", "no_think")
 QUESTIONS = 5
+# Characters of an answer that are shown.
+SHOWN = 2000
+WEIGHTS = (".safetensors", ".bin")
 # Keys of a training file that a reader looks for first.
 SETTINGS = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
             "gradient_accumulation_steps", "max_length", "packing", "packing_strategy", "loss_type", "beta", "seed",
@@ -29,6 +34,8 @@ SETTINGS = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps
 
 def write_report(recipe: Path, run: Path) -> Path:
     """Write `report.html`, `pipeline.svg` and `table.json` into the run folder; returns the page's path."""
+    if not run.is_dir():
+        raise UserError(f"{run} is not there: nothing of {recipe} has run yet; run `make eval RECIPE={recipe}` first")
     stages = evaluated(run)
     parts = [
         f"<h1>{esc(run.name)}</h1><p>Base to merged, one page. Recipe <code>{esc(recipe)}</code>.</p>",
@@ -70,13 +77,14 @@ def lineage(run: Path, stages: list[Stage]) -> str:
     for name in EXPECTED:
         found = [(n, m) for n, m in known.items() if n == name or n.startswith(f"{name}/")]
         if name == "base" and base:
-            folder = Path(base.results["model"])
-            told = f"model {hash_model(folder)[:12]}" if folder.is_dir() else "its folder is gone"
-            items.append(f"<li><b>base</b> <small>{told}<br>{esc(folder)}</small></li>")
+            known_by = base.results["model_hash"]
+            told = known_by if known_by.startswith("hub:") else f"model {known_by[:12]}"
+            items.append(f"<li><b>base</b> <small>{esc(told)}<br>{esc(base.results['model'])}</small></li>")
         elif not found:
             items.append(f'<li class="absent"><b>{esc(name)}</b> <small>not run</small></li>')
         for stage, manifest in found:
-            weights = manifest["outputs"].get("model.safetensors", {}).get("sha256")
+            parts = [kept["sha256"] for file, kept in sorted(manifest["outputs"].items()) if file.endswith(WEIGHTS)]
+            weights = parts[0] if len(parts) == 1 else hash_value(parts) if parts else None
             inputs = [
                 f"{label} {value[:12]}" for label, value in manifest["inputs"].items() if label.startswith("model")
             ]
@@ -104,7 +112,10 @@ def claims_part(stages: list[Stage]) -> str:
             f"{gain.value:+.3f}<small>{gain.low:+.3f} to {gain.high:+.3f}, {gain.n} items</small>",
             f'<span class="verdict {tone}">{esc(claim.verdict)}</span>',
         ])  # fmt: skip
-    note = "<p>Each line compares two checkpoints on the same items, with a 95 % interval of a paired bootstrap.</p>"
+    note = (
+        "<p>Each line compares two checkpoints on the same items, with a 95 % interval: Newcombe's for shares, that of "
+        "a paired bootstrap elsewhere. Without 0 in it only where the exact test on single items agrees.</p>"
+    )
     header = ["reported", "measured by", "scores", "gain", "here"]
     return table(header, rows, prose=True) + note if rows else ""
 
@@ -134,7 +145,7 @@ def stage_table(stages: list[Stage]) -> str:
     counts = ", ".join(f"{short(n)}: {last[n]['n']}" for n in names if n in last)
     note = (
         f"<p>Below each score its 95 % interval. Items: {esc(counts)}. ▲ and ▼ mark what is better or worse than the "
-        "checkpoint it was made from, beyond noise on the same items (paired bootstrap).</p>"
+        "checkpoint it was made from, beyond noise on the same items.</p>"
     )
     return table(["stage", *map(short, names)], rows) + note
 
@@ -150,7 +161,7 @@ def recall(stages: list[Stage]) -> str:
     for stage in stages:
         for name in of_kind(stage, "recall"):
             metric = stage.results["metrics"][name]
-            if metric["headline"]:
+            if metric["headline"] and metric["value"] is not None:
                 groups.setdefault(name, []).append((stage.name, metric["value"], metric["low"], metric["high"]))
     return charts([figure(bars(g), f"{short(n)} tokens") for n, g in groups.items()])
 
@@ -164,7 +175,7 @@ def needles(stages: list[Stage]) -> str:
             length, at, depth = name.rsplit("/", 1)[-1].partition("@")
             if at:
                 cells[length, f"{float(depth):.0%}"] = stage.results["metrics"][name]["value"]
-                lengths[length], depths[f"{float(depth):.0%}"] = int(length), float(depth)
+                lengths[length], depths[f"{float(depth):.0%}"] = by_number(length), float(depth)
         if cells:
             across, down = sorted(lengths, key=lengths.get), sorted(depths, key=depths.get)
             figures.append(f"<figure>{heat(stage.name, across, down, cells)}</figure>")
@@ -178,7 +189,9 @@ def by_place(stages: list[Stage]) -> str:
     for stage in stages:
         for name in of_kind(stage, "context_loss"):
             end = int(name.rsplit("/", 1)[-1])
-            lines.setdefault(stage.name, []).append((end, stage.results["metrics"][name]["value"]))
+            value = stage.results["metrics"][name]["value"]
+            if value is not None:
+                lines.setdefault(stage.name, []).append((end, value))
     if not lines:
         return ""
     return charts([figure(curves({n: sorted(v) for n, v in lines.items()}, "place"), "nats a token, up to each place")])
@@ -192,7 +205,7 @@ def logs_of(run: Path, names: list[str]) -> dict[str, list[dict[str, Any]]]:
 def drawn(logs: dict[str, list[dict[str, Any]]], kinds: tuple[tuple[str, str], ...]) -> list[str]:
     figures = []
     for key, title in kinds:
-        lines = {n: [(r["step"], r[key]) for r in log if r.get(key) is not None] for n, log in logs.items()}
+        lines = {n: [(r["step"], r[key]) for r in log if is_number(r.get(key))] for n, log in logs.items()}
         lines = {n: line for n, line in lines.items() if len(line) > 1}
         if lines:
             figures.append(figure(curves(lines), f"{title} by step"))
@@ -323,10 +336,21 @@ def samples(stages: list[Stage]) -> str:
                 if said == mode:
                     verdict = {True: '<span class="good">right</span>', False: "wrong"}.get(answer["right"], "")
                     text = answer["answer"] or "(nothing)"
-                    cards.append(f"<div><b>{esc(name)}</b> {verdict}<pre>{esc(text[:1500])}</pre></div>")
+                    cards.append(f"<div><b>{esc(name)}</b> {verdict}<pre>{esc(in_short(text))}</pre></div>")
             if cards:
                 parts.append(f'<p><code>/{mode}</code></p><div class="answers">{"".join(cards)}</div>')
     return "".join(parts)
+
+
+def in_short(text: str) -> str:
+    """A long answer's beginning and end, where its reasoning starts and its answer stands."""
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[: SHOWN // 2]}\n[... {len(text) - SHOWN:,} characters ...]\n{text[-SHOWN // 2 :]}"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def configuration(run: Path) -> str:

@@ -1,9 +1,11 @@
 """Talking to a model in the terminal: modes switch, commands answer, reasoning is not lost."""
 
 import os
+import signal
 import subprocess
 import sys
 
+import pytest
 from helpers import ROOT, python
 
 
@@ -36,3 +38,60 @@ def test_chat_with_no_model_is_one_sentence():
     result = python("-m", "evals.chat", "--model", "runs/none/merged")
     assert result.returncode == 2
     assert "model folder runs/none/merged does not exist" in result.stderr
+
+
+def test_reasoning_is_dimmed_on_a_terminal_and_ends_are_left_out(monkeypatch, capsys):
+    from evals.chat import DIM, PLAIN, show
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    pieces = (p for p in ["<think>", "so", "</think>", "4<|im_end|>"])
+    assert show(pieces, ["<|im_end|>"]) == "<think>so</think>4"
+    assert capsys.readouterr().out == "".join(f"{DIM}{p}{PLAIN}" for p in ("<think>", "so", "</think>")) + "4\n"
+
+
+def test_what_goes_wrong_in_an_answer_is_raised_and_not_waited_for(tokenizer):
+    from evals.chat import streamed
+
+    class Broken:
+        def generate(self, **settings):
+            raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        list(streamed(Broken(), tokenizer, {}))
+    result = python("-m", "evals.chat", "--model", "recipes/tiny/base", "--max_new_tokens", "0")
+    assert result.returncode == 2
+    assert "an answer has 1 token or more" in result.stderr
+
+
+def test_an_interrupt_ends_the_answer_and_not_the_talk():
+    words = [
+        sys.executable,
+        "-u",
+        "-m",
+        "evals.chat",
+        "--model",
+        ROOT / "recipes/tiny/base",
+        "--max_new_tokens",
+        "100000",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    ) as talk:
+        talk.stdin.write("What is 4 + 5?\n")
+        talk.stdin.flush()
+        head = ""
+        while "> " not in head:
+            head += talk.stdout.read(1)
+        head += talk.stdout.read(20)  # the answer has begun
+        talk.send_signal(signal.SIGINT)
+        out, errors = talk.communicate("/quit\n", timeout=60)
+    assert talk.returncode == 0, errors
+    assert "[stopped]" in out
+    assert out.rstrip().endswith(">")
