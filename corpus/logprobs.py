@@ -1,20 +1,23 @@
 """Log-probabilities of given tokens under a model, in batches of bounded size."""
 
+from itertools import takewhile
+
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
+
+Item = tuple[list[int], list[int]]
+Scored = tuple[float, int, bool]
 
 
 @torch.inference_mode()
-def completion_logprobs(
-    model: PreTrainedModel, items: list[tuple[list[int], list[int]]], tokens_per_batch: int
-) -> list[tuple[float, int, bool]]:
+def completion_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_batch: int) -> list[Scored]:
     """For each (prompt ids, completion ids): summed log-probability, its token count, and whether greedy agrees.
 
     Items are sorted by length and padded on the right, at most `tokens_per_batch` places at a time; only completion
     positions pass through the LM head.
     """
     order = sorted(range(len(items)), key=lambda i: len(items[i][0]) + len(items[i][1]))
-    results: list[tuple[float, int, bool] | None] = [None] * len(items)
+    results: list[Scored | None] = [None] * len(items)
     start = 0
     while start < len(order):
         stop = start + 1
@@ -32,12 +35,36 @@ def completion_logprobs(
         # the model off its quickest attention.
         logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=width - first).logits
         for row, i in enumerate(chosen):
-            prompt, completion = items[i]
-            place = len(prompt) - 1 - first
-            scores = logits[row, place : place + len(completion)].float().log_softmax(-1)
-            targets = torch.tensor(completion, device=scores.device)
-            picked = scores.gather(1, targets[:, None])
-            greedy = bool((scores.argmax(-1) == targets).all())
-            results[i] = (picked.sum().item(), len(completion), greedy)
+            results[i] = scored(logits[row], len(items[i][0]) - 1 - first, items[i][1])
         start = stop
     return results
+
+
+def scored(logits: torch.Tensor, place: int, completion: list[int]) -> Scored:
+    """One completion whose first token is predicted by `logits[place]`, from logits `[S, V]` of its row."""
+    scores = logits[place : place + len(completion)].float().log_softmax(-1)
+    targets = torch.tensor(completion, device=scores.device)
+    picked = scores.gather(1, targets[:, None])
+    return picked.sum().item(), len(completion), bool((scores.argmax(-1) == targets).all())
+
+
+@torch.inference_mode()
+def shared_logprobs(model: PreTrainedModel, items: list[Item]) -> list[Scored]:
+    """As `completion_logprobs`, of prompts that begin alike, such as questions about one long text: what they share is
+    computed once and kept in a cache.
+    """
+    places = zip(*(prompt[:-1] for prompt, _ in items), strict=False)  # a prompt's last token predicts the answer
+    shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, places))
+    if shared < 1 or len(items) == 1:
+        return completion_logprobs(model, items, 1)
+    cache = DynamicCache(config=model.config)
+    beginning = torch.tensor([items[0][0][:shared]], device=model.device)
+    model(input_ids=beginning, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache.batch_repeat_interleave(len(items))
+    tails = [prompt[shared:] + completion for prompt, completion in items]
+    # Padded on the right, where causal attention does not look.
+    ids = torch.zeros(len(items), max(map(len, tails)), dtype=torch.long)
+    for row, tail in enumerate(tails):
+        ids[row, : len(tail)] = torch.tensor(tail)
+    logits = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True).logits
+    return [scored(logits[row], len(prompt) - 1 - shared, answer) for row, (prompt, answer) in enumerate(items)]

@@ -8,10 +8,10 @@ import torch
 from corpus.conversation import conversation, pair, template_kwargs
 from corpus.edges import token_ranges
 from corpus.encode import encode_pair
-from corpus.logprobs import completion_logprobs
+from corpus.logprobs import completion_logprobs, shared_logprobs
 from corpus.tokenizer import encode
 from evals.checkpoint import Checkpoint
-from evals.stats import Metric, hit_metric, mean, ratio
+from evals.stats import Metric, hit_metric, item_metric, mean, ratio
 from evals.suite import Task
 
 Row = dict[str, Any]
@@ -19,19 +19,31 @@ Outcome = tuple[dict[str, Metric], list[dict[str, Any]]]
 
 
 def recall(checkpoint: Checkpoint, task: Task, rows: list[Row]) -> Outcome:
-    """Whether greedy decoding gives the answer behind the row's prefix, by length (`group`) and by depth in it."""
+    """Whether greedy decoding gives the answer behind the row's prefix, by length (`group`) and by depth in it.
+
+    Rows with the same `context` ask about one text. Their outcomes belong together, so such a text is one item, with
+    the share that is found as its outcome.
+    """
     items = []
-    for row in rows:
+    texts: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
         prompt = checkpoint.renderer.prompt(row["messages"], template_kwargs(row, {})) + row["prefix"]
         items.append((checkpoint.ids(prompt), checkpoint.ids(row["answer"])))
-    scored = completion_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch)
-    by_length: dict[str, list[bool]] = defaultdict(list)
+        texts[f"{row['group']} {row['context']}" if "context" in row else f"row {number}"].append(number)
+    alone = [numbers[0] for numbers in texts.values() if len(numbers) == 1]
+    found = completion_logprobs(checkpoint.model, [items[n] for n in alone], checkpoint.tokens_per_batch)
+    hits = {n: greedy for n, (_, _, greedy) in zip(alone, found, strict=True)}
+    by_length: dict[str, list[float]] = defaultdict(list)
+    for numbers in texts.values():
+        if len(numbers) > 1:
+            found = shared_logprobs(checkpoint.model, [items[n] for n in numbers])
+            hits |= {n: greedy for n, (_, _, greedy) in zip(numbers, found, strict=True)}
+        by_length[f"{rows[numbers[0]]['group']}"].append(sum(hits[n] for n in numbers) / len(numbers))
     by_depth: dict[str, list[bool]] = defaultdict(list)
-    for row, (_, _, greedy) in zip(rows, scored, strict=True):
-        by_length[f"{row['group']}"].append(greedy)
-        by_depth[f"{row['group']}@{row['depth']}"].append(greedy)
-    metrics = {f"{task.name}/{group}": hit_metric(hits, headline=True) for group, hits in by_length.items()}
-    return metrics | {f"{task.name}/{place}": hit_metric(hits) for place, hits in by_depth.items()}, []
+    for number, row in enumerate(rows):
+        by_depth[f"{row['group']}@{row['depth']}"].append(hits[number])
+    metrics = {f"{task.name}/{group}": item_metric(shares, headline=True) for group, shares in by_length.items()}
+    return metrics | {f"{task.name}/{place}": hit_metric(found) for place, found in by_depth.items()}, []
 
 
 def preference(checkpoint: Checkpoint, task: Task, rows: list[Row]) -> Outcome:
@@ -92,12 +104,17 @@ def edges(length: int) -> list[int]:
 def context_loss(checkpoint: Checkpoint, task: Task, rows: list[Row]) -> Outcome:
     """Loss of plain text by place in a window: how well a model uses the context before it, to the longest.
 
-    The rows' texts are joined into windows of `length` tokens; the last one that is not full is left out. Each metric
+    The rows' texts are joined into windows of `length` tokens; the last one that is not full is left out, and so is
+    every row but the first of those with the same `context`. Each metric
     `NAME/END` covers the places up to END from the end before it.
     """
     ids: list[int] = []
     windows = []
+    seen: set[str] = set()
     for row in rows:
+        if row.get("context") in seen:
+            continue
+        seen |= {row["context"]} if "context" in row else set()
         text = row.get("text") or "\n".join(m["content"] for m in row["messages"])
         ids += checkpoint.ids(text)
         while len(ids) >= task.length:

@@ -1,6 +1,7 @@
 """Evaluation: intervals, verifiers, log-probabilities and generation against plain transformers."""
 
 import json
+import random
 
 import jsonschema
 import pytest
@@ -200,6 +201,44 @@ def test_batched_greedy_generation_equals_one_at_a_time(model, tokenizer):
     assert together == alone
     sampled = [generate(model, tokenizer, prompts, Sampling(12, 1.0, seed=4), batch_size=3) for _ in range(2)]
     assert sampled[0] == sampled[1]
+
+
+def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
+    """The shared beginning is computed once; log-probabilities and greedy choices are those of whole sequences."""
+    from transformers import AutoModelForCausalLM
+
+    from corpus.logprobs import shared_logprobs
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    generator = random.Random(0)
+
+    def drawn(n):
+        return [generator.randrange(10, 200) for _ in range(n)]
+
+    text = drawn(40)
+    items = [([*text, *drawn(n)], drawn(m)) for n, m in ((3, 2), (1, 1), (7, 4))]
+    likely = items[0][0], [model(torch.tensor([items[0][0]])).logits[0, -1].argmax().item()]
+    for asked in (items, [items[0], likely], [items[0]]):
+        ours, plain = shared_logprobs(model, asked), completion_logprobs(model, asked, 10**6)
+        assert [o[1:] for o in ours] == [p[1:] for p in plain]
+        assert [o[0] for o in ours] == pytest.approx([p[0] for p in plain], rel=1e-5)
+    assert shared_logprobs(model, [items[0], likely])[1][2], "greedy agrees with the likeliest token"
+
+
+def test_a_text_with_several_questions_is_one_item(tiny_model, write_rows, write_recipe, tmp_path):
+    from evals.run import evaluate
+    from pipeline.recipe import load
+
+    rows = [
+        {"messages": chat("x", "")["messages"][:1], "prefix": f"found {k}", "answer": " Rome", "group": 128, "depth": d,
+         "context": c}
+        for c in ("a", "b", "c") for k, d in (("x", 0.0), ("y", 1.0))
+    ]  # fmt: skip
+    task = {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", rows))}
+    values = {"output_dir": str(tmp_path / "evals"), "tasks": [task]}
+    metrics = evaluate(load(write_recipe("eval.yaml", values), "eval"), tiny_model)["metrics"]
+    assert metrics["needle/128"]["n"] == 3
+    assert metrics["needle/128@0.0"]["n"] == metrics["needle/128@1.0"]["n"] == 3
 
 
 def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, write_rows, write_recipe, tmp_path):

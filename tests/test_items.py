@@ -87,6 +87,11 @@ def test_needles_have_the_length_and_depth_asked_for(tokenizer):
         place = context.index(needle) / max(1, len(context) - len(needle))
         assert abs(place - row["depth"]) < 0.12
         assert context.count("kept under the name") == 4
+    by_context = {}
+    for row in rows:
+        by_context.setdefault((row["group"], row["context"]), set()).add(row["messages"][0]["content"].split("\n\n")[0])
+    assert len(by_context) == 6
+    assert all(len(texts) == 1 for texts in by_context.values()), "a context is asked at every depth"
 
 
 def test_every_request_has_a_valid_call():

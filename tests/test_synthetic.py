@@ -95,7 +95,9 @@ def test_lookups_have_the_length_asked_for(tokens, tokenizer):
 
 
 def test_depth_places_the_note(tokenizer):
-    depths = [[lookup.draw(random.Random(s), 400, 8, depth).depth for s in range(40)] for depth in (0.0, 0.5, 1.0)]
+    every = [lookup.at_depths(lookup.draw_all(random.Random(s), 400), (0.0, 0.5, 1.0)) for s in range(40)]
+    assert all(len({item.key for item in found}) == 3 for found in every)
+    depths = [[item.depth for item in found] for found in zip(*every, strict=True)]
     means = [sum(d) / len(d) for d in depths]
     assert means[0] < 0.25 < 0.4 < means[1] < 0.6 < 0.75 < means[2]
 

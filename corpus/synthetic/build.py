@@ -13,6 +13,7 @@ from corpus.synthetic import lookup, problems, talk
 from corpus.synthetic.splits import split_of
 
 Row = dict[str, Any]
+NEEDLE_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def build(folder: Path, seed: int, counts: dict[str, int]) -> dict[str, int]:
@@ -94,15 +95,21 @@ def lookup_rows(low: int, high: int) -> Callable[[random.Random, str], Iterator[
 
 
 def needle_rows(lengths: tuple[int, ...]) -> Callable[[random.Random, str], Iterator[tuple[str, Row]]]:
-    """Recall items: the answer's beginning is given, its value is asked; lengths and depths take turns."""
+    """Recall items: the answer's beginning is given, its value is asked. Every context is asked for a note at each of
+    five depths; lengths take turns.
+    """
 
     def make(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
         number = 0
         while True:
-            length, depth = lengths[number % len(lengths)], (number // len(lengths)) % 5 / 4
-            item = drawn(rng, lambda n=length, d=depth: lookup.draw(rng, n, 8, d), split)
-            row = {"messages": turns(item.question, "")[:1], "prefix": f"found {item.key}", "answer": f" {item.value}"}
-            yield item.identity, {**row, "group": length, "depth": depth, "chat_template_kwargs": mode(False)}
+            length = lengths[number % len(lengths)]
+            asked = lookup.at_depths(lookup.draw_all(rng, length), NEEDLE_DEPTHS)
+            if split_of(asked[0].identity) != split:
+                continue
+            for depth, item in zip(NEEDLE_DEPTHS, asked, strict=True):
+                row = {"messages": turns(item.question, "")[:1], "prefix": f"found {item.key}"}
+                row |= {"answer": f" {item.value}", "context": str(number), "group": length, "depth": depth}
+                yield item.identity, {**row, "chat_template_kwargs": mode(False)}
             number += 1
 
     return make
@@ -179,7 +186,7 @@ MAKERS = {
     "preference": (preference_rows, "preference"),
     "pair_prompts": (question_rows, "preference"),
     "heldout_problems": (question_rows, "heldout"),
-    "heldout_needles": (needle_rows((128, 512, 1536)), "heldout"),
+    "heldout_needles": (needle_rows((128, 512, 1536, 1536)), "heldout"),
     "heldout_pairs": (preference_rows, "heldout"),
     "heldout_tools": (call_rows, "heldout"),
 }

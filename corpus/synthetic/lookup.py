@@ -63,13 +63,27 @@ def scatter(
     return pieces, pairs, places
 
 
-def draw(rng: random.Random, tokens: int, notes: int = 8, depth: float | None = None) -> Lookup:
-    """A lookup of about `tokens` tokens; `depth` asks for the note nearest to that share of the context."""
+def draw(rng: random.Random, tokens: int, notes: int = 8) -> Lookup:
+    """A lookup of about `tokens` tokens that asks for any of its notes."""
+    found = draw_all(rng, tokens, notes)
+    return found[rng.randrange(notes)]
+
+
+def draw_all(rng: random.Random, tokens: int, notes: int = 8) -> list[Lookup]:
+    """Every note of one context of about `tokens` tokens, asked for in turn."""
     pieces, pairs, places = scatter(rng, tokens, notes)
-    if depth is None:
-        asked = rng.randrange(notes)
-    else:
-        asked = min(range(notes), key=lambda i: abs(places[i] / max(1, len(pieces) - 1) - depth))
-    key, value = pairs[asked]
-    values = tuple(v for _, v in pairs)
-    return Lookup("".join(pieces).strip(), key, value, places[asked] / max(1, len(pieces) - 1), values)
+    context, values = "".join(pieces).strip(), tuple(v for _, v in pairs)
+    last = max(1, len(pieces) - 1)
+    return [
+        Lookup(context, key, value, place / last, values) for (key, value), place in zip(pairs, places, strict=True)
+    ]
+
+
+def at_depths(lookups: list[Lookup], depths: tuple[float, ...]) -> list[Lookup]:
+    """For each depth the lookup nearest to it, no one twice."""
+    left, found = list(lookups), []
+    for depth in depths:
+        nearest = min(left, key=lambda item: abs(item.depth - depth))
+        left.remove(nearest)
+        found.append(nearest)
+    return found

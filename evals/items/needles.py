@@ -40,12 +40,13 @@ def needle_rows(
     count: int = 10,
     keys: int = 4,
 ) -> list[dict[str, Any]]:
-    """`count` items for every length and depth; the same for the same arguments and tokenizer.
+    """`count` contexts for every length, each asked for a note at every depth; the same for the same arguments and
+    tokenizer.
 
     Args:
         lengths: of the whole context, in tokens.
-        depths: where the asked note stands, 0 at the beginning and 1 at the end.
-        keys: notes in a context, one of them asked for.
+        depths: where the asked notes stand, 0 at the beginning and 1 at the end.
+        keys: notes in a context, those that are asked for among them; at least one a depth.
     """
     rng = random.Random(f"needles {seed}")
 
@@ -56,27 +57,30 @@ def needle_rows(
     names = [f"{a}-{n}" for a in ADJECTIVES for n in NOUNS]
     rows = []
     for length in lengths:
-        for depth in depths:
-            for _ in range(count):
-                chosen = rng.sample(names, keys)
-                numbers = dict(zip(chosen, rng.sample(range(10000, 100000), keys), strict=True))
-                asked = chosen[0]
-                notes = {name: note(name, n) for name, n in numbers.items()}
-                room = length - sum(tokens(t) for t in notes.values())
-                pieces = [sentence(rng) for _ in range(max(1, int(room / rate)))]
-                # Sentences are not all equally long; take or add one until the count fits.
-                total = tokens("".join(pieces))
-                while total > room and len(pieces) > 1:
-                    total -= tokens(pieces.pop())
-                for name in chosen[1:]:
-                    pieces.insert(rng.randint(0, len(pieces)), notes[name])
-                pieces.insert(round(depth * len(pieces)), notes[asked])
-                content = "".join(pieces).strip() + QUESTION.format(name=asked)
+        for number in range(count):
+            chosen = rng.sample(names, max(keys, len(depths)))
+            numbers = dict(zip(chosen, rng.sample(range(10000, 100000), len(chosen)), strict=True))
+            notes = {name: note(name, n) for name, n in numbers.items()}
+            room = length - sum(tokens(t) for t in notes.values())
+            pieces = [sentence(rng) for _ in range(max(1, int(room / rate)))]
+            # Sentences are not all equally long; take or add one until the count fits.
+            total = tokens("".join(pieces))
+            while total > room and len(pieces) > 1:
+                total -= tokens(pieces.pop())
+            for name in chosen[len(depths) :]:
+                pieces.insert(rng.randint(0, len(pieces)), notes[name])
+            asked = list(zip(sorted(depths), chosen, strict=False))
+            # From the end, so that what is put in does not move the places before it.
+            for depth, name in reversed(asked):
+                pieces.insert(round(depth * len(pieces)), notes[name])
+            context = "".join(pieces).strip()
+            for depth, name in asked:
                 rows.append(
                     {
-                        "messages": [{"role": "user", "content": content}],
-                        "prefix": PREFIX.format(name=asked),
-                        "answer": f" {numbers[asked]}",
+                        "messages": [{"role": "user", "content": context + QUESTION.format(name=name)}],
+                        "prefix": PREFIX.format(name=name),
+                        "answer": f" {numbers[name]}",
+                        "context": str(number),
                         "group": length,
                         "depth": depth,
                         "chat_template_kwargs": {"enable_thinking": False},
