@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import re
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -131,13 +132,11 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def restart_word_lists(seed: int) -> None:
-    """Begin RULER's word generator anew: it belongs to a module and goes on from one checkpoint to the next, which
-    would ask each of them other items.
+def restart_word_lists() -> None:
+    """Let RULER's word generator begin anew: it belongs to a module and goes on from one checkpoint to the next, which
+    would ask each of them other items. The harness loads the module again where it is not there.
     """
-    from lm_eval.tasks.ruler import cwe_utils
-
-    cwe_utils.RNG.seed(seed)
+    sys.modules.pop("lm_eval.tasks.ruler.cwe_utils", None)
 
 
 def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, engine: Engine) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def evaluated(checkpoint: Checkpoint, task: Task, think: bool, tokenizer: str, e
     if "ruler_vt" in names:
         check_ruler(checkpoint, task)
     if any(str(name).startswith("ruler") for name in names):
-        restart_word_lists(checkpoint.seed)
+        restart_word_lists()
     settings = dict(task.gen_kwargs)
     if task.max_new_tokens:
         settings["max_gen_toks"] = task.max_new_tokens

@@ -281,3 +281,120 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
         "no kind is called anwser; known: answer, tool, recall, preference, loss, context_loss, harness"
         in missing.stderr
     )
+
+
+def evaluation(folder, **metrics):
+    """A results.json with one task, its metrics by name as items."""
+    from evals.stats import item_metric
+
+    told = {name: item_metric([float(i) for i in items], headline=True).as_json() for name, items in metrics.items()}
+    task = {"kind": "answer", "rows": "r", "seconds": 1.0, "metrics": list(told)}
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({"tasks": {"t": task}, "metrics": told, "suite_hash": "s"}))
+    return folder
+
+
+def test_a_gate_fails_for_a_fall_beyond_noise_and_for_what_nobody_compared(tmp_path, capsys):
+    from evals.compare import main
+
+    good = evaluation(tmp_path / "good", a=[1] * 40, b=[1] * 40)
+    noise = evaluation(tmp_path / "noise", a=[0] * 5 + [1] * 35, b=[1] * 40)
+    fallen = evaluation(tmp_path / "fallen", a=[0] * 6 + [1] * 34, b=[1] * 40)
+    half = evaluation(tmp_path / "half", a=[1] * 40)
+    assert main([str(good), str(noise), "--fail-below", "-2e-2"]) == 0, "five of forty, all one way: p = 0.0625"
+    assert main([str(good), str(fallen), "--fail-below", "-0.02"]) == 1
+    assert main([str(good), str(fallen), "--fail-below", "-0.2"]) == 0
+    assert main([str(good), str(half), "--fail-below", "-0.02"]) == 1
+    assert "b has no single items in both" in capsys.readouterr().out
+    assert main([str(good), str(half)]) == 0, "without a gate it is only told"
+    for value in ("nan", "0.05", "-inf"):
+        with pytest.raises(UserError, match="a fall is a number of 0 or less"):
+            main([str(good), str(half), "--fail-below", value])
+    (half / "results.json").write_text(json.dumps({"tasks": {"t": {}}, "metrics": {}}))
+    with pytest.raises(UserError, match="not the results of"):
+        main([str(good), str(half)])
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "low", "high"),
+    [
+        ([0] * 120, [1] * 6 + [0] * 114, 0.0090, 0.1048),
+        ([0] * 120, [0] * 120, -0.0310, 0.0310),
+        ([0] * 30, [1] * 5 + [0] * 25, 0.0, 0.3356),
+        ([-1] * 6 + [0] * 34, [0] * 40, 0.0318, 0.2914),
+    ],
+)
+def test_paired_shares_have_newcombes_interval_unless_mcnemar_says_no(one, two, low, high):
+    from pipeline.paired import paired_difference
+
+    found = paired_difference(one, two)
+    assert (found.low, found.high) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
+    assert found.beyond_noise == (low > 0)
+
+
+def test_few_items_widen_an_interval_and_one_has_none():
+    from pipeline.paired import paired_difference
+
+    three = paired_difference([0.0, 0.0, 0.0], [0.5, 0.6, 0.7])
+    assert not three.beyond_noise, "three of three: p = 0.25 by signs alone"
+    many = paired_difference([0.0] * 30, [0.1 + 0.01 * n for n in range(30)])
+    assert many.beyond_noise
+    assert mean([5.0]).low is None
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({"kind": "context_loss", "data": "q.jsonl", "length": 0}, "length is a whole number of 8 or more"),
+        ({"kind": "recall", "generate": {"keys": 0}}, "generate.keys counts from 1"),
+        ({"kind": "recall", "generate": {"keys": 300}}, "generate.keys is at most 256"),
+        ({"kind": "answer", "generate": {"count": -3}}, "generate.count counts from 1"),
+        ({"kind": "harness", "tasks": [5]}, "tasks is a list of names or mappings"),
+        ({"kind": "answer", "data": "q.jsonl", "limit": 0}, "limit is a whole number of 1 or more"),
+    ],
+)
+def test_values_that_make_no_sense_are_told(tmp_path, task, told):
+    from evals.suite import read_task
+
+    (tmp_path / "q.jsonl").write_text("{}\n")
+    entry = {"name": "x", **task, **({"data": str(tmp_path / "q.jsonl")} if "data" in task else {})}
+    with pytest.raises(UserError, match=told):
+        read_task(entry, "eval.yaml:3")
+
+
+def test_options_that_contradict_are_told_and_a_part_never_replaces_the_whole(
+    tiny_model, write_rows, write_recipe, tmp_path
+):
+    rows = str(write_rows("p.jsonl", [preference("Q", "a", "b")] * 3))
+    tasks = [{"name": name, "kind": "preference", "data": rows} for name in ("one", "two")]
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"m": str(tiny_model)}, "tasks": tasks}
+    path = write_recipe("eval.yaml", values)
+    assert python("-m", "evals", "--config", path).returncode == 0
+    for words, told in (
+        (("--task", "one"), "holds two too, which --task would remove"),
+        (("--model", str(tiny_model), "--only", "m"), "--model and --only both say which models"),
+        (("--models", "{}"), "there is no model to evaluate"),
+        (("--dtype", "flaot32"), "dtype is auto, float32"),
+    ):
+        refused = python("-m", "evals", "--config", path, *words)
+        assert refused.returncode == 2, words
+        assert told in refused.stderr
+
+
+def test_results_are_stale_when_a_verifier_or_a_file_of_the_harness_has_changed(write_rows, write_recipe, tmp_path):
+    from pipeline.inputs import suite_inputs
+    from pipeline.recipe import load
+
+    rows = write_rows("q.jsonl", [{"question": "1", "answer": "1"}])
+    overlay = {"task": "gsm8k", "dataset_kwargs": {"data_files": {"test": str(rows)}}}
+    values = {"output_dir": "x", "tasks": [{"name": "g", "kind": "harness", "tasks": [overlay]}]}
+    suite = load(write_recipe("eval.yaml", values), "eval")
+    before = suite_inputs(suite)
+    write_rows("q.jsonl", [{"question": "1", "answer": "2"}])
+    assert suite_inputs(suite) != before
+    values["tasks"][0] = {"name": "a", "kind": "answer", "data": str(rows), "verifier": "corpus.verify:exact"}
+    told = suite_inputs(load(write_recipe("eval.yaml", values), "eval"))
+    assert "verifier corpus.verify:exact" in told
+    values["tasks"][0] = {"name": "g", "kind": "harness", "tasks": ["x"], "include": str(tmp_path / "none")}
+    with pytest.raises(UserError, match="is no folder"):
+        suite_inputs(load(write_recipe("eval.yaml", values), "eval"))

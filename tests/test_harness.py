@@ -80,23 +80,14 @@ def test_ruler_runs_without_a_network_and_asks_every_checkpoint_the_same(english
     assert {f"ruler/{name}/1280" for name in RULER} < set(metrics)
     assert metrics["ruler/1280"]["n"] == 2 * len(RULER)
     assert metrics["ruler/1280"]["headline"]
-    assert 0 <= metrics["ruler/1280"]["value"] <= 1
+    assert metrics["ruler/1280"]["low"] < metrics["ruler/1280"]["high"]
     assert len(found["samples"]) == len(RULER)
-
-    from corpus.mask import Renderer
-    from corpus.tokenizer import load_tokenizer
-    from evals.checkpoint import Checkpoint
-    from evals.harness import restart_word_lists
-
-    tokenizer = load_tokenizer(str(english_model), "here")
-    assert Checkpoint("here", english_model, None, tokenizer, Renderer(tokenizer), 1, 1, 1, 0).ids("VAR")
-    from lm_eval.tasks.ruler import cwe_utils
-
-    drawn = []
-    for _ in range(2):
-        restart_word_lists(0)
-        drawn.append(cwe_utils.RNG.random())
-    assert drawn[0] == drawn[1], "the word lists begin anew for every checkpoint"
+    fewer = {**task, "tasks": ["ruler_cwe", "niah_single_1"], "lengths": [1280, 1300]}
+    path = write_recipe("eval.yaml", values | {"tasks": [fewer]})
+    first, second = (evaluated(path, english_model) for _ in range(2))
+    assert first["tasks"]["ruler"]["rows"] == second["tasks"]["ruler"]["rows"], "every checkpoint is asked the same"
+    for length in (1280, 1300):
+        assert first["metrics"][f"ruler/{length}"]["n"] == 4, "limit counts the items of each length"
 
 
 GSM8K = {
@@ -159,6 +150,57 @@ def test_local_gsm8k_and_ifeval_in_both_modes(tiny_model, write_rows, write_reci
             evaluated(path, tiny_model, "--tasks", tasks)
 
 
+@pytest.mark.parametrize(("closed", "right"), [(True, 1.0), (False, 0.0)])
+def test_reasoning_is_taken_off_and_an_open_one_is_no_answer(
+    tiny_model, tokenizer, write_rows, write_recipe, tmp_path, monkeypatch, closed, right
+):
+    """A scripted model: a trace with a blank line, which ends an answer but no reasoning, and the right number last."""
+    import torch
+    import yaml
+    from lm_eval.models.huggingface import HFLM
+
+    def scripted(self, context, max_length, stop, **kwargs):
+        text = "<think>\n7\n\n8\n" + ("</think>\n3" if closed else "3")
+        cut = min((text.index(s) for s in stop if s in text), default=len(text))
+        ids = torch.tensor([*tokenizer(text[:cut], add_special_tokens=False).input_ids, tokenizer.eos_token_id])
+        return torch.cat([context, ids.expand(len(context), -1)], dim=1)
+
+    monkeypatch.setattr(HFLM, "_model_generate", scripted)
+    questions = write_rows("q.jsonl", [{"question": f"{n} + {3 - n}?", "answer": "3"} for n in range(3)])
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    own = {**GSM8K, "dataset_kwargs": {"data_files": {"test": str(questions)}}}
+    (folder / "gsm8k_local.yaml").write_text(yaml.safe_dump(own))
+    task = {"name": "g", "kind": "harness", "tasks": ["gsm8k_local"], "include": str(folder), "modes": ["think"]}
+    values = {"output_dir": str(tmp_path / "evals"), "tasks": [task]}
+    found = evaluated(write_recipe("eval.yaml", values), tiny_model)
+    assert found["metrics"]["g/gsm8k_local/exact_match/flexible-extract"]["value"] == right
+    assert found["engine"]["lm_eval"]
+
+
+def test_the_example_of_the_documentation_runs(tiny_model, write_rows, write_recipe, tmp_path):
+    """GSM8K's own task on other rows, which lack the splits that it takes its examples from."""
+    import re
+
+    import yaml
+    from helpers import ROOT
+
+    text = (ROOT / "docs" / "evals.md").read_text()
+    block = re.search(r"\n    - name: gsm8k\n(?:    .*\n)+", text)[0]
+    rows = write_rows("my.jsonl", [{"question": "1 + 1?", "answer": "so #### 2"}] * 2)
+    tasks = yaml.safe_load(block.replace("my.jsonl", str(rows)))
+    tasks[0] |= {"max_new_tokens": 4}
+    found = evaluated(write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": tasks}), tiny_model)
+    assert {m["n"] for m in found["metrics"].values()} == {2}
+
+
+def test_prompts_beyond_the_window_are_refused_and_not_cut(english_model, write_recipe, tmp_path):
+    task = {"name": "ruler", "kind": "harness", "tasks": ["niah_single_1"], "lengths": [3000], "limit": 1}
+    path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
+    with pytest.raises(UserError, match=r"a prompt has 2,\d+ tokens, and the model's window of 2,048 has room for"):
+        evaluated(path, english_model)
+
+
 @pytest.mark.parametrize(
     ("written", "before", "unfinished"),
     [
@@ -205,3 +247,7 @@ def test_a_group_has_one_headline_over_the_items_of_its_tasks():
     metrics = scored("mmlu", results, by_length=False)
     assert [name for name, metric in metrics.items() if metric.headline] == ["mmlu/alone/acc", "mmlu/g"]
     assert list(metrics["mmlu/g"].items) == [1.0, 0.0, 1.0]
+    assert metrics["mmlu/g"].score.high < 1, "Wilson's interval, which knows the ends"
+    results["higher_is_better"] = {name: {"acc": False} for name in ("g_a", "g_b", "alone")}
+    turned = scored("mmlu", results, by_length=False)
+    assert {m.better for m in turned.values()} == {"lower"}

@@ -9,6 +9,7 @@ from helpers import ROOT
 from pipeline.card import index_results
 from pipeline.chart import COLOURS, Scale, curves, heat, legend, shares, thinned
 from pipeline.claims import claims
+from pipeline.errors import UserError
 from pipeline.report import write_report
 from pipeline.table import Stage, evaluated, parent_of
 
@@ -98,6 +99,31 @@ def test_only_changes_beyond_noise_are_marked(run):
     assert '<span class="">0.925</span>' in text, "the soup's thinking is that of sft within noise"
     for stage in ("pairs", "soup"):
         assert f"<b>{stage}</b> <small>not run</small>" in text
+
+
+def test_a_page_of_odd_results_is_still_a_page(run, tmp_path):
+    """Lengths that are words, values that are missing, long answers, members by the dozen, a curve without a number."""
+    file = run / "evals" / "merged" / "results.json"
+    found = json.loads(file.read_text())
+    for name, other in (("needle/128", "needle/short"), ("needle/128@0.5", "needle/short@0.5")):
+        found["metrics"][other] = found["metrics"].pop(name) | {"value": None, "low": None, "high": None}
+        found["tasks"]["needle"]["metrics"] = [other if m == name else m for m in found["tasks"]["needle"]["metrics"]]
+    found["samples"][0]["answer"] = "<think>" + "w" * 5000 + "</think>FINAL"
+    file.write_text(json.dumps(found))
+    for number in range(2, 13):
+        target = run / "evals" / f"apo-{number}"
+        target.mkdir()
+        (target / "results.json").write_text(json.dumps(results(f"apo/{number}", 37, 34, 37)))
+    (run / "sft").mkdir()
+    log = [{"step": n, "loss": float("nan")} for n in range(3)]
+    (run / "mid" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    assert "FINAL" in text
+    assert "characters ...]" in text
+    assert "rotate(-60" in text
+    assert "nan" not in text.lower().replace("finance", "")
+    with pytest.raises(UserError, match=r"nothing of .* has run yet"):
+        write_report(ROOT / "recipes" / "tiny", tmp_path / "none")
 
 
 def test_parents_are_those_of_the_pipeline():
