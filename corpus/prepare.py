@@ -13,8 +13,9 @@ import random
 import shutil
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
@@ -361,8 +362,11 @@ def shaped_sources(recipe: Recipe) -> Iterator[tuple[int, Source, Iterator[Row],
         UserError: a format nobody knows, or none that fits the first rows.
     """
     formats = formats_of(recipe.stage)
+    listed: Counter[str] = Counter()
     for number, entry in enumerate(recipe.values["dataset_mixture"]["datasets"]):
         source = Source.from_entry(entry)
+        listed[source.name] += 1
+        source = replace(source, listing=listed[source.name])
         place = f"dataset_mixture.datasets.{number}"
         rows = read(source, recipe.where(f"{place}.id"))
         names = ", ".join(f.name for f in formats)

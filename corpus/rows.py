@@ -33,7 +33,8 @@ class Source:
 
     `weight` is the share of rows kept; above 1 repeats rows. `format` is one of `corpus.formats`, found from the rows
     when it is None; `rename` maps the columns of the data to the names a format knows. `chat_template_kwargs` are the
-    template arguments of its rows, below those that a row has itself.
+    template arguments of its rows, below those that a row has itself. `listing` tells apart the entries of a mixture
+    that name the same rows.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Source:
     rename: tuple[tuple[str, str], ...] = ()
     streaming: bool = False
     chat_template_kwargs: tuple[tuple[str, Any], ...] = ()
+    listing: int = 1
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any]) -> "Source":
@@ -56,10 +58,10 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What tables and messages call this source."""
-        if self.config is None and self.split == "train":
-            return self.id
-        return ":".join(p for p in (self.id, self.config, self.split) if p)
+        """What tables and messages call this source; one that is listed again has a number."""
+        usual = self.config is None and self.split == "train"
+        name = self.id if usual else ":".join(p for p in (self.id, self.config, self.split) if p)
+        return name if self.listing == 1 else f"{name} #{self.listing}"
 
 
 def template_arguments(given: dict[str, Any] | None) -> dict[str, Any]:

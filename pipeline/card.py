@@ -178,7 +178,8 @@ def sources(manifest: dict[str, Any] | None) -> list[str]:
     """The ids of the rows that a stage was trained on."""
     if not manifest or not manifest.get("metrics"):
         return []
-    return list(dict.fromkeys(s["source"].partition(":")[0] for s in manifest["metrics"].get("data", [])))
+    named = (s["source"].partition(":")[0].partition(" #")[0] for s in manifest["metrics"].get("data", []))
+    return list(dict.fromkeys(named))
 
 
 @cache

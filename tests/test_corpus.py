@@ -254,6 +254,15 @@ def test_every_row_read_is_accounted_for_by_source_and_mode(corpus_recipe, write
     assert reject["reason"] == "field messages: expected a list of turns, found list []"
 
 
+def test_a_source_that_is_listed_twice_has_a_line_each(corpus_recipe, write_rows):
+    """The same file for both modes, say: its rows are not summed into one line."""
+    rows = str(write_rows("rows.jsonl", ROWS[:10]))
+    sources = [{"id": rows}, {"id": rows, "weight": 0.5, "chat_template_kwargs": {"date_string": "2025-07-01"}}]
+    _, _, stats = prepared(corpus_recipe(mixture={"datasets": sources}))
+    kept = {r["source"].rpartition("/")[2]: r["kept"] for r in stats["sources"] if r["kept"]}
+    assert kept == {"rows.jsonl": 10, "rows.jsonl #2": 5}
+
+
 def test_weight_above_one_repeats_in_training_and_never_in_the_held_out_rows(corpus_recipe):
     path = corpus_recipe(ROWS[:40])
     words = ("--dataset_mixture.datasets.0.weight", "2.0", "--dataset_mixture.test_split_size", "0.25")
