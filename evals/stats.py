@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.paired import student, wilson
@@ -100,7 +100,10 @@ def item_metric(items: Sequence[float], better: str | None = "higher", headline:
     """The mean of items: a share where each is 0 or 1, which a normal interval would put at no noise near the ends."""
     if items and set(items) <= {0.0, 1.0}:
         return Metric(share([bool(i) for i in items]), [bool(i) for i in items], better, headline)
-    return Metric(mean(items), items, better, headline)
+    score = mean(items)
+    if score.low is not None and 0 <= min(items) and max(items) <= 1:  # a mean of shares is one
+        score = replace(score, low=max(0.0, score.low), high=min(1.0, score.high))
+    return Metric(score, items, better, headline)
 
 
 def hit_metric(hits: Sequence[bool], headline: bool = False) -> Metric:

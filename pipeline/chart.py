@@ -29,6 +29,8 @@ class Scale:
 
 
 def number(value: float) -> str:
+    if 100 <= abs(value) < 1e6:
+        return f"{value:.0f}"
     text = f"{value:.3g}"
     return text if len(text) < 7 else f"{value:.1e}"
 
