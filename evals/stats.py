@@ -101,7 +101,7 @@ def item_metric(items: Sequence[float], better: str | None = "higher", headline:
     if items and set(items) <= {0.0, 1.0}:
         return Metric(share([bool(i) for i in items]), [bool(i) for i in items], better, headline)
     score = mean(items)
-    if score.low is not None and 0 <= min(items) and max(items) <= 1:  # a mean of shares is one
+    if score.low is not None and min(items) >= 0 and max(items) <= 1:  # a mean of shares is one
         score = replace(score, low=max(0.0, score.low), high=min(1.0, score.high))
     return Metric(score, items, better, headline)
 
