@@ -25,13 +25,14 @@ class TokenEdges:
     def ranges(self, text: str, ids: np.ndarray, spans: list[Span]) -> list[Span]:
         """The tokens `[first, last)` wholly inside each span of characters of `text`, whose tokens are `ids`."""
         if self.lengths is not None:
-            lengths = self.lengths[ids]
-            ends = lengths.cumsum()
+            ends = self.lengths[ids].cumsum()
             places = byte_places(text, [place for span in spans for place in span])
             if not len(ends) or ends[-1] == places[-1]:
-                first = (ends - lengths).searchsorted(places[:-1:2])
-                last = ends.searchsorted(places[1:-1:2], side="right")
-                return [(a, max(a, b)) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+                # A token begins where the one before it ends, the first one at 0.
+                first = [k + 1 if start else 0 for k, start in zip(
+                    ends.searchsorted(places[:-1:2]).tolist(), places[:-1:2], strict=True)]  # fmt: skip
+                last = ends.searchsorted(places[1:-1:2], side="right").tolist()
+                return [(a, max(a, b)) for a, b in zip(first, last, strict=True)]
         return token_ranges(encode(self.tokenizer, [text])[0].offsets, spans)
 
 

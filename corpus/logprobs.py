@@ -49,21 +49,24 @@ def scored(logits: torch.Tensor, place: int, completion: list[int]) -> Scored:
 
 
 @torch.inference_mode()
-def shared_logprobs(model: PreTrainedModel, items: list[Item]) -> list[Scored]:
+def shared_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_batch: int) -> list[Scored]:
     """As `completion_logprobs`, of prompts that begin alike, such as questions about one long text: what they share is
-    computed once and kept in a cache.
+    computed once and kept in a cache. Prompts that part early, and models whose state is not only a cache of keys and
+    values, are computed the other way.
     """
     places = zip(*(prompt[:-1] for prompt, _ in items), strict=False)  # a prompt's last token predicts the answer
     shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, places))
-    if shared < 1 or len(items) == 1:
-        return completion_logprobs(model, items, 1)
+    width = max(len(prompt) + len(completion) for prompt, completion in items) - shared
     cache = DynamicCache(config=model.config)
+    repeats = all(hasattr(layer, "batch_repeat_interleave") for layer in cache.layers)
+    if shared < 1 or len(items) == 1 or not repeats or width * len(items) > tokens_per_batch:
+        return completion_logprobs(model, items, tokens_per_batch)
     beginning = torch.tensor([items[0][0][:shared]], device=model.device)
     model(input_ids=beginning, past_key_values=cache, use_cache=True, logits_to_keep=1)
     cache.batch_repeat_interleave(len(items))
     tails = [prompt[shared:] + completion for prompt, completion in items]
     # Padded on the right, where causal attention does not look.
-    ids = torch.zeros(len(items), max(map(len, tails)), dtype=torch.long)
+    ids = torch.zeros(len(items), width, dtype=torch.long)
     for row, tail in enumerate(tails):
         ids[row, : len(tail)] = torch.tensor(tail)
     logits = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True).logits

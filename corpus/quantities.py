@@ -7,7 +7,8 @@ kept, and a verdict asks whether the reference is among them.
 import re
 from fractions import Fraction
 
-Readings = frozenset[Fraction]
+# The first is the one that a reference means.
+Readings = tuple[Fraction, ...]
 # Longer numbers are nobody's answer, and arithmetic on them takes for ever.
 DIGITS, EXPONENT = 60, 60
 # A minus is a sign where it touches its number and stands behind no other value (`10 - 7`, `10 -7`), or behind `=`.
@@ -21,7 +22,14 @@ NUMBER = re.compile(
     rf"(?P<power>[eE][+-]?\d+)?(?:\s?/\s?(?P<under>[1-9]\d*))?)"
 )
 TIMES = r"\s*(?:\\times|\\cdot|×|·|\*)\s*"
-UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[%$,; !]|[%$€£°]")
+WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+MARKS_OF_UNITS = re.compile(r"\^?\s*\{?\\circ\}?|\\[%$,; !]|[%$€£°]|\b[A-Z]{3}\b")
+NAME = re.compile(r"[A-Za-z]\w*(?:_\{\w+\})?\s*(?:=|\\approx|≈|~)|[≈~]")
+# Letters that touch a number and are units; others are variables (`2x`).
+GLUED = "hmsgdlLWVAJNCFK"
+# What may stand behind a number: words, units with exponents and quotients, a remark in brackets.
+UNIT = r"[^\W\d_]+(?:['-][^\W\d_]+)*\^?\.?"
+AFTER = re.compile(rf"\s*(?:{UNIT}(?:(?:\s+|\s*/\s*){UNIT})*)?\s*\^?\s*(?:\([^()\d]*\))?[\s.]*")
 
 
 def numbers_in(text: str) -> list[Readings]:
@@ -40,17 +48,20 @@ def only_number(text: str) -> Readings | None:
 
     >>> only_number("2x+3"), only_number("2\\\\sqrt{3}")
     (None, None)
-    >>> sorted(map(str, only_number("x = 18\\\\%")))
-    ['18']
+    >>> [str(*only_number(t)) for t in ("x = 18\\\\%", "90^\\\\circ", "(10 m/s)", "27 cm^3", "5h")]
+    ['18', '90', '10', '27', '5']
     """
-    bare = UNIT.sub(" ", plain(text))
-    found = list(NUMBER.finditer(bare))
-    if len(found) != 1:
+    bare = MARKS_OF_UNITS.sub(" ", plain(WORDS.sub(r" \1 ", text))).strip()
+    if re.fullmatch(r"\([^()]*\)", bare):
+        bare = bare[1:-1].strip()
+    named = NAME.match(bare)
+    bare = bare[named.end() :].strip() if named else bare
+    found = NUMBER.match(bare)
+    if not found:
         return None
-    before, after = bare[: found[0].start()].strip(), bare[found[0].end() :]
-    named = re.fullmatch(r"(?:[A-Za-z]\w?\s*=|[≈~])?", before)
-    unit = re.fullmatch(r"\s*|\s+[^\W\d_].*|[^\W\d_]{2,}.*", after.rstrip(" ."), re.DOTALL)
-    return _readings(found[0]) if named and unit and not re.search(r"[\\^+*/=]", after) else None
+    after = bare[found.end() :]
+    glued = after[:1].isalpha() and len(re.match(r"[^\W\d_]+", after)[0]) == 1 and after[0] not in GLUED
+    return None if glued or not AFTER.fullmatch(after) else _readings(found)
 
 
 def plain(text: str) -> str:
@@ -67,7 +78,7 @@ def plain(text: str) -> str:
 
 
 def _raised(found: re.Match) -> str:
-    base, exponent = int(found[1]), int(found[2])
+    base, exponent = int(found[1]), int(found[2]) if len(found[2]) < 4 else EXPONENT + 1
     if not 0 <= exponent <= EXPONENT:
         return f"1/{base**-exponent}" if base and -EXPONENT <= exponent < 0 else "9" * (DIGITS + 1)
     return str(base**exponent)
@@ -76,25 +87,25 @@ def _raised(found: re.Match) -> str:
 def _readings(found: re.Match) -> Readings:
     """Every value that a match of `NUMBER` may stand for."""
     if len(found[0]) > DIGITS or (found["power"] and abs(int(found["power"][1:][:9])) > EXPONENT):
-        return frozenset()
+        return ()
     sign = -1 if "-" in found["sign"] else 1
     if found["whole"]:
         over, under = map(int, found["part"].split("/"))
-        return frozenset({sign * (int(found["whole"]) + Fraction(over, under))})
+        return (sign * (int(found["whole"]) + Fraction(over, under)),)
     scale = Fraction(10) ** int((found["power"] or "e0")[1:]) / int(found["under"] or 1)
-    return frozenset(sign * value * scale for value in _values(found["value"], found["group"]))
+    return tuple(sign * value * scale for value in _values(found["value"], found["group"]))
 
 
-def _values(written: str, group: str | None) -> set[Fraction]:
+def _values(written: str, group: str | None) -> list[Fraction]:
     """Values of digits with marks: of thousands, of decimals, or of either."""
     if group is None:
-        return {Fraction(written.replace(",", "."))}
+        return [Fraction(written.replace(",", "."))]
     tail = re.search(r"[.,]\d+$", written)
     if tail and tail[0][0] != group:  # 1.234,50 and 1,234.50: both marks are told apart
-        return {Fraction(re.sub(r"[^\d]", "", written[: tail.start()]) + "." + tail[0][1:])}
-    found = {Fraction(re.sub(r"[^\d]", "", written))}
+        return [Fraction(re.sub(r"[^\d]", "", written[: tail.start()]) + "." + tail[0][1:])]
+    whole = Fraction(re.sub(r"[^\d]", "", written))
     if group == "." and written.count(".") == 1:
-        found.add(Fraction(written))
-    if group == " ":  # two numbers beside one another: the last one counts
-        found.add(Fraction(written.rsplit(" ", 1)[1].replace(",", ".")))
-    return found
+        return [Fraction(written), whole]
+    if group == " ":  # perhaps two numbers beside one another, of which the last one counts
+        return [whole, Fraction(written.rsplit(" ", 1)[1].replace(",", "."))]
+    return [whole]

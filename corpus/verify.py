@@ -22,9 +22,8 @@ def answer_part(text: str) -> str:
     return "" if not closed and "<think>" in answer else answer.strip()
 
 
-BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
-# GSM8K's mark, where a number follows; models also write headings with it.
-HASHES = re.compile(r"####\s*[*$]*\s*([-+\u2212]?\s?[$€£]?\s?[\d.].*)")
+# GSM8K's mark; models also write headings with it, which are no numbers.
+HASHES = re.compile(r"####\s*[*$]*\s*(\S.*)")
 
 
 def number(text: str, reference: str) -> bool:
@@ -34,14 +33,29 @@ def number(text: str, reference: str) -> bool:
     powers are read. What stands in a box must be one number, with a unit at most: `\\boxed{2x+3}` is none.
     """
     answer = answer_part(text)
-    boxes = BOXED.findall(answer)
+    boxes = boxed(answer)
     if boxes:
-        readings = only_number(boxes[-1])
-    else:
-        marked = HASHES.findall(answer)
-        found = numbers_in(marked[-1] if marked else answer)
-        readings = found[-1] if found else None
-    return reference_number(reference) in (readings or ())
+        return reference_number(reference) in (only_number(boxes[-1]) or ())
+    marked = [readings for line in HASHES.findall(answer) if (readings := only_number(line.rstrip("* "))) is not None]
+    found = marked or numbers_in(answer)
+    return bool(found) and reference_number(reference) in found[-1]
+
+
+def boxed(text: str) -> list[str]:
+    r"""What stands in the boxes of a text, however deep its braces.
+
+    >>> boxed(r"\boxed{2}, no: \boxed{\frac{1}{\sqrt{\frac{1}{2}}}}")[-1]
+    '\\frac{1}{\\sqrt{\\frac{1}{2}}}'
+    """
+    found = []
+    for start in (m.end() for m in re.finditer(r"\\boxed\s*\{", text)):
+        depth = 1
+        for place in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[place], 0)
+            if depth == 0:
+                found.append(text[start:place])
+                break
+    return found
 
 
 def reference_number(reference: str) -> Fraction:
@@ -49,8 +63,7 @@ def reference_number(reference: str) -> Fraction:
     found = numbers_in(reference.rsplit("####", 1)[-1])
     if len(found) != 1 or not found[0]:
         raise RowError(f"field answer: the number verifier needs a number, found {reference[:80]!r}")
-    # A point is a decimal point in a reference; the other reading of `4.821` is only lent to answers.
-    return min(found[0], key=abs)
+    return found[0][0]
 
 
 def exact(text: str, reference: str) -> bool:
@@ -68,7 +81,7 @@ def math(text: str, reference: str) -> bool:
     if not gold:
         raise RowError(f"field answer: the math verifier cannot read {reference!r}")
     answer = answer_part(text)
-    boxes = BOXED.findall(answer)  # the last one counts; the library takes all of them together
+    boxes = boxed(answer)  # the last one counts; the library takes all of them together
     return bool(verify(gold, parse(f"\\boxed{{{boxes[-1]}}}" if boxes else answer)))
 
 

@@ -76,11 +76,11 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
         if name not in comparable:
             continue
         gain = paired_gain(first, second) if first and second else None
-        if gain:
+        if gain and gain.low is not None:
             lines.append(Line(name, first["value"], second["value"], gain))
         else:
             notes.append(f"{name} has no single items in both, so it cannot be compared item by item")
-    return lines, notes
+    return lines, notes if only is None else [note for note in notes if note.partition(" ")[0] in only]
 
 
 def table(lines: list[Line]) -> str:
@@ -88,10 +88,8 @@ def table(lines: list[Line]) -> str:
     for line in lines:
         gain = line.gain
         word = ("better" if gain.value > 0 else "worse") if gain.beyond_noise else "-"
-        interval = f"{gain.low:+.3f} to {gain.high:+.3f}"
-        rows.append(
-            [line.metric, f"{line.before:.3f}", f"{line.after:.3f}", f"{gain.value:+.3f}", interval, str(gain.n), word]
-        )
+        scores = [f"{line.before:.3f}", f"{line.after:.3f}", f"{gain.value:+.3f}"]
+        rows.append([line.metric, *scores, gain.interval(3), str(gain.n), word])
     return text_table(["metric", "first", "second", "gain", "95 % interval", "items", "beyond noise"], rows)
 
 
@@ -107,9 +105,13 @@ def main(words: list[str]) -> int:
     parser.add_argument("--fail-below", type=float, metavar="X",
                         help="exit with 1 when a score fell below X beyond noise, such as -0.02")  # fmt: skip
     # argparse takes a number such as -2e-2 for an option.
-    for at in (n for n, word in enumerate(words[:-1]) if word == "--fail-below"):
-        words = [*words[:at], f"--fail-below={words[at + 1]}", *words[at + 2 :]]
-    options = parser.parse_args(words)
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--fail-below":
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    options = parser.parse_args(joined)
     if options.fail_below is not None and not -math.inf < options.fail_below <= 0:
         raise UserError(f"--fail-below {options.fail_below}: a fall is a number of 0 or less, such as -0.02")
     one, two = read_results(options.first), read_results(options.second)

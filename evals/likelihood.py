@@ -18,6 +18,11 @@ Row = dict[str, Any]
 Outcome = tuple[dict[str, Metric], list[dict[str, Any]]]
 
 
+def context_of(row: Row) -> str:
+    """The text that a row of `recall` asks about, which others may ask about too."""
+    return f"{row['group']} {row['context']}"
+
+
 def recall(checkpoint: Checkpoint, task: Task, rows: list[Row]) -> Outcome:
     """Whether greedy decoding gives the answer behind the row's prefix, by length (`group`) and by depth in it.
 
@@ -29,14 +34,14 @@ def recall(checkpoint: Checkpoint, task: Task, rows: list[Row]) -> Outcome:
     for number, row in enumerate(rows):
         prompt = checkpoint.renderer.prompt(row["messages"], template_kwargs(row, {})) + row["prefix"]
         items.append((checkpoint.ids(prompt), checkpoint.ids(row["answer"])))
-        texts[f"{row['group']} {row['context']}" if "context" in row else f"row {number}"].append(number)
+        texts[context_of(row) if "context" in row else f"row {number}"].append(number)
     alone = [numbers[0] for numbers in texts.values() if len(numbers) == 1]
     found = completion_logprobs(checkpoint.model, [items[n] for n in alone], checkpoint.tokens_per_batch)
     hits = {n: greedy for n, (_, _, greedy) in zip(alone, found, strict=True)}
     by_length: dict[str, list[float]] = defaultdict(list)
     for numbers in texts.values():
         if len(numbers) > 1:
-            found = shared_logprobs(checkpoint.model, [items[n] for n in numbers])
+            found = shared_logprobs(checkpoint.model, [items[n] for n in numbers], checkpoint.tokens_per_batch)
             hits |= {n: greedy for n, (_, _, greedy) in zip(numbers, found, strict=True)}
         by_length[f"{rows[numbers[0]]['group']}"].append(sum(hits[n] for n in numbers) / len(numbers))
     by_depth: dict[str, list[bool]] = defaultdict(list)
@@ -112,9 +117,10 @@ def context_loss(checkpoint: Checkpoint, task: Task, rows: list[Row]) -> Outcome
     windows = []
     seen: set[str] = set()
     for row in rows:
-        if row.get("context") in seen:
-            continue
-        seen |= {row["context"]} if "context" in row else set()
+        if "context" in row:
+            if context_of(row) in seen:
+                continue
+            seen.add(context_of(row))
         text = row.get("text") or "\n".join(m["content"] for m in row["messages"])
         ids += checkpoint.ids(text)
         while len(ids) >= task.length:

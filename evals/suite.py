@@ -132,6 +132,13 @@ def read_task(entry: Any, where: str) -> Task:
         if not isinstance(entry.get(key, {}), dict):
             raise UserError(f"{where}: {key} is a mapping, found {entry[key]!r}")
     made = entry.get("generate") or {}
+    depths = made.get("depths", [0.5])
+    if not isinstance(depths, list) or not depths or len(depths) > MOST_KEYS:
+        raise UserError(f"{where}: generate.depths is a list of up to {MOST_KEYS} places, found {depths!r}")
+    if not all(isinstance(d, (int, float)) and 0 <= d <= 1 for d in depths):
+        raise UserError(f"{where}: generate.depths are places from 0 to 1, found {depths!r}")
+    if "lengths" in made and not (isinstance(made["lengths"], list) and made["lengths"]):
+        raise UserError(f"{where}: generate.lengths is a list of whole numbers, found {made['lengths']!r}")
     for key, value in made.items():
         counts = value if isinstance(value, list) and key == "lengths" else [value]
         if key in ("count", "keys", "lengths") and not all(isinstance(v, int) and v > 0 for v in counts):

@@ -1,6 +1,7 @@
 """Scores of weighted averages, asked of `python -m evals` and read from what it leaves on disk."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -64,6 +65,8 @@ def gains(metrics: Metrics, name: str, where: str) -> list[float]:
     if found is None:
         known = ", ".join(n for n, m in metrics.items() if m.get("items") is not None)
         raise UserError(f"{where}: the suite has no metric {name} with single items; it has {known}")
+    if not all(map(math.isfinite, found)):
+        raise UserError(f"{where}: metric {name} has items that are not finite")
     better = metrics[name]["better"]
     if better not in ("higher", "lower"):
         raise UserError(f"{where}: {name} is better neither when higher nor when lower, so nothing is chosen by it")

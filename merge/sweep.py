@@ -3,10 +3,10 @@
     python -m merge.sweep --config recipes/tiny/merge.yaml
 
 Every point is an average in memory (`python -m evals --mix`); no checkpoint is written. A point is compared with the
-first model (the soup) on the same items by a paired bootstrap. The best point is the one with the highest score among
-those where no guardrail falls: a guardrail falls when its metric is lower than the soup's by more than its margin and
-the whole interval says so. Points that cannot be told from the best are named. The score of a chosen point is a little
-too good, because it was chosen for it; held-out items that the sweep does not see tell the truth.
+first model (the soup) on the same items, as `python -m evals compare` does it. The best point is the one with the best
+score among those where no guardrail falls: a guardrail falls when its metric is worse than the soup's by more than its
+margin and the whole interval says so. Points that cannot be told from the best are named. The score of a chosen point
+is a little too good, because it was chosen for it; held-out items that the sweep does not see tell the truth.
 """
 
 from dataclasses import asdict, dataclass
@@ -118,6 +118,7 @@ def sweep(recipe: Recipe, plan: Plan) -> None:
         "models": names,
         "metric": metric,
         "guardrails": guardrails,
+        "better": {name: found[alone][name]["better"] for name in (metric, *guardrails)},
         "points": [asdict(p) for p in points],
         "chosen": asdict(chosen),
         "told": words,
@@ -154,7 +155,8 @@ def point(
     differences = {
         n: paired_difference(gains(reference, n, where), gains(metrics, n, where), draws, seed) for n in shown
     }
-    fallen = tuple(n for n, margin in guardrails.items() if differences[n].high < -margin)
+    bounds = {n: differences[n].high for n in guardrails}
+    fallen = tuple(n for n, margin in guardrails.items() if bounds[n] is not None and bounds[n] < -margin)
     return Point(weight, {n: metrics[n]["value"] for n in shown}, differences, fallen)
 
 
@@ -179,7 +181,7 @@ def show(points: list[Point], metric: str, guardrails: list[str], names: list[st
         for name in (metric, *guardrails):
             d = p.differences[name]
             mark = "*" if d.beyond_noise else ""
-            cells.append(f"{p.scores[name]:.3f} ({d.low:+.2f} to {d.high:+.2f}){mark}")
+            cells.append(f"{p.scores[name]:.3f} ({d.interval(2)}){mark}")
         lines.append([*cells, ", ".join(p.fallen) or "-"])
     table = text_table([names[0], metric, *guardrails, "guardrails fallen"], lines)
     return (
@@ -214,7 +216,8 @@ def curve(points: list[Point], shown: list[str], names: list[str], path: Path) -
         axes.plot([p.weight for p in points], [p.scores[name] for p in points], marker="o", markersize=3, label=name)
     axes.set_xlabel(f"weight of {names[0]} (the rest is {names[1]})")
     axes.set_ylabel("score")
-    axes.set_ylim(-0.02, 1.02)
+    if all(0 <= p.scores[name] <= 1 for p in points for name in shown):
+        axes.set_ylim(-0.02, 1.02)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)

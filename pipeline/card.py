@@ -103,13 +103,16 @@ def told_model(model: str, run: Path) -> str:
     """A model as a manifest names it: a folder of the run by its place there (`soup`, `apo/1`), another by its path, a
     model of the Hub by its id.
     """
-    folder, home = Path(model), run.resolve()
-    return str(folder.relative_to(home)) if folder.is_absolute() and folder.is_relative_to(home) else model
+    home = run.resolve()
+    parts = [model] if Path(model).exists() else model.split("+")
+    inside = [Path(p).is_absolute() and Path(p).is_relative_to(home) for p in parts]
+    return "+".join(str(Path(p).relative_to(home)) if there else p for p, there in zip(parts, inside, strict=True))
 
 
 def folder_of(told: str, run: Path) -> str:
     """The model that `told_model` named: the inverse, as long as it is there."""
-    return str((run / told).resolve()) if (run / told).is_dir() else told
+    parts = [told] if (run / told).is_dir() else told.split("+")
+    return "+".join(str((run / p).resolve()) if (run / p).is_dir() else p for p in parts)
 
 
 def _named(node: Any, models: dict[str, str]) -> Any:
@@ -193,19 +196,31 @@ def licence_of(model: str) -> str | None:
     if Path(model).is_dir():
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
     elif HUB_ID.fullmatch(model):
-        from huggingface_hub import try_to_load_from_cache
-
-        name, _, revision = model.partition("@")
-        found = try_to_load_from_cache(name, "README.md", revision=revision or None)
-        if not isinstance(found, str):
+        card = cached_card(*model.partition("@")[::2])
+        if card is None:
             return None
-        text = Path(found).read_text(encoding="utf-8")
+        text = card.read_text(encoding="utf-8")
     else:
         return None
     block = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     about = yaml.safe_load(block[1]) if block else None
     found = about.get("license") if isinstance(about, dict) else None
     return found if isinstance(found, str) else None
+
+
+def cached_card(name: str, revision: str) -> Path | None:
+    """The card of a model of the Hub in the local cache: that of a revision, or the newest there. Models that were
+    fetched by their commit have no branch's name in the cache.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
+
+    found = try_to_load_from_cache(name, "README.md", revision=revision or None)
+    if isinstance(found, str):
+        return Path(found)
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "snapshots"
+    cards = sorted(folder.glob("*/README.md"), key=lambda card: card.parent.stat().st_mtime)
+    return cards[-1] if cards else None
 
 
 def keep_card(model: str, revision: str | None) -> None:
@@ -283,11 +298,11 @@ def written(value: Any) -> str:
 
 def model_name(model: str) -> str:
     """A model as a card names it: a folder by its last parts, so that no path of a machine is told."""
+    base, plus, adapter = model.partition("+")
+    if plus and not Path(model).exists():
+        return f"{model_name(base)}+{model_name(adapter)}"
     if not Path(model).is_absolute() and not Path(model).is_dir():
         return model
-    base, plus, adapter = model.partition("+")
-    if plus:
-        return f"{model_name(base)}+{model_name(adapter)}"
     folder = Path(model)
     return f"apo/{folder.name}" if folder.parent.name == "apo" else folder.name
 
@@ -297,4 +312,5 @@ def by_name(node: Any) -> Any:
         return {k: by_name(v) for k, v in node.items()}
     if isinstance(node, list):
         return [by_name(v) for v in node]
-    return model_name(node) if isinstance(node, str) and Path(node.partition("+")[0]).is_absolute() else node
+    paths = isinstance(node, str) and any(Path(part).is_absolute() for part in node.split("+"))
+    return model_name(node) if paths else node

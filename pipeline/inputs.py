@@ -150,8 +150,8 @@ def verifier_code(name: str) -> str | None:
     module, colon, _ = name.partition(":")
     try:
         spec = importlib.util.find_spec(module) if colon else None
-    except (ImportError, ValueError, SyntaxError):
-        return None  # `verifier` tells that it cannot be imported
+    except Exception:  # finding a module imports its package, which may do anything; `verifier` tells what it did
+        return None
     return spec.origin if spec and spec.has_location else None
 
 

@@ -14,17 +14,21 @@ SURE = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of the items' differences with a 95 % interval; `n` items."""
+    """Mean of the items' differences with a 95 % interval; `n` items. One item that is no share has no interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
     @property
     def beyond_noise(self) -> bool:
         """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+        return self.low is not None and (self.low > 0 or self.high < 0)
+
+    def interval(self, digits: int) -> str:
+        """The interval in words."""
+        return "unknown" if self.low is None else f"{self.low:+.{digits}f} to {self.high:+.{digits}f}"
 
 
 def paired_gain(before: dict[str, Any], after: dict[str, Any]) -> Difference | None:
@@ -33,7 +37,7 @@ def paired_gain(before: dict[str, Any], after: dict[str, Any]) -> Difference | N
     For a metric that is better when lower the sign is turned, so that plus is always better.
     """
     one, two = before.get("items"), after.get("items")
-    if not one or not two or len(one) != len(two):
+    if not one or not two or len(one) != len(two) or not all(map(math.isfinite, (*one, *two))):
         return None
     sign = -1.0 if before["better"] == "lower" else 1.0
     return paired_difference([sign * i for i in one], [sign * i for i in two])
@@ -45,8 +49,8 @@ def paired_difference(one: Sequence[float], two: Sequence[float], draws: int = 2
     Where every item is right or wrong the interval is Newcombe's for paired proportions (1998, method 10), elsewhere
     that of a paired bootstrap. An interval without 0 is widened to hold it unless the sign-flip test (Fisher 1935)
     finds a difference too, because both are too narrow where only few items differ; for right and wrong items that
-    test is McNemar's exact one. Both models' outcomes of an item are taken together, so what makes it hard for both
-    cancels.
+    test is McNemar's exact one, elsewhere it draws flips. Both models' outcomes of an item are taken together, so what
+    makes it hard for both cancels.
 
     >>> paired_difference([0] * 10, [1] * 5 + [0] * 5).low  # five items changed, all one way: p = 0.0625
     0.0
@@ -61,11 +65,13 @@ def paired_difference(one: Sequence[float], two: Sequence[float], draws: int = 2
     before, after = np.asarray(one, dtype=float), np.asarray(two, dtype=float)
     differences = after - before
     generator = np.random.default_rng(seed)
-    sides = np.abs(np.stack([before, after]))
+    sides = np.stack([before, after])
     if np.isin(sides, (0.0, 1.0)).all():
-        low, high = newcombe(sides[0].astype(bool), sides[1].astype(bool))
-        if min(before.min(), after.min()) < 0:  # a share that is better when lower
-            low, high = -high, -low
+        low, high = newcombe(*sides.astype(bool))
+    elif np.isin(sides, (0.0, -1.0)).all():  # a share that is better when lower
+        high, low = (-bound for bound in newcombe(*sides.astype(bool)))
+    elif len(differences) == 1:
+        return Difference(float(differences[0]), None, None, 1)
     else:
         low, high = expanded_bootstrap(differences, draws, generator)
     if sign_flip(differences, draws, generator) >= SURE:
@@ -97,8 +103,6 @@ def expanded_bootstrap(differences: np.ndarray, draws: int, generator: np.random
     is wider than a normal one (Hesterberg 2015), which matters for few items.
     """
     n = len(differences)
-    if n == 1:
-        return -math.inf, math.inf
     means = np.array([differences[generator.integers(0, n, n)].mean() for _ in range(draws)])
     outer = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student(n - 1))
     low, high = np.quantile(means, [outer, 1 - outer])

@@ -70,9 +70,9 @@ CHOICES = {
 LOSSES = {"sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
           "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"}  # fmt: skip
 # As CHOICES, for a name that means something else in another stage.
+PAIRS_FORMATS = ("jsonl", "parquet")
 # Arguments of vllm.LLM that have keys of their own in a pairs file.
 VLLM_OWN = ("model", "revision", "dtype", "trust_remote_code", "seed")
-PAIRS_FORMATS = ("jsonl", "parquet")
 STAGE_CLASSES = {"sft": ("SFTConfig", "ModelConfig"), "apo": ("DPOConfig", "ModelConfig")}
 OWN_KEYS = {
     "sft": DATA_KEYS,

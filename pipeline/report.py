@@ -109,12 +109,12 @@ def claims_part(stages: list[Stage]) -> str:
             esc(claim.told),
             f"<code>{esc(claim.metric)}</code><small>{esc(claim.before)} to {esc(claim.after)}</small>",
             f"{claim.scores[0]:.3f} to {claim.scores[1]:.3f}",
-            f"{gain.value:+.3f}<small>{gain.low:+.3f} to {gain.high:+.3f}, {gain.n} items</small>",
+            f"{gain.value:+.3f}<small>{gain.interval(3)}, {gain.n} items</small>",
             f'<span class="verdict {tone}">{esc(claim.verdict)}</span>',
         ])  # fmt: skip
     note = (
         "<p>Each line compares two checkpoints on the same items, with a 95 % interval: Newcombe's for shares, that of "
-        "a paired bootstrap elsewhere. Without 0 in it only where the exact test on single items agrees.</p>"
+        "a paired bootstrap elsewhere. It leaves out 0 only where a test of single items agrees.</p>"
     )
     header = ["reported", "measured by", "scores", "gain", "here"]
     return table(header, rows, prose=True) + note if rows else ""
@@ -248,17 +248,21 @@ def sweep_part(run: Path) -> str:
     for name in names:
         alone = next(p["scores"][name] for p in found["points"] if p["weight"] == 1)
         line = {name: [(p["weight"], p["scores"][name]) for p in found["points"]]}
-        band = {name: [(p["weight"], alone + p["differences"][name]["low"], alone + p["differences"][name]["high"])
-                       for p in found["points"]]}  # fmt: skip
+        # Differences are gains: for a loss they point down.
+        sign = -1 if found.get("better", {}).get(name) == "lower" else 1
+        bounds = {p["weight"]: sorted(sign * p["differences"][name][end] for end in ("low", "high"))
+                  for p in found["points"] if p["differences"][name]["low"] is not None}  # fmt: skip
+        band = {name: [(weight, alone + low, alone + high) for weight, (low, high) in bounds.items()]}
         figures.append(figure(curves(line, f"weight of {first}", band), f"{name}; bars: 95 % of the difference"))
     rows = []
     for p in found["points"]:
         cells = [f"{p['weight']:g}"]
         for name in names:
             d = p["differences"][name]
-            cells.append(f"{p['scores'][name]:.3f}<small>{d['low']:+.3f} to {d['high']:+.3f}</small>")
+            interval = "" if d["low"] is None else f"{d['low']:+.3f} to {d['high']:+.3f}"
+            cells.append(f"{p['scores'][name]:.3f}<small>{interval}</small>")
         rows.append([*cells, esc(", ".join(p["fallen"]) or "-")])
-    note = f"<p>Below each score is the 95 % interval of its difference from {esc(first)} alone.</p>"
+    note = f"<p>Below each score is the 95 % interval of its gain on {esc(first)} alone; plus is better.</p>"
     header = [f"weight of {first}", *names, "guardrails fallen"]
     return f"{charts(figures)}{table(header, rows)}{note}<pre>{esc(found['told'])}</pre>"
 

@@ -63,6 +63,19 @@ def test_mean_interval_worked_by_hand():
         (r"\boxed{2\sqrt{3}}", "3", False),
         (r"\boxed{\frac{\pi}{2}}", "2", False),
         (r"\boxed{x = 18 \text{ apples}}", "18", True),
+        (r"\boxed{90^\circ}", "90", True),
+        (r"\boxed{27 \text{ cm}^3}", "27", True),
+        (r"\boxed{10 m/s}", "10", True),
+        (r"\boxed{\text{18 apples}}", "18", True),
+        (r"\boxed{x_1 = (18)}", "18", False),
+        (r"\boxed{x_1 = 18}", "18", True),
+        (r"\boxed{5h}", "5", True),
+        (r"\boxed{2x}", "2", False),
+        (r"\boxed{18 " + "a" * 5000 + "!}", "18", False),
+        ("10^" + "9" * 5000, "3", False),
+        ("#### 1. Step\nfoo\nThe answer is 42", "42", True),
+        ("10000", "10 000", True),
+        ("0", "10 000", False),
         ("1 234", "1234", True),
         ("she has 5 100 dollar notes: 5 100", "100", True),
         (r"\boxed{1\,800}", "1800", True),
@@ -205,7 +218,7 @@ def test_batched_greedy_generation_equals_one_at_a_time(model, tokenizer):
 
 def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
     """The shared beginning is computed once; log-probabilities and greedy choices are those of whole sequences."""
-    from transformers import AutoModelForCausalLM
+    from transformers import MambaConfig, MambaForCausalLM
 
     from corpus.logprobs import shared_logprobs
 
@@ -219,10 +232,15 @@ def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
     items = [([*text, *drawn(n)], drawn(m)) for n, m in ((3, 2), (1, 1), (7, 4))]
     likely = items[0][0], [model(torch.tensor([items[0][0]])).logits[0, -1].argmax().item()]
     for asked in (items, [items[0], likely], [items[0]]):
-        ours, plain = shared_logprobs(model, asked), completion_logprobs(model, asked, 10**6)
+        ours, plain = shared_logprobs(model, asked, 10**6), completion_logprobs(model, asked, 10**6)
         assert [o[1:] for o in ours] == [p[1:] for p in plain]
         assert [o[0] for o in ours] == pytest.approx([p[0] for p in plain], rel=1e-5)
-    assert shared_logprobs(model, [items[0], likely])[1][2], "greedy agrees with the likeliest token"
+    assert shared_logprobs(model, [items[0], likely], 10**6)[1][2], "greedy agrees with the likeliest token"
+    assert shared_logprobs(model, items, 16) == completion_logprobs(model, items, 16), "tails that do not fit"
+    with torch.no_grad():
+        config = MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, state_size=4)
+        recurrent = MambaForCausalLM(config).eval()
+    assert len(shared_logprobs(recurrent, items, 10**6)) == 3, "a state that is no cache of keys and values"
 
 
 def test_a_text_with_several_questions_is_one_item(tiny_model, write_rows, write_recipe, tmp_path):
@@ -307,6 +325,10 @@ def test_a_gate_fails_for_a_fall_beyond_noise_and_for_what_nobody_compared(tmp_p
     assert main([str(good), str(half), "--fail-below", "-0.02"]) == 1
     assert "b has no single items in both" in capsys.readouterr().out
     assert main([str(good), str(half)]) == 0, "without a gate it is only told"
+    assert main([str(good), str(half), "--metric", "a", "--fail-below", "-0.02"]) == 0, "only a was asked for"
+    odd = evaluation(tmp_path / "odd", a=[0.5], b=[1] * 40)
+    worse = evaluation(tmp_path / "worse", a=[0.4], b=[1] * 40)
+    assert main([str(odd), str(worse), "--fail-below", "-0.02"]) == 1, "one item says nothing"
     for value in ("nan", "0.05", "-inf"):
         with pytest.raises(UserError, match="a fall is a number of 0 or less"):
             main([str(good), str(half), "--fail-below", value])
@@ -322,6 +344,7 @@ def test_a_gate_fails_for_a_fall_beyond_noise_and_for_what_nobody_compared(tmp_p
         ([0] * 120, [0] * 120, -0.0310, 0.0310),
         ([0] * 30, [1] * 5 + [0] * 25, 0.0, 0.3356),
         ([-1] * 6 + [0] * 34, [0] * 40, 0.0318, 0.2914),
+        ([-1] * 10, [1] * 10, 2.0, 2.0),
     ],
 )
 def test_paired_shares_have_newcombes_interval_unless_mcnemar_says_no(one, two, low, high):
@@ -348,6 +371,9 @@ def test_few_items_widen_an_interval_and_one_has_none():
         ({"kind": "context_loss", "data": "q.jsonl", "length": 0}, "length is a whole number of 8 or more"),
         ({"kind": "recall", "generate": {"keys": 0}}, "generate.keys counts from 1"),
         ({"kind": "recall", "generate": {"keys": 300}}, "generate.keys is at most 256"),
+        ({"kind": "recall", "generate": {"depths": 0.5}}, "generate.depths is a list"),
+        ({"kind": "recall", "generate": {"depths": [2.0]}}, "generate.depths are places from 0 to 1"),
+        ({"kind": "recall", "generate": {"lengths": 128}}, "generate.lengths is a list"),
         ({"kind": "answer", "generate": {"count": -3}}, "generate.count counts from 1"),
         ({"kind": "harness", "tasks": [5]}, "tasks is a list of names or mappings"),
         ({"kind": "answer", "data": "q.jsonl", "limit": 0}, "limit is a whole number of 1 or more"),

@@ -1,6 +1,7 @@
 """Merging: mergekit's own tensors bit for bit, whole folders, nonsense refused before anything is written."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -543,7 +544,7 @@ def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
         point(0.0, found[0.0], found[1.0], ["speed"], {}, 100, 0, "x")
 
 
-def test_a_loss_is_best_where_it_is_lowest():
+def test_a_loss_is_best_where_it_is_lowest(tmp_path):
     """As metric and as guardrail: 0.5 has the lowest loss, 0 the highest."""
     from merge.scores import gains
     from merge.sweep import choose, point
@@ -557,6 +558,16 @@ def test_a_loss_is_best_where_it_is_lowest():
     assert [p.fallen for p in points] == [("nll",), (), ()]
     assert points[1].differences["nll"].value == pytest.approx(0.1)
     assert choose(points, found, "nll", 200, 0, "x").weight == 0.5
+    from dataclasses import asdict
+
+    from pipeline.report import sweep_part
+
+    (tmp_path / "sweep").mkdir()
+    told = {"models": ["soup", "mid"], "metric": "nll", "guardrails": {}, "better": {"nll": "lower"}, "told": "-",
+            "points": [asdict(p) for p in points]}  # fmt: skip
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps(told))
+    bars = [float(y) for y in re.findall(r'd="M[\d.]+ ([\d.]+)V', sweep_part(tmp_path))]
+    assert bars[0] < bars[-1], "the bar of the highest loss stands highest, as its line does"
     with pytest.raises(UserError, match="length is better neither when higher nor when lower"):
         gains({"length": {"value": 1.0, "items": [1.0], "better": None}}, "length", "x")
 

@@ -151,9 +151,11 @@ class VLLMEngine:
         for start in range(0, len(left), VLLM_CHUNK):
             chunk = left[start : start + VLLM_CHUNK]
             texts, ids = [rendering[p.id] for p in chunk], [asked[p.id] for p in chunk]
-            outputs = self.llm.generate(
-                [{"prompt_token_ids": i} for i in ids], [self._parameters(p) for p in chunk], use_tqdm=False
-            )
+            # Its engine is a process of its own and may die of anything; what was answered until then is kept.
+            with told_by_library(f"{self.side.where}: vLLM stopped", (Exception,)):
+                outputs = self.llm.generate(
+                    [{"prompt_token_ids": i} for i in ids], [self._parameters(p) for p in chunk], use_tqdm=False
+                )
             keep(
                 [
                     Answer(p.id, [with_opening(self._completion(o), t) for o in output.outputs], len(i))

@@ -96,7 +96,7 @@ def lookup_rows(low: int, high: int) -> Callable[[random.Random, str], Iterator[
 
 def needle_rows(lengths: tuple[int, ...]) -> Callable[[random.Random, str], Iterator[tuple[str, Row]]]:
     """Recall items: the answer's beginning is given, its value is asked. Every context is asked for a note at each of
-    five depths; lengths take turns.
+    five depths; lengths take turns. A context, drawn for them alone, goes where its first question belongs.
     """
 
     def make(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
