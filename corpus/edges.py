@@ -28,11 +28,12 @@ class TokenEdges:
             ends = self.lengths[ids].cumsum()
             places = byte_places(text, [place for span in spans for place in span])
             if not len(ends) or ends[-1] == places[-1]:
-                # A token begins where the one before it ends, the first one at 0.
-                first = [k + 1 if start else 0 for k, start in zip(
-                    ends.searchsorted(places[:-1:2]).tolist(), places[:-1:2], strict=True)]  # fmt: skip
-                last = ends.searchsorted(places[1:-1:2], side="right").tolist()
-                return [(a, max(a, b)) for a, b in zip(first, last, strict=True)]
+                # A token begins where the one before it ends, the first one at 0; it ends at or before a place where it
+                # ends before the next one. So one search finds both.
+                starts, stops = places[:-1:2], [stop + 1 for stop in places[1:-1:2]]
+                found = ends.searchsorted(starts + stops).tolist()
+                first = [k + 1 if start else 0 for k, start in zip(found, starts, strict=False)]
+                return [(a, b if b > a else a) for a, b in zip(first, found[len(starts) :], strict=True)]
         return token_ranges(encode(self.tokenizer, [text])[0].offsets, spans)
 
 

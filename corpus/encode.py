@@ -228,7 +228,10 @@ class Encoder:
         pieces, places, lost = self._fit(ids, labels)
         if not pieces:
             return Refused("long", f"{len(ids)} tokens, more than max_length {self.options.max_length}", lost)
-        trained = sum(int(np.count_nonzero(piece != IGNORED)) for _, piece in pieces)
+        if lost or len(pieces) > 1:
+            trained = sum(int(np.count_nonzero(piece != IGNORED)) for _, piece in pieces)
+        else:
+            trained = sum(last - max(first, 1) for first, last in ranges if last > 1)
         if not trained:
             among = f" among the first {self.options.max_length} tokens" if lost else ""
             return Refused("rejected", f"no trained token{among}", lost)
@@ -248,10 +251,11 @@ class Encoder:
         if self.thought_ends is None:
             within = self.edges.ranges(text, ids, thought_spans(text, spans))
         else:
-            (closing,) = (ids == self.thought_ends).nonzero()
-            after = closing.searchsorted([first for first, _ in ranges])
-            found = [(r, int(closing[k])) for r, k in zip(ranges, after, strict=True) if k < len(closing)]
-            within = [(first, end + 1) for (first, last), end in found if end < last]
+            within = []
+            for first, last in ranges:
+                closing = ids[first:last] == self.thought_ends
+                if closing.any():
+                    within.append((first, first + int(closing.argmax()) + 1))
         return sum(max(0, min(end, b) - max(first, a)) for first, end in within for a, b in places)
 
     def _fit(self, ids: Array, labels: Array) -> tuple[list[tuple[Array, Array]], list[Span], int]:

@@ -55,6 +55,7 @@ from pipeline.recipe import Recipe
 from pipeline.stage import peak_memory_mb, replace_folder, write_json
 
 ROWS_A_BATCH = 1024
+BATCHES_A_COLLECTION = 64
 CHARACTERS_A_BATCH = 1_000_000
 PEEKED = 100
 REJECT_SHARE = 0.01
@@ -206,14 +207,20 @@ class Preparation:
         beside = folder.parent / f"{folder.name.rpartition('-')[0]}-rejects.jsonl"
         beside.unlink(missing_ok=True)
         arguments: set[str] = set()
-        # The collector would walk the libraries' many objects again and again, and nothing made here needs it.
+        # The collector would walk the libraries' many objects again and again, and then every row's. What is left in
+        # cycles here is little, and is looked for now and then.
         gc.freeze()
+        gc.disable()
         try:
-            for batch in encoded(self._batches(), self.encoder, self.recipe.values.get("dataset_num_proc") or 1):
+            processes = self.recipe.values.get("dataset_num_proc") or 1
+            for number, batch in enumerate(encoded(self._batches(), self.encoder, processes), 1):
                 arguments |= batch.arguments
                 self._collect(batch)
+                if number % BATCHES_A_COLLECTION == 0:
+                    gc.collect()
             self.tally.check(self.recipe.values.get("max_reject_share", REJECT_SHARE), str(self.recipe.path))
         finally:
+            gc.enable()
             gc.unfreeze()
             self.progress.end()
             rejects = self.tally.close().get("rejects")

@@ -49,6 +49,8 @@ class ChatTemplate:
         self.marked = "endgeneration" in text
         self._asks_the_day = "strftime_now" in text
         self._compiled = environment.from_string(text)
+        # Jinja lays its globals over one another in a chain, and would unfold it for every row.
+        self._compiled.globals = dict(self._compiled.globals)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         """Worker processes compile the text anew."""
