@@ -194,7 +194,7 @@ def _check_own(sample: Sample, ends: Sequence[str]) -> None:
 
 def without_flags(text: str) -> str:
     """A text without the words that only choose a mode, as our template leaves them out."""
-    if not any(flag in text for flag in MODE_FLAGS):
+    if "/" not in text or not any(flag in text for flag in MODE_FLAGS):
         return text
     lines = (" ".join(word for word in line.split(" ") if word not in MODE_FLAGS) for line in text.split("\n"))
     return "\n".join(lines)

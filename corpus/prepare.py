@@ -325,11 +325,13 @@ class Preparation:
         ids, labels = [], []
         for number, start, end in pieces:
             document_ids, document_labels = self.spool.read(documents[number])
-            ids.append(document_ids[start:end])
             if start:
                 document_labels = document_labels.copy()
                 document_labels[start] = IGNORED
-            labels.append(document_labels[start:end])
+            if end - start < len(document_ids):
+                document_ids, document_labels = document_ids[start:end], document_labels[start:end]
+            ids.append(document_ids)
+            labels.append(document_labels)
         lengths = np.array([end - start for _, start, end in pieces], dtype=np.int32)
         return np.concatenate(ids), np.concatenate(labels), lengths
 

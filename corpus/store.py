@@ -8,7 +8,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +36,8 @@ class Spool:
     def append(self, parts: Sequence[np.ndarray]) -> int:
         """Write one document; returns its number."""
         self._starts.append(self._size)
-        for part in parts:
-            self.lengths.append(len(part))
-            self._size += self._file.write(np.ascontiguousarray(part, dtype=TOKEN).data)
+        self.lengths.extend(map(len, parts))
+        self._size += self._file.write(np.concatenate(parts, dtype=TOKEN, casting="same_kind").data)
         return len(self._starts) - 1
 
     def flush(self) -> None:
@@ -51,8 +50,11 @@ class Spool:
         # A read, not a map: pages of a mapped file count as memory of the process until the system takes them back.
         data = os.pread(self._file.fileno(), sum(lengths) * TOKEN.itemsize, self._starts[number])
         whole = np.frombuffer(data, dtype=TOKEN)
-        ends = list(accumulate(lengths, initial=0))
-        return [whole[a:b] for a, b in pairwise(ends)]
+        parts, begin = [], 0
+        for length in lengths:
+            parts.append(whole[begin : begin + length])
+            begin += length
+        return parts
 
     def close(self) -> None:
         self._file.close()
