@@ -42,6 +42,7 @@ OURS = {
     "allow_crimes": "models of different architectures are refused first",
     "unsafe_truncate_embeddings": "models with different vocabularies need tokenizer_source",
 }
+GPU_OPTIONS = ("cuda", "multi_gpu", "low_cpu_memory", "read_to_gpu", "gpu_rich")
 MODEL_PATTERNS = ["README.md", "*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 GENERATION = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 TOKENIZER_FILES = (
@@ -213,7 +214,8 @@ def check_template(template: str | None, where: str) -> None:
 
 def check_device(options: dict[str, Any], where: str) -> None:
     """Refuse options for a GPU on a machine without one."""
-    asked = next((k for k in ("cuda", "multi_gpu", "low_cpu_memory") if options.get(k)), None)
+    asked = next((k for k in GPU_OPTIONS if options.get(k)), None)
+    asked = asked or ("device" if str(options.get("device", "")).startswith("cuda") else None)
     if asked and not torch.cuda.is_available():
         raise UserError(f"{where}: options.{asked} needs a GPU, and torch finds none here")
 

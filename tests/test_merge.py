@@ -785,6 +785,28 @@ def test_a_vocabulary_may_differ_where_the_merge_names_its_tokenizer(run, merge_
     assert len(state_dict(run / "merged")["model.embed_tokens.weight"]) == len(embedded)
 
 
+def test_options_reach_mergekit_as_they_are(run, merge_run, monkeypatch):
+    """A GPU is made believe, and mergekit's own function is watched and then run without one."""
+    import mergekit.merge
+    from mergekit.options import MergeOptions
+
+    seen = []
+    original = mergekit.merge.run_merge
+
+    def watched(config, out_path, options):
+        seen.append(options)
+        return original(config, out_path, MergeOptions(copy_tokenizer=options.copy_tokenizer, quiet=True))
+
+    monkeypatch.setattr(mergekit.merge, "run_merge", watched)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    merge_run(merge=PAIR, options={"cuda": True, "low_cpu_memory": True, "num_threads": 1})
+    assert len(seen) == 2, "soup and merge"
+    options = seen[-1]
+    assert (options.cuda, options.low_cpu_memory, options.num_threads) == (True, True, 1)
+    assert torch.get_num_threads() == 1
+    assert json.loads((run / "merged" / "manifest.json").read_text())["metrics"]["by"] == "mergekit"
+
+
 def test_a_chat_template_that_the_merge_names_excuses_no_other_tokens(run, merge_run):
     file = run / "mid" / "tokenizer.json"
     text = file.read_text(encoding="utf-8")
