@@ -444,3 +444,12 @@ def test_pairs_may_be_parquet_with_bad_rows_listed(pairs_recipe, write_rows):
     (reject,) = rows_of(folder / "rejects.jsonl")
     assert reject["row"].endswith("prompts.jsonl:14")
     assert {"prompt", "chosen", "rejected", "provenance"} <= table[0].keys()
+
+
+def test_the_benchmark_asks_as_a_recipe_does():
+    from argparse import Namespace
+
+    from bench.pairs import side
+
+    found = side({"model": "m", "batch_size": 2}, Namespace(tokens=7)).sampling
+    assert (found.max_new_tokens, found.temperature, found.top_k) == (7, 1.0, 0)
