@@ -3,9 +3,9 @@
     python -m bench.pairs [--prompts 48] [--tokens 64] [--concurrency 8] [--repeats 3] [--threads 1]
 
 Local: the transformers engine on a 17 M-parameter SmolLM3 with random weights (speed needs no others), batches of 32
-against batches of one. Endpoint: `transformers serve` with a small model; the plain load generator posts the same requests
-with as many under way and keeps nothing. Both are asked in turn, and medians are compared. With `--tokens 4` a request
-takes milliseconds of the server, so that a slow client shows.
+against batches of one. Endpoint: `transformers serve` with a small model; the plain load generator posts the same
+requests with as many under way and keeps nothing. Both are asked in turn, and medians are compared. With `--tokens 4` a
+request takes milliseconds of the server, so that a slow client shows.
 """
 
 import argparse
