@@ -179,22 +179,29 @@ def needles(stages: list[Stage]) -> str:
         if cells:
             across, down = sorted(lengths, key=lengths.get), sorted(depths, key=depths.get)
             figures.append(f"<figure>{heat(stage.name, across, down, cells)}</figure>")
-    note = "<p>Across: context length in tokens. Down: where the needle stands, 0 % is the beginning.</p>"
+    counts = {stage.results["metrics"][n]["n"] for stage in stages for n in of_kind(stage, "recall") if "@" in n}
+    note = (
+        "<p>Across: context length in tokens. Down: where the needle stands, 0 % is the beginning. Needles a cell: "
+        f"{', '.join(map(str, sorted(counts)))}; their intervals are in results.json.</p>"
+    )
     return charts(figures) + note if figures else ""
 
 
 def by_place(stages: list[Stage]) -> str:
     """Loss over the place in a window, a line a stage."""
     lines: dict[str, list[tuple[float, float]]] = {}
+    bands: dict[str, list[tuple[float, float, float]]] = {}
     for stage in stages:
         for name in of_kind(stage, "context_loss"):
-            end = int(name.rsplit("/", 1)[-1])
-            value = stage.results["metrics"][name]["value"]
-            if value is not None:
-                lines.setdefault(stage.name, []).append((end, value))
+            end, metric = int(name.rsplit("/", 1)[-1]), stage.results["metrics"][name]
+            if metric["value"] is not None:
+                lines.setdefault(stage.name, []).append((end, metric["value"]))
+            if metric["low"] is not None:
+                bands.setdefault(stage.name, []).append((end, metric["low"], metric["high"]))
     if not lines:
         return ""
-    return charts([figure(curves({n: sorted(v) for n, v in lines.items()}, "place"), "nats a token, up to each place")])
+    drawing = curves({n: sorted(v) for n, v in lines.items()}, "place", bands)
+    return charts([figure(drawing, "nats a token, up to each place; bars: 95 % over windows")])
 
 
 def logs_of(run: Path, names: list[str]) -> dict[str, list[dict[str, Any]]]:

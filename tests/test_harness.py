@@ -1,7 +1,10 @@
 """lm-evaluation-harness on our checkpoints: RULER without a network, GSM8K and IFEval from local files, both modes."""
 
+import json
+
+import jsonschema
 import pytest
-from helpers import TINY_SHAPE
+from helpers import ROOT, TINY_SHAPE
 
 from pipeline.errors import UserError
 
@@ -176,6 +179,9 @@ def test_reasoning_is_taken_off_and_an_open_one_is_no_answer(
     found = evaluated(write_recipe("eval.yaml", values), tiny_model)
     assert found["metrics"]["g/gsm8k_local/exact_match/flexible-extract"]["value"] == right
     assert found["engine"]["lm_eval"]
+    schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
+    about = {"name": "m", "model": "m", "model_hash": "h", "suite_hash": "s"}
+    jsonschema.validate(about | found, schema)
 
 
 def test_the_example_of_the_documentation_runs(tiny_model, write_rows, write_recipe, tmp_path):
@@ -183,7 +189,6 @@ def test_the_example_of_the_documentation_runs(tiny_model, write_rows, write_rec
     import re
 
     import yaml
-    from helpers import ROOT
 
     text = (ROOT / "docs" / "evals.md").read_text()
     block = re.search(r"\n    - name: gsm8k\n(?:    .*\n)+", text)[0]
