@@ -273,25 +273,29 @@ def check_scored(lm: Any, requests: list[tuple[Any, list[int], list[int]]]) -> N
             )
 
 
+class Windowed:
+    """One of the harness's models that refuses what does not fit its window."""
+
+    def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
+        check_window(self, requests)
+        return super().generate_until(requests, *args, **kwargs)
+
+    def _loglikelihood_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
+        check_scored(self, requests)
+        return super()._loglikelihood_tokens(requests, *args, **kwargs)
+
+
 def reasoning_model() -> type:
     """The harness's transformers model with reasoning taken off before it scores. Made late: its import is long."""
     from lm_eval.models.huggingface import HFLM
 
-    class ReasoningLM(HFLM):
+    class ReasoningLM(Windowed, HFLM):
         """`HFLM` whose stop words do not end a reasoning, and whose unclosed reasoning is no answer."""
 
         def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
             # The think tags may be special tokens; the harness must see them to take the reasoning off.
             text = self.tokenizer.decode(tokens, skip_special_tokens=False)
             return without_specials(text, self.tokenizer) if skip_special_tokens else text
-
-        def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
-            check_window(self, requests)
-            return super().generate_until(requests, *args, **kwargs)
-
-        def _loglikelihood_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
-            check_scored(self, requests)
-            return super()._loglikelihood_tokens(requests, *args, **kwargs)
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
             thinking = self.chat_template_args.get("enable_thinking", False)
@@ -310,16 +314,8 @@ def reasoning_vllm() -> type:
     """The harness's vLLM model, as `reasoning_model` is its transformers one. It leaves stop words out by itself."""
     from lm_eval.models.vllm_causallms import VLLM
 
-    class ReasoningVLLM(VLLM):
+    class ReasoningVLLM(Windowed, VLLM):
         """`VLLM` whose unclosed reasoning is no answer."""
-
-        def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
-            check_window(self, requests)
-            return super().generate_until(requests, *args, **kwargs)
-
-        def _loglikelihood_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
-            check_scored(self, requests)
-            return super()._loglikelihood_tokens(requests, *args, **kwargs)
 
         def _model_generate(self, requests: Any = None, generate: bool = False, sampling_params: Any = None) -> Any:
             if not generate:
