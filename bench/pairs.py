@@ -132,16 +132,9 @@ def in_turn(contestants: dict, repeats: int) -> dict:
 def side(settings: dict, options: argparse.Namespace) -> object:
     """A side of a pairs file with these settings."""
     from apo.pairs.engines import Side
+    from apo.pairs.make import SHARED
 
-    both = {
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "top_k": 0,
-        "min_p": 0.0,
-        "max_new_tokens": options.tokens,
-        "candidates": 1,
-        "seed": 0,
-    }
+    both = SHARED | {"temperature": 1.0, "max_new_tokens": options.tokens}
     return Side("strong", "bench", both | settings)
 
 

@@ -22,7 +22,7 @@ from corpus.conversation import Conversation, Pair, Text
 from corpus.rows import Row, Source, read
 from corpus.store import Spool
 from pipeline.errors import UserError
-from pipeline.inputs import suite_tasks
+from pipeline.inputs import suite_tasks, tasks_with_rows
 from pipeline.recipe import Recipe, load
 
 # Scripts that write without spaces count a character as a word.
@@ -256,7 +256,7 @@ def eval_sources(recipe: Recipe) -> list[EvalSource]:
         where = recipe.where(f"dataset_mixture.decontaminate.{number}")
         if isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml"):
             suite = load(entry, "eval")
-            reading = [task for task in suite_tasks(suite) if task.get("data")]
+            reading = tasks_with_rows(suite)
             others = [t["name"] for t in suite_tasks(suite) if t not in reading]
             if others:
                 recipe.notes.append(

@@ -228,10 +228,7 @@ class Encoder:
         pieces, places, lost = self._fit(ids, labels)
         if not pieces:
             return Refused("long", f"{len(ids)} tokens, more than max_length {self.options.max_length}", lost)
-        if lost or len(pieces) > 1:
-            trained = sum(int(np.count_nonzero(piece != IGNORED)) for _, piece in pieces)
-        else:
-            trained = sum(last - max(first, 1) for first, last in ranges if last > 1)
+        trained = within(ranges, [(start + 1, end) for start, end in places])  # a piece's first token never is
         if not trained:
             among = f" among the first {self.options.max_length} tokens" if lost else ""
             return Refused("rejected", f"no trained token{among}", lost)
@@ -249,14 +246,14 @@ class Encoder:
     def _reasoning(self, text: str, ids: Array, spans: list[Span], ranges: list[Span], places: list[Span]) -> int:
         """How many of the tokens at `places` are trained and inside think blocks, the closing tag included."""
         if self.thought_ends is None:
-            within = self.edges.ranges(text, ids, thought_spans(text, spans))
+            thoughts = self.edges.ranges(text, ids, thought_spans(text, spans))
         else:
-            within = []
+            thoughts = []
             for first, last in ranges:
                 closing = ids[first:last] == self.thought_ends
                 if closing.any():
-                    within.append((first, first + int(closing.argmax()) + 1))
-        return sum(max(0, min(end, b) - max(first, a)) for first, end in within for a, b in places)
+                    thoughts.append((first, first + int(closing.argmax()) + 1))
+        return within(thoughts, places)
 
     def _fit(self, ids: Array, labels: Array) -> tuple[list[tuple[Array, Array]], list[Span], int]:
         """The pieces of a document that fit `max_length`, the places they have in it, and how many tokens are lost; no
@@ -311,6 +308,11 @@ class Encoder:
                 end = len(prompt) + len(answer)
                 reasoning += self._reasoning(text, whole, [(asked, len(text))], [(len(prompt), end)], [(0, end)])
         return Document(row.item.mode, [parts], len(prompt) + trained, trained, reasoning, lost)
+
+
+def within(ranges: list[Span], places: list[Span]) -> int:
+    """How many tokens of some ranges lie in some places."""
+    return sum(max(0, min(last, end) - max(first, start)) for first, last in ranges for start, end in places)
 
 
 def _joined(head: Array | None, rest: Encoding) -> Array:

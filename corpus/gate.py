@@ -114,7 +114,7 @@ def end_fault(item: Conversation, answers: Sequence[str], ends: Sequence[str]) -
     if not all(answer.endswith(tuple(ends)) for answer in answers):
         return f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)"
     last = next(m for m in reversed(item.messages) if m["role"] == "assistant")
-    if answers and not last.get("tool_calls") and not answers[-1].endswith(ends[0]):
+    if not last.get("tool_calls") and not answers[-1].endswith(ends[0]):
         found = next(end for end in ends if answers[-1].endswith(end))
         return (
             f"answers end with {found} and generation stops at {ends[0]}, which is never trained; "

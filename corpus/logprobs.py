@@ -24,20 +24,24 @@ def completion_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_ba
         while stop < len(order) and (stop + 1 - start) * sum(map(len, items[order[stop]])) <= tokens_per_batch:
             stop += 1
         chosen = order[start:stop]
-        width = max(len(items[i][0]) + len(items[i][1]) for i in chosen)
-        ids = torch.zeros(len(chosen), width, dtype=torch.long)
-        for row, i in enumerate(chosen):
-            whole = items[i][0] + items[i][1]
-            ids[row, : len(whole)] = torch.tensor(whole)
+        ids = padded([items[i][0] + items[i][1] for i in chosen])
         # The logits that predict the earliest completion token of the batch, and all behind it.
         first = min(len(items[i][0]) for i in chosen) - 1
         # Padding stands behind every item, where causal attention does not look, so it needs no mask; a mask would keep
         # the model off its quickest attention.
-        logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=width - first).logits
+        logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=ids.shape[1] - first).logits
         for row, i in enumerate(chosen):
             results[i] = scored(logits[row], len(items[i][0]) - 1 - first, items[i][1])
         start = stop
     return results
+
+
+def padded(rows: list[list[int]]) -> torch.Tensor:
+    """Token ids `[B, S]`, padded on the right, where causal attention does not look."""
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids
 
 
 def scored(logits: torch.Tensor, place: int, completion: list[int]) -> Scored:
@@ -64,10 +68,6 @@ def shared_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_batch:
     beginning = torch.tensor([items[0][0][:shared]], device=model.device)
     model(input_ids=beginning, past_key_values=cache, use_cache=True, logits_to_keep=1)
     cache.batch_repeat_interleave(len(items))
-    tails = [prompt[shared:] + completion for prompt, completion in items]
-    # Padded on the right, where causal attention does not look.
-    ids = torch.zeros(len(items), width, dtype=torch.long)
-    for row, tail in enumerate(tails):
-        ids[row, : len(tail)] = torch.tensor(tail)
+    ids = padded([prompt[shared:] + completion for prompt, completion in items])
     logits = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True).logits
     return [scored(logits[row], len(prompt) - 1 - shared, answer) for row, (prompt, answer) in enumerate(items)]

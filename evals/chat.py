@@ -97,6 +97,7 @@ def streamed(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Generator[
     """Pieces of an answer as they come. Whoever stops listening stops the generation; what goes wrong in it is raised
     here, and not lost in its thread.
     """
+    import torch
     from transformers import StoppingCriteria, TextStreamer
 
     pieces: Queue[str | BaseException | None] = Queue()
@@ -112,8 +113,6 @@ def streamed(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Generator[
         """Ends the generation when the listener has gone."""
 
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-            import torch
-
             return torch.full((len(input_ids),), stopped.is_set(), device=input_ids.device)
 
     def work() -> None:

@@ -68,6 +68,8 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
             notes.append(f"task {name} asked other items of the second, so it cannot be compared item by item")
         else:
             comparable |= set(task["metrics"])
+    if only:
+        notes = []  # what became of other tasks was not asked
     for name in only or [n for n, m in one["metrics"].items() if m["headline"]]:
         first, second = one["metrics"].get(name), two["metrics"].get(name)
         if only and (name not in comparable or not first or not second or "items" not in first):
@@ -80,7 +82,7 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
             lines.append(Line(name, first["value"], second["value"], gain))
         else:
             notes.append(f"{name} has no single items in both, so it cannot be compared item by item")
-    return lines, notes if only is None else [note for note in notes if note.partition(" ")[0] in only]
+    return lines, notes
 
 
 def table(lines: list[Line]) -> str:

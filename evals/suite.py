@@ -121,6 +121,13 @@ def read_task(entry: Any, where: str) -> Task:
     data = entry.get("data")
     if data is not None and not Path(data).is_file():
         raise UserError(f"{where}: data file {data} does not exist")
+    check_values(entry, where)
+    lists = {key: tuple(entry[key]) for key in ("tasks", "lengths") if key in entry}
+    return Task(**{**entry, **lists, "modes": tuple(modes)})
+
+
+def check_values(entry: dict[str, Any], where: str) -> None:
+    """Refuse values of a task that are of another kind than its key, or that no items can be made of."""
     for key, least in AT_LEAST.items():
         if key in entry and (not isinstance(entry[key], int) or isinstance(entry[key], bool) or entry[key] < least):
             raise UserError(f"{where}: {key} is a whole number of {least} or more, found {entry[key]!r}")
@@ -145,8 +152,6 @@ def read_task(entry: Any, where: str) -> Task:
             raise UserError(f"{where}: generate.{key} counts from 1, found {value!r}")
     if made.get("keys", 1) > MOST_KEYS:
         raise UserError(f"{where}: generate.keys is at most {MOST_KEYS}, the names there are, found {made['keys']}")
-    lists = {key: tuple(entry[key]) for key in ("tasks", "lengths") if key in entry}
-    return Task(**{**entry, **lists, "modes": tuple(modes)})
 
 
 def keep_tasks(recipe: Recipe, only: list[str] | None) -> None:

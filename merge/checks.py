@@ -44,10 +44,7 @@ def check_merge(config: dict[str, Any], models: list[str], output: Path, where: 
             )
     written = str(config.get("out_dtype") or config.get("dtype") or "").removeprefix("torch.")
     check_disk(elements * ITEM_BYTES.get(written, itemsize), output, where)
-    for folder in folders:
-        bad = not_finite(folder)
-        if bad:
-            raise UserError(f"{where}: tensor {bad[1]} of {bad[0]} holds values that are not finite")
+    check_finite(folders, where)
 
 
 def check_weights(config: dict[str, Any], where: str) -> None:
@@ -168,7 +165,12 @@ def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -
     check_alike(bases, where)
     size = {base: sum(s.count * s.dtype.itemsize for s in stored_tensors(base, where).values()) for base in bases}
     check_disk(sum(size[base] for base, _ in adapted), output, where)
-    for folder in (*bases, *(adapter for _, adapter in adapted)):
+    check_finite([*bases, *(adapter for _, adapter in adapted)], where)
+
+
+def check_finite(folders: list[Path], where: str) -> None:
+    """Refuse weights that hold NaN or infinity."""
+    for folder in folders:
         bad = not_finite(folder)
         if bad:
             raise UserError(f"{where}: tensor {bad[1]} of {bad[0]} holds values that are not finite")

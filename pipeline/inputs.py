@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import UserError, read_json
 from pipeline.hashing import hash_file, hash_model, hash_tree, hash_value
-from pipeline.recipe import Recipe, load
+from pipeline.recipe import Recipe, hub_keys, load
 
 # Keys that change what is printed, logged, kept or sent, not what is learned.
 COSMETIC = {
@@ -110,6 +110,11 @@ def suite_tasks(suite: Recipe) -> list[dict[str, Any]]:
     return suite.values["tasks"]
 
 
+def tasks_with_rows(suite: Recipe) -> list[dict[str, Any]]:
+    """The tasks of an eval file that read rows from a file; the others make their items, or are the harness's."""
+    return [task for task in suite_tasks(suite) if task.get("data")]
+
+
 def suite_inputs(suite: Recipe) -> dict[str, str]:
     """What decides the results of an eval file beside its own text and the model: rows, tasks and files that it names,
     template, verifiers and code.
@@ -164,7 +169,7 @@ def eval_rows_hash(recipe: Recipe) -> str | None:
         if isinstance(entry, dict):
             hashes.append({**entry, "id": rows_hash(entry["id"], where, entry.get("revision"))})
         elif Path(entry).suffix in (".yaml", ".yml"):
-            tasks = [task for task in suite_tasks(load(entry, "eval")) if task.get("data")]
+            tasks = tasks_with_rows(load(entry, "eval"))
             hashes.append([[rows_hash(task["data"], f"{where} ({entry})"), task.get("question")] for task in tasks])
         else:
             hashes.append(rows_hash(entry, where))
@@ -194,9 +199,7 @@ def training_inputs(recipe: Recipe) -> dict[str, str]:
     inputs = {"model": model_hash(model, recipe.where("model_name_or_path"), values.get("model_revision"))}
     for number, source in enumerate(recipe.need("dataset_mixture")["datasets"]):
         where = recipe.where(f"dataset_mixture.datasets.{number}.id")
-        unused = [
-            k for k in ("config", "split", "revision", "streaming") if source.get(k) not in (None, "train", False)
-        ]
+        unused = hub_keys(source)
         if unused and row_files(source["id"], where):
             recipe.notes.append(
                 f"{where}: {', '.join(unused)} belong to Hub datasets and are not used for a local file"

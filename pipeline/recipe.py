@@ -513,10 +513,9 @@ def _check_pairs(recipe: Recipe) -> list[str]:
             if "format" in source:
                 problems.append(f"{recipe.where(f'{place}.format')}: key format has no effect on prompts")
             local = isinstance(source.get("id"), str) and Path(source["id"]).exists()
-            for key in ("config", "split", "revision", "streaming"):
-                if local and source.get(key) not in (None, "train", False):
-                    told = f"key {key} belongs to Hub datasets and has no effect on a local file"
-                    problems.append(f"{recipe.where(f'{place}.{key}')}: {told}")
+            for key in hub_keys(source) if local else ():
+                told = f"key {key} belongs to Hub datasets and has no effect on a local file"
+                problems.append(f"{recipe.where(f'{place}.{key}')}: {told}")
             if isinstance(source.get("weight"), float) and source["weight"] > 1:
                 problems.append(f"{recipe.where(f'{place}.weight')}: a prompt is asked once; weight is at most 1 here")
         if not isinstance(source, (str, dict, type(None))) or (isinstance(source, dict) and "id" not in source):
@@ -542,6 +541,11 @@ def _check_pairs(recipe: Recipe) -> list[str]:
     if values.get("keep") in ("right_over_wrong", "right_over_any") and not values.get("verifier"):
         problems.append(f"{recipe.where('keep')}: keep: {values['keep']} needs a verifier to know what is right")
     return problems
+
+
+def hub_keys(source: dict[str, Any]) -> list[str]:
+    """Keys of a source that only a dataset of the Hub has a use for."""
+    return [k for k in ("config", "split", "revision", "streaming") if source.get(k) not in (None, "train", False)]
 
 
 def _count(side: dict[str, Any], values: dict[str, Any]) -> int:

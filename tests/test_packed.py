@@ -272,7 +272,7 @@ DESCENT = {"optim": "sgd", "lr_scheduler_type": "constant", "warmup_steps": 0, "
 LORA_DESCENT = SETTINGS["lora"] | {"learning_rate": 1.0, "max_steps": 2, "lora_target_modules": "all-linear"}
 
 
-def same_moves(ours, stock, before, moving=""):
+def assert_same_moves(ours, stock, before, moving=""):
     """Every tensor named so has moved as in the stock trainer, to 1e-4 of the length of its way; the others rest."""
     assert ours.keys() == stock.keys() == before.keys()
     for name, start in before.items():
@@ -298,7 +298,7 @@ def test_every_gradient_is_the_stock_trainers(packed_recipe, changes):
         path, folder = packed_recipe(name, **DESCENT | changes | more)
         trained(path)
         ends.append(state_dict(folder / "1"))
-    same_moves(*ends, moving="_proj.weight" if changes.get("use_peft") else "")
+    assert_same_moves(*ends, moving="_proj.weight" if changes.get("use_peft") else "")
 
 
 def test_log_probabilities_of_every_pair_are_the_stock_trainers(packed_recipe):
@@ -550,7 +550,7 @@ def test_two_processes_take_the_steps_of_one(packed_recipe, tiny_model, changes)
     assert logged(folder, "rewards/margins") == pytest.approx(logged(stock, "rewards/margins"), rel=1e-3, abs=1e-5)
     ours, expected = state_dict(folder / "1"), state_dict(stock / "1")
     if changes:
-        same_moves(ours, expected, state_dict(tiny_model))
+        assert_same_moves(ours, expected, state_dict(tiny_model))
         return
     assert len(logged(folder, "loss")) == 20
     for name, tensor in ours.items():

@@ -131,10 +131,9 @@ def choose(strong: list[Judged], weak: list[Judged], choice: Choice, near: float
     different = [(c, r) for c, r in pairs if plain(c) != plain(r)]
     if not different:
         return "both sides are the same"
-    ordered = [(c, r) for c, r in different if (c.score or 0.0) >= (r.score or 0.0) or None in (c.score, r.score)]
-    if not ordered:
+    different = [(c, r) for c, r in different if None in (c.score, r.score) or c.score >= r.score]
+    if not different:
         return "weak: better than strong"
-    different = ordered
     if near is not None:
         different = [(c, r) for c, r in different if overlap(plain(c), plain(r)) < near]
         if not different:
