@@ -79,7 +79,9 @@ class _TiledLogprobs(torch.autograd.Function):
 
 
 def _tiles(count: int, tile: int) -> list[slice]:
-    return [slice(start, min(start + tile, count)) for start in range(0, count, tile)]
+    """Tiles of `count` tokens; the first takes what is left over, since the last is not computed twice."""
+    stops = reversed(range(count, 0, -tile))
+    return [slice(max(0, stop - tile), stop) for stop in stops]
 
 
 def _scored(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -41,7 +41,7 @@ ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", "lora_r
                 "lora_target_modules", "lora_target_parameters", "lora_modules_to_save", "lora_task_type", "use_rslora",
                 "use_dora")  # fmt: skip
 # Rows of one attention matrix without block-sparsity: longer ones waste more in attention than they save elsewhere.
-SDPA_PLACES = 1024
+SDPA_PLACES = 512
 
 
 # Keys that packed pairs leave nothing to do for: name -> why.

@@ -5,7 +5,7 @@
 Both train on the same tokenised pairs with apo_zero, float32, a 17 M-parameter SmolLM3 with random weights (speed needs
 no others) and a precomputed reference; the time is that of reference and training together. Each runs in a process of
 its own. `chat` draws pairs whose prompt, chosen and rejected lengths have means of 453, 314 and 343 tokens and heavy
-tails, as real chat data has. A file of preference rows is tokenised with --tokenizer.
+tails, as real chat data has. Of a file of preference rows the first are taken, tokenised with --tokenizer.
 
 The limit is the time that the floating-point operations needed would take at the best matrix rate of this machine,
 measured in the same run: weights of every layer for every place once a pass, attention within each sequence, the LM
@@ -28,6 +28,7 @@ CONTESTANTS = ("stock", "ours")
 VOCABULARY = 49_152
 SHAPE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
 MEANS = {"prompt_ids": 453, "chosen_ids": 314, "rejected_ids": 343}
+SPREAD = 0.8  # of the logarithm of a length
 LONGEST = 2048
 
 
@@ -58,7 +59,7 @@ def main() -> None:
                 environment = {"OMP_NUM_THREADS": str(options.threads)}
                 result = subprocess.run(
                     [sys.executable, "-m", "bench.apo", f"--one={name}", *words],
-                    capture_output=True, text=True, check=True, env=_with(environment),
+                    stdout=subprocess.PIPE, text=True, check=True, env=_with(environment),
                 )  # fmt: skip
                 runs[name].append(json.loads(result.stdout.splitlines()[-1]))
                 print(f"{name:6} {runs[name][-1]}", flush=True)
@@ -166,20 +167,27 @@ def matrix_rate() -> float:
 def generated(count: int) -> list[dict]:
     """Pairs of random tokens with log-normal lengths of the means above, seeded; the longest are cut to fit."""
     generator = random.Random(0)
-    spread = 0.8
-    pairs = []
-    for _ in range(count):
-        pair = {}
-        for name, mean in MEANS.items():
-            length = generator.lognormvariate(0, spread) * mean / 2.718281828 ** (spread**2 / 2)
-            length = max(4, min(LONGEST // 2, round(length)))
-            pair[name] = [generator.randrange(5, VOCABULARY) for _ in range(length)]
-        pairs.append(pair)
-    return pairs
+    lengths = {
+        name: _of_mean([generator.lognormvariate(0, SPREAD) for _ in range(count)], mean)
+        for name, mean in MEANS.items()
+    }
+    return [
+        {name: [generator.randrange(5, VOCABULARY) for _ in range(found[n])] for name, found in lengths.items()}
+        for n in range(count)
+    ]
+
+
+def _of_mean(shares: list[float], mean: float) -> list[int]:
+    """`shares` scaled to whole lengths of this mean, none above half of LONGEST; the cut ones raise the others."""
+    scale = mean
+    for _ in range(100):
+        found = [max(4, min(LONGEST // 2, round(scale * share))) for share in shares]
+        scale *= mean / statistics.mean(found)
+    return found
 
 
 def tokenised(options: argparse.Namespace) -> list[dict]:
-    """The first rows of a file that fit, as tokens."""
+    """The first rows of a file, as tokens."""
     from corpus.conversation import pair
     from corpus.encode import encode_pair
     from corpus.mask import Renderer
