@@ -354,9 +354,12 @@ def pair_ids(ids: list[list[int]], end_of_turn: int) -> tuple[list[int], list[in
     """Prompt, chosen and rejected tokens of the three tokenised texts; answers end with their end-of-turn token.
 
     Raises:
-        RowError: the prompt's tokens are not a prefix of prompt + answer, an answer has no tokens, or both are equal.
+        RowError: the prompt has no tokens or is not a prefix of prompt + answer, an answer has no tokens, or both are
+            equal.
     """
     prompt, answers = ids[0], []
+    if not prompt:
+        raise RowError("the prompt has no tokens, so nothing predicts the first token of an answer")
     for name, whole in (("chosen", ids[1]), ("rejected", ids[2])):
         if whole[: len(prompt)] != prompt:
             raise RowError(f"the prompt's tokens are not a prefix of prompt + {name}")

@@ -20,7 +20,8 @@ class Counts:
     """One source's rows in one mode; what was refused has no mode. Tokens are those of the kept rows, counted once.
 
     `copies` are further copies of kept rows that a weight above 1 asks for, `trained` tokens that carry loss,
-    `reasoning` those of them inside think blocks, `lost` tokens that overflow cut off or dropped.
+    `reasoning` those of them inside think blocks, `lost` tokens that overflow cut off or dropped, `cut` kept rows that
+    lost some.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Counts:
     trained: int = 0
     reasoning: int = 0
     lost: int = 0
+    cut: int = 0
     lengths: array = field(default_factory=lambda: array("i"))
 
     @property
@@ -86,6 +88,7 @@ class Tally:
         counts.trained += document.trained
         counts.reasoning += document.reasoning
         counts.lost += document.lost
+        counts.cut += document.lost > 0
 
     def refuse(self, task: Task, refused: Refused) -> None:
         """Count a row that is not trained on, and write it down."""
@@ -202,6 +205,7 @@ def show(stats: dict[str, Any]) -> str:
     closing += f": {', '.join(reasons)})" if reasons else ")"
     closing += f"; {total['tokens']:,} tokens, {_share(total['trained'], total['tokens'])} trained, "
     closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
+    closing += f" in {total['cut']:,} rows cut to max_length" if total["cut"] else ""
     packed = stats["packed"]
     if packed:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their places filled"
