@@ -1,5 +1,6 @@
 """Intermediate steps of a member kept as soup members of their own, in folders such as `apo/1-at-50`."""
 
+import time
 from typing import Any
 
 from accelerate import PartialState
@@ -41,6 +42,7 @@ class KeepCheckpoints(TrainerCallback):
                     f"from step {state.global_step}; remove {args.output_dir} to train it anew"
                 )
             self.at[step] = kept
+            kept.stage.started = time.monotonic()  # planned long before, when other members were still to be trained
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step not in self.at:

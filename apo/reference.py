@@ -7,6 +7,7 @@ beta or learning rate, and resumed runs find the file; changed weights or rows m
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -23,9 +24,13 @@ class ReferenceStore:
     folder: Path
     content: dict[str, str]
 
-    def with_precision(self, mixed: str, dtype: str) -> "ReferenceStore":
-        """The store of values computed in this mixed precision by a model of this type."""
-        return replace(self, content={**self.content, "mixed_precision": mixed, "model_dtype": dtype})
+    def with_content(self, **more: Any) -> "ReferenceStore":
+        """The store of values that this decides too, such as the precision they are computed in."""
+        return replace(self, content={**self.content, **{name: str(value) for name, value in more.items()}})
+
+    def key(self, split: str) -> str:
+        """The name of a split's values."""
+        return hash_value({**self.content, "split": split})[:24]
 
     def locked(self, split: str) -> FileLock:
         """A lock that only one job at a time holds, so that members started together compute once."""
@@ -33,7 +38,7 @@ class ReferenceStore:
         return FileLock(self.file(split).with_suffix(".lock"))
 
     def file(self, split: str) -> Path:
-        return self.folder / f"{hash_value({**self.content, 'split': split})[:24]}.safetensors"
+        return self.folder / f"{self.key(split)}.safetensors"
 
     def read(self, split: str, pairs: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Log-probabilities `[pairs]` of chosen and rejected answers, or None where they were not computed yet."""

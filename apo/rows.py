@@ -10,7 +10,7 @@ own branch. Hidden states, and so log-probabilities, equal those of prompt + cho
 alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,8 +39,19 @@ class Row:
     pairs: int
 
     def to(self, device: torch.device | str) -> "Row":
-        moved = {n: v.to(device) if isinstance(v, torch.Tensor) else v for n, v in vars(self).items()}
-        return Row(**moved)
+        return self._each(lambda tensor: moved(tensor, device))
+
+    def pin_memory(self) -> "Row":
+        """What a DataLoader calls for `dataloader_pin_memory`."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Row":
+        return Row(**{n: change(v) if isinstance(v, torch.Tensor) else v for n, v in vars(self).items()})
+
+
+def moved(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The tensor there. A pinned one is copied while the GPU works; any other copy would wait for the GPU."""
+    return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
 def places_of(prompt: int, chosen: int, rejected: int) -> int:

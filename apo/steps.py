@@ -107,10 +107,16 @@ def stock_batches(
 
 
 class Rows(Dataset[dict[str, Any]]):
-    """Micro-batches as tensors; `make` turns the numbers of the pairs in a row into its tensors."""
+    """Micro-batches as tensors; `make` turns the numbers of the pairs in a row into its tensors.
 
-    def __init__(self, make: Callable[[list[int]], dict[str, Any]]):
-        self.make = make
+    Its length is the number of pairs on all ranks, which the Trainer counts samples a second by.
+    """
+
+    def __init__(self, pairs: int, make: Callable[[list[int]], dict[str, Any]]):
+        self.pairs, self.make = pairs, make
+
+    def __len__(self) -> int:
+        return self.pairs
 
     def __getitem__(self, micro: MicroBatch) -> dict[str, Any]:
         return {"rows": [self.make(row) for row in micro.rows], "total": micro.total, "last": micro.last}

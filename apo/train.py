@@ -14,19 +14,21 @@ the packed path does not know run on the stock trainer, with one line that says 
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import AutoConfig
-from trl import DPOConfig, DPOTrainer, ModelConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from trl import DPOConfig
 
 from apo.checkpoints import KeepCheckpoints
 from apo.paths import NotPackable, attention_of, stock_reason
 from apo.reference import ReferenceStore
-from apo.trainer import PackedDPOTrainer, column_lengths
-from corpus.prepare import TrainingRows, training_rows
+from apo.trainer import PackedDPOTrainer, PreparedDPOTrainer, column_lengths
+from corpus.prepare import training_rows
 from pipeline.errors import told_by_library
 from pipeline.hashing import hash_file, hash_value
 from pipeline.inputs import model_hash
@@ -34,7 +36,7 @@ from pipeline.members import Kept
 from pipeline.recipe import Recipe
 from pipeline.schema import keys_of
 from pipeline.stage import Stage
-from pipeline.training import Watch, adapters, begin, release, say, train_and_save, trl_arguments
+from pipeline.training import Watch, adapters, begin, release, say, tell_notes, train_and_save, trl_arguments
 
 # Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
 ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", "lora_r", "lora_alpha", "lora_dropout",
@@ -42,8 +44,6 @@ ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", "lora_r
                 "use_dora")  # fmt: skip
 # Rows of one attention matrix without block-sparsity: longer ones waste more in attention than they save elsewhere.
 SDPA_PLACES = 512
-
-
 # Keys that packed pairs leave nothing to do for: name -> why.
 WITHOUT_EFFECT = {
     "precompute_ref_batch_size": "rows of the reference are as large as those of training",
@@ -54,21 +54,11 @@ WITHOUT_EFFECT = {
 }
 
 
-class PreparedDPOTrainer(DPOTrainer):
-    """The stock DPOTrainer on pairs that already are `prompt_ids`, `chosen_ids` and `rejected_ids`."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
-        if "prompt_ids" in dataset.column_names:
-            return dataset
-        return super()._prepare_dataset(dataset, *args, **kwargs)
-
-
 def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
     """Prepare the pairs, train (or go on training) one member and put its folder, and those of the kept steps,
     into place.
     """
-    for note in recipe.notes:
-        say(note)
+    tell_notes(recipe)
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
     with told_by_library(recipe.where("model_name_or_path"), (ValueError, OSError)):
         config = AutoConfig.from_pretrained(
@@ -89,19 +79,20 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
         "eval_dataset": rows.splits.get("test"),
         "processing_class": rows.tokenizer,
         "callbacks": [Watch(stage.name, arguments.beta * mean_length(rows.splits["train"], "chosen_ids"))],
+        "store": reference_store(recipe, rows.folder),
         **adapters(model),
     }
     facts = {"data": rows.sources, "pairs": len(rows.splits["train"])}
-    with told_by_library(recipe.path, (ValueError, ImportError, NotImplementedError)):
+    with told_by_library(recipe.path, (ValueError, TypeError, ImportError, NotImplementedError)):
         trainer = None
         if not reason:
             try:
-                trainer = packed_trainer(recipe, model, config, rows, given)
+                trainer = packed_trainer(recipe, config, given)
             except NotPackable as error:
                 reason = str(error)
-                arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
-                given["args"] = arguments
+                given["args"], _ = trl_arguments(recipe, DPOConfig, stage.partial)  # packing has changed them
         if trainer is None:
+            release()  # what was loaded before it turned out not to be packable
             say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
             trainer = PreparedDPOTrainer(**given)
     if isinstance(trainer, PackedDPOTrainer):
@@ -120,25 +111,32 @@ def mean_length(pairs: Dataset, column: str) -> float:
     return sum(lengths) / max(1, len(lengths))
 
 
-def packed_trainer(
-    recipe: Recipe, model: ModelConfig, config: Any, rows: TrainingRows, given: dict[str, Any]
-) -> PackedDPOTrainer:
-    """The packed trainer with an attention that takes its masks: FlexAttention on a GPU, SDPA elsewhere or if asked."""
+def packed_trainer(recipe: Recipe, config: Any, given: dict[str, Any]) -> PackedDPOTrainer:
+    """The packed trainer with an attention that takes its masks: FlexAttention on a GPU, SDPA elsewhere or if asked.
+
+    Raises:
+        NotPackable: the model cannot be scored packed.
+        ValueError: attn_implementation names no attention.
+    """
     arguments = given["args"]
-    asked = model.attn_implementation
+    asked = arguments.model_init_kwargs["attn_implementation"]
+    known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
+    if asked and asked not in known and "/" not in asked:  # with a slash it is a kernel on the Hub
+        raise ValueError(f"attn_implementation {asked} is none of {', '.join(sorted(known))}")
     attention = attention_of(config, asked, arguments.device.type == "cuda")
     if asked not in (None, attention):
         say(
             f"attn_implementation: packed pairs are run with {attention}, because {asked} does not take their mask here"
         )
+    usual = {field.name: field.default for field in fields(DPOConfig)}
     for key, why in WITHOUT_EFFECT.items():
-        if recipe.values.get(key):
+        if recipe.values.get(key, usual[key]) != usual[key]:
             say(f"{key} has no effect on packed pairs: {why}")
     arguments.model_init_kwargs["attn_implementation"] = attention
     arguments.precompute_ref_log_probs = True
-    longest = arguments.max_length or 1024
+    longest = arguments.max_length
     capacity = longest if attention == "flex_attention" else min(longest, SDPA_PLACES)
-    return PackedDPOTrainer(**given, store=reference_store(recipe, rows.folder), capacity=capacity)
+    return PackedDPOTrainer(**given, capacity=capacity)
 
 
 def reference_store(recipe: Recipe, prepared: Path) -> ReferenceStore:

@@ -8,6 +8,7 @@ takes the mean of its micro-batches' means.
 """
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -27,63 +28,101 @@ from trl.models import prepare_deepspeed
 from trl.trainer.utils import use_adapter
 
 from apo.losses import LOSSES
-from apo.paths import probe
+from apo.masks import attention_mask
+from apo.metrics import SUMS, means, pair_sums
+from apo.paths import NotPackable, model_reason, probe
 from apo.reference import ReferenceStore
-from apo.rows import Pair, Row, build, places_of, sees, visible
+from apo.rows import Pair, Row, build, moved, places_of
 from apo.scoring import add_scoring
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
 from corpus.encode import PAIR_COLUMNS
 from pipeline.progress import Progress
 
-# What is summed over the pairs of a step, in this order.
-SUMS = ("loss", "chosen", "rejected", "right", "logp_chosen", "logp_rejected", "ratio_chosen", "length_chosen",
-        "length_rejected", "truncated", "pairs", "places")  # fmt: skip
+# A row without pairs, for a rank that has none left.
 NOTHING = ([0], [0], [0])
-# FlexAttention's usual block of queries and of keys.
-BLOCK = 128
 
 
-class PackedDPOTrainer(DPOTrainer):
-    """DPOTrainer on prepared pairs (`prompt_ids`, `chosen_ids`, `rejected_ids`), packed.
+class PreparedDPOTrainer(DPOTrainer):
+    """The stock DPOTrainer on prepared pairs: `prompt_ids`, `chosen_ids`, `rejected_ids`.
 
     Args:
-        store: where reference log-probabilities are kept.
-        capacity: places a row may have.
+        store: where reference log-probabilities are kept, and what decides them.
     """
 
-    def __init__(self, *args: Any, store: ReferenceStore, capacity: int, **kwargs: Any):
-        self.store, self.capacity = store, capacity
-        self.reference_passes = 0
-        self._sums: torch.Tensor | float = 0.0
-        self._since = time.monotonic()
+    def __init__(self, *args: Any, store: ReferenceStore, **kwargs: Any):
+        self.store = store
         super().__init__(*args, **kwargs)
-        self.loss_function = LOSSES[self.loss_types[0]]
-        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
-        policy = getattr(plugin, "mixed_precision_policy", None)
-        if getattr(policy, "output_dtype", None) is not None:  # FSDP2: what leaves the model are log-probabilities
-            plugin.mixed_precision_policy = replace(policy, output_dtype=torch.float32)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
+    def _keyed_store(self, **more: Any) -> ReferenceStore:
+        """The store of the precision that accelerate decided on: a launcher may ask for bf16 where no recipe does."""
+        return self.store.with_content(
+            mixed_precision=self.accelerator.mixed_precision, model_dtype=self.model.dtype, **more
+        )
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """TRL's own values and file, under a key of all that decides them; TRL's key is of weights and rows alone."""
+        keyed = copy.copy(dataset)
+        keyed._fingerprint = self._keyed_store(trainer="stock", ld_alpha=self.ld_alpha).key(name)
+        return super()._precompute_ref_logps(keyed, name, batch_size)
+
+
+class PackedDPOTrainer(PreparedDPOTrainer):
+    """The same pairs, packed.
+
+    Args:
+        capacity: places a row may have.
+    """
+
+    def __init__(self, *args: Any, capacity: int, **kwargs: Any):
+        self.capacity = capacity
+        self.reference_passes = 0
+        self._sums = torch.zeros(len(SUMS))
+        self._since = time.monotonic()
+        super().__init__(*args, **kwargs)
+        self.loss_function = LOSSES[self.loss_types[0]]
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        # FSDP2 would cast what leaves the model to this type, and log-probabilities summed in bfloat16 are off by whole
+        # nats. Hidden states between the layers have the type they are computed in anyway.
+        if getattr(policy, "output_dtype", None) is not None:
+            plugin.mixed_precision_policy = replace(policy, output_dtype=None)
+
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """`dataset` with the reference's log-probabilities, from the store or computed now and stored."""
-        model = self.accelerator.unwrap_model(self.model)
-        add_scoring(model.get_base_model() if isinstance(model, PeftModel) else model)
-        self._probe(model)
-        # What accelerate decided counts, not what the recipe says: a launcher may ask for bf16 too.
-        store = self.store.with_precision(self.accelerator.mixed_precision, str(model.dtype))
+        for model in filter(None, (self.model, self.ref_model)):
+            model = self.accelerator.unwrap_model(model)
+            add_scoring(model.get_base_model() if isinstance(model, PeftModel) else model)
+        runner = self._reference_runner()
+        if name == "train":
+            self._probe(runner)
+        store = self._keyed_store()
         # Only the main process looks, and tells the others: on separate disks they might see otherwise, and a job that
         # runs beside this one may write in between.
         with self._reference_lock(store, name):
             found = [store.read(name, len(dataset)) if self.accelerator.is_main_process else None]
             (found,) = broadcast_object_list(found)
             if found is None:
-                found = self._reference_logprobs(model, dataset)
+                found = self._reference_logprobs(runner, dataset)
                 if self.accelerator.is_main_process:
                     store.write(name, *found)
         chosen, rejected = (values.tolist() for values in found)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+    def _reference_runner(self) -> torch.nn.Module:
+        """What computes the reference: under FSDP TRL's sharded copy, elsewhere the model that is not trained yet."""
+        if self.ref_model is not None:
+            return self.ref_model
+        if not self.is_deepspeed_enabled:
+            return self.model
+        if self._precompute_engine is None:
+            self._precompute_engine = prepare_deepspeed(self.model, self.accelerator)
+        return self._precompute_engine
 
     @contextlib.contextmanager
     def _reference_lock(self, store: ReferenceStore, name: str) -> Iterator[None]:
@@ -103,48 +142,56 @@ class PackedDPOTrainer(DPOTrainer):
             lock.release()
 
     @torch.no_grad()
-    def _probe(self, model: torch.nn.Module) -> None:
-        """Raise NotPackable where this model's packed log-probabilities are not those of plain sequences."""
-        if self.is_deepspeed_enabled:
-            return  # its weights may be in pieces by now; ZeRO-3 runs on the stock path
+    def _probe(self, runner: torch.nn.Module) -> None:
+        """Raise NotPackable where this model's packed log-probabilities are not those of its own plain sequences."""
+        text = self.model.config.get_text_config()
+        reason = model_reason(text)  # once more: what the recipe loads it with may have changed its configuration
+        if reason:
+            raise NotPackable(reason)
+        device = self.accelerator.device
 
-        def score(pairs: list[Pair]) -> torch.Tensor:
-            return self._answers(model, build(pairs).to(self.accelerator.device))
+        def packed(pairs: list[Pair]) -> torch.Tensor:
+            return self._answers(runner, build(pairs).to(device))
 
-        with self._at_rest(model), self.accelerator.autocast():
-            exact = model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
-            probe(score, model.config.get_text_config().vocab_size, exact)
+        def plain(ids: list[int]) -> torch.Tensor:
+            return runner(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0]
+
+        with self._at_rest(runner), self.accelerator.autocast():
+            exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
+            probe(packed, plain, text.vocab_size, exact)
 
     @contextlib.contextmanager
     def _at_rest(self, model: torch.nn.Module) -> Iterator[None]:
         """The model on this rank's device without dropout inside, and where and as it was after."""
         device, home = self.accelerator.device, next(model.parameters()).device
         was_training = model.training
+        # Quantised weights are there already, and cannot be moved; FSDP and DeepSpeed move theirs themselves.
+        moves = home.type != device.type and model is self.model
         model.eval()
-        if home.type != device.type:  # quantised weights are there already, and cannot be moved
+        if moves:
             model.to(device)
-        yield
-        model.train(was_training)
-        if home.type != device.type:
-            model.to(home)
+        try:
+            yield
+        finally:
+            model.train(was_training)
+            if moves:
+                model.to(home)
 
     @torch.no_grad()
-    def _reference_logprobs(self, model: torch.nn.Module, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities `[N]` of both answers of every pair under `model` as it is before training."""
+    def _reference_logprobs(self, runner: torch.nn.Module, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities `[N]` of both answers of every pair under the model as it is before training."""
         device = self.accelerator.device
-        runner = prepare_deepspeed(model, self.accelerator) if self.is_deepspeed_enabled else model
-        resting = contextlib.nullcontext() if self.is_deepspeed_enabled else self._at_rest(model)
         adapter = contextlib.nullcontext()
+        model = self.accelerator.unwrap_model(self.model)
         if isinstance(model, PeftModel):
             adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
         # In float32: the sums they hold are, and Apple's GPUs have no other type.
         values = torch.zeros(len(dataset), 2, device=device)
         progress = Progress("reference", "pairs", len(dataset), quiet=not self.accelerator.is_main_process)
         done = 0
-        with resting, adapter, self.accelerator.autocast():
+        with self._at_rest(runner), adapter, self.accelerator.autocast():
             for numbers in self._every_pair(dataset):
-                row = self._made(dataset, numbers)["row"].to(device)
-                found = self._answers(runner, row)
+                found = self._answers(runner, self._made(dataset, numbers)["row"].to(device))
                 self.reference_passes += 1
                 done += len(numbers) * self.accelerator.num_processes
                 progress.at(done)
@@ -181,7 +228,7 @@ class PackedDPOTrainer(DPOTrainer):
             loaders, lengths, self.capacity, self.args.gradient_accumulation_steps, self.accelerator.process_index
         )
         return StepLoader(
-            Rows(lambda row: self._made(dataset, row)),
+            Rows(len(dataset), lambda row: self._made(dataset, row)),
             batch_sampler=steps,
             collate_fn=only,
             num_workers=self.args.dataloader_num_workers,
@@ -196,32 +243,38 @@ class PackedDPOTrainer(DPOTrainer):
         done = torch.zeros((), device=self.accelerator.device)
         # Ranks' gradients are averaged, so each rank's share of the sum is scaled up by their number.
         scale = self.accelerator.num_processes / inputs["total"]
+        options = {}
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            options["scale_wrt_gas"] = False
         with self.maybe_activation_offload_context:
             for number, made in enumerate(inputs["rows"]):
                 final = number == len(inputs["rows"]) - 1
                 with self._gradients_kept(model, final), self.compute_loss_context_manager():
-                    loss = self._row_loss(model, made) * scale
-                    options = {}
-                    if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-                        options["scale_wrt_gas"] = False
+                    loss, sums = self._row_loss(model, made)
+                    loss = loss * scale
                     self.accelerator.backward(loss, **options)
                 done += loss.detach()
-        if inputs["last"]:
-            self._tell("train")
+                self._sums = self._sums.to(sums.device) + sums
         return done
 
     @contextlib.contextmanager
     def _gradients_kept(self, model: torch.nn.Module, final: bool) -> Iterator[None]:
-        """Hold back the exchange of gradients and the optimiser for all rows of a micro-batch but the last."""
+        """Hold back the optimiser, and DDP's exchange of gradients, for all rows of a micro-batch but the last.
+
+        FSDP exchanges after every row, since gradients held back would be whole on every rank; so does `sync_each_batch`.
+        """
         state = self.accelerator.gradient_state
-        synced = state.sync_gradients
-        if final:
+        if final or not state.sync_gradients:  # without it, the Trainer holds them back already
             yield
             return
+        sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        held = not sharded and not state.plugin_kwargs.get("sync_each_batch", False)
         state._set_sync_gradients(False)
-        with self.accelerator.no_sync(model):
-            yield
-        state._set_sync_gradients(synced)
+        try:
+            with self.accelerator.no_sync(model) if held else contextlib.nullcontext():
+                yield
+        finally:
+            state._set_sync_gradients(True)
 
     def _answers(self, model: torch.nn.Module, row: Row) -> torch.Tensor:
         """Log-probability of every answer of a row, `[2 N]`: chosen and rejected of each pair in turn."""
@@ -232,49 +285,55 @@ class PackedDPOTrainer(DPOTrainer):
             places=row.places,
             targets=row.targets,
         )
-        # FSDP may hand them back in bfloat16, and hundreds of them summed in that type are off by whole nats.
-        logprobs = logprobs.float()
         return logprobs.new_zeros(2 * row.pairs).index_add(0, row.answers, logprobs)
 
-    def _row_loss(self, model: torch.nn.Module, made: dict[str, Any]) -> torch.Tensor:
-        """The sum of the losses of a row's pairs; what a person watches is added up on the way."""
+    def _row_loss(self, model: torch.nn.Module, made: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sum of the losses of a row's pairs, and the sums of what a person watches, `[len(SUMS)]`."""
         row = made["row"].to(self.accelerator.device)
         logps = self._answers(model, row).view(-1, 2)
-        reference = made["reference"].to(logps)
-        ratios = logps - reference
-        chosen, rejected = ratios.unbind(1)
-        losses = self.loss_function(chosen, rejected, self.beta)
+        reference = moved(made["reference"], logps.device)
+        losses = self.loss_function(*(logps - reference).unbind(1), self.beta)
         if made["placeholder"]:
-            return losses.sum() * 0.0
+            return losses.sum() * 0.0, losses.new_zeros(len(SUMS))
         with torch.no_grad():
-            counts = torch.bincount(row.answers, minlength=2 * row.pairs).view(-1, 2).sum(0)
-            found = [
-                losses.sum(), chosen.sum() * self.beta, rejected.sum() * self.beta, (chosen > rejected).sum(),
-                *logps.sum(0), chosen.sum(), *counts,
-            ]  # fmt: skip
-            rest = torch.tensor([made["truncated"], row.pairs, len(row.input_ids)], device=logps.device)
-            # Added up where they are: reading a value from a GPU would make it wait.
-            self._sums = self._sums + torch.cat([torch.stack([v.float() for v in found]), rest.float()])
-        return losses.sum()
+            ones = torch.ones_like(row.answers, dtype=logps.dtype)
+            lengths = logps.new_zeros(2 * row.pairs).index_add(0, row.answers, ones).view(-1, 2)
+            sums = pair_sums(losses, logps, reference, lengths, self.beta, made["truncated"], len(row.input_ids))
+        return losses.sum(), sums
 
-    def _tell(self, mode: str) -> dict[str, float]:
-        """Means over all ranks' pairs since the last call, for the log of `mode`."""
-        own = torch.zeros(len(SUMS), device=self.accelerator.device) + self._sums
-        reduced = self.accelerator.reduce(own, "sum").tolist()
-        self._sums = 0.0
-        sums = dict(zip(SUMS, reduced, strict=True))
-        now = time.monotonic()
-        seconds = max(1e-9, now - self._since)
-        self._since = now
-        told = means(sums)
-        told |= {"pairs_per_second": sums["pairs"] / seconds, "tokens_per_second": sums["places"] / seconds}
-        for name, value in told.items():
-            if name != "loss":  # the trainer logs that one itself
-                self._metrics[mode][name].append(value)
-        if mode == "train":
-            self._total_train_tokens += int(sums["places"])
-            self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-        return told
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the stock trainer, with means and rates over the pairs since the last log."""
+        if self.model.training:
+            told = self._told(self._sums, time.monotonic() - self._since)
+            self._sums = torch.zeros(len(SUMS))
+            self._since = time.monotonic()
+            if told["pairs"]:
+                self._total_train_tokens += int(told.pop("places"))
+                # The trainer logs the loss itself.
+                logs |= {k: v for k, v in told.items() if k not in ("loss", "pairs")}
+                logs["num_tokens"] = self._total_train_tokens
+        super().log(logs, start_time)
+
+    def _told(self, sums: torch.Tensor, seconds: float) -> dict[str, float]:
+        """Means and rates over all ranks' pairs in `sums`, and how many pairs and places they are."""
+        reduced = self.accelerator.reduce(sums.to(self.accelerator.device), "sum").tolist()
+        named = dict(zip(SUMS, reduced, strict=True))
+        rates = {
+            "pairs_per_second": named["pairs"] / max(1e-9, seconds),
+            "tokens_per_second": named["places"] / max(1e-9, seconds),
+        }
+        return {**means(named), **rates, "pairs": named["pairs"], "places": named["places"]}
+
+    @contextlib.contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """What happens inside does not count as time of training."""
+        begun = time.monotonic()
+        yield
+        self._since += time.monotonic() - begun
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with self._clock_stopped():
+            super()._save_checkpoint(*args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """This rank's rows of the held-out pairs, each pair once."""
@@ -294,52 +353,15 @@ class PackedDPOTrainer(DPOTrainer):
         model = self.model_wrapped
         model.eval()
         self.model.eval()
-        self._since = time.monotonic()
-        self._sums = 0.0
-        for made in dataloader:
-            with torch.no_grad(), self.compute_loss_context_manager():
-                self._row_loss(model, made)
-        told = self._tell("eval")
-        self._since = time.monotonic()
-        return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": told["loss"]}, len(self.eval_dataset or ()))
-
-
-def attention_mask(row: Row, attention: str) -> Any:
-    """What each place may see, in the form the attention implementation takes: a block mask or `[1, 1, S, S]`."""
-    if attention != "flex_attention":
-        return visible(row)[None, None]
-    return block_mask(row)
-
-
-def block_mask(row: Row) -> Any:
-    """FlexAttention's mask of a row, made a band of queries at a time: [128, S] places in memory, never [S, S]."""
-    from torch.nn.attention.flex_attention import BlockMask
-
-    size, device = len(row.input_ids), row.input_ids.device
-    blocks = -(-size // BLOCK)
-    keys = torch.arange(blocks * BLOCK, device=device)
-    inside = keys < size
-    some, all_ = [], []
-    for start in range(0, size, BLOCK):
-        queries = torch.arange(start, min(start + BLOCK, size), device=device)
-        seen = sees(row, queries[:, None], keys.clamp(max=size - 1)[None]) & inside
-        by_block = seen.view(len(queries), blocks, BLOCK)
-        whole = by_block.all(2).all(0) & (len(queries) == BLOCK)
-        some.append(by_block.any(2).any(0) & ~whole)
-        all_.append(whole)
-    partial, full = torch.stack(some), torch.stack(all_)  # [blocks of queries, blocks of keys]
-
-    def table(marks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        order = marks.int().argsort(dim=1, descending=True, stable=True).int()
-        return marks.sum(1, dtype=torch.int32)[None, None], order[None, None]
-
-    return BlockMask.from_kv_blocks(
-        *table(partial),
-        *table(full),
-        BLOCK_SIZE=BLOCK,
-        mask_mod=lambda batch, head, query, key: sees(row, query, key),
-        seq_lengths=(size, size),
-    )
+        begun = time.monotonic()
+        total = torch.zeros(len(SUMS), device=self.accelerator.device)
+        with self._clock_stopped():
+            for made in dataloader:
+                with torch.no_grad(), self.compute_loss_context_manager():
+                    total += self._row_loss(model, made)[1]
+            told = self._told(total, time.monotonic() - begun)
+        measured = {f"{metric_key_prefix}_{k}": v for k, v in told.items() if k not in ("pairs", "places")}
+        return EvalLoopOutput(None, None, measured, int(told["pairs"]))
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:
@@ -358,23 +380,3 @@ def truncated(pair: Pair, max_length: int | None, end_of_turn: int) -> bool:
     prompt, *answers = pair
     limit = max_length or math.inf
     return any(len(prompt) + len(answer) >= limit and answer[-1] != end_of_turn for answer in answers)
-
-
-def means(sums: dict[str, float]) -> dict[str, float]:
-    """What a person watches, from the sums over pairs."""
-    pairs = max(1.0, sums["pairs"])
-    return {
-        "loss": sums["loss"] / pairs,
-        "rewards/chosen": sums["chosen"] / pairs,
-        "rewards/rejected": sums["rejected"] / pairs,
-        "rewards/margins": (sums["chosen"] - sums["rejected"]) / pairs,
-        "rewards/accuracies": sums["right"] / pairs,
-        "logps/chosen": sums["logp_chosen"] / pairs,
-        "logps/rejected": sums["logp_rejected"] / pairs,
-        "logps_per_token/chosen": sums["logp_chosen"] / max(1.0, sums["length_chosen"]),
-        "logps_per_token/rejected": sums["logp_rejected"] / max(1.0, sums["length_rejected"]),
-        "logratios_per_token/chosen": sums["ratio_chosen"] / max(1.0, sums["length_chosen"]),
-        "lengths/chosen": sums["length_chosen"] / pairs,
-        "lengths/rejected": sums["length_rejected"] / pairs,
-        "truncated_share": sums["truncated"] / pairs,
-    }

@@ -112,8 +112,8 @@ def one(options: argparse.Namespace) -> dict:
     from trl import DPOConfig
 
     from apo.reference import ReferenceStore
-    from apo.train import SDPA_PLACES, PreparedDPOTrainer
-    from apo.trainer import PackedDPOTrainer
+    from apo.train import SDPA_PLACES
+    from apo.trainer import PackedDPOTrainer, PreparedDPOTrainer
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -131,11 +131,11 @@ def one(options: argparse.Namespace) -> dict:
             "args": arguments,
             "train_dataset": Dataset.from_list(json.loads(Path(options.rows).read_text())),
             "processing_class": AutoTokenizer.from_pretrained("recipes/tiny/base"),
+            "store": ReferenceStore(Path(folder) / "reference", {"run": "bench"}),
         }
         started = time.perf_counter()
         if options.one == "ours":
-            store = ReferenceStore(Path(folder) / "reference", {"run": "bench"})
-            trainer = PackedDPOTrainer(**given, store=store, capacity=min(LONGEST, SDPA_PLACES))
+            trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, SDPA_PLACES))
         else:
             trainer = PreparedDPOTrainer(**given)
         reference = time.perf_counter() - started

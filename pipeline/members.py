@@ -49,8 +49,7 @@ def member_recipes(recipe: Recipe) -> list[Recipe]:
         values["output_dir"] = str(Path(recipe.need("output_dir")) / str(number))
         lines = dict(recipe.lines)
         lines |= {key: recipe.lines.get(f"members.{number - 1}.{key}", 0) for key in overrides}
-        # What was mapped in the file itself is told once, by the first member.
-        member = Recipe(recipe.path, "apo", values, lines, list(recipe.notes) if number == 1 else [], member=number)
+        member = Recipe(recipe.path, "apo", values, lines, list(recipe.notes), member=number)
         for key, value in overrides.items():
             if "." in key:  # reaches inside, as dataset_mixture.datasets.0.weight does on the command line
                 set_inside(member, key, value)
@@ -66,8 +65,8 @@ def _check_checkpoints(recipe: Recipe) -> list[str]:
     """One sentence for each checkpoint that is neither a step's number nor a share, or is given twice."""
     problems = []
     entries = recipe.values.get("checkpoints") or []
+    where = recipe.where("checkpoints")
     for number, at in enumerate(entries):
-        where = recipe.where(f"checkpoints.{number}")
         whole = isinstance(at, int) and not isinstance(at, bool) and at >= 1
         if not whole and not (isinstance(at, float) and 0 < at < 1):
             problems.append(
@@ -82,10 +81,15 @@ def kept_checkpoints(recipe: Recipe, stage: Stage) -> list[Kept]:
     """The intermediate steps that a member's recipe keeps, each with its own folder beside the member's."""
     found = []
     for at in recipe.values.get("checkpoints") or []:
-        folder = stage.folder.with_name(f"{stage.folder.name}-at-{at}")
+        folder = stage.folder.with_name(_kept_name(stage.folder.name, at))
         config = stage.config | {"checkpoint": at}
         found.append(Kept(at, replace(stage, name=f"apo/{folder.name}", folder=folder, config=config)))
     return found
+
+
+def _kept_name(member: str, at: int | float) -> str:
+    """The folder of a kept step, whose share is written without an exponent."""
+    return f"{member}-at-{at if isinstance(at, int) else f'{at:.12f}'.rstrip('0')}"
 
 
 def member_folders(run: Path) -> list[Path]:
@@ -106,5 +110,6 @@ def member_names(recipe: Recipe) -> list[str]:
     """Folder names of all members that an apo file makes, kept checkpoints among them, in order."""
     names = []
     for member in member_recipes(recipe):
-        names += [f"{member.member}-at-{at}" for at in member.values.get("checkpoints") or []] + [str(member.member)]
+        names += [_kept_name(str(member.member), at) for at in member.values.get("checkpoints") or []]
+        names.append(str(member.member))
     return sorted(names, key=member_order)

@@ -28,12 +28,15 @@ def training_stage(recipe: Recipe) -> Stage:
     return Stage(name, folder, config, training_inputs(recipe))
 
 
-def report_state(stages: list[Stage], only_state: bool) -> tuple[list[Stage], int]:
-    """Say for each stage whether it is up to date; return those that are not, and the exit code of `--state`."""
+def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | None = None) -> tuple[list[Stage], int]:
+    """Say for each stage whether it is up to date; return those that are not, and the exit code of `--state`.
+
+    `again` gives reasons, by name, for stages to run although their own folder is current.
+    """
     todo = []
     say = print if is_main() else lambda text: None
     for stage in stages:
-        reason = stage.stale()
+        reason = stage.stale() or (again or {}).get(stage.name)
         if reason is None:
             say(f"{stage.name}: up to date, skipped ({stage.folder} was made from the same configuration and inputs)")
         else:

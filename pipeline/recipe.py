@@ -240,6 +240,12 @@ REFUSED = {
 BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "max_length": (lambda value: value >= 1, "1 or more"),
     "dataset_num_proc": (lambda value: value >= 1, "1 or more"),
+    "per_device_train_batch_size": (lambda value: value >= 1, "1 or more"),
+    "per_device_eval_batch_size": (lambda value: value >= 1, "1 or more"),
+    "gradient_accumulation_steps": (lambda value: value >= 1, "1 or more"),
+    "num_train_epochs": (lambda value: value > 0, "above 0"),
+    "max_steps": (lambda value: value >= 1 or value == -1, "1 or more, or -1 for num_train_epochs"),
+    "beta": (lambda value: value > 0, "above 0"),
     "max_reject_share": (lambda value: 0 <= value <= 1, "between 0 and 1"),
     "weight": (lambda value: 0 < value < math.inf, "above 0"),
     "test_split_size": (lambda value: 0 < value < 1, "between 0 and 1"),
@@ -429,6 +435,8 @@ def check(recipe: Recipe) -> list[str]:
             if recipe.values.get(name) is not None:
                 problems.append(f"{recipe.where(name)}: key {name} has no effect here; {what}")
         losses = recipe.values.get("loss_type") if recipe.stage == "apo" else None
+        if losses == []:
+            problems.append(f"{recipe.where('loss_type')}: loss_type names no loss")
         for loss in losses if isinstance(losses, list) else [losses]:
             if loss is not None and loss not in LOSSES:
                 near = difflib.get_close_matches(str(loss), LOSSES, n=1, cutoff=0.0)[0]

@@ -306,7 +306,8 @@ def cost_table(run: Path) -> str:
         memory = f"{manifest['peak_memory_mb']:,} MB" + (f"<small>GPU {gpu:,} MB</small>" if gpu else "")
         rows.append([esc(name), f"{manifest['seconds']:.0f} s", f"{tokens:,}" if tokens else "-", rate, memory,
                      esc(manifest["machine"])])  # fmt: skip
-        total += manifest["seconds"]
+        if "checkpoint" not in manifest["config"]:  # a kept step lies within its member's time
+            total += manifest["seconds"]
     if not rows:
         return ""
     header = ["stage", "time", "tokens", "tokens a second", "peak memory", "machine"]

@@ -24,6 +24,7 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    get_scheduler,
 )
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
@@ -65,6 +66,12 @@ def adapt_to_machine(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     return values, notes
 
 
+def tell_notes(recipe: Recipe) -> None:
+    """Say what was mapped in the recipe, and which acceleration that it asks for this machine does not have."""
+    for note in (*recipe.notes, *adapt_to_machine(recipe.values)[1]):
+        say(note)
+
+
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
@@ -75,9 +82,7 @@ def trl_arguments(recipe: Recipe, config_class: type, partial: Path, **fixed: An
     Raises:
         UserError: a value that TRL or transformers refuses, in their words.
     """
-    values, notes = adapt_to_machine(recipe.values)
-    for note in notes:
-        say(note)
+    values, _ = adapt_to_machine(recipe.values)
     names = {f.name for f in fields(config_class) if f.init}
     model_names = {f.name for f in fields(ModelConfig) if f.init}
     training = {k: v for k, v in values.items() if k in names} | {"output_dir": str(partial), "disable_tqdm": True}
@@ -85,16 +90,35 @@ def trl_arguments(recipe: Recipe, config_class: type, partial: Path, **fixed: An
         training.setdefault("dataloader_pin_memory", False)
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
-    with told_by_library(recipe.path):
+    loading = training.get("model_init_kwargs") or {}
+    if not isinstance(loading, dict):
+        raise UserError(f"{recipe.where('model_init_kwargs')}: model_init_kwargs must be a mapping, found {loading!r}")
+    with told_by_library(recipe.path, (ValueError, TypeError, ImportError)):
         model = ModelConfig(**{k: v for k, v in values.items() if k in model_names})
         init = {
             "dtype": model.dtype,
             "attn_implementation": model.attn_implementation,
             "revision": model.model_revision,
         }
-        training["model_init_kwargs"] = {**init, **(training.get("model_init_kwargs") or {})}
+        training["model_init_kwargs"] = {**init, **loading}
         arguments = config_class(**(training | fixed))
+    with told_by_library(recipe.where("lr_scheduler_kwargs"), (ValueError, TypeError)):
+        _try_schedule(arguments)
     return arguments, model
+
+
+def _try_schedule(arguments: TrainingArguments) -> None:
+    """Make the learning-rate schedule for a weight of nothing: the Trainer makes its own when rows and model are there,
+    which is late to hear of a mistyped key.
+    """
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=arguments.learning_rate)
+    get_scheduler(
+        arguments.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=1,
+        num_training_steps=10,
+        scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs or {}),
+    )
 
 
 def adapters(model: ModelConfig) -> dict[str, Any]:
@@ -203,7 +227,14 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
         torch.cuda.reset_peak_memory_stats()
     checkpoint = last_checkpoint(stage.partial)
     begun = time.monotonic()
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint:  # its counter of tokens is not in the state that the Trainer reads again
+        trainer._total_train_tokens = tokens_seen(checkpoint)
+    try:
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except KeyError as error:
+        if "metric_for_best_model" not in str(error):
+            raise
+        raise UserError(f"{recipe.where('metric_for_best_model')}: {error.args[0]}") from error
     seconds = time.monotonic() - begun
     metrics = {k: v for k, v in result.metrics.items() if isinstance(v, (int, float))}
     if trainer.eval_dataset is not None:
@@ -212,8 +243,7 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
     save_model(trainer, final, recipe)
     if is_main():
         trainer.state.save_to_json(str(final / "trainer_state.json"))
-        seen = [r["num_tokens"] for r in trainer.state.log_history if "num_tokens" in r]
-        metrics["tokens_seen"] = round(seen[-1]) if seen else None
+        metrics["tokens_seen"] = trainer._total_train_tokens
         metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
         if torch.cuda.is_available():
             metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
@@ -225,6 +255,12 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
     PartialState().wait_for_everyone()
 
 
+def tokens_seen(checkpoint: Path) -> int:
+    """How many tokens a checkpoint's run had seen by its last log entry."""
+    history = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).log_history
+    return next((round(entry["num_tokens"]) for entry in reversed(history) if "num_tokens" in entry), 0)
+
+
 @contextlib.contextmanager
 def whole_state_dict(trainer: Trainer) -> Iterator[None]:
     """Gather a sharded model's weights into one state dict inside, and let checkpoints be sharded as before after."""
@@ -234,8 +270,10 @@ def whole_state_dict(trainer: Trainer) -> Iterator[None]:
     plugin = trainer.accelerator.state.fsdp_plugin
     before = plugin.state_dict_type
     plugin.set_state_dict_type("FULL_STATE_DICT")
-    yield
-    plugin.set_state_dict_type(before)
+    try:
+        yield
+    finally:
+        plugin.set_state_dict_type(before)
 
 
 def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
@@ -248,7 +286,13 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
     adapted = isinstance(model, PeftModel)
     saved = folder / "adapter" if adapted else folder
     with whole_state_dict(trainer):
-        trainer.save_model(str(saved), _internal_call=True)
+        if trainer.is_fsdp_enabled:
+            # A gathered state dict holds tied weights twice, in tensors that no longer show that they are one.
+            state = trainer.accelerator.get_state_dict(trainer.model)
+            tied = getattr(model, "all_tied_weights_keys", {})
+            trainer._save(str(saved), state_dict={k: v for k, v in state.items() if k not in tied})
+        else:
+            trainer.save_model(str(saved), _internal_call=True)
     if not is_main():
         return
     (saved / "training_args.bin").unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from corpus.prepare import training_rows
 from pipeline.errors import told_by_library
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.training import Watch, adapters, begin, say, train_and_save, trl_arguments
+from pipeline.training import Watch, adapters, begin, say, tell_notes, train_and_save, trl_arguments
 
 
 class PackedCollator:
@@ -56,8 +56,7 @@ class PackedSFTTrainer(SFTTrainer):
 
 def train(recipe: Recipe, stage: Stage) -> None:
     """Prepare, train (or go on training) and put the model folder into place."""
-    for note in recipe.notes:
-        say(note)
+    tell_notes(recipe)
     arguments, model = trl_arguments(
         recipe, SFTConfig, stage.partial, dataset_kwargs={"skip_prepare_dataset": True}, assistant_only_loss=False
     )

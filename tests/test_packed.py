@@ -152,7 +152,7 @@ def tiny(kind, tokens=300):
 @pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
 def test_log_probabilities_equal_those_of_separate_sequences(kind, attention):
     """Chosen and rejected of three packed pairs; FlexAttention has no backward pass on CPU, its forward is enough."""
-    from apo.trainer import attention_mask
+    from apo.masks import attention_mask
 
     model = tiny(kind)
     generator = random.Random(1)
@@ -325,6 +325,7 @@ def test_cut_pairs_are_told(packed_recipe):
     assert len(pairs) == 24
     assert 0 < cut < 24
     assert sum(logged(folder, "truncated_share")) * 2 == pytest.approx(cut)
+    assert json.loads((prepared.parent / "stats.json").read_text())["total"]["cut"] == cut
 
 
 def test_kept_checkpoints_are_members_of_their_own(packed_recipe, capsys):
@@ -375,10 +376,14 @@ def test_a_last_step_that_is_not_full_is_the_mean_over_its_pairs(packed_recipe):
     assert logged(folder, "grad_norm") == pytest.approx(logged(stock, "grad_norm"), rel=1e-4)
 
 
-def scorer(model):
-    from apo.trainer import attention_mask
+def scorers(model):
+    """Packed pairs and plain sequences under a model, as the probe takes them."""
+    from apo.masks import attention_mask
 
     add_scoring(model)
+
+    def plain(ids):
+        return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
 
     def score(pairs):
         row = build(pairs)
@@ -391,25 +396,41 @@ def scorer(model):
         )
         return torch.zeros(2 * row.pairs).index_add(0, row.answers, logprobs)
 
-    return score
+    return score, plain
 
 
 def test_a_model_that_cannot_be_packed_is_found_before_it_trains():
-    """Llama's answers are the same packed and alone; those of a recurrent model and of ALiBi are not."""
-    from transformers import BloomConfig, BloomForCausalLM, MambaConfig, MambaForCausalLM
+    """Llama's answers are the same packed and alone; those of a recurrent model, of ALiBi, of a window that our mask
+    would widen, and of a head with a layer of its own are not.
+    """
+    from transformers import (
+        BertConfig,
+        BertLMHeadModel,
+        BloomConfig,
+        BloomForCausalLM,
+        MambaConfig,
+        MambaForCausalLM,
+        MistralConfig,
+        MistralForCausalLM,
+    )
 
     from apo.paths import NotPackable, probe
 
     with torch.no_grad():
-        probe(scorer(tiny("llama")), 300, exact=True)
+        probe(*scorers(tiny("llama")), 300, exact=True)
         torch.manual_seed(0)
         small = {"vocab_size": 300, "hidden_size": 32, "initializer_range": 0.3}
+        heads = {"num_hidden_layers": 2, "num_attention_heads": 4}
         for model in (
             MambaForCausalLM(MambaConfig(**small, num_hidden_layers=2, state_size=8)),
             BloomForCausalLM(BloomConfig(**small, n_layer=2, n_head=4)),
+            MistralForCausalLM(
+                MistralConfig(**small, **heads, intermediate_size=64, num_key_value_heads=2, sliding_window=4)
+            ),
+            BertLMHeadModel(BertConfig(**small, **heads, intermediate_size=64, is_decoder=True)),
         ):
             with pytest.raises(NotPackable):
-                probe(scorer(model.eval()), 300, exact=True)
+                probe(*scorers(model.eval()), 300, exact=True)
 
 
 def test_a_model_the_probe_refuses_trains_on_the_stock_path(packed_recipe, tokenizer, tmp_path, capsys):
@@ -478,7 +499,7 @@ def test_two_jobs_may_write_one_reference(tmp_path):
     found = store.read("train", 3)
     assert all(torch.equal(a, b) for a, b in zip(found, values, strict=True))
     assert not list(tmp_path.rglob("*.partial"))
-    assert store.with_precision("bf16", "torch.float32").read("train", 3) is None
+    assert store.with_content(mixed_precision="bf16").read("train", 3) is None
 
 
 def facts(folder, member=1):
@@ -568,8 +589,8 @@ def test_a_fall_of_the_chosen_answers_is_told_once(packed_recipe, capsys):
 def test_a_block_mask_made_in_bands_is_the_one_made_at_once(pairs):
     from torch.nn.attention.flex_attention import create_block_mask
 
+    from apo.masks import block_mask
     from apo.rows import sees
-    from apo.trainer import block_mask
 
     row = build(pairs)
     size = len(row.input_ids)
@@ -641,8 +662,265 @@ def test_the_reference_runs_once_for_three_members_as_the_model_itself_counts(pa
     assert len(counted) == 2 * probes, "later members only probe"
 
 
-def test_what_packing_measures_is_what_its_evaluation_gives():
-    from apo.paths import MEASURED
-    from apo.trainer import SUMS, means
+def test_figures_of_a_row_by_hand():
+    """Two pairs, beta 0.5: log-ratios 2 and -1, and 1 and 3, so rewards 1 and -0.5, and 0.5 and 1.5."""
+    from apo.metrics import SUMS, means, pair_sums
 
-    assert set(MEASURED) == set(means(dict.fromkeys(SUMS, 0.0)))
+    reference = torch.tensor([[-4.0, -6.0], [-10.0, -2.0]])
+    logps = reference + torch.tensor([[2.0, -1.0], [1.0, 3.0]])
+    lengths = torch.tensor([[4, 8], [2, 2]])
+    sums = pair_sums(torch.tensor([0.25, 0.75]), logps, reference, lengths, 0.5, truncated=1, places=30)
+    told = means(dict(zip(SUMS, sums.tolist(), strict=True)))
+    assert told == pytest.approx(
+        {
+            "loss": 0.5,
+            "rewards/chosen": 0.75,
+            "rewards/rejected": 0.5,
+            "rewards/margins": 0.25,
+            "rewards/accuracies": 0.5,
+            "logps/chosen": -5.5,
+            "logps/rejected": -3.0,
+            "logps_per_token/chosen": -11 / 6,
+            "logps_per_token/rejected": -0.6,
+            "logratios_per_token/chosen": 0.5,
+            "lengths/chosen": 3.0,
+            "lengths/rejected": 5.0,
+            "truncated_share": 0.5,
+        }
+    )
+    assert dict(zip(SUMS, sums.tolist(), strict=True))["places"] == 30
+
+
+def test_losses_away_from_the_reference_are_the_stock_trainers(packed_recipe):
+    """Where policy and reference differ, to 1e-6; plain descent, which does not amplify rounding as Adam does."""
+    steps = DESCENT | {"learning_rate": 1.0, "max_steps": 8, "per_device_train_batch_size": 3, "num_train_epochs": 2}
+    found = []
+    for name, more in (("packed", {}), ("stock", {"packed_pairs": False})):
+        path, folder = packed_recipe(name, **steps | more)
+        trained(path)
+        found.append(logged(folder, "loss"))
+    assert min(abs(loss - 1) for loss in found[1][1:]) > 1e-3, "no loss but the first is that of the reference"
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def untied_model(tmp_path_factory, tokenizer):
+    """A Llama with a head of its own."""
+    folder = tmp_path_factory.mktemp("untied")
+    model = tiny("llama", len(tokenizer))
+    assert not model.config.tie_word_embeddings
+    model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+OTHERS = {
+    "a head of its own": {},
+    "reentrant checkpointing": {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": True},
+    },
+    "a trained head beside an adapter": SETTINGS["lora"] | {"lora_modules_to_save": ["lm_head"], "learning_rate": 1e-4},
+    "DoRA": SETTINGS["lora"] | {"use_dora": True},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_six_steps_of_other_set_ups_equal_those_of_the_stock_trainer(packed_recipe, untied_model, name):
+    ends = []
+    for run, more in (("packed", {}), ("stock", {"packed_pairs": False})):
+        options = {"model_name_or_path": str(untied_model), "max_steps": 6} | OTHERS[name] | more
+        path, folder = packed_recipe(run, **options)
+        trained(path)
+        ends.append((logged(folder, "loss"), state_dict(folder / "1")))
+    (ours, weights), (stock, expected) = ends
+    assert ours == pytest.approx(stock, rel=1e-5)
+    for tensor_name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[tensor_name], atol=1e-5, rtol=1e-5)
+
+
+def test_a_killed_member_goes_on_inside_an_epoch_to_the_same_bytes(packed_recipe, monkeypatch):
+    """Stopped right after the save of step 3 of 8, in the second micro-batch of an epoch of four steps."""
+    from apo.trainer import PackedDPOTrainer
+
+    options = {"gradient_accumulation_steps": 3, "num_train_epochs": 2, "max_steps": -1, "save_strategy": "steps",
+               "save_steps": 3, "mapped": None}  # fmt: skip
+    del options["mapped"]
+    path, whole = packed_recipe("whole", **options)
+    trained(path)
+    assert len(logged(whole, "loss")) == 8
+    path, folder = packed_recipe("killed", **options)
+    original = PackedDPOTrainer.training_step
+
+    def dies(self, *args, **kwargs):
+        if self.state.global_step == 4:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(PackedDPOTrainer, "training_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        trained(path)
+    monkeypatch.undo()
+    trained(path)
+    assert logged(folder, "loss") == logged(whole, "loss")
+    assert facts(folder)["tokens_seen"] == facts(whole)["tokens_seen"] > 0
+    expected = state_dict(whole / "1")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in state_dict(folder / "1").items())
+
+
+def test_an_evaluation_while_training_changes_nothing_and_equals_the_stock_trainers(packed_recipe, tmp_path):
+    found = {}
+    for name, more in (("plain", {}), ("watched", {"eval_strategy": "steps", "eval_steps": 1, "logging_steps": 2}),
+                       ("stock", {"eval_strategy": "steps", "eval_steps": 1, "packed_pairs": False})):  # fmt: skip
+        rows = {"datasets": [{"id": str(tmp_path / f"{name}.jsonl")}], "seed": 0, "test_split_size": 0.25}
+        path, folder = packed_recipe(name, dataset_mixture=rows, max_steps=4, **more)
+        trained(path)
+        found[name] = folder
+    ends = [state_dict(found[name] / "1") for name in ("plain", "watched")]
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+    for key in ("eval_loss", "eval_rewards/margins", "eval_rewards/accuracies"):
+        watched, stock = (logged(found[name], key) for name in ("watched", "stock"))
+        assert len(watched) >= 4
+        assert watched == pytest.approx(stock, rel=1e-4, abs=1e-6), key
+    # What is logged every two steps is the mean over their pairs, whatever was evaluated in between.
+    steps = logged(found["plain"], "lengths/chosen")
+    assert logged(found["watched"], "lengths/chosen") == pytest.approx([sum(steps[:2]) / 2, sum(steps[2:]) / 2])
+
+
+def test_samples_a_second_count_the_pairs_of_all_ranks(packed_recipe):
+    path, folder = packed_recipe(max_steps=-1, num_train_epochs=1)
+    trained(path)
+    seen = facts(folder)
+    assert seen["train_samples_per_second"] * seen["train_runtime"] == pytest.approx(24, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("members", "loss"),
+    [
+        ([{"ld_alpha": 0.5}, {"ld_alpha": 0.1}], "apo_zero"),
+        ([{"bf16": True}, {"bf16": False}], "hinge"),
+        ([{}, {"model_init_kwargs": {"rms_norm_eps": 0.5}}], "hinge"),
+    ],
+    ids=["ld_alpha", "precision", "loading"],
+)
+def test_the_stock_trainers_reference_is_never_another_settings(packed_recipe, members, loss):
+    """Without learning policy and reference are one model, and both losses are 1."""
+    path, folder = packed_recipe(max_steps=1, learning_rate=0.0, loss_type=loss, members=members)
+    trained(path)
+    for number in (1, 2):
+        (entry,) = [e for e in json.loads((folder / str(number) / "trainer_state.json").read_text())["log_history"]
+                    if "loss" in e]  # fmt: skip
+        assert entry["loss"] == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loading", "told"),
+    [
+        ({"sliding_window": 4, "layer_types": ["sliding_attention"] * 4}, "a model with sliding-window attention"),
+        ({"attention_dropout": 0.5}, "a model with attention_dropout"),
+    ],
+    ids=["window", "dropout"],
+)
+def test_what_a_model_is_loaded_with_counts_as_its_own_configuration(packed_recipe, capsys, loading, told):
+    path, _ = packed_recipe(max_steps=1, model_init_kwargs=loading)
+    trained(path)
+    assert f"apo/1: pairs run on the stock trainer, because of {told}\n" in capsys.readouterr().out
+
+
+def test_after_the_reference_pass_no_reference_model_is_in_memory(packed_recipe, monkeypatch):
+    from apo.trainer import PackedDPOTrainer
+
+    seen = []
+    original = PackedDPOTrainer.training_step
+
+    def looking(self, *args, **kwargs):
+        seen.append(self.ref_model)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(PackedDPOTrainer, "training_step", looking)
+    path, _ = packed_recipe(max_steps=1)
+    trained(path)
+    assert seen == [None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps must be 1 or more, found 0"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size must be 1 or more, found 0"),
+        ({"beta": 0}, "beta must be above 0, found 0"),
+        ({"max_steps": 0}, "max_steps must be 1 or more"),
+        ({"loss_type": []}, "loss_type names no loss"),
+        ({"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rat": 0.1}}, "min_lr_rat"),
+        ({"model_init_kwargs": {"rms_norm_epss": 0.1}}, "rms_norm_epss"),
+        ({"model_init_kwargs": "abc"}, "model_init_kwargs must be a mapping, found 'abc'"),
+        ({"accelerator_config": {"split_batchs": True}}, "split_batchs"),
+        ({"attn_implementation": "sdpaa"}, "attn_implementation sdpaa is none of"),
+        ({"checkpoints": ["abc"]}, "a checkpoint is a step's number"),
+    ],
+)
+def test_a_slip_in_a_recipe_is_told_and_not_traced(packed_recipe, changes, told):
+    path, _ = packed_recipe(**{"max_steps": 1} | changes)
+    with pytest.raises(UserError, match=re.escape(told)) as raised:
+        trained(path)
+    assert str(raised.value).startswith(str(path))
+
+
+def test_a_metric_that_nothing_measures_is_told(packed_recipe, tmp_path):
+    rows = {"datasets": [{"id": str(tmp_path / "run.jsonl")}], "seed": 0, "test_split_size": 0.25}
+    path, _ = packed_recipe(dataset_mixture=rows, max_steps=2, eval_strategy="steps", eval_steps=1, save_steps=1,
+                            save_strategy="best", metric_for_best_model="eval_losss")  # fmt: skip
+    with pytest.raises(UserError, match="eval_losss"):
+        trained(path)
+
+
+def test_options_without_effect_on_packed_pairs_are_told(packed_recipe, capsys):
+    path, _ = packed_recipe(max_steps=1, dataloader_in_order=False, precompute_ref_batch_size=4)
+    trained(path)
+    told = capsys.readouterr().out
+    assert "dataloader_in_order has no effect on packed pairs" in told
+    assert "precompute_ref_batch_size has no effect on packed pairs" in told
+    path, _ = packed_recipe(max_steps=1, dataloader_in_order=True, model_init_kwargs={"attn_implementation": "eager"})
+    trained(path, "--seed", "9")
+    told = capsys.readouterr().out
+    assert "has no effect" not in told
+    assert "attn_implementation: packed pairs are run with sdpa, because eager does not take their mask" in told
+
+
+def test_a_member_alone_tells_what_its_file_was_mapped_to(packed_recipe):
+    path, _ = packed_recipe(max_steps=1, members=[{"seed": 1}, {"seed": 2}], max_length=None, max_seq_length=128)
+    text = path.read_text().replace("max_length: null\n", "")
+    path.write_text(text)
+    alone = run_ok("-m", "apo", "--config", path, "--member", "2")
+    assert alone.count("max_seq_length is read as max_length") == 1
+    both = run_ok("-m", "apo", "--config", path, "--seed", "5")
+    assert both.count("max_seq_length is read as max_length") == 1
+
+
+FAULTY = {
+    "an empty prompt": ({"prompt": "", "chosen": "good", "rejected": "bad"}, "the prompt has no tokens"),
+    "an empty answer": ({"prompt": "Q", "chosen": "", "rejected": "bad"}, "chosen"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_pairs_without_tokens_are_rejected_with_the_reason(packed_recipe, write_rows, name):
+    row, reason = FAULTY[name]
+    bare = (
+        "{%- for m in messages -%}{{- m.content -}}"
+        "{%- if m.role == 'assistant' -%}{{- '<|im_end|>' -}}{%- endif -%}{%- endfor -%}"
+    )
+    path, folder = packed_recipe(max_steps=1, max_reject_share=0.5, pairs=4, chat_template=bare)
+    write_rows("run.jsonl", [*({"prompt": f"Q {n}", "chosen": f"good {n}", "rejected": "bad"} for n in range(4)), row])
+    trained(path)
+    (line,) = (folder.parent / "prepared" / "apo-rejects.jsonl").read_text().splitlines()
+    assert reason in json.loads(line)["reason"]
+
+
+def test_tokens_that_do_not_begin_with_the_prompts_are_refused():
+    from corpus.conversation import RowError
+    from corpus.encode import pair_ids
+
+    with pytest.raises(RowError, match="not a prefix of prompt \\+ rejected"):
+        pair_ids([[5, 6], [5, 6, 7], [5, 9, 7]], end_of_turn=1)

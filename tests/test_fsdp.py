@@ -1,0 +1,93 @@
+"""FSDP2 on two CPU processes: weights of both stages, the sharded reference, a kill and a resume."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from helpers import ROOT, TRAINING, chat, run_ok, state_dict
+
+LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2", ROOT / "tests" / "fsdp_on_cpu.py")
+OPTIONS = TRAINING | {"learning_rate": 1.0e-4, "max_steps": 6, "gradient_accumulation_steps": 2,
+                      "num_train_epochs": 10, "save_strategy": "no", "max_length": 128}  # fmt: skip
+
+
+@pytest.fixture
+def recipe(write_rows, write_recipe, tiny_model, tmp_path):
+    """A recipe file of one stage whose output lies in a folder of this name; returns both."""
+
+    def make(stage, name, rows, **changes):
+        output = tmp_path / name / stage
+        values = OPTIONS | {
+            "model_name_or_path": str(tiny_model),
+            "output_dir": str(output),
+            "dataset_mixture": {"datasets": [{"id": str(write_rows(f"{name}.jsonl", rows))}], "seed": 0},
+        }
+        return write_recipe(f"{name}.yaml", values | changes), output
+
+    return make
+
+
+def pairs():
+    """Pairs of very different lengths, so that ranks have rows of different places."""
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"How far is {n}? " * (n % 3 + 1)}],
+            "chosen": [{"role": "assistant", "content": "It is far. " * (n % 5 + 1)}],
+            "rejected": [{"role": "assistant", "content": f"No {n} " * (n % 7 + 1)}],
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        for n in range(24)
+    ]
+
+
+def assert_equal_weights(ours, expected):
+    """Two ranks sum in another order: weights to 1e-5, and the same tensors, none of them written twice."""
+    assert ours.keys() == expected.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-5)
+
+
+def test_supervised_steps_of_sharded_ranks_equal_those_of_one_process(recipe):
+    rows = [chat(f"What is {n} plus {n}?", f"It is {2 * n}. " * (n % 4 + 1), False) for n in range(40)]
+    options = {"packing": True, "assistant_only_loss": True, "max_length": 64}
+    path, ours = recipe("sft", "sharded", rows, **options)
+    run_ok(*LAUNCH, "sft", "--config", path)
+    path, plain = recipe("sft", "plain", rows, **options, per_device_train_batch_size=4)
+    run_ok("-m", "sft", "--config", path)
+    assert_equal_weights(state_dict(ours), state_dict(plain))
+
+
+def test_preference_steps_of_sharded_ranks_equal_the_stock_trainers_and_survive_a_kill(recipe):
+    """The reference is scored by TRL's sharded copy; a killed run ends with the bytes of one that was not."""
+    options = {"loss_type": "apo_zero", "beta": 0.1}
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    path, ours = recipe("apo", "sharded", pairs(), **options, **saving)
+    run_ok(*LAUNCH, "apo", "--config", path)
+    path, stock = recipe("apo", "stock", pairs(), **options, per_device_train_batch_size=4, packed_pairs=False)
+    run_ok("-m", "apo", "--config", path)
+    assert_equal_weights(state_dict(ours / "1"), state_dict(stock / "1"))
+    manifest = json.loads((ours / "1" / "manifest.json").read_text())
+    assert manifest["processes"] == 2
+    assert manifest["metrics"]["reference_passes"] > 0
+
+    path, killed = recipe("apo", "killed", pairs(), **options, **saving)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    words = [sys.executable, *map(str, LAUNCH), "apo", "--config", str(path)]
+    process = psutil.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mark = killed / ".1.partial" / "checkpoint-2" / "whole"
+    deadline = time.monotonic() + 120
+    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    for each in (*process.children(recursive=True), process):  # the launcher's ranks are in sessions of their own
+        each.kill()
+    process.wait()
+    assert mark.exists()
+    assert not (killed / "1").exists(), "it ended before it could be killed"
+    assert "going on from step" in run_ok(*LAUNCH, "apo", "--config", path)
+    expected = state_dict(ours / "1")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in state_dict(killed / "1").items())
