@@ -261,7 +261,8 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     def _gradients_kept(self, model: torch.nn.Module, final: bool) -> Iterator[None]:
         """Hold back the optimiser, and DDP's exchange of gradients, for all rows of a micro-batch but the last.
 
-        FSDP exchanges after every row, since gradients held back would be whole on every rank; so does `sync_each_batch`.
+        FSDP exchanges after every row, since gradients held back would be whole on every rank. So does a recipe with
+        `sync_each_batch`.
         """
         state = self.accelerator.gradient_state
         if final or not state.sync_gradients:  # without it, the Trainer holds them back already
