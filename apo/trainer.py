@@ -37,12 +37,13 @@ from apo.scoring import add_scoring
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
 from corpus.encode import PAIR_COLUMNS
 from pipeline.progress import Progress
+from pipeline.training import SavesTiedOnce
 
 # A row without pairs, for a rank that has none left.
 NOTHING = ([0], [0], [0])
 
 
-class PreparedDPOTrainer(DPOTrainer):
+class PreparedDPOTrainer(SavesTiedOnce, DPOTrainer):
     """The stock DPOTrainer on prepared pairs: `prompt_ids`, `chosen_ids`, `rejected_ids`.
 
     Args:

@@ -157,6 +157,18 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+class SavesTiedOnce(Trainer):
+    """Writes tied weights once. The state dict that FSDP and DeepSpeed gather holds them twice, in tensors that no
+    longer show that they are one.
+    """
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if state_dict is not None:
+            tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
+            state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)
+
+
 class Watch(TrainerCallback):
     """Progress for people, marks on whole checkpoints, and a stop before a broken step reaches the optimiser."""
 
@@ -286,13 +298,7 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
     adapted = isinstance(model, PeftModel)
     saved = folder / "adapter" if adapted else folder
     with whole_state_dict(trainer):
-        if trainer.is_fsdp_enabled:
-            # A gathered state dict holds tied weights twice, in tensors that no longer show that they are one.
-            state = trainer.accelerator.get_state_dict(trainer.model)
-            tied = getattr(model, "all_tied_weights_keys", {})
-            trainer._save(str(saved), state_dict={k: v for k, v in state.items() if k not in tied})
-        else:
-            trainer.save_model(str(saved), _internal_call=True)
+        trainer.save_model(str(saved), _internal_call=True)
     if not is_main():
         return
     (saved / "training_args.bin").unlink(missing_ok=True)
