@@ -24,6 +24,29 @@ def test_every_recipe_loads(file):
     assert not recipe.notes, "our own recipes use today's keys"
 
 
+LAUNCHES = {
+    "cpu": (None, None),
+    "ddp": ("MULTI_GPU", "bf16"),
+    "fsdp2": ("FSDP", "bf16"),
+    "zero2": ("DEEPSPEED", "bf16"),
+    "zero3": ("DEEPSPEED", "bf16"),
+}
+
+
+def test_every_launch_file_is_one_that_accelerate_reads():
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    files = {file.stem: load_config_from_file(str(file)) for file in (ROOT / "recipes" / "accelerate").glob("*.yaml")}
+    assert files.keys() == LAUNCHES.keys()
+    for name, (kind, precision) in LAUNCHES.items():
+        if kind is None:
+            assert (files[name].use_cpu, files[name].num_processes) == (True, 1)
+        else:
+            assert (files[name].distributed_type.name, files[name].mixed_precision) == (kind, precision)
+    assert files["fsdp2"].fsdp_config["fsdp_version"] == 2
+    assert [files[name].deepspeed_config["zero_stage"] for name in ("zero2", "zero3")] == [2, 3]
+
+
 def test_every_recipe_folder_checks():
     folders = [f for f in (ROOT / "recipes").iterdir() if (f / "sft.yaml").is_file()]
     assert {f.name for f in folders} == {"tiny", "smollm2-135m", "smollm3"}
