@@ -305,7 +305,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the stock trainer, with means and rates over the pairs since the last log."""
-        if self.model.training:
+        if not any(name.startswith("eval_") for name in logs):
             told = self._told(self._sums, time.monotonic() - self._since)
             self._sums = torch.zeros(len(SUMS))
             self._since = time.monotonic()

@@ -771,7 +771,7 @@ def test_a_killed_member_goes_on_inside_an_epoch_to_the_same_bytes(packed_recipe
 
 def test_an_evaluation_while_training_changes_nothing_and_equals_the_stock_trainers(packed_recipe, tmp_path):
     found = {}
-    for name, more in (("plain", {}), ("watched", {"eval_strategy": "steps", "eval_steps": 1, "logging_steps": 2}),
+    for name, more in (("plain", {}), ("watched", {"eval_strategy": "steps", "eval_steps": 1, "logging_steps": 3}),
                        ("stock", {"eval_strategy": "steps", "eval_steps": 1, "packed_pairs": False})):  # fmt: skip
         rows = {"datasets": [{"id": str(tmp_path / f"{name}.jsonl")}], "seed": 0, "test_split_size": 0.25}
         path, folder = packed_recipe(name, dataset_mixture=rows, max_steps=4, **more)
@@ -783,9 +783,10 @@ def test_an_evaluation_while_training_changes_nothing_and_equals_the_stock_train
         watched, stock = (logged(found[name], key) for name in ("watched", "stock"))
         assert len(watched) >= 4
         assert watched == pytest.approx(stock, rel=1e-4, abs=1e-6), key
-    # What is logged every two steps is the mean over their pairs, whatever was evaluated in between.
+    # What is logged every three steps, and at the end, is the mean over their pairs, whatever was evaluated in between.
     steps = logged(found["plain"], "lengths/chosen")
-    assert logged(found["watched"], "lengths/chosen") == pytest.approx([sum(steps[:2]) / 2, sum(steps[2:]) / 2])
+    assert logged(found["watched"], "lengths/chosen") == pytest.approx([sum(steps[:3]) / 3, steps[3]])
+    assert facts(found["watched"])["tokens_seen"] == facts(found["plain"])["tokens_seen"] > 0
 
 
 def test_samples_a_second_count_the_pairs_of_all_ranks(packed_recipe):
