@@ -83,6 +83,8 @@ def test_an_interrupt_ends_the_answer_and_not_the_talk():
         text=True,
         cwd=ROOT,
         env=environment,
+        # A shell that runs the suite in the background has its children ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as talk:
         talk.stdin.write("What is 4 + 5?\n")
         talk.stdin.flush()
