@@ -19,22 +19,23 @@ def main() -> int:
         raise UserError(f"--member {options.member}: {recipe.path} has members 1 to {len(members)}")
     chosen = members if options.member is None else [members[options.member - 1]]
     planned, again = [], {}
-    for number, member in enumerate(chosen):
-        if number:  # what the file's keys were mapped to is told once
-            member.notes = [note for note in member.notes if note not in recipe.notes]
+    for member in chosen:
+        member.notes = [note for note in member.notes if note not in recipe.notes]
         stage = training_stage(member)
         kept = kept_checkpoints(member, stage)
         planned.append((member, stage, kept))
         missing = [str(k.at) for k in kept if k.stage.stale()]
         if missing:
-            again[stage.name] = f"its checkpoint {', '.join(missing)} is not there"
+            again[stage.name] = f"its checkpoint {', '.join(missing)} is not there or not current"
     stages = [each for _, stage, kept in planned for each in (*(k.stage for k in kept), stage)]
     todo, code = report_state(stages, options.state, again)
     if todo and not options.state:
         quiet_libraries()
         from apo.train import train
-        from pipeline.training import leave
+        from pipeline.training import leave, say
 
+        for note in recipe.notes:  # once, and not by each member
+            say(note)
         for member, stage, kept in planned:
             if stage in todo:
                 train(member, stage, kept)

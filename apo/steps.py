@@ -19,12 +19,11 @@ from corpus.rows import batched
 class MicroBatch:
     """The rows of one micro-batch on one rank, as numbers of pairs; an empty row is a placeholder without weight.
 
-    `total` is the number of pairs in the whole step on all ranks, `last` says that the step ends here.
+    `total` is the number of pairs in the whole step on all ranks.
     """
 
     rows: list[list[int]]
     total: int
-    last: bool
 
 
 def micro_batches(
@@ -43,7 +42,7 @@ def micro_batches(
     most = max(map(len, rows))
     mine = rows[rank] + [[]] * (most - len(rows[rank]))
     edges = [number * most // count for number in range(count + 1)]
-    return [MicroBatch(mine[edges[n] : edges[n + 1]], len(pairs), n == count - 1) for n in range(count)]
+    return [MicroBatch(mine[edges[n] : edges[n + 1]], len(pairs)) for n in range(count)]
 
 
 class Steps(Sampler[list[MicroBatch]]):
@@ -119,7 +118,7 @@ class Rows(Dataset[dict[str, Any]]):
         return self.pairs
 
     def __getitem__(self, micro: MicroBatch) -> dict[str, Any]:
-        return {"rows": [self.make(row) for row in micro.rows], "total": micro.total, "last": micro.last}
+        return {"rows": [self.make(row) for row in micro.rows], "total": micro.total}
 
 
 class StepLoader(DataLoader):

@@ -29,7 +29,7 @@ from apo.paths import NotPackable, attention_of, stock_reason
 from apo.reference import ReferenceStore
 from apo.trainer import PackedDPOTrainer, PreparedDPOTrainer, column_lengths
 from corpus.prepare import training_rows
-from pipeline.errors import told_by_library
+from pipeline.errors import UserError, told_by_library
 from pipeline.hashing import hash_file, hash_value
 from pipeline.inputs import model_hash
 from pipeline.members import Kept
@@ -60,6 +60,7 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
     """
     tell_notes(recipe)
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
+    check_attention(recipe, arguments.model_init_kwargs["attn_implementation"])
     with told_by_library(recipe.where("model_name_or_path"), (ValueError, OSError)):
         config = AutoConfig.from_pretrained(
             model.model_name_or_path,
@@ -105,6 +106,14 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
     release()
 
 
+def check_attention(recipe: Recipe, asked: str | None) -> None:
+    """Raise UserError where no attention is called so."""
+    known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
+    if asked and asked not in known and "/" not in asked:  # with a slash it is a kernel on the Hub
+        given = next(key for key in ("attn_implementation", "model_init_kwargs") if recipe.values.get(key))
+        raise UserError(f"{recipe.where(given)}: attn_implementation {asked} is none of {', '.join(sorted(known))}")
+
+
 def mean_length(pairs: Dataset, column: str) -> float:
     """The mean number of tokens in a column."""
     lengths = column_lengths(pairs, column)
@@ -116,13 +125,9 @@ def packed_trainer(recipe: Recipe, config: Any, given: dict[str, Any]) -> Packed
 
     Raises:
         NotPackable: the model cannot be scored packed.
-        ValueError: attn_implementation names no attention.
     """
     arguments = given["args"]
     asked = arguments.model_init_kwargs["attn_implementation"]
-    known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
-    if asked and asked not in known and "/" not in asked:  # with a slash it is a kernel on the Hub
-        raise ValueError(f"attn_implementation {asked} is none of {', '.join(sorted(known))}")
     attention = attention_of(config, asked, arguments.device.type == "cuda")
     if asked not in (None, attention):
         say(

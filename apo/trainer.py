@@ -37,13 +37,13 @@ from apo.scoring import add_scoring
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
 from corpus.encode import PAIR_COLUMNS
 from pipeline.progress import Progress
-from pipeline.training import SavesTiedOnce
+from pipeline.training import StageTrainer
 
 # A row without pairs, for a rank that has none left.
 NOTHING = ([0], [0], [0])
 
 
-class PreparedDPOTrainer(SavesTiedOnce, DPOTrainer):
+class PreparedDPOTrainer(StageTrainer, DPOTrainer):
     """The stock DPOTrainer on prepared pairs: `prompt_ids`, `chosen_ids`, `rejected_ids`.
 
     Args:
@@ -81,7 +81,8 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.capacity = capacity
         self.reference_passes = 0
         self._sums = torch.zeros(len(SUMS))
-        self._since = time.monotonic()
+        self._since: float | None = None  # when the log's window began; the first step of a run begins one
+        self._stopped = False
         super().__init__(*args, **kwargs)
         self.loss_function = LOSSES[self.loss_types[0]]
 
@@ -116,7 +117,9 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     def _reference_runner(self) -> torch.nn.Module:
-        """What computes the reference: under FSDP TRL's sharded copy, elsewhere the model that is not trained yet."""
+        """What computes the reference: under FSDP TRL's sharded copy, elsewhere, and with an adapter, the model that is
+        not trained yet.
+        """
         if self.ref_model is not None:
             return self.ref_model
         if not self.is_deepspeed_enabled:
@@ -157,9 +160,16 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         def plain(ids: list[int]) -> torch.Tensor:
             return runner(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0]
 
+        precise = self.accelerator.mixed_precision == "no" and not self.args.tf32
         with self._at_rest(runner), self.accelerator.autocast():
-            exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
-            probe(packed, plain, text.vocab_size, exact)
+            try:
+                probe(packed, plain, text.vocab_size, precise and self.model.dtype == torch.float32)
+            except NotPackable as error:
+                reason = str(error)
+        # Ranks whose rounding differs must not part ways.
+        (reason,) = broadcast_object_list([reason])
+        if reason:
+            raise NotPackable(reason)
 
     @contextlib.contextmanager
     def _at_rest(self, model: torch.nn.Module) -> Iterator[None]:
@@ -219,7 +229,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
-        self._since = time.monotonic()
+        self._since = None
         dataset = self.train_dataset
         lengths = pair_lengths(dataset)
         numbers = Numbers(len(dataset))
@@ -241,6 +251,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """Forward and backward of a micro-batch's rows; the step's gradient is that of the mean over its pairs."""
         model.train()
+        self._since = self._since or time.monotonic()
         done = torch.zeros((), device=self.accelerator.device)
         # Ranks' gradients are averaged, so each rank's share of the sum is scaled up by their number.
         scale = self.accelerator.num_processes / inputs["total"]
@@ -262,8 +273,8 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     def _gradients_kept(self, model: torch.nn.Module, final: bool) -> Iterator[None]:
         """Hold back the optimiser, and DDP's exchange of gradients, for all rows of a micro-batch but the last.
 
-        FSDP exchanges after every row, since gradients held back would be whole on every rank. So does a recipe with
-        `sync_each_batch`.
+        FSDP and DeepSpeed exchange after every row, since gradients held back would be whole on every rank. So does a
+        recipe with `sync_each_batch`.
         """
         state = self.accelerator.gradient_state
         if final or not state.sync_gradients:  # without it, the Trainer holds them back already
@@ -306,9 +317,10 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the stock trainer, with means and rates over the pairs since the last log."""
         if not any(name.startswith("eval_") for name in logs):
-            told = self._told(self._sums, time.monotonic() - self._since)
+            now = time.monotonic()
+            told = self._told(self._sums, now - (self._since or now))
             self._sums = torch.zeros(len(SUMS))
-            self._since = time.monotonic()
+            self._since = now
             if told["pairs"]:
                 self._total_train_tokens += int(told.pop("places"))
                 # The trainer logs the loss itself.
@@ -329,13 +341,30 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     @contextlib.contextmanager
     def _clock_stopped(self) -> Iterator[None]:
         """What happens inside does not count as time of training."""
-        begun = time.monotonic()
-        yield
-        self._since += time.monotonic() - begun
+        if self._stopped or self._since is None:
+            yield
+            return
+        self._stopped, begun = True, time.monotonic()
+        try:
+            yield
+        finally:
+            self._stopped = False
+            self._since += time.monotonic() - begun
+
+    def tokens_trained(self) -> int:
+        return self._total_train_tokens + int(self._told(self._sums, 0.0)["places"])
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with self._clock_stopped():
             super()._save_checkpoint(*args, **kwargs)
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        with self._clock_stopped():
+            super().save_model(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with self._clock_stopped():
+            return super().evaluate(*args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """This rank's rows of the held-out pairs, each pair once."""
@@ -357,11 +386,10 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.model.eval()
         begun = time.monotonic()
         total = torch.zeros(len(SUMS), device=self.accelerator.device)
-        with self._clock_stopped():
-            for made in dataloader:
-                with torch.no_grad(), self.compute_loss_context_manager():
-                    total += self._row_loss(model, made)[1]
-            told = self._told(total, time.monotonic() - begun)
+        for made in dataloader:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                total += self._row_loss(model, made)[1]
+        told = self._told(total, time.monotonic() - begun)
         measured = {f"{metric_key_prefix}_{k}": v for k, v in told.items() if k not in ("pairs", "places")}
         return EvalLoopOutput(None, None, measured, int(told["pairs"]))
 

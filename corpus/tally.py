@@ -205,7 +205,7 @@ def show(stats: dict[str, Any]) -> str:
     closing += f": {', '.join(reasons)})" if reasons else ")"
     closing += f"; {total['tokens']:,} tokens, {_share(total['trained'], total['tokens'])} trained, "
     closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
-    closing += f" in {total['cut']:,} rows cut to max_length" if total["cut"] else ""
+    closing += f"; {total['cut']:,} kept rows lost some" if total["cut"] else ""
     packed = stats["packed"]
     if packed:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their places filled"

@@ -7,6 +7,7 @@ steps, in `K-at-50` and `K-at-0.5`.
 import copy
 import re
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -89,7 +90,7 @@ def kept_checkpoints(recipe: Recipe, stage: Stage) -> list[Kept]:
 
 def _kept_name(member: str, at: int | float) -> str:
     """The folder of a kept step, whose share is written without an exponent."""
-    return f"{member}-at-{at if isinstance(at, int) else f'{at:.12f}'.rstrip('0')}"
+    return f"{member}-at-{format(Decimal(repr(at)), 'f')}"
 
 
 def member_folders(run: Path) -> list[Path]:

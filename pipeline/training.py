@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib.util
+import json
 import math
 import shutil
 import sys
@@ -36,6 +37,7 @@ from pipeline.stage import Stage
 from pipeline.table import clock
 
 WHOLE = "whole"
+COUNTED = "counted.json"
 # Loading arguments that say how a model runs, not what it is.
 LOADING_ONLY = ("attn_implementation", "quantization_config", "device_map", "max_memory")
 # Nats a token by which chosen answers may fall below the reference before a person is told.
@@ -157,11 +159,30 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-class SavesTiedOnce(Trainer):
-    """Writes tied weights once. The state dict that FSDP and DeepSpeed gather holds them twice, in tensors that no
-    longer show that they are one.
+class StageTrainer(Trainer):
+    """What both stages add to TRL's trainers: tokens and seconds that go on counting after a kill, and tied weights
+    that are written once.
     """
 
+    def count_from(self, checkpoint: Path | None) -> None:
+        """Go on with the counts of a checkpoint, or begin them."""
+        file = checkpoint and checkpoint / COUNTED
+        counted = json.loads(file.read_text()) if file and file.is_file() else {"tokens": 0, "seconds": 0.0}
+        self._total_train_tokens = counted["tokens"]
+        self.begun = time.monotonic() - counted["seconds"]
+
+    def tokens_trained(self) -> int:
+        """Tokens of all ranks, from the first step of the run; called by all ranks."""
+        return self._total_train_tokens
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        counted = {"tokens": self.tokens_trained(), "seconds": round(time.monotonic() - self.begun, 2)}
+        super()._save_checkpoint(*args, **kwargs)
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            (folder / COUNTED).write_text(json.dumps(counted))
+
+    # The state dict that FSDP and DeepSpeed gather holds tied weights twice, in tensors that no longer show it.
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         if state_dict is not None:
             tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
@@ -232,30 +253,29 @@ class Watch(TrainerCallback):
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
 
 
-def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[str, Any]) -> None:
+def train_and_save(trainer: StageTrainer, stage: Stage, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Train from the last whole checkpoint if there is one, then put the finished model folder into place."""
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     checkpoint = last_checkpoint(stage.partial)
-    begun = time.monotonic()
-    if checkpoint:  # its counter of tokens is not in the state that the Trainer reads again
-        trainer._total_train_tokens = tokens_seen(checkpoint)
+    trainer.count_from(checkpoint)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyError as error:
         if "metric_for_best_model" not in str(error):
             raise
         raise UserError(f"{recipe.where('metric_for_best_model')}: {error.args[0]}") from error
-    seconds = time.monotonic() - begun
-    metrics = {k: v for k, v in result.metrics.items() if isinstance(v, (int, float))}
+    seconds = time.monotonic() - trainer.begun
+    # The last log's own figures are among the result's where its window ends with the run.
+    metrics = {k: v for k, v in result.metrics.items() if k.startswith("train_") or k in ("total_flos", "epoch")}
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     final = stage.partial / "final"
     save_model(trainer, final, recipe)
     if is_main():
         trainer.state.save_to_json(str(final / "trainer_state.json"))
-        metrics["tokens_seen"] = trainer._total_train_tokens
+        metrics["tokens_seen"] = round(trainer._total_train_tokens)
         metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
         if torch.cuda.is_available():
             metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
@@ -265,12 +285,6 @@ def train_and_save(trainer: Trainer, stage: Stage, recipe: Recipe, facts: dict[s
         stage.finish(final, metrics, {"ran_with": ran})
         upload(stage, values)
     PartialState().wait_for_everyone()
-
-
-def tokens_seen(checkpoint: Path) -> int:
-    """How many tokens a checkpoint's run had seen by its last log entry."""
-    history = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).log_history
-    return next((round(entry["num_tokens"]) for entry in reversed(history) if "num_tokens" in entry), 0)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from corpus.prepare import training_rows
 from pipeline.errors import told_by_library
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.training import SavesTiedOnce, Watch, adapters, begin, say, tell_notes, train_and_save, trl_arguments
+from pipeline.training import StageTrainer, Watch, adapters, begin, say, tell_notes, train_and_save, trl_arguments
 
 
 class PackedCollator:
@@ -41,7 +41,7 @@ class PackedCollator:
         return {name: torch.tensor(values) for name, values in batch.items()}
 
 
-class PackedSFTTrainer(SavesTiedOnce, SFTTrainer):
+class PackedSFTTrainer(StageTrainer, SFTTrainer):
     """SFTTrainer whose token counter knows that a batch may hold several packed rows."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -2,8 +2,8 @@
 
     torchrun --nproc_per_node 2 tests/fsdp_on_cpu.py apo --config FILE.yaml
 
-accelerate takes FSDP for processes that it believes to have GPUs; torch shards on CPUs too. The settings are those of
-`recipes/accelerate/fsdp2.yaml`.
+accelerate takes FSDP for processes that it believes to have GPUs; torch shards on CPUs too. The sharding is that of
+`recipes/accelerate/fsdp2.yaml`, the precision the recipe's own.
 """
 
 import os

@@ -64,7 +64,7 @@ def test_supervised_steps_of_sharded_ranks_equal_those_of_one_process(recipe):
 
 def test_preference_steps_of_sharded_ranks_equal_the_stock_trainers_and_survive_a_kill(recipe):
     """The reference is scored by TRL's sharded copy; a killed run ends with the bytes of one that was not."""
-    options = {"loss_type": "apo_zero", "beta": 0.1}
+    options = {"loss_type": "apo_zero", "beta": 0.1, "max_steps": 12}
     saving = {"save_strategy": "steps", "save_steps": 2}
     path, ours = recipe("apo", "sharded", pairs(), **options, **saving)
     run_ok(*LAUNCH, "apo", "--config", path)

