@@ -20,7 +20,6 @@ def main() -> int:
     chosen = members if options.member is None else [members[options.member - 1]]
     planned, again = [], {}
     for member in chosen:
-        member.notes = [note for note in member.notes if note not in recipe.notes]
         stage = training_stage(member)
         kept = kept_checkpoints(member, stage)
         planned.append((member, stage, kept))
@@ -34,7 +33,7 @@ def main() -> int:
         from apo.train import train
         from pipeline.training import leave, say
 
-        for note in recipe.notes:  # once, and not by each member
+        for note in recipe.notes:
             say(note)
         for member, stage, kept in planned:
             if stage in todo:

@@ -84,7 +84,12 @@ def train(recipe: Recipe, stage: Stage, kept: Sequence[Kept] = ()) -> None:
         **adapters(model),
     }
     facts = {"data": rows.sources, "pairs": len(rows.splits["train"])}
-    with told_by_library(recipe.path, (ValueError, TypeError, ImportError, NotImplementedError)):
+    # A TypeError is the person's slip where options for loading the model are given, and elsewhere our own fault.
+    slips = (TypeError,) if recipe.values.get("model_init_kwargs") else ()
+    with (
+        told_by_library(recipe.path, (ValueError, ImportError, NotImplementedError)),
+        told_by_library(recipe.where("model_init_kwargs"), slips),
+    ):
         trainer = None
         if not reason:
             try:

@@ -330,13 +330,17 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     def _told(self, sums: torch.Tensor, seconds: float) -> dict[str, float]:
         """Means and rates over all ranks' pairs in `sums`, and how many pairs and places they are."""
-        reduced = self.accelerator.reduce(sums.to(self.accelerator.device), "sum").tolist()
-        named = dict(zip(SUMS, reduced, strict=True))
+        named = self._over_ranks(sums)
         rates = {
             "pairs_per_second": named["pairs"] / max(1e-9, seconds),
             "tokens_per_second": named["places"] / max(1e-9, seconds),
         }
         return {**means(named), **rates, "pairs": named["pairs"], "places": named["places"]}
+
+    def _over_ranks(self, sums: torch.Tensor) -> dict[str, float]:
+        """All ranks' sums by name."""
+        reduced = self.accelerator.reduce(sums.to(self.accelerator.device), "sum").tolist()
+        return dict(zip(SUMS, reduced, strict=True))
 
     @contextlib.contextmanager
     def _clock_stopped(self) -> Iterator[None]:
@@ -352,7 +356,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
             self._since += time.monotonic() - begun
 
     def tokens_trained(self) -> int:
-        return self._total_train_tokens + int(self._told(self._sums, 0.0)["places"])
+        return self._total_train_tokens + int(self._over_ranks(self._sums)["places"])
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with self._clock_stopped():

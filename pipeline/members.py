@@ -50,7 +50,8 @@ def member_recipes(recipe: Recipe) -> list[Recipe]:
         values["output_dir"] = str(Path(recipe.need("output_dir")) / str(number))
         lines = dict(recipe.lines)
         lines |= {key: recipe.lines.get(f"members.{number - 1}.{key}", 0) for key in overrides}
-        member = Recipe(recipe.path, "apo", values, lines, list(recipe.notes), member=number)
+        # What was mapped in the file itself is no member's own note.
+        member = Recipe(recipe.path, "apo", values, lines, [], member=number)
         for key, value in overrides.items():
             if "." in key:  # reaches inside, as dataset_mixture.datasets.0.weight does on the command line
                 set_inside(member, key, value)

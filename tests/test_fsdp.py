@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 import torch
-from helpers import ROOT, TRAINING, chat, run_ok, state_dict
+from helpers import ROOT, TRAINING, chat, preference, run_ok, state_dict
 
 LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2", ROOT / "tests" / "fsdp_on_cpu.py")
 OPTIONS = TRAINING | {"learning_rate": 1.0e-4, "max_steps": 6, "gradient_accumulation_steps": 2,
@@ -35,12 +35,7 @@ def recipe(write_rows, write_recipe, tiny_model, tmp_path):
 def pairs():
     """Pairs of very different lengths, so that ranks have rows of different places."""
     return [
-        {
-            "prompt": [{"role": "user", "content": f"How far is {n}? " * (n % 3 + 1)}],
-            "chosen": [{"role": "assistant", "content": "It is far. " * (n % 5 + 1)}],
-            "rejected": [{"role": "assistant", "content": f"No {n} " * (n % 7 + 1)}],
-            "chat_template_kwargs": {"enable_thinking": False},
-        }
+        preference(f"How far is {n}? " * (n % 3 + 1), "It is far. " * (n % 5 + 1), f"No {n} " * (n % 7 + 1))
         for n in range(24)
     ]
 
