@@ -4,7 +4,7 @@ LAUNCH ?= $(if $(filter recipes/tiny recipes/tiny/,$(RECIPE)),recipes/accelerate
 ARGS ?=
 PYTHON ?= python3.11
 PY := .venv/bin/python
-RUN = $(PY) -m pipeline run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
+RUN = $(PY) -m apo_soup run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat push check why bench test lint
@@ -47,16 +47,16 @@ sweep: .venv/ready ## walk the merge weight, and say which one the scores suppor
 eval: .venv/ready ## measure every checkpoint of the run
 	@$(RUN)
 report: eval ## write report.html and print the stage table
-	@$(PY) -m pipeline report $(RECIPE)
+	@$(PY) -m apo_soup report $(RECIPE)
 
 chat: .venv/ready ## talk to a stage's model: make chat RECIPE=recipes/tiny STAGE=sft, or MODEL=DIR
-	@$(PY) -m evals.chat $(if $(MODEL),--model $(MODEL),--recipe $(RECIPE) $(if $(STAGE),--stage $(STAGE))) $(ARGS)
+	@$(PY) -m apo_soup chat $(if $(MODEL),$(MODEL),$(RECIPE) $(if $(STAGE),--stage $(STAGE))) $(ARGS)
 push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME; without it, list what would be sent
-	@$(PY) -m pipeline push $(RECIPE) $(if $(REPO),--repo $(REPO)) $(ARGS)
+	@$(PY) -m apo_soup push $(RECIPE) $(if $(REPO),--repo $(REPO)) $(ARGS)
 check: .venv/ready ## find every error in a recipe before anything runs
-	@$(PY) -m pipeline check $(RECIPE)
+	@$(PY) -m apo_soup check $(RECIPE)
 why: .venv/ready ## say which stages are stale, and what changed
-	@$(PY) -m pipeline why $(RECIPE)
+	@$(PY) -m apo_soup why $(RECIPE)
 
 bench: .venv/ready ## time every part beside its peer; takes an hour on 2 cores
 	@for part in packing merge pairs prepare apo; do echo "== bench.$$part"; $(PY) -m bench.$$part || exit 1; done

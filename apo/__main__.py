@@ -1,19 +1,18 @@
 """`python -m apo --config FILE [--member K]`: see apo/train.py."""
 
-from pipeline.errors import UserError, run_main
-from pipeline.program import STATE_FLAG, quiet_libraries, report_state, training_stage
-from pipeline.recipe import arguments, load
+import argparse
+
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError
+from apo_soup.models.libraries import quiet_libraries
+from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.members import kept_checkpoints, member_recipes
+from apo_soup.training.entry import training_stage
 
 MEMBER_FLAG = ("--member", {"type": int, "metavar": "K", "help": "train only this soup member, counted from 1"})
 
 
-def main() -> int:
-    options, overrides = arguments(
-        "apo", "Train the members of a soup, one model folder each.", STATE_FLAG, MEMBER_FLAG
-    )
-    recipe = load(options.config, "apo", overrides)
-    from pipeline.members import kept_checkpoints, member_recipes
-
+def work(recipe: Recipe, options: argparse.Namespace) -> int:
     members = member_recipes(recipe)
     if options.member is not None and not 1 <= options.member <= len(members):
         raise UserError(f"--member {options.member}: {recipe.path} has members 1 to {len(members)}")
@@ -31,7 +30,8 @@ def main() -> int:
     if todo and not options.state:
         quiet_libraries()
         from apo.train import train
-        from pipeline.training import leave, say
+        from apo_soup.progress import say
+        from apo_soup.training.trainer import leave
 
         for note in recipe.notes:
             say(note)
@@ -42,4 +42,5 @@ def main() -> int:
     return code
 
 
-run_main(main)
+if __name__ == "__main__":
+    stage_program("apo", "apo", "Train the members of a soup, one model folder each.", work, MEMBER_FLAG)

@@ -6,11 +6,11 @@ from typing import Any
 from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.errors import UserError
-from pipeline.members import Kept
-from pipeline.program import is_main
-from pipeline.recipe import Recipe
-from pipeline.training import save_model
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError
+from apo_soup.progress import is_main
+from apo_soup.runs.members import Kept
+from apo_soup.training.saving import save_model
 
 
 class KeepCheckpoints(TrainerCallback):

@@ -14,7 +14,7 @@ from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from pipeline.hashing import hash_value
+from apo_soup.hashing import hash_value
 
 
 @dataclass(frozen=True)

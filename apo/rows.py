@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from corpus.packing import best_fit_decreasing
+from apo_soup.data.packing import best_fit_decreasing
 
 Pair = tuple[Sequence[int], Sequence[int], Sequence[int]]
 SHARED, CHOSEN, REJECTED = 0, 1, 2

@@ -12,7 +12,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from apo.rows import assign, plan
-from corpus.rows import batched
+from apo_soup.data.rows import batched
 
 
 @dataclass(frozen=True)

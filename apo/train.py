@@ -8,9 +8,9 @@ rejected ones, each anchored to the reference model: with r = beta * (log p(y|x)
 
     loss = 1 - sigmoid(r_chosen) + sigmoid(r_rejected)
 
-It departs from stock TRL in the data, tokenised and checked by `corpus` before the model is loaded, and in the way,
-not the result, of the computation: `apo/trainer.py` packs pairs and computes each prompt once. Losses and options that
-the packed path does not know run on the stock trainer, with one line that says so.
+It departs from stock TRL in the data, tokenised and checked by `apo_soup.data` before the model is loaded, and in the
+way, not the result, of the computation: `apo/trainer.py` packs pairs and computes each prompt once. Losses and options
+that the packed path does not know run on the stock trainer, with one line that says so.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,22 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl import DPOConfig
 
 from apo.checkpoints import KeepCheckpoints
-from apo.paths import NotPackable, attention_of, stock_reason
 from apo.reference import ReferenceStore
 from apo.trainer import PackedDPOTrainer, PreparedDPOTrainer, column_lengths
-from corpus.prepare import training_rows
-from pipeline.errors import UserError, told_by_library
-from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import model_hash
-from pipeline.members import Kept
-from pipeline.recipe import Recipe
-from pipeline.schema import keys_of
-from pipeline.stage import Stage
-from pipeline.training import Watch, adapters, begin, release, say, tell_notes, train_and_save, trl_arguments
+from apo.which_trainer import NotPackable, attention_of, stock_reason
+from apo_soup.config.library_keys import keys_of
+from apo_soup.config.recipe import Recipe
+from apo_soup.data.prepare import training_rows
+from apo_soup.errors import UserError, told_by_library
+from apo_soup.hashing import hash_file, hash_value
+from apo_soup.progress import say
+from apo_soup.runs.inputs import model_hash
+from apo_soup.runs.members import Kept
+from apo_soup.runs.stage import Stage
+from apo_soup.training.arguments import adapters, tell_notes, trl_arguments
+from apo_soup.training.callbacks import Watch
+from apo_soup.training.checkpoints import begin
+from apo_soup.training.trainer import release, train_and_save
 
 # Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
 ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", "lora_r", "lora_alpha", "lora_dropout",

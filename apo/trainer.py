@@ -27,17 +27,17 @@ from trl import DPOTrainer
 from trl.models import prepare_deepspeed
 from trl.trainer.utils import use_adapter
 
+from apo.attention_mask import attention_mask
 from apo.losses import LOSSES
-from apo.masks import attention_mask
 from apo.metrics import SUMS, means, pair_sums
-from apo.paths import NotPackable, model_reason, probe
 from apo.reference import ReferenceStore
 from apo.rows import Pair, Row, build, moved, places_of
 from apo.scoring import add_scoring
 from apo.steps import Numbers, Rows, StepLoader, Steps, all_pairs, only, stock_batches
-from corpus.encode import PAIR_COLUMNS
-from pipeline.progress import Progress
-from pipeline.training import StageTrainer
+from apo.which_trainer import NotPackable, model_reason, probe
+from apo_soup.data.encode import PAIR_COLUMNS
+from apo_soup.progress import Progress
+from apo_soup.training.trainer import StageTrainer
 
 # A row without pairs, for a rank that has none left.
 NOTHING = ([0], [0], [0])

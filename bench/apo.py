@@ -103,7 +103,7 @@ def needed_operations(pairs: list[dict]) -> float:
 
 def one(options: argparse.Namespace) -> dict:
     """Reference and training of one contestant in this process."""
-    from pipeline.program import quiet_libraries
+    from apo_soup.models.libraries import quiet_libraries
 
     quiet_libraries()
     import torch
@@ -188,11 +188,11 @@ def _of_mean(shares: list[float], mean: float) -> list[int]:
 
 def tokenised(options: argparse.Namespace) -> list[dict]:
     """The first rows of a file, as tokens."""
-    from corpus.conversation import pair
-    from corpus.encode import encode_pair
-    from corpus.mask import Renderer
-    from corpus.rows import read_all
-    from corpus.tokenizer import load_tokenizer
+    from apo_soup.data.conversation import pair
+    from apo_soup.data.encode import encode_pair
+    from apo_soup.data.rows import read_all
+    from apo_soup.data.trained_spans import Renderer
+    from apo_soup.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(options.tokenizer, "bench", "apo-soup")
     renderer = Renderer(tokenizer)

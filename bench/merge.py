@@ -67,8 +67,8 @@ def make_models(folder: Path, members: int) -> None:
     import torch
     from transformers import AutoTokenizer, SmolLM3Config, SmolLM3ForCausalLM
 
+    from apo_soup.runs.model_files import model_files, recorded
     from merge.tensors import Writer
-    from pipeline.hashing import model_files, recorded
 
     heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "tie_word_embeddings": True}
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -31,7 +31,7 @@ def main() -> None:
 
 def ours(lengths: np.ndarray, capacity: int) -> dict:
     """The plan: which document goes to which row."""
-    from corpus.packing import best_fit_decreasing
+    from apo_soup.data.packing import best_fit_decreasing
 
     listed = lengths.tolist()
     started = time.perf_counter()

@@ -7,7 +7,7 @@ Contestants, each in a process of its own, turn by turn:
 
     trl       SFTTrainer's own preparation: assistant-only mask, bfd packing (the trainer's constructor is timed)
     trl x2    the same with dataset_num_proc: 2
-    ours      `python -m corpus prepare`, from the file on disk to the folder on disk, gate, counts and hashes included
+    ours      `apo-soup prepare`, from the file on disk to the folder on disk, gate, counts and hashes included
     ours x2   the same with dataset_num_proc: 2
     bare      rendering every row and one batch encoding of all texts, nothing else: no mask, no packing, no file
 
@@ -73,7 +73,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
 
 def one(name: str, rows: Path, tokenizer: str) -> dict:
     """Time one contestant in this process."""
-    from pipeline.program import quiet_libraries
+    from apo_soup.models.libraries import quiet_libraries
 
     quiet_libraries()
     processes = 2 if name.endswith("x2") else 1
@@ -83,10 +83,10 @@ def one(name: str, rows: Path, tokenizer: str) -> dict:
 
 
 def ours(rows: Path, tokenizer: str, processes: int) -> dict:
-    """`corpus prepare` on the file."""
-    from corpus.prepare import prepare
-    from corpus.tokenizer import recipe_tokenizer
-    from pipeline.recipe import load
+    """`apo-soup prepare` on the file."""
+    from apo_soup.config.recipe import load
+    from apo_soup.data.prepare import prepare
+    from apo_soup.models.tokenizer import recipe_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         recipe = load(written(Path(folder), rows, tokenizer, processes), "sft")
@@ -115,7 +115,7 @@ def trl(rows: Path, tokenizer: str, processes: int) -> dict:
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from corpus.tokenizer import load_tokenizer
+    from apo_soup.models.tokenizer import load_tokenizer
 
     disable_caching()
     loaded = load_tokenizer(tokenizer, "bench", "apo-soup")
@@ -144,7 +144,7 @@ def trl(rows: Path, tokenizer: str, processes: int) -> dict:
 
 def bare(rows: Path, tokenizer: str) -> dict:
     """Rendering and batch encoding alone; rows are read before the clock starts."""
-    from corpus.tokenizer import encode, load_tokenizer
+    from apo_soup.models.tokenizer import encode, load_tokenizer
 
     loaded = load_tokenizer(tokenizer, "bench", "apo-soup")
     content = [json.loads(line) for line in rows.open()]
@@ -159,12 +159,12 @@ def bare(rows: Path, tokenizer: str) -> dict:
 
 def memory(options: argparse.Namespace, folder: Path) -> None:
     """Prepare generated rows in this process and print time and peak memory."""
-    from pipeline.program import quiet_libraries
+    from apo_soup.models.libraries import quiet_libraries
 
     quiet_libraries()
-    from corpus.prepare import prepare
-    from corpus.tokenizer import recipe_tokenizer
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
+    from apo_soup.data.prepare import prepare
+    from apo_soup.models.tokenizer import recipe_tokenizer
 
     rows = folder / "rows.jsonl"
     with rows.open("wb") as file:

@@ -1,10 +1,12 @@
 """`python -m merge --config FILE [--only soup|merged] [--verify]`: see merge/run.py."""
 
+import argparse
 from pathlib import Path
 
-from pipeline.errors import UserError, run_main
-from pipeline.program import STATE_FLAG, report_state
-from pipeline.recipe import arguments, load
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError
+from apo_soup.runs.entry import report_state, stage_program
+from merge.plan import planned
 
 ONLY_FLAG = ("--only", {"choices": ("soup", "merged"), "help": "make only this folder"})
 VERIFY_FLAG = (
@@ -13,13 +15,7 @@ VERIFY_FLAG = (
 )
 
 
-def main() -> int:
-    options, overrides = arguments(
-        "merge", "Average the APO members, then mix in the mid checkpoint.", ONLY_FLAG, VERIFY_FLAG, STATE_FLAG
-    )
-    recipe = load(options.config, "merge", overrides)
-    from merge.plan import planned
-
+def work(recipe: Recipe, options: argparse.Namespace) -> int:
     part = {"soup": "soup", "merged": "merge"}.get(options.only)
     if part and part not in recipe.values:
         raise UserError(f"{recipe.path}: --only {options.only}, and the file has no {part}")
@@ -58,4 +54,6 @@ def main() -> int:
     return code
 
 
-run_main(main)
+if __name__ == "__main__":
+    about = "Average the APO members, then mix in the mid checkpoint."
+    stage_program("merge", "merge", about, work, ONLY_FLAG, VERIFY_FLAG)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from apo_soup.errors import told_by_library
+from apo_soup.hashing import hash_value
 from merge.plan import with_models
-from pipeline.errors import told_by_library
-from pipeline.hashing import hash_value
 
 
 def with_whole_models(config: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from apo_soup.errors import UserError, read_json
+from apo_soup.runs.model_files import not_finite
 from merge.tensors import stored_tensors
-from pipeline.errors import UserError, read_json
-from pipeline.hashing import not_finite
 
 # Keys of a merge file by which its author says which tokens, and which template, the result has.
 TOKEN_KEYS = ("tokenizer", "tokenizer_source")

@@ -1,18 +1,18 @@
 """Greedy soup (Wortsman et al. 2022, arXiv 2203.05482, recipe 1): members join while the held-out score does not fall.
 
 The members are ordered by their own score. The best one begins; each next one stays if the average with it scores at
-least as high as the average without it. Averages are scored in memory (`python -m evals --mix`).
+least as high as the average without it. Averages are scored in memory (`apo-soup eval --mix`).
 """
 
 import json
 from pathlib import Path
 
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError
+from apo_soup.hashing import hash_value
+from apo_soup.runs.inputs import model_hash
+from apo_soup.runs.stage import write_json
 from merge.scores import gains, scores, suite_key, suite_of
-from pipeline.errors import UserError
-from pipeline.hashing import hash_value
-from pipeline.inputs import model_hash
-from pipeline.recipe import Recipe
-from pipeline.stage import write_json
 
 
 def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path] | None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
+from apo_soup.errors import UserError
+from apo_soup.progress import Progress
 from merge.plan import Linear
 from merge.tensors import NAMES, Stored, Writer, stored_tensors, ulp_error, weighted
-from pipeline.errors import UserError
-from pipeline.progress import Progress
 
 # Elements of each input that are in memory at a time: few enough that the sums stay in the processor's cache.
 PIECE = 2**18

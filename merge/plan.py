@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.recipe import Recipe, load
+from apo_soup.errors import UserError
+from apo_soup.hashing import hash_value
+from apo_soup.runs.card import told_model
+from apo_soup.runs.inputs import HUB_ID, model_hash
+from apo_soup.runs.members import FOLDER, member_folders, member_names
+from apo_soup.runs.stage import Stage, read_manifest
 from merge.greedy import greedy_members
-from pipeline.card import told_model
-from pipeline.errors import UserError
-from pipeline.hashing import hash_value
-from pipeline.inputs import HUB_ID, model_hash
-from pipeline.members import FOLDER, member_folders, member_names
-from pipeline.recipe import Recipe, load
-from pipeline.stage import Stage, read_manifest
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 # The keys of mergekit's schema that a plain linear merge has.

@@ -20,16 +20,16 @@ from typing import Any
 
 import torch
 
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError, first_line, read_json, told_by_library
+from apo_soup.runs.card import told_model, write_card
+from apo_soup.runs.inputs import hub_commit
+from apo_soup.runs.stage import Stage, hidden_sibling
 from merge.adapters import is_adapted, with_whole_models
 from merge.checks import TOKENIZER_KEYS, check_adapters, check_merge, check_weights
 from merge.linear import pieces, run_linear, same_as_mergekit
 from merge.plan import Linear, plain_linear, referenced, with_models
 from merge.tensors import stored_tensors
-from pipeline.card import told_model, write_card
-from pipeline.errors import UserError, first_line, read_json, told_by_library
-from pipeline.inputs import hub_commit
-from pipeline.recipe import Recipe
-from pipeline.stage import Stage, hidden_sibling
 
 # Options of mergekit's that are decided here: name -> why.
 OURS = {

@@ -1,4 +1,4 @@
-"""Scores of weighted averages, asked of `python -m evals` and read from what it leaves on disk."""
+"""Scores of weighted averages, asked of `apo-soup eval` and read from what it leaves on disk."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import code_hash, suite_inputs, suite_tasks
-from pipeline.recipe import Recipe, load
+from apo_soup.config.recipe import Recipe, load
+from apo_soup.errors import UserError
+from apo_soup.hashing import hash_file, hash_value
+from apo_soup.runs.inputs import code_hash, suite_inputs, suite_tasks
 
 Metrics = dict[str, dict[str, Any]]
 
@@ -38,7 +38,7 @@ def scores(
     Raises:
         UserError: the evaluation stopped; its own words are on the terminal.
     """
-    words = [sys.executable, "-m", "evals", "--config", str(suite), "--output_dir", str(output)]
+    words = [sys.executable, "-m", "apo_soup", "eval", "--config", str(suite), "--output_dir", str(output)]
     for task in tasks:
         words += ["--task", task]
     for name, parts in mixes.items():

@@ -2,26 +2,27 @@
 
     python -m merge.sweep --config recipes/tiny/merge.yaml
 
-Every point is an average in memory (`python -m evals --mix`); no checkpoint is written. A point is compared with the
-first model (the soup) on the same items, as `python -m evals compare` does it. The best point is the one with the best
+Every point is an average in memory (`apo-soup eval --mix`); no checkpoint is written. A point is compared with the
+first model (the soup) on the same items, as `apo-soup compare` does it. The best point is the one with the best
 score among those where no guardrail falls: a guardrail falls when its metric is worse than the soup's by more than its
 margin and the whole interval says so. Points that cannot be told from the best are named. The score of a chosen point
 is a little too good, because it was chosen for it; held-out items that the sweep does not see tell the truth.
 """
 
+import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError
+from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.inputs import model_hash
+from apo_soup.runs.stage import Stage, write_json
+from apo_soup.statistics import Difference, paired_difference
+from apo_soup.tables import text_table
 from merge.plan import resolved
 from merge.scores import Metrics, gains, scores, suite_key, suite_of
-from pipeline.errors import UserError, run_main
-from pipeline.inputs import model_hash
-from pipeline.paired import Difference, paired_difference
-from pipeline.program import STATE_FLAG, report_state
-from pipeline.recipe import Recipe, arguments, load
-from pipeline.stage import Stage, write_json
-from pipeline.table import text_table
 
 WEIGHTS = tuple(n / 10 for n in range(11))
 # Metric by metric, how far the soup's score may fall where the file names no guardrails: not at all beyond noise.
@@ -224,9 +225,7 @@ def curve(points: list[Point], shown: list[str], names: list[str], path: Path) -
     pyplot.close(figure)
 
 
-def main() -> int:
-    options, overrides = arguments("merge.sweep", "Find the merge weight that the scores support.", STATE_FLAG)
-    recipe = load(options.config, "merge", overrides)
+def work(recipe: Recipe, options: argparse.Namespace) -> int:
     if options.state and "sweep" not in recipe.values:
         print(f"sweep: not asked for, {recipe.path} has no sweep")
         return 0
@@ -238,4 +237,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    stage_program("merge.sweep", "merge", "Find the merge weight that the scores support.", work)

@@ -1,18 +1,19 @@
 """`python -m sft --config FILE`: see sft/train.py."""
 
-from pipeline.errors import run_main
-from pipeline.program import STATE_FLAG, quiet_libraries, report_state, training_stage
-from pipeline.recipe import arguments, load
+import argparse
+
+from apo_soup.config.recipe import Recipe
+from apo_soup.models.libraries import quiet_libraries
+from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.training.entry import training_stage
 
 
-def main() -> int:
-    options, overrides = arguments("sft", "Mid-training and supervised fine-tuning of one model.", STATE_FLAG)
-    recipe = load(options.config, "sft", overrides)
+def work(recipe: Recipe, options: argparse.Namespace) -> int:
     stage = training_stage(recipe)
     todo, code = report_state([stage], options.state)
     if todo and not options.state:
         quiet_libraries()
-        from pipeline.training import leave
+        from apo_soup.training.trainer import leave
         from sft.train import train
 
         train(recipe, stage)
@@ -20,4 +21,5 @@ def main() -> int:
     return code
 
 
-run_main(main)
+if __name__ == "__main__":
+    stage_program("sft", "sft", "Mid-training and supervised fine-tuning of one model.", work)

@@ -1,4 +1,4 @@
-"""Mid-training and supervised fine-tuning with TRL's SFTTrainer, on rows prepared by `corpus`.
+"""Mid-training and supervised fine-tuning with TRL's SFTTrainer, on rows prepared by `apo_soup.data`.
 
     accelerate launch -m sft --config recipes/tiny/sft.yaml
     accelerate launch --config_file recipes/accelerate/fsdp2.yaml -m sft --config recipes/smollm3/sft.yaml
@@ -13,12 +13,16 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from corpus.packing import position_ids
-from corpus.prepare import training_rows
-from pipeline.errors import told_by_library
-from pipeline.recipe import Recipe
-from pipeline.stage import Stage
-from pipeline.training import StageTrainer, Watch, adapters, begin, say, tell_notes, train_and_save, trl_arguments
+from apo_soup.config.recipe import Recipe
+from apo_soup.data.packing import position_ids
+from apo_soup.data.prepare import training_rows
+from apo_soup.errors import told_by_library
+from apo_soup.progress import say
+from apo_soup.runs.stage import Stage
+from apo_soup.training.arguments import adapters, tell_notes, trl_arguments
+from apo_soup.training.callbacks import Watch
+from apo_soup.training.checkpoints import begin
+from apo_soup.training.trainer import StageTrainer, train_and_save
 
 
 class PackedCollator:

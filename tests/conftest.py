@@ -68,8 +68,8 @@ QWEN3_LIKE = """
 @pytest.fixture(scope="session")
 def tokenizer():
     """The small world's tokenizer, with our own chat template."""
-    from corpus.synthetic.tokenizer import build
-    from pipeline.inputs import template_text
+    from apo_soup.runs.inputs import template_text
+    from apo_soup.toy.tokenizer import build
 
     return build(template_text("apo-soup", "chat_template"))
 

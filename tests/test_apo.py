@@ -77,7 +77,7 @@ def test_prepared_pairs_train_as_stock_trl_does_on_the_raw_rows(apo_recipe, tiny
     mixture = {"datasets": [{"id": str(tmp_path / "pairs.jsonl")}], "seed": 0}
     path, folder = apo_recipe(members=None, dataset_mixture=mixture, chat_template=LLAMA_LIKE, learning_rate=1.0e-4)
     run_ok("-m", "apo", "--config", path)
-    from corpus.prepare import split_off
+    from apo_soup.data.prepare import split_off
 
     order, _ = split_off(len(PAIRS), None, 0)
     arguments = {k: v for k, v in TRAINING.items() if k != "dtype"}
@@ -120,7 +120,7 @@ def test_pairs_that_teach_nothing_are_rejected_with_the_reason(apo_recipe, write
 
 
 def test_the_prompt_may_be_implied_by_two_conversations():
-    from corpus.conversation import pair
+    from apo_soup.data.conversation import pair
 
     shared = chat("Q1", "A1")["messages"] + [{"role": "user", "content": "Q2"}]
     row = {

@@ -15,8 +15,8 @@ def test_chat_answers_in_both_modes_and_leaves():
         [
             sys.executable,
             "-m",
-            "evals.chat",
-            "--model",
+            "apo_soup",
+            "chat",
             ROOT / "recipes/tiny/base",
             "--greedy",
             "--max_new_tokens",
@@ -35,13 +35,13 @@ def test_chat_answers_in_both_modes_and_leaves():
 
 
 def test_chat_with_no_model_is_one_sentence():
-    result = python("-m", "evals.chat", "--model", "runs/none/merged")
+    result = python("-m", "apo_soup", "chat", "runs/none/merged")
     assert result.returncode == 2
     assert "model folder runs/none/merged does not exist" in result.stderr
 
 
 def test_reasoning_is_dimmed_on_a_terminal_and_ends_are_left_out(monkeypatch, capsys):
-    from evals.chat import DIM, PLAIN, show
+    from apo_soup.evals.chat import DIM, PLAIN, show
 
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     pieces = (p for p in ["<think>", "so", "</think>", "4<|im_end|>"])
@@ -50,7 +50,7 @@ def test_reasoning_is_dimmed_on_a_terminal_and_ends_are_left_out(monkeypatch, ca
 
 
 def test_what_goes_wrong_in_an_answer_is_raised_and_not_waited_for(tokenizer):
-    from evals.chat import streamed
+    from apo_soup.evals.chat import streamed
 
     class Broken:
         def generate(self, **settings):
@@ -58,9 +58,9 @@ def test_what_goes_wrong_in_an_answer_is_raised_and_not_waited_for(tokenizer):
 
     with pytest.raises(RuntimeError, match="no memory"):
         list(streamed(Broken(), tokenizer, {}))
-    result = python("-m", "evals.chat", "--model", "recipes/tiny/base", "--max_new_tokens", "0")
+    result = python("-m", "apo_soup", "chat", "recipes/tiny/base", "--max_new_tokens", "0")
     assert result.returncode == 2
-    assert "an answer has 1 token or more" in result.stderr
+    assert "0 is not in the range x>=1" in result.stderr
 
 
 def test_an_interrupt_ends_the_answer_and_not_the_talk():
@@ -68,8 +68,8 @@ def test_an_interrupt_ends_the_answer_and_not_the_talk():
         sys.executable,
         "-u",
         "-m",
-        "evals.chat",
-        "--model",
+        "apo_soup",
+        "chat",
         ROOT / "recipes/tiny/base",
         "--max_new_tokens",
         "100000",

@@ -13,11 +13,11 @@ import time
 import pytest
 from helpers import ROOT, chat, preference, python, run_ok
 
-from corpus.conversation import pair, supervised
-from corpus.formats import canonical, formats_of, recognise
-from corpus.preview import side_by_side
-from corpus.rows import Row, RowError, Source, drawn, read
-from pipeline.errors import UserError
+from apo_soup.data.conversation import pair, supervised
+from apo_soup.data.formats import canonical, formats_of, recognise
+from apo_soup.data.preview import side_by_side
+from apo_soup.data.rows import Row, RowError, Source, drawn, read
+from apo_soup.errors import UserError
 
 MESSAGES = chat("What?", "That.")["messages"]
 ROWS = [chat(f"What is {a} + {b}?", f"It is {a + b}", False) for a in range(9) for b in range(9)]
@@ -191,7 +191,7 @@ def test_the_draw_takes_exactly_its_share_seeded(weight, count):
 
 @pytest.fixture
 def corpus_recipe(write_rows, write_recipe, tiny_model, tmp_path):
-    """A recipe for `corpus prepare` over the given rows; keyword arguments override its keys."""
+    """A recipe for `apo-soup prepare` over the given rows; keyword arguments override its keys."""
 
     def make(rows=None, mixture=None, name="sft", **changes):
         sources = {"datasets": [{"id": str(write_rows("rows.jsonl", rows))}]} if rows is not None else {}
@@ -212,10 +212,10 @@ def prepared(path, *words):
     """Prepare in this process; returns the folder, its splits and its counts."""
     from datasets import load_from_disk
 
-    from corpus.prepare import prepare
-    from corpus.tokenizer import recipe_tokenizer
-    from pipeline.check import stage_of_file
-    from pipeline.recipe import load
+    from apo_soup.config.kinds import stage_of_file
+    from apo_soup.config.recipe import load
+    from apo_soup.data.prepare import prepare
+    from apo_soup.models.tokenizer import recipe_tokenizer
 
     recipe = load(path, stage_of_file(path), list(words))
     folder = prepare(recipe, recipe_tokenizer(recipe), lambda text: None)
@@ -311,7 +311,7 @@ def test_many_processes_make_the_same_rows_as_one(corpus_recipe):
     path = corpus_recipe(ROWS * 4, max_reject_share=0.5)
     _, one, _ = prepared(path, "--output_dir", str(path.parent / "one" / "sft"))
     folder = path.parent / "two" / "sft"
-    run_ok("-m", "corpus", "prepare", "--config", path, "--output_dir", folder, "--dataset_num_proc", "2")
+    run_ok("-m", "apo_soup", "prepare", "--config", path, "--output_dir", folder, "--dataset_num_proc", "2")
     _, two, _ = prepared(path, "--output_dir", str(folder))
     assert one["train"].to_list() == two["train"].to_list()
 
@@ -339,7 +339,7 @@ def test_unchanged_content_is_found_and_anything_changed_is_not(corpus_recipe, w
 def test_two_processes_at_once_make_the_folder_once(corpus_recipe):
     path = corpus_recipe(ROWS * 20)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "corpus", "prepare", "--config", str(path)]
+    command = [sys.executable, "-m", "apo_soup", "prepare", "--config", str(path)]
     running = [
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
@@ -352,7 +352,9 @@ def test_a_killed_preparation_leaves_nothing_half_made(corpus_recipe):
     path = corpus_recipe(ROWS * 400)
     folder = path.parent / "run" / "prepared"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "corpus", "prepare", "--config", path], cwd=ROOT, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apo_soup", "prepare", "--config", path], cwd=ROOT, env=environment
+    )
     while not any(f.stat().st_size for f in folder.glob(".sft-*.partial/spool.bin")):
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
@@ -465,7 +467,7 @@ def test_pairs_are_deduplicated_cut_and_dropped_too(corpus_recipe):
     assert max(len(r["prompt_ids"]) + len(r["chosen_ids"]) for r in splits["train"]) == 128
     _, splits, stats = prepared(path, "--overflow", "drop")
     assert (stats["total"]["kept"], stats["total"]["long"]) == (9, 1)
-    refused = python("-m", "corpus", "prepare", "--config", path, "--overflow", "split")
+    refused = python("-m", "apo_soup", "prepare", "--config", path, "--overflow", "split")
     assert refused.returncode == 2
     assert "a pair cannot be split; overflow is truncate or drop" in refused.stderr
     assert "duplicate" in listed(folder)[0]["kind"]
@@ -636,7 +638,7 @@ def test_plain_text_is_trained_as_a_whole_and_ends(corpus_recipe, tokenizer):
 
 def test_the_gate_stops_a_source_and_shows_the_row(corpus_recipe):
     path = corpus_recipe([*ROWS, chat("Q?", "no thought here", True)])
-    result = python("-m", "corpus", "prepare", "--config", path)
+    result = python("-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 2
     assert "rows.jsonl:82: a think row trains on no reasoning" in result.stderr
     assert "no thought here" in result.stderr
@@ -644,12 +646,12 @@ def test_the_gate_stops_a_source_and_shows_the_row(corpus_recipe):
 
 
 def test_preview_shows_rows_with_the_trained_tokens_marked(corpus_recipe):
-    output = run_ok("-m", "corpus", "preview", "--config", corpus_recipe(ROWS), "--rows", "2")
+    output = run_ok("-m", "apo_soup", "preview", "--config", corpus_recipe(ROWS), "--rows", "2")
     assert "<|im_start|>user\nWhat is 0 + 0?<|im_end|>\n" in output
     assert "<think>\n\n</think>\n«It is 0<|im_end|>»" in output
     assert output.count("--- ") == 2
     pairs = [preference("Why?", "because it is good", "because it is bad")]
-    output = run_ok("-m", "corpus", "preview", "--config", corpus_recipe(pairs, name="apo"))
+    output = run_ok("-m", "apo_soup", "preview", "--config", corpus_recipe(pairs, name="apo"))
     assert "«because it is»" in output
     line = next(line for line in output.splitlines() if "bad<|im_end|>" in line)
     assert line.split(" | ")[0].strip() == "good<|im_end|>"
@@ -698,9 +700,9 @@ def test_rows_that_change_while_they_are_read_make_no_folder(corpus_recipe):
     """Another process holds the lock; the file is cut before it lets go."""
     from filelock import FileLock
 
-    from corpus.prepare import prepared_folder
-    from corpus.tokenizer import recipe_tokenizer
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
+    from apo_soup.data.prepare import prepared_folder
+    from apo_soup.models.tokenizer import recipe_tokenizer
 
     path = corpus_recipe(ROWS)
     recipe = load(path, "sft")
@@ -708,7 +710,7 @@ def test_rows_that_change_while_they_are_read_make_no_folder(corpus_recipe):
     folder.parent.mkdir(parents=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         process = subprocess.Popen(
-            [sys.executable, "-m", "corpus", "prepare", "--config", str(path)],
+            [sys.executable, "-m", "apo_soup", "prepare", "--config", str(path)],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
             text=True,
@@ -744,7 +746,7 @@ def test_wrapped_sequences_without_a_trained_token_are_kept_back_and_counted(cor
 
 def test_every_planted_near_duplicate_at_the_threshold_is_found(tmp_path):
     """One changed word in the middle of 49 leaves 40 of 50 runs of five (with the mode's name): 0.8 exactly."""
-    from corpus.clean import Cleaner, Duplicates, jaccard
+    from apo_soup.data.clean import Cleaner, Duplicates, jaccard
 
     cleaner, seen = Cleaner("near"), Duplicates(True, 0.8, tmp_path)
     generator = random.Random(0)
@@ -819,7 +821,7 @@ def test_preview_tells_what_overflow_does(corpus_recipe):
     long = chat("Q", "so " * 400, False)
     for overflow, told in (("drop", "dropped: "), ("split", "[split into "), ("truncate", "beyond max_length 64]")):
         path = corpus_recipe([long, chat("Q", "A", False)], max_length=64, overflow=overflow)
-        assert told in run_ok("-m", "corpus", "preview", "--config", path), overflow
+        assert told in run_ok("-m", "apo_soup", "preview", "--config", path), overflow
 
 
 def test_pairs_count_their_reasoning(corpus_recipe, tokenizer):
@@ -941,7 +943,7 @@ def test_reasoning_is_counted_where_a_long_prompt_is_split_off(corpus_recipe, to
 
 def test_whole_rows_are_held_to_their_mode_too(corpus_recipe):
     rows = [chat("Q?", "A", False)] * 3 + [chat("Q?", "<think>\nso\n</think>\nA", False)]
-    result = python("-m", "corpus", "prepare", "--config", corpus_recipe(rows, assistant_only_loss=False))
+    result = python("-m", "apo_soup", "prepare", "--config", corpus_recipe(rows, assistant_only_loss=False))
     assert result.returncode == 2
     assert "a no-think row trains on reasoning" in result.stderr
 

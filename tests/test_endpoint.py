@@ -13,8 +13,8 @@ import pytest
 from helpers import ROOT, python
 
 from apo.pairs.endpoint import completion_of, retry_after
+from apo_soup.errors import UserError
 from bench.serving import Proxy, Server
-from pipeline.errors import UserError
 
 pytest.importorskip("openai", reason="the openai package is not installed")
 pytest.importorskip("fastapi", reason="fastapi, which transformers serve needs, is not installed")
@@ -61,7 +61,7 @@ def endpoint_recipe(talking_model, write_rows, write_recipe, tmp_path):
 def made(path):
     from apo.pairs.make import make_pairs
     from apo.pairs.stage import stage_of
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
 
     recipe = load(path, "pairs")
     make_pairs(recipe, stage_of(recipe))
@@ -210,7 +210,7 @@ def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
 
 def identities(path):
     from apo.pairs.prompts import read_prompts
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
 
     return [vars(p) for p in read_prompts(load(path, "pairs"), None).usable]
 

@@ -9,13 +9,13 @@ import torch
 from helpers import ROOT, chat, preference, python
 from transformers import AutoModelForCausalLM
 
-from corpus.generate import Sampling, completed, end_ids, generate
-from corpus.logprobs import completion_logprobs
-from corpus.rows import RowError
-from corpus.verify import exact, number, obeys, verifier
-from evals.stats import mean, share
-from pipeline.errors import UserError
-from pipeline.inputs import verifier_code
+from apo_soup.data.rows import RowError
+from apo_soup.errors import UserError
+from apo_soup.models.generation import Sampling, completed, end_ids, generate
+from apo_soup.models.logprobs import completion_logprobs
+from apo_soup.runs.inputs import verifier_code
+from apo_soup.statistics import mean, share
+from apo_soup.verify.answers import exact, number, obeys, verifier
 
 
 def test_wilson_interval_worked_by_hand():
@@ -220,7 +220,7 @@ def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
     """The shared beginning is computed once; log-probabilities and greedy choices are those of whole sequences."""
     from transformers import MambaConfig, MambaForCausalLM
 
-    from corpus.logprobs import shared_logprobs
+    from apo_soup.models.logprobs import shared_logprobs
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     generator = random.Random(0)
@@ -244,8 +244,8 @@ def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
 
 
 def test_a_text_with_several_questions_is_one_item(tiny_model, write_rows, write_recipe, tmp_path):
-    from evals.run import evaluate
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
+    from apo_soup.evals.run import evaluate
 
     rows = [
         {"messages": chat("x", "")["messages"][:1], "prefix": f"found {k}", "answer": " Rome", "group": 128, "depth": d,
@@ -279,7 +279,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     ]
     values = {"output_dir": str(tmp_path / "evals"), "models": {"one": str(tiny_model)}, "tasks": tasks, "samples": 2}
     path = write_recipe("eval.yaml", values)
-    first = python("-m", "evals", "--config", path)
+    first = python("-m", "apo_soup", "eval", "--config", path)
     assert first.returncode == 0, first.stderr
     results = json.loads((tmp_path / "evals" / "one" / "results.json").read_text())
     metrics = results["metrics"]
@@ -291,9 +291,9 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert len(results["samples"]) == 4
     schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     jsonschema.validate(results, schema)
-    again = python("-m", "evals", "--config", path)
+    again = python("-m", "apo_soup", "eval", "--config", path)
     assert "evals/one: up to date, skipped" in again.stdout
-    missing = python("-m", "evals", "--config", path, "--tasks.0.kind", "anwser")
+    missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
     assert missing.returncode == 2
     assert (
         "no kind is called anwser; known: answer, tool, recall, preference, loss, context_loss, harness"
@@ -303,7 +303,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
 
 def evaluation(folder, **metrics):
     """A results.json with one task, its metrics by name as items."""
-    from evals.stats import item_metric
+    from apo_soup.evals.metrics import item_metric
 
     told = {name: item_metric([float(i) for i in items], headline=True).as_json() for name, items in metrics.items()}
     task = {"kind": "answer", "rows": "r", "seconds": 1.0, "metrics": list(told)}
@@ -313,28 +313,28 @@ def evaluation(folder, **metrics):
 
 
 def test_a_gate_fails_for_a_fall_beyond_noise_and_for_what_nobody_compared(tmp_path, capsys):
-    from evals.compare import main
+    from apo_soup.evals.compare import compare
 
     good = evaluation(tmp_path / "good", a=[1] * 40, b=[1] * 40)
     noise = evaluation(tmp_path / "noise", a=[0] * 5 + [1] * 35, b=[1] * 40)
     fallen = evaluation(tmp_path / "fallen", a=[0] * 6 + [1] * 34, b=[1] * 40)
     half = evaluation(tmp_path / "half", a=[1] * 40)
-    assert main([str(good), str(noise), "--fail-below", "-2e-2"]) == 0, "five of forty, all one way: p = 0.0625"
-    assert main([str(good), str(fallen), "--fail-below", "-0.02"]) == 1
-    assert main([str(good), str(fallen), "--fail-below", "-0.2"]) == 0
-    assert main([str(good), str(half), "--fail-below", "-0.02"]) == 1
+    assert compare(good, noise, [], -2e-2) == 0, "five of forty, all one way: p = 0.0625"
+    assert compare(good, fallen, [], -0.02) == 1
+    assert compare(good, fallen, [], -0.2) == 0
+    assert compare(good, half, [], -0.02) == 1
     assert "b has no single items in both" in capsys.readouterr().out
-    assert main([str(good), str(half)]) == 0, "without a gate it is only told"
-    assert main([str(good), str(half), "--metric", "a", "--fail-below", "-0.02"]) == 0, "only a was asked for"
+    assert compare(good, half, [], None) == 0, "without a gate it is only told"
+    assert compare(good, half, ["a"], -0.02) == 0, "only a was asked for"
     odd = evaluation(tmp_path / "odd", a=[0.5], b=[1] * 40)
     worse = evaluation(tmp_path / "worse", a=[0.4], b=[1] * 40)
-    assert main([str(odd), str(worse), "--fail-below", "-0.02"]) == 1, "one item says nothing"
+    assert compare(odd, worse, [], -0.02) == 1, "one item says nothing"
     for value in ("nan", "0.05", "-inf"):
         with pytest.raises(UserError, match="a fall is a number of 0 or less"):
-            main([str(good), str(half), "--fail-below", value])
+            compare(good, half, [], float(value))
     (half / "results.json").write_text(json.dumps({"tasks": {"t": {}}, "metrics": {}}))
     with pytest.raises(UserError, match="not the results of"):
-        main([str(good), str(half)])
+        compare(good, half, [], None)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_a_gate_fails_for_a_fall_beyond_noise_and_for_what_nobody_compared(tmp_p
     ],
 )
 def test_paired_shares_have_newcombes_interval_unless_mcnemar_says_no(one, two, low, high):
-    from pipeline.paired import paired_difference
+    from apo_soup.statistics import paired_difference
 
     found = paired_difference(one, two)
     assert (found.low, found.high) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
@@ -356,7 +356,7 @@ def test_paired_shares_have_newcombes_interval_unless_mcnemar_says_no(one, two, 
 
 
 def test_few_items_widen_an_interval_and_one_has_none():
-    from pipeline.paired import paired_difference
+    from apo_soup.statistics import paired_difference
 
     three = paired_difference([0.0, 0.0, 0.0], [0.5, 0.6, 0.7])
     assert not three.beyond_noise, "three of three: p = 0.25 by signs alone"
@@ -380,7 +380,7 @@ def test_few_items_widen_an_interval_and_one_has_none():
     ],
 )
 def test_values_that_make_no_sense_are_told(tmp_path, task, told):
-    from evals.suite import read_task
+    from apo_soup.evals.suite import read_task
 
     (tmp_path / "q.jsonl").write_text("{}\n")
     entry = {"name": "x", **task, **({"data": str(tmp_path / "q.jsonl")} if "data" in task else {})}
@@ -395,21 +395,21 @@ def test_options_that_contradict_are_told_and_a_part_never_replaces_the_whole(
     tasks = [{"name": name, "kind": "preference", "data": rows} for name in ("one", "two")]
     values = {"output_dir": str(tmp_path / "evals"), "models": {"m": str(tiny_model)}, "tasks": tasks}
     path = write_recipe("eval.yaml", values)
-    assert python("-m", "evals", "--config", path).returncode == 0
+    assert python("-m", "apo_soup", "eval", "--config", path).returncode == 0
     for words, told in (
         (("--task", "one"), "holds two too, which --task would remove"),
         (("--model", str(tiny_model), "--only", "m"), "--model and --only both say which models"),
         (("--models", "{}"), "there is no model to evaluate"),
         (("--dtype", "flaot32"), "dtype is auto, float32"),
     ):
-        refused = python("-m", "evals", "--config", path, *words)
+        refused = python("-m", "apo_soup", "eval", "--config", path, *words)
         assert refused.returncode == 2, words
         assert told in refused.stderr
 
 
 def test_results_are_stale_when_a_verifier_or_a_file_of_the_harness_has_changed(write_rows, write_recipe, tmp_path):
-    from pipeline.inputs import suite_inputs
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
+    from apo_soup.runs.inputs import suite_inputs
 
     rows = write_rows("q.jsonl", [{"question": "1", "answer": "1"}])
     overlay = {"task": "gsm8k", "dataset_kwargs": {"data_files": {"test": str(rows)}}}
@@ -418,9 +418,9 @@ def test_results_are_stale_when_a_verifier_or_a_file_of_the_harness_has_changed(
     before = suite_inputs(suite)
     write_rows("q.jsonl", [{"question": "1", "answer": "2"}])
     assert suite_inputs(suite) != before
-    values["tasks"][0] = {"name": "a", "kind": "answer", "data": str(rows), "verifier": "corpus.verify:exact"}
+    values["tasks"][0] = {"name": "a", "kind": "answer", "data": str(rows), "verifier": "apo_soup.verify.answers:exact"}
     told = suite_inputs(load(write_recipe("eval.yaml", values), "eval"))
-    assert "verifier corpus.verify:exact" in told
+    assert "verifier apo_soup.verify.answers:exact" in told
     values["tasks"][0] = {"name": "g", "kind": "harness", "tasks": ["x"], "include": str(tmp_path / "none")}
     with pytest.raises(UserError, match="is no folder"):
         suite_inputs(load(write_recipe("eval.yaml", values), "eval"))

@@ -6,11 +6,11 @@ import jsonschema
 import pytest
 from helpers import ROOT, TINY_SHAPE
 
-from pipeline.errors import UserError
+from apo_soup.errors import UserError
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra eval)")
 
-from evals.harness import item_values, one_metric, open_reasoning, without_specials
+from apo_soup.evals.harness import item_values, one_metric, open_reasoning, without_specials
 
 # Those of RULER's tasks whose text is generated, and needs no data of the Hub.
 RULER = ["niah_single_1", "niah_multikey_2", "niah_multikey_3", "ruler_vt", "ruler_fwe", "ruler_cwe"]
@@ -24,8 +24,8 @@ def english_model(tmp_path_factory):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
-    from corpus.synthetic.tokenizer import SPECIAL
-    from pipeline.inputs import template_text
+    from apo_soup.runs.inputs import template_text
+    from apo_soup.toy.tokenizer import SPECIAL
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -69,8 +69,8 @@ def english_model(tmp_path_factory):
 
 def evaluated(path, folder, *words):
     """A suite on a model, in this process, which saves the harness's long import."""
-    from evals.run import evaluate
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
+    from apo_soup.evals.run import evaluate
 
     return evaluate(load(path, "eval", list(words)), folder)
 
@@ -239,7 +239,7 @@ def test_items_are_kept_where_the_harness_means_their_mean():
 
 
 def test_a_group_has_one_headline_over_the_items_of_its_tasks():
-    from evals.harness import scored
+    from apo_soup.evals.harness import scored
 
     def sample(value):
         return {"filter": "none", "metrics": ["acc"], "acc": value, "doc_hash": "x"}

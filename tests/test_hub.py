@@ -60,18 +60,18 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
         french,
     ]
     path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, *sources))
-    result = asked(hub, tmp_path, "-m", "corpus", "prepare", "--config", path)
+    result = asked(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / "run" / "prepared").glob("sft-*")
     total = json.loads((folder / "stats.json").read_text())["total"]
     assert (total["read"], total["kept"]) == (50, 30)
     if streaming:
         return
-    again = asked(hub, tmp_path, "-m", "corpus", "prepare", "--config", path)
+    again = asked(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
     assert "prepared rows found" in again.stdout
     hub.put("dataset", "maker/rows", {"README.md": CARD, "english/train.jsonl": lines(ENGLISH[:20])})
     moved = asked(
-        hub, tmp_path, "-m", "corpus", "prepare", "--config", path, "--dataset_mixture.datasets.1.weight", "1"
+        hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path, "--dataset_mixture.datasets.1.weight", "1"
     )
     assert "prepared rows found" not in moved.stdout, "the branch moved to another commit"
 
@@ -86,7 +86,7 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
 )
 def test_what_the_hub_has_not_is_one_sentence(hub, tiny_model, write_recipe, tmp_path, change, reason):
     path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, {"id": "maker/rows", "config": "french"} | change))
-    result = asked(hub, tmp_path, "-m", "corpus", "prepare", "--config", path)
+    result = asked(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 2
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
@@ -131,19 +131,19 @@ def test_a_run_is_sent_with_its_report_and_without_a_secret(hub, tiny_model, tmp
     run = tmp_path / "run"
     suite = {"output_dir": str(run / "evals"), "models": {"merged": str(run / "merged")}, "tasks": []}
     (recipe / "eval.yaml").write_text(json.dumps(suite))
-    missing = asked(hub, tmp_path, "-m", "pipeline", "push", recipe)
+    missing = asked(hub, tmp_path, "-m", "apo_soup", "push", recipe)
     assert missing.returncode == 2
     assert "is not there, or not whole" in missing.stderr
     shutil.copytree(tiny_model, run / "merged")
     (run / "merged" / "manifest.json").write_text(json.dumps({"stage": "merged", "outputs": {}}))
     (run / "merged" / "README.md").write_text("---\nlicense: apache-2.0\n---\n# merged\n")
     (run / "report.html").write_text("<!doctype html>")
-    listed = asked(hub, tmp_path, "-m", "pipeline", "push", recipe, "--repo", "somebody/model")
+    listed = asked(hub, tmp_path, "-m", "apo_soup", "push", recipe, "--repo", "somebody/model")
     assert listed.returncode == 0, listed.stderr
     assert "model.safetensors" in listed.stdout
     assert "nothing was sent; give a token" in listed.stdout
     assert ("model", "somebody/model") not in hub.repositories
-    sent = asked(hub, tmp_path, "-m", "pipeline", "push", recipe, "--repo", "somebody/model", HF_TOKEN="hf_secret")
+    sent = asked(hub, tmp_path, "-m", "apo_soup", "push", recipe, "--repo", "somebody/model", HF_TOKEN="hf_secret")
     assert sent.returncode == 0, sent.stderr
     assert "hf_secret" not in sent.stdout + sent.stderr
     files = hub.repositories["model", "somebody/model"]["main"]
@@ -168,7 +168,7 @@ def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path
     (run / "mid" / "manifest.json").write_text(json.dumps({**made, "ran_with": {"model_name_or_path": "maker/base"}}))
     (run / "merged").mkdir()
     code = (
-        "import sys; from pathlib import Path; from pipeline.card import write_card; run = Path(sys.argv[1]);"
+        "import sys; from pathlib import Path; from apo_soup.runs.card import write_card; run = Path(sys.argv[1]);"
         "config = {'merge_method': 'linear', 'models': [{'model': str(run / 'mid')}]};"
         "write_card(run / 'merged', 'merged', config, [str(run / 'mid')], run)"
     )
@@ -177,7 +177,7 @@ def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path
     assert not hub.asked, "models are local, so no network is tried"
     assert "license" not in yaml.safe_load((run / "merged" / "README.md").read_text().split("---")[1])
     result = asked(
-        hub, tmp_path, "-c", f"from pipeline.card import keep_card; keep_card('maker/base', None)\n{code}", run
+        hub, tmp_path, "-c", f"from apo_soup.runs.card import keep_card; keep_card('maker/base', None)\n{code}", run
     )
     assert result.returncode == 0, result.stderr
     card = (run / "merged" / "README.md").read_text()

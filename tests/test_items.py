@@ -5,15 +5,15 @@ import json
 import pytest
 from helpers import python
 
-from corpus.verify import number
-from evals.calls import call_fault, first_call
-from evals.compare import compared
-from evals.items.calls import TOOLS, call_rows
-from evals.items.needles import needle_rows
-from evals.items.problems import FAMILIES, LANGUAGES, MAKERS, WORDINGS, problem_rows
-from evals.likelihood import edges
-from evals.stats import ratio
-from pipeline.errors import UserError
+from apo_soup.errors import UserError
+from apo_soup.evals.calls import call_fault, first_call
+from apo_soup.evals.compare import compared
+from apo_soup.evals.items.calls import TOOLS, call_rows
+from apo_soup.evals.items.needles import needle_rows
+from apo_soup.evals.items.problems import FAMILIES, LANGUAGES, MAKERS, WORDINGS, problem_rows
+from apo_soup.evals.likelihood import edges
+from apo_soup.statistics import ratio
+from apo_soup.verify.answers import number
 
 
 def test_problems_are_the_same_for_a_seed_and_cover_families_and_languages():
@@ -180,9 +180,9 @@ def test_a_regression_gate_answers_by_exit_code(tmp_path, after, threshold, code
     for name, hits in (("before", [1] * 40), ("after", after)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(evaluation(hits)))
-    result = python("-m", "evals", "compare", tmp_path / "before", tmp_path / "after", "--fail-below", threshold)
+    result = python("-m", "apo_soup", "compare", tmp_path / "before", tmp_path / "after", "--fail-below", threshold)
     assert result.returncode == code, result.stdout + result.stderr
     assert ("failed: sums fell below" in result.stdout) is bool(code)
-    missing = python("-m", "evals", "compare", tmp_path / "before", tmp_path / "nowhere")
+    missing = python("-m", "apo_soup", "compare", tmp_path / "before", tmp_path / "nowhere")
     assert missing.returncode == 2
     assert "no results.json there" in missing.stderr

@@ -10,17 +10,17 @@ from helpers import ROOT, chat, preference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.conversation import conversation, pair
-from corpus.edges import TokenEdges, token_ranges
-from corpus.encode import Encoder, Options, Refused, Task, trained_spans
-from corpus.formats import Format
-from corpus.gate import PairSample, Sample, check_pair, check_sample
-from corpus.heads import SharedHeads
-from corpus.mask import Renderer
-from corpus.rows import Row, RowError, Source
-from corpus.tokenizer import encode
-from pipeline.errors import UserError
-from pipeline.recipe import read_yaml
+from apo_soup.config.recipe import read_yaml
+from apo_soup.data.char_to_token import TokenEdges, token_ranges
+from apo_soup.data.conversation import conversation, pair
+from apo_soup.data.encode import Encoder, Options, Refused, Task, trained_spans
+from apo_soup.data.formats import Format
+from apo_soup.data.mask_check import PairSample, Sample, check_pair, check_sample
+from apo_soup.data.prefix_cache import SharedHeads
+from apo_soup.data.rows import Row, RowError, Source
+from apo_soup.data.trained_spans import Renderer
+from apo_soup.errors import UserError
+from apo_soup.models.tokenizer import encode
 
 ASSISTANT = "<|im_start|>assistant\n"
 THOUGHT = "<think>\n2 + 2 = 4\n</think>\n4"

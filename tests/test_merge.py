@@ -12,7 +12,7 @@ import yaml
 from helpers import python, run_ok, state_dict
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import UserError
+from apo_soup.errors import UserError
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_soup_and_merge_are_the_float64_average_rounded_once(run, merge_file):
 
 
 def test_all_members_are_those_of_the_apo_file_with_their_kept_steps(run, merge_file, write_recipe):
+    from apo_soup.config.recipe import load
     from merge.plan import soup_members
-    from pipeline.recipe import load
 
     recipe = load(merge_file(), "merge")
     assert [f.name for f in soup_members(recipe)] == ["1", "2", "3"]
@@ -167,10 +167,10 @@ def merge_run(merge_file):
     """Merge in this process, which saves the seconds that imports take."""
 
     def go(verify=False, **changes):
+        from apo_soup.config.recipe import load
         from merge.linear import verify as verified
         from merge.plan import planned
         from merge.run import run
-        from pipeline.recipe import load
 
         recipe = load(merge_file(**changes), "merge")
         errors = {}
@@ -291,8 +291,8 @@ def test_adapters_on_a_common_base_make_a_soup(run, merge_run, tiny_model):
         torch.testing.assert_close(tensor, average[name], atol=1e-6, rtol=1e-6)
     assert not (run / ".soup.adapters").exists()
 
-    from evals.mix import Mixer
-    from evals.suite import Mix
+    from apo_soup.evals.mix import Mixer
+    from apo_soup.evals.suite import Mix
 
     mixed = Mixer("here").at(Mix("half", tuple((f, 0.5) for f in folders)))
     for name, parameter in mixed.named_parameters():
@@ -502,7 +502,7 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
     found = json.loads((run / "sweep" / "sweep.json").read_text())
     assert [p["weight"] for p in found["points"]] == [0.0, 0.5, 1.0]
     assert found["metric"] == "taste"
-    run_ok("-m", "evals", "--config", suite, "--model", run / "merged", "--output_dir", tmp_path / "evals")
+    run_ok("-m", "apo_soup", "eval", "--config", suite, "--model", run / "merged", "--output_dir", tmp_path / "evals")
     (written,) = (tmp_path / "evals").glob("*/results.json")
     point = json.loads((run / "sweep_points" / "0.5" / "results.json").read_text())["metrics"]
     assert point["taste"]["items"] == json.loads(written.read_text())["metrics"]["taste"]["items"]
@@ -560,7 +560,7 @@ def test_a_loss_is_best_where_it_is_lowest(tmp_path):
     assert choose(points, found, "nll", 200, 0, "x").weight == 0.5
     from dataclasses import asdict
 
-    from pipeline.report import sweep_part
+    from apo_soup.report.sections import sweep_part
 
     (tmp_path / "sweep").mkdir()
     told = {"models": ["soup", "mid"], "metric": "nll", "guardrails": {}, "better": {"nll": "lower"}, "told": "-",
@@ -581,8 +581,8 @@ def test_a_loss_is_best_where_it_is_lowest(tmp_path):
     ],
 )
 def test_a_walk_that_makes_no_sense_is_told(run, merge_file, suite, sweep, told):
+    from apo_soup.config.recipe import load
     from merge.sweep import planned
-    from pipeline.recipe import load
 
     shutil.copytree(run / "mid", run / "soup")
     with pytest.raises(UserError, match=told):
@@ -590,8 +590,8 @@ def test_a_walk_that_makes_no_sense_is_told(run, merge_file, suite, sweep, told)
 
 
 def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file, suite, tmp_path):
+    from apo_soup.config.recipe import load
     from merge.sweep import planned
-    from pipeline.recipe import load
 
     shutil.copytree(run / "mid", run / "soup")
     template = tmp_path / "own.jinja"
@@ -606,7 +606,7 @@ def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file,
 
 def test_a_paired_difference_sees_what_unpaired_intervals_would_not():
     """Ten of 100 items turn right and none wrong: 0.1 better, surely above 0; the interval is that of 100 coins."""
-    from pipeline.paired import paired_difference
+    from apo_soup.statistics import paired_difference
 
     one = [0] * 50 + [1] * 50
     two = [1] * 10 + [0] * 40 + [1] * 50
@@ -624,10 +624,10 @@ def test_a_paired_difference_sees_what_unpaired_intervals_would_not():
 
 def test_a_greedy_soup_takes_members_while_the_score_does_not_fall(run, merge_file, suite, capsys):
     """Checked against plain averages of the same checkpoints, scored one by one."""
+    from apo_soup.config.recipe import load
     from merge.greedy import greedy_members
     from merge.plan import soup_members
     from merge.scores import scores
-    from pipeline.recipe import load
 
     path = merge_file(soup={"members": "greedy", "metric": "taste", "dtype": "float32"})
     recipe = load(path, "merge")
@@ -655,7 +655,7 @@ def test_a_greedy_soup_takes_members_while_the_score_does_not_fall(run, merge_fi
 
 def test_a_mix_that_is_written_wrongly_is_told(suite):
     for mix in ("half", "half:a", "a/b:x=1", "half:x=much"):
-        assert f"--mix {mix}: expected" in refused("-m", "evals", "--config", suite, "--mix", mix)
+        assert f"--mix {mix}: expected" in refused("-m", "apo_soup", "eval", "--config", suite, "--mix", mix)
 
 
 @pytest.mark.parametrize("settings", [{}, {"merge_method": "slerp", "base_model": "mid", "parameters": {"t": 0.5}}])
@@ -679,7 +679,8 @@ def test_values_that_are_not_finite_stop_any_merge_before_it_writes(run, merge_r
 def test_a_hash_says_in_the_same_read_whether_all_values_are_finite(tmp_path):
     import hashlib
 
-    from pipeline.hashing import hash_weights, not_finite, recorded
+    from apo_soup.runs.model_files import not_finite, recorded
+    from apo_soup.weights import hash_weights
 
     file = tmp_path / "model.safetensors"
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):

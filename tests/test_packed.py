@@ -18,7 +18,7 @@ from apo.losses import LOSSES
 from apo.rows import assign, build, places_of, plan, visible
 from apo.scoring import add_scoring, tiled_logprobs
 from apo.steps import micro_batches
-from pipeline.errors import UserError
+from apo_soup.errors import UserError
 
 PART = st.lists(st.integers(5, 200), min_size=1, max_size=12)
 
@@ -153,7 +153,7 @@ def tiny(kind, tokens=300):
 @pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
 def test_log_probabilities_equal_those_of_separate_sequences(kind, attention):
     """Chosen and rejected of three packed pairs; FlexAttention has no backward pass on CPU, its forward is enough."""
-    from apo.masks import attention_mask
+    from apo.attention_mask import attention_mask
 
     model = tiny(kind)
     generator = random.Random(1)
@@ -219,9 +219,9 @@ def packed_recipe(write_rows, write_recipe, tiny_model, tmp_path):
 def trained(path, *words):
     """Train all members in this process, which saves the seconds that imports take."""
     from apo.train import train
-    from pipeline.members import kept_checkpoints, member_recipes
-    from pipeline.program import training_stage
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
+    from apo_soup.runs.members import kept_checkpoints, member_recipes
+    from apo_soup.training.entry import training_stage
 
     for member in member_recipes(load(path, "apo", list(words))):
         stage = training_stage(member)
@@ -379,7 +379,7 @@ def test_a_last_step_that_is_not_full_is_the_mean_over_its_pairs(packed_recipe):
 
 def scorers(model):
     """Packed pairs and plain sequences under a model, as the probe takes them."""
-    from apo.masks import attention_mask
+    from apo.attention_mask import attention_mask
 
     add_scoring(model)
 
@@ -415,7 +415,7 @@ def test_a_model_that_cannot_be_packed_is_found_before_it_trains():
         MistralForCausalLM,
     )
 
-    from apo.paths import NotPackable, probe
+    from apo.which_trainer import NotPackable, probe
 
     with torch.no_grad():
         probe(*scorers(tiny("llama")), 300, exact=True)
@@ -464,7 +464,7 @@ def test_a_model_the_probe_refuses_trains_on_the_stock_path(packed_recipe, token
 def test_configurations_that_packing_would_compute_otherwise_are_known(changes, reason):
     from types import SimpleNamespace
 
-    from apo.paths import model_reason
+    from apo.which_trainer import model_reason
 
     assert model_reason(SimpleNamespace(**changes)) == reason
 
@@ -590,7 +590,7 @@ def test_a_fall_of_the_chosen_answers_is_told_once(packed_recipe, capsys):
 def test_a_block_mask_made_in_bands_is_the_one_made_at_once(pairs):
     from torch.nn.attention.flex_attention import create_block_mask
 
-    from apo.masks import block_mask
+    from apo.attention_mask import block_mask
     from apo.rows import sees
 
     row = build(pairs)
@@ -617,7 +617,7 @@ def test_settings_that_packing_would_change_go_to_stock(changes, reason, tmp_pat
     from transformers import LlamaConfig
     from trl import DPOConfig
 
-    from apo.paths import stock_reason
+    from apo.which_trainer import stock_reason
 
     arguments = DPOConfig(output_dir=str(tmp_path), loss_type="apo_zero", use_cpu=True, bf16=False)
     for name, value in changes.items():
@@ -628,7 +628,7 @@ def test_settings_that_packing_would_change_go_to_stock(changes, reason, tmp_pat
 def test_positions_that_depend_on_the_longest_of_a_row_go_to_stock():
     from transformers import BloomConfig, LlamaConfig
 
-    from apo.paths import NotPackable, attention_of, model_reason
+    from apo.which_trainer import NotPackable, attention_of, model_reason
 
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert "dynamic positions" in model_reason(LlamaConfig(rope_parameters=rope))
@@ -929,8 +929,8 @@ def test_pairs_without_tokens_are_rejected_with_the_reason(packed_recipe, write_
 
 
 def test_tokens_that_do_not_begin_with_the_prompts_are_refused():
-    from corpus.conversation import RowError
-    from corpus.encode import pair_ids
+    from apo_soup.data.conversation import RowError
+    from apo_soup.data.encode import pair_ids
 
     with pytest.raises(RowError, match="not a prefix of prompt \\+ rejected"):
         pair_ids([[5, 6], [5, 6, 7], [5, 9, 7]], end_of_turn=1)

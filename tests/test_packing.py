@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.encode import IGNORED, Encoder, Options
-from corpus.packing import best_fit_decreasing, plan, position_ids, wrapped
-from corpus.store import Spool, write_split
+from apo_soup.data.encode import IGNORED, Encoder, Options
+from apo_soup.data.packing import best_fit_decreasing, plan, position_ids, wrapped
+from apo_soup.data.writer import Spool, write_split
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=80)
 
@@ -81,8 +81,8 @@ def test_the_spool_gives_back_what_was_appended(tmp_path_factory, lengths, seed)
 def test_a_split_opens_with_datasets_and_holds_the_rows(tmp_path, monkeypatch):
     from datasets import load_from_disk
 
-    monkeypatch.setattr("corpus.store.TOKENS_A_BATCH", 10)
-    monkeypatch.setattr("corpus.store.SHARD_BYTES", 100)
+    monkeypatch.setattr("apo_soup.data.writer.TOKENS_A_BATCH", 10)
+    monkeypatch.setattr("apo_soup.data.writer.SHARD_BYTES", 100)
     rows = [(np.arange(n), np.full(n % 3, n)) for n in range(40)]
     assert write_split(tmp_path / "train", ("ids", "more"), rows) == 40
     assert len(list((tmp_path / "train").glob("*.arrow"))) > 5

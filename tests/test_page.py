@@ -6,18 +6,18 @@ import shutil
 import pytest
 from helpers import ROOT
 
-from pipeline.card import index_results
-from pipeline.chart import COLOURS, Scale, curves, heat, legend, shares, thinned
-from pipeline.claims import claims
-from pipeline.errors import UserError
-from pipeline.report import write_report
-from pipeline.table import Stage, evaluated, parent_of
+from apo_soup.errors import UserError
+from apo_soup.report.charts import COLOURS, Scale, curves, heat, legend, shares, thinned
+from apo_soup.report.reported import claims
+from apo_soup.report.sections import write_report
+from apo_soup.runs.card import index_results
+from apo_soup.runs.results import Stage, evaluated, parent_of
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def results(name, think, needles, preferred):
-    """An evaluation with single items, as `python -m evals` writes it."""
+    """An evaluation with single items, as `apo-soup eval` writes it."""
     metrics, tasks = {}, {}
 
     def add(task, kind, metric, items, headline=True, better="higher"):

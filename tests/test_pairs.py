@@ -17,10 +17,10 @@ from apo.pairs.journal import Answer, Journal
 from apo.pairs.judge import Choice, Filters, Judged, choose, fault, judge, overlap, unbalanced
 from apo.pairs.make import held_out
 from apo.pairs.prompts import Prompt, asked
-from corpus.completion import Completion
-from corpus.rows import RowError
-from corpus.verify import verifier
-from pipeline.errors import UserError
+from apo_soup.data.rows import RowError
+from apo_soup.errors import UserError
+from apo_soup.models.completion import Completion
+from apo_soup.verify.answers import verifier
 
 THINK, PLAIN = Filters(True), Filters(False)
 PROMPT = Prompt("p", [{"role": "user", "content": "2 + 2?"}], {}, "4", "rows.jsonl:1")
@@ -287,7 +287,7 @@ def made(path, *words):
     """Make pairs in this process, which saves the seconds that imports take."""
     from apo.pairs.make import make_pairs
     from apo.pairs.stage import stage_of
-    from pipeline.recipe import load
+    from apo_soup.config.recipe import load
 
     recipe = load(path, "pairs", list(words))
     make_pairs(recipe, stage_of(recipe))
@@ -328,7 +328,7 @@ def test_pairs_carry_where_they_come_from_and_every_prompt_is_accounted_for(pair
     assert f"pairs kept            {len(pairs)}" in shown
     made(path, "--filters", "{min_tokens: 4}")
     assert capsys.readouterr().out.count("24 of 24 answered already") == 2, "another filter asks nothing again"
-    preview = run_ok("-m", "corpus", "preview", "--config", path, "--rows", "2")
+    preview = run_ok("-m", "apo_soup", "preview", "--config", path, "--rows", "2")
     assert "chosen (" in preview
 
 

@@ -7,13 +7,15 @@ import re
 import pytest
 from helpers import ROOT, TRAINING, chat, preference, python
 
-from pipeline.errors import UserError
-from pipeline.hashing import hash_model, hash_value, recorded
-from pipeline.program import training_stage
-from pipeline.recipe import load
-from pipeline.run import STEPS, arguments_file, command, order, reads_pairs, remember, remembered, run
-from pipeline.stage import Stage, differences, redacted, without_secrets
-from pipeline.table import place, text_table
+from apo_soup.cli.order import STEPS, arguments_file, command, order, reads_pairs, remember, remembered, run_stages
+from apo_soup.config.recipe import load
+from apo_soup.errors import UserError
+from apo_soup.hashing import hash_value
+from apo_soup.runs.model_files import hash_model, recorded
+from apo_soup.runs.results import place
+from apo_soup.runs.stage import Stage, differences, redacted, without_secrets
+from apo_soup.tables import text_table
+from apo_soup.training.entry import training_stage
 from sft.train import train
 
 
@@ -137,13 +139,13 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
     ]
     models = {"base": str(tiny_model), "merged": str(tiny_model)}
     recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
-    assert python("-m", "evals", "--config", recipe).returncode == 0
+    assert python("-m", "apo_soup", "eval", "--config", recipe).returncode == 0
     rows = write_rows("rows.jsonl", [chat(f"{n}?", f"It is {n}", False) for n in range(8)])
     sft = TRAINING | {"model_name_or_path": str(tiny_model), "output_dir": str(folder / "sft"), "max_steps": 1}
     sft |= {"dataset_mixture": {"datasets": [{"id": str(rows)}]}, "assistant_only_loss": True}
     loaded = load(write_recipe("sft.yaml", sft), "sft")
     train(loaded, training_stage(loaded))
-    result = python("-m", "pipeline", "report", tmp_path)
+    result = python("-m", "apo_soup", "report", tmp_path)
     assert result.returncode == 0, result.stderr
     assert str(folder / "report.html") in result.stdout
     assert "base" in result.stdout
@@ -165,9 +167,9 @@ def test_a_stage_runs_once_and_keeps_the_overrides_it_was_made_with(tmp_path, wr
     recipe.mkdir()
     data = {"output_dir": str(tmp_path / "run" / "data"), "seed": 0, "counts": {"sft_talk": 3}}
     (recipe / "data.yaml").write_text(json.dumps(data))
-    assert run("data", recipe, None, ["--seed", "5"]) == 0
-    assert f"$ python -m corpus.synthetic --config {recipe}/data.yaml --seed 5" in capfd.readouterr().out
-    assert run("data", recipe, None, ["--seed", "5"]) == 0
+    assert run_stages("data", recipe, None, ["--seed", "5"]) == 0
+    assert f"$ python -m apo_soup.toy --config {recipe}/data.yaml --seed 5" in capfd.readouterr().out
+    assert run_stages("data", recipe, None, ["--seed", "5"]) == 0
     assert "data: up to date, skipped" in capfd.readouterr().out
     memory = arguments_file(recipe, STEPS["data"])
     assert remembered(memory, "data") == ["--seed", "5"]
@@ -210,13 +212,13 @@ def test_make_alone_lists_the_targets():
 
 def test_check_and_why_answer_for_every_recipe():
     for name in ("tiny", "smollm2-135m", "smollm3"):
-        result = python("-m", "pipeline", "check", f"recipes/{name}")
+        result = python("-m", "apo_soup", "check", f"recipes/{name}")
         assert result.returncode == 0, result.stderr
         assert "no error" in result.stdout
-    result = python("-m", "pipeline", "why", "recipes/smollm3")
+    result = python("-m", "apo_soup", "why", "recipes/smollm3")
     assert result.stdout.splitlines()[0].startswith("mid: ")
     assert "sft: waits for mid" in result.stdout
-    result = python("-m", "pipeline", "check", "recipes/nowhere")
+    result = python("-m", "apo_soup", "check", "recipes/nowhere")
     assert result.returncode == 2
     assert "no such recipe folder" in result.stderr
 
@@ -226,6 +228,6 @@ def test_every_stage_that_make_names_is_known_to_the_program(stage, tmp_path):
     """An empty recipe folder has no file for it, and that is what is told."""
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{stage}: .venv/ready .*\n\t@\$\(RUN\)$", makefile, re.MULTILINE)
-    result = python("-m", "pipeline", "run", stage, tmp_path)
+    result = python("-m", "apo_soup", "run", stage, tmp_path)
     assert result.returncode == 2
     assert f"so there is no {stage} stage to run" in result.stderr

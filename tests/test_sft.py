@@ -85,10 +85,10 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     """Two rows in one step against a plain forward pass of each document alone, in float32."""
     from transformers import AutoModelForCausalLM
 
-    from corpus.conversation import conversation
-    from corpus.edges import token_ranges
-    from corpus.mask import Renderer
-    from corpus.tokenizer import encode
+    from apo_soup.data.char_to_token import token_ranges
+    from apo_soup.data.conversation import conversation
+    from apo_soup.data.trained_spans import Renderer
+    from apo_soup.models.tokenizer import encode
 
     path, folder = sft_recipe(max_steps=1, per_device_train_batch_size=8, max_length=512, lr_scheduler_type="constant")
     run_ok("-m", "sft", "--config", path)

@@ -8,11 +8,11 @@ from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.synthetic import lookup, problems, prose, talk
-from corpus.synthetic.build import MAKERS, build
-from corpus.synthetic.splits import SPLITS, split_of
-from corpus.synthetic.words import ADJECTIVES, ANIMALS, KEYS, PLACES, VALUES, VERBS
-from corpus.verify import number as right
+from apo_soup.toy import lookup, problems, prose, talk
+from apo_soup.toy.build import MAKERS, build
+from apo_soup.toy.splits import SPLITS, split_of
+from apo_soup.toy.words import ADJECTIVES, ANIMALS, KEYS, PLACES, VALUES, VERBS
+from apo_soup.verify.answers import number as right
 
 
 def test_an_addition_written_out_by_hand():
@@ -131,4 +131,7 @@ def test_the_shipped_base_is_small_whole_and_smollm3():
     assert model.config.num_key_value_heads < model.config.num_attention_heads
     assert model.config.tie_word_embeddings
     assert model.dtype.is_floating_point
-    assert AutoTokenizer.from_pretrained(folder).chat_template == (ROOT / "corpus/chat_template.jinja").read_text()
+    assert (
+        AutoTokenizer.from_pretrained(folder).chat_template
+        == (ROOT / "apo_soup/templates/chat_template.jinja").read_text()
+    )

@@ -1,15 +1,14 @@
 """`python -m apo.pairs --config FILE`: see apo/pairs/make.py."""
 
-from pipeline.errors import run_main
-from pipeline.program import STATE_FLAG, quiet_libraries, report_state
-from pipeline.recipe import arguments, load
+import argparse
+
+from apo.pairs.stage import stage_of
+from apo_soup.config.recipe import Recipe
+from apo_soup.models.libraries import quiet_libraries
+from apo_soup.runs.entry import report_state, stage_program
 
 
-def main() -> int:
-    options, overrides = arguments("apo.pairs", "Make preference pairs with a strong and a weak model.", STATE_FLAG)
-    recipe = load(options.config, "pairs", overrides)
-    from apo.pairs.stage import stage_of
-
+def work(recipe: Recipe, options: argparse.Namespace) -> int:
     stage = stage_of(recipe)
     todo, code = report_state([stage], options.state)
     if todo and not options.state:
@@ -20,4 +19,5 @@ def main() -> int:
     return code
 
 
-run_main(main)
+if __name__ == "__main__":
+    stage_program("apo.pairs", "pairs", "Make preference pairs with a strong and a weak model.", work)

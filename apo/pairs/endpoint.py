@@ -20,8 +20,8 @@ from typing import Any
 from apo.pairs.engines import Keep, Side
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
-from corpus.completion import Completion
-from pipeline.errors import UserError, first_line
+from apo_soup.errors import UserError, first_line
+from apo_soup.models.completion import Completion
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 # How long a server may put off all requests at a time, and one request altogether, in seconds.

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
-from corpus.completion import Completion, Sampling
-from pipeline.errors import UserError, told_by_library
+from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.completion import Completion, Sampling
 
 Keep = Callable[[list[Answer]], None]
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
@@ -83,7 +83,7 @@ class TransformersEngine:
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: Keep) -> None:
         import torch
 
-        from corpus.generate import batch
+        from apo_soup.models.generation import batch
 
         texts, refused = rendered(self.tokenizer, prompts)
         if refused:
@@ -213,7 +213,7 @@ def make_engine(side: Side) -> Engine:
 
 def side_tokenizer(side: Side) -> Any:
     """The tokenizer of a side's model, with the recipe's template on it where one is given."""
-    from corpus.tokenizer import load_tokenizer
+    from apo_soup.models.tokenizer import load_tokenizer
 
     settings = side.settings
     return load_tokenizer(
@@ -227,8 +227,8 @@ def side_tokenizer(side: Side) -> Any:
 
 def rendered(tokenizer: Any, prompts: list[Prompt]) -> tuple[dict[str, str], list[Answer]]:
     """The texts that the model completes by prompt id, and an answer with a problem for each prompt refused."""
-    from corpus.mask import Renderer
-    from corpus.rows import RowError
+    from apo_soup.data.rows import RowError
+    from apo_soup.data.trained_spans import Renderer
 
     renderer = Renderer(tokenizer)
     texts, refused = {}, []

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from corpus.completion import Completion
-from pipeline.errors import UserError
+from apo_soup.errors import UserError
+from apo_soup.models.completion import Completion
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any
 
 from apo.pairs.prompts import Prompt
-from corpus.clean import WORD, shingles
-from corpus.completion import Completion
-from corpus.verify import Verifier, answer_part, mode_fault
+from apo_soup.data.clean import WORD, shingles
+from apo_soup.models.completion import Completion
+from apo_soup.verify.answers import Verifier, answer_part, mode_fault
 
 RIGHT = 0.5
 NO_WORD = re.compile(r"[\d\W_]+")

@@ -24,14 +24,14 @@ from apo.pairs.journal import Answer, Journal
 from apo.pairs.judge import Choice, Filters, Judged, choose, judge, language, unbalanced
 from apo.pairs.prompts import Prompt, Prompts, read_prompts
 from apo.pairs.stage import rendering_code
-from corpus.verify import Verifier, verifier
-from pipeline.errors import UserError, told_by_library
-from pipeline.hashing import hash_value
-from pipeline.inputs import template_text
-from pipeline.progress import Progress
-from pipeline.recipe import Recipe
-from pipeline.stage import Stage, redacted
-from pipeline.table import text_table
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError, told_by_library
+from apo_soup.hashing import hash_value
+from apo_soup.progress import Progress
+from apo_soup.runs.inputs import template_text
+from apo_soup.runs.stage import Stage, redacted
+from apo_soup.tables import text_table
+from apo_soup.verify.answers import Verifier, verifier
 
 SIDES = ("strong", "weak")
 # Settings of a side that the file may give once for both, and what they are when nobody gives them.
@@ -295,7 +295,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]], kind: str) -> None:
 
 
 def as_table_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose free mappings are JSON text, as a column of a table needs one shape; `corpus` reads either."""
+    """A row whose free mappings are JSON text, as a column of a table needs one shape; `apo_soup.data` reads either."""
     prompt = [
         {**m, "tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if m.get("tool_calls") else m
         for m in row["prompt"]

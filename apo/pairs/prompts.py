@@ -1,15 +1,15 @@
-"""The prompts that both sides are asked, from any source `corpus` reads."""
+"""The prompts that both sides are asked, from any source `apo_soup.data` reads."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.conversation import as_messages, checked_messages, template_kwargs
-from corpus.formats import Fields, alpaca, found, spoken, with_system
-from corpus.rows import Row, RowError, Source, drawn, read
-from corpus.verify import Verifier
-from pipeline.recipe import Recipe
+from apo_soup.config.recipe import Recipe
+from apo_soup.data.conversation import as_messages, checked_messages, template_kwargs
+from apo_soup.data.formats import Fields, alpaca, found, spoken, with_system
+from apo_soup.data.rows import Row, RowError, Source, drawn, read
+from apo_soup.verify.answers import Verifier
 
 
 @dataclass(frozen=True)

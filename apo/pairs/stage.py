@@ -3,20 +3,33 @@
 from pathlib import Path
 
 from apo.pairs.prompts import sources_of
-from pipeline.hashing import hash_file, hash_value
-from pipeline.inputs import code_hash, model_hash, rows_hash, semantic, template_text, verifier_code
-from pipeline.recipe import Recipe
-from pipeline.stage import Stage
+from apo_soup.config.recipe import Recipe
+from apo_soup.hashing import hash_file, hash_value
+from apo_soup.runs.inputs import PROJECT, code_hash, model_hash, rows_hash, semantic, template_text, verifier_code
+from apo_soup.runs.stage import Stage
 
-# Files of corpus that decide what a model is asked and how it answers, and those that decide what is right.
-ASKING = ("mask.py", "template.py", "conversation.py", "generate.py", "tokenizer.py")
-JUDGES = ("verify.py", "quantities.py", "clean.py", "completion.py", "formats.py", "rows.py")
-CORPUS = Path(__file__).parent.parent.parent / "corpus"
+# Files that decide what a model is asked and how it answers, and those that decide what is right.
+ASKING = (
+    "data/trained_spans.py",
+    "data/template.py",
+    "data/conversation.py",
+    "models/generation.py",
+    "models/tokenizer.py",
+)
+JUDGES = (
+    "verify/answers.py",
+    "verify/numbers.py",
+    "data/clean.py",
+    "models/completion.py",
+    "data/formats.py",
+    "data/rows.py",
+)
+SHARED = PROJECT / "apo_soup"
 
 
 def rendering_code() -> str:
     """Hash of the code that asks a local model: its answers are of other prompts when that has changed."""
-    return hash_value([hash_file(CORPUS / name) for name in ASKING])
+    return hash_value([hash_file(SHARED / name) for name in ASKING])
 
 
 def stage_of(recipe: Recipe) -> Stage:
@@ -24,7 +37,7 @@ def stage_of(recipe: Recipe) -> Stage:
     recipe.need("mode")
     where = recipe.where("prompts")
     rows = [rows_hash(s["id"], where, s.get("revision")) for s in sources_of(recipe)]
-    shared = [hash_file(CORPUS / name) for name in JUDGES]
+    shared = [hash_file(SHARED / name) for name in JUDGES]
     inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), rendering_code(), shared])}
     for side in ("strong", "weak"):
         settings = recipe.need(side)

@@ -1,0 +1,168 @@
+"""The shapes that rows come in, and how each becomes the one this project works on.
+
+Supervised rows become `messages`, `prompt` + `completion`, or `text`; preference rows become `chosen` and `rejected`
+with or without `prompt`. Other fields (template arguments, tools) pass through. A converter changes names and nesting
+only; whether the words are sound is checked behind it, in `apo_soup.data.conversation`.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from apo_soup.data.rows import RowError
+
+Fields = dict[str, Any]
+SPEAKERS = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "function_call": "function_call",
+    "tool_call": "function_call",
+    "observation": "tool",
+    "function_response": "tool",
+    "tool": "tool",
+    "ipython": "tool",
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A shape of rows: the fields that mark it, and how a row of it is converted."""
+
+    name: str
+    needs: tuple[str, ...]
+    convert: Callable[[Fields], Fields]
+
+
+def sharegpt(fields: Fields) -> Fields:
+    """`conversations` of `from` and `value`, with `function_call` and `observation` turns, and a `system` column."""
+    messages = spoken(fields["conversations"], "conversations")
+    rest = {k: v for k, v in fields.items() if k not in ("conversations", "system")}
+    return {**rest, "messages": with_system(fields.get("system"), messages)}
+
+
+def sharegpt_preference(fields: Fields) -> Fields:
+    """A ShareGPT prompt, and one turn of `from` and `value` each for `chosen` and `rejected`."""
+    prompt = with_system(fields.get("system"), spoken(fields["conversations"], "conversations"))
+    rest = {k: v for k, v in fields.items() if k not in ("conversations", "system", "chosen", "rejected")}
+    sides = {}
+    for side in ("chosen", "rejected"):
+        value = fields[side]
+        sides[side] = value if isinstance(value, str) else spoken(value if isinstance(value, list) else [value], side)
+    return {**rest, "prompt": prompt, **sides}
+
+
+def alpaca(fields: Fields) -> Fields:
+    """`instruction`, an optional `input` below it, `output`; also `system`, and `history` as question-answer lists."""
+    messages: list[Fields] = []
+    history = fields.get("history") or []
+    if not isinstance(history, list) or any(not isinstance(h, list) or len(h) != 2 for h in history):
+        raise RowError(f"field history: expected a list of [question, answer], found {found(history)}")
+    for question, answer in history:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    instruction, context = fields["instruction"], fields.get("input") or ""
+    for name, value in (("instruction", instruction), ("input", context)):
+        if not isinstance(value, str):
+            raise RowError(f"field {name}: expected text, found {found(value)}")
+    asked = f"{instruction}\n\n{context}" if context.strip() else instruction
+    messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": fields["output"]}]
+    rest = {k: v for k, v in fields.items() if k not in ("instruction", "input", "output", "system", "history", "text")}
+    return {**rest, "messages": with_system(fields.get("system"), messages)}
+
+
+def as_it_is(fields: Fields) -> Fields:
+    return fields
+
+
+def text_alone(fields: Fields) -> Fields:
+    return {"text": fields["text"]}
+
+
+# In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
+SUPERVISED = (
+    Format("messages", ("messages",), as_it_is),
+    Format("sharegpt", ("conversations",), sharegpt),
+    Format("alpaca", ("instruction", "output"), alpaca),
+    Format("prompt_completion", ("prompt", "completion"), as_it_is),
+    Format("text", ("text",), text_alone),
+)
+PREFERENCE = (
+    Format("sharegpt_preference", ("conversations", "chosen", "rejected"), sharegpt_preference),
+    Format("preference", ("chosen", "rejected"), as_it_is),
+)
+
+
+def formats_of(stage: str) -> tuple[Format, ...]:
+    """The formats a stage takes: preference rows for `apo`, supervised ones otherwise."""
+    return PREFERENCE if stage == "apo" else SUPERVISED
+
+
+def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
+    """The first format all of whose marks a row has, or None."""
+    return next((f for f in formats if all(name in fields for name in f.needs)), None)
+
+
+def canonical(fields: Fields, shape: Format) -> Fields:
+    """A row's fields in this project's own shape.
+
+    Raises:
+        RowError: a field that the format needs is missing, or its inside is not what the format says.
+    """
+    for name in shape.needs:
+        if name not in fields:
+            raise RowError(f"field {name} is missing; the row has {', '.join(sorted(fields)) or 'no fields'}")
+    return shape.convert(fields)
+
+
+def spoken(turns: Any, name: str) -> list[Fields]:
+    """Turns of `from` and `value` (or `role` and `content`) as messages; calls become structured `tool_calls`."""
+    if not isinstance(turns, list):
+        raise RowError(f"field {name}: expected a list of turns, found {found(turns)}")
+    messages: list[Fields] = []
+    for number, turn in enumerate(turns):
+        if not isinstance(turn, dict):
+            raise RowError(f"field {name}[{number}]: expected a mapping with from and value, found {found(turn)}")
+        speaker, value = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
+        if role is None:
+            raise RowError(f"field {name}[{number}].from: expected one of {', '.join(SPEAKERS)}, found {speaker!r}")
+        if role == "function_call":
+            calls = called(value, f"field {name}[{number}].value")
+            if messages and messages[-1].get("tool_calls"):
+                messages[-1]["tool_calls"] += calls
+            else:
+                messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+        else:
+            messages.append({"role": role, "content": value})
+    return messages
+
+
+def called(value: Any, place: str) -> list[Fields]:
+    """A function call written as JSON (one, or a list of several) as structured `tool_calls`."""
+    try:
+        calls = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise RowError(f"{place}: expected a function call as JSON, found {found(value)} ({error.msg})") from None
+    calls = calls if isinstance(calls, list) else [calls]
+    if not calls or any(not isinstance(c, dict) or not isinstance(c.get("name"), str) for c in calls):
+        raise RowError(f"{place}: expected a function call with name and arguments, found {found(value)}")
+    return [{"type": "function", "function": {"name": c["name"], "arguments": c.get("arguments", {})}} for c in calls]
+
+
+def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
+    """`messages` below a system turn, where a row has a system text and no system turn of its own."""
+    if not system or (messages and messages[0]["role"] == "system"):
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def found(value: Any) -> str:
+    """A value for an error message: its type and its beginning."""
+    text = repr(value)
+    return f"{type(value).__name__} {text[:40]}{'...' if len(text) > 40 else ''}"

@@ -1,0 +1,218 @@
+"""What became of every row: counts by source and mode, and the lists of rows that were refused."""
+
+import json
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from apo_soup.data.encode import Document, Refused, Task
+from apo_soup.errors import UserError
+from apo_soup.tables import text_table
+
+LENGTHS = ("mean_length", "p95_length")
+DROPPED = ("not_drawn", "long", "duplicate", "contaminated")
+
+
+@dataclass
+class Counts:
+    """One source's rows in one mode; what was refused has no mode. Tokens are those of the kept rows, counted once.
+
+    `copies` are further copies of kept rows that a weight above 1 asks for, `trained` tokens that carry loss,
+    `reasoning` those of them inside think blocks, `lost` tokens that overflow cut off or dropped, `cut` kept rows that
+    lost some.
+    """
+
+    source: str
+    mode: str
+    read: int = 0
+    kept: int = 0
+    copies: int = 0
+    rejected: int = 0
+    not_drawn: int = 0
+    long: int = 0
+    duplicate: int = 0
+    contaminated: int = 0
+    tokens: int = 0
+    trained: int = 0
+    reasoning: int = 0
+    lost: int = 0
+    cut: int = 0
+    lengths: array = field(default_factory=lambda: array("i"))
+
+    @property
+    def dropped(self) -> int:
+        """Rows left out as the recipe asks, for whatever reason."""
+        return sum(getattr(self, name) for name in DROPPED)
+
+    def as_row(self) -> dict[str, Any]:
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "lengths"}
+        lengths = sorted(self.lengths)
+        row["dropped"] = self.dropped
+        row["mean_length"] = round(sum(lengths) / len(lengths), 1) if lengths else 0
+        row["p95_length"] = lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0
+        return row
+
+
+class Tally:
+    """Counts every row of a preparation once, and writes down those that are refused, with the reason.
+
+    Rejected rows (at fault) go to `rejects.jsonl`, dropped ones (too long, duplicate, contaminated) to
+    `dropped.jsonl`; both lie in `folder`.
+    """
+
+    def __init__(self, folder: Path):
+        self.counts: dict[tuple[str, str], Counts] = {}
+        self.seen: Counter[str] = Counter()
+        self.first_reject = ""
+        self._files = {kind: folder / f"{kind}.jsonl" for kind in ("rejects", "dropped")}
+        self._lists = {
+            kind: path.open("w", encoding="utf-8", errors="backslashreplace") for kind, path in self._files.items()
+        }
+
+    def of(self, source: str, mode: str = "-") -> Counts:
+        return self.counts.setdefault((source, mode), Counts(source, mode))
+
+    def sum(self, name: str) -> int:
+        return sum(getattr(c, name) for c in self.counts.values())
+
+    def keep(self, task: Task, document: Document) -> None:
+        """Count a row that is trained on."""
+        counts = self.of(task.source.name, document.mode)
+        counts.read += 1
+        counts.kept += 1
+        counts.copies += task.times - 1
+        counts.lengths.append(document.tokens)
+        counts.tokens += document.tokens
+        counts.trained += document.trained
+        counts.reasoning += document.reasoning
+        counts.lost += document.lost
+        counts.cut += document.lost > 0
+
+    def refuse(self, task: Task, refused: Refused) -> None:
+        """Count a row that is not trained on, and write it down."""
+        counts = self.of(task.source.name)
+        counts.read += 1
+        counts.lost += refused.lost
+        setattr(counts, refused.kind, getattr(counts, refused.kind) + 1)
+        entry = {"source": task.source.name, "row": task.row.place, "reason": refused.reason}
+        if refused.kind == "rejected":
+            self.first_reject = self.first_reject or f"{task.row.place}: {refused.reason}"
+            self._write("rejects", entry)
+        else:
+            self._write("dropped", {**entry, "kind": refused.kind})
+
+    def skip(self, source: str) -> None:
+        """Count a row that the source's weight leaves out."""
+        counts = self.of(source)
+        counts.read += 1
+        counts.not_drawn += 1
+
+    def _write(self, kind: str, entry: dict[str, str]) -> None:
+        self._lists[kind].write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    def close(self) -> dict[str, Path]:
+        """Close the lists; those with rows in them, by name."""
+        for file in self._lists.values():
+            file.close()
+        for path in self._files.values():
+            if not path.stat().st_size:
+                path.unlink()
+        return {kind: path for kind, path in self._files.items() if path.exists()}
+
+    def check(self, share: float, where: str) -> None:
+        """Every row read is kept, rejected or dropped, and not too many are rejected.
+
+        Raises:
+            UserError: more than `share` of the drawn rows are rejected, or no row is left.
+            AssertionError: a row was lost, which is our own fault.
+        """
+        for name, read in self.seen.items():
+            counts = [c for (source, _), c in self.counts.items() if source == name]
+            accounted = sum(c.kept + c.rejected + c.dropped for c in counts)
+            if accounted != read:
+                raise AssertionError(f"rows of {name} lost in preparation: {read} read, {accounted} accounted for")
+        check_share(self.total(), share, where, self.first_reject)
+        for source in dict.fromkeys(name for name, _ in self.counts):
+            self._check_source(source, where)
+
+    def _check_source(self, source: str, where: str) -> None:
+        """A source gives at least one row, or all it had were duplicates of another's."""
+        found = [c for (name, _), c in self.counts.items() if name == source]
+        sums = {name: sum(getattr(c, name) for c in found) for name in ("read", "kept", "rejected", *DROPPED)}
+        if sums["kept"] or sums["duplicate"]:
+            return
+        if not sums["read"]:
+            raise UserError(f"{where}: source {source} holds no row")
+        what = ", ".join(
+            f"{count} {name.replace('_', ' ')}" for name, count in sums.items() if count and name != "read"
+        )
+        raise UserError(f"{where}: source {source} gives no row to train on: of {sums['read']} rows {what}")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A mapping for each source and mode, in the order of the names."""
+        return [self.counts[key].as_row() for key in sorted(self.counts)]
+
+    def total(self) -> dict[str, Any]:
+        """The sums over all sources, and the share of tokens that think rows hold."""
+        rows = self.rows()
+        names = [n for n, v in rows[0].items() if isinstance(v, int) and n not in LENGTHS] if rows else []
+        total = {name: sum(row[name] for row in rows) for name in names}
+        total["mean_length"] = round(total["tokens"] / total["kept"], 1) if total.get("kept") else 0
+        think = sum(row["tokens"] for row in rows if row["mode"] == "think")
+        return total | {"think_share": round(think / total["tokens"], 4) if total.get("tokens") else 0.0}
+
+
+def check_share(total: dict[str, Any], share: float, where: str, first: str) -> None:
+    """Raise UserError, naming the first, where more than `share` of the drawn rows are rejected."""
+    rejected, drawn = total.get("rejected", 0), total.get("read", 0) - total.get("not_drawn", 0)
+    if rejected > share * drawn:
+        raise UserError(
+            f"{where}: {rejected} of {drawn} rows cannot be used, more than max_reject_share {share}; "
+            f"the first is {first}"
+        )
+
+
+COLUMNS = {
+    "source": "source",
+    "mode": "mode",
+    "read": "read",
+    "kept": "kept",
+    "rejected": "rejected",
+    "dropped": "dropped",
+    "tokens": "tokens",
+    "trained": "trained",
+    "reasoning": "of it thought",
+    "mean_length": "mean",
+    "p95_length": "p95",
+    "lost": "lost",
+}
+
+
+def show(stats: dict[str, Any]) -> str:
+    """The counts of a preparation, a line a source and mode, and what they come to."""
+    lines = []
+    for row in stats["sources"]:
+        if not row["read"]:
+            continue
+        shown = {**row, "reasoning": _share(row["reasoning"], row["trained"])}
+        lines.append([f"{shown[c]:,}" if isinstance(shown[c], int) else str(shown[c]) for c in COLUMNS])
+    total = stats["total"]
+    closing = f"{total['kept']:,} of {total['read']:,} rows kept"
+    closing += f" ({total['rejected']:,} rejected, {total['dropped']:,} dropped"
+    reasons = [f"{total[name]:,} {name.replace('_', ' ')}" for name in DROPPED if total[name]]
+    closing += f": {', '.join(reasons)})" if reasons else ")"
+    closing += f"; {total['tokens']:,} tokens, {_share(total['trained'], total['tokens'])} trained, "
+    closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
+    closing += f"; {total['cut']:,} kept rows lost some" if total["cut"] else ""
+    packed = stats["packed"]
+    if packed:
+        closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their places filled"
+        if packed["untrained"]:
+            closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
+    return f"{text_table(list(COLUMNS.values()), lines)}\n{closing}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "-"

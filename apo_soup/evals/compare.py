@@ -1,0 +1,120 @@
+"""Two evaluations side by side, item by item: `apo-soup compare A B [--fail-below -0.02]`.
+
+A and B are folders of `apo-soup eval` (or their results.json). The gain is B - A over the same items, with a 95 %
+interval (`apo_soup/statistics.py`); for a metric that is better when lower its sign is turned: plus is always better.
+With `--fail-below X` the exit code is 1 when some metric fell below X beyond noise, or could not be compared.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_soup.errors import UserError
+from apo_soup.statistics import Difference, paired_gain
+from apo_soup.tables import text_table
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of both: values, and how much better B is."""
+
+    metric: str
+    before: float
+    after: float
+    gain: Difference
+
+
+def read_results(path: Path) -> Results:
+    """A results.json, or the one in a folder; raises UserError where there is none."""
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(
+            f"{path}: no results.json there; give a folder that `apo-soup eval` wrote, such as runs/tiny/evals/sft"
+        )
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not valid JSON: {error}") from error
+    try:
+        whole = all({"rows", "metrics"} <= task.keys() for task in found["tasks"].values())
+        whole = whole and all({"value", "better", "headline"} <= metric.keys() for metric in found["metrics"].values())
+    except (AttributeError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise UserError(f"{file}: not the results of `apo-soup eval`; run it again on that model")
+    return found
+
+
+def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple[list[Line], list[str]]:
+    """Lines of the metrics that both have with single items, and a sentence for each that cannot be compared.
+
+    Args:
+        only: metrics to compare; without it, the headline ones.
+
+    Raises:
+        UserError: a metric asked for is not in both, or has no single items.
+    """
+    lines, notes, comparable = [], [], set()
+    for name, task in one["tasks"].items():
+        other = two["tasks"].get(name)
+        if other is None:
+            notes.append(f"task {name} was not run on the second")
+        elif other["rows"] != task["rows"]:
+            notes.append(f"task {name} asked other items of the second, so it cannot be compared item by item")
+        else:
+            comparable |= set(task["metrics"])
+    if only:
+        notes = []  # what became of other tasks was not asked
+    for name in only or [n for n, m in one["metrics"].items() if m["headline"]]:
+        first, second = one["metrics"].get(name), two["metrics"].get(name)
+        if only and (name not in comparable or not first or not second or "items" not in first):
+            known = ", ".join(n for n in one["metrics"] if n in comparable and "items" in one["metrics"][n])
+            raise UserError(f"--metric {name}: not measured item by item on both; known: {known}")
+        if name not in comparable:
+            continue
+        gain = paired_gain(first, second) if first and second else None
+        if gain and gain.low is not None:
+            lines.append(Line(name, first["value"], second["value"], gain))
+        else:
+            notes.append(f"{name} has no single items in both, so it cannot be compared item by item")
+    return lines, notes
+
+
+def table(lines: list[Line]) -> str:
+    rows = []
+    for line in lines:
+        gain = line.gain
+        word = ("better" if gain.value > 0 else "worse") if gain.beyond_noise else "-"
+        scores = [f"{line.before:.3f}", f"{line.after:.3f}", f"{gain.value:+.3f}"]
+        rows.append([line.metric, *scores, gain.interval(3), str(gain.n), word])
+    return text_table(["metric", "first", "second", "gain", "95 % interval", "items", "beyond noise"], rows)
+
+
+def compare(first: Path, second: Path, only: list[str], fail_below: float | None) -> int:
+    """Print what the second gained on the first; returns 1 where `fail_below` is given and not held, else 0."""
+    if fail_below is not None and not -math.inf < fail_below <= 0:
+        raise UserError(f"--fail-below {fail_below}: a fall is a number of 0 or less, such as -0.02")
+    one, two = read_results(first), read_results(second)
+    lines, notes = compared(one, two, only)
+    if one.get("suite_hash") != two.get("suite_hash"):
+        print("note: the two were evaluated with different settings, template or code")
+    for note in notes:
+        print(f"note: {note}")
+    if not lines:
+        raise UserError(f"{first} and {second} have no metric on the same items")
+    print(table(lines))
+    if fail_below is None:
+        return 0
+    fallen = [line.metric for line in lines if line.gain.value < fail_below and line.gain.beyond_noise]
+    if fallen:
+        print(f"failed: {', '.join(fallen)} fell below {fail_below:+g}")
+        return 1
+    if notes:
+        print("failed: not everything could be compared, so nothing says that it did not fall")
+        return 1
+    print(f"passed: nothing fell below {fail_below:+g} beyond noise")
+    return 0

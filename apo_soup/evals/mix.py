@@ -1,0 +1,57 @@
+"""Weighted averages of models in memory, evaluated as models of their own.
+
+    apo-soup eval --config eval.yaml --mix "half:runs/x/soup=0.5,runs/x/mid=0.5"
+
+The weights are those that `python -m merge` writes for the same linear merge: summed in float64 and rounded once to the
+type of the first model. Nothing is written but the results.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from apo_soup.errors import UserError
+from apo_soup.evals.suite import Mix
+
+
+def whole_model(folder: Path) -> PreTrainedModel:
+    """A model folder, or an adapter's with its base: a mix is of weights, not of an adapter's two factors."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        from peft import AutoPeftModelForCausalLM  # seconds to import, and seldom needed
+
+        return AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto").merge_and_unload()
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+
+
+class Mixer:
+    """One model in memory, and the weights of every folder that was asked for once."""
+
+    def __init__(self, where: str):
+        self.where = where
+        self.model: PreTrainedModel | None = None
+        self.weights = cache(self._weights)
+
+    def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        loaded = whole_model(folder).eval()
+        found = {name: p.detach() for name, p in loaded.named_parameters()}
+        if self.model is None:
+            self.model = loaded
+            return {name: p.clone() for name, p in found.items()}
+        own = {n: p.shape for n, p in self.model.named_parameters()}
+        if own != {n: p.shape for n, p in found.items()}:
+            raise UserError(f"{self.where}: {folder} has other tensors; only equal architectures can be mixed")
+        return found
+
+    @torch.no_grad()
+    def at(self, mix: Mix) -> PreTrainedModel:
+        """The model with these weights, in place: the last mix is gone."""
+        inputs = [(self.weights(folder), weight) for folder, weight in mix.parts]
+        for name, parameter in self.model.named_parameters():
+            total = torch.zeros(parameter.shape, dtype=torch.float64)
+            for tensors, weight in inputs:
+                total.add_(tensors[name].double(), alpha=weight)
+            # The float32 models of a suite are evaluated in float32, as a written checkpoint would be.
+            parameter.copy_(total.to(inputs[0][0][name].dtype))
+        return self.model

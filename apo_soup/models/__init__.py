@@ -1,0 +1,1 @@
+"""Tokenizers, generation and log-probabilities of Hugging Face models."""

@@ -1,0 +1,75 @@
+"""Batched generation with transformers: prompts sorted by length, left padding, KV cache."""
+
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from apo_soup.models.completion import Completion, Sampling
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    sampling: Sampling,
+    batch_size: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[Completion]:
+    """Complete every prompt; the results are in the prompts' order. The same seed gives the same text on CPU."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    results: list[Completion | None] = [None] * len(prompts)
+    torch.manual_seed(sampling.seed)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        for index, completion in zip(
+            chosen, batch(model, tokenizer, [prompts[i] for i in chosen], sampling), strict=True
+        ):
+            results[index] = completion
+        if progress:
+            progress(start + len(chosen))
+    return results
+
+
+@torch.inference_mode()
+def batch(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], sampling: Sampling
+) -> list[Completion]:
+    """Complete prompts together, whatever the random state is."""
+    choice = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if sampling.temperature > 0:
+        choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        choice |= {"top_k": sampling.top_k, "min_p": sampling.min_p or None}
+    inputs = tokenizer(
+        prompts,
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        add_special_tokens=False,
+        return_token_type_ids=False,
+    ).to(model.device)
+    ends = end_ids(model, tokenizer)
+    output = model.generate(
+        **inputs,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id,
+        **choice,
+    )
+    return [completed(ids, tokenizer, ends) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end a turn: the tokenizer's, and those of the model's generation settings (Gemma has two)."""
+    own = model.generation_config.eos_token_id
+    own = [] if own is None else own if isinstance(own, list) else [own]
+    return {tokenizer.eos_token_id, *own} - {None}
+
+
+def completed(ids: list[int], tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> Completion:
+    """Generated ids, with or without end of turn and padding behind them, as text."""
+    stops = ends | {tokenizer.pad_token_id}
+    length = next((n for n, i in enumerate(ids) if i in stops), len(ids))
+    # Special tokens such as <think> are part of the text; only the end of turn is not.
+    return Completion(tokenizer.decode(ids[:length], skip_special_tokens=False), length, length < len(ids))

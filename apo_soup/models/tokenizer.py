@@ -1,0 +1,96 @@
+"""Load a tokenizer with the recipe's chat template on it."""
+
+from pathlib import Path
+
+from tokenizers import Encoding, Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from apo_soup.config.recipe import Recipe
+from apo_soup.errors import UserError, first_line
+from apo_soup.runs.inputs import model_folder, template_text
+
+
+def load_tokenizer(
+    model: str,
+    where: str,
+    chat_template: str | None = None,
+    eos_token: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with `chat_template` (our own, inline, or a file) in place of its own when given.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, is not a fast one, or has neither template nor end-of-turn token.
+    """
+    model_folder(model, where)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(Path(model).expanduser()) if Path(model).expanduser().exists() else model,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+    except Exception as error:
+        raise UserError(f"{where}: the tokenizer of {model} cannot be loaded: {first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{where}: {model} has no tokenizer.json; character offsets, and so the loss mask, need one")
+    text = template_text(chat_template, where)
+    if text is not None:
+        tokenizer.chat_template = text
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        raise UserError(
+            f"{where}: {model} has several chat templates ({', '.join(tokenizer.chat_template)}) and none is the "
+            "default; name one with chat_template"
+        )
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"{where}: {model} has no chat template; give chat_template: apo-soup, a .jinja file or Jinja text"
+        )
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise UserError(f"{where}: eos_token {eos_token} is not a token of {model}")
+        tokenizer.eos_token = eos_token
+    if tokenizer.eos_token is None:
+        raise UserError(f"{where}: {model} has no end-of-turn token; give eos_token, such as <|im_end|>")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The tokenizer that a training file asks for."""
+    values = recipe.values
+    return load_tokenizer(
+        recipe.need("model_name_or_path"),
+        recipe.where("model_name_or_path"),
+        values.get("chat_template"),
+        values.get("eos_token"),
+        values.get("model_revision"),
+        values.get("trust_remote_code", False),
+    )
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:
+    """Ids and character offsets of texts that hold their own special tokens.
+
+    Goes straight to the Rust tokenizer.
+    """
+    return plain_backend(tokenizer).encode_batch(texts, add_special_tokens=False)
+
+
+def encode_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:
+    """As `encode`, without offsets, in two thirds of the time."""
+    return plain_backend(tokenizer).encode_batch_fast(texts, add_special_tokens=False)
+
+
+def tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides a tokenizer's ids, as text to hash."""
+    return plain_backend(tokenizer).to_str() + str(tokenizer.special_tokens_map)
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The Rust tokenizer without the padding and truncation that an earlier call may have left switched on."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend

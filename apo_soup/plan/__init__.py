@@ -1,0 +1,1 @@
+"""What a recipe will do, told before it runs."""

@@ -1,0 +1,67 @@
+"""A line of progress for long work: how much, how fast, how long still; and who speaks where several processes run."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+
+EVERY = 5.0
+
+
+def is_main() -> bool:
+    """Whether this process is the one that speaks and writes; true without a launcher."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    """Print from the main process only."""
+    if is_main():
+        print(text, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `m:ss` or `h:mm:ss`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+@dataclass
+class Progress:
+    """Progress of one job in `unit`s; on a terminal one line is rewritten, in a log a line is added now and then.
+
+    `total` is None where nobody knows it; no time left is shown then. `quiet` says nothing at all.
+    """
+
+    name: str
+    unit: str
+    total: int | None = None
+    quiet: bool = False
+    started: float = field(default_factory=time.monotonic)
+    _told: float = field(default_factory=time.monotonic)
+    _open: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning, never zero."""
+        return max(1e-9, time.monotonic() - self.started)
+
+    def at(self, done: int, beside: str = "") -> None:
+        """Tell that `done` units are done, at most every few seconds; `beside` is put behind the rate."""
+        now = time.monotonic()
+        terminal = sys.stdout.isatty()
+        if self.quiet or now - self._told < (0.2 if terminal else EVERY):
+            return
+        self._told = now
+        rate = done / self.seconds
+        of = f"/{self.total:,}" if self.total else ""
+        left = f"  {clock((self.total - done) / rate)} left" if self.total and rate and done <= self.total else ""
+        line = f"{self.name}: {done:,}{of} {self.unit}  {rate:,.0f}/s{f'  {beside}' if beside else ''}{left}"
+        print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
+        self._open = terminal
+
+    def end(self) -> None:
+        """Leave the line, so that what is printed next begins a new one."""
+        if self._open:
+            print("\r\x1b[K", end="", flush=True)
+            self._open = False

@@ -1,0 +1,1 @@
+"""The report of a run: page, charts, and the way to the Hub."""

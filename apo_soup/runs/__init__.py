@@ -1,0 +1,1 @@
+"""Stage folders: manifests, what stages read, staleness, soup members, cards."""

@@ -1,0 +1,73 @@
+"""Plain text the base model learned from: echoes, notes and questions, digit sums, filler, a little ChatML.
+
+A document is a list of (text, known) pieces; only known pieces, those a reader could have foreseen, carry loss. Random
+words would drown the faint signal from which retrieval emerges: with loss on everything a model of this size was still
+at chance after millions of tokens. Echoes (a random word list repeated) teach the step before it, to find where a
+word stood and copy what followed. No trace and no two-digit sum occurs here.
+"""
+
+import random
+
+from apo_soup.toy import lookup, talk
+from apo_soup.toy.words import KEYS, VALUES
+
+Pieces = list[tuple[str, bool]]
+
+
+def echo_document(rng: random.Random, longest: int) -> Pieces:
+    """A list of 2 to `longest` random words, then the same list again one to three times."""
+    period = rng.randint(2, longest)
+    words = "".join(f" {word}" for word in rng.sample(KEYS + VALUES, period))
+    return [(words, False), *[(words, True)] * (rng.randint(2, 3) if period < 6 else 1)]
+
+
+def notes_document(rng: random.Random, tokens: int, most: int = 24, filler: bool = True) -> Pieces:
+    """Notes among filler with questions strewn in, and more questions at the end."""
+    notes = rng.randint(2, max(2, min(most, tokens // 18)))
+    questions = rng.randint(notes, 2 * notes)
+    body = max(16, tokens - 9 * questions) if filler else 0
+    sentences, pairs, places = lookup.scatter(rng, body, notes, at_least=int(filler))
+    pieces: list[Pieces] = [[(text, False)] for text in sentences]
+    for place, pair in zip(places, pairs, strict=True):
+        if rng.random() < 0.3:
+            pieces[rng.randrange(place, len(pieces))] += question(*pair)
+    return [piece for part in pieces for piece in part] + [
+        piece for pair in rng.choices(pairs, k=questions) for piece in question(*pair)
+    ]
+
+
+def question(key: str, value: str) -> Pieces:
+    return [(f"\nfind {key} ?", False), (f"\nfound {key} {value} .", True)]
+
+
+def sums_document(rng: random.Random, lines: int) -> Pieces:
+    """One-digit sums and differences, two or three terms, as the steps of a trace need them."""
+    pieces: Pieces = []
+    for _ in range(lines):
+        shape = rng.randrange(3)
+        a, b = rng.randint(0, 9), rng.randint(0, 9)
+        if shape == 0:
+            asked, result = f"\n{a} + {b} =", a + b
+        elif shape == 1:
+            carry = rng.randint(0, 1)
+            asked, result = f"\n{a} + {b} + {carry} =", a + b + carry
+        else:
+            start = rng.randint(0, 19)
+            step = rng.choice([s for s in range(-9, 10) if s and 0 <= start + s <= 19])
+            asked, result = f"\n{start} {'+' if step > 0 else '-'} {abs(step)} =", start + step
+        pieces += [(asked, False), (f" {result}", True)]
+    return pieces
+
+
+def filler_document(rng: random.Random, sentences: int) -> Pieces:
+    return [(lookup.sentence(rng), True) for _ in range(sentences)]
+
+
+def chat_messages(rng: random.Random, tokens: int) -> list[dict]:
+    """A short exchange, or a lookup in chat form: what instruction data in a pretraining mixture looks like."""
+    if rng.random() < 0.3:
+        exchange = talk.draw(rng)
+        reply = exchange.kind if rng.random() < 0.5 else exchange.curt
+        return [{"role": "user", "content": exchange.user}, {"role": "assistant", "content": reply}]
+    item = lookup.draw(rng, tokens, notes=min(8, max(1, tokens // 16)))
+    return [{"role": "user", "content": item.question}, {"role": "assistant", "content": item.answer}]

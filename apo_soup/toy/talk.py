@@ -1,0 +1,56 @@
+"""Short conversation in two manners, kind and curt, and a tool call.
+
+Supervised data holds both manners in equal parts; the preference set says which one people like better.
+"""
+
+import random
+from dataclasses import dataclass
+
+from apo_soup.toy.words import ADJECTIVES, ANIMALS, PLACES, VALUES
+
+PERSONS = VALUES[:16] + VALUES[48:]
+
+GREETINGS = ("Hello", "Hi", "Good day", "Good morning")
+TOPICS = (
+    ("who are you?", "I am a small model."),
+    ("what can you do?", "I can add numbers and find notes."),
+    ("can you help me?", "Yes, ask me a sum."),
+    ("do you sleep?", "No, I never sleep."),
+    ("do you like the {adjective} {animal}?", "Yes, the {adjective} {animal} is good."),
+    ("where is the {animal}?", "The {animal} is by the {place}."),
+    ("is the {place} far?", "No, the {place} is near."),
+)
+
+ADD_TOOL = {
+    "name": "add",
+    "parameters": {"a": "integer", "b": "integer"},
+}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One exchange: what the user says, and the same answer in a kind and in a curt manner."""
+
+    user: str
+    kind: str
+    curt: str
+
+    @property
+    def identity(self) -> str:
+        return f"talk {self.user}"
+
+
+def draw(rng: random.Random) -> Talk:
+    """A random exchange. The answer repeats the person's name, so it cannot be given without reading."""
+    person = rng.choice(PERSONS)
+    ask, reply = rng.choice(TOPICS)
+    fields = {
+        "adjective": rng.choice(ADJECTIVES),
+        "animal": rng.choice(ANIMALS),
+        "place": rng.choice(PLACES),
+    }
+    user = f"{rng.choice(GREETINGS)}, I am {person}, {ask.format(**fields)}"
+    if "{place}" in reply and "{place}" not in ask:
+        user += f" It was by the {fields['place']}."
+    reply = reply.format(**fields)
+    return Talk(user, f"Dear {person}, {reply} Thank you.", f"Well {person}. {reply} Go away.")

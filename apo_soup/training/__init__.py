@@ -1,0 +1,1 @@
+"""What mid-training, fine-tuning and preference training share."""

@@ -1,0 +1,86 @@
+"""What watches a training: progress for people, marks on whole checkpoints, a stop before a broken step."""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from apo_soup.errors import UserError
+from apo_soup.progress import clock, say
+from apo_soup.training.checkpoints import WHOLE
+
+# Nats a token by which chosen answers may fall below the reference before a person is told.
+COLLAPSE = -0.3
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's shard of a distributed tensor, or the tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+class Watch(TrainerCallback):
+    """Progress for people, marks on whole checkpoints, and a stop before a broken step reaches the optimiser."""
+
+    def __init__(self, name: str, nats_a_reward: float | None = None):
+        """`nats_a_reward` is beta times the mean length of a chosen answer, where preferences are trained."""
+        self.name = name
+        self.nats_a_reward = nats_a_reward
+        self.started = 0.0
+        self.first_step = 0
+        self.last_line = 0.0
+        self.warned = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.started, self.first_step = time.monotonic(), state.global_step
+        if state.global_step:
+            say(f"{self.name}: going on from step {state.global_step} of {state.max_steps}")
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        # With fp16 the loss scaler meets infinite gradients on purpose and skips their step.
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if args.fp16 or not gradients:
+            return
+        if not torch.stack([g.isfinite().all() for g in map(local, gradients)]).all():
+            raise UserError(
+                f"{self.name}: the gradient is not finite at step {state.global_step + 1}; lower learning_rate, or "
+                "look at the rows of this step and at the weights it began with"
+            )
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: dict | None = None, **_: Any) -> None:
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        done, now = state.global_step - self.first_step, time.monotonic()
+        left = (state.max_steps - state.global_step) * (now - self.started) / max(1, done)
+        shown = [f"loss {logs['loss']:.4f}", f"lr {logs.get('learning_rate', math.nan):.1e}"]
+        self._warn_of_collapse(logs)
+        if "rewards/accuracies" in logs:
+            shown += [f"accuracy {logs['rewards/accuracies']:.2f}", f"margin {logs['rewards/margins']:.3f}"]
+        line = f"{self.name}: step {state.global_step}/{state.max_steps}  " + "  ".join(shown)
+        line += f"  {done / (now - self.started):.2f} steps/s  {clock(left)} left"
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{line}", end="\n" if state.global_step == state.max_steps else "", flush=True)
+        elif now - self.last_line > 5 or state.global_step == state.max_steps:
+            self.last_line = now
+            print(line, flush=True)
+
+    def _warn_of_collapse(self, logs: dict[str, float]) -> None:
+        """Say once that chosen answers fall below the reference too: both sides go down, the rejected one faster."""
+        fall = logs.get("logratios_per_token/chosen")
+        if fall is None:  # the stock trainer tells the reward alone: beta times the sum over an answer's tokens
+            fall = logs.get("rewards/chosen", 0.0) / self.nats_a_reward if self.nats_a_reward else 0.0
+        if fall < COLLAPSE and not self.warned:
+            self.warned = True
+            say(
+                f"warning: chosen answers have become less likely than under the reference, by {-fall:.2f} nats a "
+                "token; lower learning_rate, raise beta, or look whether they differ in kind from the model's own"
+            )
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()

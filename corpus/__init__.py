@@ -1,1 +1,0 @@
-"""Rows to conversations, conversations to tokens and loss masks, documents to packed sequences."""

@@ -1,1 +1,0 @@
-"""Recipes, run folders, manifests and the report: what every stage shares."""
