@@ -1,10 +1,11 @@
 RECIPE ?= recipes/tiny
 # Only the embedded recipe is tied to the CPU; elsewhere accelerate's own default configuration holds.
-LAUNCH ?= $(if $(filter recipes/tiny recipes/tiny/,$(RECIPE)),recipes/accelerate/cpu.yaml)
+LAUNCH ?= $(if $(subst recipes/tiny,,$(RECIPE:/=)),,recipes/accelerate/cpu.yaml)
 ARGS ?=
-PYTHON ?= python3.11
+# The newest of these that runs here.
+PYTHON ?= $(or $(shell for p in python3.13 python3.12 python3.11; do $$p -c '' 2>&- && echo $$p && break; done),python3.11)
 PY := .venv/bin/python
-RUN = $(PY) -m apo_soup run $@ $(RECIPE) --launch "$(LAUNCH)" --args '$(ARGS)'
+RUN = $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat push check why bench test lint
@@ -14,12 +15,13 @@ help: ## show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  RECIPE=$(RECIPE)  LAUNCH=$(LAUNCH)  ARGS='--key value' are taken by every stage"
+	@echo "  RECIPE=$(RECIPE)  LAUNCH=$(LAUNCH)  ARGS='--key value' are taken by every stage;"
+	@echo "  PYTHON=$(PYTHON) is taken by setup"
 
 setup: .venv/ready ## make the virtual environment .venv with the pinned packages
 
 # torch goes first: its pinned build then satisfies everything that asks for torch.
-.venv/ready: constraints.txt pyproject.toml
+.venv/ready: constraints.txt pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -47,21 +49,23 @@ sweep: .venv/ready ## walk the merge weight, and say which one the scores suppor
 eval: .venv/ready ## measure every checkpoint of the run
 	@$(RUN)
 report: eval ## write report.html and print the stage table
-	@$(PY) -m apo_soup report $(RECIPE)
+	@$(PY) -m apo_soup report "$(RECIPE)"
 
 chat: .venv/ready ## talk to a stage's model: make chat RECIPE=recipes/tiny STAGE=sft, or MODEL=DIR
-	@$(PY) -m apo_soup chat $(if $(MODEL),$(MODEL),$(RECIPE) $(if $(STAGE),--stage $(STAGE))) $(ARGS)
+	@$(PY) -m apo_soup chat $(if $(MODEL),"$(MODEL)","$(RECIPE)" $(if $(STAGE),--stage $(STAGE))) $(ARGS)
 push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME; without it, list what would be sent
-	@$(PY) -m apo_soup push $(RECIPE) $(if $(REPO),--repo $(REPO)) $(ARGS)
+	@$(PY) -m apo_soup push "$(RECIPE)" $(if $(REPO),--repo $(REPO)) $(ARGS)
 check: .venv/ready ## find every error in a recipe before anything runs
-	@$(PY) -m apo_soup check $(RECIPE)
+	@$(PY) -m apo_soup check "$(RECIPE)"
 why: .venv/ready ## say which stages are stale, and what changed
-	@$(PY) -m apo_soup why $(RECIPE)
+	@$(PY) -m apo_soup why "$(RECIPE)"
 
 bench: .venv/ready ## time every part beside its peer; takes an hour on 2 cores
 	@for part in packing merge pairs prepare apo; do echo "== bench.$$part"; $(PY) -m bench.$$part || exit 1; done
 test: .venv/ready ## run the tests
 	$(PY) -m pytest
-lint: .venv/ready ## check style
+lint: .venv/ready ## check style, types and the order of imports
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-logo

@@ -2,7 +2,7 @@
 
 import argparse
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.apo import ApoFile
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import report_state, stage_program
@@ -12,10 +12,13 @@ from apo_soup.training.entry import training_stage
 MEMBER_FLAG = ("--member", {"type": int, "metavar": "K", "help": "train only this soup member, counted from 1"})
 
 
-def work(recipe: Recipe, options: argparse.Namespace) -> int:
+def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
+    """Train the members whose folders are not up to date, one after the other; returns the exit code."""
     members = member_recipes(recipe)
     if options.member is not None and not 1 <= options.member <= len(members):
-        raise UserError(f"--member {options.member}: {recipe.path} has members 1 to {len(members)}")
+        raise UserError(
+            f"--member: expected 1 to {len(members)}, a member of {recipe.path}, got {options.member}; correct it"
+        )
     chosen = members if options.member is None else [members[options.member - 1]]
     planned, again = [], {}
     for member in chosen:
@@ -29,18 +32,18 @@ def work(recipe: Recipe, options: argparse.Namespace) -> int:
     todo, code = report_state(stages, options.state, again)
     if todo and not options.state:
         quiet_libraries()
-        from apo.train import train
+        from apo.train import train_member
         from apo_soup.progress import say
-        from apo_soup.training.trainer import leave
+        from apo_soup.training.run import leave
 
         for note in recipe.notes:
             say(note)
         for member, stage, kept in planned:
             if stage in todo:
-                train(member, stage, kept)
+                train_member(member, stage, kept)
         leave()
     return code
 
 
 if __name__ == "__main__":
-    stage_program("apo", "apo", "Train the members of a soup, one model folder each.", work, MEMBER_FLAG)
+    stage_program("apo", ApoFile, "Train the members of a soup, one model folder each.", run_members, MEMBER_FLAG)

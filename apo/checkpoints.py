@@ -6,7 +6,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.apo import ApoFile
 from apo_soup.errors import UserError
 from apo_soup.progress import is_main
 from apo_soup.runs.members import Kept
@@ -19,32 +19,35 @@ class KeepCheckpoints(TrainerCallback):
     A run that is killed later therefore finds it there, and one killed earlier comes to the step again.
     """
 
-    def __init__(self, trainer: Trainer, recipe: Recipe, kept: list[Kept]):
+    def __init__(self, trainer: Trainer, recipe: ApoFile, kept: list[Kept]):
         self.trainer, self.recipe, self.kept = trainer, recipe, kept
-        self.at: dict[int, Kept] = {}
+        self.at: dict[int, Kept] = {}  # by step, once the number of steps is known
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Find the steps to keep; raises UserError for those that this run does not come to."""
+        where = f"{self.recipe.where('checkpoints')}: checkpoints"
         for kept in self.kept:
             step = kept.step(state.max_steps)
             if step >= state.max_steps:
                 raise UserError(
-                    f"{self.recipe.where('checkpoints')}: checkpoint {kept.at} is not before the end; the member has "
-                    f"{state.max_steps} steps and its end is a member anyway"
+                    f"{where}: expected steps before the last one, {state.max_steps}, got {kept.at}; leave it out, the "
+                    "end is a member anyway"
                 )
             if step in self.at:
                 raise UserError(
-                    f"{self.recipe.where('checkpoints')}: checkpoints {self.at[step].at} and {kept.at} are both step "
+                    f"{where}: expected different steps, got {self.at[step].at} and {kept.at}, which are both step "
                     f"{step} of {state.max_steps}; keep one of them"
                 )
             if step <= state.global_step and kept.stage.stale():
                 raise UserError(
-                    f"{self.recipe.where('checkpoints')}: checkpoint {kept.at} is step {step}, and the member goes on "
-                    f"from step {state.global_step}; remove {args.output_dir} to train it anew"
+                    f"{where}: expected steps after {state.global_step}, where the member goes on, got {kept.at}, "
+                    f"which is step {step}; remove {args.output_dir} to train it anew"
                 )
             self.at[step] = kept
             kept.stage.started = time.monotonic()  # planned long before, when other members were still to be trained
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Put the model's folder into place where this step is one to keep."""
         if state.global_step not in self.at:
             return
         stage = self.at[state.global_step].stage

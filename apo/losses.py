@@ -1,7 +1,11 @@
-"""Preference losses as pure functions of log-ratios.
+"""The losses of preference training, as pure functions of log-ratios.
 
-A log-ratio is log p(y|x) - log p_ref(y|x), summed over the tokens of an answer. All functions take two tensors of one
-shape (a value a pair) and beta, and return the loss of each pair in that shape.
+The log-ratio of an answer y to a prompt x is log p(y|x) - log p_ref(y|x), summed over the answer's tokens; p is the
+model that is trained and p_ref the reference, the model before training. Every loss takes the log-ratios of the chosen
+and of the rejected answers, `[N]` each for N pairs, and beta, and returns the loss of each pair, `[N]`.
+
+To add one: write it here, enter it in `PAIR_LOSSES`, and give numbers worked by hand to `tests/apo/test_losses.py`.
+`tests/apo/test_trainer_steps.py` then holds its steps to the stock trainer's.
 """
 
 from collections.abc import Callable
@@ -9,6 +13,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+# (log-ratios of chosen [N], log-ratios of rejected [N], beta) -> losses [N]
 PairLoss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 
@@ -37,4 +42,5 @@ def sigmoid(chosen: torch.Tensor, rejected: torch.Tensor, beta: float) -> torch.
     return -F.logsigmoid(beta * (chosen - rejected))
 
 
-LOSSES: dict[str, PairLoss] = {"apo_zero": apo_zero, "apo_down": apo_down, "sigmoid": sigmoid}
+# By the name that a recipe gives as `loss_type`, which is TRL's.
+PAIR_LOSSES: dict[str, PairLoss] = {"apo_zero": apo_zero, "apo_down": apo_down, "sigmoid": sigmoid}

@@ -1,4 +1,4 @@
-"""Reference log-probabilities on disk, computed once for the same weights, pairs and precision.
+"""Where reference log-probabilities are kept: on disk, computed once for the same weights, pairs and precision.
 
 The key is content: the reference model's files, the prepared pairs, the precision. Members, later runs with another
 beta or learning rate, and resumed runs find the file; changed weights or rows make another key.
@@ -6,6 +6,7 @@ beta or learning rate, and resumed runs find the file; changed weights or rows m
 
 import os
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,26 @@ from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from apo_soup.hashing import hash_value
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.library_keys import keys_of
+from apo_soup.hashing import hash_file, hash_value
+from apo_soup.runs.sources import model_hash
+
+# Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
+ADAPTER_KEYS = (
+    "model_name_or_path",
+    "attn_implementation",
+    "use_peft",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "lora_target_parameters",
+    "lora_modules_to_save",
+    "lora_task_type",
+    "use_rslora",
+    "use_dora",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class ReferenceStore:
         return FileLock(self.file(split).with_suffix(".lock"))
 
     def file(self, split: str) -> Path:
+        """The file of a split's values, whether it is there or not."""
         return self.folder / f"{self.key(split)}.safetensors"
 
     def read(self, split: str, pairs: int) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -50,9 +71,25 @@ class ReferenceStore:
         return (chosen, rejected) if len(chosen) == pairs else None
 
     def write(self, split: str, chosen: torch.Tensor, rejected: torch.Tensor) -> None:
-        """Put the values into place as a whole."""
+        """Put log-probabilities `[pairs]` of chosen and rejected answers into place, as a whole file."""
         file = self.file(split)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.partial")
         save_file({"chosen": chosen.contiguous(), "rejected": rejected.contiguous()}, partial)
         partial.replace(file)
+
+
+def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
+    """Where this model's log-probabilities of these pairs are kept, beside the folder of prepared pairs."""
+    given = recipe.given_values()
+    names = [k for k in (*keys_of("ModelConfig"), "model_init_kwargs", "tf32") if k not in ADAPTER_KEYS]
+    revision = recipe.model_revision if recipe.gives("model_revision") else None
+    content = {
+        "model": model_hash(recipe.model_name_or_path, recipe.where("model_name_or_path"), revision),
+        # The hash at the end of the name is of the pairs' content; the rest is the stage's.
+        "pairs": prepared.name.rpartition("-")[2],
+        "loading": hash_value({k: str(given[k]) for k in names if given.get(k) is not None}),
+        "code": hash_value([hash_file(file) for file in sorted(Path(__file__).parent.glob("*.py"))]),
+        "libraries": hash_value([version(name) for name in ("torch", "transformers")]),
+    }
+    return ReferenceStore(prepared.parent.parent / "reference", content)

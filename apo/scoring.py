@@ -1,7 +1,8 @@
-"""Log-probabilities of given tokens at given places of a row, without the logits of any other place.
+"""Log-probabilities of given tokens at given positions of a row, without the logits of any other position.
 
-The LM head runs in tiles of tokens, and one tile of logits, `[T, V]` instead of `[S, V]`, is in memory at a time: the
-last one is kept for the backward pass, where it is needed first, and the others are computed again there.
+The LM head runs in tiles of tokens, and one tile of logits, `[T, V]` instead of `[S, V]` (T tokens of a tile, S
+positions, V entries of the vocabulary), is in memory at a time: the last one is kept for the backward pass, where it is
+needed first, and the others are computed again there.
 """
 
 import types
@@ -12,30 +13,78 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from apo.attention_mask import attention_mask
+from apo.packed_pairs import PackedPairs
+
 # Logits of a tile, 128 MB of them on a CPU and 512 MB on a GPU, whose smaller tiles would spend more time on moving the
 # head's gradient than on computing it.
 TILE_LOGITS = {"cpu": 2**25, "cuda": 2**27}
-# Models that change their logits behind the LM head; they are scored on the stock path.
-RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
-def rescales_logits(config: Any) -> str | None:
-    """The configuration key by which a model changes its logits behind the LM head, or None."""
-    return next((k for k in RESCALES if getattr(config, k, None) not in (None, 1, 1.0)), None)
+def answer_logprobs(model: torch.nn.Module, row: PackedPairs, attention: str) -> Tensor:
+    """Log-probabilities `[N, 2]` of the chosen and rejected answers of a row of N pairs.
+
+    Args:
+        model: a model that `add_scoring` was called on, or what DDP, FSDP or DeepSpeed made of it.
+        row: packed pairs on the model's device.
+        attention: the model's attention implementation, such as `flex_attention`.
+    """
+    logprobs = model(
+        input_ids=row.input_ids[None],
+        position_ids=row.position_ids[None],
+        attention_mask=attention_mask(row, attention),
+        scored_positions=row.scored_positions,
+        targets=row.targets,
+    )
+    return row.answer_sums(logprobs)
+
+
+def add_scoring(model: PreTrainedModel) -> None:
+    """Let `model(..., scored_positions=P, targets=T)` return the log-probabilities `[C]` of the tokens `T` `[C]` at the
+    positions `P` `[C]` of its one row, instead of logits `[1, S, V]`.
+
+    The forward of the instance is replaced, as TRL does for its own LM head, because DDP and FSDP only follow what
+    goes through it. Without `scored_positions` the forward is the one it was.
+    """
+    if getattr(model.forward, "scores_positions", False):
+        return
+    original = model.forward
+
+    def forward(
+        self: PreTrainedModel,
+        *args: Any,
+        scored_positions: Tensor | None = None,
+        targets: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if scored_positions is None or targets is None:
+            return original(*args, **kwargs)
+        hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state  # [1, S, H]
+        head = self.get_output_embeddings()
+        weight, bias = (p.full_tensor() if hasattr(p, "full_tensor") else p for p in (head.weight, head.bias))
+        return tiled_logprobs(hidden[0, scored_positions], weight, bias, targets)
+
+    forward.scores_positions = True  # type: ignore[attr-defined]  # a mark by which a second call knows the first
+    model.forward = types.MethodType(forward, model)
 
 
 def tiled_logprobs(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, tile: int | None = None
 ) -> Tensor:
-    """log softmax(hidden @ weight.T + bias)[targets] in float32, `[C]`, from hidden states `[C, H]`.
+    """log softmax(hidden @ weight.T + bias)[targets] in float32, `[C]`.
 
-    `tile` tokens at a time; without it, as many as `TILE_LOGITS` allows.
+    Args:
+        hidden: hidden states `[C, H]`.
+        weight: the LM head's weight `[V, H]`.
+        bias: its bias `[V]`, or None.
+        targets: token ids `[C]`.
+        tile: tokens of a tile; without it, as many as `TILE_LOGITS` allows.
     """
     kind = hidden.device.type
     tile = tile or max(1, TILE_LOGITS.get(kind, TILE_LOGITS["cpu"]) // len(weight))
     if torch.is_autocast_enabled(kind):
         lower = torch.get_autocast_dtype(kind)
-        hidden, weight, bias = (None if t is None else t.to(lower) for t in (hidden, weight, bias))
+        hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
     return _TiledLogprobs.apply(hidden, weight, bias, targets, tile)
 
 
@@ -46,35 +95,35 @@ class _TiledLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, tile: int) -> Tensor:
         ctx.tile, ctx.kept = tile, None
         ctx.save_for_backward(hidden, weight, bias, targets)
-        found = hidden.new_empty(len(targets), dtype=torch.float32)
-        for places in _tiles(len(targets), tile):
+        logprobs = hidden.new_empty(len(targets), dtype=torch.float32)
+        for part in _tiles(len(targets), tile):
             ctx.kept = None  # before the next tile is made, so that two are never in memory
-            found[places], *ctx.kept = _scored(hidden[places], weight, bias, targets[places])
-        return found
+            logprobs[part], *ctx.kept = _tile_logprobs(hidden[part], weight, bias, targets[part])
+        return logprobs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        of_hidden = torch.empty_like(hidden) if wanted[0] else None
-        of_weight = torch.zeros_like(weight) if wanted[1] else None
-        of_bias = torch.zeros_like(bias) if wanted[2] else None
+        needed = ctx.needs_input_grad
+        of_hidden = torch.empty_like(hidden) if needed[0] else None
+        of_weight = torch.zeros_like(weight) if needed[1] else None
+        of_bias = torch.zeros_like(bias) if needed[2] else None
         kept, ctx.kept = ctx.kept, None
-        for places in reversed(_tiles(len(targets), ctx.tile)):
-            piece, target, upstream = hidden[places], targets[places], gradient[places]
-            raised, sums = kept or _scored(piece, weight, bias, target)[1:]
+        for part in reversed(_tiles(len(targets), ctx.tile)):
+            piece, target, upstream = hidden[part], targets[part], gradient[part]
+            exponentials, sums = kept or _tile_logprobs(piece, weight, bias, target)[1:]
             kept = None
-            logits = raised.mul_((-upstream / sums)[:, None])
+            logits = exponentials.mul_((-upstream / sums)[:, None])
             logits[torch.arange(len(target), device=target.device), target] += upstream
             logits = logits.to(hidden.dtype)
             if of_hidden is not None:
-                torch.mm(logits, weight, out=of_hidden[places])
+                torch.mm(logits, weight, out=of_hidden[part])
             if of_weight is not None:
                 of_weight.addmm_(logits.T, piece)
             if of_bias is not None:
                 of_bias += logits.sum(0)
-            del raised, logits
+            del exponentials, logits
         return of_hidden, of_weight, of_bias, None, None
 
 
@@ -84,39 +133,13 @@ def _tiles(count: int, tile: int) -> list[slice]:
     return [slice(max(0, stop - tile), stop) for stop in stops]
 
 
-def _scored(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _tile_logprobs(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities `[T]` of the targets, exp(logits - their largest) `[T, V]`, and the sums `[T]` of those."""
     logits = F.linear(hidden, weight, bias).float()
     picked = logits.gather(1, targets[:, None])[:, 0]
     largest = logits.amax(1)
-    raised = logits.sub_(largest[:, None]).exp_()
-    sums = raised.sum(1)
-    return picked - largest - sums.log(), raised, sums
-
-
-def add_scoring(model: PreTrainedModel) -> None:
-    """Let `model(..., places=P, targets=T)` return the log-probabilities of `targets` at `places` instead of logits.
-
-    The forward of the instance is replaced, as TRL does for its own LM head, because DDP and FSDP only follow what
-    goes through it. Without `places` the forward is the one it was.
-    """
-    if getattr(model.forward, "scores_places", False):
-        return
-    original = model.forward
-
-    def forward(
-        self: PreTrainedModel,
-        *args: Any,
-        places: torch.Tensor | None = None,
-        targets: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        if places is None:
-            return original(*args, **kwargs)
-        hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state
-        head = self.get_output_embeddings()
-        weight, bias = (p.full_tensor() if hasattr(p, "full_tensor") else p for p in (head.weight, head.bias))
-        return tiled_logprobs(hidden[0, places], weight, bias, targets)
-
-    forward.scores_places = True
-    model.forward = types.MethodType(forward, model)
+    exponentials = logits.sub_(largest[:, None]).exp_()
+    sums = exponentials.sum(1)
+    return picked - largest - sums.log(), exponentials, sums

@@ -4,58 +4,94 @@ A step covers exactly the pairs that the stock trainer's would: accelerate's own
 numbers, for the batches of every rank. Every rank computes the same plan and takes its own part, so nothing is sent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
+from accelerate import Accelerator
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from apo.rows import assign, plan
+from apo.prepared_pairs import PackedRow
+from apo_soup.data.packing import best_fit_decreasing
 from apo_soup.data.rows import batched
+
+
+def pairs_to_ranks(lengths: Sequence[int], ranks: int) -> list[list[int]]:
+    """The numbers of a step's pairs by rank, balanced by positions: the longest first, each to the rank with the fewest
+    so far. `lengths` are the positions of each pair.
+    """
+    loads: list[int] = [0] * ranks
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        rank = min(range(ranks), key=lambda r: (loads[r], r))
+        loads[rank] += lengths[number]
+        shares[rank].append(number)
+    return [sorted(share) for share in shares]
+
+
+def pairs_to_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """The numbers of the pairs by row, rows of at most `capacity` positions; a pair that needs more has its own."""
+    bins = best_fit_decreasing([min(length, capacity) for length in lengths], capacity)
+    return [sorted(numbers) for numbers in bins]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The rows of one micro-batch on one rank, as numbers of pairs; an empty row is a placeholder without weight.
+    """One micro-batch on one rank, as numbers of pairs.
 
-    `total` is the number of pairs in the whole step on all ranks.
+    Attributes:
+        rows: the pairs of each row; an empty one is a placeholder without weight.
+        total: the number of pairs in the whole optimiser step, on all ranks.
     """
 
     rows: list[list[int]]
     total: int
 
 
+class MicroBatchRows(TypedDict):
+    """A micro-batch as tensors. A mapping, because the Trainer looks into it for keys such as `labels`."""
+
+    rows: list[PackedRow]
+    total: int
+
+
 def micro_batches(
-    pairs: list[int], lengths: list[int], capacity: int, ranks: int, rank: int, count: int
+    pairs: list[int], lengths: Sequence[int], capacity: int, ranks: int, rank: int, count: int
 ) -> list[MicroBatch]:
     """The `count` micro-batches of a step on one rank.
 
     All ranks get the same number of rows, because a sharded model gathers its weights in every pass; the last
     micro-batch has at least one, because gradients are exchanged in it.
     """
-    shares = assign([lengths[p] for p in pairs], ranks)
     rows = []
-    for share in shares:
+    for share in pairs_to_ranks([lengths[pair] for pair in pairs], ranks):
         own = [pairs[i] for i in share]
-        rows.append([[own[i] for i in row] for row in plan([lengths[p] for p in own], capacity)])
+        rows.append([[own[i] for i in row] for row in pairs_to_rows([lengths[pair] for pair in own], capacity)])
     most = max(map(len, rows))
     mine = rows[rank] + [[]] * (most - len(rows[rank]))
-    edges = [number * most // count for number in range(count + 1)]
-    return [MicroBatch(mine[edges[n] : edges[n + 1]], len(pairs)) for n in range(count)]
+    bounds = [number * most // count for number in range(count + 1)]
+    return [MicroBatch(mine[bounds[n] : bounds[n + 1]], len(pairs)) for n in range(count)]
 
 
-class Steps(Sampler[list[MicroBatch]]):
-    """A batch sampler of micro-batches, one a batch, in the order of the stock trainer's pairs."""
+def rows_of_every_pair(lengths: Sequence[int], capacity: int, ranks: int, rank: int) -> list[list[int]]:
+    """Every pair once: this rank's rows for an evaluation or a reference pass, as many on every rank."""
+    (micro,) = micro_batches(list(range(len(lengths))), lengths, capacity, ranks, rank, 1)
+    return micro.rows
 
-    def __init__(
-        self,
-        loaders: list[Any],
-        lengths: list[int],
-        capacity: int,
-        accumulation: int,
-        rank: int,
-    ):
+
+class StepSampler(Sampler[list[MicroBatch]]):
+    """A batch sampler of micro-batches, one a batch, in the order of the stock trainer's pairs.
+
+    Args:
+        loaders: the stock trainer's batches of every rank, from `stock_loaders`.
+        lengths: the positions of each pair.
+        capacity: positions of a row.
+        accumulation: micro-batches of a step.
+        rank: this process's.
+    """
+
+    def __init__(self, loaders: list[Any], lengths: list[int], capacity: int, accumulation: int, rank: int):
         self.loaders, self.lengths, self.capacity = loaders, lengths, capacity
         self.accumulation, self.rank = accumulation, rank
 
@@ -68,13 +104,14 @@ class Steps(Sampler[list[MicroBatch]]):
             loader.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[MicroBatch]]:
+        ranks = len(self.loaders)
         for step in batched(zip(*self.loaders, strict=True), self.accumulation):
             pairs = [pair for batches in step for batch in batches for pair in batch]
-            arguments = (self.lengths, self.capacity, len(self.loaders), self.rank, len(step))
-            yield from ([micro] for micro in micro_batches(pairs, *arguments))
+            for micro in micro_batches(pairs, self.lengths, self.capacity, ranks, self.rank, len(step)):
+                yield [micro]
 
 
-class Numbers(Dataset[int]):
+class PairNumbers(Dataset[int]):
     """The numbers of the pairs, to be drawn in place of them."""
 
     def __init__(self, count: int):
@@ -87,8 +124,8 @@ class Numbers(Dataset[int]):
         return number
 
 
-def stock_batches(
-    numbers: Numbers, sampler: Sampler | None, batch_size: int, drop_last: bool, accelerator: Any
+def stock_loaders(
+    numbers: PairNumbers, sampler: Sampler | None, batch_size: int, drop_last: bool, accelerator: Accelerator
 ) -> list[DataLoader]:
     """For every rank, the loader that accelerate would make of the stock trainer's: lists of numbers a batch."""
     loader = DataLoader(numbers, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=list)
@@ -105,36 +142,32 @@ def stock_batches(
     ]
 
 
-class Rows(Dataset[dict[str, Any]]):
-    """Micro-batches as tensors; `make` turns the numbers of the pairs in a row into its tensors.
+class StepRows(Dataset[MicroBatchRows]):
+    """Micro-batches as tensors; `packed_row` turns the numbers of a row's pairs into its tensors.
 
     Its length is the number of pairs on all ranks, which the Trainer counts samples a second by.
     """
 
-    def __init__(self, pairs: int, make: Callable[[list[int]], dict[str, Any]]):
-        self.pairs, self.make = pairs, make
+    def __init__(self, pairs: int, packed_row: Callable[[list[int]], PackedRow]):
+        self.pairs, self.packed_row = pairs, packed_row
 
     def __len__(self) -> int:
         return self.pairs
 
-    def __getitem__(self, micro: MicroBatch) -> dict[str, Any]:
-        return {"rows": [self.make(row) for row in micro.rows], "total": micro.total}
+    def __getitem__(self, micro: MicroBatch) -> MicroBatchRows:
+        return {"rows": [self.packed_row(row) for row in micro.rows], "total": micro.total}
 
 
 class StepLoader(DataLoader):
     """A loader of micro-batches whose order changes with the epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        self.batch_sampler.set_epoch(epoch)
+        """Called by the Trainer before every epoch."""
+        if isinstance(self.batch_sampler, StepSampler):
+            self.batch_sampler.set_epoch(epoch)
 
 
-def only(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one micro-batch of a batch."""
-    (item,) = items
+def single_item(batch: list[Any]) -> Any:
+    """The one item of a batch; the collate function where a batch is made whole by the data set."""
+    (item,) = batch
     return item
-
-
-def all_pairs(lengths: list[int], capacity: int, ranks: int, rank: int) -> list[list[int]]:
-    """Every pair once: this rank's rows for an evaluation or a reference pass, as many on every rank."""
-    (micro,) = micro_batches(list(range(len(lengths))), lengths, capacity, ranks, rank, 1)
-    return micro.rows

@@ -5,20 +5,20 @@ runs on the stock trainer; none is ignored. Models are judged by their configura
 a probe: two short pairs scored packed and by the model's own logits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import PreTrainedConfig
 from trl import DPOConfig
 
-from apo.losses import LOSSES
-from apo.metrics import MEASURED
-from apo.rows import Pair
-from apo.scoring import rescales_logits
+from apo.losses import PAIR_LOSSES
+from apo.metrics import METRIC_NAMES
+from apo.packed_pairs import PackedPairs, PairIds, pack_pairs
 from apo_soup.errors import first_line
+from apo_soup.private import causal_model_class, supports_attention
 
-# Options of the stock trainer that its packed child does not carry out: name -> whether a value asks for it.
+# Options that the packed trainer does not carry out: name -> whether a value asks for it.
 STOCK_OPTIONS: dict[str, Callable[[Any], bool]] = {
     "f_divergence_type": lambda v: v != "reverse_kl",
     "ld_alpha": lambda v: v is not None,
@@ -37,29 +37,39 @@ STOCK_OPTIONS: dict[str, Callable[[Any], bool]] = {
     "optim": lambda v: v.startswith(("schedule_free", "lomo", "adalomo")) or v.endswith("layerwise"),
     # The two answers of a pair share their prompt's activations, and so would share its dropout.
     "disable_dropout": lambda v: v is False,
-    "metric_for_best_model": lambda v: v is not None and v.removeprefix("eval_") not in MEASURED,
+    "metric_for_best_model": lambda v: v is not None and v.removeprefix("eval_") not in METRIC_NAMES,
 }
-ACCELERATOR_OPTIONS = {"split_batches": False, "dispatch_batches": None, "even_batches": True,
-                       "use_seedable_sampler": True}  # fmt: skip
+# Options of accelerate of which only the usual value is carried out.
+ACCELERATOR_OPTIONS = {
+    "split_batches": False,
+    "dispatch_batches": None,
+    "even_batches": True,
+    "use_seedable_sampler": True,
+}
+# Keys by which models change their logits behind the LM head.
+RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 # Rotary embeddings whose frequencies follow from the largest position of a batch, so a pair would feel its neighbours.
 LENGTH_DEPENDENT = ("dynamic", "longrope")
-PROBE_PAIRS = ((7, 5, 9), (11, 8, 6))
+# Tokens of prompt, chosen and rejected of the pairs that a loaded model is tried on.
+PROBE_LENGTHS = ((7, 5, 9), (11, 8, 6))
 # What models, and code of their own that came with them, raise over arguments they do not take.
-REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, LookupError, AssertionError)
+FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, LookupError, AssertionError)
 
 
 class NotPackable(Exception):
-    """A loaded model whose packed log-probabilities are not those of its plain sequences, with what was found."""
+    """A model that cannot be trained on packed pairs; the message says what it is, such as `a mixture-of-experts
+    model`.
+    """
 
 
-def stock_reason(arguments: DPOConfig, config: Any) -> str | None:
-    """Why the packed path cannot run these settings, in a few words, or None when it can."""
+def stock_reason(arguments: DPOConfig, config: PreTrainedConfig) -> str | None:
+    """Why the packed trainer cannot run these settings with a model of this configuration, in a few words, or None."""
     kinds = arguments.loss_type if isinstance(arguments.loss_type, list) else [arguments.loss_type]
-    if len(kinds) != 1 or kinds[0] not in LOSSES:
+    if len(kinds) != 1 or kinds[0] not in PAIR_LOSSES:
         return f"loss_type {', '.join(kinds)}"
-    for name, asked in STOCK_OPTIONS.items():
+    for name, asks in STOCK_OPTIONS.items():
         value = getattr(arguments, name)
-        if asked(getattr(value, "value", value)):  # a name, where transformers makes an enumeration of it
+        if asks(getattr(value, "value", value)):  # a name, where transformers makes an enumeration of it
             return name
     for name, usual in ACCELERATOR_OPTIONS.items():
         if getattr(arguments.accelerator_config, name) != usual:
@@ -71,10 +81,10 @@ def stock_reason(arguments: DPOConfig, config: Any) -> str | None:
 
 
 def model_reason(text: Any) -> str | None:
-    """Why a model of this configuration cannot be scored packed, or None."""
-    rescaled = rescales_logits(text)
-    if rescaled:
-        return f"a model with {rescaled}"
+    """Why a model cannot be trained on packed pairs, from its configuration (of its text part), or None."""
+    for key in RESCALES:
+        if getattr(text, key, None) not in (None, 1, 1.0):
+            return f"a model with {key}"
     kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
     window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
     if window or getattr(text, "attention_chunk_size", None) or "sliding_attention" in kinds:
@@ -92,62 +102,65 @@ def model_reason(text: Any) -> str | None:
     return None
 
 
-def attention_of(config: Any, asked: str | None, on_gpu: bool) -> str:
-    """FlexAttention on a GPU, SDPA elsewhere, if asked, or where the model has no FlexAttention.
+def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bool) -> str:
+    """The attention implementation for packed pairs: FlexAttention on a GPU; SDPA elsewhere, where it is requested, or
+    where the model has no FlexAttention.
 
     Raises:
         NotPackable: the model has neither.
     """
-    kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    # A model of remote code is not listed, and says for itself what it takes when it is loaded.
-    takes = {
-        "flex_attention": kind is None or getattr(kind, "_supports_flex_attn", False),
-        "sdpa": kind is None or getattr(kind, "_supports_sdpa", False),
-    }
-    wanted = ["flex_attention", "sdpa"] if on_gpu and asked != "sdpa" else ["sdpa"]
-    for name in wanted:
-        if takes[name]:
+    model_class = causal_model_class(config)
+    candidates = ["flex_attention", "sdpa"] if on_gpu and requested != "sdpa" else ["sdpa"]
+    for name in candidates:
+        # A model of remote code is not listed, and says for itself what it takes when it is loaded.
+        if model_class is None or supports_attention(model_class, name):
             return name
-    raise NotPackable(f"{kind.__name__}, which has no {' and no '.join(wanted)}")
+    raise NotPackable(f"{getattr(model_class, '__name__', model_class)}, which has no {' and no '.join(candidates)}")
 
 
-def probe(
-    packed: Callable[[list[Pair]], torch.Tensor],
-    plain: Callable[[list[int]], torch.Tensor],
+def check_packed_logprobs(
+    packed_logprobs: Callable[[PackedPairs], torch.Tensor],
+    plain_logits: Callable[[list[int]], torch.Tensor],
     vocabulary: int,
     exact: bool,
 ) -> None:
-    """Compare two pairs scored together in one row with the model's own logits of each answer alone.
+    """Compare two pairs of random tokens scored together in one row with the model's own logits of each answer alone.
 
     Args:
-        packed: log-probabilities `[2 N]` of a row of these pairs.
-        plain: logits `[S, V]` of one sequence of tokens.
+        packed_logprobs: log-probabilities `[N, 2]` of the answers of a row.
+        plain_logits: logits `[S, V]` of one sequence of tokens.
+        vocabulary: V.
         exact: the model computes in float32, so differences beyond rounding are faults.
 
     Raises:
         NotPackable: they differ, or the model does not run so at all.
     """
     generator = torch.Generator().manual_seed(0)
+    low = min(10, vocabulary // 2)
     pairs = [
-        tuple(torch.randint(min(10, vocabulary // 2), vocabulary, (n,), generator=generator).tolist() for n in lengths)
-        for lengths in PROBE_PAIRS
+        PairIds(*(torch.randint(low, vocabulary, (n,), generator=generator).tolist() for n in lengths))
+        for lengths in PROBE_LENGTHS
     ]
+    row = pack_pairs(pairs)
+    answers = [(pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
     try:
-        together = packed(pairs).float()
-        alone = torch.stack([_alone(plain, prompt, answer) for prompt, *answers in pairs for answer in answers])
+        together = packed_logprobs(row).float().flatten()
+        alone = torch.stack([_answer_alone(plain_logits, prompt, answer) for prompt, answer in answers])
     except torch.OutOfMemoryError:
         raise  # is no word on what the model takes
-    except REFUSALS as error:
+    except FORWARD_ERRORS as error:
         raise NotPackable(f"a model that does not take packed pairs ({first_line(error)[:120]})") from error
-    off = (together - alone).abs() - (1e-4 if exact else 1e-2) * alone.abs()
-    worst = int(off.argmax())
-    if not off[worst] <= 1e-3:
+    beyond = (together - alone).abs() - (1e-4 if exact else 1e-2) * alone.abs()
+    worst = int(beyond.argmax())
+    if not beyond[worst] <= 1e-3:
         raise NotPackable(
-            f"a model whose packed log-probabilities are others ({together[worst]:.3f} for {alone[worst]:.3f})"
+            f"a model whose packed log-probabilities differ ({together[worst]:.3f}, and {alone[worst]:.3f} alone)"
         )
 
 
-def _alone(plain: Callable[[list[int]], torch.Tensor], prompt: list[int], answer: list[int]) -> torch.Tensor:
+def _answer_alone(
+    plain_logits: Callable[[list[int]], torch.Tensor], prompt: Sequence[int], answer: Sequence[int]
+) -> torch.Tensor:
     """Log-probability of one answer in a sequence of its own."""
-    scores = plain([*prompt, *answer])[len(prompt) - 1 : -1].float().log_softmax(-1)
+    scores = plain_logits([*prompt, *answer])[len(prompt) - 1 : -1].float().log_softmax(-1)
     return scores.gather(1, torch.tensor(answer, device=scores.device)[:, None]).sum()

@@ -1,22 +1,36 @@
-"""Mistakes a user can mend, told in one sentence."""
+"""Mistakes a person can mend, in one sentence; and faults of our own, shown as what they are."""
 
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+DEBUG_FLAG = "--debug"
+DEBUG_VARIABLE = "APO_SOUP_DEBUG"
+# transformers has a key `debug`; with one of its values behind it, the flag is that key.
+_DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
 
 
 class UserError(Exception):
-    """Bad input. The message says where, what was found and what to do; programs exit with code 2."""
+    """Bad input. The message says where, what was expected, what was there and what to do; programs exit with 2."""
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run a program's `main`: user errors become one line on stderr, an interrupt a clean exit."""
+    """Run a program's `main` and exit: with its code, or 0.
+
+    A UserError becomes one line on stderr and code 2, with `--debug` or `APO_SOUP_DEBUG=1` its cause before it. Any
+    other exception is a fault of ours or of the machine's: its traceback is shown, where to report it, and code 1.
+    """
+    debug = _take_debug_flag(sys.argv)
     try:
         code = main()
     except UserError as error:
+        if debug:
+            traceback.print_exception(error)
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except BrokenPipeError:
@@ -26,7 +40,37 @@ def run_main(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         code = 130
+    except Exception as error:
+        traceback.print_exception(error)
+        print(
+            f"unexpected {type(error).__name__}: where the lines above do not say what to do, "
+            f"please report them at {_issue_page()}",
+            file=sys.stderr,
+        )
+        code = 1
     sys.exit(code or 0)
+
+
+def _take_debug_flag(words: list[str]) -> bool:
+    """Whether causes are to be shown. Takes `--debug` out of the words, and sets the variable for child processes."""
+    for place, word in enumerate(words):
+        if word == DEBUG_FLAG and not set(words[place + 1 : place + 2]) & set(_DEBUG_KEY_VALUES):
+            del words[place]
+            os.environ[DEBUG_VARIABLE] = "1"
+            break
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def _issue_page() -> str:
+    """Where faults are reported: the issue page that the package's metadata names."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        urls = metadata("apo-soup").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        urls = []
+    pages = [url.partition(", ")[2] for url in urls if "issue" in url.partition(", ")[0].lower()]
+    return pages[0] if pages else "the project's issue tracker"
 
 
 def first_line(error: Exception) -> str:
@@ -38,28 +82,41 @@ def first_line(error: Exception) -> str:
 def told_by_library(
     where: str | Path, kinds: tuple[type[Exception], ...] = (ValueError, ImportError)
 ) -> Iterator[None]:
-    """Turn what a library refuses in its own words into a UserError that says where it was asked for."""
+    """Turn what a library refuses in its own words into a UserError that says where it was asked for.
+
+    Only the library's own call stands inside: an exception of our code is a fault, and is to be shown as one.
+    """
     try:
         yield
     except kinds as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 
-def read_json(path: Path, where: str | Path) -> dict:
-    """The mapping that a JSON file holds; raises UserError naming the file where it holds none."""
+def read_json(path: Path, where: str | Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds.
+
+    Raises:
+        UserError: the file cannot be read, is not JSON, or is no mapping.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{where}: {path} cannot be read: {error.strerror}") from error
+        raise UserError(
+            f"{where}: {path} cannot be read: {error.strerror}; check its permissions"
+        ) from error
     except ValueError as error:
-        raise UserError(f"{where}: {path} is not valid JSON: {first_line(error)}") from error
+        raise UserError(f"{where}: {path} is not valid JSON: {first_line(error)}; write the file anew") from error
     if not isinstance(content, dict):
-        raise UserError(f"{where}: {path} holds {type(content).__name__} where a mapping is expected")
+        raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; write the file anew")
     return content
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:
-    """`path` as a Path if it is a file; otherwise a UserError that says who asked for it."""
+    """`path` as a Path.
+
+    Raises:
+        UserError: it is not a file; the message says who asked for it.
+    """
     found = Path(path)
     if not found.is_file():
         raise UserError(f"{where}: {what} {path} is not a file; check the path (it is relative to {Path.cwd()})")

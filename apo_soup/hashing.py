@@ -13,8 +13,12 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def written(value: Any) -> str:
-    """A path or a date of a configuration as text; raises TypeError for anything else that JSON does not know."""
+def json_text(value: Any) -> str:
+    """A path or a date of a configuration as text, for `json.dumps(..., default=json_text)`.
+
+    Raises:
+        TypeError: the value is of another type that JSON does not know.
+    """
     if isinstance(value, (Path, date)):
         return str(value)
     raise TypeError(f"{value!r} of type {type(value).__name__} cannot be written as JSON")
@@ -22,7 +26,7 @@ def written(value: Any) -> str:
 
 def hash_value(value: Any) -> str:
     """SHA-256 of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=written).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=json_text).encode()).hexdigest()
 
 
 def hash_tree(folder: Path, pattern: str = "*.py") -> str:

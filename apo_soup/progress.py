@@ -5,7 +5,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-EVERY = 5.0
+# Seconds between lines: in a log, and on a terminal, where one line is rewritten.
+_LOG_SECONDS, _TERMINAL_SECONDS = 5.0, 0.2
 
 
 def is_main() -> bool:
@@ -20,10 +21,14 @@ def say(text: str) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as `m:ss` or `h:mm:ss`."""
-    minutes, seconds = divmod(round(seconds), 60)
+    """Seconds as `m:ss` or `h:mm:ss`.
+
+    >>> clock(75), clock(3661)
+    ('1:15', '1:01:01')
+    """
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Progress:
     total: int | None = None
     quiet: bool = False
     started: float = field(default_factory=time.monotonic)
-    _told: float = field(default_factory=time.monotonic)
+    _printed: float = field(default_factory=time.monotonic)
     _open: bool = False
 
     @property
@@ -47,12 +52,12 @@ class Progress:
         return max(1e-9, time.monotonic() - self.started)
 
     def at(self, done: int, beside: str = "") -> None:
-        """Tell that `done` units are done, at most every few seconds; `beside` is put behind the rate."""
+        """Print that `done` units are done, at most every few seconds; `beside` stands behind the rate."""
         now = time.monotonic()
         terminal = sys.stdout.isatty()
-        if self.quiet or now - self._told < (0.2 if terminal else EVERY):
+        if self.quiet or now - self._printed < (_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
             return
-        self._told = now
+        self._printed = now
         rate = done / self.seconds
         of = f"/{self.total:,}" if self.total else ""
         left = f"  {clock((self.total - done) / rate)} left" if self.total and rate and done <= self.total else ""

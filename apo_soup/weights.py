@@ -1,12 +1,23 @@
-"""Safetensors files without torch: their content hash, and whether their values are finite."""
+"""Safetensors files without torch: their header, their content hash, and whether their values are finite.
+
+The format (github.com/huggingface/safetensors): eight bytes that say how long the header is, little-endian; a header of
+that length in JSON; the tensors' bytes behind it. This is the only reader of such headers. It stands on the ground
+floor because a stage's folder hashes its own weights and `apo_soup.runs` may not import `apo_soup.models`;
+`merge/tensors.py` adds torch's types and reads values.
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-# Where the exponent of a float type lies, and the integer that reads it: all ones is infinity or not a number.
+from apo_soup.errors import UserError
+
+LENGTH_BYTES = 8
+# The bits of a float type's exponent, and the integer type to read them with: all ones is infinity or not a number.
 EXPONENTS = {
     "BF16": (np.uint16, 0x7F80),
     "F16": (np.uint16, 0x7C00),
@@ -16,31 +27,95 @@ EXPONENTS = {
 PIECE_BYTES = 2**19
 
 
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor in a header: `dtype` as safetensors names it (`BF16`), `shape`, and its bytes from `begin` up to
+    `end`, counted from the first byte of the file.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def read_header(path: Path, where: str) -> dict[str, TensorEntry]:
+    """The tensors of a safetensors file by name, in the header's order.
+
+    Raises:
+        UserError: the file is shorter than its header says, or its header cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length, header = _header_bytes(file, size)
+    if len(length) < LENGTH_BYTES or len(header) < int.from_bytes(length, "little"):
+        raise UserError(
+            f"{where}: {path}: expected a whole safetensors file, got {size:,} bytes that end inside the header; copy "
+            "or make the file again"
+        )
+    try:
+        entries = _entries(header)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: {path}: expected a safetensors header, got bytes that are none; copy or make the file again"
+        ) from error
+    end = max((entry.end for entry in entries.values()), default=0)
+    if end > size:
+        raise UserError(
+            f"{where}: {path}: expected {end:,} bytes, got {size:,}: the file is cut off; copy or make it again"
+        )
+    return entries
+
+
 def hash_weights(path: Path) -> tuple[str, str | None]:
-    """SHA-256 of a safetensors file, and the first tensor with a value that is not finite, found in the same read."""
+    """SHA-256 of a safetensors file, and its first tensor with a value that is not finite, both from one read.
+
+    A file without a readable header is hashed all the same; who reads its tensors gets `read_header`'s sentence.
+    """
     digest, bad = hashlib.sha256(), None
     with path.open("rb") as file:
-        start = file.read(8)
-        digest.update(start)
-        # Of a file that is no safetensors file these bytes say any length.
-        header = file.read(min(int.from_bytes(start, "little"), path.stat().st_size))
+        length, header = _header_bytes(file, path.stat().st_size)
+        digest.update(length)
         digest.update(header)
         try:
-            entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
-        except (ValueError, AttributeError):
-            entries = {}  # no safetensors header: `merge` says so where it reads it
-        place = 0
-        for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
-            begin, end = entry["data_offsets"]
-            digest.update(file.read(max(0, begin - place)))
-            place = begin
-            kind, mask = EXPONENTS.get(entry["dtype"], (None, 0))
-            while place < end and (piece := file.read(min(PIECE_BYTES, end - place))):
+            entries = _entries(header)
+        except ValueError:
+            entries = {}
+        position = len(length) + len(header)
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
+            digest.update(file.read(max(0, entry.begin - position)))
+            position = entry.begin
+            kind, mask = EXPONENTS.get(entry.dtype, (None, 0))
+            while position < entry.end and (piece := file.read(min(PIECE_BYTES, entry.end - position))):
                 digest.update(piece)
-                place += len(piece)
+                position += len(piece)
                 if kind and bad is None and len(piece) % np.dtype(kind).itemsize == 0:
                     values = np.frombuffer(piece, dtype=kind)
                     bad = name if ((values & kind(mask)) == mask).any() else None
         for piece in iter(lambda: file.read(PIECE_BYTES), b""):
             digest.update(piece)
     return digest.hexdigest(), bad
+
+
+def _header_bytes(file: BinaryIO, size: int) -> tuple[bytes, bytes]:
+    """The bytes of the header's length, and the header's; fewer where a file of `size` bytes ends before."""
+    length = file.read(LENGTH_BYTES)
+    # Of a file that is no safetensors file these bytes say any length.
+    return length, file.read(min(int.from_bytes(length, "little"), size))
+
+
+def _entries(header: bytes) -> dict[str, TensorEntry]:
+    """What a header says of each tensor; raises ValueError where it is no safetensors header."""
+    content = json.loads(header)
+    start = LENGTH_BYTES + len(header)
+    try:
+        content.pop("__metadata__", None)
+        entries = {}
+        for name, entry in content.items():
+            begin, end = map(int, entry["data_offsets"])
+            entries[name] = TensorEntry(
+                str(entry["dtype"]), tuple(map(int, entry["shape"])), start + begin, start + end
+            )
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ValueError("not a safetensors header") from error
+    return entries

@@ -112,8 +112,9 @@ def one(options: argparse.Namespace) -> dict:
     from trl import DPOConfig
 
     from apo.reference import ReferenceStore
-    from apo.train import SDPA_PLACES
-    from apo.trainer import PackedDPOTrainer, PreparedDPOTrainer
+    from apo.stock_trainer import PreparedDPOTrainer
+    from apo.train import SDPA_CAPACITY
+    from apo.trainer import PackedDPOTrainer
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -135,9 +136,10 @@ def one(options: argparse.Namespace) -> dict:
         }
         started = time.perf_counter()
         if options.one == "ours":
-            trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, SDPA_PLACES))
+            trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, SDPA_CAPACITY))
         else:
             trainer = PreparedDPOTrainer(**given)
+        trainer.add_reference()
         reference = time.perf_counter() - started
         trainer.train()
         seconds = time.perf_counter() - started

@@ -24,7 +24,7 @@ def command(options: argparse.Namespace, program: str) -> str:
 
 def save(output: str, content: dict) -> None:
     """Write the figures with the machine they were taken on."""
-    from apo_soup.runs.stage import versions
+    from apo_soup.runs.manifest import versions
 
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     file = Path(output)

@@ -67,8 +67,8 @@ def make_models(folder: Path, members: int) -> None:
     import torch
     from transformers import AutoTokenizer, SmolLM3Config, SmolLM3ForCausalLM
 
-    from apo_soup.runs.model_files import model_files, recorded
-    from merge.tensors import Writer
+    from apo_soup.runs.model_files import file_record, model_files
+    from merge.writer import SafetensorsWriter
 
     heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "tie_word_embeddings": True}
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -81,14 +81,14 @@ def make_models(folder: Path, members: int) -> None:
     for number, name in enumerate([*(f"apo/{k + 1}" for k in range(members)), "mid"]):
         generator = torch.Generator().manual_seed(number)
         target = folder / name
-        writer = Writer(target, shapes, torch.bfloat16)
+        writer = SafetensorsWriter(target, shapes, torch.bfloat16)
         for tensor, shape in shapes.items():
             writer.write(tensor, (0.02 * torch.randn(shape, generator=generator)).bfloat16().flatten())
         writer.close()
         config.save_pretrained(target)
         tokenizer.save_pretrained(target)
         # As every stage leaves it: inputs are not hashed again while their files are untouched.
-        outputs = {file.name: recorded(file) for file in model_files(target)}
+        outputs = {file.name: file_record(file) for file in model_files(target)}
         (target / "manifest.json").write_text(json.dumps({"stage": name, "outputs": outputs}))
 
 

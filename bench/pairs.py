@@ -15,6 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from apo.pairs.side import AskedSide
+from apo_soup.config.pairs import OpenaiSide, TransformersSide
+from apo_soup.models.completion import Sampling
 from bench.figures import command, save
 
 SHAPE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
@@ -47,13 +50,14 @@ def main() -> None:
 
 def local(options: argparse.Namespace, folder: Path) -> dict:
     """Tokens a second of the transformers engine, one prompt at a time and in batches."""
-    from apo.pairs.engines import TransformersEngine
+    from apo.pairs.engines.transformers import TransformersEngine
 
     model = random_model(folder / "model", SHAPE)
     prompts = generated(options.prompts)
 
     def run(batch_size: int) -> float:
-        engine = TransformersEngine(side({"model": str(model), "batch_size": batch_size}, options))
+        side = transformers_side(str(model), batch_size, options)
+        engine = TransformersEngine(side, side.keys)
         answers: list = []
         started = time.perf_counter()
         engine.answer(prompts, (), answers.extend)
@@ -65,23 +69,20 @@ def local(options: argparse.Namespace, folder: Path) -> dict:
 
 def endpoint(options: argparse.Namespace, folder: Path) -> dict:
     """Tokens a second of a real server under a plain load generator and under our client, journal included."""
-    from apo.pairs.endpoint import EndpointEngine
+    from apo.pairs.engines.endpoint import EndpointEngine
     from apo.pairs.journal import Journal
     from bench.serving import Server
 
     model = random_model(folder / "small", SMALL)
     prompts = generated(options.prompts * 4)
     server = Server(model)
-    settings = {
-        "model": str(model), "base_url": server.url, "concurrency": options.concurrency, "timeout": 60.0, "retries": 0,
-        "send_template_kwargs": True,
-    }  # fmt: skip
-    asked = side(settings, options)
+    served = {"model": str(model), "base_url": server.url, "timeout": 60.0, "retries": 0}
+    asked = bench_side(OpenaiSide(**served, concurrency=options.concurrency), options)
 
     def ours() -> float:
         started = time.perf_counter()
         with Journal(folder / f"answers-{started}.jsonl") as journal:
-            EndpointEngine(asked).answer(prompts, (), journal.add)
+            EndpointEngine(asked, asked.keys).answer(prompts, (), journal.add)
             seconds = time.perf_counter() - started
             return sum(c.tokens for a in journal.answers.values() for c in a.completions) / seconds
 
@@ -92,26 +93,26 @@ def endpoint(options: argparse.Namespace, folder: Path) -> dict:
         server.kill()
 
 
-async def load(side: object, prompts: list) -> float:
+async def load(side: AskedSide, prompts: list) -> float:
     """Post the same requests, `concurrency` at a time, and count the tokens told; nothing is kept."""
     import httpx2
 
-    tokens, waiting, settings = 0, iter(prompts), side.settings
+    tokens, waiting, keys, sampling = 0, iter(prompts), side.keys, side.sampling
 
     async def work(client: httpx2.AsyncClient) -> None:
         nonlocal tokens
         for prompt in waiting:
             body = {
-                "model": settings["model"], "messages": prompt.messages, "max_tokens": settings["max_new_tokens"],
-                "temperature": settings["temperature"], "top_p": settings["top_p"], "seed": side.seed(prompt.id, 0),
+                "model": keys.model, "messages": prompt.messages, "max_tokens": sampling.max_new_tokens,
+                "temperature": sampling.temperature, "top_p": sampling.top_p, "seed": side.request_seed(prompt.id, 0),
                 "chat_template_kwargs": prompt.kwargs,
             }  # fmt: skip
-            reply = await client.post(f"{settings['base_url']}/chat/completions", json=body)
+            reply = await client.post(f"{keys.base_url}/chat/completions", json=body)
             tokens += reply.json()["usage"]["completion_tokens"]
 
     started = time.perf_counter()
     async with httpx2.AsyncClient(timeout=60) as client:
-        await asyncio.gather(*(work(client) for _ in range(settings["concurrency"])))
+        await asyncio.gather(*(work(client) for _ in range(keys.concurrency)))
     return tokens / (time.perf_counter() - started)
 
 
@@ -129,13 +130,14 @@ def in_turn(contestants: dict, repeats: int) -> dict:
     }
 
 
-def side(settings: dict, options: argparse.Namespace) -> object:
-    """A side of a pairs file with these settings."""
-    from apo.pairs.engines import Side
-    from apo.pairs.make import SHARED
+def transformers_side(model: str, batch_size: int, options: argparse.Namespace) -> AskedSide:
+    """The strong side of a pairs file with a model in this process."""
+    return bench_side(TransformersSide(model=model), options, batch_size)
 
-    both = SHARED | {"temperature": 1.0, "max_new_tokens": options.tokens}
-    return Side("strong", "bench", both | settings)
+
+def bench_side(keys: TransformersSide | OpenaiSide, options: argparse.Namespace, batch_size: int = 1) -> AskedSide:
+    """The strong side of a pairs file with these keys, sampled at temperature 1."""
+    return AskedSide("strong", "bench", keys, Sampling(options.tokens, 1.0), 1, batch_size, settings={})
 
 
 def generated(count: int) -> list:

@@ -84,7 +84,7 @@ def one(name: str, rows: Path, tokenizer: str) -> dict:
 
 def ours(rows: Path, tokenizer: str, processes: int) -> dict:
     """`apo-soup prepare` on the file."""
-    from apo_soup.config.recipe import load
+    from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare
     from apo_soup.models.tokenizer import recipe_tokenizer
 
@@ -162,7 +162,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
     from apo_soup.models.libraries import quiet_libraries
 
     quiet_libraries()
-    from apo_soup.config.recipe import load
+    from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare
     from apo_soup.models.tokenizer import recipe_tokenizer
 

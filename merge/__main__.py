@@ -1,12 +1,11 @@
 """`python -m merge --config FILE [--only soup|merged] [--verify]`: see merge/run.py."""
 
 import argparse
-from pathlib import Path
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
 from apo_soup.runs.entry import report_state, stage_program
-from merge.plan import planned
+from merge.plan import MergePlan, merge_plan
 
 ONLY_FLAG = ("--only", {"choices": ("soup", "merged"), "help": "make only this folder"})
 VERIFY_FLAG = (
@@ -15,45 +14,52 @@ VERIFY_FLAG = (
 )
 
 
-def work(recipe: Recipe, options: argparse.Namespace) -> int:
-    part = {"soup": "soup", "merged": "merge"}.get(options.only)
-    if part and part not in recipe.values:
-        raise UserError(f"{recipe.path}: --only {options.only}, and the file has no {part}")
+def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
+    """Make the soup and the merge that a file asks for, where they are missing or stale; returns the exit code."""
+    if options.only == "soup" and recipe.soup is None:
+        raise UserError(f"{recipe.path}: soup: expected the key for --only soup, got nothing; add it")
     code = 0
     for name in ("soup", "merged"):
-        if options.only not in (None, name) or (name == "soup" and "soup" not in recipe.values):
+        if options.only not in (None, name) or (name == "soup" and recipe.soup is None):
             continue
-        if name == "soup" and recipe.values.get("one_pass"):
+        if name == "soup" and recipe.one_pass:
             print("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
-        plan = planned(recipe, name, ask=not options.state)
+        plan = merge_plan(recipe, name, ask=not options.state)
         if options.verify and plan.config["merge_method"] != "linear":
             raise UserError(
-                f"{plan.where}: --verify compares linear averages, and this is {plan.config['merge_method']}"
+                f"{plan.where}: merge.merge_method: expected linear for --verify, got {plan.config['merge_method']}; "
+                "leave --verify out"
             )
         todo, stale = report_state([plan.stage], options.state)
         code = max(code, stale)
         if todo and options.state:
             break
         if todo:
-            from merge.run import run
+            from merge.run import run_merge_stage
 
-            run(plan.stage, plan.config, recipe, plan.where, plan.linear)
+            run_merge_stage(plan, recipe)
             print(f"{plan.stage.name}: {plan.stage.folder} written")
         if options.verify:
-            from merge.linear import verify
-            from merge.plan import plain_linear
-            from merge.run import with_snapshots
-
-            linear = plan.linear or plain_linear(with_snapshots(plan.config, plan.where))
-            if linear is None:
-                raise UserError(
-                    f"{plan.where}: --verify compares plain linear averages of local models, and this is none"
-                )
-            verify(linear, Path(plan.stage.folder), plan.where)
+            _verify(plan)
     return code
+
+
+def _verify(plan: MergePlan) -> None:
+    """Compare a written folder with the float64 average; raises UserError where it is off."""
+    from merge.average import plain_linear
+    from merge.hub import with_snapshots
+    from merge.verify import verify_average
+
+    linear = plan.linear or plain_linear(with_snapshots(plan.config, plan.where))
+    if linear is None:
+        raise UserError(
+            f"{plan.where}: merge: expected a plain linear average of whole models for --verify, got another merge; "
+            "leave --verify out"
+        )
+    verify_average(linear, plan.stage.folder, plan.where)
 
 
 if __name__ == "__main__":
     about = "Average the APO members, then mix in the mid checkpoint."
-    stage_program("merge", "merge", about, work, ONLY_FLAG, VERIFY_FLAG)
+    stage_program("merge", MergeFile, about, run_merge_file, ONLY_FLAG, VERIFY_FLAG)

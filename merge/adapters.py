@@ -5,7 +5,7 @@ from typing import Any
 
 from apo_soup.errors import told_by_library
 from apo_soup.hashing import hash_value
-from merge.plan import with_models
+from merge.mergekit_names import with_models
 
 
 def with_whole_models(config: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def with_whole_models(config: dict[str, Any], folder: Path, where: str) -> dict[
     Raises:
         UserError: peft or transformers refuse the adapter or its base, in their words.
     """
-    return with_models(config, lambda model: merged(model, folder, where) if is_adapted(model) else model)
+    return with_models(config, lambda model: _merged_adapter(model, folder, where) if is_adapted(model) else model)
 
 
 def is_adapted(model: str) -> bool:
@@ -22,7 +22,7 @@ def is_adapted(model: str) -> bool:
     return "+" in model and not Path(model).exists()
 
 
-def merged(model: str, folder: Path, where: str) -> str:
+def _merged_adapter(model: str, folder: Path, where: str) -> str:
     """The folder of a base with its adapter merged into it by peft, written now if it is not there yet."""
     base, _, adapter = model.partition("+")
     # Named by both: two runs' adapters may end in the same two names, and one adapter may lie on two bases.
@@ -31,9 +31,9 @@ def merged(model: str, folder: Path, where: str) -> str:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        with told_by_library(where, (ValueError, OSError, RuntimeError)):
+        own = adapter if (Path(adapter) / "tokenizer_config.json").is_file() else base
+        with told_by_library(f"{where}: {model}", (ValueError, OSError, RuntimeError)):
             whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), adapter)
             whole.merge_and_unload().save_pretrained(target)
-            own = adapter if (Path(adapter) / "tokenizer_config.json").is_file() else base
             AutoTokenizer.from_pretrained(own).save_pretrained(target)
     return str(target)

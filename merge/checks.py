@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError, read_json
-from apo_soup.runs.model_files import not_finite
+from apo_soup.runs.model_files import first_non_finite
 from merge.tensors import stored_tensors
 
 # Keys of a merge file by which its author says which tokens, and which template, the result has.
 TOKEN_KEYS = ("tokenizer", "tokenizer_source")
 TOKENIZER_KEYS = (*TOKEN_KEYS, "chat_template")
-TOKENS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 # Keys of config.json that change what equal weights compute; a key that only one model writes is a default of both.
 ARCHITECTURE = (
@@ -22,14 +22,14 @@ ARCHITECTURE = (
 )  # fmt: skip
 
 
-def check_merge(config: dict[str, Any], models: list[str], output: Path, where: str) -> None:
+def check_merge(config: dict[str, Any], models: list[Path], output: Path, where: str) -> None:
     """Refuse a merge that makes no sense.
 
     Raises:
         UserError: naming folder and tensor, before anything is written.
     """
     check_weights(config, where)
-    folders = [Path(m) for m in models if (Path(m) / "config.json").is_file()]
+    folders = [m for m in models if (m / "config.json").is_file()]
     if not folders:
         return
     named = any(config.get(key) for key in TOKEN_KEYS)
@@ -37,10 +37,11 @@ def check_merge(config: dict[str, Any], models: list[str], output: Path, where: 
     if not named:
         check_tokenizers(folders, where, bool(config.get("chat_template")))
         donor = Path(config.get("base_model") or folders[0])
-        if not any((donor / name).is_file() for name in TOKENS):
+        if not any((donor / name).is_file() for name in VOCABULARY_FILES):
             raise UserError(
-                f"{where}: {donor} has no tokenizer (none of {', '.join(TOKENS)}), and the merged model takes its own "
-                "from there; put its files beside the weights, or name another model with tokenizer_source"
+                f"{where}: {donor}: expected one of {', '.join(VOCABULARY_FILES)}, for the merged model takes its "
+                "tokenizer from there, got none; put its files beside the weights, or name another model with "
+                "tokenizer_source"
             )
     written = str(config.get("out_dtype") or config.get("dtype") or "").removeprefix("torch.")
     check_disk(elements * ITEM_BYTES.get(written, itemsize), output, where)
@@ -48,25 +49,32 @@ def check_merge(config: dict[str, Any], models: list[str], output: Path, where: 
 
 
 def check_weights(config: dict[str, Any], where: str) -> None:
-    """The weights of a linear merge: finite, and of a sum that the method can work with."""
+    """The weights of a linear merge: finite, and of a sum that the method can work with.
+
+    Raises:
+        UserError: they are not.
+    """
     if config.get("merge_method") != "linear":
         return
     entries, shared = config.get("models") or [], config.get("parameters") or {}
     if not entries or not isinstance(shared, dict) or not all(isinstance(e, dict) for e in entries):
         return  # slices, modules, or what mergekit refuses in its own words
-    weights = [(e.get("parameters") or {}).get("weight", shared.get("weight", 1.0)) for e in entries]
-    if not all(isinstance(w, (int, float)) for w in weights):
+    given = [(e.get("parameters") or {}).get("weight", shared.get("weight", 1.0)) for e in entries]
+    weights = [w for w in given if isinstance(w, (int, float))]
+    if len(weights) < len(given):
         return  # by layer or by tensor: mergekit's to judge
-    total = sum(weights)
+    where, total = f"{where}: merge.models: the weights", sum(weights)
     if not math.isfinite(total):
-        raise UserError(f"{where}: the weights {weights} are not finite")
+        raise UserError(f"{where}: expected finite numbers, got {weights}; correct them")
     if shared.get("normalize", True):
         if abs(total) < 1e-6:
-            raise UserError(f"{where}: the weights {weights} sum to 0, and normalize divides by their sum")
+            raise UserError(
+                f"{where}: expected a sum other than 0, by which normalize divides, got {weights}; correct them"
+            )
     elif abs(total - 1) > 1e-6:
         raise UserError(
-            f"{where}: the weights {weights} sum to {total:g} with normalize: false, which would scale the model; "
-            "let them sum to 1, or leave normalize out"
+            f"{where}: expected a sum of 1 with normalize: false, for another scales the model, got {weights}, which "
+            f"sum to {total:g}; let them sum to 1, or leave normalize out"
         )
 
 
@@ -75,26 +83,32 @@ def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False) ->
 
     Args:
         own_tokenizer: the merge names its tokenizer, so vocabularies, and what has a row a token, may differ.
+
+    Raises:
+        UserError: naming what differs, and in which folders.
     """
     first, *others = folders
-    shapes, made = _shapes(first, where, own_tokenizer), _architecture(first, where)
+    shapes, architecture = _shapes(first, where, own_tokenizer), _architecture(first, where)
     for folder in others:
         other = _architecture(folder, where)
-        for key in made:
-            both = key in other and made[key] is not None and other[key] is not None
-            if both and other[key] != made[key] and not (own_tokenizer and key == "vocab_size"):
+        for key, value in architecture.items():
+            both = value is not None and other[key] is not None
+            if both and other[key] != value and not (own_tokenizer and key == "vocab_size"):
                 raise UserError(
-                    f"{where}: {key} is {other[key]} in {folder}/config.json and {made[key]} in {first}/config.json; "
-                    "only equal architectures merge"
+                    f"{where}: {folder}/config.json: {key}: expected {value}, as in {first}/config.json, got "
+                    f"{other[key]}; merge models of one architecture"
                 )
-        found = _shapes(folder, where, own_tokenizer)
-        for name in sorted(shapes.keys() ^ found.keys()):
-            missing = folder if name in shapes else first
-            raise UserError(f"{where}: tensor {name} is missing in {missing}")
+        others_shapes = _shapes(folder, where, own_tokenizer)
+        for name in sorted(shapes.keys() ^ others_shapes.keys()):
+            has, lacks = (first, folder) if name in shapes else (folder, first)
+            raise UserError(
+                f"{where}: {lacks}: expected tensor {name}, as in {has}, got none; merge models of one architecture"
+            )
         for name, shape in shapes.items():
-            if found[name] != shape:
+            if others_shapes[name] != shape:
                 raise UserError(
-                    f"{where}: tensor {name} is {list(found[name])} in {folder} and {list(shape)} in {first}"
+                    f"{where}: {folder}: tensor {name}: expected shape {list(shape)}, as in {first}, got "
+                    f"{list(others_shapes[name])}; merge models of one architecture"
                 )
     stored = stored_tensors(first, where).values()
     return sum(s.count for s in stored), max(s.dtype.itemsize for s in stored)
@@ -103,9 +117,10 @@ def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False) ->
 def _architecture(folder: Path, where: str) -> dict[str, Any]:
     """What decides the function that the weights compute, beside their shapes."""
     config = read_json(folder / "config.json", where)
-    kept = {key: config.get(key) for key in ARCHITECTURE}
     rope = config.get("rope_parameters") or {}
-    return kept | {"rope_theta": rope.get("rope_theta", config.get("rope_theta"))}
+    return {key: config.get(key) for key in ARCHITECTURE} | {
+        "rope_theta": rope.get("rope_theta", config.get("rope_theta"))
+    }
 
 
 def _shapes(folder: Path, where: str, own_tokenizer: bool) -> dict[str, tuple[int, ...]]:
@@ -119,21 +134,29 @@ def _shapes(folder: Path, where: str, own_tokenizer: bool) -> dict[str, tuple[in
 
 
 def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:
-    """Refuse models whose tokens or, without `own_template`, chat templates differ, where both say what theirs are."""
-    for read, what in ((_tokens, "tokens"), (_end, "end-of-turn token"), (_template, "chat template")):
-        if own_template and read is _template:
+    """Refuse models whose tokens or, without `own_template`, chat templates differ, where both say what theirs are.
+
+    Raises:
+        UserError: naming what differs, in which folders, and the key that says which is meant.
+    """
+    for read, what, key in (
+        (_tokens, "tokens", "tokenizer_source"),
+        (_end_of_turn, "end-of-turn token", "tokenizer_source"),
+        (_template, "chat template", "chat_template"),
+    ):
+        if own_template and key == "chat_template":
             continue
-        known = [(folder, read(folder, where)) for folder in folders]
-        known = [(folder, value) for folder, value in known if value is not None]
+        known = [(folder, value) for folder in folders if (value := read(folder, where)) is not None]
         for folder, value in known[1:]:
             if value != known[0][1]:
                 raise UserError(
-                    f"{where}: {folder} and {known[0][0]} differ in their {what}; take models of one family, or say "
-                    f"which is meant with mergekit's key {'chat_template' if read is _template else 'tokenizer_source'}"
+                    f"{where}: {folder}: {what}: expected that of {known[0][0]}, got another; take models of one "
+                    f"family, or say which is meant with mergekit's key {key}"
                 )
 
 
 def _tokens(folder: Path, where: str) -> Any:
+    """Vocabulary and added tokens of `tokenizer.json`; None without that file."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
@@ -141,13 +164,15 @@ def _tokens(folder: Path, where: str) -> Any:
     return tokenizer.get("model", {}).get("vocab"), [(t["id"], t["content"]) for t in tokenizer.get("added_tokens", [])]
 
 
-def _end(folder: Path, where: str) -> Any:
+def _end_of_turn(folder: Path, where: str) -> Any:
+    """The text of the end-of-turn token; None where the folder does not say."""
     settings = folder / "tokenizer_config.json"
     end = read_json(settings, where).get("eos_token") if settings.is_file() else None
     return end.get("content") if isinstance(end, dict) else end
 
 
 def _template(folder: Path, where: str) -> str | None:
+    """The text of the chat template; None where the folder has none."""
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8").strip()
@@ -157,9 +182,12 @@ def _template(folder: Path, where: str) -> str | None:
 
 
 def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -> None:
-    """Refuse adapters, each with its base, whose merged models would not fit on the disk or hold no numbers.
+    """Refuse adapters, each as (base, adapter), whose merged models would not fit on the disk or hold no numbers.
 
     They are whole models for as long as the merge takes, so this comes before the first of them is written.
+
+    Raises:
+        UserError: naming what is wrong.
     """
     bases = list(dict.fromkeys(base for base, _ in adapted))
     check_alike(bases, where)
@@ -169,18 +197,24 @@ def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -
 
 
 def check_finite(folders: list[Path], where: str) -> None:
-    """Refuse weights that hold NaN or infinity."""
+    """Refuse weights that hold NaN or infinity; raises UserError naming file and tensor."""
     for folder in folders:
-        bad = not_finite(folder)
+        bad = first_non_finite(folder)
         if bad:
-            raise UserError(f"{where}: tensor {bad[1]} of {bad[0]} holds values that are not finite")
+            raise UserError(
+                f"{where}: {bad[0]}: tensor {bad[1]}: expected finite values, got NaN or infinity; train or fetch this "
+                "model again"
+            )
 
 
 def check_disk(size: int, output: Path, where: str) -> None:
-    """Refuse where the result, in the type it is written in, would not fit."""
+    """Refuse where `size` bytes, the result in the type it is written in, would not fit; raises UserError."""
     place = output
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < size:
-        raise UserError(f"{where}: {place} has {free / 1e9:.1f} GB free and the merge needs about {size / 1e9:.1f} GB")
+        raise UserError(
+            f"{where}: {place}: expected about {size / 1e9:.1f} GB free for the merge, got {free / 1e9:.1f} GB; free "
+            "some, or write a smaller out_dtype"
+        )

@@ -7,15 +7,15 @@ least as high as the average without it. Averages are scored in memory (`apo-sou
 import json
 from pathlib import Path
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
-from apo_soup.runs.inputs import model_hash
-from apo_soup.runs.stage import write_json
-from merge.scores import gains, scores, suite_key, suite_of
+from apo_soup.runs.manifest import write_json
+from apo_soup.runs.sources import model_hash
+from merge.scores import eval_file, item_gains, mix_metrics, suite_key
 
 
-def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path] | None:
+def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: bool) -> list[Path] | None:
     """The members that a greedy soup keeps, in the order they joined.
 
     A choice that was made of the same members by the same suite is taken from `greedy/greedy.json`. Where there is
@@ -24,11 +24,13 @@ def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path]
     Raises:
         UserError: the file names no metric, or the suite does not have it.
     """
-    metric = recipe.values["soup"].get("metric")
-    where = recipe.where("soup")
+    metric, where = soup.metric, recipe.where("soup")
     if not metric:
-        raise UserError(f"{where}: members: greedy needs soup.metric, the score by which members join")
-    suite, folder = suite_of(recipe, "soup"), Path(recipe.need("output_dir")) / "greedy"
+        raise UserError(
+            f"{where}: soup.metric: expected the score by which members join a greedy soup, got none; name a metric of "
+            "the suite"
+        )
+    suite, folder = eval_file(recipe, "soup.eval", soup.eval), Path(recipe.output_dir) / "greedy"
     key = hash_value([[model_hash(str(f), where) for f in members], metric, suite_key(suite)])
     file = folder / "greedy.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
@@ -37,19 +39,22 @@ def greedy_members(recipe: Recipe, members: list[Path], ask: bool) -> list[Path]
         return [by_name[name] for name in known["kept"]]
     if not ask:
         return None
-    alone = scores(suite, {name: {f: 1.0} for name, f in by_name.items()}, folder / "points")
-    values = {name: _mean(gains(metrics, metric, where)) for name, metrics in alone.items()}
+    alone = mix_metrics(suite, {name: {f: 1.0} for name, f in by_name.items()}, folder / "points")
+    values = {name: _mean(item_gains(metrics, metric, where)) for name, metrics in alone.items()}
     order = sorted(by_name, key=lambda name: -values[name])
     kept, score = [order[0]], values[order[0]]
     print(f"soup: {order[0]} begins with {metric} {alone[order[0]][metric]['value']:.4f}")
     for name in order[1:]:
         tried = [*kept, name]
-        parts = {by_name[n]: 1 / len(tried) for n in tried}
-        found = scores(suite, {"-".join(tried): parts}, folder / "points")["-".join(tried)]
-        value = _mean(gains(found, metric, where))
-        stays = "it stays" if value >= score else "so it is left out"
-        print(f"soup: with {name} {metric} is {found[metric]['value']:.4f}, {stays}")
-        if value >= score:
+        mix = "-".join(tried)
+        metrics = mix_metrics(suite, {mix: {by_name[n]: 1 / len(tried) for n in tried}}, folder / "points")[mix]
+        value = _mean(item_gains(metrics, metric, where))
+        stays = value >= score
+        print(
+            f"soup: with {name} {metric} is {metrics[metric]['value']:.4f}, "
+            f"{'it stays' if stays else 'so it is left out'}"
+        )
+        if stays:
             kept, score = tried, value
     write_json(file, {"key": key, "metric": metric, "alone": values, "kept": kept, "score": score})
     return [by_name[name] for name in kept]

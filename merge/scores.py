@@ -9,30 +9,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apo_soup.config.recipe import Recipe, load
+from apo_soup.config.load import load
+from apo_soup.config.merge import MergeFile
+from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_value
-from apo_soup.runs.inputs import code_hash, suite_inputs, suite_tasks
+from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.suite_inputs import suite_inputs
 
 Metrics = dict[str, dict[str, Any]]
 
 
-def suite_of(recipe: Recipe, part: str) -> Path:
-    """The eval file that a part of a merge file names, or the one beside it; raises UserError where none is."""
-    named = (recipe.values.get(part) or {}).get("eval")
+def eval_file(recipe: MergeFile, key: str, named: str | None) -> Path:
+    """The eval file that a key of a merge file names, or the one beside it; raises UserError where none is there."""
     file = Path(named) if named else recipe.path.parent / "eval.yaml"
     if not file.is_file():
-        raise UserError(f"{recipe.where(f'{part}.eval')}: {part} needs an eval file, and {file} is none")
-    suite_tasks(load(file, "eval"))
+        looked = places_looked_at(named, recipe.path.parent) if named else "no eval.yaml lies beside the file"
+        raise UserError(f"{recipe.where(key)}: {key}: {file} is not there ({looked}); name an eval file")
+    load(file, "eval")
     return file
 
 
-def scores(
+def mix_metrics(
     suite: Path, mixes: dict[str, dict[Path, float]], output: Path, tasks: Sequence[str] = ()
 ) -> dict[str, Metrics]:
     """Metrics of every mix by name; what was measured before, with the same models and suite, is not measured again.
 
     Args:
+        mixes: by name, each model folder's weight in the average.
+        output: where the evaluation leaves `NAME/results.json`.
         tasks: the suite's tasks to run; all of them when it is empty.
 
     Raises:
@@ -43,34 +48,43 @@ def scores(
         words += ["--task", task]
     for name, parts in mixes.items():
         words += ["--mix", f"{name}:" + ",".join(f"{folder}={weight!r}" for folder, weight in parts.items())]
-    code = subprocess.run(words, env=os.environ | {"PYTHONPATH": _with_project()}).returncode
+    code = subprocess.run(words, env=os.environ | {"PYTHONPATH": _path_with_project()}).returncode
     if code:
-        raise UserError(f"the evaluation of {len(mixes)} averages with {suite} stopped with exit code {code}")
+        raise UserError(
+            f"{suite}: expected scores of {len(mixes)} averages, got exit code {code} from the evaluation; its own "
+            "words are above"
+        )
     return {name: json.loads((output / name / "results.json").read_text())["metrics"] for name in mixes}
 
 
-def _with_project() -> str:
+def _path_with_project() -> str:
+    """`PYTHONPATH` with the folder of this project's packages first."""
     root = str(Path(__file__).parent.parent)
     before = os.environ.get("PYTHONPATH")
     return f"{root}{os.pathsep}{before}" if before else root
 
 
-def gains(metrics: Metrics, name: str, where: str) -> list[float]:
-    """The outcomes of a metric, item by item, so turned that more is better.
+def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
+    """The outcomes of a metric, item by item, the sign turned where less is better, so that more always is.
 
     Raises:
         UserError: the suite has no such metric with items, or nobody knows which way it is better.
     """
-    found = metrics.get(name, {}).get("items")
-    if found is None:
+    items = metrics.get(name, {}).get("items")
+    if items is None:
         known = ", ".join(n for n, m in metrics.items() if m.get("items") is not None)
-        raise UserError(f"{where}: the suite has no metric {name} with single items; it has {known}")
-    if not all(map(math.isfinite, found)):
-        raise UserError(f"{where}: metric {name} has items that are not finite")
+        raise UserError(
+            f"{where}: metric: expected one of {known}, which keep single items, got {name}; name one of these"
+        )
+    if not all(map(math.isfinite, items)):
+        raise UserError(f"{where}: metric {name}: expected finite scores, got NaN or infinity; choose another metric")
     better = metrics[name]["better"]
     if better not in ("higher", "lower"):
-        raise UserError(f"{where}: {name} is better neither when higher nor when lower, so nothing is chosen by it")
-    return [-value for value in found] if better == "lower" else found
+        raise UserError(
+            f"{where}: metric {name}: expected one that is better when higher or lower, got one that is neither; "
+            "choose another metric"
+        )
+    return [-value for value in items] if better == "lower" else items
 
 
 def suite_key(suite: Path) -> str:

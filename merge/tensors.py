@@ -1,32 +1,31 @@
-"""Safetensors folders without a map: headers first, then the bytes that are asked for.
+"""Tensors of a model folder, read without mapping files into memory.
 
 A mapped file counts as memory of the process until the system takes its pages back, so averaging five models through
-maps needs room for all of them. Reading into a buffer needs room for the buffer. The format is a length of eight bytes,
-a JSON header of that length, and the tensors' bytes behind it (github.com/huggingface/safetensors).
+maps needs room for all of them. Reading into a buffer needs room for the buffer.
 """
 
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from apo_soup.errors import UserError, read_json
+from apo_soup.weights import read_header
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
-SHARD_BYTES = 5 * 10**9
-INDEX = "model.safetensors.index.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+# Elements of each input that are in memory at a time: few enough that the sums stay in the processor's cache.
+PIECE_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Where a tensor lies: its file, the place of its first byte, its type and shape."""
+class StoredTensor:
+    """Where a tensor lies: its file, the position of its first byte, its type and shape."""
 
     file: Path
     start: int
@@ -35,10 +34,11 @@ class Stored:
 
     @property
     def count(self) -> int:
+        """The number of its elements."""
         return math.prod(self.shape)
 
     def read(self, begin: int, count: int) -> torch.Tensor:
-        """`count` elements from element `begin` on, as a flat tensor."""
+        """`count` elements from element `begin` on, as a flat tensor [count]; raises UserError at the file's end."""
         size = self.dtype.itemsize
         buffer = bytearray(count * size)
         with self.file.open("rb", buffering=0) as file:
@@ -47,147 +47,74 @@ class Stored:
             while view:
                 got = file.readinto(view)
                 if not got:
-                    raise UserError(f"{self.file} became shorter while it was read")
+                    raise UserError(
+                        f"{self.file}: expected {len(view):,} more bytes, got none: the file became shorter while it "
+                        "was read; run the command again when nothing writes it"
+                    )
                 view = view[got:]
         return torch.frombuffer(buffer, dtype=self.dtype)
 
 
-def stored_tensors(folder: Path, where: str) -> dict[str, Stored]:
-    """Every tensor of a model folder, from the files' headers.
+def pieces(count: int) -> list[tuple[int, int]]:
+    """A tensor of `count` elements as (begin, count) of pieces of at most PIECE_ELEMENTS."""
+    return [(begin, min(PIECE_ELEMENTS, count - begin)) for begin in range(0, count, PIECE_ELEMENTS)]
+
+
+def stored_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
+    """Every tensor of a model folder by name, from the files' headers.
 
     Raises:
         UserError: a file that the index names is missing, a file is cut off, or its header cannot be read.
     """
-    files, index = sorted(folder.glob("*.safetensors")), folder / INDEX
-    places: dict[str, str] = {}
-    if not index.is_file() and (folder / "model.safetensors").is_file():
-        files = [folder / "model.safetensors"]
-    elif not index.is_file() and any("-of-" in file.name for file in files):
-        raise UserError(f"{where}: {folder} is not whole: its weights are in parts and {INDEX} is missing")
+    index = folder / INDEX_FILE
+    file_of = _weight_map(index, where) if index.is_file() else {}
     if index.is_file():
-        places = read_json(index, where).get("weight_map")
-        if not isinstance(places, dict):
-            raise UserError(f"{where}: {index} has no weight_map")
-        named = sorted(set(places.values()))
-        missing = [name for name in named if not (folder / name).is_file()]
-        if missing:
-            raise UserError(f"{where}: {folder} is not whole: {missing[0]}, which its index names, is missing")
-        files = [folder / name for name in named]
-    found: dict[str, Stored] = {}
-    for file in files:
-        found |= _header(file, where)
-    absent = next((name for name in places if name not in found), None)
-    if absent:
-        raise UserError(f"{where}: {folder} is not whole: tensor {absent} is not in {places[absent]}")
-    return found
-
-
-def _header(file: Path, where: str) -> dict[str, Stored]:
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise UserError(f"{where}: {file} is cut off or no safetensors file: it has {size:,} bytes")
-        try:
-            header = json.loads(opened.read(length))
-            header.pop("__metadata__", None)
-            entries = {n: (e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for n, e in header.items()}
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
-            raise UserError(f"{where}: {file} has no readable safetensors header") from error
-    found, end = {}, 8 + length
-    for name, (kind, shape, begin, stop) in entries.items():
-        if kind not in DTYPES:
-            raise UserError(f"{where}: tensor {name} of {file} has type {kind}, which cannot be averaged")
-        end = max(end, 8 + length + stop)
-        found[name] = stored = Stored(file, 8 + length + begin, DTYPES[kind], shape)
-        if stop - begin != stored.count * stored.dtype.itemsize:
+        files = [folder / name for name in sorted(set(file_of.values()))]
+    elif (folder / WEIGHTS_FILE).is_file():
+        files = [folder / WEIGHTS_FILE]
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+        if any("-of-" in file.name for file in files):
             raise UserError(
-                f"{where}: tensor {name} of {file} has {stop - begin:,} bytes, which its shape does not fit"
+                f"{where}: {folder}: expected {INDEX_FILE} beside weights in parts, got none; copy the whole folder"
             )
-    if end > size:
-        raise UserError(f"{where}: {file} is cut off: it has {size:,} bytes of {end:,}")
-    return found
+    tensors: dict[str, StoredTensor] = {}
+    for file in files:
+        tensors |= _tensors_of(file, where)
+    absent = next((name for name in file_of if name not in tensors), None)
+    if absent:
+        raise UserError(
+            f"{where}: {folder}: expected tensor {absent} in {file_of[absent]}, as {INDEX_FILE} says, got none; copy "
+            "the whole folder"
+        )
+    return tensors
 
 
-class Writer:
-    """Writes tensors one behind the other into the shards of a model folder; nothing but the current piece is held."""
-
-    def __init__(self, folder: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.dtype = folder, dtype
-        shards: list[list[str]] = [[]]
-        held = 0
-        for name, shape in shapes.items():
-            size = math.prod(shape) * dtype.itemsize
-            if held and held + size > SHARD_BYTES:
-                shards.append([])
-                held = 0
-            shards[-1].append(name)
-            held += size
-        names = ["model.safetensors"]
-        if len(shards) > 1:
-            names = [f"model-{n + 1:05}-of-{len(shards):05}.safetensors" for n in range(len(shards))]
-        self._files = {}
-        for file, tensors in zip(names, shards, strict=True):
-            opened = (folder / file).open("wb", buffering=0)
-            opened.write(_header_bytes({name: shapes[name] for name in tensors}, dtype))
-            self._files |= dict.fromkeys(tensors, opened)
-        if len(shards) > 1:
-            total = sum(math.prod(s) for s in shapes.values()) * dtype.itemsize
-            where = {name: file for file, tensors in zip(names, shards, strict=True) for name in tensors}
-            index = {"metadata": {"total_size": total}, "weight_map": where}
-            (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-
-    def write(self, name: str, values: torch.Tensor) -> None:
-        """The next values of a tensor; tensors come in the order of `shapes`, each from its first value to its last."""
-        data = memoryview(values.contiguous().view(torch.uint8).numpy())
-        while data:
-            data = data[self._files[name].write(data) :]
-
-    def close(self) -> None:
-        for file in set(self._files.values()):
-            file.close()
+def _weight_map(index: Path, where: str) -> dict[str, str]:
+    """The file of each tensor by an index; raises UserError where one is missing."""
+    file_of = read_json(index, where).get("weight_map")
+    if not isinstance(file_of, dict):
+        raise UserError(f"{where}: {index}: weight_map: expected a mapping, got {file_of!r}; copy the file again")
+    for name in sorted(set(file_of.values())):
+        if not (index.parent / name).is_file():
+            raise UserError(f"{where}: {index}: expected {name} beside it, got no such file; copy the whole folder")
+    return file_of
 
 
-def _header_bytes(shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> bytes:
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for name, shape in shapes.items():
-        end = start + math.prod(shape) * dtype.itemsize
-        entries[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def ulp_error(values: torch.Tensor, exact: torch.Tensor, slack: torch.Tensor | float = 0.0) -> float:
-    """The largest distance of `values` from the float64 values `exact`, in units in the last place of their type.
-
-    The unit is that of the exact value's binade, so correct rounding is never further than 0.5 away. `slack` is what
-    `exact` itself may be off by.
-    """
-    info = torch.finfo(values.dtype)
-    smallest = info.smallest_normal
-    exponent = torch.floor(torch.log2(exact.abs().clamp(min=smallest)))
-    unit = torch.exp2(exponent) * info.eps
-    distance = ((values.double() - exact).abs() - slack).clamp(min=0)
-    return (distance / unit).max().item() if len(values) else 0.0
-
-
-def weighted(
-    tensors: Sequence[torch.Tensor], weights: Sequence[float], normalize: bool, dtype: torch.dtype
-) -> torch.Tensor:
-    """The weighted sum of flat tensors, divided by the sum of the weights if `normalize`, in `dtype`.
-
-    The operations, their order and their precision are those of mergekit's linear method, so the bits are too: sums are
-    float32, or float64 when `dtype` is.
-    """
-    inner = torch.float64 if dtype == torch.float64 else torch.float32
-    coefficients = torch.tensor(list(weights), dtype=torch.float64).to(inner)
-    total = torch.zeros(len(tensors[0]), dtype=inner)
-    for tensor, coefficient in zip(tensors, coefficients, strict=True):
-        total.addcmul_(tensor.to(dtype), coefficient)
-    if normalize:
-        total.div_(coefficients.sum())
-    return total.to(dtype)
+def _tensors_of(file: Path, where: str) -> dict[str, StoredTensor]:
+    """The tensors of one file; raises UserError for a type that torch cannot average, or a shape that does not fit."""
+    tensors = {}
+    for name, entry in read_header(file, where).items():
+        if entry.dtype not in DTYPES:
+            raise UserError(
+                f"{where}: {file}: tensor {name}: expected one of {', '.join(DTYPES)}, got {entry.dtype}; convert the "
+                "model first"
+            )
+        tensors[name] = stored = StoredTensor(file, entry.begin, DTYPES[entry.dtype], entry.shape)
+        size = stored.count * stored.dtype.itemsize
+        if entry.end - entry.begin != size:
+            raise UserError(
+                f"{where}: {file}: tensor {name}: expected {size:,} bytes for shape {list(entry.shape)}, got "
+                f"{entry.end - entry.begin:,}; copy or make the file again"
+            )
+    return tensors

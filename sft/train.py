@@ -13,16 +13,17 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.sft import SftFile
 from apo_soup.data.packing import position_ids
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import adapters, tell_notes, trl_arguments
+from apo_soup.training.arguments import adapters, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
-from apo_soup.training.checkpoints import begin
-from apo_soup.training.trainer import StageTrainer, train_and_save
+from apo_soup.training.checkpoints import begin_stage
+from apo_soup.training.run import train_and_save
+from apo_soup.training.trainer import StageTrainer
 
 
 class PackedCollator:
@@ -48,39 +49,46 @@ class PackedCollator:
 class PackedSFTTrainer(StageTrainer, SFTTrainer):
     """SFTTrainer whose token counter knows that a batch may hold several packed rows."""
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """As TRL: the mean negative log-likelihood of the trained tokens of the whole step."""
         result = super().compute_loss(model, inputs, *args, **kwargs)
-        if self.model.training and "attention_mask" not in inputs:
-            rows, width = inputs["position_ids"].shape
+        if self.trained_model.training and "attention_mask" not in inputs:
+            rows, width = inputs["position_ids"].shape  # TRL has counted one row
             uncounted = torch.tensor((rows - 1) * width, device=inputs["position_ids"].device)
-            self._total_train_tokens += self.accelerator.gather_for_metrics(uncounted).sum().item()
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+            self.token_count += self.accelerator.gather_for_metrics(uncounted).sum().item()
+            self.log_metric("num_tokens", self.token_count)
         return result
 
 
-def train(recipe: Recipe, stage: Stage) -> None:
-    """Prepare, train (or go on training) and put the model folder into place."""
-    tell_notes(recipe)
+def train_model(recipe: SftFile, stage: Stage) -> None:
+    """Prepare the rows, train (or go on training) and put the model folder into place.
+
+    Raises:
+        UserError: rows that cannot be used, or a value that TRL or transformers refuses.
+    """
+    say_notes(recipe)
     arguments, model = trl_arguments(
         recipe, SFTConfig, stage.partial, dataset_kwargs={"skip_prepare_dataset": True}, assistant_only_loss=False
     )
     rows = training_rows(recipe, say)
-    begin(stage)
+    begin_stage(stage)
 
     # FlashAttention wants one flat row with its document boundaries, which TRL's own collator builds from seq_lengths.
     flash = (model.attn_implementation or "").startswith("flash_attention")
     arguments.padding_free, arguments.packing, arguments.eval_packing = flash, False, False
     if flash:
         arguments.max_length = None
+    collator = None if flash else PackedCollator(rows.tokenizer.pad_token_id)
+    adapting = adapters(model, recipe.path)
     with told_by_library(recipe.path):
         trainer = PackedSFTTrainer(
-            model=model.model_name_or_path,
+            model=recipe.model_name_or_path,
             args=arguments,
-            data_collator=None if flash else PackedCollator(rows.tokenizer.pad_token_id),
+            data_collator=collator,
             train_dataset=rows.splits["train"],
             eval_dataset=rows.splits.get("test"),
             processing_class=rows.tokenizer,
             callbacks=[Watch(stage.name)],
-            **adapters(model),
+            **adapting,
         )
     train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": rows.packed})

@@ -68,10 +68,10 @@ QWEN3_LIKE = """
 @pytest.fixture(scope="session")
 def tokenizer():
     """The small world's tokenizer, with our own chat template."""
-    from apo_soup.runs.inputs import template_text
-    from apo_soup.toy.tokenizer import build
+    from apo_soup.runs.chat_template import template_text
+    from apo_soup.toy.tokenizer import trained_tokenizer
 
-    return build(template_text("apo-soup", "chat_template"))
+    return trained_tokenizer(template_text("apo-soup", "chat_template"))
 
 
 @pytest.fixture(scope="session")

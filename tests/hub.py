@@ -7,12 +7,18 @@ commits of regular files. Point HF_ENDPOINT at `Hub.url`.
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from helpers import ROOT
 
 KINDS = {"models": "model", "datasets": "dataset"}
 Files = dict[str, bytes]
@@ -187,3 +193,13 @@ class _Handler(BaseHTTPRequestHandler):
             if entry["key"] == "file":
                 files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
         return self.reply({"commitUrl": f"{self.hub.url}/{name}/commit/{commit(files)}", "commitOid": commit(files)})
+
+
+def python_with_hub(hub: Hub, folder: Path, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python WORDS` so that it may reach the loopback Hub alone, with a cache of its own below `folder`."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    variables |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    variables |= {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", **environment}
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300
+    )

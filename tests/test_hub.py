@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
-import yaml
 from helpers import ROOT, chat
 from hub import Hub, commit
 
@@ -122,68 +120,3 @@ def test_a_merge_of_models_of_the_hub_by_branch(hub, tiny_model, write_recipe, t
     inputs = json.loads((merged / "manifest.json").read_text())["inputs"]
     soup = commit(hub.repositories["model", "maker/checkpoints"]["it-soup-APO"])
     assert any(soup in value for value in inputs.values()), "the manifest names the commit, not only the branch"
-
-
-def test_a_run_is_sent_with_its_report_and_without_a_secret(hub, tiny_model, tmp_path):
-    """Without a repository or a token nothing is sent; with both, what was listed arrives."""
-    recipe = tmp_path / "recipe"
-    recipe.mkdir()
-    run = tmp_path / "run"
-    suite = {"output_dir": str(run / "evals"), "models": {"merged": str(run / "merged")}, "tasks": []}
-    (recipe / "eval.yaml").write_text(json.dumps(suite))
-    missing = asked(hub, tmp_path, "-m", "apo_soup", "push", recipe)
-    assert missing.returncode == 2
-    assert "is not there, or not whole" in missing.stderr
-    shutil.copytree(tiny_model, run / "merged")
-    (run / "merged" / "manifest.json").write_text(json.dumps({"stage": "merged", "outputs": {}}))
-    (run / "merged" / "README.md").write_text("---\nlicense: apache-2.0\n---\n# merged\n")
-    (run / "report.html").write_text("<!doctype html>")
-    listed = asked(hub, tmp_path, "-m", "apo_soup", "push", recipe, "--repo", "somebody/model")
-    assert listed.returncode == 0, listed.stderr
-    assert "model.safetensors" in listed.stdout
-    assert "nothing was sent; give a token" in listed.stdout
-    assert ("model", "somebody/model") not in hub.repositories
-    sent = asked(hub, tmp_path, "-m", "apo_soup", "push", recipe, "--repo", "somebody/model", HF_TOKEN="hf_secret")
-    assert sent.returncode == 0, sent.stderr
-    assert "hf_secret" not in sent.stdout + sent.stderr
-    files = hub.repositories["model", "somebody/model"]["main"]
-    assert files["model.safetensors"] == (tiny_model / "model.safetensors").read_bytes()
-    assert files["report.html"] == b"<!doctype html>"
-    assert "manifest.json" not in files
-    assert hub.tokens == {"hf_secret"}
-
-
-def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path):
-    hub.put("model", "maker/base", {"README.md": b"---\nlicense: mit\n---\n# base\n"})
-    run = tmp_path / "run"
-    shutil.copytree(tiny_model, run / "mid")
-    source = {"source": "maker/rows:english", "mode": "think", "kept": 3, "tokens": 10, "trained": 4}
-    made = {
-        "stage": "mid",
-        "outputs": {},
-        "inputs": {},
-        "config": {"learning_rate": 1e-4},
-        "metrics": {"data": [source]},
-    }
-    (run / "mid" / "manifest.json").write_text(json.dumps({**made, "ran_with": {"model_name_or_path": "maker/base"}}))
-    (run / "merged").mkdir()
-    code = (
-        "import sys; from pathlib import Path; from apo_soup.runs.card import write_card; run = Path(sys.argv[1]);"
-        "config = {'merge_method': 'linear', 'models': [{'model': str(run / 'mid')}]};"
-        "write_card(run / 'merged', 'merged', config, [str(run / 'mid')], run)"
-    )
-    result = asked(hub, tmp_path, "-c", code, run)
-    assert result.returncode == 0, result.stderr
-    assert not hub.asked, "models are local, so no network is tried"
-    assert "license" not in yaml.safe_load((run / "merged" / "README.md").read_text().split("---")[1])
-    result = asked(
-        hub, tmp_path, "-c", f"from apo_soup.runs.card import keep_card; keep_card('maker/base', None)\n{code}", run
-    )
-    assert result.returncode == 0, result.stderr
-    card = (run / "merged" / "README.md").read_text()
-    about = yaml.safe_load(card.split("---")[1])
-    assert about["base_model"] == ["maker/base"]
-    assert about["license"] == "mit"
-    assert about["datasets"] == ["maker/rows"]
-    assert "- mid: maker/rows:english (think): 3 rows, 10 tokens, 40% trained" in card
-    assert str(tmp_path) not in card

@@ -2,14 +2,14 @@
 
 import argparse
 
-from apo.pairs.stage import stage_of
-from apo_soup.config.recipe import Recipe
+from apo.pairs.stage import pairs_stage
+from apo_soup.config.pairs import PairsFile
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import report_state, stage_program
 
 
-def work(recipe: Recipe, options: argparse.Namespace) -> int:
-    stage = stage_of(recipe)
+def _work(recipe: PairsFile, options: argparse.Namespace) -> int:
+    stage = pairs_stage(recipe)
     todo, code = report_state([stage], options.state)
     if todo and not options.state:
         quiet_libraries()
@@ -20,4 +20,4 @@ def work(recipe: Recipe, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    stage_program("apo.pairs", "pairs", "Make preference pairs with a strong and a weak model.", work)
+    stage_program("apo.pairs", PairsFile, "Make preference pairs with a strong and a weak model.", _work)

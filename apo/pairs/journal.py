@@ -16,8 +16,10 @@ from apo_soup.models.completion import Completion
 
 @dataclass(frozen=True)
 class Answer:
-    """One side's completions of one prompt, or the reason an engine has none; `asked_tokens` is the prompt's length
-    where the engine tells it, `server` what an endpoint says of itself.
+    """One side's completions of one prompt, or the reason (`problem`) an engine has none.
+
+    `prompt` is the prompt's id; `asked_tokens` the prompt's length in tokens where the engine tells it; `server` what
+    an endpoint says of itself. The fields are those of a journal's lines.
     """
 
     prompt: str
@@ -28,7 +30,11 @@ class Answer:
 
 
 class Journal:
-    """The answers of one side, by prompt id; `path` is read when it is there."""
+    """The answers of one side, by prompt id; `path` is read when it is there.
+
+    Raises:
+        UserError: the file holds a whole line that no journal wrote.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -37,33 +43,37 @@ class Journal:
         whole = 0
         with path.open("ab+") as file:
             file.seek(0)
-            for line in file:
+            for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     break
-                self._take(line)
+                self.answers |= {answer.prompt: answer for answer in self._read(line, number)}
                 whole += len(line)
             file.truncate(whole)
         self._file = path.open("ab", buffering=0)
         self._file.seek(0, 2)
 
-    def _take(self, line: bytes) -> None:
+    def _read(self, line: bytes, number: int) -> list[Answer]:
+        """The answers of one whole line."""
         try:
-            found = [
+            answers = [
                 Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in json.loads(line)
             ]
-            if not all(isinstance(c.text, str) and isinstance(c.tokens, int) for a in found for c in a.completions):
-                raise TypeError("a text or a count of tokens is none")
+            if not all(isinstance(c.text, str) and isinstance(c.tokens, int) for a in answers for c in a.completions):
+                raise TypeError("a text or a count of tokens is missing")
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{self.path} holds a line that is not a record of answers ({error}); it was changed by somebody "
-                "else. Remove the file to ask again"
+                f"{self.path}:{number}: expected a record of answers, got another line ({error}); the file was changed "
+                "by somebody else, remove it to ask again"
             ) from error
-        self.answers |= {a.prompt: a for a in found}
+        return answers
 
     def add(self, answers: list[Answer]) -> None:
         """Write a line of finished answers; it outlives this process from here on.
 
         What an engine refused is not written: the next run asks it again, of a server that may have been mended.
+
+        Raises:
+            UserError: the file cannot be written to, such as on a full disk; no half line stays behind.
         """
         self.answers |= {a.prompt: a for a in answers}
         finished = [asdict(a) for a in answers if a.problem is None]
@@ -77,11 +87,14 @@ class Journal:
                 left = left[self._file.write(left) :]
         except OSError as error:
             self._file.truncate(whole)
-            raise UserError(f"{self.path} cannot be written to: {error.strerror}; what was answered is kept") from error
+            raise UserError(
+                f"{self.path}: expected room for another answer, got: {error.strerror}; what was answered until now is "
+                "kept, run the same command again when there is room"
+            ) from error
 
     @property
     def done(self) -> frozenset[str]:
-        """Prompts that are answered."""
+        """Ids of the prompts that are answered."""
         return frozenset(p for p, answer in self.answers.items() if answer.problem is None)
 
     def __enter__(self) -> "Journal":

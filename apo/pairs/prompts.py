@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.pairs import PairsFile
 from apo_soup.data.conversation import as_messages, checked_messages, template_kwargs
 from apo_soup.data.formats import Fields, alpaca, found, spoken, with_system
 from apo_soup.data.rows import Row, RowError, Source, drawn, read
@@ -17,36 +18,41 @@ class Prompt:
     """What is asked: messages that end with a user or tool turn, template arguments, and the reference answer.
 
     `id` is a hash of messages and arguments, so that an answer belongs to the words it was given to and not to a row's
-    place.
+    place; `source_row` is that place, FILE:LINE or SOURCE:ROW.
     """
 
     id: str
     messages: list[Fields]
     kwargs: dict[str, Any]
     reference: str | None
-    place: str
+    source_row: str
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Usable prompts in the sources' order, and the rows that are not: place and reason, at fault or a duplicate."""
+class PromptSet:
+    """Usable prompts in the sources' order, and the rows that are not, at fault or a duplicate: each row's place and
+    the reason.
+    """
 
     usable: list[Prompt]
     rejected: list[tuple[str, str]]
     duplicates: list[tuple[str, str]]
 
 
-def read_prompts(recipe: Recipe, verifier: Verifier | None) -> Prompts:
-    """Every drawn row as a prompt, up to `limit` of them; a reference that the verifier cannot read is a fault."""
-    values = recipe.values
-    arguments = {**(values.get("chat_template_kwargs") or {}), "enable_thinking": values["mode"] == "think"}
+def read_prompts(recipe: PairsFile, verifier: Verifier | None) -> PromptSet:
+    """Every drawn row as a prompt, up to `limit` of them; a reference that the verifier cannot read is a fault.
+
+    Raises:
+        UserError: a source is not there, or is not what its name says.
+    """
+    arguments = {**(recipe.chat_template_kwargs or {}), "enable_thinking": recipe.mode == "think"}
     usable: dict[str, Prompt] = {}
     rejected, duplicates = [], []
-    for row, own in _rows(recipe):
-        if len(usable) == values.get("limit"):
+    for row, of_source in _drawn_rows(recipe):
+        if len(usable) == recipe.limit:
             break
         try:
-            prompt = prompt_of(row, {**own, **arguments}, values.get("reference", "answer"))
+            prompt = prompt_of(row, {**of_source, **arguments}, recipe.reference)
             if verifier and prompt.reference is not None:
                 verifier("0", prompt.reference)
         except RowError as error:
@@ -55,23 +61,18 @@ def read_prompts(recipe: Recipe, verifier: Verifier | None) -> Prompts:
         if prompt.id in usable:
             first = usable[prompt.id]
             other = f" with another reference, {prompt.reference!r}" if prompt.reference != first.reference else ""
-            duplicates.append((row.place, f"the same prompt as {first.place}{other}"))
+            duplicates.append((row.place, f"the same prompt as {first.source_row}{other}"))
         else:
             usable[prompt.id] = prompt
-    return Prompts(list(usable.values()), rejected, duplicates)
+    return PromptSet(list(usable.values()), rejected, duplicates)
 
 
-def sources_of(recipe: Recipe) -> list[dict[str, Any]]:
-    """`prompts` as a list of sources: it may be one id, one mapping, or a list of either."""
-    given = recipe.need("prompts")
-    return [{"id": e} if isinstance(e, str) else e for e in (given if isinstance(given, list) else [given])]
-
-
-def _rows(recipe: Recipe) -> Any:
-    for number, entry in enumerate(sources_of(recipe)):
-        source = Source.from_entry(entry)
+def _drawn_rows(recipe: PairsFile) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """The rows that the weights of the sources leave, each with the template arguments of its source."""
+    for number, keys in enumerate(recipe.prompts):
+        source = Source.from_entry({**keys.given_values(), "id": keys.id})
         rows = read(source, recipe.where("prompts"))
-        for row, times in drawn(rows, source.weight, recipe.values.get("seed", 0), number):
+        for row, times in drawn(rows, source.weight, recipe.seed, number):
             if times:
                 yield row, dict(source.chat_template_kwargs)
 
@@ -83,11 +84,14 @@ def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
         RowError: no prompt can be read from the row.
     """
     fields = row.fields
-    messages = asked(fields)
+    messages = prompt_messages(fields)
     kwargs = {**template_kwargs(fields, {}), **arguments}
     answer = fields.get(reference)
     if isinstance(answer, bool) or (answer is not None and not isinstance(answer, (str, int, float))):
-        raise RowError(f"field {reference}: expected text or a number as the reference, found {found(answer)}")
+        raise RowError(
+            f"field {reference}: expected text or a number as the reference, got {found(answer)}; mend the row or name "
+            "another field with reference"
+        )
     answer = None if answer is None else str(answer)
     content = json.dumps([messages, kwargs], sort_keys=True, ensure_ascii=False)
     return Prompt(
@@ -95,11 +99,14 @@ def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
     )
 
 
-def asked(fields: Fields) -> list[Fields]:
+def prompt_messages(fields: Fields) -> list[Fields]:
     """The messages of a row up to the turn that the assistant is to answer.
 
     Taken from the first of these that the row has: a whole conversation on the chosen side of a preference, `messages`,
     ShareGPT `conversations`, an Alpaca `instruction`, a `prompt`, or a `question`.
+
+    Raises:
+        RowError: the row has none of these, or they hold no question.
     """
     chosen = fields.get("chosen")
     if isinstance(chosen, list) and len(chosen) > 1 and isinstance(chosen[0], dict):
@@ -114,11 +121,13 @@ def asked(fields: Fields) -> list[Fields]:
     else:
         name = next((n for n in ("prompt", "question", "problem") if n in fields), None)
         if name is None:
-            have = ", ".join(sorted(fields)) or "no fields"
-            raise RowError(f"the row has {have}; a prompt is messages, conversations, instruction, prompt or question")
+            have = ", ".join(sorted(fields)) or "none"
+            raise RowError(
+                f"expected a field messages, conversations, instruction, prompt or question, got {have}; rename a field"
+            )
         messages = as_messages(fields[name], "user", name)
     while messages and messages[-1]["role"] == "assistant":
         messages = messages[:-1]
     if not messages or messages[-1]["role"] == "system" or not messages[-1]["content"].strip():
-        raise RowError("the row holds no question: nothing stands before the assistant's answer")
+        raise RowError("expected a question before the assistant's answer, got none; mend the row or leave it out")
     return messages

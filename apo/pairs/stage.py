@@ -2,21 +2,25 @@
 
 from pathlib import Path
 
-from apo.pairs.prompts import sources_of
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.pairs import OpenaiSide, PairsFile
 from apo_soup.hashing import hash_file, hash_value
-from apo_soup.runs.inputs import PROJECT, code_hash, model_hash, rows_hash, semantic, template_text, verifier_code
+from apo_soup.runs.chat_template import template_text
+from apo_soup.runs.code_hash import PROJECT, code_hash
+from apo_soup.runs.sources import model_hash, rows_hash
 from apo_soup.runs.stage import Stage
+from apo_soup.runs.suite_inputs import verifier_source
 
-# Files that decide what a model is asked and how it answers, and those that decide what is right.
-ASKING = (
+PACKAGE = PROJECT / "apo_soup"
+# Files that decide what a model is asked and how it answers.
+RENDERING_FILES = (
     "data/trained_spans.py",
     "data/template.py",
     "data/conversation.py",
     "models/generation.py",
     "models/tokenizer.py",
 )
-JUDGES = (
+# Files that decide what is a prompt and what is right.
+JUDGING_FILES = (
     "verify/answers.py",
     "verify/numbers.py",
     "data/clean.py",
@@ -24,31 +28,32 @@ JUDGES = (
     "data/formats.py",
     "data/rows.py",
 )
-SHARED = PROJECT / "apo_soup"
 
 
 def rendering_code() -> str:
     """Hash of the code that asks a local model: its answers are of other prompts when that has changed."""
-    return hash_value([hash_file(SHARED / name) for name in ASKING])
+    return hash_value([hash_file(PACKAGE / name) for name in RENDERING_FILES])
 
 
-def stage_of(recipe: Recipe) -> Stage:
-    """The pairs folder with its fingerprint; raises UserError for missing inputs."""
-    recipe.need("mode")
-    where = recipe.where("prompts")
-    rows = [rows_hash(s["id"], where, s.get("revision")) for s in sources_of(recipe)]
-    shared = [hash_file(SHARED / name) for name in JUDGES]
-    inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), rendering_code(), shared])}
-    for side in ("strong", "weak"):
-        settings = recipe.need(side)
-        template = template_text(settings.get("chat_template"), recipe.where(f"{side}.chat_template"))
+def pairs_stage(recipe: PairsFile) -> Stage:
+    """The pairs folder with its fingerprint.
+
+    Raises:
+        UserError: a model, a template or rows that the file names are not there.
+    """
+    where, beside = recipe.where("prompts"), recipe.path.parent
+    rows = [rows_hash(source.id, where, source.revision, beside) for source in recipe.prompts]
+    judging = [hash_file(PACKAGE / name) for name in JUDGING_FILES]
+    inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), rendering_code(), judging])}
+    for name, side in (("strong", recipe.strong), ("weak", recipe.weak)):
+        if isinstance(side, OpenaiSide):
+            inputs[name] = f"{side.model} at {side.base_url}"  # nothing more can be known of it
+            continue
+        template = template_text(side.chat_template, recipe.where(f"{name}.chat_template"), beside)
         if template is not None:
-            inputs[f"{side} template"] = hash_value(template)
-        if "base_url" in settings:
-            inputs[side] = f"{settings['model']} at {settings['base_url']}"  # nothing more can be known of it
-        else:
-            inputs[side] = model_hash(settings["model"], recipe.where(f"{side}.model"), settings.get("revision"))
-    code = verifier_code(recipe.values.get("verifier") or "")
-    if code:
-        inputs["verifier"] = hash_file(Path(code))
-    return Stage("pairs", Path(recipe.need("output_dir")), semantic(recipe.values), inputs)
+            inputs[f"{name} template"] = hash_value(template)
+        inputs[name] = model_hash(side.model, recipe.where(f"{name}.model"), side.revision, beside)
+    source_file = verifier_source(recipe.verifier or "")
+    if source_file:
+        inputs["verifier"] = hash_file(Path(source_file))
+    return Stage("pairs", Path(recipe.output_dir), recipe.deciding_values(), inputs)

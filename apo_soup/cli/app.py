@@ -6,34 +6,89 @@ A command's own work is imported when it is asked for, so that help and mistakes
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from apo_soup.errors import UserError, run_main
+from apo_soup.resources import launch_file, recipe_folder, shipped_names
+
+
+class Stopped(Exception):
+    """A command was stopped from outside: interrupted, or the reader of its output is gone."""
+
+    def __init__(self, cause: KeyboardInterrupt | BrokenPipeError):
+        self.cause = cause
+
+
+class Commands(TyperGroup):
+    """Commands whose interruption is `run_main`'s to deal with, as it is for every other program of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that `ctx` names."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as cause:
+            raise Stopped(cause) from cause
+
 
 app = typer.Typer(
-    name="apo-soup",
-    help="SmolLM3-style post-training from one folder of YAML: base -> mid -> sft -> apo -> soup -> merged.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 # What is left of the command line are `--key value` words that are laid over the file.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="stage file, such as recipes/tiny/sft.yaml")]
-RecipeFolder = Annotated[Path, typer.Argument(metavar="RECIPE", help="recipe folder, such as recipes/tiny")]
+RecipeFolder = Annotated[
+    Path,
+    typer.Argument(parser=recipe_folder, metavar="RECIPE", help="recipe folder, or the name of a shipped one: tiny"),
+]
+Launch = Annotated[str, typer.Option(metavar="FILE", help="accelerate configuration, or a shipped one: fsdp2.yaml")]
+StageArguments = Annotated[str, typer.Option(metavar="'--key value'", help="overrides for this stage")]
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2."""
-    run_main(app)
+    run_main(exit_code)
+
+
+def exit_code() -> int:
+    """Run the command that the command line names; returns its exit code.
+
+    Raises:
+        UserError: a command, an option or an argument is unknown or missing.
+        KeyboardInterrupt: it was interrupted.
+        BrokenPipeError: the reader of its output is gone.
+    """
+    try:
+        return app(standalone_mode=False) or 0
+    except Stopped as stopped:
+        raise stopped.cause from None
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "apo-soup"
+        raise UserError(f"{command}: {error.format_message().rstrip('.')}; see {command} --help") from error
+
+
+@app.callback(invoke_without_command=True)
+def overview(context: typer.Context) -> None:
+    """SmolLM3-style post-training from one folder of YAML: base -> mid -> sft -> apo -> soup -> merged."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
+def recipe_of(model: str) -> Path | None:
+    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub."""
+    if Path(model).is_dir():
+        return Path(model) if (Path(model) / "eval.yaml").is_file() else None
+    return recipe_folder(model) if model in shipped_names() else None
 
 
 @app.command()
 def check(recipe: RecipeFolder) -> None:
-    """Tell every error in a recipe's files at once."""
-    from apo_soup.plan.check import check_recipe, describe
+    """Find every error in a recipe's files at once."""
+    from apo_soup.plan.check import check_recipe, training_table
 
     recipes, problems = check_recipe(recipe)
     for one in recipes:
@@ -41,16 +96,16 @@ def check(recipe: RecipeFolder) -> None:
             print(f"note: {note}")
     if problems:
         raise UserError("\n       ".join(problems))
-    print(describe(recipes))
+    print(training_table(recipes))
     print(f"{recipe}: {len(recipes)} files checked, no error")
 
 
 @app.command()
 def why(recipe: RecipeFolder) -> None:
-    """Tell which stages are stale, and what changed."""
-    from apo_soup.cli.order import tell_why
+    """Say which stages are stale, and what changed."""
+    from apo_soup.cli.order import print_states
 
-    tell_why(recipe)
+    print_states(recipe)
 
 
 @app.command(context_settings=OVERRIDES)
@@ -76,19 +131,39 @@ def prepare(context: typer.Context, config: Config) -> None:
 @app.command()
 def run(
     words: Annotated[list[str], typer.Argument(metavar="[STAGE] RECIPE", help="a stage, and the recipe's folder")],
-    launch: Annotated[str, typer.Option(metavar="FILE", help="accelerate configuration for the training stages")] = "",
-    args: Annotated[str, typer.Option(metavar="'--key value'", help="overrides for this stage")] = "",
+    launch: Launch = "",
+    args: StageArguments = "",
 ) -> None:
     """Run a stage, or all up to the evaluation, and whatever it needs that is missing or stale."""
-    from apo_soup.cli.order import STEPS, run_stages
+    from apo_soup.cli.steps import STEPS
 
     *stage, recipe = words
     name = stage[0] if stage else "eval"
-    if len(stage) > 1 or name not in STEPS:
-        raise UserError(f"run {' '.join(words)}: expected [STAGE] RECIPE with a stage of {', '.join(STEPS)}")
-    if launch and not Path(launch).is_file():
-        raise UserError(f"LAUNCH={launch}: no such file; accelerate configurations lie in recipes/accelerate/")
-    raise typer.Exit(run_stages(name, Path(recipe), launch or None, shlex.split(args)))
+    if len(stage) > 1:
+        raise UserError(
+            f"run {shlex.join(words)}: expected [STAGE] RECIPE, got {len(words)} words; quote a path that holds spaces"
+        )
+    if name not in STEPS:
+        raise UserError(f"run {shlex.join(words)}: expected a stage of {', '.join(STEPS)}, got {name}; correct it")
+    start(name, recipe_folder(recipe), launch, args)
+
+
+@app.command()
+def sweep(recipe: RecipeFolder, launch: Launch = "", args: StageArguments = "") -> None:
+    """Walk the merge weight of a recipe, and say which one the scores support."""
+    start("sweep", recipe, launch, args)
+
+
+def start(stage: str, recipe: Path, launch: str, args: str) -> None:
+    """Run a stage and what it needs, then leave with its exit code."""
+    from apo_soup.cli.order import run_stages
+
+    file = str(launch_file(launch)) if launch else None
+    try:
+        words = shlex.split(args)
+    except ValueError as error:
+        raise UserError(f"--args {args}: {error}; close the quotation") from error
+    raise typer.Exit(run_stages(stage, recipe, file, words))
 
 
 @app.command("eval", context_settings=OVERRIDES)
@@ -106,10 +181,10 @@ def evaluate(
     ] = False,
 ) -> None:
     """Run a suite of tasks on checkpoints."""
-    from apo_soup.evals.program import Asked, run_suite
+    from apo_soup.evals.program import EvalRequest, run_suite
 
-    asked = Asked(model or None, tuple(only), tuple(mix), tuple(task), state)
-    raise typer.Exit(run_suite(config, asked, context.args))
+    request = EvalRequest(model or None, tuple(only), tuple(mix), tuple(task), state)
+    raise typer.Exit(run_suite(config, request, context.args))
 
 
 @app.command()
@@ -125,15 +200,18 @@ def compare(
     ] = None,
 ) -> None:
     """Compare two evaluations item by item."""
-    from apo_soup.evals.compare import compare as compare_results
+    from apo_soup.evals.compare import compare_results
 
     raise typer.Exit(compare_results(first, second, metric, fail_below))
 
 
 @app.command()
-def report(recipe: RecipeFolder) -> None:
+def report(
+    recipe: RecipeFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="print the stage table as JSON, and nothing else")] = False,
+) -> None:
     """Write one self-contained report.html of a run, and print the stage table."""
-    from apo_soup.report.sections import write_report
+    from apo_soup.report.page import write_report
     from apo_soup.runs.card import rewrite_card
     from apo_soup.runs.results import run_folder, summary
 
@@ -142,29 +220,33 @@ def report(recipe: RecipeFolder) -> None:
     path = write_report(recipe, folder)
     for name in ("soup", "merged"):
         rewrite_card(folder, name)
+    if as_json:
+        print((folder / "table.json").read_text(encoding="utf-8").rstrip())
+        return
     print(summary(folder))
     print(f"\nreport: {path.resolve()} ({time.monotonic() - started:.1f} s)")
 
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="model folder, Hub id, or recipe folder")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="model folder, id of the Hub, or recipe")],
     stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1")] = "merged",
     max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", "--max-new-tokens", min=1)] = 512,
     greedy: Annotated[bool, typer.Option("--greedy", help="always take the likeliest token")] = False,
 ) -> None:
     """Talk to a model in the terminal."""
-    from apo_soup.evals.chat import of_recipe, talk
-    from apo_soup.runs.inputs import model_folder
+    from apo_soup.evals.chat import converse, model_of_recipe
+    from apo_soup.runs.sources import model_folder
 
-    named, template = of_recipe(Path(model), stage) if (Path(model) / "eval.yaml").is_file() else (model, None)
+    recipe = recipe_of(model)
+    named, template = model_of_recipe(recipe, stage) if recipe else (model, None)
     model_folder(named, "MODEL")
-    talk(named, template, max_new_tokens, greedy)
+    converse(named, template, max_new_tokens, greedy)
 
 
 @app.command()
 def push(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="recipe folder, or a stage's folder")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="model folder of a run, or recipe")],
     repo: Annotated[
         str, typer.Option(metavar="OWNER/NAME", help="repository of the Hub; made if it is not there")
     ] = "",
@@ -172,9 +254,9 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="make the repository a private one")] = False,
 ) -> None:
     """Send a run's model and report to the Hub, or say what would be sent."""
-    from apo_soup.report.push import push as send
+    from apo_soup.report.push import push_model as send
     from apo_soup.runs.results import run_folder
 
-    is_recipe = (model / "eval.yaml").is_file()
-    folder, name = (run_folder(model), stage) if is_recipe else (model.parent, model.name)
+    recipe = recipe_of(model)
+    folder, name = (run_folder(recipe), stage) if recipe else (Path(model).parent, Path(model).name)
     raise typer.Exit(send(folder, name, repo or None, private))

@@ -3,32 +3,45 @@
 import json
 from pathlib import Path
 
+from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
-from apo_soup.config.recipe import Recipe, load
+from apo_soup.config.load import check_keys, load
+from apo_soup.config.pairs import LocalSide, PairsFile
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.inputs import training_inputs
 
 
-def made_pairs(recipe: Recipe) -> Recipe:
-    """The pairs that a pairs file has made, as an apo file would read them with one side's tokenizer.
+def apo_file_of_pairs(recipe: PairsFile) -> TrainingFile:
+    """An apo file that reads the pairs that a pairs file has made, with the tokenizer of one side.
 
     Raises:
         UserError: none are made yet, or both sides are endpoints, which give no tokenizer.
     """
-    files = sorted(Path(recipe.need("output_dir")).glob("train.*"))
+    files = sorted(Path(recipe.output_dir).glob("train.*"))
     if not files:
-        raise UserError(f"{recipe.path}: no pairs in {recipe.need('output_dir')} yet; run `make pairs` first")
-    local = [recipe.values[side] for side in ("strong", "weak") if "base_url" not in recipe.values[side]]
-    if not local:
-        raise UserError(f"{recipe.path}: both sides are endpoints; preview an apo file that reads {files[0]}")
-    tokenizer = {"model_name_or_path": local[0]["model"], "chat_template": local[0].get("chat_template")}
-    return Recipe(recipe.path, "apo", {**tokenizer, "dataset_mixture": {"datasets": [{"id": str(files[0])}]}}, {})
+        raise UserError(
+            f"{recipe.path}: expected pairs in {recipe.output_dir}, got none; "
+            f"make them: `apo-soup run pairs {recipe.path.parent}`"
+        )
+    side = next((side for side in (recipe.strong, recipe.weak) if isinstance(side, LocalSide)), None)
+    if side is None:
+        raise UserError(
+            f"{recipe.path}: expected a side with a tokenizer, got endpoints on both; preview an apo file that reads "
+            f"{files[0]}"
+        )
+    keys = {"output_dir": recipe.output_dir, "dataset_mixture": {"datasets": [{"id": str(files[0].absolute())}]}}
+    keys |= {"model_name_or_path": side.model}
+    keys |= {"chat_template": side.chat_template} if side.chat_template is not None else {}
+    apo_file, problems = check_keys("apo", Given(recipe.path, keys))
+    assert isinstance(apo_file, TrainingFile), problems
+    return apo_file
 
 
 def prepare_rows(config: Path, overrides: list[str]) -> None:
     """Write the training sequences of a mid, sft or apo file, and print the table of what is in them."""
-    recipe = opened(config, overrides)
+    recipe = opened_recipe(config, overrides)
     quiet_libraries()
     from apo_soup.data.prepare import prepare
     from apo_soup.data.statistics import show
@@ -41,7 +54,7 @@ def prepare_rows(config: Path, overrides: list[str]) -> None:
 
 def preview_rows(config: Path, rows: int, overrides: list[str]) -> None:
     """Print rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made."""
-    recipe = opened(config, overrides)
+    recipe = opened_recipe(config, overrides)
     quiet_libraries()
     from apo_soup.data.preview import preview
     from apo_soup.models.tokenizer import recipe_tokenizer
@@ -49,11 +62,18 @@ def preview_rows(config: Path, rows: int, overrides: list[str]) -> None:
     preview(recipe, recipe_tokenizer(recipe), rows)
 
 
-def opened(config: Path, overrides: list[str]) -> Recipe:
-    """The file, with its rows and model known to be there and its notes told."""
-    recipe = load(config, stage_of_file(config) or "sft", overrides)
-    if recipe.stage == "pairs":
-        recipe = made_pairs(recipe)
+def opened_recipe(config: Path, overrides: list[str]) -> TrainingFile:
+    """The file, with its rows and model known to be there, and its notes printed; of a pairs file, an apo file.
+
+    Raises:
+        UserError: the file is wrong, something that it names is not there, or it is no file of rows.
+    """
+    loaded = load(config, stage_of_file(config) or "sft", overrides)
+    recipe = apo_file_of_pairs(loaded) if isinstance(loaded, PairsFile) else loaded
+    if not isinstance(recipe, TrainingFile):
+        raise UserError(
+            f"{config}: expected a mid, sft, apo or pairs file, got one of kind {recipe.kind}; name another"
+        )
     training_inputs(recipe)
     for note in recipe.notes:
         print(note)

@@ -1,16 +1,39 @@
-"""The keys a stage file may hold, read from the installed libraries' source without importing them.
+"""The keys of TRL and transformers, read from the installed libraries' source without importing them.
 
 TRL's configurations inherit from transformers' `TrainingArguments`; importing them costs seconds and loads torch. The
-class bodies say all that a check needs (name, annotation, choices), so they are parsed instead, and always match the
-version that will train.
+class bodies say all that a check needs (name, annotation, default, choices, help), so they are parsed instead, and
+always match the version that will train. What the libraries do not say of their keys, bounds and whether a key only
+concerns looks, is said here, once.
 """
 
 import ast
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union
 
+from annotated_types import Ge
+from pydantic import AfterValidator, BaseModel, create_model
+
+from apo_soup.config.keys import (
+    AS_NUMBER,
+    FINITE,
+    AboveZero,
+    Anything,
+    Flag,
+    NotNegative,
+    Number,
+    Positive,
+    Said,
+    Strategy,
+    Table,
+    Text,
+    Texts,
+    Whole,
+    key,
+)
 from apo_soup.errors import UserError
 
 # class name -> (package, file in it, base classes that hold further keys)
@@ -21,51 +44,176 @@ CLASSES = {
     "DPOConfig": ("trl", "trainer/dpo_config.py", ("_BaseConfig",)),
     "ModelConfig": ("trl", "trainer/model_config.py", ()),
 }
+# Keys that change what is printed, logged, kept or sent, not what is learned.
+COSMETIC = frozenset(
+    """
+    run_name log_level log_level_replica logging_dir logging_steps logging_strategy logging_first_step disable_tqdm
+    hub_strategy hub_always_push hub_revision save_steps save_strategy save_total_limit eval_strategy eval_steps
+    eval_delay eval_on_start eval_accumulation_steps per_device_eval_batch_size do_eval save_only_model
+    dataloader_num_workers ddp_timeout
+    """.split()
+)
+
+
+def _steps(value: int) -> int:
+    if value < 1 and value != -1:
+        raise ValueError("not a number of steps")
+    return value
+
+
+# Types that are narrower than the library's annotation.
+NARROWED: dict[str, Any] = {
+    "per_device_eval_batch_size": Positive,
+    "num_train_epochs": AboveZero,
+    "max_steps": Annotated[
+        Whole, AfterValidator(_steps), Said("a whole number of 1 or more, or -1 for num_train_epochs")
+    ],
+    "weight_decay": Annotated[float, Ge(0), FINITE, AS_NUMBER],
+    "max_grad_norm": Annotated[float, Ge(0), FINITE, AS_NUMBER],
+    "warmup_steps": Annotated[float, Ge(0), FINITE, AS_NUMBER],
+    "dataloader_num_workers": NotNegative,
+    # Rows come prepared; the samplers that look at their lengths cannot run on them.
+    "train_sampling_strategy": Literal["random", "sequential"],
+}
+NO_DEFAULT = object()
+ATOMS: dict[str, Any] = {
+    "bool": Flag, "int": Whole, "float": Number, "dict": Table, "dict[str, Any]": Table, "dict[str, bool]": Table,
+    "list": Anything, "list[str]": Texts, "Literal[False]": Literal[False],
+}  # fmt: skip
+# Text last: it takes numbers too, which are numbers where one may stand.
+ORDER = ("bool", "int", "float", "dict", "list", "Literal")
+PLAIN_TYPES = {"bool", "int", "float", "dict", "str"}
 
 
 @dataclass(frozen=True)
-class Key:
-    """One configuration key: its annotation as written, its allowed values if the class lists them."""
+class LibraryKey:
+    """One key as its class declares it: the annotation as written, the default where it is plain, choices, help."""
 
     name: str
     annotation: str
+    default: Any = NO_DEFAULT
     choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def with_library_keys(*class_names: str) -> Callable[[type[M]], type[M]]:
+    """Class decorator: a stage file with the keys of the named classes that it does not declare itself."""
+
+    def extended(model: type[M]) -> type[M]:
+        added: dict[str, Any] = {}
+        for class_name in class_names:
+            for name, declared in keys_of(class_name).items():
+                if name not in model.model_fields:
+                    added.setdefault(name, field_of(declared))
+        return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **added)
+
+    return extended
+
+
+def field_of(declared: LibraryKey) -> tuple[Any, Any]:
+    """A key of a library as pydantic takes it. A default that is no plain value is the library's own business."""
+    name = declared.name
+    default = None if declared.default is NO_DEFAULT else declared.default
+    kind = NARROWED.get(name) or type_of(declared.annotation, declared.choices)
+    return kind, key(default, declared.help, cosmetic=name in COSMETIC)
+
+
+def type_of(annotation: str, choices: tuple[str, ...] = ()) -> Any:
+    """The type of a key whose annotation is written so in the library's source.
+
+    An enumeration is taken as text, as the libraries take it, and where no plain type stands beside it null is none.
+    """
+    options = split_union(annotation)
+    members: list[Any]
+    if choices:
+        word: Any = Literal[tuple(choices)]
+        members = [list[word] if any(o.startswith("list") for o in options) else word]
+    else:
+        members = [_atom(option, options) for option in sorted(options, key=_rank) if option != "None"]
+    if "None" in options or not PLAIN_TYPES & set(options):
+        members.append(None)
+    return Union[tuple(dict.fromkeys(members))]  # noqa: UP007 - the members are known at run time
+
+
+def _atom(option: str, beside: list[str]) -> Any:
+    if option.startswith("list"):
+        if "str" in beside:  # one word stays one word
+            return list[Text] if option == "list[str]" else list[Any]
+        return ATOMS.get(option, Anything)
+    return ATOMS.get(option, Strategy if any(o.endswith("Strategy") for o in beside) else Text)
+
+
+def _rank(option: str) -> int:
+    return next((n for n, start in enumerate(ORDER) if option.startswith(start)), len(ORDER))
+
+
+def split_union(annotation: str) -> list[str]:
+    """`dict[str, Any] | None` as its members; bars inside brackets do not split."""
+    parts, depth, current = [], 0, ""
+    for character in annotation:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "|" and depth == 0:
+            parts.append(current.strip())
+            current = ""
+        else:
+            current += character
+    return [*parts, current.strip()]
 
 
 @cache
-def keys_of(class_name: str) -> dict[str, Key]:
-    """All keys of a configuration class and its bases, by name."""
+def keys_of(class_name: str) -> dict[str, LibraryKey]:
+    """All keys of a configuration class and its bases, by name; a class's own declaration wins over its bases'."""
     package, file, bases = CLASSES[class_name]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{package} is not installed; run `make setup`, or `pip install -e . -c constraints.txt`")
     source = Path(spec.submodule_search_locations[0]) / file
-    keys: dict[str, Key] = {}
+    keys: dict[str, LibraryKey] = {}
     for base in bases:
         keys |= keys_of(base)
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             for item in node.body:
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_key(item):
-                    keys[item.target.id] = Key(item.target.id, ast.unparse(item.annotation), _choices(item.value))
+                    keys[item.target.id] = _declared(item.target.id, item)
     return keys
 
 
 def _is_key(item: ast.AnnAssign) -> bool:
-    name = item.target.id
+    assert isinstance(item.target, ast.Name)
     init_off = isinstance(item.value, ast.Call) and any(
         k.arg == "init" and isinstance(k.value, ast.Constant) and k.value.value is False for k in item.value.keywords
     )
-    return not name.startswith("_") and not init_off and "ClassVar" not in ast.unparse(item.annotation)
+    return not item.target.id.startswith("_") and not init_off and "ClassVar" not in ast.unparse(item.annotation)
 
 
-def _choices(value: ast.expr | None) -> tuple[str, ...]:
-    """The `choices` entry of the field's metadata, when it is a list of plain strings."""
+def _declared(name: str, item: ast.AnnAssign) -> LibraryKey:
+    """A key from `name: annotation = field(default=..., metadata={"help": ..., "choices": [...]})`."""
+    annotation, value = ast.unparse(item.annotation), item.value
     if not isinstance(value, ast.Call):
-        return ()
+        return LibraryKey(name, annotation, _literal(value))
+    default: Any = NO_DEFAULT
+    metadata: dict[str, Any] = {}
     for keyword in value.keywords:
-        if keyword.arg == "metadata" and isinstance(keyword.value, ast.Dict):
-            for key, entry in zip(keyword.value.keys, keyword.value.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "choices" and isinstance(entry, ast.List):
-                    return tuple(e.value for e in entry.elts if isinstance(e, ast.Constant))
-    return ()
+        if keyword.arg == "default":
+            default = _literal(keyword.value)
+        elif keyword.arg == "metadata" and isinstance(keyword.value, ast.Dict):
+            pairs = zip(keyword.value.keys, keyword.value.values, strict=True)
+            metadata = {str(k.value): _literal(v) for k, v in pairs if isinstance(k, ast.Constant)}
+    choices = metadata.get("choices")
+    words = tuple(c for c in choices if isinstance(c, str)) if isinstance(choices, list) else ()
+    told = metadata.get("help")
+    return LibraryKey(name, annotation, default, words, " ".join(told.split()) if isinstance(told, str) else "")
+
+
+def _literal(node: ast.expr | None) -> Any:
+    """The value of a plain expression, joined texts too; NO_DEFAULT for any other."""
+    if node is None:
+        return NO_DEFAULT
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError):
+        return NO_DEFAULT

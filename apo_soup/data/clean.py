@@ -23,7 +23,7 @@ from apo_soup.data.conversation import Conversation, Pair, Text
 from apo_soup.data.rows import Row, Source, read
 from apo_soup.data.writer import Spool
 from apo_soup.errors import UserError
-from apo_soup.runs.inputs import suite_tasks, tasks_with_rows
+from apo_soup.runs.suite_inputs import question_field, tasks_with_rows
 
 # Scripts that write without spaces count a character as a word.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")
@@ -257,13 +257,14 @@ def eval_sources(recipe: Recipe) -> list[EvalSource]:
         if isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml"):
             suite = load(entry, "eval")
             reading = tasks_with_rows(suite)
-            others = [t["name"] for t in suite_tasks(suite) if t not in reading]
+            named = {task.name for task, _ in reading}
+            others = [task.name for task in suite.tasks if task.name not in named]
             if others:
                 recipe.notes.append(
                     f"{where}: the items of {', '.join(others)} stand in no file, so no row is held against them"
                 )
-            for task in reading:
-                sources.append(EvalSource(Source(task["data"]), task.get("question"), f"{where} ({entry})"))
+            for task, data in reading:
+                sources.append(EvalSource(Source(data), question_field(task), f"{where} ({entry})"))
             continue
         fields = {"id": entry} if isinstance(entry, str) else dict(entry)
         column = fields.pop("column", None)

@@ -50,8 +50,11 @@ from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.models.tokenizer import recipe_tokenizer, tokenizer_text
 from apo_soup.progress import Progress, is_main
-from apo_soup.runs.inputs import code_hash, eval_rows_hash, row_files, rows_hash
-from apo_soup.runs.stage import peak_memory_mb, replace_folder, write_json
+from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.manifest import peak_memory_mb, write_json
+from apo_soup.runs.sources import row_files, rows_hash
+from apo_soup.runs.stage import replace_folder
+from apo_soup.runs.suite_inputs import eval_rows_hash
 
 ROWS_A_BATCH = 1024
 BATCHES_A_COLLECTION = 64

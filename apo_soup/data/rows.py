@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError, first_line
-from apo_soup.runs.inputs import hub_commit, row_files
+from apo_soup.runs.sources import hub_commit, row_files
 
 BATCH = 256
 ARBITRARY = ("arguments", "tools", "xml_tools", "python_tools", "parameters")

@@ -3,19 +3,27 @@
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.eval import EvalFile
 from apo_soup.data.trained_spans import Renderer
-from apo_soup.errors import UserError
 from apo_soup.models.tokenizer import encode, load_tokenizer
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in evaluation mode with its tokenizer, and how much of it fits at once."""
+    """A model in evaluation mode with its tokenizer, and how much of it fits at once.
+
+    Args:
+        where: the suite file, for messages.
+        batch_size: answers generated together.
+        tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
+        samples: answers of each task that are kept to be read.
+        seed: of generated items and of the harness.
+    """
 
     where: str
     folder: Path
@@ -28,33 +36,37 @@ class Checkpoint:
     seed: int
 
     def ids(self, text: str) -> list[int]:
-        return encode(self.tokenizer, [text])[0].ids
+        """Token ids of a text that holds its own special tokens."""
+        return list(encode(self.tokenizer, [text])[0].ids)
 
 
-def load_checkpoint(recipe: Recipe, folder: Path, model: PreTrainedModel | None = None) -> Checkpoint:
-    """Load a model folder as the suite asks for it; `model` is taken in its place when it is given."""
-    values, where = recipe.values, str(recipe.path)
-    tokenizer = load_tokenizer(str(folder), where, values.get("chat_template"))
-    dtype = values.get("dtype", "float32")
-    if dtype not in ("auto", "float32", "bfloat16", "float16", "float64"):
-        raise UserError(f"{recipe.where('dtype')}: dtype is auto, float32, bfloat16, float16 or float64, found {dtype}")
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype) if model is None else copied(model, dtype)
+def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None = None) -> Checkpoint:
+    """Load a model folder as the suite asks for it; a copy of `model` is taken in its place when it is given.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or lacks a chat template.
+    """
+    where = str(suite.path)
+    tokenizer = load_tokenizer(str(folder), where, suite.chat_template)
+    loaded: PreTrainedModel
+    if model is None:
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=suite.dtype)
+    else:
+        loaded = copy.deepcopy(model)
+        if suite.dtype != "auto":
+            loaded.to(getattr(torch, suite.dtype))
     loaded.eval()
     if torch.accelerator.is_available():
-        loaded.to(torch.accelerator.current_accelerator())
+        device: Any = torch.accelerator.current_accelerator()  # transformers' wrapper of `to` hides its arguments
+        loaded.to(device)
     return Checkpoint(
         where=where,
         folder=folder,
         model=loaded,
         tokenizer=tokenizer,
         renderer=Renderer(tokenizer),
-        batch_size=values.get("batch_size", 32),
-        tokens_per_batch=values.get("max_context_tokens_per_batch", 8192),
-        samples=values.get("samples", 3),
-        seed=values.get("seed", 0),
+        batch_size=suite.batch_size,
+        tokens_per_batch=suite.max_context_tokens_per_batch,
+        samples=suite.samples,
+        seed=suite.seed,
     )
-
-
-def copied(model: PreTrainedModel, dtype: str) -> PreTrainedModel:
-    """A copy of a model in the type that a suite evaluates in."""
-    return copy.deepcopy(model) if dtype == "auto" else copy.deepcopy(model).to(getattr(torch, dtype))

@@ -19,7 +19,7 @@ Results = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricComparison:
     """One metric of both: values, and how much better B is."""
 
     metric: str
@@ -33,23 +33,28 @@ def read_results(path: Path) -> Results:
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
         raise UserError(
-            f"{path}: no results.json there; give a folder that `apo-soup eval` wrote, such as runs/tiny/evals/sft"
+            f"{path}: expected results.json, got nothing; give a folder that `apo-soup eval` wrote, such as "
+            "runs/tiny/evals/sft"
         )
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        results = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{file}: not valid JSON: {error}") from error
+        raise UserError(f"{file}: expected JSON, got {error}; run `apo-soup eval` again on that model") from error
     try:
-        whole = all({"rows", "metrics"} <= task.keys() for task in found["tasks"].values())
-        whole = whole and all({"value", "better", "headline"} <= metric.keys() for metric in found["metrics"].values())
+        whole = all({"rows", "metrics"} <= task.keys() for task in results["tasks"].values())
+        whole = whole and all(
+            {"value", "better", "headline"} <= metric.keys() for metric in results["metrics"].values()
+        )
     except (AttributeError, TypeError, KeyError):
         whole = False
     if not whole:
-        raise UserError(f"{file}: not the results of `apo-soup eval`; run it again on that model")
-    return found
+        raise UserError(f"{file}: expected results of `apo-soup eval`, got something else; run it again on that model")
+    return results
 
 
-def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple[list[Line], list[str]]:
+def metric_comparisons(
+    one: Results, two: Results, only: list[str] | None = None
+) -> tuple[list[MetricComparison], list[str]]:
     """Lines of the metrics that both have with single items, and a sentence for each that cannot be compared.
 
     Args:
@@ -58,7 +63,9 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
     Raises:
         UserError: a metric asked for is not in both, or has no single items.
     """
-    lines, notes, comparable = [], [], set()
+    lines: list[MetricComparison] = []
+    notes: list[str] = []
+    comparable: set[str] = set()
     for name, task in one["tasks"].items():
         other = two["tasks"].get(name)
         if other is None:
@@ -73,18 +80,19 @@ def compared(one: Results, two: Results, only: list[str] | None = None) -> tuple
         first, second = one["metrics"].get(name), two["metrics"].get(name)
         if only and (name not in comparable or not first or not second or "items" not in first):
             known = ", ".join(n for n in one["metrics"] if n in comparable and "items" in one["metrics"][n])
-            raise UserError(f"--metric {name}: not measured item by item on both; known: {known}")
+            raise UserError(f"--metric: expected one that both have item by item, of {known}, got {name}; correct it")
         if name not in comparable:
             continue
         gain = paired_gain(first, second) if first and second else None
         if gain and gain.low is not None:
-            lines.append(Line(name, first["value"], second["value"], gain))
+            lines.append(MetricComparison(name, first["value"], second["value"], gain))
         else:
             notes.append(f"{name} has no single items in both, so it cannot be compared item by item")
     return lines, notes
 
 
-def table(lines: list[Line]) -> str:
+def comparison_table(lines: list[MetricComparison]) -> str:
+    """A line a metric, for people."""
     rows = []
     for line in lines:
         gain = line.gain
@@ -94,19 +102,21 @@ def table(lines: list[Line]) -> str:
     return text_table(["metric", "first", "second", "gain", "95 % interval", "items", "beyond noise"], rows)
 
 
-def compare(first: Path, second: Path, only: list[str], fail_below: float | None) -> int:
+def compare_results(first: Path, second: Path, only: list[str], fail_below: float | None) -> int:
     """Print what the second gained on the first; returns 1 where `fail_below` is given and not held, else 0."""
     if fail_below is not None and not -math.inf < fail_below <= 0:
-        raise UserError(f"--fail-below {fail_below}: a fall is a number of 0 or less, such as -0.02")
+        raise UserError(f"--fail-below: expected a number of 0 or less, such as -0.02, got {fail_below}; correct it")
     one, two = read_results(first), read_results(second)
-    lines, notes = compared(one, two, only)
+    lines, notes = metric_comparisons(one, two, only)
     if one.get("suite_hash") != two.get("suite_hash"):
         print("note: the two were evaluated with different settings, template or code")
     for note in notes:
         print(f"note: {note}")
     if not lines:
-        raise UserError(f"{first} and {second} have no metric on the same items")
-    print(table(lines))
+        raise UserError(
+            f"{second}: expected a metric on the same items as {first}, got none; evaluate both with the same suite"
+        )
+    print(comparison_table(lines))
     if fail_below is None:
         return 0
     fallen = [line.metric for line in lines if line.gain.value < fail_below and line.gain.beyond_noise]

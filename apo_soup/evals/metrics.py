@@ -1,10 +1,18 @@
-"""Scores with their noise, and what is kept of a metric for comparing it item by item."""
+"""What a task gives: scores with their noise, the items they are means of, and a few answers to read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from apo_soup.statistics import Score, mean, share
+from apo_soup.data.rows import RowError
+from apo_soup.statistics import Score, mean_score, proportion_score
+
+
+class ItemRow(dict[str, Any]):
+    """Fields of one item. A missing one is a RowError, so that a KeyError is always a fault of our own."""
+
+    def __missing__(self, name: str) -> Any:
+        raise RowError(f"field {name}: expected one, got a row with {', '.join(sorted(self)) or 'no fields'}")
 
 
 @dataclass(frozen=True)
@@ -24,22 +32,43 @@ class Metric:
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in results.json."""
-        kept = {"value": self.score.value, "low": self.score.low, "high": self.score.high, "n": self.score.n}
-        kept |= {"better": self.better, "headline": self.headline}
+        fields: dict[str, Any] = {
+            "value": self.score.value, "low": self.score.low, "high": self.score.high, "n": self.score.n,
+            "better": self.better, "headline": self.headline,
+        }  # fmt: skip
         if self.items is not None:
-            kept["items"] = [int(i) if isinstance(i, bool) else round(i, 6) for i in self.items]
-        return kept
+            fields["items"] = [int(i) if isinstance(i, bool) else round(i, 6) for i in self.items]
+        return fields
 
 
-def item_metric(items: Sequence[float], better: str | None = "higher", headline: bool = False) -> Metric:
-    """The mean of items: a share where each is 0 or 1, which a normal interval would put at no noise near the ends."""
+@dataclass(frozen=True)
+class AnswerSample:
+    """An answer as people read it, in its mode; `right` is None where only the harness knows."""
+
+    mode: str
+    question: str
+    answer: str
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Metrics of a task by name, and samples of its answers."""
+
+    metrics: dict[str, Metric]
+    samples: list[AnswerSample] = field(default_factory=list)
+
+
+def mean_metric(items: Sequence[float], better: str | None = "higher", headline: bool = False) -> Metric:
+    """The mean of items: a proportion where each is 0 or 1, since a normal interval has no width near the ends."""
     if items and set(items) <= {0.0, 1.0}:
-        return Metric(share([bool(i) for i in items]), [bool(i) for i in items], better, headline)
-    score = mean(items)
-    if score.low is not None and min(items) >= 0 and max(items) <= 1:  # a mean of shares is one
-        score = replace(score, low=max(0.0, score.low), high=min(1.0, score.high))
+        return proportion_metric([bool(i) for i in items], better, headline)
+    score = mean_score(items)
+    if score.low is not None and score.high is not None and min(items) >= 0 and max(items) <= 1:
+        score = replace(score, low=max(0.0, score.low), high=min(1.0, score.high))  # a mean of proportions is one
     return Metric(score, items, better, headline)
 
 
-def hit_metric(hits: Sequence[bool], headline: bool = False) -> Metric:
-    return Metric(share(hits), list(hits), headline=headline)
+def proportion_metric(hits: Sequence[bool], better: str | None = "higher", headline: bool = False) -> Metric:
+    """The proportion of hits."""
+    return Metric(proportion_score(hits), list(hits), better, headline)

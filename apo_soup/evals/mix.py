@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from apo_soup.errors import UserError
-from apo_soup.evals.suite import Mix
+from apo_soup.evals.models_to_evaluate import Mix
 
 
 def whole_model(folder: Path) -> PreTrainedModel:
@@ -29,25 +29,33 @@ class Mixer:
     """One model in memory, and the weights of every folder that was asked for once."""
 
     def __init__(self, where: str):
+        """`where` is the suite file, for messages."""
         self.where = where
         self.model: PreTrainedModel | None = None
         self.weights = cache(self._weights)
 
     def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
         loaded = whole_model(folder).eval()
-        found = {name: p.detach() for name, p in loaded.named_parameters()}
+        tensors = {name: p.detach() for name, p in loaded.named_parameters()}
         if self.model is None:
             self.model = loaded
-            return {name: p.clone() for name, p in found.items()}
-        own = {n: p.shape for n, p in self.model.named_parameters()}
-        if own != {n: p.shape for n, p in found.items()}:
-            raise UserError(f"{self.where}: {folder} has other tensors; only equal architectures can be mixed")
-        return found
+            return {name: p.clone() for name, p in tensors.items()}
+        shapes = {n: p.shape for n, p in self.model.named_parameters()}
+        if shapes != {n: p.shape for n, p in tensors.items()}:
+            raise UserError(
+                f"{self.where}: --mix: expected models of one architecture, got other tensors in {folder}; leave it out"
+            )
+        return tensors
 
     @torch.no_grad()
-    def at(self, mix: Mix) -> PreTrainedModel:
-        """The model with these weights, in place: the last mix is gone."""
+    def mixed_model(self, mix: Mix) -> PreTrainedModel:
+        """The model with these weights, in place: the last mix is gone.
+
+        Raises:
+            UserError: the folders hold models of different architectures.
+        """
         inputs = [(self.weights(folder), weight) for folder, weight in mix.parts]
+        assert self.model is not None  # loading the first part made it
         for name, parameter in self.model.named_parameters():
             total = torch.zeros(parameter.shape, dtype=torch.float64)
             for tensors, weight in inputs:

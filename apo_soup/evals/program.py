@@ -1,21 +1,33 @@
-"""What `apo-soup eval --config FILE [--model DIR | --only NAME ...]` does: see apo_soup/apo_soup/evals/run.py."""
+"""What `apo-soup eval --config FILE [--model DIR | --only NAME ...]` does: evaluate the models that are not up to date.
+
+`apo_soup/evals/run.py` runs the suite on each.
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from apo_soup.config.recipe import load
+from apo_soup.config.eval import EvalFile
+from apo_soup.config.load import load
+from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
-from apo_soup.evals.suite import expand_models, keep_tasks, parse_mix, read_tasks, suite_settings
+from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_to_evaluate
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import report_state
-from apo_soup.runs.inputs import model_hash, suite_inputs
-from apo_soup.runs.stage import Stage, write_json
+from apo_soup.runs.manifest import write_json
+from apo_soup.runs.sources import model_hash
+from apo_soup.runs.stage import Stage
+from apo_soup.runs.suite_inputs import suite_inputs
+
+if TYPE_CHECKING:
+    from apo_soup.evals.mix import Mixer
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalRequest:
     """Which models and tasks of a suite are asked for on the command line, and whether only their state is."""
 
     model: str | None = None
@@ -25,72 +37,109 @@ class Asked:
     state: bool = False
 
 
-def run_suite(config: Path, options: Asked, overrides: list[str]) -> int:
-    """Evaluate what is not up to date; returns the exit code."""
-    recipe = load(config, "eval", overrides)
-    for one, other in (("model", "mix"), ("model", "only"), ("mix", "only")):
-        if getattr(options, one) and getattr(options, other):
-            raise UserError(f"--{one} and --{other} both say which models are evaluated; give one of them")
-    asked_tasks = [t.get("name") for t in recipe.need("tasks") if isinstance(t, dict)]
-    keep_tasks(recipe, options.task)
-    mixes = {}
-    # A model or a mix named on the command line needs no list of models in the file.
-    listed = not (options.mix or options.model) or "models" in recipe.values
-    models = expand_models(recipe, options.only) if listed else {}
-    if options.model:
-        folder = Path(options.model).resolve()
-        known = {f.resolve(): name for name, f in models.items()}
-        models = {known.get(folder, f"{folder.parent.name}-{folder.name}"): folder}
-    if options.mix:
-        mixes = {f"mix/{m.name}": m for m in map(parse_mix, options.mix)}
-        models = {name: mix.parts[0][0] for name, mix in mixes.items()}
-    if not models:
-        raise UserError(f"{recipe.where('models')}: there is no model to evaluate; name them under models, or --model")
-    read_tasks(recipe)
-    asked = suite_inputs(recipe)
-    stages = {}
-    for name, folder in models.items():
-        where = recipe.where(f"models.{name}")
-        target = Path(recipe.need("output_dir")) / name.removeprefix("mix/").replace("/", "-")
-        if name in mixes:
-            model = hash_value([[model_hash(str(f), where), w] for f, w in mixes[name].parts])
-        else:
-            model = model_hash(str(folder), where)
-        inputs = {"model": model, **asked}
-        if options.task and "output_dir" not in overrides:
-            keep_whole(target, set(asked_tasks), set(options.task))
-        stages[f"evals/{name}"] = (Stage(f"evals/{name}", target, suite_settings(recipe), inputs), folder)
-    todo, code = report_state([stage for stage, _ in stages.values()], options.state)
-    if todo and not options.state:
+def run_suite(config: Path, request: EvalRequest, overrides: list[str]) -> int:
+    """Evaluate what is not up to date; returns the exit code.
+
+    Raises:
+        UserError: with what is wrong with the file, the request, a model or the rows.
+    """
+    suite = load(config, "eval", overrides)
+    models = models_to_evaluate(suite, request.model, request.only, request.mix)
+    if request.task:
+        whole, suite = suite, suite.with_tasks(request.task)
+        refuse_partial_results(whole, models, request.task)
+    check_data_files(suite)
+    stages = evaluation_stages(suite, models)
+    todo, code = report_state([stage for stage, _ in stages.values()], request.state)
+    if todo and not request.state:
         quiet_libraries()
         from apo_soup.evals.mix import Mixer
-        from apo_soup.evals.run import evaluate
 
-        mixer = Mixer(str(recipe.path))
+        mixer = Mixer(str(suite.path))
         for stage in todo:
-            final = stage.begin() / "final"
-            final.mkdir(exist_ok=True)
-            mix = mixes.get(stage.name.removeprefix("evals/"))
-            results = evaluate(recipe, stages[stage.name][1], mixer.at(mix) if mix else None)
-            suite = {k: v for k, v in stage.inputs.items() if k != "model"}
-            about = {"name": stage.name.removeprefix("evals/"), "model": str(stages[stage.name][1])}
-            about |= {"model_hash": stage.inputs["model"], "suite_hash": hash_value([stage.config, suite])}
-            results = about | results
-            write_json(final / "results.json", results)
-            shown = {k: v["value"] for k, v in results["metrics"].items() if v["headline"]}
-            seconds = sum(t["seconds"] for t in results["tasks"].values())
-            stage.finish(final, shown)
-            line = "  ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None)
-            print(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)
+            run_evaluation(suite, *stages[stage.name], mixer)
     return code
 
 
-def keep_whole(folder: Path, every: set[str], some: set[str]) -> None:
-    """Refuse to put the results of some tasks in the place of those of the whole suite."""
-    file = folder / "results.json"
-    there = set(json.loads(file.read_text())["tasks"]) & every if file.is_file() else set()
-    if there - some:
-        raise UserError(
-            f"{folder} holds {', '.join(sorted(there - some))} too, which --task would remove; give --output_dir, or "
-            "leave --task out"
+def results_folder(suite: EvalFile, model: EvaluatedModel) -> Path:
+    """Where the results of a model go."""
+    return Path(suite.output_dir) / model.name.removeprefix("mix/").replace("/", "-")
+
+
+def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks: Sequence[str]) -> None:
+    """Refuse to put the results of some tasks in the place of those of the whole suite.
+
+    Raises:
+        UserError: a model's folder has results of other tasks of the suite.
+    """
+    for model in models:
+        file = results_folder(suite, model) / "results.json"
+        present = set(json.loads(file.read_text())["tasks"]) if file.is_file() else set()
+        lost = sorted(present.intersection(task.name for task in suite.tasks).difference(tasks))
+        if lost:
+            raise UserError(
+                f"{file.parent}: expected results of {', '.join(tasks)} alone, got those of {', '.join(lost)} too, "
+                "which --task would remove; give --output_dir, or leave --task out"
+            )
+
+
+def check_data_files(suite: EvalFile) -> None:
+    """Refuse a task whose file of rows is not there.
+
+    Raises:
+        UserError: naming the key and both places that were looked at.
+    """
+    for number, task in enumerate(suite.tasks):
+        data = getattr(task, "data", None)
+        if data is not None and not Path(data).is_file():
+            key = f"tasks.{number}.data"
+            looked = places_looked_at(data, suite.path.parent)
+            raise UserError(
+                f"{suite.where(key)}: {key}: expected a file of rows, got {data}; correct the path ({looked})"
+            )
+
+
+def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str, tuple[Stage, EvaluatedModel]]:
+    """A stage a model with that model, by the stage's name, in the models' order.
+
+    Raises:
+        UserError: a model's folder or a file of the suite is not there.
+    """
+    inputs = suite_inputs(suite)
+    stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
+    for model in models:
+        where = suite.where(f"models.{model.name}")
+        if model.mix:
+            weights_hash = hash_value([[model_hash(str(f), where), weight] for f, weight in model.mix.parts])
+        else:
+            weights_hash = model_hash(str(model.folder), where)
+        stage = Stage(
+            f"evals/{model.name}",
+            results_folder(suite, model),
+            suite.deciding_values(),
+            {"model": weights_hash, **inputs},
         )
+        stages[stage.name] = stage, model
+    return stages
+
+
+def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: "Mixer") -> None:
+    """Evaluate one model, write its results.json and print its headline scores."""
+    from apo_soup.evals.run import evaluate_model
+
+    folder = stage.begin() / "final"
+    folder.mkdir(exist_ok=True)
+    results = evaluate_model(suite, model.folder, mixer.mixed_model(model.mix) if model.mix else None)
+    suite_parts = {label: value for label, value in stage.inputs.items() if label != "model"}
+    header = {
+        "name": model.name,
+        "model": str(model.folder),
+        "model_hash": stage.inputs["model"],
+        "suite_hash": hash_value([stage.config, suite_parts]),
+    }
+    write_json(folder / "results.json", header | results)
+    headlines = {name: metric["value"] for name, metric in results["metrics"].items() if metric["headline"]}
+    stage.finish(folder, headlines)
+    seconds = sum(task["seconds"] for task in results["tasks"].values())
+    line = "  ".join(f"{name} {value:.3f}" for name, value in headlines.items() if value is not None)
+    print(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)

@@ -9,127 +9,158 @@ Generation is greedy, so the same model, suite and versions give the same answer
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 import transformers
 from transformers import PreTrainedModel
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.eval import (
+    AnswerTask,
+    ContextLossTask,
+    EvalFile,
+    HarnessTask,
+    LossTask,
+    PreferenceTask,
+    RecallTask,
+    ToolTask,
+)
 from apo_soup.data.rows import RowError, read_all
 from apo_soup.errors import UserError
-from apo_soup.evals import answers, likelihood
+from apo_soup.evals.answers import answer_task, tool_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint
-from apo_soup.evals.harness import Engine, harness
-from apo_soup.evals.items.calls import call_rows
-from apo_soup.evals.items.needles import needle_rows
-from apo_soup.evals.items.problems import problem_rows
-from apo_soup.evals.metrics import Metric
-from apo_soup.evals.suite import Task, read_tasks
+from apo_soup.evals.harness.models import HarnessEngine
+from apo_soup.evals.harness.task import harness_task
+from apo_soup.evals.items.needles import generated_needles
+from apo_soup.evals.items.problems import generated_problems
+from apo_soup.evals.items.tool_requests import generated_tool_requests
+from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_task, recall_task
+from apo_soup.evals.metrics import ItemRow, TaskResult
 from apo_soup.hashing import hash_value
 
-Row = dict[str, Any]
-Kind = Callable[[Checkpoint, Task, list[Row]], tuple[dict[str, Metric], list[dict[str, Any]]]]
-KINDS: dict[str, Kind] = {
-    "answer": answers.answer,
-    "tool": answers.tool,
-    "recall": likelihood.recall,
-    "preference": likelihood.preference,
-    "loss": likelihood.loss,
-    "context_loss": likelihood.context_loss,
-}
-SCHEMA = 2
+# A task whose items lie in rows; the harness has its own.
+RowTask = AnswerTask | ToolTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+RESULTS_SCHEMA = 2
 
 
-def evaluate(recipe: Recipe, folder: Path, model: PreTrainedModel | None = None) -> dict[str, Any]:
+def evaluate_model(suite: EvalFile, folder: Path, model: PreTrainedModel | None = None) -> dict[str, Any]:
     """All tasks on one model, as docs/evals.md describes results.json.
 
     Args:
         folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
+
+    Raises:
+        UserError: the model cannot be loaded, or rows do not fit their task.
     """
-    checkpoint = load_checkpoint(recipe, folder, model)
+    checkpoint = load_checkpoint(suite, folder, model)
     dtype = str(checkpoint.model.dtype).removeprefix("torch.")
     about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
-    engine = Engine(checkpoint, engine_of(recipe, model is not None), dtype)
-    done = {}
-    suite = read_tasks(recipe)
+    engine = HarnessEngine(checkpoint, harness_engine(suite, model is not None), dtype)
+    results: dict[str, TaskResult] = {}
+    records: dict[str, dict[str, Any]] = {}
     # Ours first: the harness may hand the accelerator over to vLLM.
-    for task in sorted(suite, key=lambda task: task.kind == "harness"):
+    for task in sorted(suite.tasks, key=lambda task: task.kind == "harness"):
         started = time.monotonic()
-        found, said, rows = run(checkpoint, task, engine)
+        if isinstance(task, HarnessTask):
+            result, rows_hash = harness_task(checkpoint, task, engine)
+        else:
+            result, rows_hash = row_task(checkpoint, task)
         seconds = round(time.monotonic() - started, 2)
-        done[task.name] = (found, said, {"kind": task.kind, "rows": rows, "seconds": seconds, "metrics": list(found)})
-    tasks, metrics, samples = {}, {}, []
-    for task in suite:
-        found, said, tasks[task.name] = done[task.name]
-        metrics |= {name: metric.as_json() for name, metric in found.items()}
-        samples += [{"task": task.name, **s} for s in said]
-    if any(task.kind == "harness" for task in suite):
+        results[task.name] = result
+        records[task.name] = {
+            "kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics),
+        }  # fmt: skip
+    names = [task.name for task in suite.tasks]
+    if any(task.kind == "harness" for task in suite.tasks):
         about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
-        about |= {"vllm": engine_version()} if engine.name == "vllm" else {}
+        about |= {"vllm": vllm_version()} if engine.name == "vllm" else {}
     return {
-        "schema": SCHEMA,
+        "schema": RESULTS_SCHEMA,
         "engine": about,
         "seed": checkpoint.seed,
-        "tasks": tasks,
-        "metrics": metrics,
-        "samples": samples,
+        "tasks": {name: records[name] for name in names},
+        "metrics": {key: metric.as_json() for name in names for key, metric in results[name].metrics.items()},
+        "samples": [{"task": name, **asdict(sample)} for name in names for sample in results[name].samples],
     }
 
 
-def engine_version() -> str:
+def vllm_version() -> str:
     """The version of vLLM, whose builds have several names."""
-    return importlib.import_module("vllm").__version__
+    return str(importlib.import_module("vllm").__version__)
 
 
-def run(checkpoint: Checkpoint, task: Task, engine: Engine) -> tuple[dict[str, Metric], list[dict[str, Any]], str]:
-    """One task's metrics by name, samples, and the hash of its items.
+def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
+    """The result of a task whose items lie in rows, and the hash of these rows.
 
     Raises:
         UserError: the rows do not fit the kind.
     """
-    if task.kind == "harness":
-        return harness(checkpoint, task, engine)
-    rows = items(checkpoint, task)
+    rows = task_rows(checkpoint, task)
     try:
-        return *KINDS[task.kind](checkpoint, task, rows), hash_value(rows)
-    except (RowError, KeyError, ValueError) as error:
-        source = task.data or "the generated rows"
-        told = f"no field {error}" if isinstance(error, KeyError) else error
+        return result_of_rows(checkpoint, task, rows), hash_value(rows)
+    except RowError as error:
+        source = getattr(task, "data", None) or "generated rows"
         raise UserError(
-            f"{checkpoint.where}: task {task.name}: {source} does not fit kind {task.kind}: {told}"
+            f"{checkpoint.where}: task {task.name} of kind {task.kind}: source {source}: {error}"
         ) from error
 
 
-def items(checkpoint: Checkpoint, task: Task) -> list[Row]:
-    """The rows of a task: read from its file, or generated from the suite's seed."""
-    if task.data:
-        return [row.fields for row in read_all(task.data, checkpoint.where)][: task.limit]
-    seed, settings = checkpoint.seed, dict(task.generate or {})
-    where = f"{checkpoint.where}: task {task.name}"
-    try:
-        if task.kind == "answer":
-            rows = problem_rows(where, seed, **settings)
-        elif task.kind == "tool":
-            rows = call_rows(seed, **settings)
-        else:
-            rows = needle_rows(checkpoint.tokenizer, seed, **settings)
-    except TypeError as error:
-        raise UserError(f"{where}: generate: {error}") from error
-    return rows[: task.limit]
+def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -> TaskResult:
+    """What a task of any kind but the harness's gives on its rows.
+
+    Raises:
+        RowError: a row does not fit the kind.
+    """
+    match task:
+        case AnswerTask():
+            return answer_task(checkpoint, task, rows)
+        case ToolTask():
+            return tool_task(checkpoint, task, rows)
+        case RecallTask():
+            return recall_task(checkpoint, task, rows)
+        case PreferenceTask():
+            return preference_task(checkpoint, task, rows)
+        case LossTask():
+            return loss_task(checkpoint, task, rows)
+        case ContextLossTask():
+            return context_loss_task(checkpoint, task, rows)
+        case _:
+            assert_never(task)
 
 
-def engine_of(recipe: Recipe, mixed: bool) -> str:
+def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
+    """The rows of a task, the first `limit`: read from its file, or generated from the suite's seed.
+
+    Raises:
+        UserError: a row of the file is broken, or the file has none.
+    """
+    rows: list[dict[str, Any]]
+    match task:
+        case AnswerTask(generate=items) if items:
+            rows = generated_problems(checkpoint.seed, items)
+        case ToolTask(generate=items) if items:
+            rows = generated_tool_requests(checkpoint.seed, items)
+        case RecallTask(generate=items) if items:
+            rows = generated_needles(checkpoint.tokenizer, checkpoint.seed, items)
+        case _:
+            rows = [row.fields for row in read_all(str(task.data), checkpoint.where)]
+    return [ItemRow(row) for row in rows[: task.limit]]
+
+
+def harness_engine(suite: EvalFile, mixed: bool) -> str:
     """`vllm` where the harness may use it: asked for, or installed beside a GPU. A mix in memory is transformers' only.
 
     Raises:
         UserError: vLLM is asked for and not installed.
     """
-    asked, installed = recipe.values.get("harness_engine", "auto"), importlib.util.find_spec("vllm") is not None
-    if asked == "vllm" and not installed:
-        raise UserError(f"{recipe.where('harness_engine')}: vLLM is not installed; pip install 'apo-soup[vllm]'")
-    wanted = asked == "vllm" or (asked == "auto" and installed and torch.cuda.is_available())
-    return "vllm" if wanted and not mixed else "transformers"
+    wanted, installed = suite.harness_engine, importlib.util.find_spec("vllm") is not None
+    if wanted == "vllm" and not installed:
+        raise UserError(
+            f"{suite.where('harness_engine')}: harness_engine: expected vLLM to be installed, got no such package; "
+            "pip install 'apo-soup[vllm]'"
+        )
+    use_vllm = wanted == "vllm" or (wanted == "auto" and installed and torch.cuda.is_available())
+    return "vllm" if use_vllm and not mixed else "transformers"

@@ -7,7 +7,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from apo_soup.config.recipe import Recipe
 from apo_soup.errors import UserError, first_line
-from apo_soup.runs.inputs import model_folder, template_text
+from apo_soup.runs.chat_template import template_text
+from apo_soup.runs.sources import model_folder
 
 
 def load_tokenizer(

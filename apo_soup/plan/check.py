@@ -1,56 +1,65 @@
-"""`apo-soup check RECIPE_DIR`: every error of a recipe at once, and what its stages will need."""
+"""`apo-soup check RECIPE`: every error of a recipe at once, and what its training files ask for."""
 
 from pathlib import Path
 
+from apo_soup.config.apo import ApoFile
 from apo_soup.config.kinds import stage_of_file
-from apo_soup.config.recipe import Recipe, load
+from apo_soup.config.load import load
+from apo_soup.config.sft import SftFile
+from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
-from apo_soup.runs.inputs import is_local
+from apo_soup.runs.members import member_recipes
+from apo_soup.runs.sources import is_local
 from apo_soup.tables import text_table
 
 
-def check_recipe(folder: Path) -> tuple[list[Recipe], list[str]]:
-    """Load every stage file of a recipe; returns the good ones and one message for each thing that is wrong."""
+def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
+    """Load every stage file of a recipe; returns the good ones and one message for each thing that is wrong.
+
+    Raises:
+        UserError: there is no such folder.
+    """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such recipe folder")
-    recipes, problems = [], []
+        raise UserError(f"{folder}: no such recipe folder; correct the path")
+    recipes: list[StageFile] = []
+    problems: list[str] = []
     for file in sorted(folder.glob("*.yaml")):
-        stage = stage_of_file(file)
-        if stage is None:
+        kind = stage_of_file(file)
+        if kind is None:
             continue
         try:
-            recipe = load(file, stage)
-            if stage == "apo":
-                from apo_soup.runs.members import member_recipes
-
+            recipe = load(file, kind)
+            if isinstance(recipe, ApoFile):
                 member_recipes(recipe)
             recipes.append(recipe)
         except UserError as error:
             problems += [line.strip() for line in str(error).splitlines()]
     if not recipes and not problems:
-        problems.append(f"{folder}: no stage file (mid.yaml, sft.yaml, apo.yaml, merge.yaml, eval.yaml) in it")
+        problems.append(
+            f"{folder}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "
+            "name a recipe's folder"
+        )
     return recipes, problems
 
 
-def describe(recipes: list[Recipe]) -> str:
-    """A table of the training files: model, data sources, tokens an optimiser step on one process."""
+def training_table(recipes: list[StageFile]) -> str:
+    """A table of the training files: model, data sources, what an optimiser step on one process reads, runs."""
     rows = []
     for recipe in recipes:
-        if recipe.stage not in ("sft", "apo"):
+        if not isinstance(recipe, SftFile | ApoFile):
             continue
-        values = recipe.values
-        sources = values.get("dataset_mixture", {}).get("datasets", [])
-        local = sum(is_local(s["id"]) for s in sources)
-        rows_a_step = values.get("per_device_train_batch_size", 8) * values.get("gradient_accumulation_steps", 1)
-        unit = "pairs" if recipe.stage == "apo" else "sequences"
+        sources = recipe.dataset_mixture.datasets
+        local = sum(is_local(source.id) for source in sources)
+        rows_a_step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps
+        unit, runs = ("pairs", len(recipe.members or [1])) if isinstance(recipe, ApoFile) else ("sequences", 1)
         rows.append(
             [
                 recipe.path.name,
-                str(values.get("model_name_or_path")),
+                recipe.model_name_or_path,
                 f"{len(sources)} ({local} local)",
-                f"{rows_a_step} {unit} x {values.get('max_length', 1024)}",
-                str(values.get("learning_rate", "default")),
-                str(len(values.get("members") or [1])) if recipe.stage == "apo" else "1",
+                f"{rows_a_step} {unit} x {recipe.max_length}",
+                str(recipe.learning_rate) if recipe.gives("learning_rate") else "default",
+                str(runs),
             ]
         )
     return text_table(["file", "model", "sources", "a step and process", "learning rate", "runs"], rows) if rows else ""

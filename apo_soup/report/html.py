@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d7dce3; --paper: #ffffff; --tint: #f4f6f9;
   --c0: #1f6fb2; --c1: #c2571a; --c2: #2b8a4b; --c3: #8a4fb0; --c4: #a8327a; --c5: #6b7280; --c6: #0f8a8a;
   --c7: #9a7b00; --heat: 31, 111, 178; }
@@ -42,15 +42,16 @@ details { margin: .4rem 0; } summary { cursor: pointer; }
 
 
 def esc(text: Any) -> str:
+    """A value's text, safe inside HTML."""
     return html.escape(str(text))
 
 
-def section(title: str, body: str) -> str:
+def html_section(title: str, body: str) -> str:
     """A part of the page; a part without content says that it was not run."""
     return f"<section><h2>{esc(title)}</h2>{body or '<p>Not run.</p>'}</section>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = False) -> str:
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = False) -> str:
     """An HTML table; cells are HTML already. `prose` lets their lines break."""
     kind = "" if prose else ' class="number"'
     head = "".join(f"<th>{esc(h)}</th>" for h in header)
@@ -59,16 +60,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = Fa
 
 
 def figure(drawing: str, caption: str) -> str:
+    """A drawing with plain text below it."""
     return f"<figure>{drawing}<figcaption>{esc(caption)}</figcaption></figure>"
 
 
-def charts(figures: Sequence[str]) -> str:
+def chart_grid(figures: Sequence[str]) -> str:
+    """Figures side by side, as many as the screen holds; empty for none."""
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
 
-def page(title: str, body: str) -> str:
+def html_page(title: str, body: str) -> str:
+    """A whole page around the HTML of its body."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{esc(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )

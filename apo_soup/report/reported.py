@@ -6,15 +6,15 @@ won back by the merge (SmolLM3 report, July 2025).
 
 from dataclasses import dataclass
 
-from apo_soup.runs.results import Stage
+from apo_soup.runs.results import EvaluatedCheckpoint
 from apo_soup.statistics import Difference, paired_gain
 
 
 @dataclass(frozen=True)
-class Claim:
+class Finding:
     """One statement: the metric it is read from, both stages with their scores, and the gain on the same items."""
 
-    told: str
+    statement: str
     metric: str
     before: str
     after: str
@@ -30,42 +30,41 @@ class Claim:
         return "seen" if (self.gain.value < 0) == self.falls else "the opposite is seen"
 
 
-def gain_between(before: Stage, after: Stage, metric: str) -> Difference | None:
+def gain_between(before: EvaluatedCheckpoint, after: EvaluatedCheckpoint, metric: str) -> Difference | None:
     """How much better `after` is than `before`, item by item; None where they were not asked the same items."""
     one, two = before.results["metrics"].get(metric), after.results["metrics"].get(metric)
-    if not one or not two or asked(before, metric) != asked(after, metric):
+    if not one or not two or items_hash(before, metric) != items_hash(after, metric):
         return None
     return paired_gain(one, two)
 
 
-def asked(stage: Stage, metric: str) -> str | None:
+def items_hash(stage: EvaluatedCheckpoint, metric: str) -> str | None:
     """The hash of the items that a metric's task asked."""
     return next((t["rows"] for t in stage.results["tasks"].values() if metric in t["metrics"]), None)
 
 
-def of_kind(stage: Stage, kind: str) -> list[str]:
+def _headline_metrics_of_kind(stage: EvaluatedCheckpoint, kind: str) -> list[str]:
     """Headline metrics of the tasks of a kind, in the suite's order."""
     tasks = [t for t in stage.results["tasks"].values() if t["kind"] == kind]
     return [m for t in tasks for m in t["metrics"] if stage.results["metrics"][m]["headline"]]
 
 
-def by_number(metric: str) -> tuple[float, str]:
+def length_order(metric: str) -> tuple[float, str]:
     """Sort key of a metric that ends in a length; one that ends otherwise comes first."""
     last = metric.rsplit("/", 1)[-1]
     return (float(last) if last.isdigit() else -1.0, metric)
 
 
-def claims(stages: list[Stage]) -> list[Claim]:
+def reported_findings(stages: list[EvaluatedCheckpoint]) -> list[Finding]:
     """Every statement that the run's stages and tasks can answer."""
     by_name = {stage.name: stage for stage in stages}
-    found = []
-    any_stage = stages[0] if stages else None
-    if any_stage is None:
-        return []
-    thinking = [m for m in of_kind(any_stage, "answer") if m.endswith("/think")]
-    preferred = of_kind(any_stage, "preference")
-    lengths = sorted(of_kind(any_stage, "recall"), key=by_number)
-    for told, metrics, before, after, falls in (
+    findings: list[Finding] = []
+    if not stages:
+        return findings
+    thinking = [m for m in _headline_metrics_of_kind(stages[0], "answer") if m.endswith("/think")]
+    preferred = _headline_metrics_of_kind(stages[0], "preference")
+    lengths = sorted(_headline_metrics_of_kind(stages[0], "recall"), key=length_order)
+    for statement, metrics, before, after, falls in (
         ("Reasoning is gained by fine-tuning", thinking[:1], "base", "sft", False),
         ("Alignment is gained by preference optimisation", preferred[:1], "sft", "soup", False),
         ("Long context is lost on the way", lengths[-1:], "base", "soup", True),
@@ -77,5 +76,5 @@ def claims(stages: list[Stage]) -> list[Claim]:
         gain = gain_between(one, two, metrics[0])
         if gain:
             scores = tuple(s.results["metrics"][metrics[0]]["value"] for s in (one, two))
-            found.append(Claim(told, metrics[0], before, after, scores, gain, falls))
-    return found
+            findings.append(Finding(statement, metrics[0], before, after, scores, gain, falls))
+    return findings

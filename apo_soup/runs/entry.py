@@ -2,14 +2,19 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any, TypeVar
 
-from apo_soup.config.recipe import Recipe, arguments, load
+from apo_soup.config.command_line import arguments
+from apo_soup.config.load import load
+from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import run_main
-from apo_soup.progress import is_main
+from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
 
+File = TypeVar("File", bound=StageFile)
+# Exit code of `--state` where something is stale.
 STALE = 3
-STATE_FLAG = (
+STATE_FLAG: tuple[str, dict[str, Any]] = (
     "--state",
     {"action": "store_true", "help": "only say whether the stage is up to date (exit 0) or not (3)"},
 )
@@ -21,7 +26,6 @@ def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | 
     `again` gives reasons, by name, for stages to run although their own folder is current.
     """
     todo = []
-    say = print if is_main() else lambda text: None
     for stage in stages:
         reason = stage.stale() or (again or {}).get(stage.name)
         if reason is None:
@@ -33,15 +37,26 @@ def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | 
 
 
 def stage_program(
-    module: str, kind: str, description: str, work: Callable[[Recipe, argparse.Namespace], int], *flags: tuple[str, dict]
+    module: str,
+    file: type[File],
+    description: str,
+    work: Callable[[File, argparse.Namespace], int],
+    *flags: tuple[str, dict[str, Any]],
 ) -> None:
-    """Run `python -m MODULE`: `work` is given the checked stage file of `kind` and the flags, and returns the exit code.
+    """Run `python -m MODULE`: `work` gets the checked stage file and the flags, and returns the exit code.
 
-    `--state`, which every stage knows, stands in the flags as `state`.
+    Args:
+        file: the kind of stage file, as a class.
+        flags: flags of the program's own, as argparse takes them.
+
+
+    `--state`, which every stage knows, stands in the flags as `state`; `--debug` is `run_main`'s.
     """
 
-    def main() -> int:
+    def program() -> int:
         options, overrides = arguments(module, description, *flags, STATE_FLAG)
-        return work(load(options.config, kind, overrides), options)
+        recipe = load(options.config, file.kind, overrides)
+        assert isinstance(recipe, file)
+        return work(recipe, options)
 
-    run_main(main)
+    run_main(program)

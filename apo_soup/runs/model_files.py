@@ -1,10 +1,10 @@
 """The files that make a model folder the model it is, their hashes, and what a manifest remembers of them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from apo_soup.hashing import hash_file, hash_value
+from apo_soup.runs.manifest import read_manifest
 from apo_soup.weights import hash_weights
 
 # What makes a model folder the model it is; cards, logs and training state do not.
@@ -22,6 +22,7 @@ MODEL_FILES = (
 
 
 def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder that decide what the model is, by name."""
     return sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
 
 
@@ -31,40 +32,45 @@ def hash_model(folder: Path) -> str:
     A folder written by a stage carries its file hashes in `manifest.json`; they are used while size and
     modification time agree, so that asking whether a stage is stale does not read gigabytes.
     """
-    known = _recorded(folder)
+    records = _file_records(folder)
     hashes = {}
     for file in model_files(folder):
-        entry, stat = known.get(file.name), file.stat()
-        same = entry and (entry["bytes"], entry.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-        hashes[file.name] = entry["sha256"] if same else hash_file(file)
+        record = records.get(file.name, {})
+        hashes[file.name] = record["sha256"] if _untouched(file, record) else hash_file(file)
     return hash_value(hashes)
 
 
-def recorded(file: Path) -> dict[str, Any]:
-    """What a manifest says of an output file, so that its hash need not be computed again while it is untouched."""
+def file_record(file: Path) -> dict[str, Any]:
+    """What a manifest says of an output file, so that its hash need not be computed again while it is untouched.
+
+    Its content hash `sha256`, size `bytes`, modification time `mtime_ns`, and of weights whether all are `finite`.
+    """
     stat = file.stat()
-    kept: dict[str, Any] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    size: dict[str, Any] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     if file.suffix != ".safetensors":
-        return {"sha256": hash_file(file), **kept}
+        return {"sha256": hash_file(file), **size}
     digest, bad = hash_weights(file)
-    return {"sha256": digest, **kept, "finite": bad is None}
+    return {"sha256": digest, **size, "finite": bad is None}
 
 
-def _recorded(folder: Path) -> dict[str, dict]:
-    manifest = folder / "manifest.json"
-    return json.loads(manifest.read_text()).get("outputs", {}) if manifest.is_file() else {}
+def _file_records(folder: Path) -> dict[str, dict[str, Any]]:
+    return (read_manifest(folder) or {}).get("outputs", {})
 
 
-def not_finite(folder: Path) -> tuple[Path, str] | None:
+def _untouched(file: Path, record: dict[str, Any]) -> bool:
+    stat = file.stat()
+    return (record.get("bytes"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+
+
+def first_non_finite(folder: Path) -> tuple[Path, str] | None:
     """The first weights file of a model folder that holds a value that is not finite, and its tensor.
 
     What a manifest says of an untouched file is believed; any other file is read.
     """
-    known = _recorded(folder)
+    records = _file_records(folder)
     for file in sorted(folder.glob("*.safetensors")):
-        entry, stat = known.get(file.name, {}), file.stat()
-        same = (entry.get("bytes"), entry.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-        if not (same and entry.get("finite")):
+        record = records.get(file.name, {})
+        if not (_untouched(file, record) and record.get("finite")):
             bad = hash_weights(file)[1]
             if bad:
                 return file, bad

@@ -1,32 +1,41 @@
-"""The stage table: one row a checkpoint, for the terminal and the report."""
+"""The results that an evaluation left in a run's folder, by checkpoint and metric, and the closing table of a run."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.load import load
+from apo_soup.config.places import run_folder_of
+from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.members import member_order
-from apo_soup.runs.stage import read_manifest
 from apo_soup.tables import text_table
+
+PIPELINE = ("base", "mid", "sft", "apo", "soup", "merged")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score with its interval, or nothing where it was not measured."""
+    """A score with its 95 % interval, or nothing where it was not measured."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
 
     def text(self) -> str:
+        """`0.75 [0.60, 0.86]`, or `-`.
+
+        >>> Cell(0.75, 0.6, 0.86).text()
+        '0.75 [0.60, 0.86]'
+        """
         if self.value is None:
             return "-"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.low is not None else f"{self.value:.2f}"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One evaluated checkpoint: its results and its manifest (None for a base that no stage here made)."""
+class EvaluatedCheckpoint:
+    """One evaluated checkpoint: its results.json and its manifest (None for a base that no stage here made)."""
 
     name: str
     results: dict[str, Any]
@@ -35,52 +44,56 @@ class Stage:
 
 def run_folder(recipe: Path) -> Path:
     """The run's folder, from the eval file's `output_dir` (`runs/NAME/evals`)."""
-    from apo_soup.config.recipe import load
-
-    return Path(load(recipe / "eval.yaml", "eval").need("output_dir")).parent
+    return run_folder_of(load(recipe / "eval.yaml", "eval"))
 
 
-def evaluated(run: Path) -> list[Stage]:
-    """Evaluated checkpoints in pipeline order."""
-    stages = []
-    for folder in (run / "evals").glob("*"):
-        file = folder / "results.json"
-        if file.is_file():
-            results = json.loads(file.read_text())
-            stages.append(Stage(results["name"], results, read_manifest(Path(results["model"]))))
-    return sorted(stages, key=lambda s: place(s.name))
+def evaluated_checkpoints(run: Path) -> list[EvaluatedCheckpoint]:
+    """Evaluated checkpoints of a run in pipeline order; none where nothing was evaluated."""
+    checkpoints = []
+    for file in (run / "evals").glob("*/results.json"):
+        results = json.loads(file.read_text())
+        checkpoints.append(EvaluatedCheckpoint(results["name"], results, read_manifest(Path(results["model"]))))
+    return sorted(checkpoints, key=lambda c: pipeline_order(c.name))
 
 
-def place(name: str) -> tuple[int, tuple[float, float, str]]:
-    """Sort key: base, mid, sft, members, soup, merged, then anything else by name."""
-    known = ["base", "mid", "sft", "apo", "soup", "merged"]
+def pipeline_order(name: str) -> tuple[int, tuple[float, float, str]]:
+    """Sort key: base, mid, sft, members, soup, merged, then anything else by name.
+
+    >>> sorted(["soup", "apo/10", "apo/2", "base"], key=pipeline_order)
+    ['base', 'apo/2', 'apo/10', 'soup']
+    """
     first, _, rest = name.partition("/")
-    return (known.index(first) if first in known else len(known), member_order(rest or name))
+    return (PIPELINE.index(first) if first in PIPELINE else len(PIPELINE), member_order(rest or name))
 
 
-def parent_of(name: str, known: list[str]) -> str | None:
+def parent_checkpoint(name: str, evaluated: list[str]) -> str | None:
     """The evaluated checkpoint that a stage was made from: a member and the soup from sft, the merge from the soup."""
     parents = {"mid": ("base",), "sft": ("mid", "base"), "apo": ("sft",), "soup": ("sft",), "merged": ("soup",)}
-    return next((p for p in parents.get(name.partition("/")[0], ()) if p in known), None)
+    return next((p for p in parents.get(name.partition("/")[0], ()) if p in evaluated), None)
 
 
-def columns(stages: list[Stage]) -> list[str]:
+def headline_metrics(checkpoints: list[EvaluatedCheckpoint]) -> list[str]:
     """Metric names worth a column, in the order of the suite."""
     names: dict[str, None] = {}
-    for stage in stages:
-        for name, metric in stage.results["metrics"].items():
+    for checkpoint in checkpoints:
+        for name, metric in checkpoint.results["metrics"].items():
             if metric["headline"]:
                 names.setdefault(name)
     return list(names)
 
 
-def cell(stage: Stage, column: str) -> Cell:
-    metric = stage.results["metrics"].get(column)
-    return Cell(metric["value"], metric["low"], metric["high"]) if metric else Cell()
+def score_cell(checkpoint: EvaluatedCheckpoint, metric: str) -> Cell:
+    """A checkpoint's score of a metric; an empty cell where it was not measured."""
+    score = checkpoint.results["metrics"].get(metric)
+    return Cell(score["value"], score["low"], score["high"]) if score else Cell()
 
 
-def short(metric: str) -> str:
-    """`problems/no_think` as `no think`; the task's name is left out where the rest says enough."""
+def short_name(metric: str) -> str:
+    """A metric's name as a column's title; the task is left out where the rest says enough.
+
+    >>> [short_name(m) for m in ("problems/no_think", "needle/1536", "preference")]
+    ['no think', 'needle 1536', 'preference']
+    """
     task, _, rest = metric.partition("/")
     if rest.isdigit() or rest.endswith("/valid"):
         return f"{task} {rest.rpartition('/')[2]}"
@@ -88,13 +101,13 @@ def short(metric: str) -> str:
 
 
 def summary(run: Path) -> str:
-    """The closing table of a run."""
-    stages = evaluated(run)
-    names = columns(stages)
-    header = ["stage", *map(short, names), "seconds", "peak MB"]
+    """The closing table of a run in plain text: a row a checkpoint with scores, seconds and peak memory."""
+    checkpoints = evaluated_checkpoints(run)
+    names = headline_metrics(checkpoints)
+    header = ["stage", *map(short_name, names), "seconds", "peak MB"]
     rows = []
-    for stage in stages:
-        made = stage.manifest or {}
-        cost = [str(round(made["seconds"])) if made else "-", str(made.get("peak_memory_mb", "-"))]
-        rows.append([stage.name, *[cell(stage, n).text() for n in names], *cost])
+    for checkpoint in checkpoints:
+        manifest = checkpoint.manifest
+        cost = [str(round(manifest["seconds"])), str(manifest.get("peak_memory_mb", "-"))] if manifest else ["-", "-"]
+        rows.append([checkpoint.name, *[score_cell(checkpoint, n).text() for n in names], *cost])
     return text_table(header, rows)

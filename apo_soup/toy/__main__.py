@@ -3,29 +3,37 @@
 import argparse
 from pathlib import Path
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.data import DataFile
 from apo_soup.errors import UserError
+from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import report_state, stage_program
-from apo_soup.runs.inputs import code_hash, semantic
 from apo_soup.runs.stage import Stage
-from apo_soup.toy.build import MAKERS, build
+from apo_soup.toy.build import ROW_FILES, write_row_files
 
 
-def work(recipe: Recipe, options: argparse.Namespace) -> int:
-    counts = recipe.need("counts")
-    for name in counts:
-        if name not in MAKERS:
-            raise UserError(f"{recipe.where(f'counts.{name}')}: no rows are called {name}; known: {', '.join(MAKERS)}")
-    stage = Stage("data", Path(recipe.need("output_dir")), semantic(recipe.values), {"code": code_hash("apo_soup/toy")})
-    todo, code = report_state([stage], options.state)
+def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
+    """Write the row files that a data file counts, where they are not up to date; returns the exit code.
+
+    Raises:
+        UserError: it names a row file that is not known.
+    """
+    for name in recipe.counts:
+        if name not in ROW_FILES:
+            key = f"counts.{name}"
+            raise UserError(
+                f"{recipe.where(key)}: {key}: expected one of {', '.join(ROW_FILES)}, got {name}; correct the name"
+            )
+    code = {"code": code_hash("apo_soup/toy")}
+    stage = Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
+    todo, exit_code = report_state([stage], options.state)
     if todo and not options.state:
         folder = stage.begin() / "rows"
         folder.mkdir(exist_ok=True)
-        written = build(folder, recipe.values.get("seed", 0), counts)
-        stage.finish(folder, {"rows": written})
-        print(f"data: {sum(written.values())} rows in {len(written)} files in {stage.folder}")
-    return code
+        row_counts = write_row_files(folder, recipe.seed, recipe.counts)
+        stage.finish(folder, {"rows": row_counts})
+        print(f"data: {sum(row_counts.values())} rows in {len(row_counts)} files in {stage.folder}")
+    return exit_code
 
 
 if __name__ == "__main__":
-    stage_program("apo_soup.toy", "data", "Generate the rows of the embedded recipe.", work)
+    stage_program("apo_soup.toy", DataFile, "Generate the rows of the embedded recipe.", generate_rows)

@@ -7,36 +7,52 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from apo_soup.toy import lookup, problems, talk
 from apo_soup.toy.splits import split_of
 
-Row = dict[str, Any]
+
+class ToyItem(Protocol):
+    """Something that a row is about."""
+
+    @property
+    def identity(self) -> str:
+        """What it is across splits: `split_of` puts it into one of them."""
+
+
+ItemType = TypeVar("ItemType", bound=ToyItem)
+ToyRow = dict[str, Any]
+# Rows of a split without end, each with its identity: the problem, lookup or talk that it is about.
+Rows = Iterator[tuple[str, ToyRow]]
+RowMaker = Callable[[random.Random, str], Rows]
+# Where a context's notes are asked for: 0 is its beginning, 1 its end.
 NEEDLE_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def build(folder: Path, seed: int, counts: dict[str, int]) -> dict[str, int]:
-    """Write every file named in `counts` with that many rows; returns what was written.
+def write_row_files(folder: Path, seed: int, counts: dict[str, int]) -> dict[str, int]:
+    """Write every file named in `counts` with that many rows; returns the rows of each.
+
+    A file holds fewer where the space of its items is used up.
 
     Raises:
         KeyError: a name in `counts` that no maker below has.
     """
-    written = {}
+    row_counts = {}
     for name, count in counts.items():
         rng = random.Random(f"{seed} {name}")
-        maker, split = MAKERS[name]
-        rows = distinct(maker(rng, split), count)
+        maker, split = ROW_FILES[name]
+        rows = distinct_rows(maker(rng, split), count)
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        written[name] = len(rows)
-    return written
+        row_counts[name] = len(rows)
+    return row_counts
 
 
-def distinct(rows: Iterator[tuple[str, Row]], count: int) -> list[Row]:
+def distinct_rows(rows: Rows, count: int) -> list[ToyRow]:
     """The first `count` rows with different identities; stops early when a small space is used up."""
-    seen: dict[str, Row] = {}
+    seen: dict[str, ToyRow] = {}
     for tries, (identity, row) in enumerate(rows):
         seen.setdefault(identity, row)
         if len(seen) == count or tries > 40 * count:
@@ -44,90 +60,103 @@ def distinct(rows: Iterator[tuple[str, Row]], count: int) -> list[Row]:
     return list(seen.values())
 
 
-def turns(user: str, assistant: str) -> list[dict[str, str]]:
+def question_and_answer(user: str, assistant: str) -> list[dict[str, str]]:
+    """A conversation of one question and one answer."""
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
-def mode(think: bool) -> dict[str, Any]:
+def mode_kwargs(think: bool) -> dict[str, Any]:
+    """Template arguments of a mode, as a row's `chat_template_kwargs`."""
     return {"enable_thinking": think}
 
 
-def thought(trace: str, answer: str) -> str:
+def think_then_answer(trace: str, answer: str) -> str:
+    """A reasoning trace in think tags, then the answer."""
     return f"<think>\n{trace}\n</think>\n{answer}"
 
 
-def problem_rows(think: bool) -> Callable[[random.Random, str], Iterator[tuple[str, Row]]]:
+def supervised_problem_rows(think: bool) -> RowMaker:
     """Supervised problems, with the trace written out or answered directly."""
 
-    def make(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+    def make(rng: random.Random, split: str) -> Rows:
         while True:
-            problem = problems.draw(rng, rng.choice(problems.FAMILIES), split)
-            answer = thought(problem.trace, problem.answer) if think else problem.answer
-            yield problem.identity, {"messages": turns(problem.question, answer), "chat_template_kwargs": mode(think)}
+            problem = problems.random_problem(rng, rng.choice(problems.PROBLEM_FAMILIES), split)
+            answer = think_then_answer(problem.trace, problem.answer) if think else problem.answer
+            messages = question_and_answer(problem.question, answer)
+            yield problem.identity, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}
 
     return make
 
 
-def question_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+def question_rows(rng: random.Random, split: str) -> Rows:
     """Problems as prompts with a reference answer: for evaluation, and for making preference pairs."""
     while True:
-        problem = problems.draw(rng, rng.choice(problems.FAMILIES), split)
-        row = {"messages": turns(problem.question, "")[:1], "answer": problem.answer, "group": problem.family}
+        problem = problems.random_problem(rng, rng.choice(problems.PROBLEM_FAMILIES), split)
+        row = {
+            "messages": question_and_answer(problem.question, "")[:1],
+            "answer": problem.answer,
+            "group": problem.family,
+        }
         yield problem.identity, row
 
 
-def drawn(rng: random.Random, draw: Callable[[], Any], split: str) -> Any:
+def item_of_split(draw: Callable[[], ItemType], split: str) -> ItemType:
+    """The first drawn item that belongs to the split."""
     while True:
         item = draw()
         if split_of(item.identity) == split:
             return item
 
 
-def lookup_rows(low: int, high: int) -> Callable[[random.Random, str], Iterator[tuple[str, Row]]]:
+def lookup_rows(low: int, high: int) -> RowMaker:
     """Supervised lookups with contexts of `low` to `high` tokens."""
 
-    def make(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+    def make(rng: random.Random, split: str) -> Rows:
         while True:
-            item = drawn(rng, lambda: lookup.draw(rng, rng.randint(low, high), rng.randint(2, 8)), split)
-            yield item.identity, {"messages": turns(item.question, item.answer), "chat_template_kwargs": mode(False)}
+            item = item_of_split(lambda: lookup.random_lookup(rng, rng.randint(low, high), rng.randint(2, 8)), split)
+            messages = question_and_answer(item.question, item.answer)
+            yield item.identity, {"messages": messages, "chat_template_kwargs": mode_kwargs(False)}
 
     return make
 
 
-def needle_rows(lengths: tuple[int, ...]) -> Callable[[random.Random, str], Iterator[tuple[str, Row]]]:
+def recall_rows(lengths: tuple[int, ...]) -> RowMaker:
     """Recall items: the answer's beginning is given, its value is asked. Every context is asked for a note at each of
     five depths; lengths take turns. A context, drawn for them alone, goes where its first question belongs.
     """
 
-    def make(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+    def make(rng: random.Random, split: str) -> Rows:
         number = 0
         while True:
             length = lengths[number % len(lengths)]
-            asked = lookup.at_depths(lookup.draw_all(rng, length), NEEDLE_DEPTHS)
-            if split_of(asked[0].identity) != split:
+            lookups = lookup.lookups_at_depths(lookup.context_lookups(rng, length), NEEDLE_DEPTHS)
+            if split_of(lookups[0].identity) != split:
                 continue
-            for depth, item in zip(NEEDLE_DEPTHS, asked, strict=True):
-                row = {"messages": turns(item.question, "")[:1], "prefix": f"found {item.key}"}
+            for depth, item in zip(NEEDLE_DEPTHS, lookups, strict=True):
+                row: ToyRow = {"messages": question_and_answer(item.question, "")[:1], "prefix": f"found {item.key}"}
                 row |= {"answer": f" {item.value}", "context": str(number), "group": length, "depth": depth}
-                yield item.identity, {**row, "chat_template_kwargs": mode(False)}
+                yield item.identity, {**row, "chat_template_kwargs": mode_kwargs(False)}
             number += 1
 
     return make
 
 
-def talk_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+def talk_rows(rng: random.Random, split: str) -> Rows:
     """Short exchanges, kind and curt in equal parts, without thinking."""
     while True:
-        item = drawn(rng, lambda: talk.draw(rng), split)
+        item = item_of_split(lambda: talk.random_talk(rng), split)
         reply = item.kind if rng.random() < 0.5 else item.curt
-        yield item.identity, {"messages": turns(item.user, reply), "chat_template_kwargs": mode(False)}
+        yield (
+            item.identity,
+            {"messages": question_and_answer(item.user, reply), "chat_template_kwargs": mode_kwargs(False)},
+        )
 
 
-def tool_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+def tool_rows(rng: random.Random, split: str) -> Rows:
     """A sum given to a tool: the call, the tool's result, the answer."""
     while True:
         a, b = rng.randint(10, 99), rng.randint(10, 99)
-        problem = problems.addition(a, b)
+        problem = problems.addition_problem(a, b)
         if problem.split != split:
             continue
         call = {"type": "function", "function": {"name": "add", "arguments": {"a": a, "b": b}}}
@@ -141,52 +170,54 @@ def tool_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
             f"tool {problem.identity}",
             {
                 "messages": messages,
-                "chat_template_kwargs": {**mode(False), "xml_tools": [talk.ADD_TOOL]},
+                "chat_template_kwargs": {**mode_kwargs(False), "xml_tools": [talk.ADD_TOOL]},
             },
         )
 
 
-def call_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+def tool_call_prompts(rng: random.Random, split: str) -> Rows:
     """Requests for the tool, with the call that answers them: for evaluation."""
     for identity, row in tool_rows(rng, split):
         call = row["messages"][1]["tool_calls"][0]["function"]
-        asked = {"messages": row["messages"][:1], "tools": [talk.ADD_TOOL], "call": call}
-        yield identity, {**asked, "chat_template_kwargs": mode(False)}
+        prompt = {"messages": row["messages"][:1], "tools": [talk.ADD_TOOL], "call": call}
+        yield identity, {**prompt, "chat_template_kwargs": mode_kwargs(False)}
 
 
-def preference_rows(rng: random.Random, split: str) -> Iterator[tuple[str, Row]]:
+def preference_rows(rng: random.Random, split: str) -> Rows:
     """No-think pairs: kind over curt, the right note over another one of the same context."""
     while True:
         if rng.random() < 0.5:
-            item = drawn(rng, lambda: talk.draw(rng), split)
-            user, chosen, rejected = item.user, item.kind, item.curt
+            exchange = item_of_split(lambda: talk.random_talk(rng), split)
+            yield exchange.identity, preference_row(exchange.user, exchange.kind, exchange.curt)
         else:
-            item = drawn(rng, lambda: lookup.draw(rng, rng.randint(40, 160), rng.randint(3, 8)), split)
+            item = item_of_split(lambda: lookup.random_lookup(rng, rng.randint(40, 160), rng.randint(3, 8)), split)
             wrong = rng.choice([v for v in item.values if v != item.value])
-            user, chosen, rejected = item.question, item.answer, f"found {item.key} {wrong}"
-        yield (
-            item.identity,
-            {
-                "prompt": [{"role": "user", "content": user}],
-                "chosen": [{"role": "assistant", "content": chosen}],
-                "rejected": [{"role": "assistant", "content": rejected}],
-                "chat_template_kwargs": mode(False),
-            },
-        )
+            yield item.identity, preference_row(item.question, item.answer, f"found {item.key} {wrong}")
 
 
-MAKERS = {
-    "mid_think": (problem_rows(True), "train"),
+def preference_row(user: str, chosen: str, rejected: str) -> ToyRow:
+    """One question with a chosen and a rejected answer, both without thinking."""
+    return {
+        "prompt": [{"role": "user", "content": user}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        "chat_template_kwargs": mode_kwargs(False),
+    }
+
+
+# File name without its suffix -> what makes its rows, and the split they belong to.
+ROW_FILES: dict[str, tuple[RowMaker, str]] = {
+    "mid_think": (supervised_problem_rows(True), "train"),
     "mid_lookup": (lookup_rows(200, 1500), "train"),
-    "sft_think": (problem_rows(True), "train"),
-    "sft_no_think": (problem_rows(False), "train"),
+    "sft_think": (supervised_problem_rows(True), "train"),
+    "sft_no_think": (supervised_problem_rows(False), "train"),
     "sft_lookup": (lookup_rows(24, 80), "train"),
     "sft_talk": (talk_rows, "train"),
     "sft_tool": (tool_rows, "train"),
     "preference": (preference_rows, "preference"),
     "pair_prompts": (question_rows, "preference"),
     "heldout_problems": (question_rows, "heldout"),
-    "heldout_needles": (needle_rows((128, 512, 1536, 1536)), "heldout"),
+    "heldout_needles": (recall_rows((128, 512, 1536, 1536)), "heldout"),
     "heldout_pairs": (preference_rows, "heldout"),
-    "heldout_tools": (call_rows, "heldout"),
+    "heldout_tools": (tool_call_prompts, "heldout"),
 }

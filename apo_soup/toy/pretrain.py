@@ -63,18 +63,21 @@ class PretrainConfig:
 
     @property
     def steps(self) -> int:
+        """Optimiser steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
 
-def learning_rate(config: PretrainConfig, step: int) -> float:
+def learning_rate_at(config: PretrainConfig, step: int) -> float:
     """Warm-up, plateau, linear decay to a hundredth of the peak over the last `decay_share` of the steps."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
     left = (config.steps - step) / max(1, int(config.decay_share * config.steps))
     return config.learning_rate * min(warm, max(0.01, min(1.0, left)))
 
 
-def document(rng: random.Random, tokenizer: PreTrainedTokenizerBase, phase: Phase) -> tuple[list[int], list[int]]:
-    """Ids and labels of one document of at most about `phase.length` tokens, its end marked; -100 is not trained."""
+def random_document(
+    rng: random.Random, tokenizer: PreTrainedTokenizerBase, phase: Phase
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of one document of at most about `phase.length` tokens, its end marked; -100 carries no loss."""
     kind = rng.random()
     length = phase.length
     size = length if rng.random() < 0.4 else int(48 * (length / 48) ** rng.random())
@@ -88,7 +91,7 @@ def document(rng: random.Random, tokenizer: PreTrainedTokenizerBase, phase: Phas
         pieces = prose.sums_document(rng, rng.randint(4, 16))
     else:
         messages = prose.chat_messages(rng, max(32, int(0.85 * size)))
-        text = tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False)
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False))
         at = text.rindex("</think>\n") + len("</think>\n")
         pieces = [(text[:at], False), (text[at:], True)]
     ids: list[int] = []
@@ -110,7 +113,7 @@ def batches(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Itera
                 ids: list[int] = []
                 labels: list[int] = []
                 while len(ids) < phase.length:
-                    more_ids, more_labels = document(rng, tokenizer, phase)
+                    more_ids, more_labels = random_document(rng, tokenizer, phase)
                     ids += more_ids
                     labels += more_labels
                 rows.append(ids[: phase.length])
@@ -119,6 +122,7 @@ def batches(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Itera
 
 
 def model_config(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> SmolLM3Config:
+    """The architecture: SmolLM3's, every fourth layer without rotary positions."""
     return SmolLM3Config(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
@@ -157,7 +161,7 @@ def mimetic_init(model: SmolLM3ForCausalLM, strength: float = 0.7) -> None:
             output[:, own] = strength * heads.v_proj.weight[shared].T + (1 - strength) * output[:, own]
 
 
-def save(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_base(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write the model in bfloat16 with tokenizer and generation settings."""
     model.generation_config = GenerationConfig(
         do_sample=True,
@@ -166,7 +170,7 @@ def save(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: 
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    copy = SmolLM3ForCausalLM(model.config).to(torch.bfloat16)
+    copy = SmolLM3ForCausalLM(model.config).bfloat16()
     copy.load_state_dict({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()})
     copy.generation_config = model.generation_config
     copy.config.use_cache = True
@@ -175,6 +179,7 @@ def save(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: 
 
 
 def pretrain(config: PretrainConfig) -> None:
+    """Train from nothing and write the model to `output_dir`, every 1 000 steps and at the end."""
     torch.manual_seed(config.seed)
     tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
     model = SmolLM3ForCausalLM(model_config(config, tokenizer))
@@ -189,7 +194,7 @@ def pretrain(config: PretrainConfig) -> None:
     started, tokens = time.monotonic(), 0
     for step, (batch, labels) in enumerate(batches(config, tokenizer)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
+            group["lr"] = learning_rate_at(config, step)
         loss = model(input_ids=batch, labels=labels).loss
         if not torch.isfinite(loss):
             sys.exit(f"the loss is {loss.item()} at step {step}; lower learning_rate in the recipe")
@@ -201,17 +206,17 @@ def pretrain(config: PretrainConfig) -> None:
         if step % 100 == 0 or step + 1 == config.steps:
             seconds = time.monotonic() - started
             print(
-                f"step {step}/{config.steps}  loss {loss.item():.3f}  lr {learning_rate(config, step):.1e}  "
+                f"step {step}/{config.steps}  loss {loss.item():.3f}  lr {learning_rate_at(config, step):.1e}  "
                 f"{tokens:,} tokens  {tokens / seconds:,.0f} tokens/s  {seconds / 60:.1f} min",
                 flush=True,
             )
         if step % 1000 == 999:
-            save(model, tokenizer, Path(config.output_dir))
-    save(model, tokenizer, Path(config.output_dir))
+            save_base(model, tokenizer, Path(config.output_dir))
+    save_base(model, tokenizer, Path(config.output_dir))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m apo_soup.toy.pretrain", description=__doc__.split("\n")[0])
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m apo_soup.toy.pretrain", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--config", required=True, help="YAML file, such as recipes/tiny/base.yaml")
     arguments = parser.parse_args()
     values = yaml.safe_load(Path(arguments.config).read_text())
@@ -219,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

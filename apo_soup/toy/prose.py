@@ -26,17 +26,18 @@ def notes_document(rng: random.Random, tokens: int, most: int = 24, filler: bool
     notes = rng.randint(2, max(2, min(most, tokens // 18)))
     questions = rng.randint(notes, 2 * notes)
     body = max(16, tokens - 9 * questions) if filler else 0
-    sentences, pairs, places = lookup.scatter(rng, body, notes, at_least=int(filler))
+    sentences, pairs, positions = lookup.scattered_notes(rng, body, notes, at_least=int(filler))
     pieces: list[Pieces] = [[(text, False)] for text in sentences]
-    for place, pair in zip(places, pairs, strict=True):
+    for position, pair in zip(positions, pairs, strict=True):
         if rng.random() < 0.3:
-            pieces[rng.randrange(place, len(pieces))] += question(*pair)
+            pieces[rng.randrange(position, len(pieces))] += question_pieces(*pair)
     return [piece for part in pieces for piece in part] + [
-        piece for pair in rng.choices(pairs, k=questions) for piece in question(*pair)
+        piece for pair in rng.choices(pairs, k=questions) for piece in question_pieces(*pair)
     ]
 
 
-def question(key: str, value: str) -> Pieces:
+def question_pieces(key: str, value: str) -> Pieces:
+    """A question for a key, and its answer."""
     return [(f"\nfind {key} ?", False), (f"\nfound {key} {value} .", True)]
 
 
@@ -60,14 +61,15 @@ def sums_document(rng: random.Random, lines: int) -> Pieces:
 
 
 def filler_document(rng: random.Random, sentences: int) -> Pieces:
-    return [(lookup.sentence(rng), True) for _ in range(sentences)]
+    """Filler sentences, all of them trained."""
+    return [(lookup.filler_sentence(rng), True) for _ in range(sentences)]
 
 
-def chat_messages(rng: random.Random, tokens: int) -> list[dict]:
+def chat_messages(rng: random.Random, tokens: int) -> list[dict[str, str]]:
     """A short exchange, or a lookup in chat form: what instruction data in a pretraining mixture looks like."""
     if rng.random() < 0.3:
-        exchange = talk.draw(rng)
+        exchange = talk.random_talk(rng)
         reply = exchange.kind if rng.random() < 0.5 else exchange.curt
         return [{"role": "user", "content": exchange.user}, {"role": "assistant", "content": reply}]
-    item = lookup.draw(rng, tokens, notes=min(8, max(1, tokens // 16)))
+    item = lookup.random_lookup(rng, tokens, notes=min(8, max(1, tokens // 16)))
     return [{"role": "user", "content": item.question}, {"role": "assistant", "content": item.answer}]

@@ -6,7 +6,7 @@ Supervised data holds both manners in equal parts; the preference set says which
 import random
 from dataclasses import dataclass
 
-from apo_soup.toy.words import ADJECTIVES, ANIMALS, PLACES, VALUES
+from apo_soup.toy.words import TOY_ADJECTIVES, TOY_ANIMALS, TOY_PLACES, VALUES
 
 PERSONS = VALUES[:16] + VALUES[48:]
 
@@ -37,17 +37,18 @@ class Talk:
 
     @property
     def identity(self) -> str:
+        """What the exchange is across splits."""
         return f"talk {self.user}"
 
 
-def draw(rng: random.Random) -> Talk:
+def random_talk(rng: random.Random) -> Talk:
     """A random exchange. The answer repeats the person's name, so it cannot be given without reading."""
     person = rng.choice(PERSONS)
     ask, reply = rng.choice(TOPICS)
     fields = {
-        "adjective": rng.choice(ADJECTIVES),
-        "animal": rng.choice(ANIMALS),
-        "place": rng.choice(PLACES),
+        "adjective": rng.choice(TOY_ADJECTIVES),
+        "animal": rng.choice(TOY_ANIMALS),
+        "place": rng.choice(TOY_PLACES),
     }
     user = f"{rng.choice(GREETINGS)}, I am {person}, {ask.format(**fields)}"
     if "{place}" in reply and "{place}" not in ask:

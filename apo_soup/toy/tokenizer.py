@@ -11,9 +11,9 @@ import sys
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from apo_soup.runs.inputs import template_text
+from apo_soup.runs.chat_template import template_text
 from apo_soup.toy import lookup, problems, prose, talk
-from apo_soup.toy.words import ADJECTIVES, ANIMALS, KEYS, PLACES, VALUES, VERBS
+from apo_soup.toy.words import KEYS, TOY_ADJECTIVES, TOY_ANIMALS, TOY_PLACES, TOY_VERBS, VALUES
 
 PAD, END = "<|endoftext|>", "<|im_end|>"
 SPECIAL = [PAD, "<|im_start|>", END, "<think>", "</think>", "<tool_call>", "</tool_call>"]
@@ -23,12 +23,12 @@ VOCABULARY = 1024
 
 def training_text(rng: random.Random, template: str) -> list[str]:
     """Text whose words should become single tokens, in the proportions that make BPE merge them."""
-    lines = [f" {w}" for w in KEYS + VALUES + ADJECTIVES + ANIMALS + VERBS + PLACES] * 60
+    lines = [f" {w}" for w in KEYS + VALUES + TOY_ADJECTIVES + TOY_ANIMALS + TOY_VERBS + TOY_PLACES] * 60
     lines += ["".join(text for text, _ in prose.notes_document(rng, 200)) for _ in range(200)]
     for _ in range(400):
-        exchange = talk.draw(rng)
-        lines += [exchange.user, exchange.kind, exchange.curt, lookup.sentence(rng)]
-        problem = problems.draw(rng, rng.choice(problems.FAMILIES), "train")
+        exchange = talk.random_talk(rng)
+        lines += [exchange.user, exchange.kind, exchange.curt, lookup.filler_sentence(rng)]
+        problem = problems.random_problem(rng, rng.choice(problems.PROBLEM_FAMILIES), "train")
         lines += [problem.question, problem.trace]
     lines += [
         "system\n## Metadata\n\nReasoning Mode: /think",
@@ -44,7 +44,7 @@ def training_text(rng: random.Random, template: str) -> list[str]:
     return lines
 
 
-def build(template: str, seed: int = 0) -> PreTrainedTokenizerFast:
+def trained_tokenizer(template: str, seed: int = 0) -> PreTrainedTokenizerFast:
     """Train the tokenizer; `template` is the chat template it carries."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
@@ -73,4 +73,4 @@ def build(template: str, seed: int = 0) -> PreTrainedTokenizerFast:
 
 
 if __name__ == "__main__":
-    build(template_text("apo-soup", "chat_template")).save_pretrained(sys.argv[1])
+    trained_tokenizer(template_text("apo-soup", "chat_template")).save_pretrained(sys.argv[1])

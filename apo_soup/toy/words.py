@@ -10,7 +10,7 @@ Rome Oslo Lima Bonn Bern Cork Kiev Riga Lyon Nice Bath York Pisa Graz Brno Gent
 Mars Luna Nova Zeta Iris Hugo Otto Emma Nora Alba Rosa Vera Lena Mina Tara Yara
 Ivan Igor Olga Anna Karl Hans Lars Erik Paul Mark Luke John Mary Ruth Jane Kate""".split()
 
-ADJECTIVES = "old young tall small big slow fast calm loud kind wild dark warm cold dry wet".split()
-ANIMALS = "dog cat fox hen cow pig ant bee owl rat bat elk".split()
-VERBS = "ran sat walked slept looked jumped came went stood sang played worked".split()
-PLACES = "barn hill lake road field house wall gate park shop town yard wood farm hut cave".split()
+TOY_ADJECTIVES = "old young tall small big slow fast calm loud kind wild dark warm cold dry wet".split()
+TOY_ANIMALS = "dog cat fox hen cow pig ant bee owl rat bat elk".split()
+TOY_VERBS = "ran sat walked slept looked jumped came went stood sang played worked".split()
+TOY_PLACES = "barn hill lake road field house wall gate park shop town yard wood farm hut cave".split()

@@ -1,1 +1,10 @@
-"""What mid-training, fine-tuning and preference training share."""
+"""What mid-training, fine-tuning and preference training share.
+
+entry.py         a training file's output folder, with its fingerprint
+arguments.py     TRL's arguments from a recipe, on the machine that is here
+trainer.py       what both stages add to TRL's trainers
+run.py           a training, from its last checkpoint to a folder in its place
+checkpoints.py   which checkpoints are whole, and the newest
+saving.py        a trained model as a plain folder, and the way to the Hub
+callbacks.py     progress, and a stop before a broken step
+"""

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -18,7 +18,7 @@ from apo_soup.training.checkpoints import WHOLE
 COLLAPSE = -0.3
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
+def local_shard(tensor: torch.Tensor) -> torch.Tensor:
     """This rank's shard of a distributed tensor, or the tensor itself."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
@@ -27,7 +27,9 @@ class Watch(TrainerCallback):
     """Progress for people, marks on whole checkpoints, and a stop before a broken step reaches the optimiser."""
 
     def __init__(self, name: str, nats_a_reward: float | None = None):
-        """`nats_a_reward` is beta times the mean length of a chosen answer, where preferences are trained."""
+        """`name` is the stage's. `nats_a_reward` is beta times the mean number of tokens of a chosen answer, where
+        preferences are trained: a reward divided by it is a log-ratio a token.
+        """
         self.name = name
         self.nats_a_reward = nats_a_reward
         self.started = 0.0
@@ -36,31 +38,38 @@ class Watch(TrainerCallback):
         self.warned = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock, and say where a run goes on."""
         self.started, self.first_step = time.monotonic(), state.global_step
         if state.global_step:
             say(f"{self.name}: going on from step {state.global_step} of {state.max_steps}")
 
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        """Stop a run whose gradient is not finite, before the weights are touched.
+
+        Raises:
+            UserError: it is not.
+        """
         # With fp16 the loss scaler meets infinite gradients on purpose and skips their step.
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         if args.fp16 or not gradients:
             return
-        if not torch.stack([g.isfinite().all() for g in map(local, gradients)]).all():
+        if not torch.stack([g.isfinite().all() for g in map(local_shard, gradients)]).all():
             raise UserError(
                 f"{self.name}: the gradient is not finite at step {state.global_step + 1}; lower learning_rate, or "
                 "look at the rows of this step and at the weights it began with"
             )
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: dict | None = None, **_: Any) -> None:
+        """Print a line of progress: always at the end, on a terminal at every log, elsewhere every five seconds."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
         done, now = state.global_step - self.first_step, time.monotonic()
         left = (state.max_steps - state.global_step) * (now - self.started) / max(1, done)
-        shown = [f"loss {logs['loss']:.4f}", f"lr {logs.get('learning_rate', math.nan):.1e}"]
+        parts = [f"loss {logs['loss']:.4f}", f"lr {logs.get('learning_rate', math.nan):.1e}"]
         self._warn_of_collapse(logs)
         if "rewards/accuracies" in logs:
-            shown += [f"accuracy {logs['rewards/accuracies']:.2f}", f"margin {logs['rewards/margins']:.3f}"]
-        line = f"{self.name}: step {state.global_step}/{state.max_steps}  " + "  ".join(shown)
+            parts += [f"accuracy {logs['rewards/accuracies']:.2f}", f"margin {logs['rewards/margins']:.3f}"]
+        line = f"{self.name}: step {state.global_step}/{state.max_steps}  " + "  ".join(parts)
         line += f"  {done / (now - self.started):.2f} steps/s  {clock(left)} left"
         if sys.stdout.isatty():
             print(f"\r\x1b[K{line}", end="\n" if state.global_step == state.max_steps else "", flush=True)
@@ -81,6 +90,7 @@ class Watch(TrainerCallback):
             )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Mark the checkpoint as whole once every rank has written its part."""
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+            (Path(cast(str, args.output_dir)) / f"checkpoint-{state.global_step}" / WHOLE).touch()

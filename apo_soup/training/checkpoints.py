@@ -1,4 +1,4 @@
-"""Checkpoints of a begun stage: begun, marked whole, found again, and what they count."""
+"""Checkpoints of a stage that has begun: which of them are whole, and the newest one."""
 
 import shutil
 from pathlib import Path
@@ -8,11 +8,13 @@ from accelerate import PartialState
 from apo_soup.progress import is_main
 from apo_soup.runs.stage import Stage
 
+# An empty file in a checkpoint that was written to its end.
 WHOLE = "whole"
+# Tokens and seconds until a checkpoint.
 COUNTED = "counted.json"
 
 
-def begin(stage: Stage) -> Path:
+def begin_stage(stage: Stage) -> Path:
     """The stage's partial folder, prepared by the main process while the others wait; unwhole checkpoints removed.
 
     Call it when TRL's arguments exist: they open the process group with the recipe's `ddp_timeout`.

@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
-from apo_soup.config.recipe import Recipe
-from apo_soup.runs.inputs import semantic, training_inputs
+from apo_soup.config.training import TrainingFile
+from apo_soup.runs.inputs import training_inputs
 from apo_soup.runs.stage import Stage
 
 
-def training_stage(recipe: Recipe) -> Stage:
-    """The output folder of a training file with its fingerprint; raises UserError for missing inputs."""
-    folder = Path(recipe.need("output_dir"))
+def training_stage(recipe: TrainingFile) -> Stage:
+    """The output folder of a mid, sft or apo file, or of a soup member's, with its fingerprint.
+
+    Raises:
+        UserError: an input is not there.
+    """
+    folder = Path(recipe.output_dir)
     name = folder.name if recipe.member is None else f"apo/{recipe.member}"
-    config = {k: v for k, v in semantic(recipe.values).items() if k not in ("members", "checkpoints")}
+    # The members of a file and the steps it keeps have fingerprints of their own.
+    config = {k: v for k, v in recipe.deciding_values().items() if k not in ("members", "checkpoints")}
     return Stage(name, folder, config, training_inputs(recipe))

@@ -3,14 +3,15 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import HfApi
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.stage import Stage
 
@@ -33,7 +34,7 @@ def whole_state_dict(trainer: Trainer) -> Iterator[None]:
         plugin.set_state_dict_type(before)
 
 
-def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
+def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> None:
     """Save a plain model folder. An adapter is merged into its base (and kept beside it in `adapter/`).
 
     Raises:
@@ -43,35 +44,42 @@ def save_model(trainer: Trainer, folder: Path, recipe: Recipe) -> None:
     adapted = isinstance(model, PeftModel)
     saved = folder / "adapter" if adapted else folder
     with whole_state_dict(trainer):
-        trainer.save_model(str(saved), _internal_call=True)
+        save_without_upload(trainer, saved)
     if not is_main():
         return
     (saved / "training_args.bin").unlink(missing_ok=True)
     if adapted:
-        # The base is read again rather than taken from the trainer, where it may be sharded or quantised.
-        values = recipe.values
-        own = {k: v for k, v in (values.get("model_init_kwargs") or {}).items() if k not in LOADING_ONLY}
-        plain = {"revision": values.get("model_revision"), "dtype": values.get("dtype", "auto")}
-        plain |= {"trust_remote_code": values.get("trust_remote_code", False)}
-        base = AutoModelForCausalLM.from_pretrained(values["model_name_or_path"], **(plain | own))
-        merged = PeftModel.from_pretrained(base, saved).merge_and_unload()
-        # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
-        trained = model.get_base_model()
-        merged.config.eos_token_id = trained.config.eos_token_id
-        merged.config.pad_token_id = trained.config.pad_token_id
-        merged.generation_config = trained.generation_config
-        merged.save_pretrained(folder)
-        trainer.processing_class.save_pretrained(folder)
+        _save_merged(model, saved, folder, recipe)
+        cast(PreTrainedTokenizerBase, trainer.processing_class).save_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
-        raise UserError(f"{recipe.path}: no weights were saved in {folder}; the checkpoints stay in {folder.parent}")
+        raise UserError(f"{recipe.path}: no weights were saved in {folder}; look at the checkpoints in {folder.parent}")
 
 
-def upload(stage: Stage, values: dict[str, Any]) -> None:
-    """Send the finished folder to the Hub when the values, adapted to this machine, still say `push_to_hub`."""
-    if not values.get("push_to_hub"):
-        return
-    name = values.get("hub_model_id") or stage.name.replace("/", "-")
-    api = HfApi(token=values.get("hub_token"))
-    repository = api.create_repo(name, private=values.get("hub_private_repo"), exist_ok=True).repo_id
+def _save_merged(model: PeftModel, adapter: Path, folder: Path, recipe: TrainingFile) -> None:
+    """Save the base with the adapter in its weights. The base is read again rather than taken from the trainer, where
+    it may be sharded or quantised.
+    """
+    given = cast(dict[str, Any], recipe.model_init_kwargs or {})
+    loading = {
+        "revision": recipe.model_revision if recipe.gives("model_revision") else None,
+        "dtype": recipe.dtype if recipe.gives("dtype") else "auto",
+        "trust_remote_code": recipe.trust_remote_code,
+        **{k: v for k, v in given.items() if k not in LOADING_ONLY},
+    }
+    base = AutoModelForCausalLM.from_pretrained(recipe.model_name_or_path, **loading)
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
+    trained = cast(PreTrainedModel, model.get_base_model())
+    merged.config.eos_token_id = trained.config.eos_token_id
+    merged.config.pad_token_id = trained.config.pad_token_id
+    merged.generation_config = trained.generation_config
+    merged.save_pretrained(folder)
+
+
+def upload(stage: Stage, recipe: TrainingFile) -> None:
+    """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name."""
+    name = recipe.hub_model_id or stage.name.replace("/", "-")
+    api = HfApi(token=recipe.hub_token)
+    repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id
     api.upload_folder(repo_id=repository, folder_path=stage.folder, commit_message=f"{stage.name} by apo-soup")
     say(f"{stage.name}: uploaded to {repository}")

@@ -9,76 +9,69 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-ADJECTIVES = (
+from apo_soup.config.eval import NeedleItems
+
+_ADJECTIVES = (
     "quiet broad narrow early late green silver hollow gentle rapid distant plain northern old bright heavy".split()
 )
-NOUNS = (
+_NOUNS = (
     "harbour meadow library engine orchard lantern bridge market valley cabin window ladder garden mirror wagon kettle"
 ).split()
-VERBS = "waits turns rests shines opens closes stands moves leans sleeps".split()
-PLACES = "hill station river church mill square gate forest coast school".split()
-QUESTION = "\n\nWhat is the number kept under the name {name} in the text above?"
-PREFIX = "The number kept under the name {name} is"
+_VERBS = "waits turns rests shines opens closes stands moves leans sleeps".split()
+_PLACES = "hill station river church mill square gate forest coast school".split()
+_QUESTION = "\n\nWhat is the number kept under the name {name} in the text above?"
+_PREFIX = "The number kept under the name {name} is"
 
 
-def sentence(rng: random.Random) -> str:
+def _sentence(rng: random.Random) -> str:
     return (
-        f"The {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)} {rng.choice(VERBS)} near the {rng.choice(ADJECTIVES)} "
-        f"{rng.choice(PLACES)}. "
+        f"The {rng.choice(_ADJECTIVES)} {rng.choice(_NOUNS)} {rng.choice(_VERBS)} near the {rng.choice(_ADJECTIVES)} "
+        f"{rng.choice(_PLACES)}. "
     )
 
 
-def note(name: str, number: int) -> str:
+def _note(name: str, number: int) -> str:
     return f"The number kept under the name {name} is {number}. "
 
 
-def needle_rows(
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
-    lengths: list[int] = (1024, 4096),
-    depths: list[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-    count: int = 10,
-    keys: int = 4,
-) -> list[dict[str, Any]]:
+def generated_needles(tokenizer: PreTrainedTokenizerBase, seed: int, items: NeedleItems) -> list[dict[str, Any]]:
     """`count` contexts for every length, each asked for a note at every depth; the same for the same arguments and
     tokenizer.
 
-    Args:
-        lengths: of the whole context, in tokens.
-        depths: where the asked notes stand, 0 at the beginning and 1 at the end.
-        keys: notes in a context, those that are asked for among them; at least one a depth.
+    Lengths are of the whole context, in tokens. Depths say where the asked notes stand, 0 at the beginning and 1 at the
+    end. A context holds `keys` notes, those that are asked for among them, and at least one a depth.
     """
     rng = random.Random(f"needles {seed}")
 
     def tokens(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False).input_ids)
 
-    rate = tokens("".join(sentence(rng) for _ in range(200))) / 200
-    names = [f"{a}-{n}" for a in ADJECTIVES for n in NOUNS]
+    rate = tokens("".join(_sentence(rng) for _ in range(200))) / 200
+    names = [f"{a}-{n}" for a in _ADJECTIVES for n in _NOUNS]
     rows = []
-    for length in lengths:
-        for number in range(count):
-            chosen = rng.sample(names, max(keys, len(depths)))
+    for length in items.lengths:
+        for number in range(items.count):
+            chosen = rng.sample(names, max(items.keys, len(items.depths)))
             numbers = dict(zip(chosen, rng.sample(range(10000, 100000), len(chosen)), strict=True))
-            notes = {name: note(name, n) for name, n in numbers.items()}
+            notes = {name: _note(name, n) for name, n in numbers.items()}
             room = length - sum(tokens(t) for t in notes.values())
-            pieces = [sentence(rng) for _ in range(max(1, int(room / rate)))]
+            pieces = [_sentence(rng) for _ in range(max(1, int(room / rate)))]
             # Sentences are not all equally long; take or add one until the count fits.
             total = tokens("".join(pieces))
             while total > room and len(pieces) > 1:
                 total -= tokens(pieces.pop())
-            for name in chosen[len(depths) :]:
+            for name in chosen[len(items.depths) :]:
                 pieces.insert(rng.randint(0, len(pieces)), notes[name])
-            asked = list(zip(sorted(depths), chosen, strict=False))
-            # From the end, so that what is put in does not move the places before it.
-            for depth, name in reversed(asked):
+            questions = list(zip(sorted(items.depths), chosen, strict=False))
+            # From the end, so that what is put in does not move the positions before it.
+            for depth, name in reversed(questions):
                 pieces.insert(round(depth * len(pieces)), notes[name])
             context = "".join(pieces).strip()
-            for depth, name in asked:
+            for depth, name in questions:
                 rows.append(
                     {
-                        "messages": [{"role": "user", "content": context + QUESTION.format(name=name)}],
-                        "prefix": PREFIX.format(name=name),
+                        "messages": [{"role": "user", "content": context + _QUESTION.format(name=name)}],
+                        "prefix": _PREFIX.format(name=name),
                         "answer": f" {numbers[name]}",
                         "context": str(number),
                         "group": length,

@@ -1,0 +1,106 @@
+"""Which two of a prompt's answers make its pair, and which pairs keep the lengths of both sides balanced."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from apo.pairs.judge import JudgedCompletion
+from apo_soup.data.clean import WORD, shingles
+
+
+@dataclass(frozen=True)
+class PairChoice:
+    """How a pair is chosen among the candidates that pass the filters.
+
+    `keep` is right_over_wrong, right_over_any or strong_over_weak; `tie_break` orders candidates of one score: first,
+    shortest or longest. With `balanced`, the two that are closest in length are taken among those of the best and the
+    worst score. `near` is the share of runs of five words from which two answers are too near to make a pair.
+    """
+
+    keep: str
+    tie_break: str = "first"
+    balanced: bool = False
+    near: float | None = None
+
+
+def chosen_and_rejected(
+    strong: list[JudgedCompletion], weak: list[JudgedCompletion], choice: PairChoice
+) -> tuple[JudgedCompletion, JudgedCompletion] | str:
+    """The chosen and the rejected answer of one prompt, or the reason there is no pair."""
+    good = [j for j in strong if j.failed_filter is None]
+    bad = [j for j in weak if j.failed_filter is None]
+    for side, passed, candidates in (("strong", good, strong), ("weak", bad, weak)):
+        if not passed:
+            return f"{side}: {most_common_failure(candidates)}"
+    if choice.keep != "strong_over_weak":
+        good = [j for j in good if j.right is not False]
+        if not good:
+            return "strong: wrong"
+    if choice.keep == "right_over_wrong":
+        bad = [j for j in bad if j.right is not True]
+        if not bad:
+            return "weak: right too"
+    pairs = [(c, r) for c in good for r in bad if _words(c) != _words(r)]
+    if not pairs:
+        return "both sides are the same"
+    pairs = [(c, r) for c, r in pairs if c.score is None or r.score is None or c.score >= r.score]
+    if not pairs:
+        return "weak: better than strong"
+    if choice.near is not None:
+        pairs = [(c, r) for c, r in pairs if shingle_similarity(_words(c), _words(r)) < choice.near]
+        if not pairs:
+            return "both sides are nearly the same"
+    return min(pairs, key=lambda pair: _rank(pair[0], pair[1], choice))
+
+
+def _rank(chosen: JudgedCompletion, rejected: JudgedCompletion, choice: PairChoice) -> tuple[float, ...]:
+    """Sort key of a pair: best score on the chosen side, worst on the rejected one, then length as asked for.
+
+    `min` keeps the first of equals, so candidates drawn earlier win.
+    """
+    lengths = chosen.completion.tokens, rejected.completion.tokens
+    scores = -(chosen.score or 0.0), rejected.score or 0.0
+    if choice.balanced:
+        return (*scores, abs(_log_ratio(*lengths)))
+    sign = {"first": 0, "shortest": 1, "longest": -1}[choice.tie_break]
+    return (*scores, sign * lengths[0], sign * lengths[1])
+
+
+def most_common_failure(candidates: list[JudgedCompletion]) -> str:
+    """The filter that most of one side's candidates fail, when all of them fail one."""
+    failures = Counter(j.failed_filter for j in candidates if j.failed_filter is not None)
+    return failures.most_common(1)[0][0] if failures else "no answer"
+
+
+def _words(judged: JudgedCompletion) -> str:
+    """A completion's text, without what differs in white space only."""
+    return " ".join(judged.completion.text.split())
+
+
+def shingle_similarity(one: str, two: str) -> float:
+    """Jaccard similarity of two texts' runs of five words (shingles, Broder 1997), from 0 to 1."""
+    a, b = shingles(WORD.findall(one.lower())), shingles(WORD.findall(two.lower()))
+    return len(a & b) / len(a | b) if a and b else float(one == two)
+
+
+def unbalanced_pairs(lengths: list[tuple[int, int]], share: float) -> set[int]:
+    """Numbers of the pairs to drop, so that on at most `share` of the rest the same side is the longer one.
+
+    Pairs of equal length count for neither side. The pairs whose lengths differ most, by ratio, go first.
+
+    Args:
+        lengths: tokens of the chosen and the rejected answer, a pair each.
+        share: from 0.5 to 1.
+    """
+    ratios = [_log_ratio(*pair) for pair in lengths]
+    dropped: set[int] = set()
+    for sign in (1, -1):
+        longer = sorted((i for i, x in enumerate(ratios) if x * sign > 0), key=lambda i: abs(ratios[i]))
+        while longer and len(longer) > share * (len(lengths) - len(dropped)):
+            dropped.add(longer.pop())
+    return dropped
+
+
+def _log_ratio(chosen_tokens: int, rejected_tokens: int) -> float:
+    """Logarithm of how many times as long as the rejected answer the chosen one is."""
+    return math.log(max(1, chosen_tokens) / max(1, rejected_tokens))

@@ -1,0 +1,64 @@
+"""What an engine is, and which one a side of the recipe names.
+
+An engine answers the prompts that are not answered yet and hands over what is finished as it goes. Libraries are
+imported where they are used: a run against an endpoint needs neither torch nor transformers, and starts in a second.
+"""
+
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
+from typing import Protocol
+
+from apo.pairs.journal import Answer
+from apo.pairs.prompts import Prompt
+from apo.pairs.side import AskedSide
+from apo_soup.config.pairs import OpenaiSide, VllmSide
+from apo_soup.errors import UserError
+
+# Takes answers as an engine finishes them.
+KeepAnswers = Callable[[list[Answer]], None]
+
+
+class Engine(Protocol):
+    """Answers prompts with `candidates` completions each."""
+
+    def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
+        """Answer the prompts whose ids are not in `done`; `keep` is called with every group that is finished."""
+
+    def close(self) -> None:
+        """Give back the memory of the model, before the other side's is loaded."""
+
+
+def require_installed_engine(side: AskedSide) -> None:
+    """Check that a side's engine is installed, before the other side has been asked for hours.
+
+    Raises:
+        UserError: a package that the engine needs is not there.
+    """
+    if isinstance(side.keys, VllmSide) and find_spec("vllm") is None:
+        raise UserError(
+            f"{side.where}: engine: expected an installed engine, got vllm, which is not here; pip install "
+            "'apo-soup[vllm]' in an environment of its own, or take engine transformers or openai"
+        )
+    if isinstance(side.keys, OpenaiSide):
+        missing = [name for name in ("openai", "tenacity") if find_spec(name) is None]
+        if missing:
+            raise UserError(
+                f"{side.where}: engine: expected an installed engine, got openai without the package "
+                f"{' and '.join(missing)}; pip install 'apo-soup[endpoint]'"
+            )
+
+
+def make_engine(side: AskedSide) -> Engine:
+    """The engine that a side names, with its model loaded."""
+    keys = side.keys
+    if isinstance(keys, OpenaiSide):
+        from apo.pairs.engines.endpoint import EndpointEngine
+
+        return EndpointEngine(side, keys)
+    if isinstance(keys, VllmSide):
+        from apo.pairs.engines.vllm import VLLMEngine
+
+        return VLLMEngine(side, keys)
+    from apo.pairs.engines.transformers import TransformersEngine
+
+    return TransformersEngine(side, keys)

@@ -1,0 +1,44 @@
+"""Prompts as text for a model in this process: both sides render them with the model's own chat template."""
+
+from transformers import PreTrainedTokenizerBase
+
+from apo.pairs.journal import Answer
+from apo.pairs.prompts import Prompt
+from apo_soup.config.pairs import LocalSide
+from apo_soup.data.rows import RowError
+from apo_soup.data.trained_spans import Renderer
+from apo_soup.models.completion import Completion
+from apo_soup.models.tokenizer import load_tokenizer
+
+
+def side_tokenizer(side: LocalSide, where: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a side's model, with the recipe's template on it where one is given.
+
+    Raises:
+        UserError: it cannot be loaded, or a template or an end-of-turn token is missing; `where` is `FILE:LINE`.
+    """
+    return load_tokenizer(
+        side.model, where, side.chat_template, revision=side.revision, trust_remote_code=side.trust_remote_code
+    )
+
+
+def rendered_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]) -> tuple[dict[str, str], list[Answer]]:
+    """The texts that the model completes by prompt id, and an answer with a problem for each prompt that the template
+    refuses.
+    """
+    renderer = Renderer(tokenizer)
+    texts: dict[str, str] = {}
+    refused = []
+    for prompt in prompts:
+        try:
+            texts[prompt.id] = renderer.prompt(prompt.messages, prompt.kwargs)
+        except RowError as error:
+            refused.append(Answer(prompt.id, [], problem=str(error)))
+    return texts, refused
+
+
+def with_think_opening(completion: Completion, prompt: str) -> Completion:
+    """A completion whose template opened the think block in the prompt, with that opening in front."""
+    if not prompt.rstrip().endswith("<think>"):
+        return completion
+    return Completion("<think>" + completion.text, completion.tokens, completion.finished)

@@ -1,0 +1,65 @@
+"""Batches of a model in this process, run by transformers."""
+
+import gc
+from collections.abc import Collection
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from apo.pairs.engines.engine import KeepAnswers
+from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_think_opening
+from apo.pairs.journal import Answer
+from apo.pairs.prompts import Prompt
+from apo.pairs.side import AskedSide
+from apo_soup.config.pairs import TransformersSide
+from apo_soup.models.generation import batch
+
+
+class TransformersEngine:
+    """A model on a GPU where there is one, else on the CPU.
+
+    Batches are made of all prompts, sorted by length, and each has a seed of its own: a run that was killed and goes
+    on draws the same tokens as one that was not.
+    """
+
+    def __init__(self, side: AskedSide, keys: TransformersSide):
+        self.side = side
+        self.tokenizer = side_tokenizer(keys, side.where)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            keys.model, revision=keys.revision, dtype=keys.dtype, trust_remote_code=keys.trust_remote_code
+        ).eval()
+        if torch.cuda.is_available():
+            self.model = self.model.to("cuda")
+
+    def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
+        """See `Engine.answer`; a batch with one prompt that is not in `done` is answered as a whole."""
+        texts, refused = rendered_prompts(self.tokenizer, prompts)
+        if refused:
+            keep(refused)
+        by_length = sorted((p.id for p in prompts if p.id in texts), key=lambda prompt_id: len(texts[prompt_id]))
+        size = max(1, self.side.batch_size // self.side.candidates)
+        for start in range(0, len(by_length), size):
+            ids = by_length[start : start + size]
+            if any(prompt_id not in done for prompt_id in ids):
+                torch.manual_seed(self.side.request_seed(start))
+                keep(self._batch_answers(ids, [texts[prompt_id] for prompt_id in ids]))
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        del self.model
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _batch_answers(self, ids: list[str], texts: list[str]) -> list[Answer]:
+        """All candidates of some prompts, drawn together."""
+        count = self.side.candidates
+        repeated = [text for text in texts for _ in range(count)]
+        completions = [
+            with_think_opening(completion, text)
+            for completion, text in zip(
+                batch(self.model, self.tokenizer, repeated, self.side.sampling), repeated, strict=True
+            )
+        ]
+        lengths = [len(tokens) for tokens in self.tokenizer(texts, add_special_tokens=False).input_ids]
+        return [Answer(i, completions[n * count : (n + 1) * count], lengths[n]) for n, i in enumerate(ids)]

@@ -1,0 +1,69 @@
+"""The strong and the weak side: which model answers, and how it is sampled."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from apo_soup.config.keys import has_mark
+from apo_soup.config.pairs import OpenaiSide, PairsFile, TransformersSide, VllmSide
+from apo_soup.models.completion import Sampling
+
+SIDE_NAMES = ("strong", "weak")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class AskedSide:
+    """One side, with the file's own keys where it leaves out how it is sampled.
+
+    `name` is strong or weak; `where` is `FILE:LINE` of the side, for messages; `keys` are those of its engine, with
+    paths as they were found. `batch_size` is of transformers alone. `settings` are the side's keys with their values as
+    the file has them, for the journal's name and the provenance, which a found path must not change.
+    """
+
+    name: str
+    where: str
+    keys: TransformersSide | VllmSide | OpenaiSide
+    sampling: Sampling
+    candidates: int
+    batch_size: int
+    settings: dict[str, Any]
+
+    def request_seed(self, *parts: str | int) -> int:
+        """A seed of 31 bits for one request or batch, from the recipe's seed, the side and `parts` alone."""
+        text = repr((self.sampling.seed, self.name, *parts))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+    def deciding_settings(self) -> dict[str, Any]:
+        """The settings that decide an answer beside the model itself: neither cosmetic ones nor the model's name."""
+        fields = type(self.keys).model_fields
+        aside = {n for n, field in fields.items() if has_mark(field, "cosmetic") or has_mark(field, "input")}
+        return {k: v for k, v in self.settings.items() if k not in aside}
+
+
+def asked_side(recipe: PairsFile, name: str) -> AskedSide:
+    """The side of that name, complete."""
+    keys: TransformersSide | VllmSide | OpenaiSide = getattr(recipe, name)
+    sampling = Sampling(
+        max_new_tokens=_first(keys.max_new_tokens, recipe.max_new_tokens),
+        temperature=_first(keys.temperature, recipe.temperature),
+        top_p=_first(keys.top_p, recipe.top_p),
+        top_k=_first(keys.top_k, recipe.top_k),
+        min_p=_first(keys.min_p, recipe.min_p),
+        seed=_first(keys.seed, recipe.seed),
+    )
+    candidates = _first(keys.candidates, recipe.candidates)
+    batch_size = recipe.batch_size
+    settings: dict[str, Any] = {**vars(sampling), "candidates": candidates}
+    if isinstance(keys, TransformersSide):
+        batch_size = _first(keys.batch_size, recipe.batch_size)
+        settings["batch_size"] = batch_size
+    if isinstance(keys, OpenaiSide):
+        settings["send_template_kwargs"] = keys.send_template_kwargs
+    settings |= recipe.given_values()[name] | {"engine": keys.kind}
+    return AskedSide(name, recipe.where(name), keys, sampling, candidates, batch_size, settings)
+
+
+def _first(own: _Value | None, shared: _Value) -> _Value:
+    """A side's own value where it is given, else the file's."""
+    return shared if own is None else own

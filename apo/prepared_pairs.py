@@ -1,0 +1,103 @@
+"""A split of prepared pairs: how long they are, and rows of them as tensors."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pyarrow.compute as compute
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from apo.packed_pairs import PackedPairs, PairIds, pack_pairs, position_count
+from apo_soup.data.encode import PAIR_COLUMNS
+
+# The columns that TRL gives the reference's log-probabilities.
+REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
+# The pair of a row without pairs, for a rank that has none left.
+PLACEHOLDER = PairIds([0], [0], [0])
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """What a row of N pairs needs to be trained on or evaluated.
+
+    Attributes:
+        pairs: the row's tokens.
+        reference: log-probabilities `[N, 2]` of the chosen and rejected answers under the reference, in float32.
+        truncated: how many of the pairs were cut at `max_length`.
+        placeholder: the row stands for no pairs; its forward and backward pass run, with no weight.
+    """
+
+    pairs: PackedPairs
+    reference: Tensor
+    truncated: int
+    placeholder: bool = False
+
+    def pin_memory(self) -> "PackedRow":
+        """The row in pinned memory; a DataLoader calls it for `dataloader_pin_memory`."""
+        return replace(self, pairs=self.pairs.pin_memory(), reference=self.reference.pin_memory())
+
+
+class PreparedPairs:
+    """A split with the columns `prompt_ids`, `chosen_ids` and `rejected_ids`, and those of the reference once it ran.
+
+    Args:
+        dataset: the split.
+        max_length: the longest prompt + answer that was kept whole; None where none was cut.
+        end_of_turn: the token that ends an answer which was not cut.
+    """
+
+    def __init__(self, dataset: Dataset, max_length: int | None, end_of_turn: int):
+        self.dataset, self.max_length, self.end_of_turn = dataset, max_length, end_of_turn
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.dataset)
+
+    def lengths(self) -> list[int]:
+        """The positions that every pair takes."""
+        columns = (column_lengths(self.dataset, name) for name in PAIR_COLUMNS)
+        return [position_count(*lengths) for lengths in zip(*columns, strict=True)]
+
+    def packed_pairs(self, numbers: list[int]) -> PackedPairs:
+        """The row of these pairs, or a placeholder where there are none."""
+        return pack_pairs(pairs_of(self.dataset[numbers]) if numbers else [PLACEHOLDER])
+
+    def packed_row(self, numbers: list[int]) -> PackedRow:
+        """The row of these pairs with its reference, or a placeholder where there are none.
+
+        Raises:
+            KeyError: the reference pass has not run.
+        """
+        if not numbers:
+            return PackedRow(pack_pairs([PLACEHOLDER]), torch.zeros(1, 2), truncated=0, placeholder=True)
+        columns = self.dataset[numbers]
+        pairs = pairs_of(columns)
+        reference = torch.tensor([columns[name] for name in REFERENCE_COLUMNS]).T
+        truncated = sum(is_truncated(pair, self.max_length, self.end_of_turn) for pair in pairs)
+        return PackedRow(pack_pairs(pairs), reference, truncated)
+
+
+def pairs_of(columns: dict[str, list]) -> list[PairIds]:
+    """The pairs of some rows, given as columns."""
+    return [PairIds(*parts) for parts in zip(*(columns[name] for name in PAIR_COLUMNS), strict=True)]
+
+
+def column_lengths(dataset: Dataset, name: str) -> list[int]:
+    """How many tokens every row of a column has, read from the table's offsets and not from the tokens."""
+    column = dataset.with_format("arrow").select_columns([name])[:][name]
+    return compute.list_value_length(column).to_pylist()
+
+
+def mean_length(dataset: Dataset, name: str) -> float:
+    """The mean number of tokens in a column; 0 where there are no rows."""
+    lengths = column_lengths(dataset, name)
+    return sum(lengths) / max(1, len(lengths))
+
+
+def is_truncated(pair: PairIds, max_length: int | None, end_of_turn: int) -> bool:
+    """Whether an answer of a prepared pair was cut: it reaches `max_length` without its end-of-turn token."""
+    limit = max_length or math.inf
+    return any(
+        len(pair.prompt) + len(answer) >= limit and answer[-1] != end_of_turn for answer in (pair.chosen, pair.rejected)
+    )

@@ -1,0 +1,146 @@
+"""The reference pass: log-probabilities of all answers under the model as it is before training, packed.
+
+They come from the store where it holds them (`apo/reference.py`), and are computed and stored where it does not.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from filelock import Timeout
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+from trl.trainer.utils import use_adapter
+
+from apo.packed_pairs import PackedPairs
+from apo.prepared_pairs import PreparedPairs
+from apo.reference import ReferenceStore
+from apo.scoring import answer_logprobs
+from apo.steps import rows_of_every_pair
+from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
+from apo_soup.private import attention_implementation
+from apo_soup.progress import Progress
+
+
+class ReferencePass:
+    """Scores prepared pairs under the reference.
+
+    Args:
+        model: the model that will be trained, with `add_scoring` called on it.
+        runner: what computes: under FSDP a sharded copy of the model, under DeepSpeed an engine around it, else itself.
+        accelerator: the trainer's.
+        capacity: positions of a row.
+
+    Attributes:
+        passes: forward passes of this rank so far, probes not counted.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, runner: torch.nn.Module, accelerator: Accelerator, capacity: int
+    ):
+        self.model, self.runner, self.accelerator, self.capacity = model, runner, accelerator, capacity
+        self.passes = 0
+
+    @torch.no_grad()
+    def check_packable(self, exact: bool) -> None:
+        """Raise NotPackable where this model's packed log-probabilities are not those of its own plain sequences.
+
+        `exact` says that nothing but the model's type makes it compute in less than float32.
+        """
+        text = self.model.config.get_text_config()
+        reason = model_reason(text)  # once more: what the recipe loads it with may have changed its configuration
+        if reason:
+            raise NotPackable(reason)
+        device = self.accelerator.device
+
+        def plain_logits(ids: list[int]) -> Tensor:
+            return self.runner(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0]
+
+        with self._at_rest(), self.accelerator.autocast():
+            try:
+                exact = exact and self.model.dtype == torch.float32
+                check_packed_logprobs(self._answer_logprobs, plain_logits, text.vocab_size, exact)
+            except NotPackable as error:
+                reason = str(error)
+        # Ranks whose rounding differs must not part ways.
+        (reason,) = broadcast_object_list([reason])
+        if reason:
+            raise NotPackable(reason)
+
+    def logprobs(self, pairs: PreparedPairs, split: str, store: ReferenceStore) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[pairs]` of the chosen and the rejected answers, stored or computed now and stored."""
+        # Only the main process looks, and tells the others: on separate disks they might see otherwise, and a job that
+        # runs beside this one may write in between.
+        main = self.accelerator.is_main_process
+        with self._locked(store, split):
+            (values,) = broadcast_object_list([store.read(split, len(pairs)) if main else None])
+            if values is None:
+                values = self._computed(pairs)
+                if main:
+                    store.write(split, *values)
+        return values
+
+    @torch.no_grad()
+    def _computed(self, pairs: PreparedPairs) -> tuple[Tensor, Tensor]:
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        device = self.accelerator.device
+        model = self.accelerator.unwrap_model(self.model)
+        adapter: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if isinstance(model, PeftModel):
+            adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
+        # In float32: the sums they hold are, and Apple's GPUs have no other type.
+        values = torch.zeros(len(pairs), 2, device=device)
+        progress = Progress("reference", "pairs", len(pairs), quiet=not self.accelerator.is_main_process)
+        done = 0
+        with self._at_rest(), adapter, self.accelerator.autocast():
+            for numbers in rows_of_every_pair(pairs.lengths(), self.capacity, ranks, rank):
+                scores = self._answer_logprobs(pairs.packed_pairs(numbers))
+                self.passes += 1
+                done += len(numbers) * ranks
+                progress.at(done)
+                if numbers:
+                    values[torch.tensor(numbers, device=device)] = scores.float()
+        progress.end()
+        values = self.accelerator.reduce(values, "sum").cpu()
+        return values[:, 0], values[:, 1]
+
+    def _answer_logprobs(self, row: PackedPairs) -> Tensor:
+        attention = attention_implementation(self.model.config)
+        return answer_logprobs(self.runner, row.to(self.accelerator.device), attention)
+
+    @contextlib.contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """The runner on this rank's device without dropout inside, and where and as it was after."""
+        device, home = self.accelerator.device, next(self.runner.parameters()).device
+        was_training = self.runner.training
+        # Quantised weights are there already, and cannot be moved; FSDP and DeepSpeed move theirs themselves.
+        moves = home.type != device.type and self.runner is self.model
+        self.runner.eval()
+        if moves:
+            self.runner.to(device)
+        try:
+            yield
+        finally:
+            self.runner.train(was_training)
+            if moves:
+                self.runner.to(home)
+
+    @contextlib.contextmanager
+    def _locked(self, store: ReferenceStore, split: str) -> Iterator[None]:
+        """Hold the store's lock on the main process. While another job holds it the ranks meet every minute, so that
+        none of them waits in a collective until it times out.
+        """
+        main, lock = self.accelerator.is_main_process, store.locked(split)
+        waits = True
+        while waits:
+            if main:
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=60)
+            (waits,) = broadcast_object_list([main and not lock.is_locked])
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,77 @@
+"""The stages of a recipe: the file, the program and the needs of each, and the command that runs it."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe.
+
+    Attributes:
+        file: its file in the recipe folder.
+        module: what `python -m` runs.
+        needs: the stages that must come before.
+        words: what follows `--config FILE`.
+        launched: whether accelerate starts it.
+        command: what stands between the module and `--config FILE`.
+    """
+
+    file: str
+    module: str
+    needs: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    launched: bool = False
+    command: tuple[str, ...] = ()
+
+
+STEPS = {
+    "data": Step("data.yaml", "apo_soup.toy"),
+    "mid": Step("mid.yaml", "sft", ("data",), launched=True),
+    "sft": Step("sft.yaml", "sft", ("mid",), launched=True),
+    "pairs": Step("pairs.yaml", "apo.pairs", ("sft",)),
+    "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True),
+    "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup")),
+    "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged")),
+    "sweep": Step("merge.yaml", "merge.sweep", ("merge",)),
+    "eval": Step("eval.yaml", "apo_soup", ("merge", "sweep"), command=("eval",)),
+}
+
+
+def order(stage: str) -> list[str]:
+    """The stage and all it needs, each once, needs first.
+
+    >>> order("sft")
+    ['data', 'mid', 'sft']
+    """
+    done: list[str] = []
+
+    def visit(name: str) -> None:
+        for need in STEPS[name].needs:
+            visit(need)
+        if name not in done:
+            done.append(name)
+
+    visit(stage)
+    return done
+
+
+def program_words(step: Step, recipe: Path, words: list[str]) -> list[str]:
+    """What follows `python` in the command of a step."""
+    return ["-m", step.module, *step.command, "--config", str(recipe / step.file), *step.words, *words]
+
+
+def launch_command(step: Step, recipe: Path, launch: str | None, words: list[str]) -> list[str]:
+    """The command that runs a step, as a person would type it."""
+    program = program_words(step, recipe, words)
+    if step.launched:
+        return ["accelerate", "launch", *(["--config_file", launch] if launch else []), *program]
+    return ["python", *program]
+
+
+def executable(words: list[str]) -> list[str]:
+    """The same command with this interpreter, so that it runs without an activated environment."""
+    if words[0] == "accelerate":
+        return [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]]
+    return [sys.executable, *words[1:]]

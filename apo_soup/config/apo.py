@@ -1,0 +1,53 @@
+"""The file of preference training: `apo.yaml`."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, MinLen
+from pydantic import BeforeValidator
+
+from apo_soup.config.keys import AS_NUMBER, FINITE, AboveZero, Flag, Table, in_list, key
+from apo_soup.config.library_keys import with_library_keys
+from apo_soup.config.stage_file import Fault
+from apo_soup.config.training import TrainingFile
+
+LossName = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
+# YAML's own types: a step is a whole number, a share is a fraction.
+Checkpoints = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]
+
+
+@with_library_keys("DPOConfig", "ModelConfig")
+class ApoFile(TrainingFile):
+    """Preference training of the members of a soup."""
+
+    kind: ClassVar[str] = "apo"
+
+    members: list[Table] | None = key(None, "overrides of this file, a mapping a soup member")
+    checkpoints: Checkpoints | None = key(
+        None, "steps (`50`) or shares of the steps (`0.5`) kept as soup members of their own, in `apo/1-at-50`"
+    )
+    packed_pairs: Flag | None = key(
+        None, "`false` trains on TRL's stock trainer; without the key that happens only where it must"
+    )
+    loss_type: Annotated[
+        list[LossName], MinLen(1), BeforeValidator(in_list, json_schema_input_type=LossName | list[LossName])
+    ] = key(["sigmoid"], "loss, or losses")
+    beta: AboveZero = key(0.1, "scale of the log-ratios to the reference")
+    learning_rate: Annotated[float, Ge(0), FINITE, AS_NUMBER] = key(1e-6, "peak learning rate")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.overflow == "split":
+            yield "overflow", "expected truncate or drop, got split; a pair cannot be split"
+        for number, at in enumerate(self.checkpoints or []):
+            whole = isinstance(at, int) and not isinstance(at, bool) and at >= 1
+            if not whole and not (isinstance(at, float) and 0 < at < 1):
+                yield (
+                    f"checkpoints.{number}",
+                    f"expected a step's number, or a share of the steps between 0 and 1, got {at!r}",
+                )
+            elif at in (self.checkpoints or [])[:number]:
+                yield f"checkpoints.{number}", f"checkpoint {at} is given twice; keep one"

@@ -1,0 +1,195 @@
+"""The suite file: `eval.yaml`. Tasks are told apart by their kind."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+from pydantic import BeforeValidator, Field
+
+from apo_soup.config.keys import (
+    AS_NUMBER,
+    AS_WHOLE,
+    FINITE,
+    Flag,
+    NotNegative,
+    Positive,
+    Table,
+    Text,
+    Whole,
+    in_list,
+    key,
+)
+from apo_soup.config.stage_file import Fault, Keys, StageFile
+from apo_soup.errors import UserError
+
+Mode = Literal["think", "no_think"]
+MODES: tuple[Mode, ...] = ("think", "no_think")
+Modes = Annotated[list[Mode], MinLen(1)]
+ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
+Language = Literal["en", "fr", "es", "de", "it", "pt"]
+# Names that notes are kept under, at most.
+MOST_KEYS = 256
+
+
+class ProblemItems(Keys):
+    """Problems made from the suite's seed (apo_soup/evals/items/problems.py)."""
+
+    count: Positive = key(240, "problems")
+    families: Annotated[list[ProblemFamily], BeforeValidator(in_list), MinLen(1)] = key(
+        ["arithmetic", "ordering", "counting", "lookup"], "families, taking turns"
+    )
+    languages: Annotated[list[Language], BeforeValidator(in_list), MinLen(1)] = key(
+        ["en", "fr", "es", "de", "it", "pt"], "languages, taking turns"
+    )
+
+
+class ToolRequestItems(Keys):
+    """Tool requests made from the suite's seed (apo_soup/evals/items/tool_requests.py)."""
+
+    count: Positive = key(100, "requests")
+
+
+class NeedleItems(Keys):
+    """Needles made from the suite's seed (apo_soup/evals/items/needles.py)."""
+
+    lengths: Annotated[list[Positive], MinLen(1)] = key([1024, 4096], "tokens of a context")
+    depths: Annotated[list[Annotated[float, Ge(0), Le(1), FINITE, AS_NUMBER]], MinLen(1), MaxLen(MOST_KEYS)] = key(
+        [0.0, 0.25, 0.5, 0.75, 1.0], "places of the asked notes, 0 at the beginning and 1 at the end"
+    )
+    count: Positive = key(10, "contexts a length")
+    keys: Annotated[int, Ge(1), Le(MOST_KEYS), AS_WHOLE] = key(4, "notes in a context, at least one a depth")
+
+
+class TaskKeys(Keys):
+    """What every task has."""
+
+    name: Annotated[Text, MinLen(1)] = key(meaning="name of the task; its scores begin with it")
+    limit: Positive | None = key(None, "items that are asked; by default all")
+
+
+class MadeOrRead(TaskKeys):
+    """A task whose items are read from a file or made from the suite's seed."""
+
+    data: Text | None = key(None, "file of items", path=True)
+
+    def faults(self) -> Iterator[Fault]:
+        if (self.data is None) == (getattr(self, "generate", None) is None):
+            yield "name", f"expected data or generate, one of them, for task {self.name}"
+
+
+class AnswerTask(MadeOrRead):
+    """The model writes, a verifier judges. Rows: `messages` (or `question`), `answer`, optional `group`."""
+
+    kind: Literal["answer"] = key(meaning="what is asked of the model")
+    generate: ProblemItems | None = key(None, "items made here")
+    modes: Modes = key(list(MODES), "modes that the items are asked in")
+    verifier: Text = key("number", "`number`, `exact`, `math`, or `package.module:function`")
+    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
+    question: Text = key("messages", "field with the question")
+    reference: Text = key("answer", "field with the right answer")
+
+
+class ToolTask(MadeOrRead):
+    """The model calls a tool, its schema judges. Rows: `messages`, `tools`, optional `call`."""
+
+    kind: Literal["tool"] = key(meaning="what is asked of the model")
+    generate: ToolRequestItems | None = key(None, "items made here")
+    modes: Modes = key(list(MODES), "modes that the items are asked in")
+    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
+    question: Text = key("messages", "field with the question")
+    tool_format: Literal["xml", "python"] = key("xml", "how calls are written")
+
+
+class RecallTask(MadeOrRead):
+    """Whether greedy decoding goes on right. Rows: `messages`, `prefix`, `answer`, `group`, `depth`."""
+
+    kind: Literal["recall"] = key(meaning="what is asked of the model")
+    generate: NeedleItems | None = key(None, "items made here")
+
+
+class PreferenceTask(TaskKeys):
+    """Whether the chosen answer is likelier than the rejected one. Rows: preference pairs."""
+
+    kind: Literal["preference"] = key(meaning="what is asked of the model")
+    data: Text = key(meaning="file of pairs", path=True)
+
+
+class LossTask(TaskKeys):
+    """Mean negative log-likelihood of the assistant's tokens. Rows: conversations."""
+
+    kind: Literal["loss"] = key(meaning="what is asked of the model")
+    data: Text = key(meaning="file of conversations", path=True)
+
+
+class ContextLossTask(TaskKeys):
+    """Loss of plain text by place in a window. Rows: `text` or `messages`."""
+
+    kind: Literal["context_loss"] = key(meaning="what is asked of the model")
+    data: Text = key(meaning="file of texts", path=True)
+    length: Annotated[int, Ge(8), AS_WHOLE] = key(4096, "tokens of a window")
+
+
+class HarnessTask(TaskKeys):
+    """Tasks of lm-evaluation-harness."""
+
+    kind: Literal["harness"] = key(meaning="what is asked of the model")
+    tasks: Annotated[list[Annotated[Text, MinLen(1)] | Table], MinLen(1)] = key(
+        meaning="names of the harness, or mappings that change a task"
+    )
+    modes: Modes = key(["no_think"], "modes that the items are asked in")
+    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
+    lengths: list[Positive] = key([], "lengths in tokens, for tasks that make their items, such as RULER's")
+    num_fewshot: NotNegative | None = key(None, "examples before each item")
+    include: Text | None = key(None, "folder with task files of one's own", path=True)
+    gen_kwargs: Table = key({}, "generation settings")
+    unsafe_code: Flag = key(False, "run code that the model writes")
+
+
+Task = Annotated[
+    AnswerTask | ToolTask | RecallTask | PreferenceTask | LossTask | ContextLossTask | HarnessTask,
+    Field(discriminator="kind"),
+]
+
+
+class EvalFile(StageFile):
+    """Which models are measured, by which tasks."""
+
+    kind: ClassVar[str] = "eval"
+
+    models: dict[Text, Text] | None = key(
+        None, "names and folders; `FOLDER/*` stands for every model below it", cosmetic=True, path=True
+    )
+    tasks: Annotated[list[Task], MinLen(1)] = key(meaning="what is measured, a mapping with `name` and `kind` each")
+    batch_size: Positive = key(32, "answers generated together")
+    max_context_tokens_per_batch: Positive = key(8192, "places of a batch of probabilities")
+    samples: NotNegative = key(3, "answers of each task that are kept to be read")
+    seed: Whole = key(0, "seed of made items and of the harness")
+    chat_template: Text | None = key(None, "template in place of the models' own", path=True)
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = key("float32", "type that models are run in")
+    harness_engine: Literal["auto", "transformers", "vllm"] = key("auto", "what runs the harness's requests")
+
+    def faults(self) -> Iterator[Fault]:
+        names: list[Any] = []
+        for number, task in enumerate(self.tasks or []):
+            if task.name in names:
+                yield f"tasks.{number}.name", f"two tasks are called {task.name}; rename one"
+            names.append(task.name)
+
+    def with_tasks(self, names: Sequence[str]) -> "EvalFile":
+        """The same suite with only the tasks of these names.
+
+        Raises:
+            UserError: it has no task of that name.
+        """
+        known = [task.name for task in self.tasks]
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise UserError(
+                f"{self.path}: tasks: expected one of {', '.join(known)}, got {', '.join(missing)}; correct --task"
+            )
+        suite = self.model_copy()
+        suite.tasks = [task for task in self.tasks if task.name in names]
+        given = self.given_values()
+        suite._as_given = {**given, "tasks": [task for task in given["tasks"] if task["name"] in names]}
+        suite._cache = {}
+        return suite

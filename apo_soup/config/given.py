@@ -1,0 +1,85 @@
+"""What a person gave: the keys of a file with their lines, and the command line laid over them."""
+
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from apo_soup.config.yaml_lines import read_yaml
+from apo_soup.errors import UserError
+
+
+@dataclass
+class Given:
+    """Keys as they were given, not checked yet: `values` by name, `lines` where they stand in the file.
+
+    `notes` tell what was mapped; `overridden` are the dotted names that the command line set.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    overridden: set[str] = field(default_factory=set)
+
+    @classmethod
+    def from_file(cls, path: Path, overrides: list[str]) -> "Given":
+        """A file's keys with `--key value` words laid over them."""
+        given = cls(path, *read_yaml(path))
+        given.lay_over(overrides)
+        return given
+
+    def where(self, key: str) -> str:
+        """`file:line` of a key or of what it stands in; the file and `command line` for an override."""
+        parts = key.split(".")
+        for end in range(len(parts), 0, -1):
+            name = ".".join(parts[:end])
+            if name in self.overridden:
+                return f"{self.path} (command line)"
+            if self.lines.get(name):
+                return f"{self.path}:{self.lines[name]}"
+        return str(self.path)
+
+    def copy(self) -> "Given":
+        """The same keys, to be changed on their own; what was mapped in the file is not told twice."""
+        return Given(self.path, copy.deepcopy(self.values), dict(self.lines), [], set(self.overridden))
+
+    def lay_over(self, words: list[str]) -> None:
+        """Lay `--key value` or `--key=value` words over the values; they are read as YAML."""
+        words = list(words)
+        while words:
+            word = words.pop(0)
+            if not word.startswith("--"):
+                raise UserError(f"command line: expected --key value, got {word!r}")
+            name, _, text = word[2:].partition("=")
+            if "=" not in word:
+                if not words or (words[0].startswith("--") and not re.match(r"^-?-?\d", words[0])):
+                    text = "true"
+                else:
+                    text = words.pop(0)
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError:
+                value = text
+            first, dot, rest = name.partition(".")
+            name = first.replace("-", "_") + dot + rest
+            self.set(name, value)
+            self.overridden.add(name)
+
+    def set(self, name: str, value: Any) -> None:
+        """Set the value at a dotted name; raises UserError where the file has nothing to reach into."""
+        *path, last = name.split(".")
+        place: Any = self.values
+        for step in path:
+            try:
+                place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+            except (ValueError, IndexError, AttributeError):
+                raise UserError(f"command line: --{name}: there is no {step} to reach into in {self.path}") from None
+        try:
+            place[int(last) if isinstance(place, list) else last] = value
+        except (ValueError, IndexError, TypeError):
+            raise UserError(f"command line: --{name}: there is no {last} to set in {self.path}") from None
+        self.lines.pop(name, None)

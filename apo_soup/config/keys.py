@@ -1,0 +1,102 @@
+"""What a key of a stage file is declared with: its type, bounds, default and meaning, and whom it concerns.
+
+YAML is laxer than Python: it reads `1e-4` as text, and `no` as false. The types here take what a person plainly means
+and refuse the rest; pydantic does the work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AllowInfNan, BeforeValidator, Field, JsonValue, Strict
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+MARKS = "apo_soup"
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("not_a_number", "a boolean is no number")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float):
+        raise PydanticCustomError("not_whole", "a fraction is no whole number")
+    return _no_boolean(value)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def _strategy(value: Any) -> Any:
+    return "no" if value is False else value
+
+
+def in_list(value: Any) -> Any:
+    """A single value where a list is expected, as YAML writers leave the brackets out."""
+    return value if isinstance(value, (list, dict)) or value is None else [value]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a type expects, in words, where they do not follow from it."""
+
+    words: str
+
+
+# Bounds stand before these, where pydantic puts them into the schema that editors read.
+AS_WHOLE, AS_NUMBER, FINITE = BeforeValidator(_whole), BeforeValidator(_no_boolean), AllowInfNan(False)
+Whole = Annotated[int, AS_WHOLE]
+Number = Annotated[float, FINITE, AS_NUMBER]
+Flag = Annotated[bool, Strict()]
+Text = Annotated[str, Strict(), BeforeValidator(_text)]
+# YAML's unquoted no is false.
+Strategy = Annotated[str, Strict(), BeforeValidator(_text), BeforeValidator(_strategy)]
+Table = Annotated[dict[str, Any], Strict()]
+Texts = Annotated[list[Text], BeforeValidator(in_list, json_schema_input_type=Text | list[Text])]
+Anything = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]
+
+Positive = Annotated[int, Ge(1), AS_WHOLE]
+NotNegative = Annotated[int, Ge(0), AS_WHOLE]
+AboveZero = Annotated[float, Gt(0), FINITE, AS_NUMBER]
+Share = Annotated[float, Ge(0), Le(1), FINITE, AS_NUMBER]
+ProperShare = Annotated[float, Gt(0), Lt(1), FINITE, AS_NUMBER]
+
+
+def key(
+    default: Any = ...,
+    meaning: str = "",
+    *,
+    cosmetic: bool = False,
+    secret: bool = False,
+    path: bool = False,
+    input: bool = False,
+    **options: Any,
+) -> Any:
+    """Declare a key of a stage file.
+
+    Args:
+        default: what the key is where the file does not give it; without one, the file must.
+        meaning: a sentence for the reference and for editors.
+        cosmetic: it changes what is printed, logged, kept or sent, never what is learned, so it makes no stage stale.
+        secret: its value is written into no manifest, log or report.
+        path: it names a file or folder that is looked for beside the recipe, then in the working directory.
+        input: the content of what it names is hashed among the stage's inputs, so its own text decides nothing.
+    """
+    asked = {"cosmetic": cosmetic, "secret": secret, "path": path, "input": input}
+    marks: dict[str, JsonValue] = {name: True for name, given in asked.items() if given}
+    extra: dict[str, JsonValue] | None = {MARKS: marks} if marks else None
+    return Field(default, description=meaning or None, json_schema_extra=extra, **options)
+
+
+def has_mark(field: FieldInfo, mark: str) -> bool:
+    """Whether a key was declared with a mark, such as `cosmetic`."""
+    extra = field.json_schema_extra
+    marks = extra.get(MARKS) if isinstance(extra, Mapping) else None
+    return isinstance(marks, Mapping) and bool(marks.get(mark))

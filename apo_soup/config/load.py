@@ -1,0 +1,108 @@
+"""Load a stage file: read it, lay the command line over it, map keys of older releases, check every key.
+
+Nothing here imports torch, so a mistake is told in well under a second, and all mistakes of a file are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from pydantic import ValidationError
+
+from apo_soup.config.given import Given
+from apo_soup.config.places import settle_paths
+from apo_soup.config.problems import in_file_order, missing_key, sentence, unknown_key, wrong_values
+from apo_soup.config.renamed import map_renamed
+from apo_soup.config.stage_file import StageFile, nested
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError, need_file
+
+if TYPE_CHECKING:
+    from apo_soup.config.apo import ApoFile
+    from apo_soup.config.data import DataFile
+    from apo_soup.config.eval import EvalFile
+    from apo_soup.config.merge import MergeFile
+    from apo_soup.config.pairs import PairsFile
+    from apo_soup.config.sft import SftFile
+
+# Kind of a stage file -> module and class; imported when it is asked for, since TRL's keys take a while to read.
+KINDS = {
+    "sft": ("apo_soup.config.sft", "SftFile"),
+    "apo": ("apo_soup.config.apo", "ApoFile"),
+    "pairs": ("apo_soup.config.pairs", "PairsFile"),
+    "merge": ("apo_soup.config.merge", "MergeFile"),
+    "eval": ("apo_soup.config.eval", "EvalFile"),
+    "data": ("apo_soup.config.data", "DataFile"),
+}
+
+
+@overload
+def load(path: str | Path, kind: Literal["sft"], overrides: Sequence[str] = ()) -> SftFile: ...
+@overload
+def load(path: str | Path, kind: Literal["apo"], overrides: Sequence[str] = ()) -> ApoFile: ...
+@overload
+def load(path: str | Path, kind: Literal["pairs"], overrides: Sequence[str] = ()) -> PairsFile: ...
+@overload
+def load(path: str | Path, kind: Literal["merge"], overrides: Sequence[str] = ()) -> MergeFile: ...
+@overload
+def load(path: str | Path, kind: Literal["eval"], overrides: Sequence[str] = ()) -> EvalFile: ...
+@overload
+def load(path: str | Path, kind: Literal["data"], overrides: Sequence[str] = ()) -> DataFile: ...
+@overload
+def load(path: str | Path, kind: str, overrides: Sequence[str] = ()) -> StageFile: ...
+def load(path: str | Path, kind: str, overrides: Sequence[str] = ()) -> StageFile:
+    """The checked stage file at `path`, with `--key value` words laid over it.
+
+    Raises:
+        UserError: with everything that is wrong with it, a line each.
+    """
+    file = need_file(path, "configuration", "--config")
+    given = Given.from_file(file, list(overrides))
+    recipe, problems = check_keys(kind, given)
+    if recipe is None or problems:
+        raise UserError("\n       ".join(problems))
+    return recipe
+
+
+def file_model(kind: str) -> type[StageFile]:
+    """The typed model of a kind of stage file."""
+    module, name = KINDS[kind]
+    model: type[StageFile] = getattr(import_module(module), name)
+    return model
+
+
+def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[StageFile | None, list[str]]:
+    """Given keys as a stage file of a kind, and a sentence for each thing that is wrong with them.
+
+    Keys are checked one by one, so that a wrong one hides no other; what several of them say together is looked at
+    with those that are right.
+    """
+    model = file_model(kind)
+    if issubclass(model, TrainingFile):
+        map_renamed(given, pairs=kind == "apo")
+    recipe: Any = model.model_construct()
+    known = list(model.model_fields)
+    problems = [unknown_key(given, str(name), known) for name in given.values if name not in known]
+    for name, field in model.model_fields.items():
+        if name not in given.values:
+            if field.is_required():
+                problems.append(missing_key(given, name, field.annotation, list(field.metadata)))
+                recipe.__dict__[name] = None
+            continue
+        try:
+            model.__pydantic_validator__.validate_assignment(recipe, name, given.values[name])
+        except ValidationError as error:
+            problems += wrong_values(given, name, field, given.values[name], error.errors(include_url=False))
+            recipe.__dict__.setdefault(name, None)
+    for name, keys in nested(recipe):
+        prefix = f"{name}." if name else ""
+        problems += [sentence(given, f"{prefix}{key}", what) for key, what in keys.faults()]
+    if problems:
+        return None, in_file_order(problems)
+    recipe._given, recipe._member = given, member
+    recipe._as_given = recipe.model_dump(exclude_unset=True)
+    settle_paths(recipe)
+    return recipe, []

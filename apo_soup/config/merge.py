@@ -1,0 +1,76 @@
+"""The file of soup and merge: `merge.yaml`."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, MaxLen, MinLen
+from pydantic import BeforeValidator
+
+from apo_soup.config.keys import AS_NUMBER, AS_WHOLE, FINITE, Flag, Positive, Share, Table, Text, Texts, Whole, key
+from apo_soup.config.stage_file import Fault, Keys, StageFile
+
+
+def _without_torch(value: Any) -> Any:
+    return value.removeprefix("torch.") if isinstance(value, str) else value
+
+
+FloatType = Annotated[Literal["float64", "float32", "float16", "bfloat16"], BeforeValidator(_without_torch)]
+# The walk of a sweep whose file names no weights.
+TENTHS = tuple(n / 10 for n in range(11))
+
+
+class SoupKeys(Keys):
+    """The average of the members, each with the same weight."""
+
+    members: Literal["all", "greedy"] | list[Text] = key(
+        "all", "`all` (kept checkpoints too), `greedy`, or a list of members (`1`, `1-at-50`) and folders"
+    )
+    dtype: FloatType = key("bfloat16", "type that the soup is written in")
+    eval: Text | None = key(None, "eval file of a greedy soup; by default the one beside this file", path=True)
+    metric: Text | None = key(None, "score by which members join a greedy soup")
+
+
+class LongContextKeys(Keys):
+    """YaRN scaling (arXiv 2309.00071), written into the merged folder's configuration."""
+
+    factor: Annotated[float, Gt(1), FINITE, AS_NUMBER] = key(
+        meaning="how many times longer than the context the model was trained for"
+    )
+    original_max_position_embeddings: Positive | None = key(
+        None, "the context it was trained for; by default what its configuration says"
+    )
+
+
+class SweepKeys(Keys):
+    """The walk over the first model's weight."""
+
+    models: Annotated[list[Text], MinLen(2), MaxLen(2)] = key(
+        ["soup", "mid"], "the two models, as stages or folders; the weight is the first one's"
+    )
+    weights: list[Share] = key(list(TENTHS), "weights of the first model, 1 among them")
+    eval: Text | None = key(None, "eval file; by default the one beside this file", path=True)
+    tasks: Texts = key([], "tasks of the eval file; by default all")
+    metric: Text | None = key(None, "score that the weight is chosen by; by default the first headline score")
+    guardrails: dict[Text, Annotated[float, Ge(0), FINITE, AS_NUMBER]] | None = key(
+        None, "scores that may not fall by more than a margin beyond noise; by default every other one, not at all"
+    )
+    bootstrap: Annotated[int, Ge(100), AS_WHOLE] = key(2000, "draws of the bootstrap")
+    seed: Whole = key(0, "seed of the bootstrap")
+
+    def faults(self) -> Iterator[Fault]:
+        if 1 not in self.weights:
+            yield "weights", f"expected 1, the first model alone, among them to compare with, got {self.weights}"
+
+
+class MergeFile(StageFile):
+    """Soup of the members, then the mix with the mid-training checkpoint: SmolLM3 takes 0.9 and 0.1."""
+
+    kind: ClassVar[str] = "merge"
+
+    output_dir: Text = key(meaning="folder of the run, below the working directory", cosmetic=True)
+    soup: SoupKeys | None = key(None, "the average of the members")
+    merge: Table | None = key(None, "mergekit's own schema; `soup`, `mid`, `sft`, `apo/1` may stand for models")
+    one_pass: Flag = key(False, "average members and the rest at once, without a soup folder in between")
+    options: Table | None = key(None, "mergekit's options")
+    long_context: LongContextKeys | None = key(None, "YaRN scaling of the merged model")
+    sweep: SweepKeys | None = key(None, "walk over the merge weight")

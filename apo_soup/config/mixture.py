@@ -1,0 +1,97 @@
+"""`dataset_mixture`: the sources of a training file's rows, and what is done to their union."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Lt, MinLen
+from pydantic import PrivateAttr
+
+from apo_soup.config.keys import (
+    AS_NUMBER,
+    AS_WHOLE,
+    FINITE,
+    AboveZero,
+    Flag,
+    ProperShare,
+    Table,
+    Text,
+    Texts,
+    Whole,
+    key,
+)
+from apo_soup.config.stage_file import Fault, Keys
+
+
+class Located(Keys):
+    """Something that an `id` names: a path, looked for beside the recipe and then in the working directory, or an id of
+    the Hub.
+    """
+
+    id: Text = key(meaning="a path (JSONL, JSON, Parquet, Arrow, or a glob of them), or an id of the Hub", path=True)
+
+    _written_id: str | None = PrivateAttr(default=None)
+
+    @property
+    def written_id(self) -> str:
+        """The id as the file has it, whichever folder it was found in."""
+        return self._written_id or self.id
+
+
+class HubKeys(Located):
+    """Which part of a dataset of the Hub is meant; a local file has no use for these."""
+
+    config: Text | None = key(None, "configuration of a Hub dataset")
+    split: Text = key("train", "split of a Hub dataset")
+    revision: Text | None = key(None, "branch, tag or commit of a Hub dataset")
+
+    def hub_keys(self) -> list[str]:
+        """Those of the given keys that only a dataset of the Hub has a use for."""
+        usual = (None, "train", False)
+        return [k for k in ("config", "split", "revision", "streaming") if getattr(self, k, None) not in usual]
+
+
+class SourceKeys(HubKeys):
+    """One source of rows."""
+
+    columns: Texts | None = key(None, "columns to read; without it, all")
+    weight: AboveZero = key(1.0, "share of the rows that is taken; above 1 repeats rows")
+    format: Text | None = key(None, "format of the rows, where it is not to be found from them")
+    rename: dict[Text, Text] | None = key(None, "columns of the data and the names that a format knows them by")
+    streaming: Flag = key(False, "read a Hub dataset as a stream")
+    chat_template_kwargs: Table | None = key(None, "template arguments of the source's rows; a row's own win")
+
+
+class EvalPromptsKeys(HubKeys):
+    """Rows of an evaluation that training rows must not repeat."""
+
+    column: Text | None = key(None, "column that holds the prompt; without it, the usual names are tried")
+
+
+class Mixture(Keys):
+    """Sources, the seed that draws from them, and what is cleaned away."""
+
+    datasets: Annotated[list[SourceKeys], MinLen(1)] = key(meaning="the sources, a mapping with `id` each")
+    seed: Whole = key(0, "seed of the draw and of the order of rows")
+    test_split_size: ProperShare | None = key(None, "share of the rows held out for evaluation while training")
+    deduplicate: Literal["exact", "near"] | None = key(None, "drop rows that are there twice, or nearly so")
+    deduplicate_threshold: Annotated[float, Ge(0.3), Lt(1), FINITE, AS_NUMBER] = key(
+        0.8, "similarity of near duplicates"
+    )
+    decontaminate: list[Text | EvalPromptsKeys] | None = key(
+        None, "evaluations whose prompts are kept out: suite files, data files, or mappings with `id`", path=True
+    )
+    decontaminate_ngram: Annotated[int, Ge(2), AS_WHOLE] = key(
+        13, "words in a row that a row may not share with a prompt"
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        if self.gives("deduplicate_threshold") and self.deduplicate != "near":
+            yield "deduplicate_threshold", "the key has no effect without deduplicate: near; leave it out"
+        if self.gives("decontaminate_ngram") and not self.decontaminate:
+            yield "decontaminate_ngram", "the key has no effect without decontaminate; leave it out"
+
+
+def is_suite(entry: "str | EvalPromptsKeys") -> bool:
+    """Whether an entry of `decontaminate` is an eval file."""
+    return isinstance(entry, str) and Path(entry).suffix in (".yaml", ".yml")

@@ -1,0 +1,74 @@
+"""Where a path of a recipe is: beside the recipe, else in the working directory.
+
+What a stage makes lies below the working directory alone, so a path into the run's own folder is not looked for beside
+the recipe.
+"""
+
+import glob
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.keys import has_mark
+from apo_soup.config.mixture import Located
+from apo_soup.config.stage_file import StageFile, nested
+
+
+def settle_paths(recipe: StageFile) -> None:
+    """Put the place that was found into every key that names a file or folder; where both places have one, a note says
+    which was taken.
+    """
+    for name, keys in nested(recipe):
+        for field, declared in type(keys).model_fields.items():
+            if not has_mark(declared, "path") or not keys.gives(field):
+                continue
+            value = keys.__dict__[field]
+            settled = _settled(recipe, f"{name}.{field}" if name else field, value)
+            if settled != value:
+                if isinstance(keys, Located) and field == "id":
+                    keys._written_id = value
+                keys.__dict__[field] = settled
+
+
+def _settled(recipe: StageFile, name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return settled(recipe, name, value)
+    if isinstance(value, list):
+        return [_settled(recipe, f"{name}.{n}", v) for n, v in enumerate(value)]
+    if isinstance(value, dict):
+        return {k: _settled(recipe, f"{name}.{k}", v) for k, v in value.items()}
+    return value
+
+
+def settled(recipe: StageFile, name: str, written: str) -> str:
+    """A path as it is found: `written` itself where it is absolute, inline text, of the run, or nowhere beside."""
+    if not written or "\n" in written or "{" in written or Path(written).is_absolute() or written.startswith("~"):
+        return written
+    run = run_folder_of(recipe)
+    if Path(written).is_relative_to(run) and run != Path():
+        return written
+    beside = recipe.path.parent / written
+    if not _is_there(beside):
+        return written
+    here = Path(written)
+    if _is_there(here) and here.resolve() != beside.resolve():
+        told = f"{written} is beside the recipe and in the working directory; {beside} is taken"
+        recipe.notes.append(f"{recipe.where(name)}: {name}: {told}")
+    return str(here) if _is_there(here) and here.resolve() == beside.resolve() else str(beside)
+
+
+def run_folder_of(recipe: StageFile) -> Path:
+    """The folder of the run that a stage file works in: `output_dir` of a merge file, its parent for any other."""
+    output = Path(recipe.output_dir)
+    return output if recipe.kind == "merge" else output.parent
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or (glob.has_magic(str(path)) and any(glob.iglob(str(path), recursive=True)))
+
+
+def places_looked_at(written: str, recipe_folder: Path | None) -> str:
+    """Both places of a path that is not there, for a sentence."""
+    here = Path.cwd() / written
+    if Path(written).is_absolute() or recipe_folder is None:
+        return f"looked for {here}"
+    return f"looked for {(recipe_folder / written).absolute()} and {here}"

@@ -1,0 +1,54 @@
+"""Keys and values of older releases and of alignment-handbook: each is mapped, with a line that says so."""
+
+from apo_soup.config.given import Given
+from apo_soup.errors import UserError
+
+# name -> (new name or None, why)
+RENAMED: dict[str, tuple[str | None, str]] = {
+    "torch_dtype": ("dtype", "renamed in transformers 5"),
+    "evaluation_strategy": ("eval_strategy", "renamed in transformers 4.46"),
+    "max_seq_length": ("max_length", "renamed in TRL 0.20"),
+    "warmup_ratio": ("warmup_steps", "transformers 5 takes a share below 1 as warmup_steps"),
+    "no_cuda": ("use_cpu", "renamed in transformers 5"),
+    "overwrite_output_dir": (None, "gone from transformers 5; a stage folder is always replaced as a whole"),
+    "save_safetensors": (None, "gone from transformers 5; weights are always safetensors"),
+    "group_by_length": (None, "gone from transformers 5; write train_sampling_strategy: group_by_length"),
+    "max_prompt_length": (None, "gone from TRL 1.0; only max_length cuts a pair"),
+    "dataset_kwargs": (None, "set by the stage itself, which hands TRL prepared rows"),
+}
+RENAMED_VALUES = {
+    ("packing_strategy", "ffd"): ("bfd", "first-fit decreasing was replaced by best-fit decreasing in TRL 0.20"),
+    ("packing_strategy", "bfd-requeue"): ("bfd_split", "renamed in TRL 0.29"),
+}
+
+
+def map_renamed(given: Given, pairs: bool) -> None:
+    """Map keys and values of a training file that newer releases renamed; each leaves one line in `given.notes`.
+
+    Args:
+        pairs: the file is of preference training, where TRL ignores `padding_free`.
+    """
+    values = given.values
+    for old, (new, why) in RENAMED.items():
+        if old not in values:
+            continue
+        where, value = given.where(old), values.pop(old)
+        if new is None:
+            given.notes.append(f"{where}: {old} is dropped ({why})")
+        elif new in values:
+            raise UserError(f"{where}: {old}: its newer name {new} is given too; keep {new}")
+        else:
+            values[new] = value
+            if old in given.lines:
+                given.lines[new] = given.lines[old]
+            if old in given.overridden:
+                given.overridden.add(new)
+            given.notes.append(f"{where}: {old} is read as {new} ({why})")
+    for (key, old), (now, why) in RENAMED_VALUES.items():
+        if values.get(key) == old:
+            values[key] = now
+            given.notes.append(f"{given.where(key)}: {key}: {old} is read as {now} ({why})")
+    if pairs and values.get("padding_free"):
+        where = given.where("padding_free")
+        values.pop("padding_free")
+        given.notes.append(f"{where}: padding_free is dropped (TRL switched it off for preference training)")

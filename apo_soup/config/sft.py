@@ -1,0 +1,39 @@
+"""The file of mid-training and supervised fine-tuning: `mid.yaml`, `sft.yaml`."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, Text, key
+from apo_soup.config.library_keys import with_library_keys
+from apo_soup.config.stage_file import Fault
+from apo_soup.config.training import TrainingFile
+
+
+@with_library_keys("SFTConfig", "ModelConfig")
+class SftFile(TrainingFile):
+    """A supervised stage: how rows become sequences, and which of their tokens are trained."""
+
+    kind: ClassVar[str] = "sft"
+
+    packing: Flag = key(False, "put several documents into one sequence")
+    packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = key(
+        "bfd", "best-fit decreasing, the same with long documents split, or one stream cut into sequences"
+    )
+    assistant_only_loss: Flag = key(False, "loss on the assistant's own words and end of turn alone")
+    completion_only_loss: Flag | None = key(None, "loss on the completion alone; by default where rows have one")
+    learning_rate: Annotated[float, Ge(0), FINITE, AS_NUMBER] = key(2e-5, "peak learning rate")
+    eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's")
+
+    @property
+    def end_of_turn(self) -> str | None:
+        return self.eos_token
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        strategy = self.packing_strategy if self.packing else None
+        if self.overflow and strategy == "wrapped":
+            yield "overflow", "the key has no effect here; wrapped packing cuts the stream of all documents"
+        elif self.overflow not in (None, "split") and strategy == "bfd_split":
+            yield "overflow", f"{self.overflow} contradicts packing_strategy: bfd_split; keep one of them"

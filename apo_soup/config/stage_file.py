@@ -1,0 +1,114 @@
+"""What every stage file is: a typed model that knows where its keys stand and which of them were given."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from apo_soup.config.given import Given
+from apo_soup.config.keys import Text, has_mark, key
+
+# What is wrong beyond a single key's type: the key, dotted where it lies deeper, and the rest of the sentence.
+Fault = tuple[str, str]
+
+
+class Keys(BaseModel):
+    """A mapping of declared keys, at the top of a file or inside it."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), use_enum_values=True)
+
+    def gives(self, name: str) -> bool:
+        """Whether the key was given, whatever its value; a default is not."""
+        return name in self.model_fields_set
+
+    def given_values(self) -> dict[str, Any]:
+        """The keys that were given, as checked and converted, nested mappings too. Defaults are left out, so that a
+        key that a later release adds makes no finished stage stale.
+        """
+        return self.model_dump(exclude_unset=True)
+
+    def faults(self) -> Iterator[Fault]:
+        """Keys that are right by themselves and not together."""
+        yield from ()
+
+
+class StageFile(Keys):
+    """A checked stage file. `load` makes it; the keys of its kind are its attributes."""
+
+    kind: ClassVar[str]
+
+    output_dir: Text = key(meaning="folder that the stage makes, below the working directory", cosmetic=True)
+
+    _given: Given = PrivateAttr(default_factory=lambda: Given(Path(), {}))
+    _member: int | None = PrivateAttr(default=None)
+    _as_given: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._given.path
+
+    @property
+    def notes(self) -> list[str]:
+        """What was mapped, found in two places, or has no effect: a line each, to be told once."""
+        return self._given.notes
+
+    @property
+    def member(self) -> int | None:
+        """The number of the soup member whose keys these are, counted from 1; None for a file as it stands."""
+        return self._member
+
+    def where(self, key: str) -> str:
+        """`FILE:LINE` of a key (nested keys joined by dots), or the file and `command line` for an override."""
+        return self._given.where(key)
+
+    def raw(self) -> Given:
+        """A copy of what was given, before it was checked, to lay a member's keys over."""
+        return self._given.copy()
+
+    def given_values(self) -> dict[str, Any]:
+        """As `Keys.given_values`; paths stand as they were written, whichever folder they were found in."""
+        return copy.deepcopy(self._as_given)
+
+    def deciding_values(self) -> dict[str, Any]:
+        """The given keys that can change what the stage makes: neither cosmetic ones, nor those that name something
+        whose content is hashed among the stage's inputs.
+        """
+        fields = type(self).model_fields
+        aside = {n for n, f in fields.items() if has_mark(f, "cosmetic") or has_mark(f, "input")}
+        return {k: v for k, v in self.given_values().items() if k not in aside}
+
+    # While rooms move to typed keys.
+    @property
+    def values(self) -> dict[str, Any]:
+        if "values" not in self._cache:
+            self._cache["values"] = self.model_dump(exclude_unset=True)
+        return self._cache["values"]
+
+    _cache: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        return self.kind
+
+    def need(self, name: str) -> Any:
+        from apo_soup.errors import UserError
+
+        if self.values.get(name) is None:
+            raise UserError(f"{self.path}: {name}: the key is missing; add it to the file or give --{name} VALUE")
+        return self.values[name]
+
+
+def nested(node: Any, name: str = "") -> Iterator[tuple[str, Keys]]:
+    """Every mapping of declared keys in a value, with its dotted name; the outermost first."""
+    if isinstance(node, Keys):
+        yield name, node
+        for field in type(node).model_fields:
+            inside = node.__dict__.get(field)
+            if isinstance(inside, (Keys, list, dict)):
+                yield from nested(inside, f"{name}.{field}" if name else field)
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from nested(value, f"{name}.{number}")

@@ -1,0 +1,76 @@
+"""Keys that mid, sft and apo files share: those of this project, and those of TRL that the stages read themselves.
+
+The other keys of TRL and transformers are added from the installed sources (`apo_soup.config.library_keys`). A key
+declared here has the library's own name, type and default; a test compares them.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from apo_soup.config.keys import (
+    Flag,
+    Positive,
+    Share,
+    Table,
+    Text,
+    Whole,
+    key,
+)
+from apo_soup.config.mixture import Mixture
+from apo_soup.config.stage_file import Fault, StageFile
+
+# Keys that TRL knows and this pipeline cannot honour: name -> why, and what to do.
+REFUSED = {
+    "chat_template_path": "write chat_template with the file's path",
+    "dataset_text_field": "give rows with messages, or with prompt and completion",
+    "resume_from_checkpoint": "a stage goes on from its last checkpoint by itself",
+    "truncation_mode": "documents are cut at their end",
+    "pad_token": "it is the tokenizer's own",
+    "eval_packing": "held-out rows are packed as the others are",
+    "pad_to_multiple_of": "rows are padded to the longest of their batch",
+    "shuffle_dataset": "rows are always shuffled with dataset_mixture.seed",
+}
+
+
+class TrainingFile(StageFile):
+    """What a model is trained from, on which rows, and how they are cut."""
+
+    model_name_or_path: Text = key(meaning="model to begin with: a folder or an id of the Hub", path=True, input=True)
+    dataset_mixture: Mixture = key(meaning="the rows")
+    chat_template: Text | None = key(
+        None, "`apo-soup` (ours), Jinja text, or a `.jinja` file; without it the tokenizer's own", path=True, input=True
+    )
+    chat_template_kwargs: Table | None = key(None, "template arguments for every row; a row's own win")
+    max_reject_share: Share = key(0.01, "share of unusable rows that stops the run", cosmetic=True)
+    overflow: Literal["truncate", "drop", "split"] | None = key(
+        None, "what becomes of documents longer than `max_length`: `truncate` (default), `drop`, in sft also `split`"
+    )
+
+    model_revision: Text = key("main", "branch, tag or commit of a model of the Hub")
+    trust_remote_code: Flag = key(False, "run code that comes with the model")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = key("float32", "type that weights are loaded in")
+    attn_implementation: Text | None = key(None, "attention of transformers, such as `sdpa` or `flex_attention`")
+    model_init_kwargs: Table | Text | None = key(None, "further arguments of `from_pretrained`")
+    max_length: Positive = key(1024, "longest sequence, in tokens")
+    per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process")
+    gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step")
+    seed: Whole = key(42, "seed of the training")
+    use_cpu: Flag = key(False, "stay on the CPU; set by itself where there is no accelerator")
+    use_liger_kernel: Flag = key(False, "fused layers of liger-kernel, where it is installed")
+    tf32: Flag | None = key(None, "TensorFloat-32 products on a GPU")
+    dataset_num_proc: Positive | None = key(None, "processes that prepare rows", cosmetic=True)
+    report_to: list[Text] | Text | None = key("none", "trackers such as `wandb` or `tensorboard`", cosmetic=True)
+    push_to_hub: Flag = key(False, "send the finished folder to the Hub", cosmetic=True)
+    hub_model_id: Text | None = key(None, "repository that the folder is sent to", cosmetic=True)
+    hub_token: Text | None = key(None, "token of the Hub; better `hf auth login`", cosmetic=True, secret=True)
+    hub_private_repo: Flag | None = key(None, "make the repository a private one", cosmetic=True)
+
+    @property
+    def end_of_turn(self) -> str | None:
+        """The end-of-turn token that the file names in place of the tokenizer's."""
+        return None
+
+    def faults(self) -> Iterator[Fault]:
+        for name, what in REFUSED.items():
+            if self.gives(name) and getattr(self, name) is not None:
+                yield name, f"the key has no effect here; {what}"

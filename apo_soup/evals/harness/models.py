@@ -1,0 +1,148 @@
+"""The harness's model classes for reasoning models: prompts that fit, reasoning taken off before an answer scores."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apo_soup.evals.checkpoint import Checkpoint
+from apo_soup.private import HarnessHooks
+from apo_soup.verify.answers import END_OF_THINKING
+
+THINK = "<think>"
+# vLLM makes its own batches. "auto" would do, but draws a bar, and divides by its time where bars are switched off.
+VLLM_BATCH_SIZE = 2**20
+
+
+class HarnessEngine:
+    """What runs the harness's requests for one checkpoint: our transformers model, or vLLM, which is started once."""
+
+    def __init__(self, checkpoint: Checkpoint, name: str, dtype: str):
+        """`name` is `transformers` or `vllm`; `dtype` is the one that vLLM loads the weights in."""
+        self.checkpoint, self.name, self.dtype = checkpoint, name, dtype
+        self._vllm: Any = None
+
+    def model(self, think: bool, tokenizer: Path) -> Any:
+        """The harness's view of the checkpoint in one mode; `tokenizer` is a folder."""
+        settings: dict[str, Any] = {"enable_thinking": think, "think_end_token": END_OF_THINKING}
+        if self.name != "vllm":
+            settings |= {"tokenizer": self.checkpoint.tokenizer, "batch_size": self.checkpoint.batch_size}
+            return reasoning_hflm()(pretrained=self.checkpoint.model, **settings)
+        if self._vllm is None:
+            self.checkpoint.model.cpu()  # vLLM loads the weights itself, and takes what memory is left
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            settings |= {"pretrained": str(self.checkpoint.folder), "tokenizer": str(tokenizer), "dtype": self.dtype}
+            self._vllm = reasoning_vllm()(**settings, seed=self.checkpoint.seed, batch_size=VLLM_BATCH_SIZE)
+        self._vllm.enable_thinking = think
+        return self._vllm
+
+
+class WindowError(Exception):
+    """A request does not fit the model's window; the message says by how much."""
+
+
+def check_prompts_fit(lm: Any, requests: list[Any]) -> None:
+    """Refuse prompts that do not fit the model's window with their answer: the harness would cut them from the left.
+
+    Raises:
+        WindowError: at the first that does not.
+    """
+    for request in requests:
+        prompt, settings = request.args
+        room = lm.max_length - int(settings.get("max_gen_toks", lm.max_gen_toks))
+        length = len(lm.tok_encode(prompt))
+        if length > room:
+            raise WindowError(
+                f"a prompt has {length:,} tokens, and the model's window of {lm.max_length:,} has room for {room:,} "
+                "beside the answer; ask for shorter lengths, or for fewer max_new_tokens"
+            )
+
+
+def check_scored_texts_fit(lm: Any, requests: list[tuple[Any, list[int], list[int]]]) -> None:
+    """As `check_prompts_fit`, for requests (text, context ids, continuation ids) whose continuation is scored."""
+    for _, context, continuation in requests:
+        length = len(context) + len(continuation)
+        if length > lm.max_length + 1:
+            raise WindowError(
+                f"a text has {length:,} tokens, and the model's window {lm.max_length:,}; leave the task out"
+            )
+
+
+class RefusesOverflow(HarnessHooks):
+    """Stands before one of the harness's models: refuses what does not fit its window."""
+
+    def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
+        """As the harness's, after the check."""
+        check_prompts_fit(self, requests)
+        return super().generate_until(requests, *args, **kwargs)  # type: ignore[misc]  # the harness's model has it
+
+    def score_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
+        """As the harness's, after the check."""
+        check_scored_texts_fit(self, requests)
+        return super().score_tokens(requests, *args, **kwargs)
+
+
+def reasoning_hflm() -> type:
+    """The harness's transformers model with reasoning taken off before it scores. Made late: its import is long."""
+    from lm_eval.models.huggingface import HFLM
+
+    class ReasoningHFLM(RefusesOverflow, HFLM):
+        """`HFLM` whose stop words do not end a reasoning, and whose unclosed reasoning is no answer."""
+
+        def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+            # The think tags may be special tokens; the harness must see them to take the reasoning off.
+            text = self.tokenizer.decode(tokens, skip_special_tokens=False)
+            return without_special_tokens(text, self.tokenizer) if skip_special_tokens else text
+
+        def generate_tokens(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+            """Ids `[B, S]` of prompts `[B, P]` and their answers; padding where a reasoning never closed."""
+            thinking = self.chat_template_args.get("enable_thinking", False)
+            end = self.tokenizer.eos_token
+            output = super().generate_tokens(context, max_length, [end] if thinking else stop, **kwargs)
+            if thinking:
+                for row, prompt in zip(output, context, strict=True):
+                    answer, before = self.tokenizer.decode(row[len(prompt) :]), self.tokenizer.decode(prompt[-4:])
+                    if has_open_reasoning(answer, before):
+                        row[len(prompt) :] = self.tokenizer.pad_token_id
+            return output
+
+    return ReasoningHFLM
+
+
+def reasoning_vllm() -> type:
+    """The harness's vLLM model, as `reasoning_hflm` is its transformers one. It leaves stop words out by itself."""
+    from lm_eval.models.vllm_causallms import VLLM
+
+    class ReasoningVLLM(RefusesOverflow, VLLM):
+        """`VLLM` whose unclosed reasoning is no answer."""
+
+        def generate_tokens(self, requests: Any = None, generate: bool = False, sampling_params: Any = None) -> Any:
+            """vLLM's outputs, one a prompt; without `generate`, prompts whose tokens are scored."""
+            if not generate:
+                return super().generate_tokens(requests, generate, sampling_params)
+            for settings in sampling_params:
+                settings.skip_special_tokens = False  # the think tags may be special tokens
+            outputs = super().generate_tokens(requests, generate, sampling_params)
+            for prompt, output in zip(requests, outputs, strict=True):
+                (answer,) = output.outputs
+                before = self.tokenizer.decode(prompt[-4:])
+                unclosed = self.enable_thinking and has_open_reasoning(answer.text, before)
+                answer.text = "" if unclosed else without_special_tokens(answer.text, self.tokenizer)
+            return outputs
+
+    return ReasoningVLLM
+
+
+def has_open_reasoning(answer: str, before: str) -> bool:
+    """Whether an answer is reasoning that never closed; `before` is the end of the prompt, which may open it."""
+    if END_OF_THINKING in answer:
+        return False
+    return THINK in answer or before.rstrip().endswith(THINK)
+
+
+def without_special_tokens(text: str, tokenizer: Any) -> str:
+    """Text without its special tokens but the think tags."""
+    special = [t for t in tokenizer.all_special_tokens if t not in (THINK, END_OF_THINKING)]
+    return re.sub("|".join(map(re.escape, special)), "", text) if special else text

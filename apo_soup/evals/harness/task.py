@@ -1,0 +1,164 @@
+"""Run one task of kind `harness`: every mode and length through lm-eval's `simple_evaluate`."""
+
+import io
+import logging
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.eval import HarnessTask
+from apo_soup.errors import UserError, first_line
+from apo_soup.evals.checkpoint import Checkpoint
+from apo_soup.evals.harness.models import HarnessEngine, WindowError
+from apo_soup.evals.harness.scores import metrics_of_results
+from apo_soup.evals.harness.task_files import (
+    check_ruler,
+    entry_name,
+    named_entries,
+    restart_word_lists,
+    task_file,
+    task_manager,
+)
+from apo_soup.evals.metrics import AnswerSample, Metric, TaskResult
+from apo_soup.hashing import hash_value
+
+
+def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngine) -> tuple[TaskResult, str]:
+    """Metrics and samples, and the hash of the items that were asked.
+
+    With `lengths` (RULER), `NAME/LENGTH` is the mean over all tasks at that length; otherwise the first metric of each
+    entry of `tasks` is its headline. Items are kept where the harness's own figure is their mean.
+
+    Raises:
+        UserError: the harness is not installed, knows no such task, cannot reach a task's data, or refuses a setting.
+    """
+    try:
+        import lm_eval  # noqa: F401  (asked for here, so that its absence is one sentence)
+    except ImportError as error:
+        raise UserError(f"{checkpoint.where}: task {task.name} needs lm-eval; pip install 'apo-soup[eval]'") from error
+    metrics: dict[str, Metric] = {}
+    samples: list[AnswerSample] = []
+    hashes = []
+    with tempfile.TemporaryDirectory() as scratch, quiet_harness():
+        checkpoint.tokenizer.save_pretrained(scratch)
+        # A length at a time: the harness makes the items of all lengths in one row, of which `limit` takes the first.
+        parts = [task.model_copy(update={"lengths": [n]}) for n in task.lengths] or [task]
+        for mode, part in product(task.modes, parts):
+            results = lm_eval_results(checkpoint, part, mode == "think", Path(scratch), engine)
+            prefix = f"{task.name}/{mode}" if len(task.modes) > 1 else task.name
+            part_metrics = metrics_of_results(prefix, results, bool(task.lengths))
+            metrics |= part_metrics
+            if part.lengths and f"{prefix}/{part.lengths[0]}" not in part_metrics:
+                raise UserError(
+                    f"{checkpoint.where}: task {task.name}: lengths: expected tasks that generate their items, such as "
+                    f"RULER's, got {', '.join(map(str, task.tasks))}, which have no score at {part.lengths[0]} tokens; "
+                    "leave lengths out"
+                )
+            hashes.append([[s["doc_hash"] for s in kept] for _, kept in sorted(results["samples"].items())])
+            samples += [
+                AnswerSample(mode, str(s["arguments"][0][0]), str(s["filtered_resps"][0]), None)
+                for kept in results["samples"].values()
+                for s in kept[:1]
+            ]
+    return TaskResult(metrics, samples), hash_value(hashes)
+
+
+def lm_eval_results(
+    checkpoint: Checkpoint, task: HarnessTask, think: bool, tokenizer: Path, engine: HarnessEngine
+) -> dict[str, Any]:
+    """The harness's results with its samples, in one mode; `tokenizer` is a folder that also takes task files.
+
+    Raises:
+        UserError: as `harness_task` does.
+    """
+    from lm_eval import simple_evaluate
+
+    manager = task_manager(task.include)
+    entries = named_entries(task, manager, checkpoint.where)
+    names = [entry_name(entry) for entry in entries]
+    if "ruler_vt" in names:
+        check_ruler(checkpoint, task)
+    if any(name.startswith("ruler") for name in names):
+        restart_word_lists()
+    files = [task_file(entry, task, manager, tokenizer) for entry in entries]
+    settings = dict(task.gen_kwargs)
+    if task.max_new_tokens:
+        settings["max_gen_toks"] = task.max_new_tokens
+    if task.unsafe_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    with lm_eval_refusals(f"{checkpoint.where}: task {task.name}", names):
+        return simple_evaluate(
+            engine.model(think, tokenizer),
+            tasks=files,
+            task_manager=manager,
+            num_fewshot=task.num_fewshot,
+            limit=task.limit,
+            apply_chat_template=True,
+            gen_kwargs=settings or None,
+            confirm_run_unsafe_code=task.unsafe_code,
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=checkpoint.seed,
+            numpy_random_seed=checkpoint.seed,
+            torch_random_seed=checkpoint.seed,
+            fewshot_random_seed=checkpoint.seed,
+        )
+
+
+@contextmanager
+def lm_eval_refusals(where: str, names: list[str]) -> Iterator[None]:
+    """Turn what the harness refuses into a UserError; what our own classes raise inside it stays what it is."""
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub.errors import HTTPError
+    from jinja2 import UndefinedError
+
+    unreachable = (ConnectionError, FileNotFoundError, DatasetNotFoundError, HTTPError)
+    refusals = (ValueError, AssertionError, ImportError, KeyError, TypeError, UndefinedError, DatasetsError)
+    try:
+        yield
+    except WindowError as error:
+        raise UserError(f"{where}: {error}") from error
+    except (*unreachable, *refusals) as error:
+        if raised_by_us(error):
+            raise
+        if isinstance(error, unreachable):
+            raise UserError(
+                f"{where}: the data of {', '.join(names)} cannot be reached: {first_line(error)}; "
+                "name local files in the task (dataset_path: json, dataset_kwargs)"
+            ) from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{where}: lm-eval refuses {', '.join(names)}: {reason}") from error
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Whether an error comes from our classes inside the harness: of ours and its frames, ours is the innermost."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
+    return next((p for p in reversed(packages) if p in ("apo_soup", "lm_eval")), None) == "apo_soup"
+
+
+class NullStream(io.TextIOBase):
+    """A stream that keeps nothing. It is never closed: the harness's log handlers hold on to the one they first saw."""
+
+    def write(self, text: str) -> int:
+        """Drop `text`; returns its length, as a stream does."""
+        return len(text)
+
+
+@contextmanager
+def quiet_harness() -> Iterator[None]:
+    """Leave the terminal to the suite: the harness logs every setting, and its generators print as they go."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    stream = NullStream()
+    with redirect_stdout(stream), redirect_stderr(stream):
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

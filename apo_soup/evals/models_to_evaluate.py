@@ -1,0 +1,93 @@
+"""Which models a suite is run on: those of its file, one folder, or weighted averages made in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from apo_soup.config.eval import EvalFile
+from apo_soup.errors import UserError
+from apo_soup.runs.members import member_order
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A name, model folders and their weights."""
+
+    name: str
+    parts: tuple[tuple[Path, float], ...]
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model under the name that its results go by; a mix takes its tokenizer from `folder`, its first part."""
+
+    name: str
+    folder: Path
+    mix: Mix | None = None
+
+
+def parse_mix(text: str) -> Mix:
+    """`NAME:FOLDER=WEIGHT,FOLDER=WEIGHT` as a Mix.
+
+    Raises:
+        UserError: it is written otherwise.
+    """
+    name, colon, rest = text.partition(":")
+    parts = []
+    for entry in rest.split(","):
+        folder, equals, weight = entry.rpartition("=")
+        try:
+            parts.append((Path(folder), float(weight)))
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UserError(f"--mix: expected NAME:FOLDER=WEIGHT,FOLDER=WEIGHT, got {text}; correct it")
+    if not name or not colon or "/" in name:
+        raise UserError(f"--mix: expected a name without / before the first colon, got {text}; correct it")
+    return Mix(name, tuple(parts))
+
+
+def models_of_suite(suite: EvalFile, only: Sequence[str] = ()) -> dict[str, Path]:
+    """Names and folders of the models of the file; a path that ends in /* stands for every model folder there.
+
+    Raises:
+        UserError: `only` has a name that is not among them.
+    """
+    models: dict[str, Path] = {}
+    for name, path in (suite.models or {}).items():
+        if path.endswith("/*"):
+            folders = [f for f in Path(path[:-2]).glob("[!.]*") if (f / "config.json").is_file()]
+            models |= {f"{name}/{f.name}": f for f in sorted(folders, key=lambda f: member_order(f.name))}
+        else:
+            models[name] = Path(path)
+    missing = [name for name in only if name not in models]
+    if missing:
+        raise UserError(
+            f"{suite.where('models')}: models: expected one of {', '.join(models)}, got {', '.join(missing)}; correct "
+            "the name, or make that model first"
+        )
+    return {name: models[name] for name in only or models}
+
+
+def models_to_evaluate(
+    suite: EvalFile, folder: str | None, only: Sequence[str], mixes: Sequence[str]
+) -> list[EvaluatedModel]:
+    """What the command line asks for with `--model FOLDER`, `--only NAME` or `--mix MIX`, else all models of the file.
+
+    Raises:
+        UserError: two of these are given, a name is unknown, or there is no model at all.
+    """
+    given = [flag for flag, value in (("--model", folder), ("--mix", mixes), ("--only", only)) if value]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)}: expected one of them, got {len(given)}; leave the others out")
+    if mixes:
+        parsed = [parse_mix(text) for text in mixes]
+        return [EvaluatedModel(f"mix/{mix.name}", mix.parts[0][0], mix) for mix in parsed]
+    listed = models_of_suite(suite, only)
+    if folder:
+        name_of_folder = {path.resolve(): name for name, path in listed.items()}
+        path = Path(folder).resolve()
+        return [EvaluatedModel(name_of_folder.get(path, f"{path.parent.name}-{path.name}"), path)]
+    if not listed:
+        raise UserError(f"{suite.where('models')}: models: expected at least one, got none; name them, or give --model")
+    return [EvaluatedModel(name, path) for name, path in listed.items()]

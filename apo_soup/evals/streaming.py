@@ -1,0 +1,74 @@
+"""An answer piece by piece while it is generated, and its way to the terminal."""
+
+import sys
+from collections.abc import Generator
+from queue import Queue
+from threading import Event, Thread
+from typing import Any
+
+DIMMED, UNDIMMED = "\x1b[2m", "\x1b[0m"
+
+
+def streamed_answer(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Generator[str]:
+    """Pieces of an answer as they come. Whoever stops listening stops the generation; what goes wrong in it is raised
+    here, and not lost in its thread.
+
+    Args:
+        settings: arguments of `model.generate`, the prompt's ids `[1, S]` among them.
+    """
+    import torch
+    from transformers import StoppingCriteria, TextStreamer
+
+    pieces: Queue[str | BaseException | None] = Queue()
+    stopped = Event()
+
+    class QueueStreamer(TextStreamer):
+        """Hands every piece of text over to the listener."""
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            pieces.put(text)
+
+    class ListenerGone(StoppingCriteria):
+        """Ends the generation when the listener has gone."""
+
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            return torch.full((len(input_ids),), stopped.is_set(), device=input_ids.device)
+
+    def generate() -> None:
+        try:
+            streamer = QueueStreamer(tokenizer, skip_prompt=True, skip_special_tokens=False)
+            model.generate(**settings, streamer=streamer, stopping_criteria=[ListenerGone()])
+            pieces.put(None)
+        except BaseException as error:
+            pieces.put(error)
+
+    worker = Thread(target=generate, daemon=True)
+    worker.start()
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        stopped.set()
+        worker.join()
+
+
+def print_answer(pieces: Generator[str], end_tokens: list[str]) -> str:
+    """Print pieces as they come, without end-of-turn tokens, reasoning dimmed on a terminal; returns the whole answer.
+    Ctrl-C ends it early.
+    """
+    colour = sys.stdout.isatty()
+    answer = ""
+    try:
+        for piece in pieces:
+            for end in end_tokens:
+                piece = piece.replace(end, "")
+            thinking = "<think>" in answer + piece and "</think>" not in answer
+            answer += piece
+            print(f"{DIMMED}{piece}{UNDIMMED}" if colour and thinking else piece, end="", flush=True)
+    except KeyboardInterrupt:
+        pieces.close()
+        print(" [stopped]", end="")
+    print()
+    return answer

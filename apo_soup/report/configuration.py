@@ -1,0 +1,38 @@
+"""The page's configuration: settings, commands and versions that made the run."""
+
+import json
+from pathlib import Path
+
+from apo_soup.report.html import esc, html_table
+from apo_soup.report.run_files import stage_manifests
+
+# Keys of a training file that a reader looks for first.
+_MAIN_SETTINGS = (
+    "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "max_length", "packing", "packing_strategy", "loss_type", "beta", "seed",
+    "max_grad_norm", "mode", "verifier", "keep", "merge_method",
+)  # fmt: skip
+
+
+def configuration_section(run: Path) -> str:
+    """The settings of every stage in one table, and all of them below."""
+    rows = []
+    for name, manifest in stage_manifests(run):
+        config = manifest["config"]
+        main = "".join(f"{esc(k)} {esc(config[k])}<br>" for k in _MAIN_SETTINGS if config.get(k) not in (None, {}, []))
+        whole = f"<pre>{esc(json.dumps(config, indent=1, sort_keys=True))}</pre>"
+        resolved = f"<details><summary>all</summary>{whole}</details>"
+        rows.append([f"<b>{esc(name)}</b>", main or "-", resolved, f"<code>{esc(manifest['command'])}</code>"])
+    if not rows:
+        return ""
+    return html_table(["stage", "main settings", "resolved", "command"], rows, prose=True)
+
+
+def versions_section(run: Path) -> str:
+    """Package versions and commit of the run's last stage."""
+    manifests = stage_manifests(run)
+    if not manifests:
+        return ""
+    last = manifests[-1][1]
+    rows = [[esc(k), esc(v)] for k, v in last["versions"].items()]
+    return html_table(["package", "version"], rows) + f"<p>Commit <code>{esc(last['git_commit'])}</code>.</p>"

@@ -1,0 +1,59 @@
+"""One self-contained `report.html` of a run: no script, no request, light and dark, made to print.
+
+Every part reads what the stages left on disk (manifests, trainer states, evaluation results) and says "not run" where
+a stage left nothing.
+"""
+
+from pathlib import Path
+
+from apo_soup.errors import UserError
+from apo_soup.report.configuration import configuration_section, versions_section
+from apo_soup.report.cost import cost_section
+from apo_soup.report.html import esc, html_page, html_section
+from apo_soup.report.lineage import lineage_section
+from apo_soup.report.picture import pipeline_picture
+from apo_soup.report.recall import position_loss_section, recall_by_depth_section, recall_by_length_section
+from apo_soup.report.rows import data_section, pairs_section
+from apo_soup.report.samples import samples_section
+from apo_soup.report.scores import findings_section, scores_section
+from apo_soup.report.sweep import sweep_section
+from apo_soup.report.training import members_section, training_section
+from apo_soup.runs.manifest import write_json
+from apo_soup.runs.results import evaluated_checkpoints, headline_metrics, score_cell
+
+
+def write_report(recipe: Path, run: Path) -> Path:
+    """Write `report.html`, `pipeline.svg` and `table.json` into the run folder; returns the page's path.
+
+    Raises:
+        UserError: the run's folder is not there.
+    """
+    if not run.is_dir():
+        raise UserError(
+            f"{run}: no such folder: nothing of {recipe} has run yet; run `make eval RECIPE={recipe}` first"
+        )
+    checkpoints = evaluated_checkpoints(run)
+    parts = [
+        f"<h1>{esc(run.name)}</h1><p>Base to merged, one page. Recipe <code>{esc(recipe)}</code>.</p>",
+        html_section("Lineage", lineage_section(run, checkpoints)),
+        html_section("What the makers of SmolLM3 reported, asked of this run", findings_section(checkpoints)),
+        html_section("What each checkpoint can do", scores_section(checkpoints)),
+        html_section("Recall by context length", recall_by_length_section(checkpoints)),
+        html_section("Recall by length and depth", recall_by_depth_section(checkpoints)),
+        html_section("Loss by position in a long context", position_loss_section(checkpoints)),
+        html_section("Training", training_section(run)),
+        html_section("Preference members", members_section(run)),
+        html_section("The merge weight", sweep_section(run)),
+        html_section("Data", data_section(run)),
+        html_section("Preference pairs made by the pipeline", pairs_section(run)),
+        html_section("What each stage cost", cost_section(run)),
+        html_section("The same questions, every stage, both modes", samples_section(checkpoints)),
+        html_section("Configuration", configuration_section(run)),
+        html_section("Versions", versions_section(run)),
+    ]
+    (run / "pipeline.svg").write_text(pipeline_picture(checkpoints), encoding="utf-8")
+    path = run / "report.html"
+    path.write_text(html_page(f"apo-soup: {run.name}", "".join(parts)), encoding="utf-8")
+    names = headline_metrics(checkpoints)
+    write_json(run / "table.json", {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints})
+    return path

@@ -1,0 +1,55 @@
+"""A card's metadata in the Hub's format: licence, base models, datasets, and scores as a model-index."""
+
+from pathlib import Path
+from typing import Any
+
+from apo_soup.runs.licence import licence_of
+from apo_soup.runs.lineage import Lineage, row_sources
+from apo_soup.runs.results import EvaluatedCheckpoint, headline_metrics, score_cell, short_name
+from apo_soup.runs.sources import HUB_ID, is_local
+
+
+def card_metadata(name: str, line: Lineage, checkpoint: EvaluatedCheckpoint | None) -> dict[str, Any]:
+    """The mapping between the `---` of a card.
+
+    Args:
+        line: the model's parents with their manifests.
+        checkpoint: the model's own evaluation, where there is one.
+    """
+    roots = line_roots(line)
+    metadata: dict[str, Any] = {"library_name": "transformers", "tags": ["merge", "apo-soup"]}
+    metadata["pipeline_tag"] = "text-generation"
+    licences = sorted({licence for root in roots if (licence := licence_of(root))})
+    if licences:
+        metadata["license"] = licences[0] if len(licences) == 1 else "other"
+    bases = [root.partition("@")[0] for root in roots if not Path(root).exists() and HUB_ID.fullmatch(root)]
+    if bases:
+        metadata |= {"base_model": list(dict.fromkeys(bases)), "base_model_relation": "merge"}
+    datasets = sorted({s for m in line.values() for s in row_sources(m) if not is_local(s)})
+    if datasets:
+        metadata["datasets"] = datasets
+    if checkpoint:
+        metadata["model-index"] = [{"name": name, "results": index_results(checkpoint)}]
+    return metadata
+
+
+def line_roots(line: Lineage) -> list[str]:
+    """The models at the end of a line, which no stage here made."""
+    return [model for model, manifest in line.items() if manifest is None]
+
+
+def index_results(checkpoint: EvaluatedCheckpoint) -> list[dict[str, Any]]:
+    """Headline scores as the Hub's model-index has them."""
+    results = []
+    for name in headline_metrics([checkpoint]):
+        value = score_cell(checkpoint, name).value
+        metric = {"type": "loss" if checkpoint.results["metrics"][name]["better"] == "lower" else "accuracy"}
+        if value is not None:
+            results.append(
+                {
+                    "task": {"type": "text-generation"},
+                    "dataset": {"name": name, "type": "apo-soup"},
+                    "metrics": [{**metric, "name": short_name(name), "value": round(value, 4)}],
+                }
+            )
+    return results

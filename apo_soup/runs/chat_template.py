@@ -1,0 +1,32 @@
+"""The text of a recipe's chat template, which decides every token and is therefore an input of a stage."""
+
+from pathlib import Path
+from typing import overload
+
+from apo_soup.config.places import places_looked_at
+from apo_soup.errors import UserError
+from apo_soup.resources import chat_template as shipped_chat_template
+
+
+@overload
+def template_text(value: None, where: str, recipe_folder: Path | None = None) -> None: ...
+@overload
+def template_text(value: str, where: str, recipe_folder: Path | None = None) -> str: ...
+def template_text(value: str | None, where: str, recipe_folder: Path | None = None) -> str | None:
+    """The text of a recipe's `chat_template`: ours, inline Jinja, or a .jinja file; None is the tokenizer's own.
+
+    Raises:
+        UserError: the value is none of these.
+    """
+    if value is None:
+        return None
+    if value == "apo-soup":
+        return shipped_chat_template()
+    if "{" in value:
+        return value
+    if Path(value).is_file():
+        return Path(value).read_text(encoding="utf-8")
+    raise UserError(
+        f"{where}: chat_template: expected apo-soup, Jinja text, or a .jinja file, got {value!r}; correct the path "
+        f"({places_looked_at(value, recipe_folder)}), or leave the key out for the tokenizer's own template"
+    )

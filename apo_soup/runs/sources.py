@@ -1,0 +1,117 @@
+"""Models and rows by their ids, local paths or ids of the Hub: where they lie, and the hash of their content."""
+
+import glob
+import re
+from functools import cache
+from pathlib import Path
+
+from apo_soup.config.places import places_looked_at
+from apo_soup.errors import UserError, read_json
+from apo_soup.hashing import hash_file, hash_value
+from apo_soup.runs.model_files import hash_model
+
+# OWNER/NAME, with @REVISION behind it where a merge names a model.
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+ROW_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow"}
+
+
+def is_local(name: str) -> bool:
+    """Whether a model or data id can only be a path: it exists, or it does not look like OWNER/NAME of the Hub."""
+    begins = name.startswith((".", "/", "~", "runs/", "recipes/", "data/"))
+    return Path(name).exists() or begins or Path(name).suffix in ROW_SUFFIXES or not HUB_ID.fullmatch(name)
+
+
+def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Path | None:
+    """The local folder of a model id, or None for a Hub id.
+
+    `recipe_folder` is where the recipe looked first, for the sentence about a path that is not there.
+
+    Raises:
+        UserError: the path is not there, or is not a whole model folder.
+    """
+    if not is_local(name):
+        return None
+    folder = Path(name).expanduser()
+    if not folder.exists():
+        raise UserError(
+            f"{where}: model folder {name} does not exist; run the stage that makes it, or correct the path "
+            f"({places_looked_at(name, recipe_folder)})"
+        )
+    if not folder.is_dir():
+        raise UserError(
+            f"{where}: expected a model folder with config.json and *.safetensors, got the file {name}; name its folder"
+        )
+    if not any((folder / n).is_file() for n in ("config.json", "adapter_config.json")):
+        raise UserError(f"{where}: {name} is not a model folder: it has no config.json; correct the path")
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{where}: {name} is not a whole model folder: it has no *.safetensors; run the stage that makes it"
+        )
+    return folder
+
+
+def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[Path] | None:
+    """Local data files of a source id (a path or a glob), or None for a Hub id.
+
+    Raises:
+        UserError: a file is not there, or is of a kind that is not read.
+    """
+    path = Path(name).expanduser()
+    files = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+    for file in files:
+        if file.suffix not in ROW_SUFFIXES or not file.is_file():
+            raise UserError(
+                f"{where}: expected a data file that ends in one of {', '.join(sorted(ROW_SUFFIXES))}, got {file}; "
+                "name such a file, or several with *"
+            )
+    if not files and (is_local(name) or any(c in name for c in "*?[")):
+        raise UserError(
+            f"{where}: data file {name} does not exist; correct the path ({places_looked_at(name, recipe_folder)})"
+        )
+    return files or None
+
+
+@cache
+def hub_commit(kind: str, name: str, revision: str | None) -> str:
+    """The commit that a Hub `model` or `dataset` stands at, from the Hub or the local cache; else the revision's name.
+
+    A branch such as `main` moves; a stage made from another commit is stale.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.file_download import repo_folder_name
+
+    branch = revision or "main"
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            commit = HfApi().repo_info(name, revision=branch, repo_type=kind, timeout=10).sha
+        except (HTTPError, OSError):
+            commit = None  # no network or no access: the cache may know, and loading the weights or rows tells the rest
+        if commit:
+            return commit
+    reference = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / "refs" / branch
+    return reference.read_text().strip() if reference.is_file() else branch
+
+
+def model_hash(name: str, where: str, revision: str | None = None, recipe_folder: Path | None = None) -> str:
+    """Content hash of a local model (with an adapter's base), or `hub:NAME@COMMIT`.
+
+    Raises:
+        UserError: the path is not there, or is not a whole model folder.
+    """
+    folder = model_folder(name, where, recipe_folder)
+    if folder is None:
+        return f"hub:{name}@{hub_commit('model', name, revision)}"
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file() or (folder / "config.json").is_file():
+        return hash_model(folder)
+    base = read_json(adapter, where).get("base_model_name_or_path")
+    return hash_value([hash_model(folder), model_hash(base, f"{where}: {adapter}") if base else None])
+
+
+def rows_hash(name: str, where: str, revision: str | None = None, recipe_folder: Path | None = None) -> str:
+    """Content hash of local data files, or `hub:NAME@COMMIT`; raises UserError as `row_files` does."""
+    files = row_files(name, where, recipe_folder)
+    if files is None:
+        return f"hub:{name}@{hub_commit('dataset', name, revision)}"
+    return hash_value([hash_file(f) for f in files])

@@ -1,0 +1,104 @@
+"""What the results of an eval file depend on beside its text and the model: rows, tasks, template, verifiers, code."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.eval import ContextLossTask, EvalFile, HarnessTask, LossTask, MadeOrRead, PreferenceTask
+from apo_soup.config.load import load
+from apo_soup.config.mixture import EvalPromptsKeys, is_suite
+from apo_soup.config.places import places_looked_at
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
+from apo_soup.hashing import hash_file, hash_tree, hash_value
+from apo_soup.runs.chat_template import template_text
+from apo_soup.runs.code_hash import PROJECT, code_hash
+from apo_soup.runs.sources import rows_hash
+
+# Rooms whose code decides a score.
+SCORING_ROOMS = ("evals", "data", "models", "verify")
+# Kinds of task that can read rows from a file.
+TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask
+
+
+def tasks_with_rows(suite: EvalFile) -> list[tuple[TaskWithRows, str]]:
+    """The tasks of an eval file that read rows, with their files; the others make items, or are the harness's."""
+    return [(task, task.data) for task in suite.tasks if isinstance(task, TaskWithRows) and task.data is not None]
+
+
+def suite_inputs(suite: EvalFile) -> dict[str, str]:
+    """Content hashes by label of all that decides a suite's results beside its own text and the model.
+
+    Raises:
+        UserError: a file or folder that it names is not there.
+    """
+    inputs = {}
+    for number, (task, written) in enumerate(zip(suite.tasks, suite.given_values()["tasks"], strict=True)):
+        where = suite.where(f"tasks.{number}")
+        data, verifier = getattr(task, "data", None), getattr(task, "verifier", None)
+        if data:
+            inputs[f"rows {written['data']}"] = rows_hash(data, where, None, suite.path.parent)
+        if isinstance(task, HarnessTask) and task.include:
+            if not Path(task.include).is_dir():
+                raise UserError(
+                    f"{where}: tasks.{number}.include: expected a folder of lm-evaluation-harness tasks, got "
+                    f"{task.include}; correct the path ({places_looked_at(task.include, suite.path.parent)})"
+                )
+            inputs[f"tasks in {written['include']}"] = hash_tree(Path(task.include), "*")
+        source = verifier_source(verifier or "")
+        if source:
+            inputs[f"verifier {verifier}"] = hash_file(Path(source))
+        for file in data_files(written):
+            inputs[f"file {file}"] = hash_file(Path(file))
+    template = template_text(suite.chat_template, suite.where("chat_template"), suite.path.parent)
+    inputs["template"] = hash_value(template)
+    code = [code_hash(f"apo_soup/{room}") for room in SCORING_ROOMS]
+    return inputs | {"code": hash_value([*code, hash_file(PROJECT / "apo_soup" / "statistics.py")])}
+
+
+def data_files(node: Any, inside: bool = False) -> list[str]:
+    """The existing files among those named below a key `data_files`, as harness tasks name their rows."""
+    if isinstance(node, dict):
+        return [f for key, value in node.items() for f in data_files(value, inside or key == "data_files")]
+    if isinstance(node, list):
+        return [f for value in node for f in data_files(value, inside)]
+    return [node] if inside and isinstance(node, str) and Path(node).is_file() else []
+
+
+def verifier_source(name: str) -> str | None:
+    """The source file of a verifier named as `package.module:function`, whose content decides the verdicts."""
+    module, colon, _ = name.partition(":")
+    try:
+        spec = importlib.util.find_spec(module) if colon else None
+    except Exception:  # finding a module imports its package, which may do anything; `verifier` tells what it did
+        return None
+    return spec.origin if spec and spec.has_location else None
+
+
+def eval_rows_hash(recipe: TrainingFile) -> str | None:
+    """Hash of the evaluation prompts that `dataset_mixture.decontaminate` names; None where nothing is named.
+
+    Raises:
+        UserError: a file that it names is not there.
+    """
+    folder = recipe.path.parent
+    hashes: list[Any] = []
+    for number, entry in enumerate(recipe.dataset_mixture.decontaminate or []):
+        where = recipe.where(f"dataset_mixture.decontaminate.{number}")
+        if isinstance(entry, EvalPromptsKeys):
+            hashes.append({**entry.given_values(), "id": rows_hash(entry.id, where, entry.revision, folder)})
+        elif is_suite(entry):
+            hashes.append(
+                [
+                    [rows_hash(data, f"{where} ({entry})", None, Path(entry).parent), question_field(task)]
+                    for task, data in tasks_with_rows(load(entry, "eval"))
+                ]
+            )
+        else:
+            hashes.append(rows_hash(entry, where, None, folder))
+    return hash_value(hashes) if hashes else None
+
+
+def question_field(task: TaskWithRows) -> str | None:
+    """The field of a task's prompts where the suite names one. A default would make finished stages stale."""
+    return getattr(task, "question", None) if task.gives("question") else None

@@ -1,0 +1,79 @@
+"""A training, from its last checkpoint to a finished model folder in its place."""
+
+import gc
+import time
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import PrinterCallback
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
+from apo_soup.progress import is_main
+from apo_soup.runs.licence import cache_card
+from apo_soup.runs.stage import Stage
+from apo_soup.training.arguments import machine_overrides
+from apo_soup.training.checkpoints import last_checkpoint
+from apo_soup.training.saving import save_model, upload
+from apo_soup.training.trainer import StageTrainer
+
+
+def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, facts: dict[str, Any]) -> None:
+    """Train from the last whole checkpoint if there is one, then put the finished model folder into place.
+
+    `facts` go into the manifest beside what was measured.
+
+    Raises:
+        UserError: the recipe's `metric_for_best_model` is not measured.
+    """
+    trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    checkpoint = last_checkpoint(stage.partial)
+    trainer.count_from(checkpoint)
+    try:
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except KeyError as error:
+        if "metric_for_best_model" not in str(error):
+            raise
+        raise UserError(f"{recipe.where('metric_for_best_model')}: {error.args[0]}") from error
+    seconds = time.monotonic() - trainer.begun
+    # The last log's own figures are among the result's where its window ends with the run.
+    metrics = {k: v for k, v in result.metrics.items() if k.startswith("train_") or k in ("total_flos", "epoch")}
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    final = stage.partial / "final"
+    save_model(trainer, final, recipe)
+    if is_main():
+        trainer.state.save_to_json(str(final / "trainer_state.json"))
+        metrics["tokens_seen"] = round(trainer.token_count)
+        metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
+        if torch.cuda.is_available():
+            metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
+        revision = recipe.model_revision if recipe.gives("model_revision") else None
+        overrides, _ = machine_overrides(recipe)
+        ran = {
+            "model_name_or_path": recipe.model_name_or_path,
+            "model_revision": revision,
+            "attn_implementation": overrides.get("attn_implementation", recipe.attn_implementation),
+        }
+        cache_card(recipe.model_name_or_path, revision)
+        stage.finish(final, metrics, {"ran_with": ran})
+        if overrides.get("push_to_hub", recipe.push_to_hub):
+            upload(stage, recipe)
+    PartialState().wait_for_everyone()
+
+
+def release() -> None:
+    """Give back the memory of a finished member before the next one loads its model."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def leave() -> None:
+    """Close the process group, all ranks together: a rank that just exits can take the others down with it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,108 @@
+"""What a merged folder needs beside its weights: configuration, tokenizer, generation settings, long context."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.merge import LongContextKeys
+from apo_soup.errors import UserError, read_json
+from merge.tensors import stored_tensors
+
+# SmolLM3's sampling, for a model whose parent says nothing of its own.
+SAMPLING = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def copy_tokenizer(parent: Path, folder: Path) -> None:
+    """Copy the parent's tokenizer and template, byte by byte."""
+    for name in TOKENIZER_FILES:
+        if (parent / name).is_file():
+            shutil.copyfile(parent / name, folder / name)
+
+
+def write_config(folder: Path, parent: Path) -> None:
+    """Write the parent's configuration, with the type that the weights were written in."""
+    config = json.loads((parent / "config.json").read_text())
+    config.pop("torch_dtype", None)
+    (written, *_) = stored_tensors(folder, str(folder)).values()
+    config["dtype"] = str(written.dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def complete_folder(folder: Path, parent: Path, long_context: LongContextKeys | None, where: str) -> None:
+    """Give a merged folder the parent's generation settings, and the long context that the recipe asks for.
+
+    Raises:
+        UserError: as `yarn_config`.
+    """
+    path, file = folder / "config.json", parent / "generation_config.json"
+    config = read_json(path, where)
+    settings = generation_settings(read_json(file, where) if file.is_file() else {}, config, folder)
+    (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    config["use_cache"] = True
+    if long_context:
+        config = yarn_config(config, long_context, where)
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def generation_settings(parent: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The parent's generation settings; SmolLM3's sampling where it has none; the end of turn always ends an answer."""
+    ends = parent.get("eos_token_id", config.get("eos_token_id"))
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    end = special_token_id(folder, "eos_token")
+    ends = list(dict.fromkeys([*([] if end is None else [end]), *ends]))
+    pad = parent.get("pad_token_id")
+    pad = special_token_id(folder, "pad_token") if pad is None else pad
+    sampling = {} if SAMPLING.keys() & parent.keys() else SAMPLING
+    own = {k: v for k, v in parent.items() if not k.startswith("_") and k != "transformers_version"}
+    return {**sampling, **own, "eos_token_id": ends or None, "pad_token_id": pad if pad is not None else end}
+
+
+def special_token_id(folder: Path, name: str) -> int | None:
+    """The id of a special token of the folder's tokenizer, or None where it has no such token."""
+    from tokenizers import Tokenizer
+
+    settings, tokens = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    if not settings.is_file() or not tokens.is_file():
+        return None
+    token = read_json(settings, folder).get(name)
+    token = token.get("content") if isinstance(token, dict) else token
+    return None if token is None else Tokenizer.from_file(str(tokens)).token_to_id(token)
+
+
+def yarn_config(config: dict[str, Any], long_context: LongContextKeys, where: str) -> dict[str, Any]:
+    """A configuration with the `rope_parameters` of YaRN (Peng et al. 2023, arXiv 2309.00071): the factor over the
+    context, in tokens, that the model was trained for, and the longer limit. What else it says of its positions stays.
+
+    Raises:
+        UserError: the model has positions that are scaled otherwise, or differ from layer to layer.
+    """
+    where = f"{where}: long_context"
+    # Older configurations write the same under rope_scaling, which transformers reads first.
+    older = {**(config.get("rope_scaling") or {}), "rope_theta": config.get("rope_theta")}
+    rope = {k: v for k, v in (older | (config.get("rope_parameters") or {})).items() if v is not None}
+    kind = rope.pop("type", None) or rope.get("rope_type", "default")
+    if any(isinstance(value, dict) for value in rope.values()):
+        raise UserError(f"{where}: expected one rope for all layers, got one a layer; leave long_context out")
+    if kind not in ("default", "yarn"):
+        raise UserError(f"{where}: expected unscaled positions or YaRN, got rope_type {kind}; leave long_context out")
+    trained = rope.get("original_max_position_embeddings") or config.get("max_position_embeddings")
+    original = long_context.original_max_position_embeddings or trained
+    if original is None:
+        raise UserError(
+            f"{where}.original_max_position_embeddings: expected a number of tokens, for config.json has no "
+            "max_position_embeddings, got nothing; add it"
+        )
+    yarn = {**rope, "rope_type": "yarn", "factor": long_context.factor, "original_max_position_embeddings": original}
+    kept = {k: v for k, v in config.items() if k not in ("rope_scaling", "rope_theta")}
+    return kept | {"rope_parameters": yarn, "max_position_embeddings": int(original * long_context.factor)}

@@ -1,0 +1,72 @@
+"""The names in a mergekit configuration: models, which may be stages of the run, and types of weights."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.merge import MergeFile
+from apo_soup.config.places import places_looked_at, settled
+from apo_soup.errors import UserError
+from apo_soup.runs.sources import HUB_ID
+
+FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
+# Keys under which mergekit's schema names a model, and the words that some of them take in place of one.
+MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
+TOKENIZER_WORDS = ("union", "base")
+STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
+
+
+def float_type(name: str, where: str) -> str:
+    """The name of a floating-point type without `torch.`; raises UserError for any other type."""
+    plain = str(name).removeprefix("torch.")
+    if plain not in FLOAT_TYPES:
+        raise UserError(f"{where}: expected one of {', '.join(FLOAT_TYPES)}, got {name}; name one of these")
+    return plain
+
+
+def with_models(node: Any, change: Callable[[str], str]) -> Any:
+    """A mergekit configuration with every model that it names changed."""
+    if isinstance(node, dict):
+        return {k: change(v) if _names_model(k, v) else with_models(v, change) for k, v in node.items()}
+    return [with_models(v, change) for v in node] if isinstance(node, list) else node
+
+
+def named_models(config: dict[str, Any]) -> list[str]:
+    """Every model that a mergekit configuration names, once each, in order."""
+    names: dict[str, str] = {}
+    with_models(config, lambda model: names.setdefault(model, model))
+    return list(names)
+
+
+def _names_model(key: str, value: Any) -> bool:
+    return key in MODEL_KEYS and isinstance(value, str) and value not in TOKENIZER_WORDS
+
+
+def resolved_model(model: str, recipe: MergeFile, key: str) -> str:
+    """A model's name under a key of a merge file: the absolute folder of a stage of the run, or of a path, which is
+    looked for beside the file and then in the working directory; a Hub id as it is.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    where = f"{recipe.where(key)}: {key}"
+    if model in STAGE_NAMES or model.startswith("apo/"):
+        return str((Path(recipe.output_dir) / model).resolve())
+    folder = Path(settled(recipe, key, model))
+    if folder.exists():
+        return str(folder.resolve())
+    if "/" not in model:
+        near = difflib.get_close_matches(model, (*STAGE_NAMES, *TOKENIZER_WORDS), n=1, cutoff=0.0)[0]
+        raise UserError(
+            f"{where}: expected a stage ({', '.join(STAGE_NAMES)}, apo/N), a folder or a Hub id, got {model}; the "
+            f"nearest name is {near}"
+        )
+    parts = [settled(recipe, key, part) for part in model.split("+")]
+    for part in parts:
+        if not Path(part).exists() and not HUB_ID.fullmatch(part):
+            raise UserError(
+                f"{where}: expected a stage, a folder, or OWNER/NAME or OWNER/NAME@REVISION of the Hub, got {part} "
+                f"({places_looked_at(part, recipe.path.parent)}); correct the path or the id"
+            )
+    return "+".join(parts)

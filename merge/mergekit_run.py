@@ -1,0 +1,63 @@
+"""mergekit's own merge of local folders, for every method and file that `merge/linear.py` does not compute."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apo_soup.errors import UserError, read_json, told_by_library
+from merge.checks import TOKENIZER_KEYS
+from merge.complete import copy_tokenizer
+from merge.mergekit_schema import parsed_configuration
+from merge.tensors import pieces, stored_tensors
+
+# What a merge may change in a model's config.json.
+CHANGED_KEYS = ("architectures", "num_hidden_layers", "vocab_size", "dtype", "torch_dtype")
+
+
+def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, folder: Path, where: str) -> None:
+    """Write what mergekit makes of local folders; configuration and tokenizer are those of the folder `first`.
+
+    Raises:
+        UserError: mergekit refuses the file or the merge, or the result holds values that are not finite.
+    """
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    parsed = parsed_configuration(config, options, where)
+    named = any(config.get(key) for key in TOKENIZER_KEYS)
+    # The card is ours to write; mergekit's asks the Hub about every local folder.
+    fixed = {"write_model_card": False, "quiet": True}
+    logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        with told_by_library(f"{where}: mergekit refuses the merge", (RuntimeError, ValueError, KeyError, OSError)):
+            settings = MergeOptions(**{"copy_tokenizer": named, **options, **fixed})
+            if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
+                torch.set_num_threads(settings.num_threads)
+            run_merge(parsed, str(folder), settings)
+    _check_result(folder, where)
+    if not named:
+        copy_tokenizer(first, folder)
+    elif not (folder / "tokenizer_config.json").is_file():
+        raise UserError(
+            f"{where}: merge.tokenizer: expected a tokenizer from mergekit, got none; its own words are above"
+        )
+    # mergekit takes the configuration of any of the models; what it changed in it stays.
+    made, whole = read_json(folder / "config.json", where), read_json(first / "config.json", where)
+    whole.pop("torch_dtype", None)
+    whole |= {key: made[key] for key in CHANGED_KEYS if key in made}
+    (folder / "config.json").write_text(json.dumps(whole, indent=2) + "\n")
+
+
+def _check_result(folder: Path, where: str) -> None:
+    """Refuse merged weights that hold NaN or infinity, naming the tensor."""
+    for name, stored in stored_tensors(folder, where).items():
+        if stored.dtype.is_floating_point and not all(stored.read(*p).isfinite().all() for p in pieces(stored.count)):
+            raise UserError(
+                f"{where}: tensor {name} of the merge: expected finite values, got NaN or infinity; change the weights "
+                "or write float32"
+            )

@@ -1,0 +1,23 @@
+"""`python -m merge.sweep --config FILE`: see merge/sweep/__init__.py."""
+
+import argparse
+
+from apo_soup.config.merge import MergeFile
+from apo_soup.runs.entry import report_state, stage_program
+from merge.sweep.walk import run_sweep, sweep_plan
+
+
+def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
+    """Make the sweep that a merge file asks for, where it is missing or stale; returns the exit code."""
+    if options.state and recipe.sweep is None:
+        print(f"sweep: not asked for, {recipe.path} has no sweep")
+        return 0
+    plan = sweep_plan(recipe)
+    todo, code = report_state([plan.stage], options.state)
+    if todo and not options.state:
+        run_sweep(recipe, plan)
+    return code
+
+
+if __name__ == "__main__":
+    stage_program("merge.sweep", MergeFile, "Find the merge weight that the scores support.", run_sweep_file)

@@ -1,0 +1,113 @@
+"""The walk itself: which models and weights a file asks for, their scores, and the folder that holds the answer."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from apo_soup.config.merge import MergeFile, SweepKeys
+from apo_soup.errors import UserError
+from apo_soup.runs.manifest import write_json
+from apo_soup.runs.sources import model_hash
+from apo_soup.runs.stage import Stage
+from merge.mergekit_names import resolved_model
+from merge.scores import Metrics, eval_file, item_gains, mix_metrics, suite_key
+from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
+from merge.sweep.output import draw_curve, sweep_advice, sweep_table
+
+# Metric by metric, how far the soup's score may fall where the file names no guardrails: not at all beyond noise.
+DEFAULT_MARGIN = 0.0
+FIRST_ALONE = 1.0
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep walks: names and folders of the two models, the weights of the first, suite and stage."""
+
+    names: list[str]
+    folders: tuple[Path, Path]
+    weights: list[float]
+    suite: Path
+    stage: Stage
+
+    def parts(self, weight: float) -> dict[Path, float]:
+        """The average at one weight of the first model: each folder's weight, models of weight 0 left out."""
+        first, second = self.folders
+        return {folder: w for folder, w in ((first, weight), (second, round(1 - weight, 12))) if w}
+
+
+def sweep_plan(recipe: MergeFile) -> SweepPlan:
+    """The sweep that a merge file asks for; raises UserError where a model or the suite is missing."""
+    keys, where = recipe.sweep or SweepKeys(), recipe.where("sweep")
+    suite = eval_file(recipe, "sweep.eval", keys.eval)
+    first, second = (_model_folder(name, recipe) for name in keys.models)
+    if first == second:
+        raise UserError(f"{where}: sweep.models: expected two folders, got {first} twice; name another model")
+    inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
+    inputs["suite"] = suite_key(suite)
+    stage = Stage("sweep", Path(recipe.output_dir) / "sweep", recipe.given_values().get("sweep") or {}, inputs)
+    return SweepPlan(keys.models, (first, second), sorted(set(keys.weights)), suite, stage)
+
+
+def _model_folder(name: str, recipe: MergeFile) -> Path:
+    """The folder of a model to walk from or to."""
+    folder = Path(resolved_model(name, recipe, "sweep.models"))
+    if not folder.is_dir():
+        raise UserError(
+            f"{recipe.where('sweep.models')}: sweep.models: expected a stage or a folder that is there, got {name}; "
+            "make it first"
+        )
+    return folder
+
+
+def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
+    """Measure every point, choose, print, and put table, JSON and curve into place.
+
+    Raises:
+        UserError: the suite does not have a metric, or the evaluation stopped.
+    """
+    keys, where, names = recipe.sweep or SweepKeys(), recipe.where("sweep"), plan.names
+    # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new.
+    folder = plan.stage.folder.with_name("sweep_points")
+    # The first model alone first: a metric that the suite does not have is told before the other points are paid for.
+    alone = repr(FIRST_ALONE)
+    reference = mix_metrics(plan.suite, {alone: plan.parts(FIRST_ALONE)}, folder, keys.tasks)[alone]
+    metric, guardrails = _metric_and_guardrails(keys, reference, where)
+    others = {repr(w): plan.parts(w) for w in plan.weights if w != FIRST_ALONE}
+    measured = mix_metrics(plan.suite, others, folder, keys.tasks) | {alone: reference}
+    metrics = {w: measured[repr(w)] for w in plan.weights}
+    test = PairedTest(keys.bootstrap, keys.seed, where)
+    points = [sweep_point(w, metrics[w], reference, metric, guardrails, test) for w in plan.weights]
+    chosen = chosen_weight(points, metrics, metric, test)
+    table = sweep_table(points, metric, list(guardrails), names)
+    advice = sweep_advice(chosen, metric, names, recipe.path)
+    print(f"{table}\n{advice}")
+    final = plan.stage.begin() / "final"
+    final.mkdir(exist_ok=True)
+    content = {
+        "models": names,
+        "metric": metric,
+        "guardrails": guardrails,
+        "better": {name: reference[name]["better"] for name in (metric, *guardrails)},
+        "points": [asdict(p) for p in points],
+        "chosen": asdict(chosen),
+        "told": advice,
+    }
+    write_json(final / "sweep.json", content)
+    (final / "sweep.txt").write_text(f"{table}\n{advice}\n")
+    draw_curve(points, [metric, *guardrails], names, final / "sweep.png")
+    plan.stage.finish(final, {"points": len(points), "chosen": chosen.weight, "alike": list(chosen.alike)})
+    print(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.png written")
+
+
+def _metric_and_guardrails(keys: SweepKeys, reference: Metrics, where: str) -> tuple[str, dict[str, float]]:
+    """The metric to choose by and the guardrails' margins; by default the first headline score, and the others."""
+    known = [n for n, m in reference.items() if m.get("items") is not None and m["headline"]]
+    if not known:
+        raise UserError(
+            f"{where}: sweep.tasks: expected a task with single items to choose a weight by, got none; name others"
+        )
+    metric, guardrails = keys.metric or known[0], keys.guardrails
+    if guardrails is None:
+        guardrails = {n: DEFAULT_MARGIN for n in known if n != metric}
+    for name in (metric, *guardrails):
+        item_gains(reference, name, where)
+    return metric, guardrails

@@ -1,0 +1,83 @@
+"""`--verify`: a written average beside the float64 one, in units in the last place."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from apo_soup.errors import UserError
+from merge.average import LinearAverage
+from merge.linear import HEAD
+from merge.tensors import pieces, stored_tensors
+
+EMBEDDING = "model.embed_tokens.weight"
+# torch turns float64 into a half type by way of float32, as mergekit does: 2^-24 of a value, 2^-14 units of float16.
+BEYOND_HALF = 2**-13
+
+
+def verify_average(average: LinearAverage, folder: Path, where: str, say: Callable[[str], None] = print) -> float:
+    """Compare a written average with the float64 one; returns the largest distance in units in the last place.
+
+    What the float64 average itself may be off by does not count: where terms cancel it is more than the last place of
+    the little that is left.
+
+    Raises:
+        UserError: a tensor is missing, not finite, or further away than half a unit and the `BEYOND_HALF` of a second
+            rounding.
+    """
+    inputs = [stored_tensors(f, where) for f in average.folders]
+    written = stored_tensors(folder, where)
+    total = sum(average.weights) if average.normalize else 1.0
+    worst, worst_name = 0.0, ""
+    if HEAD in written:  # mergekit writes a tied head that some of the models store; the others' is the embedding
+        for tensors in inputs:
+            if EMBEDDING in tensors:
+                tensors.setdefault(HEAD, tensors[EMBEDDING])
+    expected = [name for name in inputs[0] if all(name in tensors for tensors in inputs)]
+    for name in expected:
+        if name not in written:
+            raise UserError(f"{where}: {folder}: expected tensor {name}, got none; remove the folder and merge again")
+    for name in written:
+        if name not in expected:
+            raise UserError(
+                f"{where}: {folder}: expected the tensors that all {len(inputs)} models have, got {name} too; remove "
+                "the folder and merge again"
+            )
+    for name, result in written.items():
+        for begin, count in pieces(result.count):
+            exact, magnitude = torch.zeros(2, count, dtype=torch.float64)
+            for tensors, weight in zip(inputs, average.weights, strict=True):
+                term = weight * tensors[name].read(begin, count).double()
+                exact += term
+                magnitude += term.abs()
+            values = result.read(begin, count)
+            if not values.isfinite().all():
+                raise UserError(
+                    f"{where}: {folder}: tensor {name}: expected finite values, got NaN or infinity; remove the folder "
+                    "and merge again"
+                )
+            slack = magnitude / abs(total) * len(inputs) * torch.finfo(torch.float64).eps
+            error = ulp_error(values, exact / total, slack)
+            if error > worst:
+                worst, worst_name = error, name
+    say(f"{folder}: {len(written)} tensors, at most {worst:.6f} units in the last place from the float64 average")
+    if worst > 0.5 + BEYOND_HALF:
+        raise UserError(
+            f"{where}: {folder}: tensor {worst_name}: expected at most 0.5 units in the last place from the float64 "
+            f"average, got {worst:.3f}; sum in float64 (dtype: float64) and write in another type (out_dtype) for one "
+            "rounding"
+        )
+    return worst
+
+
+def ulp_error(values: torch.Tensor, exact: torch.Tensor, slack: torch.Tensor | float = 0.0) -> float:
+    """The largest distance of `values` [N] from the float64 `exact` [N], in units in the last place of their type.
+
+    The unit is that of the exact value's binade, so correct rounding is never further than 0.5 away. `slack` [N] is
+    what `exact` itself may be off by.
+    """
+    info = torch.finfo(values.dtype)
+    exponent = torch.floor(torch.log2(exact.abs().clamp(min=info.smallest_normal)))
+    unit = torch.exp2(exponent) * info.eps
+    distance = ((values.double() - exact).abs() - slack).clamp(min=0)
+    return (distance / unit).max().item() if len(values) else 0.0

@@ -1,0 +1,66 @@
+"""Write a model folder's tensors piece by piece, into files as large as the Hub wants them."""
+
+import json
+import math
+from io import FileIO
+from pathlib import Path
+
+import torch
+
+from merge.tensors import DTYPES, INDEX_FILE, WEIGHTS_FILE
+
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+MAX_FILE_BYTES = 5 * 10**9
+
+
+class SafetensorsWriter:
+    """Writes tensors one behind the other into the files of a model folder; nothing but the current piece is held."""
+
+    def __init__(self, folder: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype):
+        folder.mkdir(parents=True, exist_ok=True)
+        shards: list[list[str]] = [[]]
+        held = 0
+        for name, shape in shapes.items():
+            size = math.prod(shape) * dtype.itemsize
+            if held and held + size > MAX_FILE_BYTES:
+                shards.append([])
+                held = 0
+            shards[-1].append(name)
+            held += size
+        files = [WEIGHTS_FILE]
+        if len(shards) > 1:
+            files = [f"model-{n + 1:05}-of-{len(shards):05}.safetensors" for n in range(len(shards))]
+        self._files: dict[str, FileIO] = {}
+        for file, names in zip(files, shards, strict=True):
+            opened = (folder / file).open("wb", buffering=0)
+            opened.write(_header_bytes({name: shapes[name] for name in names}, dtype))
+            self._files |= dict.fromkeys(names, opened)
+        if len(shards) > 1:
+            total = sum(math.prod(s) for s in shapes.values()) * dtype.itemsize
+            file_of = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+            index = {"metadata": {"total_size": total}, "weight_map": file_of}
+            (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+
+    def write(self, name: str, values: torch.Tensor) -> None:
+        """The next values [count] of a tensor; tensors come in the order of `shapes`, each from its first value on."""
+        data = memoryview(values.contiguous().view(torch.uint8).numpy().data)
+        while data:
+            data = data[self._files[name].write(data) :]
+
+    def close(self) -> None:
+        """Close the files; every tensor must have been written to its last value."""
+        for file in set(self._files.values()):
+            file.close()
+
+
+def _header_bytes(shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> bytes:
+    """A safetensors file's first bytes: the header's length, and the header, padded to a multiple of 8."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, shape in shapes.items():
+        end = start + math.prod(shape) * dtype.itemsize
+        entries[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

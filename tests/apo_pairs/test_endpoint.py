@@ -1,0 +1,324 @@
+"""Pairs from a real OpenAI-compatible server on loopback, whole and misbehaving."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT, python
+
+from apo_soup.errors import UserError
+from bench.serving import Proxy, Server
+
+pytest.importorskip("openai", reason="the openai package is not installed")
+pytest.importorskip("fastapi", reason="fastapi, which transformers serve needs, is not installed")
+
+
+@pytest.fixture(scope="module")
+def server(talking_model):
+    found = Server(talking_model)
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def proxy(server):
+    made = []
+
+    def make(fault=lambda number: None):
+        made.append(Proxy(server.url, fault))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def endpoint_recipe(talking_model, write_rows, write_recipe, tmp_path):
+    def make(url, count=12, side=None, **changes):
+        rows = [{"prompt": f"Say {n} of {n * n}"} for n in range(count)]
+        both = {"model": str(talking_model), "base_url": url, "concurrency": 4, "timeout": 30.0, **(side or {})}
+        values = {
+            "output_dir": str(tmp_path / "run" / "pairs"),
+            "prompts": str(write_rows("prompts.jsonl", rows)),
+            "mode": "no_think",
+            "strong": {**both, "temperature": 0.7},
+            "weak": {**both, "temperature": 1.2},
+            "max_new_tokens": 24,
+        }
+        return write_recipe("pairs.yaml", values | changes), tmp_path / "run" / "pairs"
+
+    return make
+
+
+def answers_of(folder):
+    """What the journals hold: (side, prompt) to completions, each once."""
+    found = {}
+    for file in (folder.parent / "answers").glob("*.jsonl"):
+        for line in file.read_text().splitlines():
+            for answer in json.loads(line):
+                key = (file.name.partition("-")[0], answer["prompt"])
+                assert key not in found, "no answer is kept twice"
+                found[key] = answer["completions"]
+    return found
+
+
+def test_many_requests_at_once_give_a_pair_or_a_reason_for_every_prompt(
+    proxy, endpoint_recipe, monkeypatch, capsys, make_here
+):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    between = proxy()
+    path, folder = endpoint_recipe(between.url, candidates=2, side={"api_key_env": "MY_KEY"})
+    make_here(path)
+    assert len(between.asked) == 12 * 2 * 2
+    assert 2 <= between.most <= 4
+    assert {a["key"] for a in between.asked} == {"Bearer sk-very-secret"}
+    assert {a["temperature"] for a in between.asked} == {0.7, 1.2}
+    assert all(a["chat_template_kwargs"] == {"enable_thinking": False} for a in between.asked)
+    assert len({a["seed"] for a in between.asked}) == 48, "every candidate has a seed of its own"
+    kept, dropped = (
+        [json.loads(x) for x in (folder / f"{n}.jsonl").read_text().splitlines()] for n in ("train", "drops")
+    )
+    assert len(kept) + len(dropped) == 12
+    assert kept
+    assert kept[0]["provenance"]["strong"]["engine"] == "openai"
+    assert between.url in kept[0]["provenance"]["strong"]["content"]
+    written = "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
+    assert "sk-very-secret" not in written + capsys.readouterr().out
+
+
+def test_passing_failures_are_waited_out(proxy, endpoint_recipe, make_here):
+    """429 with Retry-After, 5xx, and a request that hangs beyond the time-out: everything is answered in the end."""
+    faults = {1: (429, {"retry-after": "1"}), 5: (500, {}), 6: (503, {}), 9: "hang"}
+    between = proxy(faults.get)
+    path, folder = endpoint_recipe(between.url, side={"timeout": 2.0})
+    make_here(path)
+    assert len(answers_of(folder)) == 24
+    assert len(between.asked) == 24 + len(faults)
+    # Nobody asks while the server wants quiet, but for what was under way already.
+    refused = between.times[1]
+    assert sum(refused + 0.1 < t < refused + 0.9 for t in between.times) == 0
+
+
+def test_a_rate_limit_is_kept(proxy, endpoint_recipe, make_here):
+    between = proxy()
+    path, _ = endpoint_recipe(between.url, count=6, side={"requests_per_minute": 600.0})
+    make_here(path)
+    gaps = [b - a for a, b in zip(between.times, between.times[1:], strict=False)]
+    assert between.times[5] - between.times[0] >= 0.45, "six requests of one side, a tenth of a second apart"
+    assert sorted(gaps)[len(gaps) // 2] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "api_key_env: expected an answer of the server at"),
+        (404, "got status 404 for the model"),
+        (500, "got 2 failures in a row on one request"),
+    ],
+)
+def test_what_does_not_pass_stops_the_run_with_a_sentence(proxy, endpoint_recipe, status, told, make_here):
+    between = proxy(lambda number: (status, {}))
+    path, folder = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 1})
+    with pytest.raises(UserError) as error:
+        make_here(path)
+    assert told in str(error.value)
+    assert between.url in str(error.value)
+    assert not folder.exists()
+
+
+def test_a_prompt_the_server_refuses_is_a_drop_with_its_words(proxy, endpoint_recipe, make_here):
+    between = proxy(lambda number: (400, {}) if number == 0 else None)
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=8)
+    make_here(path)
+    drops = [json.loads(line) for line in (folder / "drops.jsonl").read_text().splitlines()]
+    assert [d["reason"] for d in drops if "told to fail" in d["reason"]]
+    metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
+    assert metrics["drops"]["refused by an engine"] == 1
+
+
+def test_a_server_that_dies_midway_loses_nothing(talking_model, endpoint_recipe, make_here):
+    """It is killed after some answers; the run stops with a sentence, and goes on when the server is back."""
+    server = Server(talking_model)
+    between = Proxy(server.url, lambda number: server.kill() if number == 5 else None)
+    path, folder = endpoint_recipe(between.url, side={"retries": 0, "concurrency": 1})
+    # The proxy closes the connection when it finds nobody behind it.
+    with pytest.raises(UserError, match="the answers until now are kept, run the same command again"):
+        make_here(path)
+    kept = answers_of(folder)
+    assert len(kept) == 5
+    back = Server(talking_model, server.port)
+    between.fault = lambda number: None
+    make_here(path)
+    whole = answers_of(folder)
+    assert len(whole) == 24
+    assert all(whole[key] == kept[key] for key in kept)
+    back.kill()
+    between.close()
+
+
+def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
+    between = proxy()
+    path, folder = endpoint_recipe(between.url, count=90)
+    generator, lives = random.Random(0), []
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    kills = 0
+    while kills < 20:
+        before, begun = answers_of(folder), len(between.asked)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apo.pairs", "--config", str(path)], env=environment, stdout=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(between.asked) == begun:
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0.0, 0.15))
+        assert process.poll() is None, "twenty kills must fit into the run"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        lives.append((before, begun))
+    result = python("-m", "apo.pairs", "--config", path)
+    assert result.returncode == 0, result.stderr
+    whole = answers_of(folder)
+    assert len(whole) == 180
+    side_of = {0.7: "strong", 1.2: "weak"}
+    prompts = {json.dumps(p["messages"]): p["id"] for p in identities(path)}
+    for (before, begun), end in zip(lives, [*(n for _, n in lives[1:]), len(between.asked)], strict=True):
+        for asked in between.asked[begun:end]:
+            key = (side_of[asked["temperature"]], prompts[json.dumps(asked["messages"])])
+            assert key not in before, "a finished prompt is not asked again"
+        assert all(whole[key] == before[key] for key in before), "a kept answer stays as it is"
+    kept, dropped = (
+        [json.loads(x) for x in (folder / f"{n}.jsonl").read_text().splitlines()] for n in ("train", "drops")
+    )
+    ids = [p["provenance"]["prompt"] for p in kept] + [d["prompt"] for d in dropped]
+    assert sorted(ids) == sorted(prompts.values()), "every prompt once"
+
+
+def identities(path):
+    from apo.pairs.prompts import read_prompts
+    from apo_soup.config.load import load
+
+    return [vars(p) for p in read_prompts(load(path, "pairs"), None).usable]
+
+
+def test_a_server_that_keeps_saying_when_to_come_back_is_obeyed_and_not_given_up(proxy, endpoint_recipe, make_here):
+    """Two requests in half a second, 429 with Retry-After for the rest: far more refusals than `retries`."""
+    from time import monotonic
+
+    window: list[float] = []
+
+    def limited(number):
+        now = monotonic()
+        window[:] = [t for t in window if now - t < 0.5]
+        if len(window) >= 2:
+            return 429, {"Retry-After": "0.5"}
+        window.append(now)
+        return None
+
+    between = proxy(limited)
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 12, "retries": 1}, count=6)
+    make_here(path)
+    assert len(answers_of(folder)) == 2 * 6
+
+
+def test_a_limit_that_never_ends_uses_up_the_tries_when_patience_does(proxy, endpoint_recipe, make_here, monkeypatch):
+    monkeypatch.setattr("apo.pairs.engines.endpoint.LIMIT_PATIENCE", 0.3)
+    between = proxy(lambda number: (429, {"Retry-After": "0.1"}))
+    path, _ = endpoint_recipe(between.url, side={"concurrency": 1, "retries": 1}, count=1)
+    with pytest.raises(UserError, match="got 2 failures in a row on one request"):
+        make_here(path)
+    assert len(between.asked) > 3, "told limits within it use up none"
+
+
+def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe, make_here):
+    path, _ = endpoint_recipe(proxy(lambda number: (402, {})).url, count=4)
+    with pytest.raises(UserError, match=r"expected an answer of the server at .*, got status 402"):
+        make_here(path)
+
+
+def test_a_prompt_too_long_for_the_server_is_a_drop(proxy, endpoint_recipe, make_here):
+    path, folder = endpoint_recipe(proxy({0: (413, {})}.get).url, side={"concurrency": 1})
+    make_here(path)
+    assert "refused by the server" in (folder / "drops.jsonl").read_text()
+
+
+@pytest.mark.parametrize("wait", ["0", "-1", "Wed, 01 Jan 2020 00:00:00 GMT"])
+def test_a_server_that_fails_and_asks_for_no_wait_uses_up_the_tries(proxy, endpoint_recipe, wait, make_here):
+    between = proxy(lambda number: (500, {"retry-after": wait}))
+    path, _ = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 2}, count=4)
+    with pytest.raises(UserError, match="got 2 failures in a row on one request"):
+        make_here(path)
+    assert len(between.asked) <= 4
+
+
+def test_a_server_that_asks_for_an_hour_is_not_asked_before(proxy, endpoint_recipe, make_here):
+    between = proxy(lambda number: (429, {"retry-after": "3600"}))
+    path, _ = endpoint_recipe(between.url, side={"concurrency": 1}, count=4)
+    with pytest.raises(UserError, match="got a request to come back in 3,600 s"):
+        make_here(path)
+    assert len(between.asked) == 1
+
+
+GOOD = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "4"}}],
+        "usage": {"completion_tokens": 1, "prompt_tokens": 2}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"usage": None},
+        {"usage": {"completion_tokens": None, "prompt_tokens": 2}},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": ["x"]},
+        {"choices": [{"message": "hi"}]},
+        {"choices": [{"message": {"role": "assistant", "content": 4}}]},
+        {"choices": [{"message": {"role": "assistant", "content": "4", "reasoning": {"a": 1}}}]},
+    ],
+)
+def test_a_reply_that_is_none_is_tried_again_and_never_kept(proxy, endpoint_recipe, changes, make_here):
+    """The first reply is malformed; the second try gets a whole one, and no traceback or record comes of the first."""
+    between = proxy(lambda number: json.dumps(GOOD | (changes if number == 0 else {})).encode())
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=1)
+    with pytest.raises(UserError, match=r"got none of 1 prompts \(1 both sides are the same\)"):
+        make_here(path)
+    assert len(between.asked) == 3
+    assert all(c[0]["tokens"] == 1 for c in answers_of(folder).values())
+
+
+def test_replies_in_parts_with_half_characters_or_parsed_calls(proxy, endpoint_recipe, make_here):
+    """Sides in turn: parts and a lone surrogate make an answer, a parsed call and a content filter make none."""
+    parts = [{"type": "text", "text": "four \ud83d"}, {"type": "text", "text": " it is"}]
+    replies = [
+        {"finish_reason": "eos", "message": {"role": "assistant", "content": parts}},
+        {"finish_reason": "tool_calls", "message": {"role": "assistant", "content": None}},
+        {"finish_reason": "end_turn", "message": {"role": "assistant", "content": "five", "reasoning_content": "\n"}},
+        {"finish_reason": "stop", "message": {"role": "assistant", "content": "six"}},
+    ]
+    about = {"model": "served", "system_fingerprint": "b7"}
+    between = proxy(lambda number: json.dumps(GOOD | about | {"choices": [replies[number]]}).encode())
+    secret = {"extra_body": {"api_key": "sk-very-secret"}, "send_template_kwargs": False}
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1, **secret}, count=2)
+    make_here(path)
+    (row,) = map(json.loads, (folder / "train.jsonl").read_text().splitlines())
+    assert row["chosen"][0]["content"] == "four ? it is"
+    assert row["rejected"][0]["content"] == "five"
+    assert row["provenance"]["servers"] == {"strong": "served@b7", "weak": "served@b7"}
+    assert row["provenance"]["strong"]["send_template_kwargs"] is False
+    assert "tool calls taken out of the answer by the server" in (folder / "drops.jsonl").read_text()
+    assert "sk-very-secret" not in "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
+
+
+def test_a_server_that_refuses_everything_is_told_in_its_words_and_asked_again(proxy, endpoint_recipe, make_here):
+    between = proxy(lambda number: (400, {}))
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=20)
+    with pytest.raises(UserError, match=r"got 20 refusals of the first 20 requests: .*told to fail"):
+        make_here(path)
+    between.fault = lambda number: None
+    make_here(path)
+    assert len(answers_of(folder)) == 2 * 20

@@ -1,0 +1,138 @@
+"""The console script: what it says of a command line, and where it finds a recipe."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT, python
+
+from apo_soup.cli.steps import STEPS
+from apo_soup.errors import UserError
+from apo_soup.resources import launch_file, recipe_folder, shipped_recipes
+
+COMMANDS = ("check", "why", "preview", "prepare", "run", "sweep", "eval", "compare", "report", "chat", "push")
+
+
+def test_both_names_of_the_program_list_the_commands():
+    script = subprocess.run([f"{sys.prefix}/bin/apo-soup", "-h"], capture_output=True, text=True, check=True).stdout
+    module = python("-m", "apo_soup", "--help").stdout
+    for command in COMMANDS:
+        assert f"│ {command} " in script
+        assert f"│ {command} " in module
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("check", "tiny"), ("run", "sft", "nowhere"), ("eval", "--config", "x")]
+)
+def test_help_and_mistakes_do_without_torch(words):
+    """A command that imports torch here fails; torch takes seconds to import."""
+    code = "import sys; sys.modules['torch'] = None; from apo_soup.cli.app import main; main()"
+    result = python("-c", code, *words)
+    assert result.returncode == (0 if words[0] in ("--help", "check") else 2), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["check"], "error: python -m apo_soup check: Missing argument 'RECIPE'; see python -m apo_soup check --help"),
+        (["chekc", "tiny"], "error: python -m apo_soup: No such command 'chekc'"),
+        (["run", "tiny", "--lanch", "x"], "No such option: --lanch (Possible options: --launch)"),
+        (["run", "my", "recipes/tiny", "too"], "expected [STAGE] RECIPE, got 3 words; quote a path that holds spaces"),
+        (["run", "stf", "tiny"], "expected a stage of data, mid, sft, pairs, apo, soup, merge, sweep, eval, got stf"),
+        (["run", "tiny", "--args", "'"], "No closing quotation; close the quotation"),
+        (["sweep", "tiny", "--launch", "gpu.yaml"], "--launch gpu.yaml: expected an accelerate configuration"),
+        (
+            ["prepare", "--config", ROOT / "recipes/tiny/eval.yaml"],
+            "expected a mid, sft, apo or pairs file, got one of kind eval",
+        ),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_sentence(words, sentence):
+    result = python("-m", "apo_soup", *words)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_recipe_is_a_folder_or_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert recipe_folder("tiny") == shipped_recipes() / "tiny" == ROOT / "recipes" / "tiny"
+    assert launch_file("fsdp2.yaml") == ROOT / "recipes" / "accelerate" / "fsdp2.yaml"
+    (tmp_path / "tiny").mkdir()
+    assert recipe_folder("tiny").resolve() == tmp_path / "tiny"
+    with pytest.raises(UserError) as raised:
+        recipe_folder("tinny")
+    assert str(tmp_path / "tinny") in str(raised.value)
+    assert str(ROOT / "recipes") in str(raised.value)
+    assert "smollm2-135m, smollm3, tiny" in str(raised.value)
+    with pytest.raises(UserError, match="expected a recipe folder"):
+        recipe_folder("accelerate")
+    with pytest.raises(UserError, match="expected a recipe folder"):
+        recipe_folder("../recipes")
+
+
+def test_check_and_why_answer_for_every_shipped_recipe_from_any_folder(tmp_path):
+    for name in ("tiny", "smollm2-135m", "smollm3"):
+        result = python("-m", "apo_soup", "check", name, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "no error" in result.stdout
+    result = python("-m", "apo_soup", "why", "smollm3", cwd=tmp_path)
+    assert result.stdout.splitlines()[0].startswith("mid: ")
+    assert "sft: waits for mid" in result.stdout
+
+
+def test_a_recipe_folder_may_hold_spaces(tmp_path):
+    folder = tmp_path / "my recipes" / "a b"
+    shutil.copytree(ROOT / "recipes" / "tiny", folder)
+    result = python("-m", "apo_soup", "check", "my recipes/a b", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "my recipes/a b: 7 files checked, no error" in result.stdout
+    result = python("-m", "apo_soup", "why", folder, cwd=tmp_path)
+    assert result.stdout.splitlines()[0] == "data: stale, because it has not run yet"
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_a_stage_whose_file_is_not_there_is_told_before_anything_runs(stage, tmp_path):
+    result = python("-m", "apo_soup", "run", stage, tmp_path)
+    assert result.returncode == 2
+    assert f"expected a file {STEPS[stage].file} for the {stage} stage, got none" in result.stderr
+
+
+def test_push_lists_what_it_would_send_of_a_folder_that_is_whole(tmp_path):
+    result = python("-m", "apo_soup", "push", tmp_path / "runs" / "merged")
+    assert result.returncode == 2
+    assert str(tmp_path / "runs" / "merged") in result.stderr
+
+
+def test_a_reader_that_goes_away_and_an_interrupt_end_a_command_cleanly():
+    script = f"set -o pipefail; {sys.executable} -m apo_soup check tiny | true"
+    piped = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (piped.returncode, piped.stderr) == (0, "")
+    code = """
+import apo_soup.plan.check, apo_soup.cli.app, sys
+def interrupted(folder): raise KeyboardInterrupt
+apo_soup.plan.check.check_recipe = interrupted
+sys.argv = ["apo-soup", "check", "tiny"]
+apo_soup.cli.app.main()
+"""
+    result = python("-c", code)
+    assert result.returncode == 130
+    assert result.stderr == "stopped; run the same command again to go on\n"
+
+
+def test_a_report_as_json_is_the_stage_table_alone(tmp_path):
+    (tmp_path / "recipe").mkdir()
+    tasks = [{"name": "needle", "kind": "recall", "data": "rows.jsonl"}]
+    suite = {"output_dir": "run/evals", "models": {"base": "x"}, "tasks": tasks}
+    (tmp_path / "recipe" / "eval.yaml").write_text(json.dumps(suite))
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    results = {"name": "base", "model": "x", "model_hash": "a", "suite_hash": "b", "tasks": {}, "samples": []}
+    results["metrics"] = {"needle/128": score | {"headline": True, "n": 3}}
+    (tmp_path / "run" / "evals" / "base").mkdir(parents=True)
+    (tmp_path / "run" / "evals" / "base" / "results.json").write_text(json.dumps(results))
+    result = python("-m", "apo_soup", "report", "recipe", "--json", cwd=tmp_path)
+    assert json.loads(result.stdout) == {"base": {"needle/128": score}}, result.stderr
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -1,0 +1,111 @@
+"""The order of a recipe's stages: needs first, each once, with the overrides it was made with."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from helpers import ROOT, python
+
+from apo_soup.cli.order import reads_pairs, run_stages
+from apo_soup.cli.remembered import arguments_file, remember, remembered
+from apo_soup.cli.shadowed import require_our_module
+from apo_soup.cli.steps import STEPS, launch_command, order
+from apo_soup.errors import UserError
+
+
+def test_order_runs_needs_first_and_each_once():
+    assert order("eval") == ["data", "mid", "sft", "pairs", "apo", "soup", "merge", "sweep", "eval"]
+    assert order("mid") == ["data", "mid"]
+
+
+def test_the_command_is_the_one_the_documentation_shows():
+    recipe = ROOT / "recipes" / "tiny"
+    words = launch_command(STEPS["sft"], recipe, "recipes/accelerate/cpu.yaml", ["--learning_rate", "1e-4"])
+    assert words[:5] == ["accelerate", "launch", "--config_file", "recipes/accelerate/cpu.yaml", "-m"]
+    assert words[5:] == ["sft", "--config", str(recipe / "sft.yaml"), "--learning_rate", "1e-4"]
+    soup = ["python", "-m", "merge", "--config", str(recipe / "merge.yaml"), "--only", "soup"]
+    assert launch_command(STEPS["soup"], recipe, "x", []) == soup
+
+
+@pytest.fixture
+def toy_recipe(tmp_path):
+    """A recipe of three rows, in a folder whose name holds spaces."""
+    folder = tmp_path / "my recipes" / "a b"
+    folder.mkdir(parents=True)
+    data = {"output_dir": str(tmp_path / "run" / "data"), "seed": 0, "counts": {"sft_talk": 3}}
+    (folder / "data.yaml").write_text(json.dumps(data))
+    return folder
+
+
+def test_a_stage_runs_once_and_keeps_the_overrides_it_was_made_with(toy_recipe, capfd):
+    assert run_stages("data", toy_recipe, None, ["--seed", "5"]) == 0
+    assert f"$ python -m apo_soup.toy --config '{toy_recipe}/data.yaml' --seed 5" in capfd.readouterr().out
+    assert run_stages("data", toy_recipe, None, ["--seed", "5"]) == 0
+    assert "data: up to date, skipped" in capfd.readouterr().out
+    memory = arguments_file(toy_recipe, STEPS["data"])
+    assert remembered(memory, "data") == ["--seed", "5"]
+    remember(memory, "sft", ["--learning_rate", "1e-5", "--hub_token", "hf_abc"])
+    assert remembered(memory, "sft") == ["--learning_rate", "1e-5"]
+    assert remembered(memory, "data") == ["--seed", "5"]
+
+
+def test_pairs_run_only_where_the_apo_file_reads_them():
+    """SmolLM3's apo.yaml takes the published splits, so `make apo` does not begin with 270 000 questions."""
+    assert reads_pairs(ROOT / "recipes" / "tiny")
+    assert not reads_pairs(ROOT / "recipes" / "smollm3")
+
+
+def test_a_file_in_the_place_of_a_stage_is_named_before_anything_runs(tmp_path, monkeypatch):
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "merge.yaml").write_text("output_dir: run\nsoup: {members: all}\n")
+    for name in ("merge.py", "sft/__init__.py"):
+        folder = tmp_path / name.replace("/", "-").removesuffix(".py")
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("raise SystemExit('the wrong program runs')\n")
+        monkeypatch.chdir(folder)
+        stage = name.split(".")[0].split("/")[0]
+        with pytest.raises(UserError, match=rf"{name}: expected `python -m {stage}` to run .*/{stage}, got this file"):
+            require_our_module(stage)
+    require_our_module("merge.sweep")  # the folder of `sft` holds no `merge`
+    result = python("-m", "apo_soup", "why", recipe, cwd=tmp_path / "merge")
+    assert result.returncode == 2
+    assert "merge.py: expected `python -m merge` to run" in result.stderr
+    assert "the wrong program runs" not in result.stdout + result.stderr
+    assert "soup: " not in result.stdout
+
+
+def test_a_folder_without_init_shadows_nothing(tmp_path, monkeypatch):
+    (tmp_path / "merge").mkdir()
+    (tmp_path / "merge" / "notes.md").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    require_our_module("merge")
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_every_stage_has_a_target_of_make(stage):
+    assert re.search(rf"^{stage}: .venv/ready .*\n\t@\$\(RUN\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_make_alone_lists_the_targets_and_settings():
+    text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in (*STEPS, "setup", "demo", "report", "chat", "push", "check", "why", "bench", "test", "lint"):
+        assert f"make {target} " in text
+    assert re.search(r"PYTHON=python3\.1[123] ", text)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "launch"),
+    [
+        ("recipes/tiny", "recipes/accelerate/cpu.yaml"),
+        ("recipes/tiny/", "recipes/accelerate/cpu.yaml"),
+        ("my recipes/tiny", ""),
+        ("recipes/tiny-2", ""),
+    ],
+)
+def test_make_hands_a_recipe_with_spaces_on_as_one_word(recipe, launch):
+    words = ["make", "-n", "-o", ".venv/ready", "mid", "check", f"RECIPE={recipe}"]
+    text = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f'apo_soup run mid "{recipe}" --launch "{launch}" ' in text
+    assert f'apo_soup check "{recipe}"' in text

@@ -1,0 +1,165 @@
+"""Stage files: every shipped one loads, old keys are mapped, the command line wins, members lay over the file."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import ROOT
+
+from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from apo_soup.plan.check import check_recipe
+from apo_soup.runs.members import member_recipes
+
+STAGE_FILES = sorted(f for f in (ROOT / "recipes").glob("*/*.yaml") if stage_of_file(f))
+MODEL = {"model_name_or_path": "m", "output_dir": "o"}
+TRAINING_FILE = {**MODEL, "dataset_mixture": {"datasets": [{"id": "a.jsonl"}]}}
+
+
+@pytest.mark.parametrize("file", STAGE_FILES, ids=lambda f: f"{f.parent.name}/{f.name}")
+def test_every_recipe_loads(file):
+    recipe = load(file, stage_of_file(file))
+    assert recipe.output_dir
+    assert not recipe.notes, "our own recipes use today's keys"
+    first = file.read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema=../schema/{recipe.kind}.json"
+    assert (file.parent / first.partition("=")[2]).is_file()
+
+
+LAUNCHES = {
+    "cpu": (None, None),
+    "ddp": ("MULTI_GPU", "bf16"),
+    "fsdp2": ("FSDP", "bf16"),
+    "zero2": ("DEEPSPEED", "bf16"),
+    "zero3": ("DEEPSPEED", "bf16"),
+}
+
+
+def test_every_launch_file_is_one_that_accelerate_reads():
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    files = {file.stem: load_config_from_file(str(file)) for file in (ROOT / "recipes" / "accelerate").glob("*.yaml")}
+    assert files.keys() == LAUNCHES.keys()
+    for name, (kind, precision) in LAUNCHES.items():
+        if kind is None:
+            assert (files[name].use_cpu, files[name].num_processes) == (True, 1)
+        else:
+            assert (files[name].distributed_type.name, files[name].mixed_precision) == (kind, precision)
+    assert files["fsdp2"].fsdp_config["fsdp_version"] == 2
+    assert [files[name].deepspeed_config["zero_stage"] for name in ("zero2", "zero3")] == [2, 3]
+
+
+def test_every_recipe_folder_checks():
+    folders = [f for f in (ROOT / "recipes").iterdir() if (f / "sft.yaml").is_file()]
+    assert {f.name for f in folders} == {"tiny", "smollm2-135m", "smollm3"}
+    for folder in folders:
+        _, problems = check_recipe(folder)
+        assert problems == []
+
+
+def test_recipes_are_yaml_that_safe_load_reads():
+    for file in (ROOT / "recipes").rglob("*.yaml"):
+        assert isinstance(yaml.safe_load(file.read_text()), dict), file
+
+
+def test_published_recipes_run_unchanged_but_for_model_and_data():
+    notes = {}
+    for name, kind in (("mid", "sft"), ("sft", "sft"), ("apo", "apo")):
+        recipe = load(ROOT / "tests" / "handbook" / f"{name}.yaml", kind)
+        notes[name] = "\n".join(recipe.notes)
+        assert recipe.dtype == "bfloat16"
+        assert len(recipe.notes) == len(set(recipe.notes))
+    assert "packing_strategy: ffd is read as bfd" in notes["sft"]
+    assert "overwrite_output_dir is dropped" in notes["mid"]
+    assert "warmup_ratio is read as warmup_steps" in notes["mid"]
+    assert "padding_free is dropped" in notes["apo"]
+
+
+def test_defaults_are_in_place_and_never_among_what_was_given(write_recipe):
+    recipe = load(write_recipe("sft.yaml", TRAINING_FILE | {"learning_rate": "1e-4", "logging_steps": 5}), "sft")
+    assert (recipe.max_length, recipe.learning_rate, recipe.packing_strategy) == (1024, 1e-4, "bfd")
+    assert (recipe.dataset_mixture.seed, recipe.dataset_mixture.datasets[0].weight) == (0, 1.0)
+    assert recipe.gives("learning_rate")
+    assert not recipe.gives("max_length")
+    assert recipe.given_values() == TRAINING_FILE | {"learning_rate": 1e-4, "logging_steps": 5.0}
+    assert recipe.deciding_values() == {"dataset_mixture": {"datasets": [{"id": "a.jsonl"}]}, "learning_rate": 1e-4}
+
+
+def test_command_line_overrides_the_file_at_any_depth(write_recipe):
+    mixture = {"datasets": [{"id": "a"}], "seed": 0}
+    path = write_recipe("sft.yaml", MODEL | {"learning_rate": 1.0, "dataset_mixture": mixture})
+    words = ["--learning_rate", "1e-4", "--dataset_mixture.datasets.0.id=b", "--dataset_mixture.seed", "7", "--bf16"]
+    recipe = load(path, "sft", words)
+    assert recipe.learning_rate == 1e-4
+    assert (recipe.dataset_mixture.datasets[0].id, recipe.dataset_mixture.seed) == ("b", 7)
+    assert recipe.given_values()["bf16"] is True
+    assert recipe.where("learning_rate") == f"{path} (command line)"
+    assert recipe.where("output_dir") == f"{path}:2"
+    assert recipe.where("dataset_mixture.test_split_size") == f"{path}:4", "where it would stand"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["learning_rate"], "command line: expected --key value, got 'learning_rate'"),
+        (["--dataset_mixture.datasets.7.id", "b"], "there is no 7 to reach into"),
+        (["--output_dir.x", "b"], "there is no x to set"),
+    ],
+)
+def test_words_that_reach_nowhere_are_told(words, told, write_recipe):
+    with pytest.raises(UserError, match=told):
+        load(write_recipe("sft.yaml", TRAINING_FILE), "sft", words)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "sft.yaml"
+    path.write_text("output_dir: a\nseed: 1\nseed: 2\n")
+    with pytest.raises(UserError, match=r"sft.yaml:3: seed: the key is given twice \(first on line 2\); keep one"):
+        load(path, "sft")
+    both = {**TRAINING_FILE, "torch_dtype": "float32", "dtype": "float32"}
+    with pytest.raises(UserError, match="torch_dtype: its newer name dtype is given too; keep dtype"):
+        load(_written(tmp_path, both), "sft")
+
+
+def _written(folder: Path, values: dict) -> Path:
+    path = folder / "sft.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_broken_yaml_names_its_line(tmp_path):
+    path = tmp_path / "sft.yaml"
+    path.write_text("seed: 1\nlist: [1, 2\nx: y\n")
+    with pytest.raises(UserError, match=r"sft.yaml:\d+: not valid YAML"):
+        load(path, "sft")
+
+
+def test_members_override_the_file_and_are_checked(write_recipe):
+    path = write_recipe("apo.yaml", TRAINING_FILE | {"beta": 0.05, "members": [{"seed": 1}, {"beta": "0.1"}]})
+    first, second = member_recipes(load(path, "apo"))
+    assert (first.seed, first.beta, first.output_dir, first.member) == (1, 0.05, str(Path("o") / "1"), 1)
+    assert (second.beta, second.output_dir, second.seed) == (0.1, str(Path("o") / "2"), 42)
+    assert "members" not in second.given_values()
+    bad = write_recipe("apo.yaml", TRAINING_FILE | {"members": [{"seed": 1}, {"bta": 1}]})
+    with pytest.raises(UserError, match=r"apo.yaml:8: bta: unknown key; the nearest known key is beta"):
+        member_recipes(load(bad, "apo"))
+
+
+def test_a_member_may_reach_inside_and_use_old_names(write_recipe):
+    """Dotted names and renamed keys work as in a file, and what a member cannot have is told."""
+    sources = {"datasets": [{"id": "a.jsonl"}, {"id": "b.jsonl", "weight": 0.5}]}
+    base = MODEL | {"dataset_mixture": sources}
+    members = [{"dataset_mixture.datasets.1.weight": 0.25, "warmup_ratio": 0.2}, {"seed": 2}]
+    first, second = member_recipes(load(write_recipe("apo.yaml", {**base, "members": members}), "apo"))
+    assert first.dataset_mixture.datasets[1].weight == 0.25
+    assert first.given_values()["warmup_steps"] == 0.2
+    assert second.dataset_mixture.datasets[1].weight == 0.5
+    for member, told in (
+        ({"members": []}, "a member has none"),
+        ({"output_dir": "x"}, "a member's folder is OUTPUT_DIR/1"),
+        ({"loss_type": "apo_zro"}, "got 'apo_zro'; the nearest is apo_zero"),
+        ({"dataset_mixture.datasets.7.weight": 1.0}, "there is no 7 to reach into"),
+    ):
+        with pytest.raises(UserError, match=told):
+            member_recipes(load(write_recipe("apo.yaml", {**base, "members": [member]}), "apo"))

@@ -1,0 +1,153 @@
+# ruff: noqa: E501 - the sentences are long
+"""Mistakes in stage files: all at once, one sentence each, with file, line, what was expected and what to do."""
+
+import resource
+
+import pytest
+from helpers import python
+
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+
+MIXTURE = {"datasets": [{"id": "a.jsonl"}]}
+GOOD = {
+    "sft": {"model_name_or_path": "m", "output_dir": "o", "dataset_mixture": MIXTURE},
+    "apo": {"model_name_or_path": "m", "output_dir": "o", "dataset_mixture": MIXTURE},
+    "pairs": {"output_dir": "o", "prompts": "p", "mode": "think", "strong": {"model": "m"}, "weak": {"model": "n"}},
+    "merge": {"output_dir": "o"},
+    "eval": {"output_dir": "o", "tasks": [{"name": "a", "kind": "loss", "data": "x.jsonl"}]},
+    "data": {"output_dir": "o", "counts": {"sft_talk": 3}},
+}
+
+
+def mistakes(write_recipe, kind, **changes):
+    """Every sentence about a good file with some keys changed, without the file's path."""
+    path = write_recipe(f"{kind}.yaml", {k: v for k, v in (GOOD[kind] | changes).items() if v != "(left out)"})
+    with pytest.raises(UserError) as error:
+        load(path, kind)
+    return [line.strip().replace(f"{path}:", "") for line in str(error.value).splitlines()]
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_good_files_are_good(kind, write_recipe):
+    assert load(write_recipe(f"{kind}.yaml", GOOD[kind]), kind).kind == kind
+
+
+def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
+    mixture = {"datasets": [{"id": "a", "wieght": 1.0}, {"id": "b", "weight": 0}], "sede": 1}
+    told = mistakes(write_recipe, "sft", model_name_or_path="(left out)", dataset_mixture=mixture, bf16="maybe", sed=1)
+    assert told == [
+        " model_name_or_path: expected text, got nothing; add it, or give --model_name_or_path VALUE",
+        "5: dataset_mixture.datasets.0.wieght: unknown key; the nearest known key is weight",
+        "7: dataset_mixture.datasets.1.weight: expected a number above 0, got 0",
+        "8: dataset_mixture.sede: unknown key; the nearest known key is seed",
+        "9: bf16: expected true or false, got 'maybe'",
+        "10: sed: unknown key; the nearest known key is seed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "told"),
+    [
+        ("sft", {"learning_rat": 1}, "6: learning_rat: unknown key; the nearest known key is learning_rate"),
+        ("sft", {"max_length": None}, "6: max_length: expected a whole number of 1 or more, got null"),
+        ("sft", {"learning_rate": float("nan")}, "6: learning_rate: expected a number of 0 or more, got nan"),
+        ("sft", {"dtype": "float33"}, "6: dtype: expected one of auto, bfloat16, float16, float32, got 'float33'; the "
+                                      "nearest is float32"),
+        ("sft", {"max_steps": 0}, "6: max_steps: expected a whole number of 1 or more, or -1 for num_train_epochs, got 0"),
+        ("sft", {"chat_template_path": "t.jinja"}, "6: chat_template_path: the key has no effect here; write "
+                                                   "chat_template with the file's path"),
+        ("sft", {"dataset_mixture": {"datasets": []}}, "4: dataset_mixture.datasets: expected a list of 1 or more "
+                                                       "mappings with id, got []"),
+        ("sft", {"dataset_mixture": {"datasets": [{"weight": 1}]}}, "5: dataset_mixture.datasets.0.id: expected text, "
+                                                                    "got nothing; add id to it"),
+        ("sft", {"packing": True, "packing_strategy": "wrapped", "overflow": "drop"},
+         "8: overflow: the key has no effect here; wrapped packing cuts the stream of all documents"),
+        ("apo", {"overflow": "split"}, "6: overflow: expected truncate or drop, got split; a pair cannot be split"),
+        ("apo", {"checkpoints": [0.5, 0.5]}, "8: checkpoints.1: checkpoint 0.5 is given twice; keep one"),
+        ("apo", {"checkpoints": [2.0]}, "7: checkpoints.0: expected a step's number, or a share of the steps between 0 "
+                                        "and 1, got 2.0"),
+        ("apo", {"members": [{1: 2}]}, "7: members.0.1: expected text as the key, got 1"),
+        ("apo", {"train_sampling_strategy": "group_by_length"}, "6: train_sampling_strategy: expected one of random, "
+                                                                "sequential, got 'group_by_length'"),
+        ("pairs", {"strong": {"model": "m", "temprature": 1}}, "6: strong.temprature: unknown key; the nearest known key "
+                                                               "is temperature"),
+        ("pairs", {"weak": {"base_url": "http://x"}}, "6: weak.model: expected text, got nothing; add model to it"),
+        ("pairs", {"weak": {"model": "m", "concurrency": 4}}, "8: weak.concurrency: the key belongs to openai, and this "
+                                                              "is transformers; leave it out"),
+        ("pairs", {"weak": {"engine": "openi", "model": "m"}}, "7: weak.engine: expected one of transformers, vllm, "
+                                                               "openai, got 'openi'; the nearest is openai"),
+        ("pairs", {"filters": {"min_tokens": 5, "max_tokens": 2}}, "9: filters.min_tokens: expected at most max_tokens "
+                                                                   "2, got 5"),
+        ("merge", {"soup": {"dtype": "int3"}}, "3: soup.dtype: expected one of float64, float32, float16, bfloat16, got "
+                                               "'int3'"),
+        ("merge", {"sweep": {"weights": [0.5, 2]}}, "5: sweep.weights.1: expected a number between 0 and 1, got 2"),
+        ("merge", {"sweep": {"guardrails": {"x": "y"}}}, "4: sweep.guardrails.x: expected a number of 0 or more, got 'y'"),
+        ("merge", {"long_context": {}}, "2: long_context.factor: expected a number above 1, got nothing; add factor to it"),
+        ("eval", {"tasks": [{"name": "a", "kind": "anwser"}]}, "4: tasks.0.kind: expected one of answer, tool, recall, "
+                                                               "preference, loss, context_loss, harness, got 'anwser'; "
+                                                               "the nearest is answer"),
+        ("eval", {"tasks": [{"name": "a", "kind": "loss", "data": "x", "length": 9}]},
+         "6: tasks.0.length: the key belongs to context_loss, and this is loss; leave it out"),
+        ("eval", {"tasks": [{"name": "a", "kind": "tool", "data": "x", "modes": ["loud"]}]},
+         "7: tasks.0.modes.0: expected one of think, no_think, got 'loud'"),
+        ("data", {"counts": {"a": -1}}, "3: counts.a: expected a whole number of 1 or more, got -1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_with_its_line(kind, changes, told, write_recipe):
+    (only,) = mistakes(write_recipe, kind, **changes)
+    assert only == told
+
+
+def test_what_two_keys_say_together_is_told_beside_what_one_says(write_recipe):
+    told = mistakes(write_recipe, "pairs", keep="right_over_wrong", candidates=0, mode="thinking")
+    assert [line.partition(": ")[2].partition(":")[0] for line in told] == ["mode", "keep", "candidates"]
+
+
+def cpu_seconds_of_children() -> float:
+    """Processor time of finished child processes, which a busy machine does not stretch as it does the clock."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+MISTAKES = {
+    "unknown key": ({"learning_rat": 1}, "learning_rat: unknown key; the nearest known key is learning_rate"),
+    "wrong type": ({"seed": "x"}, "seed: expected a whole number, got 'x'"),
+    "missing model": ({"model_name_or_path": "./nowhere"}, "./nowhere"),
+    "not a model": ({"model_name_or_path": "recipes"}, "config.json"),
+    "missing rows": ({"dataset_mixture": {"datasets": [{"id": "no.jsonl"}]}}, "no.jsonl"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_users_mistake_is_one_sentence_exit_2_in_a_second(name, write_recipe, write_rows, tiny_model):
+    change, expected = MISTAKES[name]
+    rows = write_rows("rows.jsonl", [{"messages": []}])
+    good = {
+        "model_name_or_path": str(tiny_model),
+        "output_dir": "o",
+        "dataset_mixture": {"datasets": [{"id": str(rows)}]},
+    }
+    path = write_recipe("sft.yaml", good | change)
+    before = cpu_seconds_of_children()
+    result = python("-m", "sft", "--config", path)
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert cpu_seconds_of_children() - before < 1.0
+
+
+@pytest.mark.parametrize("program", ["sft", "apo", "apo.pairs", "merge", "merge.sweep", "apo_soup", "apo_soup.toy"])
+def test_help_answers_in_a_second(program):
+    before = cpu_seconds_of_children()
+    result = python("-m", program, "--help")
+    assert result.returncode == 0
+    assert "usage" in result.stdout.lower()
+    assert cpu_seconds_of_children() - before < 1.0
+
+
+def test_a_missing_file_is_told(tmp_path):
+    result = python("-m", "apo", "--config", tmp_path / "none.yaml")
+    assert result.returncode == 2
+    assert "none.yaml" in result.stderr

@@ -1,0 +1,145 @@
+"""Suites on small models: every kind of task, what is run again, what is refused."""
+
+import json
+
+import jsonschema
+import pytest
+from helpers import ROOT, chat, preference, python
+
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from apo_soup.evals.metrics import mean_metric
+from apo_soup.evals.program import EvalRequest, run_suite
+from apo_soup.evals.run import evaluate_model
+
+
+def test_a_text_with_several_questions_is_one_item(tiny_model, write_rows, write_recipe, tmp_path):
+    rows = [
+        {"messages": chat("x", "")["messages"][:1], "prefix": f"found {k}", "answer": " Rome", "group": 128, "depth": d,
+         "context": c}
+        for c in ("a", "b", "c") for k, d in (("x", 0.0), ("y", 1.0))
+    ]  # fmt: skip
+    task = {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", rows))}
+    values = {"output_dir": str(tmp_path / "evals"), "tasks": [task]}
+    metrics = evaluate_model(load(write_recipe("eval.yaml", values), "eval"), tiny_model)["metrics"]
+    assert metrics["needle/128"]["n"] == 3
+    assert metrics["needle/128@0.0"]["n"] == metrics["needle/128@1.0"]["n"] == 3
+
+
+def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, write_rows, write_recipe, tmp_path):
+    questions = write_rows(
+        "q.jsonl", [{"messages": chat("1 + 1?", "")["messages"][:1], "answer": "2", "group": "add"}] * 4
+    )
+    needles = [
+        {"messages": chat("x", "")["messages"][:1], "prefix": "found x", "answer": " Rome", "group": g, "depth": 0.5}
+        for g in (128, 256)
+    ]
+    tasks = [
+        {"name": "sums", "kind": "answer", "data": str(questions), "max_new_tokens": 8},
+        {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", needles))},
+        {
+            "name": "preference",
+            "kind": "preference",
+            "data": str(write_rows("p.jsonl", [preference("Q", "a", "b")] * 3)),
+        },
+        {"name": "loss", "kind": "loss", "data": str(write_rows("c.jsonl", [chat("Q", "Ann Bob", False)] * 2))},
+    ]
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"one": str(tiny_model)}, "tasks": tasks, "samples": 2}
+    path = write_recipe("eval.yaml", values)
+    first = python("-m", "apo_soup", "eval", "--config", path)
+    assert first.returncode == 0, first.stderr
+    results = json.loads((tmp_path / "evals" / "one" / "results.json").read_text())
+    metrics = results["metrics"]
+    assert metrics["sums/think"]["n"] == metrics["sums/no_think"]["n"] == 4
+    assert metrics["sums/obedience"]["n"] == 8
+    assert metrics["needle/128"]["n"] == 1
+    assert metrics["preference"]["value"] in (0.0, 1.0)
+    assert (metrics["loss"]["n"], metrics["loss"]["better"]) == (2, "lower")
+    assert len(results["samples"]) == 4
+    schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
+    jsonschema.validate(results, schema)
+    again = python("-m", "apo_soup", "eval", "--config", path)
+    assert "evals/one: up to date, skipped" in again.stdout
+    missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
+    assert missing.returncode == 2
+    told = "tasks.0.kind: expected one of answer, tool, recall, preference, loss, context_loss, harness, got 'anwser'"
+    assert told in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({"kind": "context_loss", "data": "q", "length": 0}, "length: expected a whole number of 8 or more, got 0"),
+        (
+            {"kind": "recall", "generate": {"keys": 0}},
+            "generate.keys: expected a whole number between 1 and 256, got 0",
+        ),
+        ({"kind": "recall", "generate": {"keys": 300}}, "generate.keys: expected .* between 1 and 256, got 300"),
+        ({"kind": "recall", "generate": {"depths": 0.5}}, "generate.depths: expected a list of .*, got 0.5"),
+        ({"kind": "recall", "generate": {"depths": [2.0]}}, "depths.0: expected a number between 0 and 1, got 2.0"),
+        ({"kind": "recall", "generate": {"lengths": 128}}, "generate.lengths: expected a list of .*, got 128"),
+        ({"kind": "answer", "generate": {"count": -3}}, "count: expected a whole number of 1 or more, got -3"),
+        ({"kind": "answer", "generate": {"languages": ["xx"]}}, "languages.0: expected one of en, fr, .*, got 'xx'"),
+        ({"kind": "answer", "generate": {"tokens": 3}}, "generate.tokens: unknown key"),
+        ({"kind": "harness", "tasks": [[5]]}, "tasks.0.tasks.0: expected text or a mapping"),
+        ({"kind": "answer", "data": "q", "limit": 0}, "limit: expected a whole number of 1 or more, got 0"),
+        ({"kind": "answer"}, "expected data or generate, one of them, for task x"),
+    ],
+)
+def test_values_that_make_no_sense_are_told(write_recipe, task, told):
+    path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [{"name": "x", **task}]})
+    with pytest.raises(UserError, match=told):
+        load(path, "eval")
+
+
+def test_options_that_contradict_are_told_and_a_part_never_replaces_the_whole(
+    tiny_model, write_rows, write_recipe, tmp_path, capsys
+):
+    rows = str(write_rows("p.jsonl", [preference("Q", "a", "b")] * 3))
+    tasks = [{"name": name, "kind": "preference", "data": rows} for name in ("one", "two")]
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"m": str(tiny_model)}, "tasks": tasks}
+    path = write_recipe("eval.yaml", values)
+    assert run_suite(path, EvalRequest(), []) == 0
+    for request, overrides, told in (
+        (EvalRequest(task=("one",)), [], "got those of two too, which --task would remove"),
+        (EvalRequest(task=("three",)), [], "tasks: expected one of one, two, got three"),
+        (EvalRequest(model=str(tiny_model), only=("m",)), [], "--model and --only: expected one of them"),
+        (EvalRequest(only=("n",)), [], "models: expected one of m, got n"),
+        (EvalRequest(mix=("half",)), [], "--mix: expected NAME:FOLDER=WEIGHT"),
+        (EvalRequest(), ["--models", "{}"], "models: expected at least one, got none"),
+        (EvalRequest(), ["--tasks.0.data", "none.jsonl"], "tasks.0.data: expected a file of rows, got none.jsonl"),
+        (EvalRequest(), ["--dtype", "flaot32"], "dtype: expected one of auto, float32"),
+    ):
+        with pytest.raises(UserError, match=told):
+            run_suite(path, request, overrides)
+    part = EvalRequest(task=("one",))
+    assert run_suite(path, part, ["--output_dir", str(tmp_path / "part")]) == 0
+    assert list(json.loads((tmp_path / "part" / "m" / "results.json").read_text())["tasks"]) == ["one"]
+    capsys.readouterr()
+    assert run_suite(path, EvalRequest(state=True), []) == 0
+    assert "evals/m: up to date" in capsys.readouterr().out
+
+
+def test_a_row_without_a_field_is_named_and_a_fault_of_ours_is_not_told_as_one(
+    tiny_model, write_rows, write_recipe, tmp_path, monkeypatch
+):
+    rows = str(write_rows("q.jsonl", [{"messages": chat("1 + 1?", "")["messages"][:1]}]))
+    task = {"name": "calls", "kind": "tool", "data": rows, "max_new_tokens": 1, "modes": ["no_think"]}
+    path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
+    suite = load(path, "eval")
+    with pytest.raises(UserError, match=r"task calls of kind tool: source .*q\.jsonl: field tools: expected one, got"):
+        evaluate_model(suite, tiny_model)
+
+    def faulty(*arguments, **settings):
+        return {}["group"]
+
+    monkeypatch.setattr("apo_soup.evals.answers.generate_answers", faulty)
+    write_rows("q.jsonl", [{"messages": chat("1 + 1?", "")["messages"][:1], "tools": []}])
+    with pytest.raises(KeyError, match="group"):
+        evaluate_model(suite, tiny_model)
+
+
+def test_a_mean_of_proportions_has_an_interval_between_0_and_1():
+    assert (mean_metric([0.9, 1.0, 1.0]).score.high, mean_metric([0.0, 0.1]).score.low) == (1.0, 0.0)
+    assert mean_metric([1.0, 1.0, 0.0]).items == [True, True, False]
+    assert mean_metric([2.0, 4.0]).score.low < 0

@@ -1,0 +1,59 @@
+"""LoRA adapters in a soup."""
+
+import shutil
+
+import pytest
+import torch
+from helpers import state_dict
+
+from apo_soup.errors import UserError
+
+
+def test_adapters_on_a_common_base_make_a_soup(run, merge_run, tiny_model):
+    """The average of merged adapters, as peft merges them."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    merged = []
+    # Two runs whose adapters end in the same two names.
+    folders = [run / f"run{number}" / "apo" / "1" for number in (1, 2)]
+    for number, folder in enumerate(folders):
+        torch.manual_seed(number)
+        base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        base.config.name_or_path = base.name_or_path = str(tiny_model)
+        model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+        model.save_pretrained(folder)
+        plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        merged.append(PeftModel.from_pretrained(plain, folder).merge_and_unload().state_dict())
+    soup = {"members": [str(f) for f in folders], "dtype": "float32"}
+    # What a killed merge left must not be taken for the adapters of today.
+    shutil.copytree(tiny_model, run / ".soup.adapters" / "apo" / "1")
+    merge_run(soup=soup)
+    average = {name: (merged[0][name] + merged[1][name]) / 2 for name in merged[0]}
+    for name, tensor in state_dict(run / "soup").items():
+        torch.testing.assert_close(tensor, average[name], atol=1e-6, rtol=1e-6)
+    assert not (run / ".soup.adapters").exists()
+
+    from apo_soup.evals.mix import Mixer
+    from apo_soup.evals.models_to_evaluate import Mix
+
+    mixed = Mixer("here").mixed_model(Mix("half", tuple((f, 0.5) for f in folders)))
+    for name, parameter in mixed.named_parameters():
+        torch.testing.assert_close(parameter, average[name], atol=1e-6, rtol=1e-6)
+    settings = folders[1] / "adapter_config.json"
+    settings.write_text(settings.read_text().replace(str(tiny_model), "somebody/else"))
+    with pytest.raises(UserError, match="expected adapters of one base, got bases"):
+        merge_run(soup=soup)
+
+
+def test_adapters_that_fill_the_disk_are_told_before_one_is_written(run, merge_run, tiny_model, monkeypatch):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    base.config.name_or_path = base.name_or_path = str(tiny_model)
+    get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"])).save_pretrained(run / "adapter")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 0, 10))
+    with pytest.raises(UserError, match=r"GB free for the merge, got 0\.0 GB"):
+        merge_run(soup={"members": [str(run / "adapter")], "dtype": "float32"})
+    assert not list(run.glob(".soup*"))

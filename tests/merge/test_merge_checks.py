@@ -1,0 +1,171 @@
+"""Models that do not fit are refused before anything is written."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers import state_dict
+from merge_helpers import PAIR, set_config
+from safetensors.torch import load_file, save_file
+
+from apo_soup.errors import UserError
+
+
+def without_index(folder):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "model-00002.safetensors"}}))
+
+
+def cut_off(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def other_words(folder):
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["added_tokens"][0]["content"] = "<other>"
+    file.write_text(json.dumps(content))
+
+
+def other_template(folder):
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+
+
+def other_kind(folder):
+    file = folder / "config.json"
+    file.write_text(file.read_text().replace("SmolLM3ForCausalLM", "LlamaForCausalLM"))
+
+
+def broken_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def other_heads(folder):
+    set_config(folder, num_attention_heads=8, head_dim=4)
+
+
+def other_theta(folder):
+    set_config(folder, rope_parameters={"rope_type": "default", "rope_theta": 1000.0})
+
+
+def other_end(folder):
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": "<|endoftext|>"}))
+
+
+def a_part_alone(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+
+
+def an_index_that_promises_more(folder):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"more": "model.safetensors"}}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (other_heads, "config.json: num_attention_heads: expected 4, as in"),
+        (other_theta, "config.json: rope_theta: expected"),
+        (other_end, "end-of-turn token: expected that of"),
+        (a_part_alone, "expected model.safetensors.index.json beside weights in parts, got none"),
+        (an_index_that_promises_more, "expected tensor more in model.safetensors"),
+        (without_index, "index.json: expected model-00002.safetensors beside it, got no such file"),
+        (cut_off, "the file is cut off"),
+        (other_words, "tokens: expected that of"),
+        (other_template, "chat template: expected that of"),
+        (other_kind, "got ['LlamaForCausalLM']"),
+        (broken_config, "config.json is not valid JSON"),
+    ],
+)
+def test_a_member_that_does_not_fit_is_told_before_anything_is_written(run, merge_run, harm, told):
+    harm(run / "apo" / "2")
+    with pytest.raises(UserError) as error:
+        merge_run()
+    assert told in str(error.value)
+    assert "apo/2" in str(error.value)
+    assert not (run / "soup").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "parameters", "told"),
+    [
+        ((0.9, -0.9), {}, r"expected a sum other than 0, .* got \[0\.9, -0\.9\]"),
+        (
+            (0.9, 0.2),
+            {"normalize": False},
+            r"expected a sum of 1 with normalize: false, .* which sum to 1\.1",
+        ),
+        ((0.9, float("nan")), {}, r"the weights: expected finite numbers, got"),
+    ],
+)
+def test_weights_that_make_no_average_are_refused(run, merge_run, weights, parameters, told):
+    models = [{"model": m, "parameters": {"weight": w}} for m, w in zip(("soup", "mid"), weights, strict=True)]
+    with pytest.raises(UserError, match=told):
+        merge_run(merge={"merge_method": "linear", "dtype": "float32", "models": models, "parameters": parameters})
+
+
+def test_a_full_disk_is_told_before_anything_is_written(run, merge_run, monkeypatch):
+    from collections import namedtuple
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(1000))
+    with pytest.raises(UserError, match=r"GB free for the merge, got 0\.0 GB"):
+        merge_run()
+
+
+@pytest.mark.parametrize("settings", [{}, {"merge_method": "slerp", "base_model": "mid", "parameters": {"t": 0.5}}])
+def test_values_that_are_not_finite_stop_any_merge_before_it_writes(run, merge_run, settings):
+    merge_run()
+    file = run / "mid" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"][3] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    shutil.rmtree(run / "merged")
+    models = [{"model": m, **({} if settings else {"parameters": {"weight": 0.5}})} for m in ("soup", "mid")]
+    merge = {"merge_method": "linear", "dtype": "float32", "models": models} | settings
+    with pytest.raises(
+        UserError, match=r"mid/model\.safetensors: tensor model\.norm\.weight: expected finite values, got NaN"
+    ):
+        merge_run(merge=merge)
+    assert not (run / "merged").exists()
+    assert not (run / ".merged.partial").exists()
+
+
+def test_a_vocabulary_may_differ_where_the_merge_names_its_tokenizer(run, merge_run):
+    file = run / "mid" / "model.safetensors"
+    tensors = load_file(file)
+    embedded = tensors["model.embed_tokens.weight"]
+    tensors["model.embed_tokens.weight"] = torch.cat([embedded, torch.zeros(8, embedded.shape[1])])
+    save_file(tensors, file, metadata={"format": "pt"})
+    set_config(run / "mid", vocab_size=len(tensors["model.embed_tokens.weight"]))
+    with pytest.raises(UserError, match=r"config\.json: vocab_size: expected"):
+        merge_run(merge=PAIR)
+    merge_run(merge=PAIR | {"tokenizer_source": "soup"})
+    assert len(state_dict(run / "merged")["model.embed_tokens.weight"]) == len(embedded)
+
+
+def test_a_chat_template_that_the_merge_names_excuses_no_other_tokens(run, merge_run):
+    file = run / "mid" / "tokenizer.json"
+    text = file.read_text(encoding="utf-8")
+    tokenizer = json.loads(text)
+    a, b, *_ = vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
+    file.write_text(json.dumps(tokenizer))
+    for chosen in ({}, {"chat_template": "chatml"}):
+        with pytest.raises(UserError, match=r"tokens: expected that of .* key tokenizer_source"):
+            merge_run(merge=PAIR | chosen)
+    file.write_text(text, encoding="utf-8")
+    (run / "mid" / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(UserError, match=r"chat template: expected that of .* key chat_template"):
+        merge_run(merge=PAIR)
+    merge_run(merge=PAIR | {"chat_template": "chatml"})
+    assert "<|im_start|>" in (run / "merged" / "chat_template.jinja").read_text()
+
+
+def test_a_first_model_without_a_tokenizer_is_refused(run, merge_run):
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        for number in "123":
+            (run / "apo" / number / file).unlink()
+    with pytest.raises(UserError, match=r"apo/1: expected one of tokenizer\.json"):
+        merge_run()
+    assert not (run / "soup").exists()

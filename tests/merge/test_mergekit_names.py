@@ -1,0 +1,40 @@
+"""The models that a merge file names: stages, folders beside the file or in the working directory, ids of the Hub."""
+
+import pytest
+
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from merge.mergekit_names import named_models, resolved_model, with_models
+
+
+def test_a_model_is_a_stage_a_folder_beside_the_file_or_an_id_of_the_hub(run, merge_file, tmp_path, monkeypatch):
+    recipe = load(merge_file(), "merge")
+    here = tmp_path / "here"
+    (here / "there").mkdir(parents=True)
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(here)
+    for model, expected in {
+        "soup": str(run / "soup"),
+        "apo/2": str(run / "apo" / "2"),
+        "beside": str(tmp_path / "beside"),
+        "there": str(here / "there"),
+        "owner/name@v1": "owner/name@v1",
+        "owner/name+there": "owner/name+there",
+    }.items():
+        assert resolved_model(model, recipe, "merge") == expected
+    with pytest.raises(UserError, match=r"merge\.yaml:\d+: merge: expected a stage, .* got a/b/c \(looked for .* and "):
+        resolved_model("a/b/c", recipe, "merge")
+
+
+def test_models_are_named_wherever_mergekit_has_them():
+    config = {
+        "base_model": "a",
+        "tokenizer_source": "union",
+        "slices": [{"sources": [{"model": "b", "layer_range": [0, 4]}, {"model": "a"}]}],
+        "tokenizer": {"source": "c", "tokens": {"<x>": {"source": {"kind": "model_token", "model": "d"}}}},
+    }
+    assert named_models(config) == ["a", "b", "c", "d"]
+    changed = with_models(config, str.upper)
+    assert named_models(changed) == ["A", "B", "C", "D"]
+    assert changed["tokenizer_source"] == "union"
+    assert changed["slices"][0]["sources"][0]["layer_range"] == [0, 4]

@@ -1,0 +1,132 @@
+"""The walk over the merge weight."""
+
+import json
+import re
+import shutil
+
+import pytest
+from helpers import run_ok
+from merge_helpers import refused
+
+from apo_soup.errors import UserError
+
+
+def metrics_of(**columns):
+    return {n: {"value": sum(v) / len(v), "items": v, "better": "higher"} for n, v in columns.items()}
+
+
+def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite, tmp_path):
+    """The point at 0.5 has the scores of the merged checkpoint, item by item; a second walk asks only what is new."""
+    path = merge_file(weights=(0.5, 0.5), sweep={"weights": [0, 0.5, 1], "tasks": ["taste"], "bootstrap": 200})
+    run_ok("-m", "merge", "--config", path)
+    shown = run_ok("-m", "merge.sweep", "--config", path)
+    found = json.loads((run / "sweep" / "sweep.json").read_text())
+    assert [p["weight"] for p in found["points"]] == [0.0, 0.5, 1.0]
+    assert found["metric"] == "taste"
+    run_ok("-m", "apo_soup", "eval", "--config", suite, "--model", run / "merged", "--output_dir", tmp_path / "evals")
+    (written,) = (tmp_path / "evals").glob("*/results.json")
+    point = json.loads((run / "sweep_points" / "0.5" / "results.json").read_text())["metrics"]
+    assert point["taste"]["items"] == json.loads(written.read_text())["metrics"]["taste"]["items"]
+    assert "other" not in point
+    assert not list(run.glob("sweep*/**/*.safetensors")), "no checkpoint is written"
+    best = max(found["points"], key=lambda p: (p["scores"]["taste"], p["weight"]))
+    assert found["chosen"]["weight"] == best["weight"]
+    assert f"sweep: soup {best['weight']:g} has the best taste" in shown
+    assert f"- {{model: mid, parameters: {{weight: {1 - best['weight']:g}}}}}" in shown
+    assert (run / "sweep" / "sweep.png").stat().st_size > 5000
+    again = run_ok("-m", "merge.sweep", "--config", path)
+    assert "sweep: up to date" in again
+    finer = run_ok("-m", "merge.sweep", "--config", path, "--sweep.weights", "[0, 0.25, 0.5, 1]")
+    assert finer.count("evals/mix/") == 5, "three are up to date, one runs and tells its scores"
+    assert "evals/mix/0.25: running" in finer
+
+
+def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
+    """Weight 0 scores best and loses recall beyond noise; 0.9 and 0.8 score alike, and 0.9 is nearer to the soup."""
+    from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
+
+    good, bad = [1] * 95 + [0] * 5, [1] * 50 + [0] * 50
+    found = {
+        0.0: metrics_of(score=[1] * 100, recall=bad),
+        0.8: metrics_of(score=[1] * 90 + [0] * 10, recall=good),
+        0.9: metrics_of(score=[1] * 90 + [0] * 10, recall=good),
+        1.0: metrics_of(score=bad, recall=good),
+    }
+    test = PairedTest(500, 0, "x")
+    points = [sweep_point(w, m, found[1.0], "score", {"recall": 0.02}, test) for w, m in found.items()]
+    assert [p.fallen for p in points] == [("recall",), (), (), ()]
+    chosen = chosen_weight(points, found, "score", test)
+    assert (chosen.weight, chosen.alike) == (0.9, (0.8,))
+    assert points[0].differences["recall"].value == pytest.approx(-0.45)
+    with pytest.raises(UserError, match="expected one of score, recall, which keep single items, got speed"):
+        sweep_point(0.0, found[0.0], found[1.0], "speed", {}, test)
+
+
+def test_a_loss_is_best_where_it_is_lowest(tmp_path):
+    """As metric and as guardrail: 0.5 has the lowest loss, 0 the highest."""
+    from merge.scores import item_gains
+    from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
+
+    values = {0.0: 7.2, 0.5: 6.9, 1.0: 7.0}
+    found = {
+        w: {"nll": {"value": v, "items": [v + 0.001 * n for n in range(50)], "better": "lower"}}
+        for w, v in values.items()
+    }
+    test = PairedTest(200, 0, "x")
+    points = [sweep_point(w, m, found[1.0], "nll", {"nll": 0.0}, test) for w, m in found.items()]
+    assert [p.fallen for p in points] == [("nll",), (), ()]
+    assert points[1].differences["nll"].value == pytest.approx(0.1)
+    assert chosen_weight(points, found, "nll", test).weight == 0.5
+    from dataclasses import asdict
+
+    from apo_soup.report.sweep import sweep_section
+
+    (tmp_path / "sweep").mkdir()
+    told = {"models": ["soup", "mid"], "metric": "nll", "guardrails": {}, "better": {"nll": "lower"}, "told": "-",
+            "points": [asdict(p) for p in points]}  # fmt: skip
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps(told))
+    bars = [float(y) for y in re.findall(r'd="M[\d.]+ ([\d.]+)V', sweep_section(tmp_path))]
+    assert bars[0] < bars[-1], "the bar of the highest loss stands highest, as its line does"
+    with pytest.raises(UserError, match="metric length: expected one that is better when higher or lower"):
+        item_gains({"length": {"value": 1.0, "items": [1.0], "better": None}}, "length", "x")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [
+        ({"weights": [0, float("nan"), 1]}, r"sweep\.weights\.1: expected .*, got nan"),
+        ({"weights": [-0.1, 1]}, r"sweep\.weights\.0: expected a number between 0 and 1, got -0\.1"),
+        ({"weights": [0, 0.5]}, r"sweep\.weights: expected 1, the first model alone"),
+        ({"guardrails": {"taste": -1}}, r"sweep\.guardrails\.taste: expected a number of 0 or more, got -1"),
+        ({"models": ["mid", "mid"]}, r"sweep\.models: expected two folders"),
+    ],
+)
+def test_a_walk_that_makes_no_sense_is_told(run, merge_file, suite, sweep, told):
+    from apo_soup.config.load import load
+    from merge.sweep.walk import sweep_plan
+
+    shutil.copytree(run / "mid", run / "soup")
+    with pytest.raises(UserError, match=told):
+        sweep_plan(load(merge_file(sweep=sweep), "merge"))
+
+
+def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file, suite, tmp_path):
+    from apo_soup.config.load import load
+    from merge.sweep.walk import sweep_plan
+
+    shutil.copytree(run / "mid", run / "soup")
+    template = tmp_path / "own.jinja"
+    template.write_text("{{ messages }}")
+    suite.write_text(suite.read_text().replace("apo-soup", str(template)))
+    hashes = set()
+    for text in ("{{ messages }}", "{{ messages }}!"):
+        template.write_text(text)
+        hashes.add(sweep_plan(load(merge_file(sweep={"weights": [0, 1]}), "merge")).stage.inputs["suite"])
+    assert len(hashes) == 2
+
+
+def test_a_mix_that_is_written_wrongly_is_told(suite):
+    for mix in ("half", "half:a", "a/b:x=1", "half:x=much"):
+        text = refused("-m", "apo_soup", "eval", "--config", suite, "--mix", mix)
+        assert "--mix: expected" in text
+        assert f"got {mix}" in text

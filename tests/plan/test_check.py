@@ -1,0 +1,47 @@
+"""A recipe's errors, all at once, and the table of its training files."""
+
+import pytest
+from helpers import ROOT
+
+from apo_soup.errors import UserError
+from apo_soup.plan.check import check_recipe, training_table
+
+
+def test_every_error_of_a_recipe_is_told_at_once(tmp_path):
+    (tmp_path / "sft.yaml").write_text("output_dir: runs/x/sft\nlearning_rat: 1\n")
+    (tmp_path / "merge.yaml").write_text("output_dir: runs/x\nsoup: 3\n")
+    (tmp_path / "notes.yaml").write_text("anything: 1\n")
+    recipes, problems = check_recipe(tmp_path)
+    assert recipes == []
+    assert any(p.startswith(f"{tmp_path}/sft.yaml:2: learning_rat: unknown key") for p in problems)
+    assert any(p.startswith(f"{tmp_path}/merge.yaml:2: soup:") for p in problems)
+    assert not any("notes.yaml" in p for p in problems)
+
+
+def test_a_members_error_is_told_too(tmp_path):
+    text = (ROOT / "recipes" / "tiny" / "apo.yaml").read_text().replace("  - seed: 3", "  - sed: 3")
+    (tmp_path / "apo.yaml").write_text(text)
+    recipes, problems = check_recipe(tmp_path)
+    assert recipes == []
+    assert len(problems) == 1
+    assert "sed: unknown key; the nearest known key is seed" in problems[0]
+
+
+def test_a_folder_without_a_stage_file_is_no_recipe(tmp_path):
+    assert check_recipe(tmp_path)[1] == [
+        f"{tmp_path}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "
+        "name a recipe's folder"
+    ]
+    with pytest.raises(UserError, match="no such recipe folder"):
+        check_recipe(tmp_path / "none")
+
+
+def test_the_table_says_what_a_step_reads():
+    recipes, problems = check_recipe(ROOT / "recipes" / "tiny")
+    assert problems == []
+    rows = {line.split()[0]: line for line in training_table(recipes).splitlines()[2:]}
+    assert list(rows) == ["apo.yaml", "mid.yaml", "sft.yaml"]
+    assert "16 pairs x 256" in rows["apo.yaml"]
+    assert rows["apo.yaml"].split()[-2:] == ["2e-05", "3"]
+    assert "3 sequences x 1536" in rows["mid.yaml"]
+    assert training_table([]) == ""

@@ -1,0 +1,103 @@
+"""The page of a run: one file that asks for nothing, whatever the stages left."""
+
+import html.parser
+import json
+
+import pytest
+from helpers import ROOT, TRAINING, chat, preference, python
+
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from apo_soup.report.page import write_report
+from apo_soup.training.entry import training_stage
+from sft.train import train_model
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a browser would request, and checks that tags close."""
+
+    void = frozenset({"meta", "rect", "polyline", "br"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.requests, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.requests += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag("meta", attrs)  # it closes itself
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, write_recipe, tmp_path):
+    folder = tmp_path / "run"
+    questions = [{"messages": chat("1 + 1 <b>?", "")["messages"][:1], "answer": "2"}]
+    tasks = [
+        {"name": "problems", "kind": "answer", "data": str(write_rows("q.jsonl", questions)), "max_new_tokens": 4},
+        {"name": "preference", "kind": "preference", "data": str(write_rows("p.jsonl", [preference("Q", "a", "b")]))},
+    ]
+    models = {"base": str(tiny_model), "merged": str(tiny_model)}
+    recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
+    assert python("-m", "apo_soup", "eval", "--config", recipe).returncode == 0
+    rows = write_rows("rows.jsonl", [chat(f"{n}?", f"It is {n}", False) for n in range(8)])
+    sft = TRAINING | {"model_name_or_path": str(tiny_model), "output_dir": str(folder / "sft"), "max_steps": 1}
+    sft |= {"dataset_mixture": {"datasets": [{"id": str(rows)}]}, "assistant_only_loss": True}
+    loaded = load(write_recipe("sft.yaml", sft), "sft")
+    train_model(loaded, training_stage(loaded))
+    result = python("-m", "apo_soup", "report", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert str(folder / "report.html") in result.stdout
+    assert "base" in result.stdout
+    page = Page()
+    text = (folder / "report.html").read_text()
+    page.feed(text)
+    assert page.open == []
+    assert page.requests == []
+    assert "<script" not in text
+    assert "Not run." in page.text
+    for told in ("lost to overflow", str(rows), "no_think", "peak memory"):
+        assert told in page.text
+    assert "1 + 1 <b>?" in page.text
+    assert len(text) < 3 * 2**20
+
+
+def test_only_changes_beyond_noise_are_marked(run):
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    assert text.count("▲") >= 3
+    assert '<span class="good">0.925 ▲</span>' in text, "preference of apo/1 over sft"
+    assert '<span class="">0.925</span>' in text, "the soup's thinking is that of sft within noise"
+    for stage in ("pairs", "soup"):
+        assert f"<b>{stage}</b> <small>not run</small>" in text
+
+
+def test_a_page_of_odd_results_is_still_a_page(run, results, tmp_path):
+    """Lengths that are words, values that are missing, long answers, members by the dozen, a curve without a number."""
+    file = run / "evals" / "merged" / "results.json"
+    found = json.loads(file.read_text())
+    for name, other in (("needle/128", "needle/short"), ("needle/128@0.5", "needle/short@0.5")):
+        found["metrics"][other] = found["metrics"].pop(name) | {"value": None, "low": None, "high": None}
+        found["tasks"]["needle"]["metrics"] = [other if m == name else m for m in found["tasks"]["needle"]["metrics"]]
+    found["samples"][0]["answer"] = "<think>" + "w" * 5000 + "</think>FINAL"
+    file.write_text(json.dumps(found))
+    for number in range(2, 13):
+        target = run / "evals" / f"apo-{number}"
+        target.mkdir()
+        (target / "results.json").write_text(json.dumps(results(f"apo/{number}", 37, 34, 37)))
+    (run / "sft").mkdir()
+    log = [{"step": n, "loss": float("nan")} for n in range(3)]
+    (run / "mid" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    assert "FINAL" in text
+    assert "characters ...]" in text
+    assert "rotate(-60" in text
+    assert "nan" not in text.lower().replace("finance", "")
+    with pytest.raises(UserError, match=r"nothing of .* has run yet"):
+        write_report(ROOT / "recipes" / "tiny", tmp_path / "none")

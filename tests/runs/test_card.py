@@ -1,0 +1,86 @@
+"""The card of a merged folder, against a Hub on loopback."""
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from hub import Hub, python_with_hub
+
+from apo_soup.runs.card import card_on_hub, rewrite_card
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as served:
+        yield served
+
+
+def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path):
+    hub.put("model", "maker/base", {"README.md": b"---\nlicense: mit\n---\n# base\n"})
+    run = tmp_path / "run"
+    shutil.copytree(tiny_model, run / "mid")
+    source = {"source": "maker/rows:english", "mode": "think", "kept": 3, "tokens": 10, "trained": 4}
+    made = {
+        "stage": "mid",
+        "outputs": {},
+        "inputs": {},
+        "config": {"learning_rate": 1e-4},
+        "metrics": {"data": [source]},
+    }
+    (run / "mid" / "manifest.json").write_text(json.dumps({**made, "ran_with": {"model_name_or_path": "maker/base"}}))
+    (run / "merged").mkdir()
+    code = (
+        "import sys; from pathlib import Path; from apo_soup.runs.card import write_card; run = Path(sys.argv[1]);"
+        "config = {'merge_method': 'linear', 'models': [{'model': str(run / 'mid')}]};"
+        "write_card(run / 'merged', 'merged', config, [str(run / 'mid')], run)"
+    )
+    result = python_with_hub(hub, tmp_path, "-c", code, run)
+    assert result.returncode == 0, result.stderr
+    assert not hub.asked, "models are local, so no network is tried"
+    assert "license" not in yaml.safe_load((run / "merged" / "README.md").read_text().split("---")[1])
+    result = python_with_hub(
+        hub,
+        tmp_path,
+        "-c",
+        f"from apo_soup.runs.licence import cache_card; cache_card('maker/base', None)\n{code}",
+        run,
+    )
+    assert result.returncode == 0, result.stderr
+    card = (run / "merged" / "README.md").read_text()
+    about = yaml.safe_load(card.split("---")[1])
+    assert about["base_model"] == ["maker/base"]
+    assert about["license"] == "mit"
+    assert about["datasets"] == ["maker/rows"]
+    assert "- mid: maker/rows:english (think): 3 rows, 10 tokens, 40% trained" in card
+    assert str(tmp_path) not in card
+
+
+def test_a_card_is_written_anew_with_the_scores_that_came_since(tmp_path):
+    for name in ("mid", "soup", "merged"):
+        (tmp_path / name).mkdir()
+    manifest = {"stage": "merged", "inputs": {"model 0 soup": "a" * 64, "model 1 mid": "b" * 64}, "metrics": {}}
+    mix = [{"model": f"model {n}", "parameters": {"weight": w}} for n, w in enumerate((0.9, 0.1))]
+    manifest["config"] = {"merge_method": "linear", "models": mix, "options": {"cuda": False}}
+    (tmp_path / "merged" / "manifest.json").write_text(json.dumps(manifest))
+    assert not rewrite_card(tmp_path, "mid")
+    assert rewrite_card(tmp_path, "merged")
+    before = (tmp_path / "merged" / "README.md").read_text()
+    assert "- model: soup\n  parameters:\n    weight: 0.9\n- model: mid\n" in before
+    assert "## Evaluation" not in before
+    assert "options" not in before
+    for name, value in (("base", 0.25), ("merged", 0.75), ("mid", 0.5)):
+        folder = tmp_path / "evals" / name
+        folder.mkdir(parents=True)
+        score = {"value": value, "low": value - 0.1, "high": value + 0.1, "headline": True, "better": "higher"}
+        results = {"name": name, "model": str(tmp_path / name), "metrics": {"problems/think": score}}
+        results |= {"suite_hash": "c" * 64, "engine": {"transformers": "5.23", "dtype": "float32"}}
+        (folder / "results.json").write_text(json.dumps(results))
+    rewrite_card(tmp_path, "merged")
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert "| score | base | merged |\n|---|---|---|\n| think | 0.25 [0.15, 0.35] | 0.75 [0.65, 0.85] |" in card
+    assert "Suite cccccccccccc, transformers 5.23, float32." in card
+    assert str(tmp_path) not in card
+    assert 'name = "FOLDER_OR_HUB_ID"' in card
+    assert 'name = "somebody/model"' in card_on_hub(tmp_path / "merged", "somebody/model")

@@ -1,0 +1,72 @@
+"""Models and rows by their ids: what is local, what is missing, and the hash of their content."""
+
+import pytest
+
+from apo_soup.errors import UserError
+from apo_soup.runs.chat_template import template_text
+from apo_soup.runs.sources import is_local, model_folder, model_hash, row_files, rows_hash
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [("owner/name", False), ("owner/name@branch", False), ("runs/tiny", True), ("./x", True), ("name", True),
+     ("owner/rows.jsonl", True), ("a/b/c", True)],
+)  # fmt: skip
+def test_an_id_of_the_hub_is_owner_and_name(name, local):
+    assert is_local(name) is local
+
+
+def test_a_model_folder_that_is_not_whole_is_one_sentence(tmp_path):
+    there = tmp_path / "model"
+    for made, sentence in (
+        (lambda: None, "model folder .* does not exist; run the stage that makes it, or correct the path .looked for"),
+        (there.mkdir, "it has no config.json; correct the path"),
+        ((there / "config.json").touch, r"it has no \*.safetensors; run the stage that makes it"),
+    ):
+        made()
+        with pytest.raises(UserError, match=f"sft.yaml:1: .*{sentence}"):
+            model_folder(str(there), "sft.yaml:1")
+    with pytest.raises(UserError, match=r"expected a model folder with config.json and .*, got the file"):
+        model_folder(str(there / "config.json"), "sft.yaml:1")
+    (there / "model.safetensors").touch()
+    assert model_folder(str(there), "sft.yaml:1") == there
+    assert model_folder("owner/name", "sft.yaml:1") is None
+
+
+def test_a_path_that_is_not_there_names_both_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe"
+    both = f"looked for {recipe / 'rows.jsonl'} and {tmp_path / 'rows.jsonl'}"
+    with pytest.raises(UserError) as missing:
+        row_files("rows.jsonl", "sft.yaml:3", recipe)
+    assert str(missing.value) == f"sft.yaml:3: data file rows.jsonl does not exist; correct the path ({both})"
+    with pytest.raises(
+        UserError, match=r"expected apo-soup, Jinja text, or a .jinja file, got 'own.jinja'; .*recipe/own"
+    ):
+        template_text("own.jinja", "sft.yaml:4", recipe)
+
+
+def test_rows_are_files_or_a_glob_of_them_and_their_hash_is_that_of_their_content(write_rows, tmp_path):
+    one, two = write_rows("a.jsonl", [{"n": 1}]), write_rows("b.jsonl", [{"n": 2}])
+    assert row_files(str(tmp_path / "*.jsonl"), "x") == [one, two]
+    before = rows_hash(str(one), "x")
+    one.rename(tmp_path / "c.jsonl")
+    assert rows_hash(str(tmp_path / "c.jsonl"), "x") == before
+    assert rows_hash(str(two), "x") != before
+    with pytest.raises(
+        UserError, match=r"expected a data file that ends in one of .arrow, .json, .jsonl, .parquet, got"
+    ):
+        row_files(str(tmp_path), "x")
+
+
+def test_an_id_of_the_hub_is_hashed_by_its_commit_or_without_a_network_by_its_branch():
+    assert model_hash("owner/name", "x") == "hub:owner/name@main"
+    assert rows_hash("owner/rows", "x", "v1") == "hub:owner/rows@v1"
+
+
+def test_a_template_is_ours_inline_or_a_file(tmp_path):
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages }}")
+    assert template_text(str(file), "x") == template_text("{{ messages }}", "x") == "{{ messages }}"
+    assert "enable_thinking" in template_text("apo-soup", "x")
+    assert template_text(None, "x") is None

@@ -1,0 +1,92 @@
+"""The documentation: every link leads somewhere, every file it names is there, every command is one that is taken."""
+
+import re
+import shlex
+
+import pytest
+import typer
+import yaml
+from helpers import ROOT, python
+
+from apo_soup.cli.app import app
+from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
+# A command stands alone on an indented line; what follows two spaces and a hash is a remark.
+COMMAND = re.compile(r"^    (?:\.venv/bin/)?((?:make|apo-soup|python -m|accelerate launch) .*)$", re.MULTILINE)
+# Folders and files that a reader brings.
+BROUGHT = ("recipes/mine", "data/", "owner/name", "OWNER/NAME", "FILE", "DIR", "RECIPE", "gsm8k_", "$SMALL")
+NAMED_FILE = re.compile(r"`((?:apo_soup|sft|apo|merge|recipes|tests|bench|docs)/[\w./-]+\.(?:py|md|yaml|json|jinja|toml))`")
+
+
+def commands():
+    for page in PAGES:
+        if page.is_file():
+            for found in COMMAND.finditer(page.read_text()):
+                yield pytest.param(re.split(r"\s{2,}#", found[1])[0].strip(), id=f"{page.name}: {found[1][:60]}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_and_named_files_lead_somewhere(page):
+    text = page.read_text()
+    for target, _ in LINK.findall(text):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), target
+    for name in NAMED_FILE.findall(text):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_one_that_is_taken(command):
+    words = shlex.split(command)
+    if words[0] == "make":
+        check_make(words[1:])
+    elif words[0] == "apo-soup":
+        check_console(words[1:])
+    else:
+        while words[0] != "-m":
+            words.pop(0)
+        check_module(words[1:], command)
+
+
+def check_make(words: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    target, *settings = words
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make has no target {target}"
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        assert f"$({name})" in makefile or f"$(if $({name})" in makefile, f"make reads no {name}"
+        if name in ("RECIPE", "LAUNCH") and not value.startswith(BROUGHT):
+            assert (ROOT / value).exists(), value
+
+
+def check_console(words: list[str]) -> None:
+    """The console script takes these words: an unknown option or a missing argument would raise."""
+    group = typer.main.get_command(app)
+    command = group.commands[words[0]]
+    context = command.make_context(words[0], list(words[1:]))
+    for value in (context.params.get("config"), context.params.get("recipe")):
+        if value is not None and not str(value).startswith(BROUGHT):
+            assert (ROOT / value).exists(), value
+
+
+def check_module(words: list[str], command: str) -> None:
+    module, *rest = words
+    assert (ROOT / module.replace(".", "/")).is_dir() or (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+    if "--config" in rest and not any(b in command for b in BROUGHT):
+        file = ROOT / rest[rest.index("--config") + 1]
+        assert file.is_file(), file
+        kind = stage_of_file(file)
+        if kind and module in ("sft", "apo", "apo.pairs"):
+            place = rest.index("--config")
+            overrides = [w for w in rest[:place] + rest[place + 2 :] if w not in ("--member", "2")]
+            load(file, kind, overrides)
+        else:
+            assert isinstance(yaml.safe_load(file.read_text()), dict)
+
+
+def test_the_list_of_files_is_todays():
+    result = python(ROOT / "docs" / "files.py", "--check")
+    assert result.returncode == 0, result.stdout

@@ -1,0 +1,127 @@
+"""Mistakes are one sentence, faults of ours a traceback; `--debug` shows a sentence's cause."""
+
+import sys
+
+import pytest
+from helpers import ROOT, python
+
+from apo_soup.errors import UserError, first_line, need_file, read_json, run_main, told_by_library
+
+
+def outcome(main, capsys) -> tuple[int, str]:
+    """Exit code of a program, and what it wrote to stderr."""
+    with pytest.raises(SystemExit) as end:
+        run_main(main)
+    return end.value.code, capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def command_line(monkeypatch):
+    """A command line of the test's own, and no debugging."""
+    monkeypatch.delenv("APO_SOUP_DEBUG", raising=False)
+    monkeypatch.setattr(sys, "argv", ["program"])
+
+
+def mistaken():
+    try:
+        int("x")
+    except ValueError as error:
+        raise UserError("sft.yaml:3: seed: expected a number, got x; write one") from error
+
+
+def faulty():
+    raise ValueError("our own")
+
+
+def test_a_mistake_is_one_sentence(capsys):
+    assert outcome(mistaken, capsys) == (2, "error: sft.yaml:3: seed: expected a number, got x; write one\n")
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_debugging_shows_the_cause_of_a_mistake(how, monkeypatch, capsys):
+    if how == "flag":
+        monkeypatch.setattr(sys, "argv", ["program", "--debug", "--seed", "x"])
+    else:
+        monkeypatch.setenv("APO_SOUP_DEBUG", "1")
+    code, said = outcome(mistaken, capsys)
+    assert code == 2
+    assert "ValueError: invalid literal for int()" in said
+    assert "test_errors.py" in said
+    assert said.endswith("error: sft.yaml:3: seed: expected a number, got x; write one\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "shown"),
+    [
+        (["--debug", "check", "tiny"], ["check", "tiny"], True),
+        (["--config", "x", "--debug"], ["--config", "x"], True),
+        (["--debug", "underflow_overflow"], ["--debug", "underflow_overflow"], False),
+        (["--debug=underflow_overflow"], ["--debug=underflow_overflow"], False),
+    ],
+)
+def test_the_flag_is_taken_out_and_transformers_key_of_that_name_is_not(words, left, shown, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+    code, _ = outcome(lambda: seen.extend(sys.argv[1:]), capsys)
+    assert (code, seen) == (0, left)
+    _, said = outcome(mistaken, capsys)
+    assert ("Traceback" in said) is shown, "child processes are told by the variable"
+
+
+def test_a_fault_of_ours_is_a_traceback_and_where_to_report_it(capsys):
+    code, said = outcome(faulty, capsys)
+    assert code == 1
+    assert "Traceback (most recent call last)" in said
+    assert "ValueError: our own" in said
+    last = said.splitlines()[-1]
+    assert last.startswith("unexpected ValueError: ")
+    assert "please report them at " in last
+
+
+def test_an_interrupt_and_an_exit_code_end_quietly(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert outcome(interrupted, capsys) == (130, "stopped; run the same command again to go on\n")
+    assert outcome(lambda: 3, capsys) == (3, "")
+    assert outcome(lambda: None, capsys) == (0, "")
+
+
+@pytest.mark.parametrize("program", [["sft"], ["merge"], ["apo_soup", "check"]])
+def test_every_program_takes_the_flag(program, tmp_path):
+    words = [str(tmp_path / "none")] if program[1:] else ["--config", str(tmp_path / "none.yaml")]
+    plain = python("-m", *program, *words)
+    debug = python("-m", *program, "--debug", *words)
+    assert (plain.returncode, debug.returncode) == (2, 2)
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+    assert debug.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1]
+
+
+def test_what_a_library_refuses_is_a_mistake_and_other_exceptions_are_not():
+    with pytest.raises(UserError, match=r"^sft.yaml:2: no such thing$"), told_by_library("sft.yaml:2"):
+        raise ValueError("no such\n  thing")
+    with pytest.raises(KeyError), told_by_library("sft.yaml:2"):
+        raise KeyError("ours")
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(ValueError()) == "ValueError"
+
+
+def test_a_json_file_holds_a_mapping(tmp_path):
+    file = tmp_path / "x.json"
+    for text, sentence in (
+        ("[1]", "expected a mapping, got list"),
+        ("{", "is not valid JSON"),
+        (None, "cannot be read"),
+    ):
+        if text:
+            file.write_text(text)
+        else:
+            file.unlink()
+        with pytest.raises(UserError, match=f"^here: .*{sentence}"):
+            read_json(file, "here")
+    file.write_text('{"a": 1}')
+    assert read_json(file, "here") == {"a": 1}
+    assert need_file(file, "configuration", "--config") == file
+    with pytest.raises(UserError, match=r"configuration .* is not a file"):
+        need_file(ROOT, "configuration", "--config")

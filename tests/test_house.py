@@ -1,0 +1,189 @@
+"""The house as a whole: imports run one way, no public name stands twice, what is imported is declared."""
+
+import ast
+import doctest
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+PACKAGES = ("apo_soup", "sft", "apo", "merge")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LINT = (
+    sys.executable,
+    "-c",
+    "from importlinter.cli import lint_imports_command as lint; lint()",
+    "--no-cache",
+    "--no-logo",
+)
+
+
+def sources(*folders: str) -> list[Path]:
+    """The Python files of these folders."""
+    return [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Hold the packages below `folder` against the contract in its pyproject.toml."""
+    return subprocess.run(LINT, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(folder)})
+
+
+def test_imports_run_one_way():
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "path"),
+    [
+        ("apo_soup/errors.py", "def later():\n    import apo_soup.cli.order", "apo_soup.errors -> apo_soup.cli.order"),
+        ("merge/linear.py", "from sft import train", "merge.linear -> sft.train"),
+        ("apo_soup/hashing.py", "import apo_soup.tables", "apo_soup.hashing -> apo_soup.tables"),
+    ],
+)
+def test_an_import_against_the_order_is_found(file, line, path, tmp_path):
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a") as wrong:
+        wrong.write(f"\n\n{line}\n")
+    result = lint_imports(tmp_path)
+    assert result.returncode == 1
+    assert path in " ".join(result.stdout.split())
+
+
+def test_every_room_stands_in_the_order():
+    """A module that no layer names would not be held by the contract."""
+    layers = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    named = {name for layer in layers for name in re.split(r"\s*[|:]\s*", layer)}
+    modules = {f"apo_soup.{entry.stem}" for entry in (ROOT / "apo_soup").iterdir() if entry.suffix == ".py"}
+    rooms = {f"apo_soup.{entry.parent.name}" for entry in (ROOT / "apo_soup").glob("*/__init__.py")}
+    assert named == (modules - {"apo_soup.__init__"}) | rooms | {"sft", "apo", "merge"}
+
+
+def is_command(decorator: ast.expr) -> bool:
+    """Whether a function so decorated is a command of the console script, which is named like what it runs."""
+    return ast.unparse(decorator).startswith("app.command(")
+
+
+def defined_names(tree: ast.Module) -> Iterator[str]:
+    """Names that a module defines at its top level; commands of the console script are not among them."""
+    for node in tree.body:
+        decorated = isinstance(node, ast.FunctionDef) and any(map(is_command, node.decorator_list))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not decorated:
+            yield node.name
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        for target in targets:
+            elements = target.elts if isinstance(target, ast.Tuple) else [target]
+            yield from (element.id for element in elements if isinstance(element, ast.Name))
+
+
+def test_no_public_name_stands_in_two_modules():
+    """Only programs share `main` and `work`."""
+    homes = defaultdict(list)
+    for file in sources(*PACKAGES):
+        for name in set(defined_names(ast.parse(file.read_text()))):
+            if not name.startswith("_") and name not in ("main", "work"):
+                homes[name].append(str(file.relative_to(ROOT)))
+    twice = {name: files for name, files in sorted(homes.items()) if len(files) > 1}
+    assert not twice, "\n".join(f"{name}: {', '.join(files)}" for name, files in twice.items())
+
+
+def module_file(module: str) -> Path | None:
+    """The file of a module of ours, or None where there is none."""
+    path = ROOT / module.replace(".", "/")
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def test_what_bench_imports_is_there():
+    """Nothing else runs these files often enough to notice that a function was renamed."""
+    wrong = []
+    for file in sources("bench"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] not in PACKAGES:
+                continue
+            home = module_file(str(node.module))
+            body = ast.parse(home.read_text()) if home else ast.Module([], [])
+            there = {
+                name for part in ast.walk(body) if isinstance(part, ast.ImportFrom | ast.Import) for name in bound(part)
+            }
+            there |= {part.name for part in body.body if hasattr(part, "name")} | set(defined_names(body))
+            for alias in node.names:
+                if alias.name not in there and module_file(f"{node.module}.{alias.name}") is None:
+                    wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.module} has no {alias.name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def bound(node: ast.ImportFrom | ast.Import) -> list[str]:
+    """Names that an import binds."""
+    return [alias.asname or alias.name for alias in node.names]
+
+
+def distribution_names(requirements: list[str]) -> set[str]:
+    """Normalised names of the distributions that requirements such as `lm-eval[ruler]>=0.4` ask for."""
+    return {canonical(re.split(r"[\[<>=~!; ]", requirement)[0]) for requirement in requirements}
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as indexes compare them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(folders: tuple[str, ...]) -> dict[str, set[str]]:
+    """Third-party modules that the files import, inside of functions too, and the files that do."""
+    own = {*PACKAGES, "bench", *(file.stem for file in (ROOT / "tests").glob("*.py"))}
+    found = defaultdict(set)
+    for file in sources(*folders):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for top in {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names:
+                found[top].add(str(file.relative_to(ROOT)))
+    return found
+
+
+@pytest.mark.parametrize("folders", [PACKAGES, ("tests", "bench")], ids=["packages", "tests"])
+def test_everything_that_is_imported_is_declared(folders):
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = [*PROJECT["project"]["dependencies"]]
+    asked += [one for name, extra in extras.items() if name != "dev" or folders != PACKAGES for one in extra]
+    declared, homes = distribution_names(asked), packages_distributions()
+    hidden = {}
+    for module, files in imported(folders).items():
+        # An extra that is not installed here is declared under its module's name, as vllm is.
+        distributions = {canonical(name) for name in homes.get(module, [module])}
+        if not distributions & declared:
+            hidden[module] = sorted(files)
+    assert not hidden
+
+
+def test_every_declared_package_is_pinned():
+    pins = distribution_names([line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line])
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = [*PROJECT["project"]["dependencies"], *(one for name in extras for one in extras[name])]
+    # vLLM brings a torch of its own and is installed by hand.
+    assert distribution_names(asked) - pins == {"apo-soup", "vllm"}
+
+
+def modules_with_examples() -> list[str]:
+    """Modules whose docstrings hold examples."""
+    files = [file for file in sources(*PACKAGES) if ">>> " in file.read_text()]
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+
+
+@pytest.mark.parametrize("module", modules_with_examples())
+def test_examples_in_docstrings_are_true(module):
+    results = doctest.testmod(importlib.import_module(module))
+    assert results.failed == 0
+    assert results.attempted > 0

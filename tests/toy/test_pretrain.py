@@ -1,0 +1,43 @@
+"""The base model's curriculum, learning rate and initialisation."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from helpers import ROOT
+from transformers import SmolLM3ForCausalLM
+
+from apo_soup.toy.pretrain import Phase, PretrainConfig, batches, learning_rate_at, mimetic_init, model_config
+
+
+@pytest.fixture
+def config() -> PretrainConfig:
+    """The shipped settings, over ten short steps."""
+    values = yaml.safe_load((ROOT / "recipes" / "tiny" / "base.yaml").read_text())
+    phases = [Phase(**values["phases"][0] | {"length": 48, "rows": 2, "steps": 10})]
+    return replace(PretrainConfig(**values | {"phases": phases}), warmup_steps=2, decay_share=0.5, learning_rate=1.0)
+
+
+def test_the_learning_rate_warms_up_stays_and_decays(config):
+    rates = [round(learning_rate_at(config, step), 3) for step in range(10)]
+    assert rates == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
+
+
+def test_a_batch_is_whole_rows_and_every_label_is_its_token(config, tokenizer):
+    ids, labels = next(batches(config, tokenizer))
+    assert ids.shape == labels.shape == (2, 48)
+    trained = labels != -100
+    assert 0 < trained.sum() < trained.numel()
+    assert torch.equal(ids[trained], labels[trained])
+    assert not trained[:, 0].any(), "nothing foretells the first token"
+
+
+def test_heads_lean_on_their_own_keys_and_values(config, tokenizer):
+    torch.manual_seed(0)
+    model = SmolLM3ForCausalLM(model_config(config, tokenizer))
+    attention = model.model.layers[0].self_attn
+    own = attention.q_proj.weight[: attention.head_dim].clone()
+    mimetic_init(model, strength=0.7)
+    expected = 0.7 * attention.k_proj.weight[: attention.head_dim] + 0.3 * own
+    torch.testing.assert_close(attention.q_proj.weight[: attention.head_dim], expected)

@@ -1,0 +1,136 @@
+"""Verifiers: which answers are right, and whether an answer keeps its mode."""
+
+import pytest
+
+from apo_soup.data.rows import RowError
+from apo_soup.errors import UserError
+from apo_soup.verify.answers import exact, number, obeys, verifier
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "right"),
+    [
+        ("<think>\n1 + 2 = 3\n</think>\n3", "3", True),
+        ("<think>\n1 + 2 = 3\n</think>\n4", "3", False),
+        ("3", "3", True),
+        ("It costs $1,250.00", "1250", True),
+        ("-7", "7", False),
+        ("no number", "3", False),
+        ("<think>\n3\n", "3", False),
+        ("#### Step 2: Multiply\n9 * 2 = 18\nSo the answer is 18.", "18", True),
+        ("#### Step 2: Multiply\n9 * 2 = 18\nSo the answer is 18.", "2", False),
+        ("#### Final Answer\nShe makes $18 every day.", "18", True),
+        ("The final answer is:\n- 42", "42", True),
+        ("The final answer is:\n- 42", "-42", False),
+        ("So the result is 10 - 7", "-7", False),
+        ("x = - 5", "-5", True),
+        ("**-5**", "-5", True),
+        (r"\boxed{10^{6}}", "10", False),
+        (r"\boxed{10^{6}}", "1000000", True),
+        (r"5 \times 10^3", "5000", True),
+        (r"\boxed{2^{10}}", "2", False),
+        (r"\boxed{3\frac{1}{2}}", "3.5", True),
+        ("3 1/2", "0.5", False),
+        (r"\boxed{2x+3}", "3", False),
+        (r"\boxed{2\sqrt{3}}", "3", False),
+        (r"\boxed{\frac{\pi}{2}}", "2", False),
+        (r"\boxed{x = 18 \text{ apples}}", "18", True),
+        (r"\boxed{90^\circ}", "90", True),
+        (r"\boxed{27 \text{ cm}^3}", "27", True),
+        (r"\boxed{10 m/s}", "10", True),
+        (r"\boxed{\text{18 apples}}", "18", True),
+        (r"\boxed{x_1 = (18)}", "18", False),
+        (r"\boxed{x_1 = 18}", "18", True),
+        (r"\boxed{5h}", "5", True),
+        (r"\boxed{2x}", "2", False),
+        (r"\boxed{18 " + "a" * 5000 + "!}", "18", False),
+        ("10^" + "9" * 5000, "3", False),
+        ("#### 1. Step\nfoo\nThe answer is 42", "42", True),
+        ("10000", "10 000", True),
+        ("0", "10 000", False),
+        ("1 234", "1234", True),
+        ("she has 5 100 dollar notes: 5 100", "100", True),
+        (r"\boxed{1\,800}", "1800", True),
+        ("1.234,50 €", "1234.5", True),
+        ("Der Code von Anna ist 4.821.", "4821", True),
+        ("El código es 4.821", "4.821", True),
+        ("4\u202f821", "4821", True),
+        ("0." + "3" * 4500, "3", False),
+        ("1e99999999", "5", False),
+        ("-$3", "-3", True),
+        ("It is \u22125.", "-5", True),
+        (".5", "1/2", True),
+        (r"so \frac{1}{2}", "0.5", True),
+        ("4,5 kg", "4.5", True),
+        ("10-3", "3", True),
+        ("27 cm^3", "27", True),
+        ("1{,}234", "1,234", True),
+        ("1e5", "100000", True),
+        ("50%", "50%", True),
+        (r"\boxed{18} apples, after 3 steps", "18", True),
+        ("#### 18\nThat took 3 steps", "#### 18", True),
+        ("9007199254740993", "9007199254740992", False),
+        ("1, 2, 3", "3", True),
+    ],
+)
+def test_number_verifier(text, reference, right):
+    assert number(text, reference) is right
+
+
+@pytest.mark.parametrize("reference", ["nan", "3 or 4", "many"])
+def test_a_reference_that_is_no_number_is_told(reference):
+    with pytest.raises(RowError, match="needs a number"):
+        number("3", reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "right"),
+    [
+        (r"2\sqrt{3}", r"\boxed{2\sqrt{3}}", True),
+        (r"2\sqrt{3}", r"\boxed{2}", False),
+        (r"3\pi", r"\boxed{3\pi}", True),
+        (r"3\pi", r"\boxed{3}", False),
+        ("2x+3", "$3+2x$", True),
+        ("0.5", r"$\frac{1}{2}$", True),
+        ("5", "It is 5", True),
+    ],
+)
+def test_math_verifier_reads_all_of_a_formula(reference, answer, right):
+    assert verifier("math", "here")(answer, reference) is right
+
+
+def test_a_verifier_of_ones_own_is_named_in_what_goes_wrong(tmp_path, monkeypatch):
+    (tmp_path / "own_verifier.py").write_text("def wrong_kind(text, reference):\n    return 'yes'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"verifier own_verifier:wrong_kind.* 'yes'"):
+        verifier("own_verifier:wrong_kind", "here")("a", "b")
+    with pytest.raises(UserError, match=r"verifier math:sqrt.* 'b'.*TypeError"):
+        verifier("math:sqrt", "here")("a", "b")
+    with pytest.raises(UserError, match=r"no\.such:thing"):
+        verifier("no.such:thing", "here")
+
+
+def test_exact_verifier_ignores_reasoning_and_outer_space():
+    assert exact("<think>\nx\n</think>\n yes ", "yes")
+    assert not exact("yes!", "yes")
+
+
+@pytest.mark.parametrize(
+    ("text", "think", "kept"),
+    [
+        ("<think>\nsteps\n</think>\n4", True, True),
+        ("<think>\n\n</think>\n4", True, False),
+        ("<think>\nsteps", True, False),
+        ("<think>\nsteps\n</think>\n", True, False),
+        ("4", True, False),
+        ("4", False, True),
+        ("<think>\nsteps\n</think>\n4", False, False),
+        ("", False, False),
+        ("<think>a</think></think>", True, False),
+        ("<think>a</think>b<think>c", True, False),
+        ("<think>a</think><think>b</think>c", True, False),
+        ("<think>a</think>4<|im_start|>user\nmore", True, False),
+    ],
+)
+def test_mode_obedience(text, think, kept):
+    assert obeys(text, think) is kept
