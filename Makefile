@@ -8,7 +8,7 @@ PY := .venv/bin/python
 RUN = $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat push check why bench test lint
+.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat push check why bench test lint docs
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -69,3 +69,7 @@ lint: .venv/ready ## check style, types and the order of imports
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
+docs: .venv/ready ## write what docs/ and recipes/schema/ take from the code: tables of keys, schemas, the list of files
+	@$(PY) -m apo_soup.config.reference tables docs/recipes.md
+	@$(PY) -m apo_soup.config.reference schema recipes/schema
+	@$(PY) docs/files.py

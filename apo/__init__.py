@@ -1,4 +1,6 @@
-"""Anchored preference optimisation. How a pair becomes a gradient, a file a step:
+"""Anchored preference optimisation.
+
+How a pair becomes a gradient, a file a step:
 
 train.py            a member, from its recipe to its folder: the method, top to bottom
 packed_pairs.py     pairs as one row of tokens

@@ -9,7 +9,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from apo.packed_pairs import PackedPairs, PairIds, pack_pairs, position_count
-from apo_soup.data.encode import PAIR_COLUMNS
+from apo_soup.data.documents import PAIR_COLUMNS
 
 # The columns that TRL gives the reference's log-probabilities.
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")

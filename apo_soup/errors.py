@@ -101,9 +101,7 @@ def read_json(path: Path, where: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"{where}: {path} cannot be read: {error.strerror}; check its permissions"
-        ) from error
+        raise UserError(f"{where}: {path} cannot be read: {error.strerror}; check its permissions") from error
     except ValueError as error:
         raise UserError(f"{where}: {path} is not valid JSON: {first_line(error)}; write the file anew") from error
     if not isinstance(content, dict):

@@ -190,16 +190,16 @@ def _of_mean(shares: list[float], mean: float) -> list[int]:
 
 def tokenised(options: argparse.Namespace) -> list[dict]:
     """The first rows of a file, as tokens."""
-    from apo_soup.data.conversation import pair
-    from apo_soup.data.encode import encode_pair
-    from apo_soup.data.rows import read_all
+    from apo_soup.data.conversation import parse_pair
+    from apo_soup.data.encode_pairs import encode_pair
+    from apo_soup.data.read import read_all_rows
     from apo_soup.data.trained_spans import Renderer
     from apo_soup.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(options.tokenizer, "bench", "apo-soup")
     renderer = Renderer(tokenizer)
-    rows = read_all(options.set, "bench")[: options.pairs]
-    return [encode_pair(pair(row.fields, {}), renderer, tokenizer) for row in rows]
+    rows = read_all_rows(options.set, "bench")[: options.pairs]
+    return [encode_pair(parse_pair(row.fields, {}), renderer, tokenizer) for row in rows]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Contestants, each in a process of its own, turn by turn:
 
     trl       SFTTrainer's own preparation: assistant-only mask, bfd packing (the trainer's constructor is timed)
     trl x2    the same with dataset_num_proc: 2
-    ours      `apo-soup prepare`, from the file on disk to the folder on disk, gate, counts and hashes included
+    ours      `apo-soup prepare`, from the file on disk to the folder on disk, mask check, counts and hashes included
     ours x2   the same with dataset_num_proc: 2
     bare      rendering every row and one batch encoding of all texts, nothing else: no mask, no packing, no file
 
@@ -85,14 +85,14 @@ def one(name: str, rows: Path, tokenizer: str) -> dict:
 def ours(rows: Path, tokenizer: str, processes: int) -> dict:
     """`apo-soup prepare` on the file."""
     from apo_soup.config.load import load
-    from apo_soup.data.prepare import prepare
+    from apo_soup.data.prepare import prepare_mixture
     from apo_soup.models.tokenizer import recipe_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         recipe = load(written(Path(folder), rows, tokenizer, processes), "sft")
         loaded = recipe_tokenizer(recipe)
         started = time.perf_counter()
-        made = prepare(recipe, loaded, lambda text: None)
+        made = prepare_mixture(recipe, loaded, lambda text: None)
         seconds = time.perf_counter() - started
         stats = json.loads((made / "stats.json").read_text())
     return measured(seconds, stats["total"]["tokens"])
@@ -163,7 +163,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
 
     quiet_libraries()
     from apo_soup.config.load import load
-    from apo_soup.data.prepare import prepare
+    from apo_soup.data.prepare import prepare_mixture
     from apo_soup.models.tokenizer import recipe_tokenizer
 
     rows = folder / "rows.jsonl"
@@ -171,7 +171,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
         file.writelines(generated(options.memory))
     recipe = load(written(folder, rows, options.tokenizer, 1), "sft")
     started = time.perf_counter()
-    made = prepare(recipe, recipe_tokenizer(recipe))
+    made = prepare_mixture(recipe, recipe_tokenizer(recipe))
     found = measured(time.perf_counter() - started, json.loads((made / "stats.json").read_text())["total"]["tokens"])
     print(f"{options.memory:,} rows  {found}")
     save(

@@ -1,7 +1,7 @@
 """Write the list of files in docs/code.md from the first sentence of every module's docstring.
 
-    python docs/files.py            # write
-    python docs/files.py --check    # exit with 1 where the page would change
+python docs/files.py            # write
+python docs/files.py --check    # exit with 1 where the page would change
 """
 
 import ast
@@ -38,7 +38,8 @@ def file_list() -> str:
     """A heading and a table a room."""
     parts = []
     for room in ROOMS:
-        lines = [f"### {room}/", "", first_sentence(ROOT / room / "__init__.py"), "", "| file | what it does |", "|---|---|"]
+        lines = [f"### {room}/", "", first_sentence(ROOT / room / "__init__.py"), ""]
+        lines += ["| file | what it does |", "|---|---|"]
         lines += [f"| `{m.relative_to(ROOT / room)}` | {first_sentence(m)} |" for m in modules_of(room)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

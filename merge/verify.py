@@ -8,8 +8,9 @@ import torch
 from apo_soup.errors import UserError
 from merge.average import LinearAverage
 from merge.linear import HEAD
-from merge.tensors import pieces, stored_tensors
+from merge.tensors import StoredTensor, pieces, stored_tensors
 
+Tensors = dict[str, StoredTensor]
 EMBEDDING = "model.embed_tokens.weight"
 # torch turns float64 into a half type by way of float32, as mergekit does: 2^-24 of a value, 2^-14 units of float16.
 BEYOND_HALF = 2**-13
@@ -27,12 +28,33 @@ def verify_average(average: LinearAverage, folder: Path, where: str, say: Callab
     """
     inputs = [stored_tensors(f, where) for f in average.folders]
     written = stored_tensors(folder, where)
-    total = sum(average.weights) if average.normalize else 1.0
-    worst, worst_name = 0.0, ""
     if HEAD in written:  # mergekit writes a tied head that some of the models store; the others' is the embedding
         for tensors in inputs:
             if EMBEDDING in tensors:
                 tensors.setdefault(HEAD, tensors[EMBEDDING])
+    _check_names(written, inputs, folder, where)
+    worst, worst_name = 0.0, ""
+    for name, result in written.items():
+        error = _tensor_error(result, [tensors[name] for tensors in inputs], average)
+        if error is None:
+            raise UserError(
+                f"{where}: {folder}: tensor {name}: expected finite values, got NaN or infinity; remove the folder and "
+                "merge again"
+            )
+        if error > worst:
+            worst, worst_name = error, name
+    say(f"{folder}: {len(written)} tensors, at most {worst:.6f} units in the last place from the float64 average")
+    if worst > 0.5 + BEYOND_HALF:
+        raise UserError(
+            f"{where}: {folder}: tensor {worst_name}: expected at most 0.5 units in the last place from the float64 "
+            f"average, got {worst:.3f}; sum in float64 (dtype: float64) and write in another type (out_dtype) for one "
+            "rounding"
+        )
+    return worst
+
+
+def _check_names(written: Tensors, inputs: list[Tensors], folder: Path, where: str) -> None:
+    """Refuse a folder that lacks a tensor that all models have, or has one that they do not."""
     expected = [name for name in inputs[0] if all(name in tensors for tensors in inputs)]
     for name in expected:
         if name not in written:
@@ -43,30 +65,25 @@ def verify_average(average: LinearAverage, folder: Path, where: str, say: Callab
                 f"{where}: {folder}: expected the tensors that all {len(inputs)} models have, got {name} too; remove "
                 "the folder and merge again"
             )
-    for name, result in written.items():
-        for begin, count in pieces(result.count):
-            exact, magnitude = torch.zeros(2, count, dtype=torch.float64)
-            for tensors, weight in zip(inputs, average.weights, strict=True):
-                term = weight * tensors[name].read(begin, count).double()
-                exact += term
-                magnitude += term.abs()
-            values = result.read(begin, count)
-            if not values.isfinite().all():
-                raise UserError(
-                    f"{where}: {folder}: tensor {name}: expected finite values, got NaN or infinity; remove the folder "
-                    "and merge again"
-                )
-            slack = magnitude / abs(total) * len(inputs) * torch.finfo(torch.float64).eps
-            error = ulp_error(values, exact / total, slack)
-            if error > worst:
-                worst, worst_name = error, name
-    say(f"{folder}: {len(written)} tensors, at most {worst:.6f} units in the last place from the float64 average")
-    if worst > 0.5 + BEYOND_HALF:
-        raise UserError(
-            f"{where}: {folder}: tensor {worst_name}: expected at most 0.5 units in the last place from the float64 "
-            f"average, got {worst:.3f}; sum in float64 (dtype: float64) and write in another type (out_dtype) for one "
-            "rounding"
-        )
+
+
+def _tensor_error(result: StoredTensor, terms: list[StoredTensor], average: LinearAverage) -> float | None:
+    """The largest distance of a written tensor from the float64 average, in units in the last place; None where it
+    holds a value that is not finite.
+    """
+    total = sum(average.weights) if average.normalize else 1.0
+    worst = 0.0
+    for begin, count in pieces(result.count):
+        exact, magnitude = torch.zeros(2, count, dtype=torch.float64)
+        for stored, weight in zip(terms, average.weights, strict=True):
+            term = weight * stored.read(begin, count).double()
+            exact += term
+            magnitude += term.abs()
+        values = result.read(begin, count)
+        if not values.isfinite().all():
+            return None
+        slack = magnitude / abs(total) * len(terms) * torch.finfo(torch.float64).eps
+        worst = max(worst, ulp_error(values, exact / total, slack))
     return worst
 
 

@@ -18,7 +18,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 COMMAND = re.compile(r"^    (?:\.venv/bin/)?((?:make|apo-soup|python -m|accelerate launch) .*)$", re.MULTILINE)
 # Folders and files that a reader brings.
 BROUGHT = ("recipes/mine", "data/", "owner/name", "OWNER/NAME", "FILE", "DIR", "RECIPE", "gsm8k_", "$SMALL")
-NAMED_FILE = re.compile(r"`((?:apo_soup|sft|apo|merge|recipes|tests|bench|docs)/[\w./-]+\.(?:py|md|yaml|json|jinja|toml))`")
+FOLDERS = "apo_soup|sft|apo|merge|recipes|tests|bench|docs"
+NAMED_FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]+\.(?:py|md|yaml|json|jinja|toml))`")
 
 
 def commands():
@@ -38,7 +39,7 @@ def test_links_and_named_files_lead_somewhere(page):
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_every_command_is_one_that_is_taken(command):
     words = shlex.split(command)
     if words[0] == "make":

@@ -18,7 +18,7 @@ def outcome(main, capsys) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch):
     """A command line of the test's own, and no debugging."""
-    monkeypatch.delenv("APO_SOUP_DEBUG", raising=False)
+    monkeypatch.setenv("APO_SOUP_DEBUG", "")  # set, so that what the program sets is taken back
     monkeypatch.setattr(sys, "argv", ["program"])
 
 

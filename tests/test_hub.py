@@ -77,9 +77,9 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"id": "maker/nothing"}, "dataset maker/nothing:french:train cannot be loaded from the Hub"),
-        ({"config": "german"}, "cannot be loaded from the Hub"),
-        ({"config": "english", "split": "validation"}, "cannot be loaded from the Hub"),
+        ({"id": "maker/nothing"}, "source maker/nothing:french:train: expected a dataset, got "),
+        ({"config": "german"}, "expected a dataset, got "),
+        ({"config": "english", "split": "validation"}, "expected a dataset, got "),
     ],
 )
 def test_what_the_hub_has_not_is_one_sentence(hub, tiny_model, write_recipe, tmp_path, change, reason):

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from apo.pairs.judge import JudgedCompletion
-from apo_soup.data.clean import WORD, shingles
+from apo_soup.data.words import WORD, shingles
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from apo.pairs.journal import Answer
 from apo.pairs.language import same_language
 from apo.pairs.prompts import Prompt
 from apo_soup.models.completion import Completion
-from apo_soup.verify.answers import Verifier, mode_fault
+from apo_soup.verify.answers import Verifier
+from apo_soup.verify.modes import mode_fault
 
 # The least score of a right answer.
 RIGHT_SCORE = 0.5

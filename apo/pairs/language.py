@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from apo_soup.errors import UserError, told_by_library
-from apo_soup.verify.answers import answer_part
+from apo_soup.verify.modes import answer_part
 
 # Digits, punctuation and white space, which belong to no language.
 NON_LETTERS = re.compile(r"[\d\W_]+")

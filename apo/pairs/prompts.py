@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from apo_soup.config.pairs import PairsFile
-from apo_soup.data.conversation import as_messages, checked_messages, template_kwargs
-from apo_soup.data.formats import Fields, alpaca, found, spoken, with_system
-from apo_soup.data.rows import Row, RowError, Source, drawn, read
+from apo_soup.data.conversation import template_kwargs
+from apo_soup.data.draw import weighted_draw
+from apo_soup.data.formats import alpaca, sharegpt_messages, with_system
+from apo_soup.data.messages import as_messages, checked_messages
+from apo_soup.data.read import read_rows
+from apo_soup.data.rows import Fields, RowError, SourceRow, described
+from apo_soup.data.source import Source
 from apo_soup.verify.answers import Verifier
 
 
@@ -67,17 +71,17 @@ def read_prompts(recipe: PairsFile, verifier: Verifier | None) -> PromptSet:
     return PromptSet(list(usable.values()), rejected, duplicates)
 
 
-def _drawn_rows(recipe: PairsFile) -> Iterator[tuple[Row, dict[str, Any]]]:
+def _drawn_rows(recipe: PairsFile) -> Iterator[tuple[SourceRow, dict[str, Any]]]:
     """The rows that the weights of the sources leave, each with the template arguments of its source."""
     for number, keys in enumerate(recipe.prompts):
-        source = Source.from_entry({**keys.given_values(), "id": keys.id})
-        rows = read(source, recipe.where("prompts"))
-        for row, times in drawn(rows, source.weight, recipe.seed, number):
+        source = Source.from_entry(keys)
+        rows = read_rows(source, recipe.where("prompts"))
+        for row, times in weighted_draw(rows, source.weight, recipe.seed, number):
             if times:
                 yield row, dict(source.chat_template_kwargs)
 
 
-def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
+def prompt_of(row: SourceRow, arguments: dict[str, Any], reference: str) -> Prompt:
     """The prompt of one row; `arguments` win over the row's own, because the recipe's mode is what is asked for.
 
     Raises:
@@ -89,8 +93,8 @@ def prompt_of(row: Row, arguments: dict[str, Any], reference: str) -> Prompt:
     answer = fields.get(reference)
     if isinstance(answer, bool) or (answer is not None and not isinstance(answer, (str, int, float))):
         raise RowError(
-            f"field {reference}: expected text or a number as the reference, got {found(answer)}; mend the row or name "
-            "another field with reference"
+            f"field {reference}: expected text or a number as the reference, got {described(answer)}; mend the row or "
+            "name another field with reference"
         )
     answer = None if answer is None else str(answer)
     content = json.dumps([messages, kwargs], sort_keys=True, ensure_ascii=False)
@@ -114,7 +118,7 @@ def prompt_messages(fields: Fields) -> list[Fields]:
     elif "messages" in fields:
         messages = checked_messages(fields["messages"], "messages")
     elif "conversations" in fields:
-        turns = with_system(fields.get("system"), spoken(fields["conversations"], "conversations"))
+        turns = with_system(fields.get("system"), sharegpt_messages(fields["conversations"], "conversations"))
         messages = checked_messages(turns, "conversations")
     elif "instruction" in fields:
         messages = checked_messages(alpaca({"output": "-", **fields})["messages"], "instruction")

@@ -16,17 +16,25 @@ RENDERING_FILES = (
     "data/trained_spans.py",
     "data/template.py",
     "data/conversation.py",
+    "data/messages.py",
     "models/generation.py",
     "models/tokenizer.py",
 )
 # Files that decide what is a prompt and what is right.
 JUDGING_FILES = (
     "verify/answers.py",
+    "verify/modes.py",
     "verify/numbers.py",
-    "data/clean.py",
+    "data/words.py",
     "models/completion.py",
     "data/formats.py",
     "data/rows.py",
+    "data/source.py",
+    "data/read.py",
+    "data/json_rows.py",
+    "data/table_rows.py",
+    "data/hub_rows.py",
+    "data/draw.py",
 )
 
 

@@ -49,6 +49,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
             "add it, or run another stage"
         )
     todo = ["pairs"] if stage == "pairs" and not pairs_ask_the_run(recipe) else order(stage)
+    require_our_programs(recipe, todo)
     for name in todo:
         step = STEPS[name]
         if not (recipe / step.file).is_file():
@@ -78,19 +79,30 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
     return 0
 
 
-def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a step's program with `--state`: exit code 0 where it is up to date, STALE where it is not.
+def require_our_programs(recipe: Path, stages: list[str]) -> None:
+    """Look, before the first of these stages runs for hours, whether the programs of all that the recipe has are ours.
 
     Raises:
-        UserError: another file is found in the place of the step's program.
+        UserError: another file is found in the place of one.
     """
-    require_our_module(step.module)
+    for step in (STEPS[name] for name in stages):
+        if (recipe / step.file).is_file():
+            require_our_module(step.module)
+
+
+def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a step's program with `--state`: exit code 0 where it is up to date, STALE where it is not."""
     command = executable(["python", *program_words(step, recipe, [*words, "--state"])])
     return subprocess.run(command, capture_output=True, text=True)
 
 
 def print_states(recipe: Path) -> None:
-    """Print of every stage of a recipe whether it is up to date, or what changed."""
+    """Print of every stage of a recipe whether it is up to date, or what changed.
+
+    Raises:
+        UserError: another file is found in the place of a stage's program.
+    """
+    require_our_programs(recipe, list(STEPS))
     stale: list[str] = []
     for name, step in STEPS.items():
         if not (recipe / step.file).is_file():

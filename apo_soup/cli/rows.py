@@ -43,12 +43,12 @@ def prepare_rows(config: Path, overrides: list[str]) -> None:
     """Write the training sequences of a mid, sft or apo file, and print the table of what is in them."""
     recipe = opened_recipe(config, overrides)
     quiet_libraries()
-    from apo_soup.data.prepare import prepare
-    from apo_soup.data.statistics import show
+    from apo_soup.data.prepare import prepare_mixture
+    from apo_soup.data.statistics import statistics_table
     from apo_soup.models.tokenizer import recipe_tokenizer
 
-    folder = prepare(recipe, recipe_tokenizer(recipe))
-    print(show(json.loads((folder / "stats.json").read_text())))
+    folder = prepare_mixture(recipe, recipe_tokenizer(recipe))
+    print(statistics_table(json.loads((folder / "stats.json").read_text())))
     print(folder)
 
 
@@ -56,10 +56,10 @@ def preview_rows(config: Path, rows: int, overrides: list[str]) -> None:
     """Print rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made."""
     recipe = opened_recipe(config, overrides)
     quiet_libraries()
-    from apo_soup.data.preview import preview
+    from apo_soup.data.preview import preview_mixture
     from apo_soup.models.tokenizer import recipe_tokenizer
 
-    preview(recipe, recipe_tokenizer(recipe), rows)
+    preview_mixture(recipe, recipe_tokenizer(recipe), rows)
 
 
 def opened_recipe(config: Path, overrides: list[str]) -> TrainingFile:

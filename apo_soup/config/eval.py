@@ -191,5 +191,4 @@ class EvalFile(StageFile):
         suite.tasks = [task for task in self.tasks if task.name in names]
         given = self.given_values()
         suite._as_given = {**given, "tasks": [task for task in given["tasks"] if task["name"] in names]}
-        suite._cache = {}
         return suite

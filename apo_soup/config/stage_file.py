@@ -80,26 +80,6 @@ class StageFile(Keys):
         aside = {n for n, f in fields.items() if has_mark(f, "cosmetic") or has_mark(f, "input")}
         return {k: v for k, v in self.given_values().items() if k not in aside}
 
-    # While rooms move to typed keys.
-    @property
-    def values(self) -> dict[str, Any]:
-        if "values" not in self._cache:
-            self._cache["values"] = self.model_dump(exclude_unset=True)
-        return self._cache["values"]
-
-    _cache: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @property
-    def stage(self) -> str:
-        return self.kind
-
-    def need(self, name: str) -> Any:
-        from apo_soup.errors import UserError
-
-        if self.values.get(name) is None:
-            raise UserError(f"{self.path}: {name}: the key is missing; add it to the file or give --{name} VALUE")
-        return self.values[name]
-
 
 def nested(node: Any, name: str = "") -> Iterator[tuple[str, Keys]]:
     """Every mapping of declared keys in a value, with its dotted name; the outermost first."""

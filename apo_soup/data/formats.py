@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from apo_soup.data.rows import RowError
+from apo_soup.data.rows import Fields, RowError, described
 
-Fields = dict[str, Any]
 SPEAKERS = {
     "system": "system",
     "human": "user",
@@ -42,19 +41,21 @@ class Format:
 
 def sharegpt(fields: Fields) -> Fields:
     """`conversations` of `from` and `value`, with `function_call` and `observation` turns, and a `system` column."""
-    messages = spoken(fields["conversations"], "conversations")
+    messages = sharegpt_messages(fields["conversations"], "conversations")
     rest = {k: v for k, v in fields.items() if k not in ("conversations", "system")}
     return {**rest, "messages": with_system(fields.get("system"), messages)}
 
 
 def sharegpt_preference(fields: Fields) -> Fields:
     """A ShareGPT prompt, and one turn of `from` and `value` each for `chosen` and `rejected`."""
-    prompt = with_system(fields.get("system"), spoken(fields["conversations"], "conversations"))
+    prompt = with_system(fields.get("system"), sharegpt_messages(fields["conversations"], "conversations"))
     rest = {k: v for k, v in fields.items() if k not in ("conversations", "system", "chosen", "rejected")}
     sides = {}
     for side in ("chosen", "rejected"):
         value = fields[side]
-        sides[side] = value if isinstance(value, str) else spoken(value if isinstance(value, list) else [value], side)
+        sides[side] = (
+            value if isinstance(value, str) else sharegpt_messages(value if isinstance(value, list) else [value], side)
+        )
     return {**rest, "prompt": prompt, **sides}
 
 
@@ -63,44 +64,52 @@ def alpaca(fields: Fields) -> Fields:
     messages: list[Fields] = []
     history = fields.get("history") or []
     if not isinstance(history, list) or any(not isinstance(h, list) or len(h) != 2 for h in history):
-        raise RowError(f"field history: expected a list of [question, answer], found {found(history)}")
+        raise RowError(f"field history: expected a list of [question, answer], got {described(history)}")
     for question, answer in history:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     instruction, context = fields["instruction"], fields.get("input") or ""
     for name, value in (("instruction", instruction), ("input", context)):
         if not isinstance(value, str):
-            raise RowError(f"field {name}: expected text, found {found(value)}")
+            raise RowError(f"field {name}: expected text, got {described(value)}")
     asked = f"{instruction}\n\n{context}" if context.strip() else instruction
     messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": fields["output"]}]
     rest = {k: v for k, v in fields.items() if k not in ("instruction", "input", "output", "system", "history", "text")}
     return {**rest, "messages": with_system(fields.get("system"), messages)}
 
 
-def as_it_is(fields: Fields) -> Fields:
+def unchanged(fields: Fields) -> Fields:
+    """The fields of a row that already has one of our shapes."""
     return fields
 
 
-def text_alone(fields: Fields) -> Fields:
+def text_only(fields: Fields) -> Fields:
+    """The text alone: template arguments have no template to go to."""
     return {"text": fields["text"]}
 
 
 # In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
 SUPERVISED = (
-    Format("messages", ("messages",), as_it_is),
+    Format("messages", ("messages",), unchanged),
     Format("sharegpt", ("conversations",), sharegpt),
     Format("alpaca", ("instruction", "output"), alpaca),
-    Format("prompt_completion", ("prompt", "completion"), as_it_is),
-    Format("text", ("text",), text_alone),
+    Format("prompt_completion", ("prompt", "completion"), unchanged),
+    Format("text", ("text",), text_only),
 )
 PREFERENCE = (
     Format("sharegpt_preference", ("conversations", "chosen", "rejected"), sharegpt_preference),
-    Format("preference", ("chosen", "rejected"), as_it_is),
+    Format("preference", ("chosen", "rejected"), unchanged),
 )
 
 
-def formats_of(stage: str) -> tuple[Format, ...]:
-    """The formats a stage takes: preference rows for `apo`, supervised ones otherwise."""
-    return PREFERENCE if stage == "apo" else SUPERVISED
+def formats_of(pairs: bool) -> tuple[Format, ...]:
+    """The formats of preference rows, or of supervised ones."""
+    return PREFERENCE if pairs else SUPERVISED
+
+
+def missing_field(name: str, fields: Fields) -> RowError:
+    """The error of a row without a field that it needs."""
+    have = ", ".join(sorted(fields)) or "no fields"
+    return RowError(f"field {name}: expected a value, got a row with {have}; map a column to it with rename")
 
 
 def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
@@ -108,32 +117,36 @@ def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
     return next((f for f in formats if all(name in fields for name in f.needs)), None)
 
 
-def canonical(fields: Fields, shape: Format) -> Fields:
+def canonical(fields: Fields, row_format: Format) -> Fields:
     """A row's fields in this project's own shape.
 
     Raises:
         RowError: a field that the format needs is missing, or its inside is not what the format says.
     """
-    for name in shape.needs:
+    for name in row_format.needs:
         if name not in fields:
-            raise RowError(f"field {name} is missing; the row has {', '.join(sorted(fields)) or 'no fields'}")
-    return shape.convert(fields)
+            raise missing_field(name, fields)
+    return row_format.convert(fields)
 
 
-def spoken(turns: Any, name: str) -> list[Fields]:
-    """Turns of `from` and `value` (or `role` and `content`) as messages; calls become structured `tool_calls`."""
+def sharegpt_messages(turns: Any, name: str) -> list[Fields]:
+    """Turns of `from` and `value` (or `role` and `content`) as messages; calls become structured `tool_calls`.
+
+    Raises:
+        RowError: naming the turn of the field `name` that is none.
+    """
     if not isinstance(turns, list):
-        raise RowError(f"field {name}: expected a list of turns, found {found(turns)}")
+        raise RowError(f"field {name}: expected a list of turns, got {described(turns)}")
     messages: list[Fields] = []
     for number, turn in enumerate(turns):
         if not isinstance(turn, dict):
-            raise RowError(f"field {name}[{number}]: expected a mapping with from and value, found {found(turn)}")
+            raise RowError(f"field {name}[{number}]: expected a mapping with from and value, got {described(turn)}")
         speaker, value = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
         role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
         if role is None:
-            raise RowError(f"field {name}[{number}].from: expected one of {', '.join(SPEAKERS)}, found {speaker!r}")
+            raise RowError(f"field {name}[{number}].from: expected one of {', '.join(SPEAKERS)}, got {speaker!r}")
         if role == "function_call":
-            calls = called(value, f"field {name}[{number}].value")
+            calls = calls_of_json(value, f"field {name}[{number}].value")
             if messages and messages[-1].get("tool_calls"):
                 messages[-1]["tool_calls"] += calls
             else:
@@ -143,15 +156,15 @@ def spoken(turns: Any, name: str) -> list[Fields]:
     return messages
 
 
-def called(value: Any, place: str) -> list[Fields]:
+def calls_of_json(value: Any, place: str) -> list[Fields]:
     """A function call written as JSON (one, or a list of several) as structured `tool_calls`."""
     try:
         calls = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError as error:
-        raise RowError(f"{place}: expected a function call as JSON, found {found(value)} ({error.msg})") from None
+        raise RowError(f"{place}: expected a function call as JSON, got {described(value)} ({error.msg})") from None
     calls = calls if isinstance(calls, list) else [calls]
     if not calls or any(not isinstance(c, dict) or not isinstance(c.get("name"), str) for c in calls):
-        raise RowError(f"{place}: expected a function call with name and arguments, found {found(value)}")
+        raise RowError(f"{place}: expected a function call with name and arguments, got {described(value)}")
     return [{"type": "function", "function": {"name": c["name"], "arguments": c.get("arguments", {})}} for c in calls]
 
 
@@ -160,9 +173,3 @@ def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
     if not system or (messages and messages[0]["role"] == "system"):
         return messages
     return [{"role": "system", "content": system}, *messages]
-
-
-def found(value: Any) -> str:
-    """A value for an error message: its type and its beginning."""
-    text = repr(value)
-    return f"{type(value).__name__} {text[:40]}{'...' if len(text) > 40 else ''}"

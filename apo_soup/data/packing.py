@@ -4,11 +4,18 @@
 of all documents every `capacity` tokens. Both are functions of lengths alone, so they are tested without a model.
 """
 
-Piece = tuple[int, int, int]
+# A document's number, and the tokens `[start, end)` of it.
+DocumentSlice = tuple[int, int, int]
 
 
-def plan(lengths: list[int], capacity: int, strategy: str | None) -> list[list[Piece]]:
-    """Sequences of `(document, start, end)` pieces by `bfd`, `wrapped`, or None for a document a sequence."""
+def packed_sequences(lengths: list[int], capacity: int, strategy: str | None) -> list[list[DocumentSlice]]:
+    """Sequences of document slices by `bfd`, `wrapped`, or None for a document a sequence.
+
+    >>> packed_sequences([3, 5, 2], 5, "bfd")
+    [[(1, 0, 5)], [(0, 0, 3), (2, 0, 2)]]
+    >>> packed_sequences([3, 5, 2], 5, "wrapped")
+    [[(0, 0, 3), (1, 0, 2)], [(1, 2, 5), (2, 0, 2)]]
+    """
     if strategy == "wrapped":
         return wrapped(lengths, capacity)
     bins = best_fit_decreasing(lengths, capacity) if strategy == "bfd" else [[d] for d in range(len(lengths))]
@@ -18,15 +25,17 @@ def plan(lengths: list[int], capacity: int, strategy: str | None) -> list[list[P
 def best_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
     """Bins of document indices; the lengths in a bin sum to at most `capacity`.
 
-    The free space of open bins is kept as a bit set (bit r: some bin has exactly r places left), so the best bin for a
-    document is the lowest bit at or above its length.
+    The free space of open bins is kept as a bit set (bit r: some bin has room for exactly r tokens), so the best bin
+    for a document is the lowest bit at or above its length.
 
     Raises:
         ValueError: if a document is longer than `capacity`; cut or split it first.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     if order and lengths[order[0]] > capacity:
-        raise ValueError(f"document {order[0]} has {lengths[order[0]]} tokens, more than the {capacity} of a bin")
+        raise ValueError(
+            f"expected documents of at most {capacity} tokens, got {lengths[order[0]]} in document {order[0]}"
+        )
     bins: list[list[int]] = []
     with_space: dict[int, list[int]] = {}
     spaces = 0
@@ -49,9 +58,9 @@ def best_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def wrapped(lengths: list[int], capacity: int) -> list[list[Piece]]:
-    """Sequences of `(document, start, end)` pieces; every sequence but the last is exactly full."""
-    sequences: list[list[Piece]] = []
+def wrapped(lengths: list[int], capacity: int) -> list[list[DocumentSlice]]:
+    """Sequences of document slices; every sequence but the last is exactly full."""
+    sequences: list[list[DocumentSlice]] = []
     free = 0
     for document, length in enumerate(lengths):
         start = 0
@@ -67,5 +76,9 @@ def wrapped(lengths: list[int], capacity: int) -> list[list[Piece]]:
 
 
 def position_ids(seq_lengths: list[int]) -> list[int]:
-    """Positions of a packed sequence: from 0 again at each document start."""
+    """Position ids `[S]` of a packed sequence: from 0 again at each document start.
+
+    >>> position_ids([3, 2])
+    [0, 1, 2, 0, 1]
+    """
     return [position for length in seq_lengths for position in range(length)]

@@ -10,12 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.models.tokenizer import encode_ids
 
-KEPT = 1024
-REMEMBERED = 16384
+KEPT_PREFIXES = 1024
+REMEMBERED_DIGESTS = 16384
 
 
-class SharedHeads:
-    """Tokens of the texts up to their first end-of-turn token that were met before."""
+class PrefixCache:
+    """Tokens of texts up to their first end-of-turn token, kept from the second time a beginning is met."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, byte_level: bool):
         self.tokenizer = tokenizer
@@ -35,15 +35,15 @@ class SharedHeads:
         cut = text.find(self.end) + len(self.end) if self.usable else -1
         if cut < len(self.end):
             return None, text
-        head = text[:cut]
-        ids = self.known.get(head)
+        prefix = text[:cut]
+        ids = self.known.get(prefix)
         if ids is None:
-            mark = hash(head)
-            if mark not in self.once or len(self.known) >= KEPT:
-                if len(self.once) >= REMEMBERED:
+            digest = hash(prefix)
+            if digest not in self.once or len(self.known) >= KEPT_PREFIXES:
+                if len(self.once) >= REMEMBERED_DIGESTS:
                     self.once.clear()
-                self.once.add(mark)
+                self.once.add(digest)
                 return None, text
-            ids = np.array(encode_ids(self.tokenizer, [head])[0].ids, dtype=np.int32)
-            self.known[head] = ids
+            ids = np.array(encode_ids(self.tokenizer, [prefix])[0].ids, dtype=np.int32)
+            self.known[prefix] = ids
         return ids, text[cut:]

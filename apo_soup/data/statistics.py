@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from apo_soup.data.encode import Document, Refused, Task
+from apo_soup.data.documents import Document, Refused, RowToEncode
 from apo_soup.errors import UserError
 from apo_soup.tables import text_table
 
-LENGTHS = ("mean_length", "p95_length")
-DROPPED = ("not_drawn", "long", "duplicate", "contaminated")
+LENGTH_COLUMNS = ("mean_length", "p95_length")
+DROP_REASONS = ("not_drawn", "long", "duplicate", "contaminated")
 
 
 @dataclass
@@ -39,14 +39,15 @@ class Counts:
     reasoning: int = 0
     lost: int = 0
     cut: int = 0
-    lengths: array = field(default_factory=lambda: array("i"))
+    lengths: "array[int]" = field(default_factory=lambda: array("i"))
 
     @property
     def dropped(self) -> int:
         """Rows left out as the recipe asks, for whatever reason."""
-        return sum(getattr(self, name) for name in DROPPED)
+        return sum(getattr(self, name) for name in DROP_REASONS)
 
     def as_row(self) -> dict[str, Any]:
+        """The counts by name, with sums and lengths in tokens."""
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "lengths"}
         lengths = sorted(self.lengths)
         row["dropped"] = self.dropped
@@ -55,7 +56,7 @@ class Counts:
         return row
 
 
-class Tally:
+class Statistics:
     """Counts every row of a preparation once, and writes down those that are refused, with the reason.
 
     Rejected rows (at fault) go to `rejects.jsonl`, dropped ones (too long, duplicate, contaminated) to
@@ -72,17 +73,19 @@ class Tally:
         }
 
     def of(self, source: str, mode: str = "-") -> Counts:
+        """The counts of a source in a mode, begun at 0."""
         return self.counts.setdefault((source, mode), Counts(source, mode))
 
     def sum(self, name: str) -> int:
+        """A count over all sources and modes."""
         return sum(getattr(c, name) for c in self.counts.values())
 
-    def keep(self, task: Task, document: Document) -> None:
+    def keep(self, row: RowToEncode, document: Document) -> None:
         """Count a row that is trained on."""
-        counts = self.of(task.source.name, document.mode)
+        counts = self.of(row.source.name, document.mode)
         counts.read += 1
         counts.kept += 1
-        counts.copies += task.times - 1
+        counts.copies += row.times - 1
         counts.lengths.append(document.tokens)
         counts.tokens += document.tokens
         counts.trained += document.trained
@@ -90,15 +93,15 @@ class Tally:
         counts.lost += document.lost
         counts.cut += document.lost > 0
 
-    def refuse(self, task: Task, refused: Refused) -> None:
+    def refuse(self, row: RowToEncode, refused: Refused) -> None:
         """Count a row that is not trained on, and write it down."""
-        counts = self.of(task.source.name)
+        counts = self.of(row.source.name)
         counts.read += 1
         counts.lost += refused.lost
         setattr(counts, refused.kind, getattr(counts, refused.kind) + 1)
-        entry = {"source": task.source.name, "row": task.row.place, "reason": refused.reason}
+        entry = {"source": row.source.name, "row": row.row.place, "reason": refused.reason}
         if refused.kind == "rejected":
-            self.first_reject = self.first_reject or f"{task.row.place}: {refused.reason}"
+            self.first_reject = self.first_reject or f"{row.row.place}: {refused.reason}"
             self._write("rejects", entry)
         else:
             self._write("dropped", {**entry, "kind": refused.kind})
@@ -139,16 +142,19 @@ class Tally:
 
     def _check_source(self, source: str, where: str) -> None:
         """A source gives at least one row, or all it had were duplicates of another's."""
-        found = [c for (name, _), c in self.counts.items() if name == source]
-        sums = {name: sum(getattr(c, name) for c in found) for name in ("read", "kept", "rejected", *DROPPED)}
+        of_source = [c for (name, _), c in self.counts.items() if name == source]
+        sums = {name: sum(getattr(c, name) for c in of_source) for name in ("read", "kept", "rejected", *DROP_REASONS)}
         if sums["kept"] or sums["duplicate"]:
             return
         if not sums["read"]:
-            raise UserError(f"{where}: source {source} holds no row")
+            raise UserError(f"{where}: source {source}: expected at least one row, got none; write its rows first")
         what = ", ".join(
             f"{count} {name.replace('_', ' ')}" for name, count in sums.items() if count and name != "read"
         )
-        raise UserError(f"{where}: source {source} gives no row to train on: of {sums['read']} rows {what}")
+        raise UserError(
+            f"{where}: source {source}: expected a row to train on, got none: of {sums['read']} rows {what}; the lists "
+            "beside stats.json say why"
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """A mapping for each source and mode, in the order of the names."""
@@ -157,7 +163,7 @@ class Tally:
     def total(self) -> dict[str, Any]:
         """The sums over all sources, and the share of tokens that think rows hold."""
         rows = self.rows()
-        names = [n for n, v in rows[0].items() if isinstance(v, int) and n not in LENGTHS] if rows else []
+        names = [n for n, v in rows[0].items() if isinstance(v, int) and n not in LENGTH_COLUMNS] if rows else []
         total = {name: sum(row[name] for row in rows) for name in names}
         total["mean_length"] = round(total["tokens"] / total["kept"], 1) if total.get("kept") else 0
         think = sum(row["tokens"] for row in rows if row["mode"] == "think")
@@ -169,12 +175,12 @@ def check_share(total: dict[str, Any], share: float, where: str, first: str) -> 
     rejected, drawn = total.get("rejected", 0), total.get("read", 0) - total.get("not_drawn", 0)
     if rejected > share * drawn:
         raise UserError(
-            f"{where}: {rejected} of {drawn} rows cannot be used, more than max_reject_share {share}; "
-            f"the first is {first}"
+            f"{where}: max_reject_share: expected at most {share} of the rows rejected, got {rejected} of {drawn}; "
+            f"correct them or raise the share; the first is {first}"
         )
 
 
-COLUMNS = {
+TABLE_COLUMNS = {
     "source": "source",
     "mode": "mode",
     "read": "read",
@@ -190,29 +196,29 @@ COLUMNS = {
 }
 
 
-def show(stats: dict[str, Any]) -> str:
+def statistics_table(stats: dict[str, Any]) -> str:
     """The counts of a preparation, a line a source and mode, and what they come to."""
     lines = []
     for row in stats["sources"]:
         if not row["read"]:
             continue
-        shown = {**row, "reasoning": _share(row["reasoning"], row["trained"])}
-        lines.append([f"{shown[c]:,}" if isinstance(shown[c], int) else str(shown[c]) for c in COLUMNS])
+        cells = {**row, "reasoning": _percent(row["reasoning"], row["trained"])}
+        lines.append([f"{cells[c]:,}" if isinstance(cells[c], int) else str(cells[c]) for c in TABLE_COLUMNS])
     total = stats["total"]
     closing = f"{total['kept']:,} of {total['read']:,} rows kept"
     closing += f" ({total['rejected']:,} rejected, {total['dropped']:,} dropped"
-    reasons = [f"{total[name]:,} {name.replace('_', ' ')}" for name in DROPPED if total[name]]
+    reasons = [f"{total[name]:,} {name.replace('_', ' ')}" for name in DROP_REASONS if total[name]]
     closing += f": {', '.join(reasons)})" if reasons else ")"
-    closing += f"; {total['tokens']:,} tokens, {_share(total['trained'], total['tokens'])} trained, "
+    closing += f"; {total['tokens']:,} tokens, {_percent(total['trained'], total['tokens'])} trained, "
     closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
     closing += f"; {total['cut']:,} kept rows lost some" if total["cut"] else ""
     packed = stats["packed"]
     if packed:
-        closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their places filled"
+        closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
         if packed["untrained"]:
             closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
-    return f"{text_table(list(COLUMNS.values()), lines)}\n{closing}"
+    return f"{text_table(list(TABLE_COLUMNS.values()), lines)}\n{closing}"
 
 
-def _share(part: int, whole: int) -> str:
+def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.0%}" if whole else "-"

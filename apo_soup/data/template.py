@@ -7,12 +7,15 @@ control characters and taken out again, where transformers calls a macro for eac
 """
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import jinja2
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from apo_soup.data.rows import RowError, described
 
 Span = tuple[int, int]
 # Control characters of no text: Unicode keeps U+FDD0 and U+FDD1 for use inside programs.
@@ -26,10 +29,11 @@ class GenerationMarks(Extension):
     tags = {"generation"}  # noqa: RUF012 - the name and the type are jinja2's
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        """The nodes of one block, as jinja2 asks an extension for them."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        edges = [jinja2.nodes.Output([jinja2.nodes.TemplateData(c)]).set_lineno(line) for c in (OPEN, CLOSE)]
-        return [edges[0], jinja2.nodes.Scope(body).set_lineno(line), edges[1]]
+        marks = [jinja2.nodes.Output([jinja2.nodes.TemplateData(c)]).set_lineno(line) for c in (OPEN, CLOSE)]
+        return [marks[0], jinja2.nodes.Scope(body).set_lineno(line), marks[1]]
 
 
 class ChatTemplate:
@@ -47,42 +51,45 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise
         self.text = text
         self.marked = "endgeneration" in text
-        self._asks_the_day = "strftime_now" in text
+        self._reads_clock = "strftime_now" in text
         self._compiled = environment.from_string(text)
         # Jinja lays its globals over one another in a chain, and would unfold it for every row.
         self._compiled.globals = dict(self._compiled.globals)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
-        """Worker processes compile the text anew."""
+        """How it is pickled: worker processes compile the text anew."""
         return ChatTemplate, (self.text,)
 
     def render(self, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> tuple[str, list[Span]]:
         """The text of a conversation and the spans its marks enclose, in order; marks inside marks do not count.
 
         Raises:
-            jinja2.TemplateError: what the template itself complains of, or a text that holds our control characters.
+            RowError: what the template itself complains of, or a text that has our control characters.
         """
         given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments}
-        if self._asks_the_day:
-            given["strftime_now"] = _clock(arguments.get("date_string") or PINNED_DATE)
-        text = self._compiled.render(messages=messages, **given)
+        if self._reads_clock:
+            given["strftime_now"] = _fixed_clock(arguments.get("date_string") or PINNED_DATE)
+        try:
+            text = self._compiled.render(messages=messages, **given)
+        except Exception as error:  # a template may fail in any way that its expressions can
+            raise RowError(f"the chat template refuses the row: {error}") from error
         if not self.marked:
             return text, []
         first, *marked = text.split(OPEN)
-        parts, spans, place = [first], [], len(first)
+        parts, spans, end = [first], [], len(first)
         for piece in marked:
             inside, closed, outside = piece.partition(CLOSE)
             if not closed or CLOSE in outside:
-                raise jinja2.TemplateError("the row holds U+FDD0 or U+FDD1, which are no characters of text")
-            spans.append((place, place + len(inside)))
-            place += len(inside) + len(outside)
+                raise RowError("expected text, got U+FDD0 or U+FDD1, which Unicode keeps for programs; remove them")
+            spans.append((end, end + len(inside)))
+            end += len(inside) + len(outside)
             parts += (inside, outside)
         return "".join(parts), spans
 
 
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-):
+) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
@@ -90,8 +97,10 @@ def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _clock(date: str) -> Any:
+def _fixed_clock(date: Any) -> Callable[[str], str]:
     """`strftime_now` of a fixed day; a date written otherwise than `01 July 2025` or `2025-07-01` is given as it is."""
+    if not isinstance(date, str):
+        raise RowError(f"field chat_template_kwargs: date_string: expected text, got {described(date)}")
     for form in ("%d %B %Y", "%Y-%m-%d"):
         try:
             return datetime.strptime(date, form).strftime

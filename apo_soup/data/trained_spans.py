@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.conversation import Conversation, Text
+from apo_soup.data.conversation import Conversation, PlainText
 from apo_soup.data.rows import RowError
 from apo_soup.data.template import ChatTemplate, Span
 from apo_soup.errors import UserError
@@ -35,14 +35,22 @@ class Rendered:
 
 
 class Renderer:
-    """Renders conversations with one tokenizer's chat template; remembers its generation prompts."""
+    """Renders conversations with one tokenizer's chat template; remembers its generation prompts.
+
+    Raises:
+        UserError: the template is not valid Jinja.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
+        text = tokenizer.get_chat_template()
         try:
-            self.template = ChatTemplate(tokenizer.get_chat_template())
+            self.template = ChatTemplate(text)
         except jinja2.TemplateSyntaxError as error:
-            raise UserError(f"the chat template is not valid Jinja: line {error.lineno}: {error.message}") from error
+            raise UserError(
+                f"chat_template: expected Jinja, got an error in line {error.lineno} of the template: {error.message}; "
+                "correct it"
+            ) from error
         self.special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
         self.end = tokenizer.eos_token
         # A turn may also end with another special token, as a call does in some templates.
@@ -52,14 +60,13 @@ class Renderer:
         self.knows_modes = "enable_thinking" in self.template.text
 
     def render(self, messages: list[dict[str, Any]], kwargs: dict[str, Any], **options: Any) -> tuple[str, list[Span]]:
-        """Text and marked spans; raises RowError with the template's own complaint."""
-        try:
-            text, spans = self.template.render(messages, {**self.special, **kwargs, **options})
-            return _encodable(text), spans
-        except RowError:
-            raise
-        except Exception as error:  # a template may fail in any way that its expressions can
-            raise RowError(f"the chat template refuses the row: {error}") from error
+        """Text and marked spans.
+
+        Raises:
+            RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
+        """
+        text, spans = self.template.render(messages, {**self.special, **kwargs, **options})
+        return _encodable(text), spans
 
     def unread(self, arguments: set[str]) -> set[str]:
         """Those template arguments that the template's text never names, and so cannot honour."""
@@ -86,12 +93,15 @@ class Renderer:
         else:
             text, spans = self._by_probe(item)
         if len(spans) != turns:
-            raise RowError(f"the chat template marks {len(spans)} assistant spans for {turns} assistant turns")
+            raise RowError(
+                f"the chat template: expected a marked span for each of {turns} assistant turns, got {len(spans)}; "
+                "correct its {% generation %} marks"
+            )
         if any(a[1] > b[0] for a, b in pairwise(spans)):
-            raise RowError("the trained spans of two assistant turns overlap")
+            raise RowError("the chat template: expected a span for every assistant turn, got two that overlap")
         return Rendered(text, spans)
 
-    def text(self, item: Conversation | Text) -> str:
+    def text(self, item: Conversation | PlainText) -> str:
         """The text of a row without its spans; a plain text ends with the end-of-turn token, as TRL has it."""
         if isinstance(item, Conversation):
             return self.render(item.messages, item.kwargs)[0]
@@ -107,7 +117,7 @@ class Renderer:
         only stands before answers, and not at the end of the generation prompt, is the answer's own.
         """
         user, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}
-        prompts, found = set(), set()
+        prompts, before_answers = set(), set()
         for mode in ({"enable_thinking": True}, {"enable_thinking": False}):
             before = self.render([user], mode)[0]
             prompt = self.prompt([user], mode)
@@ -115,8 +125,8 @@ class Renderer:
             for turns in ([user, answer], [user, answer, user]):
                 text = self.render(turns, mode)[0]
                 if text.startswith(before) and PROBE in text:
-                    found.add(text[len(before) : text.index(PROBE)])
-        own = {f for f in found if not any(f.startswith(p) and not f[len(p) :].strip() for p in prompts)}
+                    before_answers.add(text[len(before) : text.index(PROBE)])
+        own = {f for f in before_answers if not any(f.startswith(p) and not f[len(p) :].strip() for p in prompts)}
         return sorted((prompts | own) - {""}, key=len, reverse=True)
 
     def _trim(self, text: str, span: Span) -> Span:
@@ -131,11 +141,11 @@ class Renderer:
 
     def _behind_tools(self, text: str, spans: list[Span], item: Conversation) -> list[Span]:
         """Spans of answers to a tool without what closes the tool's turn: DeepSeek's marks enclose it."""
-        places = [n for n, m in enumerate(item.messages) if m["role"] == "assistant"]
+        turns = [n for n, m in enumerate(item.messages) if m["role"] == "assistant"]
         kept = []
-        for (start, end), place in zip(spans, places, strict=True):
-            if place and item.messages[place - 1]["role"] == "tool":
-                prompt = self.prompt(item.messages[:place], item.kwargs)
+        for (start, end), turn in zip(spans, turns, strict=True):
+            if turn and item.messages[turn - 1]["role"] == "tool":
+                prompt = self.prompt(item.messages[:turn], item.kwargs)
                 start = max(start, len(prompt)) if text.startswith(prompt) and len(prompt) < end else start
             kept.append((start, end))
         return kept
@@ -155,9 +165,9 @@ class Renderer:
                 cuts.setdefault(header[cut], []).append((header[:cut], header[cut:]))
         return cuts
 
-    def _end_at(self, text: str, place: int) -> int:
-        """The length of the special token at a place of the text, 0 where there is none."""
-        return max((len(token) for token in self.ends if text.startswith(token, place)), default=0)
+    def _end_at(self, text: str, position: int) -> int:
+        """The length of the special token at a character position of the text, 0 where there is none."""
+        return max((len(token) for token in self.ends if text.startswith(token, position)), default=0)
 
     def _by_probe(self, item: Conversation) -> tuple[str, list[Span]]:
         """Spans of a template without marks: each answer in turn is replaced by a word, to see where it stands.
@@ -181,7 +191,7 @@ class Renderer:
         if not found or text[:base] != before[:base] or not text.endswith(behind):
             raise RowError(
                 f"the chat template has no generation marks and writes what stands around turn {number} otherwise when "
-                "the turn says something else, so its trained span cannot be found; add {% generation %} marks to it"
+                "the turn says something else, so its trained span cannot be located; add {% generation %} marks to it"
             )
         start = base + next((len(h) for h in self.headers if text.startswith(h, base)), 0)
         # White space that the template puts before an answer is the model's to write where its prompt ends before it.
@@ -198,9 +208,11 @@ class Renderer:
 
 
 def _encodable(text: str) -> str:
-    """`text`, if it can be written as UTF-8; raises RowError with the place of what cannot."""
+    """`text`, if it can be written as UTF-8; raises RowError with the position of what cannot."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise RowError(f"half of a character (a lone surrogate) at character {error.start} of the text") from None
+        raise RowError(
+            f"expected UTF-8, got half of a character (a lone surrogate) at character {error.start} of the text"
+        ) from None
     return text

@@ -13,7 +13,8 @@ from apo_soup.evals.tool_calls import call_fault, first_call
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.generation import generate
 from apo_soup.statistics import mean_score
-from apo_soup.verify.answers import END_OF_THINKING, answer_part, obeys, verifier
+from apo_soup.verify.answers import verifier
+from apo_soup.verify.modes import END_OF_THINKING, answer_part, obeys
 
 DEFAULT_MAX_NEW_TOKENS = 256
 

@@ -10,7 +10,7 @@ from typing import Any
 from apo_soup.config.load import load
 from apo_soup.evals.models_to_evaluate import models_of_suite
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.verify.answers import answer_part
+from apo_soup.verify.modes import answer_part
 
 MODE_COMMANDS = {"/think": True, "/no_think": False}
 

@@ -6,8 +6,8 @@ import torch
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import token_ranges
-from apo_soup.data.conversation import conversation, pair, template_kwargs
-from apo_soup.data.encode import encode_pair
+from apo_soup.data.conversation import parse_conversation, parse_pair, template_kwargs
+from apo_soup.data.encode_pairs import encode_pair
 from apo_soup.data.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
@@ -64,7 +64,7 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
     """
     items = []
     for row in rows:
-        encoded = encode_pair(pair(row, {}), checkpoint.renderer, checkpoint.tokenizer)
+        encoded = encode_pair(parse_pair(row, {}), checkpoint.renderer, checkpoint.tokenizer)
         items += [(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")]
     scores = [s for s, _, _ in completion_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch)]
     margins = [chosen - rejected for chosen, rejected in zip(scores[::2], scores[1::2], strict=True)]
@@ -97,7 +97,7 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     sums: dict[str, list[float]] = defaultdict(list)
     counts: dict[str, list[int]] = defaultdict(list)
     for row in rows:
-        item = conversation(row, {})
+        item = parse_conversation(row, {})
         rendered = checkpoint.renderer.conversation(item)
         encoding = encode(checkpoint.tokenizer, [rendered.text])[0]
         losses = token_losses(checkpoint, encoding.ids)

@@ -28,7 +28,8 @@ from apo_soup.config.eval import (
     RecallTask,
     ToolTask,
 )
-from apo_soup.data.rows import RowError, read_all
+from apo_soup.data.read import read_all_rows
+from apo_soup.data.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint
@@ -146,7 +147,7 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
         case RecallTask(generate=items) if items:
             rows = generated_needles(checkpoint.tokenizer, checkpoint.seed, items)
         case _:
-            rows = [row.fields for row in read_all(str(task.data), checkpoint.where)]
+            rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.where)]
     return [ItemRow(row) for row in rows[: task.limit]]
 
 

@@ -1,6 +1,7 @@
 """Batched generation with transformers: prompts sorted by length, left padding, KV cache."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,27 +18,30 @@ def generate(
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
-    """Complete every prompt; the results are in the prompts' order. The same seed gives the same text on CPU."""
+    """Complete every prompt; the results are in the prompts' order. The same seed gives the same text on CPU.
+
+    Args:
+        batch_size: prompts at a time.
+        progress: called behind each batch with the number of prompts that are done.
+    """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    results: list[Completion | None] = [None] * len(prompts)
+    results: dict[int, Completion] = {}
     torch.manual_seed(sampling.seed)
     for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        for index, completion in zip(
-            chosen, batch(model, tokenizer, [prompts[i] for i in chosen], sampling), strict=True
-        ):
-            results[index] = completion
+        indices = order[start : start + batch_size]
+        completions = generate_batch(model, tokenizer, [prompts[i] for i in indices], sampling)
+        results.update(zip(indices, completions, strict=True))
         if progress:
-            progress(start + len(chosen))
-    return results
+            progress(start + len(indices))
+    return [results[index] for index in range(len(prompts))]
 
 
 @torch.inference_mode()
-def batch(
+def generate_batch(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], sampling: Sampling
 ) -> list[Completion]:
     """Complete prompts together, whatever the random state is."""
-    choice = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    choice: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if sampling.temperature > 0:
         choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
         choice |= {"top_k": sampling.top_k, "min_p": sampling.min_p or None}
@@ -50,14 +54,14 @@ def batch(
         return_token_type_ids=False,
     ).to(model.device)
     ends = end_ids(model, tokenizer)
-    output = model.generate(
+    output = cast(Any, model).generate(
         **inputs,
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id,
         **choice,
     )
-    return [completed(ids, tokenizer, ends) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
+    return [completion_of_ids(ids, tokenizer, ends) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -67,9 +71,9 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[i
     return {tokenizer.eos_token_id, *own} - {None}
 
 
-def completed(ids: list[int], tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> Completion:
+def completion_of_ids(ids: list[int], tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> Completion:
     """Generated ids, with or without end of turn and padding behind them, as text."""
     stops = ends | {tokenizer.pad_token_id}
     length = next((n for n, i in enumerate(ids) if i in stops), len(ids))
     # Special tokens such as <think> are part of the text; only the end of turn is not.
-    return Completion(tokenizer.decode(ids[:length], skip_special_tokens=False), length, length < len(ids))
+    return Completion(str(tokenizer.decode(ids[:length], skip_special_tokens=False)), length, length < len(ids))

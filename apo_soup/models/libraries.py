@@ -1,4 +1,4 @@
-"""The libraries' own words, left out of the terminal."""
+"""Notes and progress bars of the libraries, kept out of the terminal."""
 
 import os
 import warnings

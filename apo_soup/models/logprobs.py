@@ -1,39 +1,50 @@
 """Log-probabilities of given tokens under a model, in batches of bounded size."""
 
 from itertools import takewhile
+from typing import NamedTuple
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-Item = tuple[list[int], list[int]]
-Scored = tuple[float, int, bool]
+# Prompt ids and completion ids.
+ScoredItem = tuple[list[int], list[int]]
+
+
+class CompletionScore(NamedTuple):
+    """The summed log-probability of a completion's tokens, their count, and whether greedy decoding agrees with all."""
+
+    logprob: float
+    tokens: int
+    greedy: bool
 
 
 @torch.inference_mode()
-def completion_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_batch: int) -> list[Scored]:
-    """For each (prompt ids, completion ids): summed log-probability, its token count, and whether greedy agrees.
+def completion_logprobs(
+    model: PreTrainedModel, items: list[ScoredItem], tokens_per_batch: int
+) -> list[CompletionScore]:
+    """The score of each item's completion, in the items' order.
 
-    Items are sorted by length and padded on the right, at most `tokens_per_batch` places at a time; only completion
+    Items are sorted by length and padded on the right, at most `tokens_per_batch` positions at a time; only completion
     positions pass through the LM head.
     """
     order = sorted(range(len(items)), key=lambda i: len(items[i][0]) + len(items[i][1]))
-    results: list[Scored | None] = [None] * len(items)
+    results: dict[int, CompletionScore] = {}
     start = 0
     while start < len(order):
         stop = start + 1
         while stop < len(order) and (stop + 1 - start) * sum(map(len, items[order[stop]])) <= tokens_per_batch:
             stop += 1
-        chosen = order[start:stop]
-        ids = padded([items[i][0] + items[i][1] for i in chosen])
+        batch = order[start:stop]
+        ids = padded([items[i][0] + items[i][1] for i in batch])
         # The logits that predict the earliest completion token of the batch, and all behind it.
-        first = min(len(items[i][0]) for i in chosen) - 1
+        first = min(len(items[i][0]) for i in batch) - 1
         # Padding stands behind every item, where causal attention does not look, so it needs no mask; a mask would keep
         # the model off its quickest attention.
         logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=ids.shape[1] - first).logits
-        for row, i in enumerate(chosen):
-            results[i] = scored(logits[row], len(items[i][0]) - 1 - first, items[i][1])
+        for row, i in enumerate(batch):
+            results[i] = completion_score(logits[row], len(items[i][0]) - 1 - first, items[i][1])
         start = stop
-    return results
+    return [results[index] for index in range(len(items))]
 
 
 def padded(rows: list[list[int]]) -> torch.Tensor:
@@ -44,22 +55,23 @@ def padded(rows: list[list[int]]) -> torch.Tensor:
     return ids
 
 
-def scored(logits: torch.Tensor, place: int, completion: list[int]) -> Scored:
-    """One completion whose first token is predicted by `logits[place]`, from logits `[S, V]` of its row."""
-    scores = logits[place : place + len(completion)].float().log_softmax(-1)
+def completion_score(logits: torch.Tensor, first: int, completion: list[int]) -> CompletionScore:
+    """One completion whose first token is predicted by `logits[first]`, from logits `[S, V]` of its row."""
+    scores = logits[first : first + len(completion)].float().log_softmax(-1)
     targets = torch.tensor(completion, device=scores.device)
     picked = scores.gather(1, targets[:, None])
-    return picked.sum().item(), len(completion), bool((scores.argmax(-1) == targets).all())
+    greedy = bool((scores.argmax(-1) == targets).all())
+    return CompletionScore(picked.sum().item(), len(completion), greedy)
 
 
 @torch.inference_mode()
-def shared_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_batch: int) -> list[Scored]:
+def shared_logprobs(model: PreTrainedModel, items: list[ScoredItem], tokens_per_batch: int) -> list[CompletionScore]:
     """As `completion_logprobs`, of prompts that begin alike, such as questions about one long text: what they share is
     computed once and kept in a cache. Prompts that part early, and models whose state is not only a cache of keys and
     values, are computed the other way.
     """
-    places = zip(*(prompt[:-1] for prompt, _ in items), strict=False)  # a prompt's last token predicts the answer
-    shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, places))
+    columns = zip(*(prompt[:-1] for prompt, _ in items), strict=False)  # a prompt's last token predicts the answer
+    shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, columns))
     width = max(len(prompt) + len(completion) for prompt, completion in items) - shared
     cache = DynamicCache(config=model.config)
     repeats = all(hasattr(layer, "batch_repeat_interleave") for layer in cache.layers)
@@ -70,4 +82,6 @@ def shared_logprobs(model: PreTrainedModel, items: list[Item], tokens_per_batch:
     cache.batch_repeat_interleave(len(items))
     ids = padded([prompt[shared:] + completion for prompt, completion in items])
     logits = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True).logits
-    return [scored(logits[row], len(prompt) - 1 - shared, answer) for row, (prompt, answer) in enumerate(items)]
+    return [
+        completion_score(logits[row], len(prompt) - 1 - shared, answer) for row, (prompt, answer) in enumerate(items)
+    ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from apo_soup.config.recipe import Recipe
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.sources import model_folder
@@ -18,56 +18,70 @@ def load_tokenizer(
     eos_token: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    recipe_folder: Path | None = None,
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with `chat_template` (our own, inline, or a file) in place of its own when given.
+
+    `recipe_folder` is where the recipe looked first, for the sentence about a path that is not there.
 
     Raises:
         UserError: the tokenizer cannot be loaded, is not a fast one, or has neither template nor end-of-turn token.
     """
-    model_folder(model, where)
+    model_folder(model, where, recipe_folder)
+    folder = Path(model).expanduser()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            str(Path(model).expanduser()) if Path(model).expanduser().exists() else model,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
+            str(folder) if folder.exists() else model, revision=revision, trust_remote_code=trust_remote_code
         )
     except Exception as error:
-        raise UserError(f"{where}: the tokenizer of {model} cannot be loaded: {first_line(error)}") from error
+        raise UserError(
+            f"{where}: expected a model with a tokenizer, got {model}, whose tokenizer cannot be loaded: "
+            f"{first_line(error)}; name another one"
+        ) from error
     if not tokenizer.is_fast:
-        raise UserError(f"{where}: {model} has no tokenizer.json; character offsets, and so the loss mask, need one")
-    text = template_text(chat_template, where)
+        raise UserError(
+            f"{where}: expected a fast tokenizer, got {model} without tokenizer.json; the loss mask needs its "
+            "character offsets, so convert it"
+        )
+    text = template_text(chat_template, where, recipe_folder)
     if text is not None:
         tokenizer.chat_template = text
     if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
         raise UserError(
-            f"{where}: {model} has several chat templates ({', '.join(tokenizer.chat_template)}) and none is the "
-            "default; name one with chat_template"
+            f"{where}: chat_template: expected one chat template, got {model} with several "
+            f"({', '.join(tokenizer.chat_template)}) and none called default; give chat_template the text of one"
         )
     if tokenizer.chat_template is None:
         raise UserError(
-            f"{where}: {model} has no chat template; give chat_template: apo-soup, a .jinja file or Jinja text"
+            f"{where}: chat_template: expected a chat template, got {model} without one; give chat_template: apo-soup, "
+            "a .jinja file or Jinja text"
         )
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
-            raise UserError(f"{where}: eos_token {eos_token} is not a token of {model}")
+            raise UserError(
+                f"{where}: eos_token: expected a token of {model}, got {eos_token}; name one of its vocabulary"
+            )
         tokenizer.eos_token = eos_token
     if tokenizer.eos_token is None:
-        raise UserError(f"{where}: {model} has no end-of-turn token; give eos_token, such as <|im_end|>")
+        raise UserError(
+            f"{where}: eos_token: expected an end-of-turn token, got {model} without one; give eos_token, such as "
+            "<|im_end|>"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The tokenizer that a training file asks for."""
-    values = recipe.values
+def recipe_tokenizer(recipe: TrainingFile) -> PreTrainedTokenizerBase:
+    """The tokenizer that a training file asks for; raises UserError as `load_tokenizer` does."""
     return load_tokenizer(
-        recipe.need("model_name_or_path"),
+        recipe.model_name_or_path,
         recipe.where("model_name_or_path"),
-        values.get("chat_template"),
-        values.get("eos_token"),
-        values.get("model_revision"),
-        values.get("trust_remote_code", False),
+        recipe.chat_template,
+        recipe.end_of_turn,
+        recipe.model_revision,
+        recipe.trust_remote_code,
+        recipe.path.parent,
     )
 
 

@@ -37,7 +37,7 @@ def short_number(value: float) -> str:
     """A number in at most seven characters.
 
     >>> short_number(0.00012345), short_number(1234.5)
-    ('0.000123', '1234')
+    ('1.2e-04', '1234')
     """
     if 100 <= abs(value) < 1e6:
         return f"{value:.0f}"

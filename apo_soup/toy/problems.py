@@ -1,4 +1,4 @@
-"""Problems with a written-out trace and a short answer that `apo_soup.verify.answers.number` can check.
+"""Problems with a written-out trace and a short answer that `apo_soup.verify.answers.number_verifier` can check.
 
 Two families: `add`, the sum of two two-digit numbers by columns, and `walk`, five small steps up and down from a
 start, one at each landmark. Each is easy one step at a time and hard in one go, which is what the two reasoning modes

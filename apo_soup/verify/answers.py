@@ -9,36 +9,28 @@ from typing import Any
 
 from apo_soup.data.rows import RowError
 from apo_soup.errors import UserError, first_line
+from apo_soup.verify.modes import answer_part
 from apo_soup.verify.numbers import numbers_in, only_number
 
-END_OF_THINKING = "</think>"
-# What opens a turn in the common templates; a model that writes it goes on to speak for somebody else.
-HEADER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>")
-
-
-def answer_part(text: str) -> str:
-    """What stands behind the reasoning; text without a think block is all answer, and one never closed holds none."""
-    _, closed, answer = text.rpartition(END_OF_THINKING)
-    return "" if not closed and "<think>" in answer else answer.strip()
-
-
 # GSM8K's mark; models also write headings with it, which are no numbers.
-HASHES = re.compile(r"####\s*[*$]*\s*(\S.*)")
+GSM8K_MARK = re.compile(r"####\s*[*$]*\s*(\S.*)")
 
 
-def number(text: str, reference: str) -> bool:
-    """The number that the answer ends with, or marks by `\\boxed{}` or `####`, equals the reference exactly.
+def number_verifier(text: str, reference: str) -> bool:
+    r"""Whether the number that the answer ends with, or marks by `\boxed{}` or `####`, equals the reference exactly.
 
     Thousands and decimals in the ways of several languages, currency and percent signs, fractions, mixed numbers and
-    powers are read. What stands in a box must be one number, with a unit at most: `\\boxed{2x+3}` is none.
+    powers are read. What stands in a box must be one number, with a unit at most: `\boxed{2x+3}` is none.
     """
     answer = answer_part(text)
     boxes = boxed(answer)
     if boxes:
         return reference_number(reference) in (only_number(boxes[-1]) or ())
-    marked = [readings for line in HASHES.findall(answer) if (readings := only_number(line.rstrip("* "))) is not None]
-    found = marked or numbers_in(answer)
-    return bool(found) and reference_number(reference) in found[-1]
+    marked = [
+        readings for line in GSM8K_MARK.findall(answer) if (readings := only_number(line.rstrip("* "))) is not None
+    ]
+    numbers = marked or numbers_in(answer)
+    return bool(numbers) and reference_number(reference) in numbers[-1]
 
 
 def boxed(text: str) -> list[str]:
@@ -47,39 +39,39 @@ def boxed(text: str) -> list[str]:
     >>> boxed(r"\boxed{2}, no: \boxed{\frac{1}{\sqrt{\frac{1}{2}}}}")[-1]
     '\\frac{1}{\\sqrt{\\frac{1}{2}}}'
     """
-    found = []
+    contents = []
     for start in (m.end() for m in re.finditer(r"\\boxed\s*\{", text)):
         depth = 1
-        for place in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
+        for end in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
             if depth == 0:
-                found.append(text[start:place])
+                contents.append(text[start:end])
                 break
-    return found
+    return contents
 
 
 def reference_number(reference: str) -> Fraction:
     """The one number of a reference answer; raises RowError where there is none, or more than one."""
-    found = numbers_in(reference.rsplit("####", 1)[-1])
-    if len(found) != 1 or not found[0]:
-        raise RowError(f"field answer: the number verifier needs a number, found {reference[:80]!r}")
-    return found[0][0]
+    numbers = numbers_in(reference.rsplit("####", 1)[-1])
+    if len(numbers) != 1 or not numbers[0]:
+        raise RowError(f"field answer: expected one number, which the number verifier compares, got {reference[:80]!r}")
+    return numbers[0][0]
 
 
-def exact(text: str, reference: str) -> bool:
-    """The answer is the reference, white space at the ends aside."""
+def exact_verifier(text: str, reference: str) -> bool:
+    """Whether the answer is the reference, white space at the ends aside."""
     return answer_part(text) == reference.strip()
 
 
-def math(text: str, reference: str) -> bool:
-    """The answer is mathematically equal to the reference, written plainly or in LaTeX, as math-verify judges it."""
+def math_verifier(text: str, reference: str) -> bool:
+    """Whether the answer equals the reference mathematically, written plainly or in LaTeX, as math-verify judges it."""
     from math_verify import parse, verify
 
     # Without marks around it the library takes the first plain number of a formula for all of it.
     marked = any(mark in reference for mark in ("$", "\\(", "\\[", "\\boxed"))
     gold = parse(reference if marked else f"${reference}$") or parse(reference)
     if not gold:
-        raise RowError(f"field answer: the math verifier cannot read {reference!r}")
+        raise RowError(f"field answer: expected mathematics that the math verifier can read, got {reference!r}")
     answer = answer_part(text)
     boxes = boxed(answer)  # the last one counts; the library takes all of them together
     return bool(verify(gold, parse(f"\\boxed{{{boxes[-1]}}}" if boxes else answer)))
@@ -87,39 +79,50 @@ def math(text: str, reference: str) -> bool:
 
 # A verdict is true or false, or a score from 0 to 1; 0.5 and above is right.
 Verifier = Callable[[str, str], bool | float]
-VERIFIERS: dict[str, Verifier] = {"number": number, "exact": exact, "math": math}
+VERIFIERS: dict[str, Verifier] = {
+    "number": number_verifier,
+    "exact": exact_verifier,
+    "math": math_verifier,
+}
 
 
 def verifier(name: str, where: str) -> Verifier:
     """The verifier of that name, or the function that `package.module:function` names.
 
     Raises:
-        UserError: nothing is called so, or what it needs is not installed.
+        UserError: there is no verifier of that name, or what it needs is not installed.
     """
     module, colon, function = name.partition(":")
     if colon:
         try:
-            found = getattr(importlib.import_module(module), function)
+            own = getattr(importlib.import_module(module), function)
         except Exception as error:  # importing runs the file, which may do anything
-            told = f"{type(error).__name__}: {first_line(error)}"
-            raise UserError(f"{where}: the verifier {name} cannot be imported: {told}") from error
-        if not callable(found):
-            raise UserError(f"{where}: the verifier {name} is no function of an answer's text and a reference")
-        return checked(found, name, where)
+            raise UserError(
+                f"{where}: verifier: expected a function that can be imported, got {name}: {type(error).__name__}: "
+                f"{first_line(error)}; correct the name"
+            ) from error
+        if not callable(own):
+            raise UserError(
+                f"{where}: verifier: expected a function of an answer's text and a reference, got {name}, which is a "
+                f"{type(own).__name__}"
+            )
+        return checked_verifier(own, name, where)
     if name not in VERIFIERS:
         raise UserError(
-            f"{where}: no verifier is called {name}; known: {', '.join(VERIFIERS)}, or package.module:function"
+            f"{where}: verifier: expected one of {', '.join(VERIFIERS)}, or package.module:function, got {name}"
         )
     if name == "math" and importlib.util.find_spec("math_verify") is None:
-        raise UserError(f"{where}: the math verifier needs math-verify; pip install 'apo-soup[math]'")
+        raise UserError(
+            f"{where}: verifier: expected the package math-verify for math, got none; pip install 'apo-soup[math]'"
+        )
     return VERIFIERS[name]
 
 
-def checked(own: Callable[[str, str], Any], name: str, where: str) -> Verifier:
-    """A recipe's own verifier, whose failures and verdicts are told with its name.
+def checked_verifier(own: Callable[[str, str], Any], name: str, where: str) -> Verifier:
+    """A recipe's own verifier, whose failures and verdicts are reported with its name.
 
     Raises:
-        UserError: when it is called: it raised something, or gave neither true, false, nor a score from 0 to 1.
+        UserError: when the verifier is called: it raised something, or gave no verdict.
     """
 
     def judge(text: str, reference: str) -> bool | float:
@@ -129,35 +132,15 @@ def checked(own: Callable[[str, str], Any], name: str, where: str) -> Verifier:
             raise
         except Exception as error:  # it may be any code
             raise UserError(
-                f"{where}: the verifier {name} failed on reference {reference[:60]!r}: {type(error).__name__}: "
-                f"{first_line(error)}"
+                f"{where}: verifier: expected a verdict of {name}, got {type(error).__name__} on reference "
+                f"{reference[:60]!r}: {first_line(error)}; correct the function"
             ) from error
         verdict = verdict.item() if hasattr(verdict, "item") else verdict  # numpy's and torch's
         if not isinstance(verdict, (bool, int, float)) or not 0 <= verdict <= 1:
-            raise UserError(f"{where}: the verifier {name} gives true, false or a score from 0 to 1, found {verdict!r}")
+            raise UserError(
+                f"{where}: verifier: expected true, false or a score from 0 to 1 from {name}, got {verdict!r}; correct "
+                "the function"
+            )
         return verdict
 
     return judge
-
-
-def obeys(text: str, think: bool) -> bool:
-    """Whether generated text keeps the mode: a filled, closed think block and then an answer, or no block at all."""
-    return mode_fault(text, think) is None
-
-
-def mode_fault(text: str, think: bool) -> str | None:
-    """How generated text breaks its mode, in a few words, or None."""
-    if HEADER.search(text):
-        return "the header of another turn"
-    if not think:
-        if "<think>" in text or END_OF_THINKING in text:
-            return "a think block in no-think mode"
-        return None if text.strip() else "empty answer"
-    block = re.match(r"\s*<think>(.*?)(?:</think>(.*))?$", text, re.DOTALL)
-    if not block or not block[1].strip():
-        return "no think block"
-    if block[2] is None:
-        return "think block not closed"
-    if text.count("<think>") != 1 or text.count(END_OF_THINKING) != 1:
-        return "more than one think block"
-    return None if answer_part(text) else "empty answer"

@@ -16,42 +16,43 @@ SIGN = r"(?:(?<=[=({\[]) *[-+] *|(?<![\w)}\]])(?<![\d)}\]]\s)[-+](?=[$€£]\s?[
 GROUPED = (
     r"\d{1,3}(?:(?P<group>[,. \u00a0\u2009\u202f'’])\d{3})(?:(?P=group)\d{3})*(?![\d])(?!(?P=group)\d)(?:[.,]\d+)?"
 )
-PLAIN = r"\d+[.,]\d+|\.\d+|\d+"
+UNGROUPED = r"\d+[.,]\d+|\.\d+|\d+"
 NUMBER = re.compile(
-    rf"(?P<sign>{SIGN})[$€£]?\s?(?:(?P<whole>\d+)\s+(?P<part>\d+\s?/\s?[1-9]\d*)|(?P<value>{GROUPED}|{PLAIN})"
+    rf"(?P<sign>{SIGN})[$€£]?\s?(?:(?P<whole>\d+)\s+(?P<part>\d+\s?/\s?[1-9]\d*)|(?P<value>{GROUPED}|{UNGROUPED})"
     rf"(?P<power>[eE][+-]?\d+)?(?:\s?/\s?(?P<under>[1-9]\d*))?)"
 )
 TIMES = r"\s*(?:\\times|\\cdot|×|·|\*)\s*"
-WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+LATEX_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 MARKS_OF_UNITS = re.compile(r"\^?\s*\{?\\circ\}?|\\[%$,; !]|[%$€£°]|\b[A-Z]{3}\b")
 NAME = re.compile(r"[A-Za-z]\w*(?:_\{\w+\})?\s*(?:=|\\approx|≈|~)|[≈~]")
 # Letters that touch a number and are units; others are variables (`2x`).
 GLUED = "hmsgdlLWVAJNCFK"
+LETTERS = re.compile(r"[^\W\d_]+")
 # What may stand behind a number: words, units with exponents and quotients, a remark in brackets.
 UNIT = r"[^\W\d_]+(?:['-][^\W\d_]+)*\^?\.?"
 AFTER = re.compile(rf"\s*(?:{UNIT}(?:(?:\s+|\s*/\s*){UNIT})*)?\s*\^?\s*(?:\([^()\d]*\))?[\s.]*")
 
 
 def numbers_in(text: str) -> list[Readings]:
-    """All numbers of a text, in order, each with its readings; a number too long to be one has none.
+    r"""All numbers of a text, in order, each with its readings; a number too long to be one has none.
 
     >>> [sorted(map(str, n)) for n in numbers_in("It costs -$1,250.50, half of it 1/2, 27 cm^3")]
     [['-2501/2'], ['1/2'], ['27']]
-    >>> [sorted(map(str, n)) for n in numbers_in("10 - 7, 3 1/2, 6 \\\\times 10^{3}, 4.821")]
+    >>> [sorted(map(str, n)) for n in numbers_in("10 - 7, 3 1/2, 6 \\times 10^{3}, 4.821")]
     [['10'], ['7'], ['7/2'], ['6000'], ['4821', '4821/1000']]
     """
-    return [_readings(found) for found in NUMBER.finditer(plain(text))]
+    return [_readings(found) for found in NUMBER.finditer(without_latex(text))]
 
 
 def only_number(text: str) -> Readings | None:
-    """The readings of a text that is one number with a unit at most (`x = 18 \\text{ apples}`), or None.
+    r"""The readings of a text that is one number with a unit at most (`x = 18 \text{ apples}`), or None.
 
-    >>> only_number("2x+3"), only_number("2\\\\sqrt{3}")
+    >>> only_number("2x+3"), only_number("2\\sqrt{3}")
     (None, None)
-    >>> [str(*only_number(t)) for t in ("x = 18\\\\%", "90^\\\\circ", "(10 m/s)", "27 cm^3", "5h")]
+    >>> [str(*only_number(t)) for t in ("x = 18\\%", "90^\\circ", "(10 m/s)", "27 cm^3", "5h")]
     ['18', '90', '10', '27', '5']
     """
-    bare = MARKS_OF_UNITS.sub(" ", plain(WORDS.sub(r" \1 ", text))).strip()
+    bare = MARKS_OF_UNITS.sub(" ", without_latex(LATEX_WORDS.sub(r" \1 ", text))).strip()
     if re.fullmatch(r"\([^()]*\)", bare):
         bare = bare[1:-1].strip()
     named = NAME.match(bare)
@@ -60,11 +61,12 @@ def only_number(text: str) -> Readings | None:
     if not found:
         return None
     after = bare[found.end() :]
-    glued = after[:1].isalpha() and len(re.match(r"[^\W\d_]+", after)[0]) == 1 and after[0] not in GLUED
+    letters = LETTERS.match(after)
+    glued = letters is not None and after[0].isalpha() and len(letters[0]) == 1 and after[0] not in GLUED
     return None if glued or not AFTER.fullmatch(after) else _readings(found)
 
 
-def plain(text: str) -> str:
+def without_latex(text: str) -> str:
     """A text without LaTeX's ways of writing minus, thousands, fractions and powers of numbers."""
     text = text.replace("\u2212", "-").replace("{,}", ",").replace("\\,", "\u2009").replace("\\$", "$")
     text = text.replace("\\!", "")

@@ -52,7 +52,7 @@ def test_prepared_pairs_train_as_stock_trl_does_on_the_raw_rows(apo_recipe, tiny
     mixture = {"datasets": [{"id": str(tmp_path / "pairs.jsonl")}], "seed": 0}
     path, folder = apo_recipe(members=None, dataset_mixture=mixture, chat_template=LLAMA_LIKE, learning_rate=1.0e-4)
     run_ok("-m", "apo", "--config", path)
-    from apo_soup.data.prepare import split_off
+    from apo_soup.data.splits import split_off
 
     order, _ = split_off(len(PAIRS), None, 0)
     arguments = {k: v for k, v in TRAINING.items() if k != "dtype"}
@@ -89,13 +89,13 @@ def test_pairs_that_teach_nothing_are_rejected_with_the_reason(apo_recipe, write
     run_ok("-m", "apo", "--config", path, "--member", "1")
     rejects = [json.loads(line) for line in (folder.parent / "prepared" / "apo-rejects.jsonl").read_text().splitlines()]
     reasons = [r["reason"] for r in rejects]
-    assert reasons[0] == "fields chosen and rejected: both sides are the same"
+    assert reasons[0] == "fields chosen, rejected: expected two answers, got the same one twice"
     assert "fills max_length 64" in reasons[1]
-    assert reasons[2] == "field rejected is missing; the row has chosen"
+    assert reasons[2] == "field rejected: expected a value, got a row with chosen; map a column to it with rename"
 
 
 FAULTY = {
-    "an empty prompt": ({"prompt": "", "chosen": "good", "rejected": "bad"}, "the prompt has no tokens"),
+    "an empty prompt": ({"prompt": "", "chosen": "good", "rejected": "bad"}, "field prompt: expected tokens, got none"),
     "an empty answer": ({"prompt": "Q", "chosen": "", "rejected": "bad"}, "chosen"),
 }
 

@@ -56,10 +56,8 @@ def test_pairs_run_only_where_the_apo_file_reads_them():
     assert not reads_pairs(ROOT / "recipes" / "smollm3")
 
 
-def test_a_file_in_the_place_of_a_stage_is_named_before_anything_runs(tmp_path, monkeypatch):
-    recipe = tmp_path / "recipe"
-    recipe.mkdir()
-    (recipe / "merge.yaml").write_text("output_dir: run\nsoup: {members: all}\n")
+def test_a_file_in_the_place_of_a_stage_is_named_before_anything_runs(toy_recipe, tmp_path, monkeypatch):
+    (toy_recipe / "merge.yaml").write_text("output_dir: run\nsoup: {members: all}\n")
     for name in ("merge.py", "sft/__init__.py"):
         folder = tmp_path / name.replace("/", "-").removesuffix(".py")
         (folder / name).parent.mkdir(parents=True)
@@ -69,11 +67,12 @@ def test_a_file_in_the_place_of_a_stage_is_named_before_anything_runs(tmp_path, 
         with pytest.raises(UserError, match=rf"{name}: expected `python -m {stage}` to run .*/{stage}, got this file"):
             require_our_module(stage)
     require_our_module("merge.sweep")  # the folder of `sft` holds no `merge`
-    result = python("-m", "apo_soup", "why", recipe, cwd=tmp_path / "merge")
-    assert result.returncode == 2
-    assert "merge.py: expected `python -m merge` to run" in result.stderr
-    assert "the wrong program runs" not in result.stdout + result.stderr
-    assert "soup: " not in result.stdout
+    for words in (("why",), ("run", "soup")):
+        result = python("-m", "apo_soup", *words, toy_recipe, cwd=tmp_path / "merge")
+        assert result.returncode == 2
+        assert "merge.py: expected `python -m merge` to run" in result.stderr
+        assert result.stdout == "", "not even the data, which come first"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_without_init_shadows_nothing(tmp_path, monkeypatch):

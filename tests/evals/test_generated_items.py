@@ -11,7 +11,7 @@ from apo_soup.evals.items.problems import PROBLEM_MAKERS, generated_problems
 from apo_soup.evals.items.tool_requests import OFFERED_TOOLS, generated_tool_requests
 from apo_soup.evals.items.wordings import WORDINGS
 from apo_soup.evals.tool_calls import call_fault
-from apo_soup.verify.answers import number
+from apo_soup.verify.answers import number_verifier
 
 
 def test_problems_are_the_same_for_a_seed_and_cover_families_and_languages():
@@ -20,7 +20,7 @@ def test_problems_are_the_same_for_a_seed_and_cover_families_and_languages():
     assert rows != generated_problems(4, ProblemItems(count=96))
     assert {row["group"] for row in rows} == {f"{f}-{language}" for f in PROBLEM_MAKERS for language in WORDINGS}
     assert len({row["messages"][0]["content"] for row in rows}) == 96
-    assert all(number(f"so it is {row['answer']}.", row["answer"]) for row in rows)
+    assert all(number_verifier(f"so it is {row['answer']}.", row["answer"]) for row in rows)
     assert get_args(ProblemFamily) == tuple(PROBLEM_MAKERS)
     assert get_args(Language) == tuple(WORDINGS)
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from apo_soup.models.completion import Sampling
-from apo_soup.models.generation import completed, end_ids, generate
+from apo_soup.models.generation import completion_of_ids, end_ids, generate
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def test_a_model_may_end_its_turn_with_another_token_than_the_tokenizers(model, 
     try:
         assert end_ids(model, tokenizer) == {tokenizer.eos_token_id, other}
         ids = [*tokenizer("Ann").input_ids, other, tokenizer.pad_token_id]
-        assert completed(ids, tokenizer, end_ids(model, tokenizer)).finished
+        assert completion_of_ids(ids, tokenizer, end_ids(model, tokenizer)).finished
     finally:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
 

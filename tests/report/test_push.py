@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from hub import Hub, python_with_hub
 
-
 TASK = {"name": "preference", "kind": "preference", "data": "pairs.jsonl"}
 
 

@@ -86,7 +86,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     from transformers import AutoModelForCausalLM
 
     from apo_soup.data.char_to_token import token_ranges
-    from apo_soup.data.conversation import conversation
+    from apo_soup.data.conversation import parse_conversation
     from apo_soup.data.trained_spans import Renderer
     from apo_soup.models.tokenizer import encode
 
@@ -101,7 +101,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     rows = load_from_disk(str(prepared))["train"]
     assert sum(len(r) for r in rows["seq_lengths"]) == len(ROWS)
     for row in ROWS:
-        rendered = renderer.conversation(conversation(row, {}))
+        rendered = renderer.conversation(parse_conversation(row, {}))
         encoding = encode(tokenizer, [rendered.text])[0]
         ((first, last),) = token_ranges(encoding.offsets, rendered.spans)
         ids = torch.tensor([encoding.ids])
@@ -154,8 +154,8 @@ def test_bad_rows_are_counted_kept_aside_and_stop_the_run_when_many(sft_recipe, 
         file.write("{not json\n")
     result = python("-m", "sft", "--config", path)
     assert result.returncode == 2
-    assert "2 of 83 rows cannot be used, more than max_reject_share 0.01" in result.stderr
-    assert f"{rows}:82: field messages[0].content: expected text, found int 3" in result.stderr
+    assert "max_reject_share: expected at most 0.01 of the rows rejected, got 2 of 83" in result.stderr
+    assert f"{rows}:82: field messages[0].content: expected text, got int 3" in result.stderr
     rejects = [json.loads(line) for line in (folder.parent / "prepared" / "sft-rejects.jsonl").read_text().splitlines()]
     assert [r["row"] for r in rejects] == [f"{rows}:82", f"{rows}:83"]
     assert "not valid JSON" in rejects[1]["reason"]
@@ -193,7 +193,7 @@ def test_a_column_that_no_row_has_is_an_error(sft_recipe):
         "-m", "sft", "--config", path, "--dataset_mixture.datasets.0.columns", "[messages, chat_template_kwarg]"
     )
     assert result.returncode == 2
-    assert "rows.jsonl has a column chat_template_kwarg" in result.stderr
+    assert "expected columns that the rows have, got chat_template_kwarg, which no row has" in result.stderr
 
 
 def test_prompt_and_completion_rows_train_on_the_completion_only(sft_recipe, write_rows, tokenizer):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from apo_soup.toy import problems
 from apo_soup.toy.splits import SPLITS, split_of
-from apo_soup.verify.answers import number as right
+from apo_soup.verify.answers import number_verifier as right
 
 
 def test_an_addition_written_out_by_hand():

@@ -1,10 +1,10 @@
-"""Verifiers: which answers are right, and whether an answer keeps its mode."""
+"""Verifiers: which answers are right."""
 
 import pytest
 
 from apo_soup.data.rows import RowError
 from apo_soup.errors import UserError
-from apo_soup.verify.answers import exact, number, obeys, verifier
+from apo_soup.verify.answers import exact_verifier, number_verifier, verifier
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ from apo_soup.verify.answers import exact, number, obeys, verifier
     ],
 )
 def test_number_verifier(text, reference, right):
-    assert number(text, reference) is right
+    assert number_verifier(text, reference) is right
 
 
 @pytest.mark.parametrize("reference", ["nan", "3 or 4", "many"])
 def test_a_reference_that_is_no_number_is_told(reference):
-    with pytest.raises(RowError, match="needs a number"):
-        number("3", reference)
+    with pytest.raises(RowError, match="expected one number"):
+        number_verifier("3", reference)
 
 
 @pytest.mark.parametrize(
@@ -102,35 +102,17 @@ def test_math_verifier_reads_all_of_a_formula(reference, answer, right):
 def test_a_verifier_of_ones_own_is_named_in_what_goes_wrong(tmp_path, monkeypatch):
     (tmp_path / "own_verifier.py").write_text("def wrong_kind(text, reference):\n    return 'yes'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"verifier own_verifier:wrong_kind.* 'yes'"):
+    with pytest.raises(
+        UserError,
+        match="a score from 0 to 1 from own_verifier:wrong_kind, got 'yes'",
+    ):
         verifier("own_verifier:wrong_kind", "here")("a", "b")
-    with pytest.raises(UserError, match=r"verifier math:sqrt.* 'b'.*TypeError"):
+    with pytest.raises(UserError, match=r"verifier: expected a verdict of math:sqrt, got TypeError on reference 'b'"):
         verifier("math:sqrt", "here")("a", "b")
     with pytest.raises(UserError, match=r"no\.such:thing"):
         verifier("no.such:thing", "here")
 
 
 def test_exact_verifier_ignores_reasoning_and_outer_space():
-    assert exact("<think>\nx\n</think>\n yes ", "yes")
-    assert not exact("yes!", "yes")
-
-
-@pytest.mark.parametrize(
-    ("text", "think", "kept"),
-    [
-        ("<think>\nsteps\n</think>\n4", True, True),
-        ("<think>\n\n</think>\n4", True, False),
-        ("<think>\nsteps", True, False),
-        ("<think>\nsteps\n</think>\n", True, False),
-        ("4", True, False),
-        ("4", False, True),
-        ("<think>\nsteps\n</think>\n4", False, False),
-        ("", False, False),
-        ("<think>a</think></think>", True, False),
-        ("<think>a</think>b<think>c", True, False),
-        ("<think>a</think><think>b</think>c", True, False),
-        ("<think>a</think>4<|im_start|>user\nmore", True, False),
-    ],
-)
-def test_mode_obedience(text, think, kept):
-    assert obeys(text, think) is kept
+    assert exact_verifier("<think>\nx\n</think>\n yes ", "yes")
+    assert not exact_verifier("yes!", "yes")

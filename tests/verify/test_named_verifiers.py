@@ -25,9 +25,9 @@ def test_verifiers(name, text, reference, right):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nuber", "no verifier is called nuber; known: number, exact, math, or package.module:function"),
-        ("no.such:thing", "the verifier no.such:thing cannot be imported: ModuleNotFoundError: No module named 'no'"),
-        ("operator:nothing", "the verifier operator:nothing cannot be imported"),
+        ("nuber", "verifier: expected one of number, exact, math, or package.module:function, got nuber"),
+        ("no.such:thing", "verifier: expected a function that can be imported, got no.such:thing: ModuleNotFoundError"),
+        ("operator:nothing", "verifier: expected a function that can be imported, got operator:nothing"),
     ],
 )
 def test_a_verifier_that_is_not_there_is_told(name, told):

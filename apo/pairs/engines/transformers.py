@@ -12,7 +12,7 @@ from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.pairs import TransformersSide
-from apo_soup.models.generation import batch
+from apo_soup.models.generation import generate_batch
 
 
 class TransformersEngine:
@@ -58,7 +58,7 @@ class TransformersEngine:
         completions = [
             with_think_opening(completion, text)
             for completion, text in zip(
-                batch(self.model, self.tokenizer, repeated, self.side.sampling), repeated, strict=True
+                generate_batch(self.model, self.tokenizer, repeated, self.side.sampling), repeated, strict=True
             )
         ]
         lengths = [len(tokens) for tokens in self.tokenizer(texts, add_special_tokens=False).input_ids]

@@ -8,7 +8,7 @@ import torch
 
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.private import HarnessHooks
-from apo_soup.verify.answers import END_OF_THINKING
+from apo_soup.verify.modes import END_OF_THINKING
 
 THINK = "<think>"
 # vLLM makes its own batches. "auto" would do, but draws a bar, and divides by its time where bars are switched off.

@@ -1,4 +1,4 @@
-"""Packing: nothing lost or invented, order kept, no bin over length; packed logits equal unpacked ones."""
+"""Nothing is lost or invented, order kept, no bin over length; packed logits equal unpacked ones."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apo_soup.data.encode import IGNORED, Encoder, Options
-from apo_soup.data.packing import best_fit_decreasing, plan, position_ids, wrapped
-from apo_soup.data.writer import Spool, write_split
+from apo_soup.data.packing import best_fit_decreasing, packed_sequences, position_ids, wrapped
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=80)
 
@@ -36,7 +34,7 @@ def test_bfd_is_best_fit(lengths):
 
 
 def test_bfd_refuses_a_document_longer_than_a_bin():
-    with pytest.raises(ValueError, match="document 1 has 9 tokens, more than the 8 of a bin"):
+    with pytest.raises(ValueError, match="expected documents of at most 8 tokens, got 9 in document 1"):
         best_fit_decreasing([3, 9], 8)
 
 
@@ -64,61 +62,16 @@ def test_position_ids_begin_again_at_each_document():
     assert position_ids([3, 1, 2]) == [0, 1, 2, 0, 0, 1]
 
 
-@settings(max_examples=40)
-@given(LENGTHS, st.integers(1, 9))
-def test_the_spool_gives_back_what_was_appended(tmp_path_factory, lengths, seed):
-    generator = np.random.default_rng(seed)
-    documents = [[generator.integers(0, 2**31 - 1, n) for n in (length, length // 2)] for length in lengths]
-    spool = Spool(tmp_path_factory.mktemp("spool") / "spool.bin", 2)
-    assert [spool.append(parts) for parts in documents] == list(range(len(documents)))
-    spool.flush()
-    for number in reversed(range(len(documents))):
-        for part, expected in zip(spool.read(number), documents[number], strict=True):
-            assert part.tolist() == expected.tolist()
-    spool.close()
-
-
-def test_a_split_opens_with_datasets_and_holds_the_rows(tmp_path, monkeypatch):
-    from datasets import load_from_disk
-
-    monkeypatch.setattr("apo_soup.data.writer.TOKENS_A_BATCH", 10)
-    monkeypatch.setattr("apo_soup.data.writer.SHARD_BYTES", 100)
-    rows = [(np.arange(n), np.full(n % 3, n)) for n in range(40)]
-    assert write_split(tmp_path / "train", ("ids", "more"), rows) == 40
-    assert len(list((tmp_path / "train").glob("*.arrow"))) > 5
-    found = load_from_disk(str(tmp_path / "train"))
-    assert [(r["ids"], r["more"]) for r in found] == [(a.tolist(), b.tolist()) for a, b in rows]
-    assert write_split(tmp_path / "empty", ("ids",), []) == 0
-    assert len(load_from_disk(str(tmp_path / "empty"))) == 0
-
-
 @settings(max_examples=60)
 @given(st.lists(st.integers(2, 60), min_size=1, max_size=20), st.sampled_from(["bfd", "wrapped", None]))
-def test_plans_hold_every_place_of_every_document_once_and_in_order(lengths, strategy):
+def test_sequences_hold_every_token_of_every_document_once_and_in_order(lengths, strategy):
     capacity = 17 if strategy == "wrapped" else 60
-    sequences = plan(lengths, capacity, strategy)
+    sequences = packed_sequences(lengths, capacity, strategy)
     places = [(d, p) for pieces in sequences for d, start, end in pieces for p in range(start, end)]
     assert sorted(places) == [(d, p) for d, length in enumerate(lengths) for p in range(length)]
     for pieces in sequences:
         assert 0 < sum(end - start for _, start, end in pieces) <= capacity
         assert all(start < end for _, start, end in pieces)
-
-
-@settings(max_examples=60)
-@given(st.integers(1, 50), st.integers(2, 20), st.sampled_from(["truncate", "drop", "split"]))
-def test_overflow_keeps_order_and_counts_what_is_lost(tokenizer, length, limit, overflow):
-    encoder = Encoder(tokenizer, Options.of({"max_length": limit, "overflow": overflow}, False))
-    ids = np.arange(1, length + 1, dtype=np.int32)
-    labels = np.where(ids == 1, IGNORED, ids)
-    pieces, _, lost = encoder._fit(ids, labels)
-    kept = [i for piece, _ in pieces for i in piece.tolist()]
-    assert kept == list(range(1, length - lost + 1))
-    # A last piece of one token predicts nothing and would be a sequence without a loss.
-    alone = int(length > limit and length % limit == 1)
-    assert lost == {"truncate": max(0, length - limit), "drop": length * (length > limit), "split": alone}[overflow]
-    for piece, marks in pieces:
-        assert len(piece) <= limit
-        assert marks.tolist() == [IGNORED, *piece.tolist()[1:]], "a piece begins without a label"
 
 
 def test_packed_logits_equal_unpacked_logits(tiny_model):

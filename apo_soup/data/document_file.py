@@ -1,0 +1,55 @@
+"""Token arrays in one flat file, for documents of any number.
+
+Memory has only the lengths. Documents are appended as they come and read back by number once it is known which sequence
+they go to, so two million rows need no more memory than two thousand.
+"""
+
+import os
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+TOKEN = np.dtype(np.int32)
+
+
+class DocumentFile:
+    """Documents of `columns` token arrays `[S]` each; numbered from 0 in the order they were appended."""
+
+    def __init__(self, path: Path, columns: int):
+        self.columns = columns
+        self.lengths = array("i")  # columns entries a document
+        self._starts = array("q")  # in bytes
+        self._size = 0
+        self._file = path.open("w+b")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def append(self, parts: Sequence[np.ndarray]) -> int:
+        """Write one document; returns its number."""
+        self._starts.append(self._size)
+        self.lengths.extend(map(len, parts))
+        self._size += self._file.write(np.concatenate(parts, dtype=TOKEN, casting="same_kind").data)
+        return len(self._starts) - 1
+
+    def flush(self) -> None:
+        """Make what was appended readable."""
+        self._file.flush()
+
+    def read(self, number: int) -> list[np.ndarray]:
+        """The arrays of a document."""
+        lengths = self.lengths[number * self.columns : (number + 1) * self.columns]
+        # A read, not a map: pages of a mapped file count as memory of the process until the system takes them back.
+        data = os.pread(self._file.fileno(), sum(lengths) * TOKEN.itemsize, self._starts[number])
+        whole = np.frombuffer(data, dtype=TOKEN)
+        parts, begin = [], 0
+        for length in lengths:
+            parts.append(whole[begin : begin + length])
+            begin += length
+        return parts
+
+    def close(self) -> None:
+        """Close the file; it stays where it is."""
+        self._file.close()

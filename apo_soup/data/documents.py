@@ -1,0 +1,65 @@
+"""A row on its way to tokens, and what becomes of it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from apo_soup.data.duplicates import Fingerprint
+from apo_soup.data.formats import Format
+from apo_soup.data.rows import SourceRow
+from apo_soup.data.source import Source
+
+# The label of a token without a loss, as torch's cross entropy has it.
+IGNORED = -100
+PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+SEQUENCE_COLUMNS = ("input_ids", "labels", "seq_lengths")
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class RowToEncode:
+    """A row on its way: what it is, how often it is taken, and whether the mask check looks at it."""
+
+    source: Source
+    row: SourceRow
+    format: Format
+    times: int
+    checked: bool
+
+
+@dataclass
+class Document:
+    """A row as tokens. `parts` of a supervised row: ids and labels, a pair of arrays `[S]` for each piece of it (one,
+    unless it was split); of a preference row: ids of prompt, chosen and rejected.
+
+    `tokens` are those of all parts, `trained` those with a loss, `reasoning` trained ones inside think blocks, `lost`
+    those cut off or dropped for length.
+    """
+
+    mode: str
+    parts: list[tuple[Array, ...]]
+    tokens: int
+    trained: int
+    reasoning: int
+    lost: int
+    fingerprint: Fingerprint | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that is not trained on: `rejected` because it is at fault, `long`, `duplicate` or `contaminated` as the
+    recipe asks. `lost` are its tokens where it was dropped for length.
+    """
+
+    kind: str
+    reason: str
+    lost: int = 0
+
+
+@dataclass
+class Batch:
+    """What became of the rows of a batch, in their order, and the template arguments that they used."""
+
+    rows: list[RowToEncode]
+    results: list[Document | Refused]
+    arguments: set[str] = field(default_factory=set)

@@ -1,0 +1,106 @@
+"""Preference pairs to ids: the prompt's, and those of the chosen and the rejected answer behind it."""
+
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from apo_soup.data.conversation import PreferencePair, parse_pair
+from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode
+from apo_soup.data.encoder import Encoder, PendingRow
+from apo_soup.data.pair_check import CheckedPair, check_pair, pair_fault
+from apo_soup.data.rows import Fields, RowError
+from apo_soup.data.template import Span
+from apo_soup.data.trained_spans import Renderer
+from apo_soup.models.tokenizer import encode
+
+
+class PairEncoder(Encoder[PreferencePair]):
+    """Rows of preference optimisation."""
+
+    def render_item(self, fields: Fields, arguments: dict[str, Any]) -> tuple[PreferencePair, list[str], list[Span]]:
+        """A pair and its three texts; its answers are trained as a whole, so it has no spans."""
+        item = parse_pair(fields, arguments)
+        return item, pair_texts(item, self.renderer), []
+
+    def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
+        """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers."""
+        prompt, chosen, rejected = pair_ids([tokens.tolist() for tokens in ids], self.tokenizer.eos_token_id)
+        pair = CheckedPair(row.source.name, row.row.place, pending.item, pending.texts, self.renderer.knows_modes)
+        if row.checked:
+            check_pair(pair, (prompt, chosen, rejected), self.tokenizer)
+        else:
+            fault = pair_fault(pair, (prompt, chosen, rejected), self.tokenizer)
+            if fault:
+                raise RowError(fault)
+        limit = self.options.max_length
+        if len(prompt) >= limit:
+            reason = f"expected a prompt shorter than max_length {limit}, got {len(prompt)} tokens"
+            kind = "long" if self.options.overflow == "drop" else "rejected"
+            return Refused(kind, reason, len(prompt) + len(chosen) + len(rejected))
+        room = limit - len(prompt)
+        lost = max(0, len(chosen) - room) + max(0, len(rejected) - room)
+        if lost and self.options.overflow == "drop":
+            longest = len(prompt) + max(len(chosen), len(rejected))
+            return Refused("long", f"expected at most max_length {limit} tokens, got {longest}", longest)
+        chosen, rejected = chosen[:room], rejected[:room]
+        if chosen == rejected:
+            among = f" among the first {limit}" if lost else ""
+            raise RowError(f"fields chosen, rejected: expected different answers, got the same tokens{among}")
+        parts = tuple(np.array(part, dtype=np.int32) for part in (prompt, chosen, rejected))
+        trained = len(chosen) + len(rejected)
+        reasoning = 0
+        if pending.item.mode == "think":
+            start = len(pending.texts[0])
+            for text, whole, answer in zip(pending.texts[1:], ids[1:], (chosen, rejected), strict=True):
+                end = len(prompt) + len(answer)
+                ranges = [(len(prompt), end)]
+                reasoning += self.reasoning_tokens(text, whole, [(start, len(text))], ranges, [(0, end)])
+        return Document(pending.item.mode, [parts], len(prompt) + trained, trained, reasoning, lost)
+
+
+def pair_texts(item: PreferencePair, renderer: Renderer) -> list[str]:
+    """Three texts: the prompt with its generation prompt, and the prompt with each answer.
+
+    Raises:
+        RowError: the template refuses the row.
+    """
+    prompt = renderer.prompt(item.prompt, item.kwargs)
+    return [prompt] + [renderer.render(item.prompt + side, item.kwargs)[0] for side in (item.chosen, item.rejected)]
+
+
+def pair_ids(ids: list[list[int]], end_of_turn: int) -> tuple[list[int], list[int], list[int]]:
+    """Prompt, chosen and rejected tokens of the three tokenised texts; answers end with their end-of-turn token.
+
+    Raises:
+        RowError: the prompt has no tokens or is not a prefix of prompt + answer, an answer has no tokens, or both are
+            equal.
+    """
+    prompt, answers = ids[0], []
+    if not prompt:
+        raise RowError("field prompt: expected tokens, got none, so nothing predicts the first token of an answer")
+    for name, whole in (("chosen", ids[1]), ("rejected", ids[2])):
+        if whole[: len(prompt)] != prompt:
+            raise RowError(
+                f"field {name}: expected the prompt's tokens before the answer's, got others; the tokenizer joins the "
+                "prompt's end and the answer's beginning"
+            )
+        answer = whole[len(prompt) :]
+        if end_of_turn in answer:
+            answer = answer[: len(answer) - answer[::-1].index(end_of_turn)]
+        if not answer:
+            raise RowError(f"field {name}: expected an answer, got no tokens")
+        answers.append(answer)
+    if answers[0] == answers[1]:
+        raise RowError("fields chosen, rejected: expected different answers, got the same tokens")
+    return prompt, answers[0], answers[1]
+
+
+def encode_pair(item: PreferencePair, renderer: Renderer, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Token ids of one pair by `PAIR_COLUMNS`, for an evaluation or a preview.
+
+    Raises:
+        RowError: as `pair_ids` does.
+    """
+    ids = [e.ids for e in encode(tokenizer, pair_texts(item, renderer))]
+    return dict(zip(PAIR_COLUMNS, pair_ids(ids, tokenizer.eos_token_id), strict=True))

@@ -1,0 +1,163 @@
+"""Rows to tokens: the work that is done once a row.
+
+An `Encoder` renders a batch of rows, tokenises all of it in one call, finds the trained tokens, cuts what is too long
+and judges what is dropped. It knows nothing of files or of other rows, so batches may go to any process. What differs
+between supervised rows and pairs is in `encode_supervised.py` and `encode_pairs.py`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from tokenizers import Encoding
+from transformers import PreTrainedTokenizerBase
+
+from apo_soup.data.char_to_token import CharToToken
+from apo_soup.data.clean import Cleaner
+from apo_soup.data.conversation import RowItem
+from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
+from apo_soup.data.formats import canonical
+from apo_soup.data.messages import END_OF_THINKING
+from apo_soup.data.options import Options
+from apo_soup.data.prefix_cache import PrefixCache
+from apo_soup.data.rows import Fields, RowError
+from apo_soup.data.template import Span
+from apo_soup.data.trained_spans import Renderer
+from apo_soup.models.tokenizer import encode_ids
+
+ItemT = TypeVar("ItemT", bound=RowItem)
+
+
+@dataclass
+class PendingRow(Generic[ItemT]):
+    """A rendered row whose texts are being tokenised; `index` is its number in the batch, `spans` the trained
+    characters of its text, `prefixes` the tokens that the cache has of each text's beginning.
+    """
+
+    index: int
+    item: ItemT
+    texts: list[str]
+    spans: list[Span]
+    prefixes: list[Array | None]
+
+
+@dataclass
+class RenderedBatch(Generic[ItemT]):
+    """Between the two halves of the work: rows, and the texts `rests` that are still to be tokenised."""
+
+    batch: Batch
+    pending: list[PendingRow[ItemT]] = field(default_factory=list)
+    rests: list[str] = field(default_factory=list)
+
+
+class Encoder(ABC, Generic[ItemT]):
+    """Turns batches of rows into documents, with one tokenizer and one set of options."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, options: Options, cleaner: Cleaner | None = None):
+        self.tokenizer = tokenizer
+        self.renderer = Renderer(tokenizer)
+        self.char_to_token = CharToToken(tokenizer)
+        self.prefix_cache = PrefixCache(tokenizer, self.char_to_token.byte_lengths is not None)
+        self.thought_end_id = tokenizer.get_vocab().get(END_OF_THINKING)
+        self.options = options
+        self.cleaner = cleaner or Cleaner()
+
+    def __call__(self, rows: list[RowToEncode]) -> Batch:
+        """Both halves, one after the other."""
+        rendered = self.render(rows)
+        return self.finish(rendered, encode_ids(self.tokenizer, rendered.rests))
+
+    @abstractmethod
+    def render_item(self, fields: Fields, arguments: dict[str, Any]) -> tuple[ItemT, list[str], list[Span]]:
+        """A row in canonical fields as an item, its texts, and the trained characters of a supervised one.
+
+        Raises:
+            RowError: the row cannot be used.
+        """
+
+    @abstractmethod
+    def document(self, row: RowToEncode, pending: PendingRow[ItemT], ids: list[Array]) -> Document | Refused:
+        """What becomes of a row whose texts have the tokens `ids`, an array `[S]` for each.
+
+        Raises:
+            RowError: the row cannot be used.
+            UserError: the mask check looks at the row and stops the launch.
+        """
+
+    def render(self, rows: list[RowToEncode]) -> RenderedBatch[ItemT]:
+        """The first half: rows as text. Python's half, so it is worth running while another batch is tokenised."""
+        out: RenderedBatch[ItemT] = RenderedBatch(Batch(rows, [Refused("rejected", "")] * len(rows)))
+        for index, row in enumerate(rows):
+            try:
+                fields = canonical(row.row.fields, row.format)
+                arguments = {**self.options.template_kwargs, **dict(row.source.chat_template_kwargs)}
+                item, texts, spans = self.render_item(fields, arguments)
+            except RowError as error:
+                out.batch.results[index] = Refused("rejected", str(error))
+                continue
+            out.batch.arguments.update(item.kwargs)
+            match = self.cleaner.contaminated(item)
+            if match:
+                out.batch.results[index] = Refused("contaminated", match)
+                continue
+            prefixes, rests = zip(*map(self.prefix_cache.split, texts), strict=True)
+            out.pending.append(PendingRow(index, item, texts, spans, list(prefixes)))
+            out.rests += rests
+        return out
+
+    def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
+        """The second half: ids, labels and counts of the rendered rows.
+
+        Raises:
+            UserError: a row that the mask check looks at fails it.
+        """
+        rests = iter(encodings)
+        for pending in rendered.pending:
+            ids = [_joined(prefix, next(rests)) for prefix in pending.prefixes]
+            result: Document | Refused
+            try:
+                result = self.document(rendered.batch.rows[pending.index], pending, ids)
+            except RowError as error:
+                result = Refused("rejected", str(error))
+            if isinstance(result, Document):
+                result.fingerprint = self.cleaner.fingerprint(pending.item)
+            rendered.batch.results[pending.index] = result
+        return rendered.batch
+
+    def reasoning_tokens(
+        self, text: str, ids: Array, spans: list[Span], ranges: list[Span], positions: list[Span]
+    ) -> int:
+        """How many tokens are trained, inside think blocks (closing tag included) and among `positions`.
+
+        Args:
+            ids: the tokens `[S]` of `text`.
+            spans: its trained characters.
+            ranges: its trained tokens.
+            positions: the tokens that are kept.
+        """
+        if self.thought_end_id is None:
+            thoughts = self.char_to_token.token_ranges(text, ids, thought_spans(text, spans))
+        else:
+            thoughts = []
+            for first, last in ranges:
+                closing = ids[first:last] == self.thought_end_id
+                if closing.any():
+                    thoughts.append((first, first + int(closing.argmax()) + 1))
+        return tokens_within(thoughts, positions)
+
+
+def thought_spans(text: str, spans: list[Span]) -> list[Span]:
+    """The part of each trained span up to the end of its think block; none for a span without one."""
+    ends = ((start, text.find(END_OF_THINKING, start, end)) for start, end in spans)
+    return [(start, end + len(END_OF_THINKING)) for start, end in ends if end >= 0]
+
+
+def tokens_within(ranges: list[Span], positions: list[Span]) -> int:
+    """How many tokens of some ranges are among some positions, both `[first, last)`."""
+    return sum(max(0, min(last, end) - max(first, start)) for first, last in ranges for start, end in positions)
+
+
+def _joined(prefix: Array | None, rest: Encoding) -> Array:
+    ids = np.array(rest.ids, dtype=np.int32)
+    return ids if prefix is None else np.concatenate((prefix, ids))

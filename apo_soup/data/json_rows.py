@@ -1,0 +1,98 @@
+"""Rows of `.jsonl` files and of `.json` files, in the layouts that people write."""
+
+import codecs
+import contextlib
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from apo_soup.data.rows import SourceRow, text_length, without_nulls
+from apo_soup.errors import UserError, first_line
+
+# Below these a null is the author's.
+ARBITRARY = ("arguments", "tools", "xml_tools", "python_tools", "parameters")
+WRAPPERS = ("data", "rows", "examples", "train")
+
+
+def json_line_rows(file: Path) -> Iterator[SourceRow]:
+    """Rows of a file with one JSON object a line; a line that is not one is a row with a problem."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            place = f"{file}:{number}"
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                yield SourceRow(place, None, f"not valid UTF-8 at byte {error.start} of the line")
+                continue
+            except json.JSONDecodeError as error:
+                yield SourceRow(place, None, f"not valid JSON at column {error.colno}: {error.msg}")
+                continue
+            except (ValueError, RecursionError) as error:
+                yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+                continue
+            if b"null" in line:
+                try:
+                    fields = without_nulls(fields, ARBITRARY)
+                except RecursionError as error:  # nested less deeply than the parser allows
+                    yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+                    continue
+            yield _object_row(place, fields, len(line))
+
+
+def json_file_rows(file: Path, where: str) -> Iterator[SourceRow]:
+    """Rows of a `.json` file: a list of objects, a mapping with such a list as `data`, or one object a line.
+
+    Raises:
+        UserError: the file is not JSON, or has no list of rows.
+    """
+    if _has_json_lines(file):
+        yield from json_line_rows(file)
+        return
+    try:
+        content = json.loads(file.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where}: {file}: expected UTF-8, got another byte at {error.start}; convert the file"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{where}: {file}: expected rows, got JSON nested too deeply; flatten them") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where}: {file}:{error.lineno}: not valid JSON at column {error.colno}: {error.msg}; correct the file"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{where}: {file}: not usable JSON: {first_line(error)}; correct the file") from None
+    if isinstance(content, dict):
+        content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), list)), [content])
+    if not isinstance(content, list):
+        raise UserError(
+            f"{where}: {file}: expected a JSON list of objects, or one object a line, got {type(content).__name__}; "
+            "write the rows as a list"
+        )
+    for number, fields in enumerate(content):
+        yield _object_row(f"{file}:row {number}", without_nulls(fields, ARBITRARY), text_length(fields))
+
+
+def _object_row(place: str, fields: Any, size: int) -> SourceRow:
+    if isinstance(fields, dict):
+        return SourceRow(place, fields, size=size)
+    return SourceRow(place, None, f"expected a JSON object, got {type(fields).__name__}")
+
+
+def _has_json_lines(file: Path) -> bool:
+    """Whether a `.json` file is JSON lines by another name: two of its first lines are objects each. A bad line
+    among them is then one bad row.
+    """
+    with file.open("rb") as opened:
+        lines = [line for line in islice(opened, 20) if line.strip()]
+    objects = 0
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            objects += isinstance(json.loads(line.decode("utf-8-sig" if number == 0 else "utf-8")), dict)
+    return objects >= 2

@@ -1,0 +1,123 @@
+"""Messages checked turn by turn: roles, order, content, reasoning and tool calls."""
+
+import json
+from typing import Any
+
+from apo_soup.data.rows import Fields, RowError, described
+
+END_OF_THINKING = "</think>"
+ROLES = ("system", "user", "assistant", "tool")
+# The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
+REASONING = ("reasoning_content", "thinking", "reasoning")
+MAY_FOLLOW = {"user": ("system", "assistant", None), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+
+
+def as_messages(value: Any, role: str, name: str) -> list[Fields]:
+    """A message list as it is, or a plain string as one turn of `role`; checked as `checked_messages` does."""
+    if isinstance(value, str):
+        value = [{"role": role, "content": value}]
+    return checked_messages(value, name)
+
+
+def checked_messages(messages: Any, name: str) -> list[Fields]:
+    """The turns of the field `name`, with calls in one shape.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise RowError(f"field {name}: expected a list of turns, got {described(messages)}")
+    return [checked_message(m, f"field {name}[{number}]", number) for number, m in enumerate(messages)]
+
+
+def checked_message(message: Any, place: str, number: int) -> Fields:
+    """One turn; a call's arguments become a mapping, and a turn of calls alone gets empty content.
+
+    Raises:
+        RowError: beginning with `place`, the name of the turn.
+    """
+    if not isinstance(message, dict):
+        raise RowError(f"{place}: expected a mapping with role and content, got {described(message)}")
+    role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
+    if role not in ROLES:
+        raise RowError(f"{place}.role: expected one of {', '.join(ROLES)}, got {role!r}")
+    if role == "system" and number > 0:
+        raise RowError(f"{place}.role: expected a system turn in the first place only, got one in place {number}")
+    if calls:
+        if role != "assistant":
+            raise RowError(f"{place}.tool_calls: expected calls in assistant turns only, got some in a {role} turn")
+        message = {**message, "content": content or "", "tool_calls": checked_calls(calls, f"{place}.tool_calls")}
+        content = message["content"]
+    if not isinstance(content, str):
+        raise RowError(f"{place}.content: expected text, got {described(content)}")
+    return _checked_answer(message, content, place) if role == "assistant" else message
+
+
+def _checked_answer(message: Fields, content: str, place: str) -> Fields:
+    """An assistant turn with its reasoning under the names that templates read."""
+    reasoning = next((message[n] for n in REASONING if message.get(n) is not None), None)
+    if reasoning is not None:
+        if not isinstance(reasoning, str):
+            raise RowError(f"{place}.reasoning_content: expected text, got {described(reasoning)}")
+        if reasoning.strip() and content.lstrip().startswith("<think>"):
+            raise RowError(
+                f"{place}: expected reasoning in the content or in a field of its own, got it in both; remove one"
+            )
+        message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    if not content.strip() and not message.get("tool_calls") and not reasoning:
+        raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty")
+    if content.lstrip().startswith("<think>") and END_OF_THINKING not in content:
+        raise RowError(f"{place}.content: expected </think>, got a think block that is never closed")
+    return message
+
+
+def checked_calls(calls: Any, place: str) -> list[Fields]:
+    """Structured calls, their arguments as mappings whichever way they were written.
+
+    Raises:
+        RowError: naming the call that is none.
+    """
+    if not isinstance(calls, list):
+        raise RowError(f"{place}: expected a list of calls, got {described(calls)}")
+    checked = []
+    for number, call in enumerate(calls):
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowError(f"{place}[{number}]: expected a call with function.name, got {described(call)}")
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except json.JSONDecodeError as error:
+                raise RowError(
+                    f"{place}[{number}].function.arguments: expected JSON, got {described(arguments)} ({error.msg})"
+                ) from None
+        identity = {"id": call["id"]} if "id" in call else {}
+        named = {"name": function["name"], "arguments": arguments}
+        checked.append({**identity, "type": "function", "function": named})
+    return checked
+
+
+def ordered_messages(messages: list[Fields], name: str) -> list[Fields]:
+    """`messages` if their roles follow one another as in a conversation.
+
+    Behind an optional system turn the user begins; the assistant answers a user or a tool, a tool answers the
+    assistant or follows another tool, and the user speaks again only when answered.
+
+    Raises:
+        RowError: naming the first turn that may not stand where it does.
+    """
+    before = None
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if role != "system" and before not in MAY_FOLLOW[role]:
+            expected = " or ".join(r if r else "the beginning" for r in MAY_FOLLOW[role])
+            got = f"one behind a {before} turn" if before else "one that comes first"
+            raise RowError(f"field {name}[{number}].role: expected {role} behind {expected}, got {got}")
+        before = role
+    return messages
+
+
+def opens_unclosed_block(content: str) -> bool:
+    """Whether a text opens a think block that it never closes."""
+    return content.rfind("<think>") > content.rfind(END_OF_THINKING)

@@ -1,0 +1,74 @@
+"""The sources of a recipe's mixture, each with its rows and their format."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.data.formats import Format, formats_of, recognise
+from apo_soup.data.read import read_rows
+from apo_soup.data.rows import SourceRow
+from apo_soup.data.source import Source
+from apo_soup.errors import UserError
+
+PEEKED = 100
+
+
+@dataclass(frozen=True)
+class MixtureSource:
+    """A source, its number in the mixture, its rows, and the format they have."""
+
+    number: int
+    source: Source
+    rows: Iterator[SourceRow]
+    format: Format
+
+
+def mixture_sources(recipe: TrainingFile) -> Iterator[MixtureSource]:
+    """Every source with its rows and their format, recognised from the first rows where the recipe names none.
+
+    Raises:
+        UserError: a format nobody knows, or none that fits the first rows.
+    """
+    formats = formats_of(recipe.kind == "apo")
+    listed: Counter[str] = Counter()
+    for number, entry in enumerate(recipe.dataset_mixture.datasets):
+        source = Source.from_entry(entry)
+        listed[source.name] += 1
+        source = replace(source, listing=listed[source.name])
+        key = f"dataset_mixture.datasets.{number}"
+        where = recipe.where(f"{key}.id")
+        rows = read_rows(source, where)
+        if source.format:
+            row_format = named_format(source.format, formats, f"{recipe.where(f'{key}.format')}: {key}.format")
+        else:
+            peeked = list(islice(rows, PEEKED))
+            rows = chain(peeked, rows)
+            row_format = recognised_format(source, peeked, formats, where)
+        yield MixtureSource(number, source, rows, row_format)
+
+
+def named_format(name: str, formats: tuple[Format, ...], where: str) -> Format:
+    """The format of that name; raises UserError where there is none."""
+    row_format = next((f for f in formats if f.name == name), None)
+    if row_format is None:
+        raise UserError(f"{where}: expected one of {', '.join(f.name for f in formats)}, got {name}")
+    return row_format
+
+
+def recognised_format(source: Source, peeked: list[SourceRow], formats: tuple[Format, ...], where: str) -> Format:
+    """The format of the first row that has one; the first format where no row can be read.
+
+    Raises:
+        UserError: rows can be read and none of them fits a format.
+    """
+    readable = [row.content for row in peeked if row.content is not None]
+    row_format = next((f for f in (recognise(content, formats) for content in readable) if f), None)
+    if row_format is None and readable:
+        have = ", ".join(sorted(readable[0])) or "no fields"
+        raise UserError(
+            f"{where}: source {source.name}: expected rows of a format among {', '.join(f.name for f in formats)}, got "
+            f"rows with {have}; map their columns with rename, such as rename: {{question: prompt}}"
+        )
+    return row_format or formats[0]

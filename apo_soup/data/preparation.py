@@ -1,0 +1,155 @@
+"""One preparation at work: every row of a mixture read, encoded, counted, packed and written into a folder."""
+
+import gc
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.data.clean import Cleaner
+from apo_soup.data.contamination import eval_prompts, eval_sources
+from apo_soup.data.documents import Batch, Document, Refused, RowToEncode
+from apo_soup.data.draw import weighted_draw
+from apo_soup.data.duplicates import Duplicates
+from apo_soup.data.encode import encoded_batches, encoder_for
+from apo_soup.data.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
+from apo_soup.data.mixture import mixture_sources
+from apo_soup.data.options import Options
+from apo_soup.data.read import count_rows
+from apo_soup.data.source import Source
+from apo_soup.data.splits import KeptDocuments
+from apo_soup.data.statistics import Statistics
+from apo_soup.progress import Progress, is_main
+from apo_soup.runs.manifest import peak_memory_mb, write_json
+
+ROWS_A_BATCH = 1024
+BATCHES_A_COLLECTION = 64
+CHARACTERS_A_BATCH = 1_000_000
+
+
+class Preparation:
+    """One preparation at work in its own folder."""
+
+    def __init__(
+        self, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, folder: Path, say: Callable[[str], None]
+    ):
+        self.recipe, self.folder, self.say = recipe, folder, say
+        self.mixture = recipe.dataset_mixture
+        self.options = Options.of(recipe)
+        duplicates = self.mixture.deduplicate
+        evals = eval_prompts(eval_sources(recipe), self.mixture.decontaminate_ngram)
+        self.encoder = encoder_for(tokenizer, self.options, Cleaner(duplicates, evals))
+        threshold = self.mixture.deduplicate_threshold
+        self.duplicates = Duplicates(duplicates == "near", threshold, folder) if duplicates else None
+        self.statistics = Statistics(folder)
+        self.kept = KeptDocuments(folder, self.options)
+        self.progress = Progress("prepare", "rows", self._row_count(), quiet=not is_main())
+
+    def run(self, folder: Path) -> None:
+        """Write splits, counts and lists of refused rows. A list of rejects stays beside `folder` if this fails.
+
+        Raises:
+            UserError: too many rejected rows, a source that fails the mask check, or nothing left to train on.
+        """
+        started = time.monotonic()
+        where = str(self.recipe.path)
+        arguments = self._encode_all(folder, where)
+        unread = self.encoder.renderer.unread(arguments)
+        if unread:
+            self.say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
+        if self.duplicates:
+            self.duplicates.close()
+        splits, packed = self.kept.write_splits(self.mixture.test_split_size, self.mixture.seed, where)
+        self.kept.close()
+        write_json(self.folder / "dataset_dict.json", {"splits": splits})
+        seconds = time.monotonic() - started
+        stats = {
+            "seconds": round(seconds, 2),
+            "tokens_per_second": round(self.statistics.sum("tokens") / seconds),
+            "peak_memory_mb": peak_memory_mb(),
+            "sources": self.statistics.rows(),
+            "total": self.statistics.total(),
+            "packed": packed,
+        }
+        write_json(self.folder / "stats.json", stats)
+
+    def _encode_all(self, folder: Path, where: str) -> set[str]:
+        """Read and encode every row; returns the template arguments that the rows used."""
+        beside = folder.parent / f"{folder.name.rpartition('-')[0]}-rejects.jsonl"
+        beside.unlink(missing_ok=True)
+        arguments: set[str] = set()
+        # The collector would walk the libraries' many objects again and again, and then every row's. What is left in
+        # cycles here is little, and is looked for now and then.
+        gc.freeze()
+        gc.disable()
+        try:
+            processes = self.recipe.dataset_num_proc or 1
+            for number, batch in enumerate(encoded_batches(self._batches(), self.encoder, processes), 1):
+                arguments |= batch.arguments
+                self._collect(batch)
+                if number % BATCHES_A_COLLECTION == 0:
+                    gc.collect()
+            self.statistics.check(self.recipe.max_reject_share, where)
+        finally:
+            gc.enable()
+            gc.unfreeze()
+            self.progress.end()
+            rejects = self.statistics.close().get("rejects")
+            if rejects:
+                shutil.copy(rejects, beside)
+                self.say(f"{self.statistics.sum('rejected')} rejected rows, with reasons, in {beside}")
+        return arguments
+
+    def _row_count(self) -> int | None:
+        """How many rows there are to read, where every source can say it quickly."""
+        total = 0
+        for entry in self.mixture.datasets:
+            count = count_rows(Source.from_entry(entry), self.recipe.where("dataset_mixture.datasets"))
+            if count is None:
+                return None
+            total += count
+        return total
+
+    def _batches(self) -> Iterator[list[RowToEncode]]:
+        """The drawn rows in batches of bounded size, source by source."""
+        batch: list[RowToEncode] = []
+        size = 0
+        for row in self._drawn_rows():
+            batch.append(row)
+            size += row.row.size
+            if len(batch) == ROWS_A_BATCH or size > CHARACTERS_A_BATCH:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _drawn_rows(self) -> Iterator[RowToEncode]:
+        for entry in mixture_sources(self.recipe):
+            source = entry.source
+            checked = characters = 0
+            self.statistics.of(source.name)
+            for row, times in weighted_draw(entry.rows, source.weight, self.mixture.seed, entry.number):
+                self.statistics.seen[source.name] += 1
+                if times == 0:
+                    self.statistics.skip(source.name)
+                    continue
+                check = checked < ROWS_PER_SOURCE and characters < CHARACTERS_PER_SOURCE
+                yield RowToEncode(source, row, entry.format, times, check)
+                checked += 1
+                characters += row.size
+
+    def _collect(self, batch: Batch) -> None:
+        """Count what became of a batch's rows, and keep the documents of those that are trained on."""
+        for row, result in zip(batch.rows, batch.results, strict=True):
+            if isinstance(result, Document) and self.duplicates and result.fingerprint:
+                reason = self.duplicates.duplicate_of(result.fingerprint, row.row.place)
+                result = Refused("duplicate", reason) if reason else result
+            if isinstance(result, Refused):
+                self.statistics.refuse(row, result)
+                continue
+            self.statistics.keep(row, result)
+            self.kept.append(result, row.times)
+        self.progress.at(self.statistics.sum("read"), f"{self.statistics.sum('tokens'):,} tokens")

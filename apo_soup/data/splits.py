@@ -1,0 +1,139 @@
+"""From the documents of all kept rows to packed training and test splits on disk."""
+
+import random
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apo_soup.data.document_file import DocumentFile
+from apo_soup.data.documents import IGNORED, PAIR_COLUMNS, SEQUENCE_COLUMNS, Array, Document
+from apo_soup.data.options import Options
+from apo_soup.data.packing import DocumentSlice, packed_sequences
+from apo_soup.data.writer import write_split
+from apo_soup.errors import UserError
+
+FILE_NAME = "documents.bin"
+
+
+class KeptDocuments:
+    """The documents of kept rows, in a file in `folder` until it is known which sequence they go to."""
+
+    def __init__(self, folder: Path, options: Options):
+        self.folder, self.options = folder, options
+        self.file = DocumentFile(folder / FILE_NAME, len(PAIR_COLUMNS) if options.pairs else 2)
+        # For each kept row: its first document in the file, how many it is in, and how often it is taken.
+        self.first, self.pieces, self.times = array("q"), array("i"), array("i")
+
+    def append(self, document: Document, times: int) -> None:
+        """Keep a row that is taken `times` times."""
+        self.first.append(len(self.file))
+        self.pieces.append(len(document.parts))
+        self.times.append(times)
+        for parts in document.parts:
+            self.file.append(parts)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.file.close()
+        (self.folder / FILE_NAME).unlink()
+
+    def write_splits(self, test_share: float | None, seed: int, where: str) -> tuple[list[str], dict[str, Any]]:
+        """Hold out the test share, pack each split and write it.
+
+        Returns:
+            The names of the splits, and what packing made of the training split.
+
+        Raises:
+            UserError: nothing is left to train on, or no sequence has a trained token.
+        """
+        self.file.flush()
+        train, test = split_off(len(self.first), test_share, seed)
+        if not train:
+            raise UserError(
+                f"{where}: dataset_mixture.test_split_size: expected a share that leaves a row to train on, got "
+                f"{test_share}; take a smaller one"
+            )
+        splits = {"train": with_copies(train, self.times, seed)} | ({"test": test} if test else {})
+        packed: dict[str, Any] = {}
+        for name, rows in splits.items():
+            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
+            if self.options.pairs:
+                write_split(self.folder / name, PAIR_COLUMNS, (self.file.read(d) for d in documents))
+                continue
+            lengths = [self.file.lengths[2 * d] for d in documents]
+            sequences = packed_sequences(lengths, self.options.max_length, self.options.strategy)
+            counts = PackedCounts()
+            built = (self._sequence(slices, documents) for slices in sequences)
+            if not write_split(self.folder / name, SEQUENCE_COLUMNS, counts.trained_only(built)):
+                raise UserError(
+                    f"{where}: expected trained tokens in the {name} split, got sequences without one; take a larger "
+                    "max_length"
+                )
+            packed |= counts.as_dict(self.options.max_length) if name == "train" else {"held_out": vars(counts)}
+        return list(splits), packed
+
+    def _sequence(self, slices: list[DocumentSlice], documents: list[int]) -> tuple[Array, Array, Array]:
+        """Ids `[S]`, labels `[S]` and document lengths of a packed sequence; no label crosses the start of a slice."""
+        ids, labels = [], []
+        for number, start, end in slices:
+            document_ids, document_labels = self.file.read(documents[number])
+            if start:
+                document_labels = document_labels.copy()
+                document_labels[start] = IGNORED
+            if end - start < len(document_ids):
+                document_ids, document_labels = document_ids[start:end], document_labels[start:end]
+            ids.append(document_ids)
+            labels.append(document_labels)
+        lengths = np.array([end - start for _, start, end in slices], dtype=np.int32)
+        return np.concatenate(ids), np.concatenate(labels), lengths
+
+
+@dataclass
+class PackedCounts:
+    """Counts packed sequences on their way to disk, and keeps back those without a single trained token.
+
+    Wrapped packing cuts long prompts into such sequences, and the mean loss over none of a batch's tokens is no number.
+    """
+
+    sequences: int = 0
+    tokens: int = 0
+    trained: int = 0
+    untrained: int = 0
+
+    def trained_only(self, sequences: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
+        """The sequences of ids, labels and lengths that have a trained token."""
+        for ids, labels, lengths in sequences:
+            trained = int(np.count_nonzero(labels != IGNORED))
+            if not trained:
+                self.untrained += len(ids)
+                continue
+            self.sequences += 1
+            self.tokens += len(ids)
+            self.trained += trained
+            yield ids, labels, lengths
+
+    def as_dict(self, capacity: int) -> dict[str, Any]:
+        """What packing made; `untrained` are the tokens of the sequences that were kept back."""
+        return {**vars(self), "filled": round(self.tokens / (self.sequences * capacity), 4)}
+
+
+def split_off(count: int, share: float | None, seed: int) -> tuple[list[int], list[int]]:
+    """Seeded train and test indices; `share` of the rows, at least one, goes to test when it is given."""
+    order = list(range(count))
+    random.Random(f"{seed} order").shuffle(order)
+    held_out = max(1, round(share * count)) if share else 0
+    return order[held_out:], order[:held_out]
+
+
+def with_copies(rows: list[int], times: "array[int]", seed: int) -> list[int]:
+    """`rows` with those that are taken more than once repeated, and then shuffled anew; held-out rows never are."""
+    copies = [row for row in rows for _ in range(times[row] - 1)]
+    if not copies:
+        return rows
+    order = rows + copies
+    random.Random(f"{seed} copies").shuffle(order)
+    return order

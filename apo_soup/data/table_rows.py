@@ -1,0 +1,99 @@
+"""Rows of Parquet and Arrow files."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from apo_soup.data.rows import ROWS_A_READ, Fields, SourceRow, text_length, without_nulls
+from apo_soup.errors import UserError, first_line
+
+
+def table_rows(file: Path, where: str) -> Iterator[SourceRow]:
+    """Rows of a table file; one with text that is not UTF-8 is a row with a problem.
+
+    Raises:
+        UserError: the file is not what its suffix says.
+    """
+    number = 0
+    for batch in _read_batches(file, where):
+        for fields in batch:
+            place = f"{file}:row {number}"
+            if isinstance(fields, str):
+                yield SourceRow(place, None, fields)
+            else:
+                yield SourceRow(place, without_nulls(fields), size=text_length(fields))
+            number += 1
+
+
+def parquet_row_count(file: Path) -> int | None:
+    """The rows of a Parquet file as its footer says; None where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(file).num_rows
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def declared_columns(files: list[Path]) -> set[str]:
+    """The columns that Parquet and Arrow files declare."""
+    import pyarrow.parquet as pq
+
+    names: set[str] = set()
+    for file in files:
+        if file.suffix == ".parquet":
+            names |= set(pq.read_schema(file).names)
+        elif file.suffix == ".arrow":
+            names |= {name for batch in islice(_arrow_batches(file), 1) for name in batch.schema.names}
+    return names
+
+
+def _read_batches(file: Path, where: str) -> Iterator[list[Fields | str]]:
+    """Batches as the library reads them; an error that it raises is the file's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in (
+            pq.ParquetFile(file).iter_batches(ROWS_A_READ) if file.suffix == ".parquet" else _arrow_batches(file)
+        ):
+            yield _batch_rows(batch)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        kind = file.suffix[1:]
+        raise UserError(
+            f"{where}: {file}: expected a file of format {kind}, got one that cannot be read as {kind}: "
+            f"{first_line(error)}; write it again"
+        ) from error
+
+
+def _batch_rows(batch: Any) -> list[Fields | str]:
+    """The rows of a record batch; in place of a row that cannot be read, what is wrong with it."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        pass  # one row of the batch is at fault, and the others are to be kept
+    rows: list[Fields | str] = []
+    for number in range(batch.num_rows):
+        try:
+            rows += batch.slice(number, 1).to_pylist()
+        except UnicodeDecodeError as error:
+            rows.append(f"not valid UTF-8 at byte {error.start} of a text")
+    return rows
+
+
+def _arrow_batches(file: Path) -> Iterator[Any]:
+    """Batches of an Arrow file in either layout: the stream that `datasets` writes, or the file that others write."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(file)) as opened:
+        try:
+            batches = pa.ipc.open_stream(opened)
+        except pa.ArrowInvalid:
+            opened.seek(0)
+            reader = pa.ipc.open_file(opened)
+            batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
+        for batch in batches:
+            for start in range(0, batch.num_rows, ROWS_A_READ):
+                yield batch.slice(start, ROWS_A_READ)

@@ -1,0 +1,81 @@
+"""Pairs as ids: cut, dropped, counted, and held to their mode."""
+
+import json
+import re
+
+import pytest
+from data_helpers import dropped_rows, prepared
+from helpers import preference, python
+
+from apo_soup.data.encode_pairs import pair_ids
+from apo_soup.data.rows import RowError
+
+
+def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):
+    pairs = [preference(f"Q{n}", f"good {n}", f"bad {n}") for n in range(8)]
+    long = preference("Q", "good " * 200, "bad " * 200)
+    path = training_recipe([*pairs, pairs[3], long], name="apo")
+    folder, splits, stats = prepared(path, "--dataset_mixture.deduplicate", "exact")
+    assert (stats["total"]["kept"], stats["total"]["duplicate"]) == (9, 1)
+    assert stats["total"]["lost"] > 100
+    assert max(len(r["prompt_ids"]) + len(r["chosen_ids"]) for r in splits["train"]) == 128
+    _, splits, stats = prepared(path, "--overflow", "drop")
+    assert (stats["total"]["kept"], stats["total"]["long"]) == (9, 1)
+    refused = python("-m", "apo_soup", "prepare", "--config", path, "--overflow", "split")
+    assert refused.returncode == 2
+    assert "expected truncate or drop, got split; a pair cannot be split" in refused.stderr
+    assert "duplicate" in dropped_rows(folder)[0]["kind"]
+
+
+def test_pairs_count_their_reasoning(training_recipe, tokenizer):
+    thought = "<think>\nlong and good\n</think>\n"
+    rows = [preference(f"Q {n}?", f"{thought}yes", f"{thought}no", True) for n in range(5)]
+    _, splits, stats = prepared(training_recipe(rows, name="apo"))
+    row = next(r for r in stats["sources"] if r["mode"] == "think")
+    assert 0 < row["reasoning"] < row["trained"]
+    answers = [pair_[side] for pair_ in splits["train"] for side in ("chosen_ids", "rejected_ids")]
+    assert row["trained"] == sum(map(len, answers))
+    texts = [tokenizer.decode(ids).partition("</think>")[2] for ids in answers]
+    assert row["trained"] - row["reasoning"] == sum(
+        len(tokenizer(t, add_special_tokens=False).input_ids) for t in texts
+    )
+
+
+@pytest.mark.parametrize(
+    ("think", "chosen", "rejected", "reason"),
+    [
+        (False, "fine", "<think>\n\n</think>\nbad", "has reasoning|empty think block"),
+        (True, "fine", "bad", "the chosen answer of a think pair has no reasoning"),
+        (
+            True,
+            "<think>\na\n</think>\nfine <think> open",
+            "bad",
+            "field chosen: expected </think>, got a think block that is never closed",
+        ),
+    ],
+)
+def test_every_pair_is_held_to_its_mode(training_recipe, think, chosen, rejected, reason):
+    good = ("<think>\na\n</think>\nyes", "<think>\na\n</think>\nno") if think else ("yes", "no")
+    rows = [preference(f"Q{n}", *good, think) for n in range(210)] + [preference("Q", chosen, rejected, think)]
+    folder, _, stats = prepared(training_recipe(rows, name="apo"), "--max_reject_share", "0.5")
+    assert (stats["total"]["kept"], stats["total"]["rejected"]) == (210, 1)
+    assert re.search(reason, json.loads((folder / "rejects.jsonl").read_text())["reason"])
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        ([[], [5], [6]], "field prompt: expected tokens, got none"),
+        ([[5, 6], [5, 7], [5, 6, 8]], "field chosen: expected the prompt's tokens before the answer's"),
+        ([[5, 6], [5, 6, 7], [5, 9, 7]], "field rejected: expected the prompt's tokens before the answer's"),
+        ([[5, 6], [5, 6, 7], [5, 6]], "field rejected: expected an answer, got no tokens"),
+        ([[5, 6], [5, 6, 7, 1, 8], [5, 6, 7, 1]], "expected different answers, got the same tokens"),
+    ],
+)
+def test_ids_that_are_no_pair_are_refused(ids, reason):
+    with pytest.raises(RowError, match=reason):
+        pair_ids(ids, end_of_turn=1)
+
+
+def test_answers_end_with_their_end_of_turn():
+    assert pair_ids([[5], [5, 7, 1, 9], [5, 8]], end_of_turn=1) == ([5], [7, 1], [8])

@@ -1,0 +1,109 @@
+"""Which tokens carry loss, and what overflow and packing make of long rows."""
+
+import numpy as np
+import pytest
+from data_helpers import ROWS, documents_of, options, prepared
+from helpers import chat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apo_soup.data.conversation import parse_conversation
+from apo_soup.data.documents import IGNORED
+from apo_soup.data.encode_supervised import SupervisedEncoder, spans_with_loss
+
+
+def spans_of(use, row, **changes):
+    text, spans = spans_with_loss(parse_conversation(row, {}), use(None), options(**changes))
+    return [text[a:b] for a, b in spans]
+
+
+def test_the_recipe_decides_between_answers_completion_and_all(use):
+    row = {"prompt": [*chat("One?", "1")["messages"], {"role": "user", "content": "Two?"}], "completion": "2"}
+    assert spans_of(use, row) == ["2<|im_end|>"]
+    assert spans_of(use, row, assistant_only_loss=True) == ["1<|im_end|>", "2<|im_end|>"]
+    assert len(spans_of(use, row, completion_only_loss=False)[0]) > 60
+    whole = spans_of(use, chat("One?", "1"))
+    assert whole[0].startswith("<|im_start|>system")
+    assert spans_of(use, chat("One?", "1"), completion_only_loss=True) == ["1<|im_end|>"]
+
+
+@pytest.mark.parametrize("overflow", ["truncate", "drop", "split"])
+def test_overflow_is_counted_and_the_rest_is_whole(training_recipe, tokenizer, overflow):
+    long = chat("Count.", "one two three four five " * 40, False)
+    _, splits, stats = prepared(training_recipe([*ROWS[:20], long], overflow=overflow, max_length=96))
+    whole = tokenizer.apply_chat_template(long["messages"], enable_thinking=False, tokenize=False).rstrip("\n")
+    count = len(tokenizer(whole, add_special_tokens=False).input_ids)
+    found = documents_of(splits["train"])
+    total = stats["total"]
+    if overflow == "truncate":
+        assert (total["lost"], total["kept"], total["long"]) == (pytest.approx(count - 96, abs=1), 21, 0)
+    elif overflow == "drop":
+        assert (total["lost"], total["kept"], total["long"]) == (pytest.approx(count, abs=1), 20, 1)
+    else:
+        assert (total["lost"], total["kept"], total["long"]) == (0, 21, 0)
+        assert len(found) > 21
+    assert max(map(len, found)) <= 96
+
+
+@pytest.mark.parametrize("think", [True, False])
+def test_a_truncated_answer_is_trained_up_to_the_cut(training_recipe, tokenizer, think):
+    thought = "<think>\nhm\n</think>\n" if think else ""
+    answer = thought + "one two three four five " * 40
+    _, splits, _ = prepared(training_recipe([*ROWS[:3], chat("Count.", answer, think)], max_length=96))
+    (cut,) = [row for row in splits["train"] if "one two" in tokenizer.decode(row["input_ids"])]
+    start = sum(cut["seq_lengths"][: cut["seq_lengths"].index(96)])
+    labels = cut["labels"][start : start + 96]
+    trained = tokenizer.decode([i for i in labels if i != -100])
+    assert answer.startswith(trained)
+    assert len(trained) > 100
+    first = next(n for n, i in enumerate(labels) if i != -100)
+    assert all(i != -100 for i in labels[first:]), "from its first word to the cut"
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 50), st.integers(2, 20), st.sampled_from(["truncate", "drop", "split"]))
+def test_overflow_keeps_order_and_counts_what_is_lost(tokenizer, length, limit, overflow):
+    encoder = SupervisedEncoder(tokenizer, options(max_length=limit, overflow=overflow))
+    ids = np.arange(1, length + 1, dtype=np.int32)
+    labels = np.where(ids == 1, IGNORED, ids)
+    pieces, _, lost = encoder.pieces_within_max_length(ids, labels)
+    kept = [i for piece, _ in pieces for i in piece.tolist()]
+    assert kept == list(range(1, length - lost + 1))
+    # A last piece of one token predicts nothing and would be a sequence without a loss.
+    alone = int(length > limit and length % limit == 1)
+    assert lost == {"truncate": max(0, length - limit), "drop": length * (length > limit), "split": alone}[overflow]
+    for piece, marks in pieces:
+        assert len(piece) <= limit
+        assert marks.tolist() == [IGNORED, *piece.tolist()[1:]], "a piece begins without a label"
+
+
+def test_wrapped_sequences_without_a_trained_token_are_kept_back_and_counted(training_recipe):
+    rows = [chat("so " * 400, "Yes", False) for _ in range(10)]
+    _, splits, stats = prepared(training_recipe(rows, packing_strategy="wrapped", max_length=64))
+    labels = [[label for label in row["labels"] if label != -100] for row in splits["train"]]
+    assert all(labels)
+    packed = stats["packed"]
+    assert packed["trained"] == sum(map(len, labels))
+    assert packed["tokens"] + packed["untrained"] == stats["total"]["tokens"]
+    assert packed["untrained"] > packed["tokens"]
+
+
+def test_wrapped_documents_carry_no_label_over_their_start(training_recipe):
+    """Each stretch of a sequence begins anew, so its first token has nothing before it to be foreseen from."""
+    _, splits, _ = prepared(training_recipe(ROWS, packing_strategy="wrapped", max_length=13))
+    starts = 0
+    for row in splits["train"]:
+        assert sum(row["seq_lengths"]) == len(row["input_ids"]) <= 13
+        place = 0
+        for length in row["seq_lengths"]:
+            assert row["labels"][place] == -100
+            starts += 1
+            place += length
+    assert starts > len(ROWS), "some documents were cut"
+
+
+def test_reasoning_is_counted_where_a_long_prompt_is_split_off(training_recipe, tokenizer):
+    rows = [chat("word " * 60, "<think>\nso it is\n</think>\nA", True)]
+    _, _, stats = prepared(training_recipe(rows, overflow="split", max_length=48))
+    (source,) = (s for s in stats["sources"] if s["kept"])
+    assert 0 < source["reasoning"] < source["trained"]

@@ -1,0 +1,112 @@
+"""The prepared folder: found again by content, made once, whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from data_helpers import ROWS, documents_of, prepared
+from helpers import ROOT
+
+from apo_soup.errors import UserError
+
+
+def test_unchanged_content_is_found_and_anything_changed_is_not(training_recipe, write_rows):
+    path = training_recipe(ROWS)
+    first, *_ = prepared(path)
+    assert prepared(path, "--learning_rate", "0.5", "--dataset_num_proc", "2")[0] == first
+    changed = [
+        prepared(path, *words)[0]
+        for words in (
+            ("--max_length", "127"),
+            ("--dataset_mixture.seed", "9"),
+            ("--overflow", "drop"),
+            ("--chat_template_kwargs", "{date_string: 1 May 2026}"),
+            ("--dataset_mixture.datasets.0.weight", "0.5"),
+            ("--packing_strategy", "wrapped"),
+        )
+    ]
+    write_rows("rows.jsonl", ROWS[:-1])
+    changed.append(prepared(path)[0])
+    assert len({first, *changed}) == 8
+
+
+def test_two_processes_at_once_make_the_folder_once(training_recipe):
+    path = training_recipe(ROWS * 20)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "apo_soup", "prepare", "--config", str(path)]
+    running = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert sum("prepared rows found" in output for output in outputs) == 1
+
+
+def test_a_killed_preparation_leaves_nothing_half_made(training_recipe):
+    path = training_recipe(ROWS * 400)
+    folder = path.parent / "run" / "prepared"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apo_soup", "prepare", "--config", path], cwd=ROOT, env=environment
+    )
+    while not any(f.stat().st_size for f in folder.glob(".sft-*.partial/documents.bin")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(folder.glob("sft-*"))
+    made, splits, _ = prepared(path)
+    assert len(documents_of(splits["train"])) == 81 * 400
+    assert sorted(f.name for f in made.iterdir()) == ["dataset_dict.json", "stats.json", "train"]
+    assert [f.name for f in folder.iterdir() if not f.name.endswith(".lock")] == [made.name]
+
+
+def test_a_folder_found_is_held_to_the_share_of_rejects(training_recipe):
+    path = training_recipe([*ROWS[:40], *[{"messages": "x"}] * 10])
+    first, _, _ = prepared(path, "--max_reject_share", "0.5")
+    with pytest.raises(
+        UserError,
+        match=r"at most 0\.01 of the rows rejected, got 10 of 50; .* the first is .*rows\.jsonl:41: field messages",
+    ):
+        prepared(path, "--max_reject_share", "0.01")
+    assert prepared(path, "--max_reject_share", "0.2")[0] == first
+
+
+def test_rows_that_change_while_they_are_read_make_no_folder(training_recipe):
+    """Another process holds the lock; the file is cut before it lets go."""
+    from filelock import FileLock
+
+    from apo_soup.config.load import load
+    from apo_soup.data.prepare import prepared_folder
+    from apo_soup.models.tokenizer import recipe_tokenizer
+
+    path = training_recipe(ROWS)
+    recipe = load(path, "sft")
+    folder = prepared_folder(recipe, recipe_tokenizer(recipe))
+    folder.parent.mkdir(parents=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apo_soup", "prepare", "--config", str(path)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(6)
+        rows = path.parent / "rows.jsonl"
+        rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:30]))
+    assert "expected rows that stay, got a file that changed while it was read; run again" in process.communicate()[1]
+    assert process.returncode == 2
+    assert not folder.exists()
+
+
+def test_what_a_killed_preparation_left_is_removed_by_the_next(training_recipe, write_rows):
+    path = training_recipe(ROWS)
+    folder, _, _ = prepared(path)
+    left = folder.parent / ".sft-0123456789abcdef.partial"
+    left.mkdir()
+    write_rows("rows.jsonl", ROWS[:50])
+    prepared(path)
+    assert not left.exists()

@@ -1,0 +1,35 @@
+"""The preview of supervised rows and of pairs."""
+
+from data_helpers import ROWS
+from helpers import chat, preference, run_ok
+
+from apo_soup.data.preview import side_by_side
+
+
+def test_preview_shows_rows_with_the_trained_tokens_marked(training_recipe):
+    output = run_ok("-m", "apo_soup", "preview", "--config", training_recipe(ROWS), "--rows", "2")
+    assert "<|im_start|>user\nWhat is 0 + 0?<|im_end|>\n" in output
+    assert "<think>\n\n</think>\n«It is 0<|im_end|>»" in output
+    assert output.count("--- ") == 2
+    pairs = [preference("Why?", "because it is good", "because it is bad")]
+    output = run_ok("-m", "apo_soup", "preview", "--config", training_recipe(pairs, name="apo"))
+    assert "«because it is»" in output
+    line = next(line for line in output.splitlines() if "bad<|im_end|>" in line)
+    assert line.split(" | ")[0].strip() == "good<|im_end|>"
+
+
+def test_side_by_side_wraps_both_answers(tokenizer):
+    ids = {
+        k: tokenizer(v, add_special_tokens=False).input_ids
+        for k, v in {"prompt_ids": "Q", "chosen_ids": "a b " * 60, "rejected_ids": "c"}.items()
+    }
+    lines = side_by_side(ids, tokenizer).splitlines()
+    assert all(" | " in line for line in lines[1:])
+    assert "".join(line.split(" | ")[0].strip() for line in lines[2:]).replace(" ", "") == "ab" * 60
+
+
+def test_preview_tells_what_overflow_does(training_recipe):
+    long = chat("Q", "so " * 400, False)
+    for overflow, told in (("drop", "dropped: "), ("split", "[split into "), ("truncate", "beyond max_length 64]")):
+        path = training_recipe([long, chat("Q", "A", False)], max_length=64, overflow=overflow)
+        assert told in run_ok("-m", "apo_soup", "preview", "--config", path), overflow

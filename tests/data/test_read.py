@@ -1,0 +1,130 @@
+"""Rows of every kind of file, their columns, and files and rows that cannot be read."""
+
+import codecs
+import json
+
+import pytest
+from data_helpers import MESSAGES, ROWS
+
+from apo_soup.config.mixture import SourceKeys
+from apo_soup.data.read import read_rows
+from apo_soup.data.source import Source
+from apo_soup.errors import UserError
+
+
+def test_rows_read_the_same_from_every_kind_of_file(tmp_path, write_rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [*ROWS[:5], {"messages": MESSAGES}]
+    table = pa.Table.from_pylist(rows)
+    write_rows("r.jsonl", rows)
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "inside.json").write_text(json.dumps({"version": 1, "data": rows}))
+    (tmp_path / "lines.json").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    pq.write_table(table, tmp_path / "r.parquet")
+    with pa.ipc.new_stream(str(tmp_path / "stream.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_file(str(tmp_path / "file.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "bom.jsonl").write_bytes(codecs.BOM_UTF8 + (tmp_path / "r.jsonl").read_bytes())
+    files = (
+        "r.jsonl",
+        "bom.jsonl",
+        "list.json",
+        "inside.json",
+        "lines.json",
+        "r.parquet",
+        "stream.arrow",
+        "file.arrow",
+    )
+    for name in files:
+        assert [r.fields for r in read_rows(Source(str(tmp_path / name)), "x")] == rows, name
+    found = list(read_rows(Source(str(tmp_path / "*.arrow")), "x"))
+    assert [r.fields for r in found] == rows * 2
+    assert found[0].place == f"{tmp_path}/file.arrow:row 0"
+    (tmp_path / "one[1].json").write_text(json.dumps(rows[0]))
+    assert [r.fields for r in read_rows(Source(str(tmp_path / "one[1].json")), "x")] == rows[:1]
+
+
+def test_files_that_are_not_what_they_say_are_refused(tmp_path):
+    for name, content, reason in (
+        ("a.json", "[1, 2", "a.json:1: not valid JSON at column 6"),
+        ("b.json", "3", "b.json: expected a JSON list of objects, or one object a line, got int"),
+        ("c.parquet", "no", "c.parquet: expected a file of format parquet, got one that cannot be read"),
+        ("d.arrow", "no", "d.arrow: expected a file of format arrow, got one that cannot be read"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=reason):
+            list(read_rows(Source(str(tmp_path / name)), "x.yaml:3"))
+
+
+def test_columns_are_chosen_and_renamed(write_rows):
+    path = str(write_rows("r.jsonl", [{"question": "What?", "reply": "That.", "other": 1}]))
+    entry = {"id": path, "columns": ["question", "reply"], "rename": {"question": "prompt", "reply": "completion"}}
+    assert [r.fields for r in read_rows(Source.from_entry(SourceKeys(**entry)), "x")] == [
+        {"prompt": "What?", "completion": "That."}
+    ]
+    with pytest.raises(
+        UserError,
+        match=r"x: source .*: columns, rename: expected columns that the rows have, got colour, which no row has",
+    ):
+        list(read_rows(Source.from_entry(SourceKeys(id=path, rename={"colour": "prompt"})), "x"))
+
+
+def test_nulls_and_globs_mean_the_same_in_every_kind_of_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    call = {"name": "f", "arguments": {"a": 0, "b": None}}
+    rows = [{"messages": None, "prompt": "Hi", "completion": "Yes", "chat_template_kwargs": {"enable_thinking": None}}]
+    deep = tmp_path / "d" / "x" / "y"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path / "d", deep):
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    kinds = [list(read_rows(Source(str(tmp_path / name)), "w")) for name in ("d/**/*.jsonl", "rows.parquet")]
+    assert [len(k) for k in kinds] == [2, 1]
+    for row in (*kinds[0], *kinds[1]):
+        assert {k: v for k, v in row.fields.items() if v} == {"prompt": "Hi", "completion": "Yes"}
+        assert "messages" not in row.fields
+    (tmp_path / "calls.jsonl").write_text(json.dumps({"calls": [call], "x": None}) + "\n")
+    (row,) = read_rows(Source(str(tmp_path / "calls.jsonl")), "w")
+    assert row.fields == {"calls": [call]}, "a null argument of a call is the author's"
+
+
+def test_a_bad_text_in_a_table_is_one_bad_row(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.array([b"one", b"\xff\xfe", b"three"]).cast(pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
+    pq.write_table(pa.table({"text": column}), tmp_path / "rows.parquet")
+    found = list(read_rows(Source(str(tmp_path / "rows.parquet")), "w"))
+    assert [row.content for row in found] == [{"text": "one"}, None, {"text": "three"}]
+    assert "not valid UTF-8" in found[1].problem
+
+
+def test_a_renamed_column_takes_the_place_of_one_of_that_name(write_rows):
+    rows = write_rows("r.jsonl", [{"question": "Q?", "prompt": "OTHER", "completion": "A"}])
+    (row,) = read_rows(Source(str(rows), rename=(("question", "prompt"),)), "here")
+    assert row.fields == {"prompt": "Q?", "completion": "A"}
+
+
+def test_a_column_of_nulls_may_be_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"text": ["a"], "tools": pa.array([None], pa.string())}), file)
+    assert [r.fields for r in read_rows(Source(str(file), columns=("text", "tools")), "here")] == [{"text": "a"}]
+
+
+def test_a_bad_line_of_a_json_file_of_lines_is_one_bad_row(tmp_path):
+    file = tmp_path / "r.json"
+    good = [json.dumps({"text": t}).encode() for t in "abc"]
+    file.write_bytes(b"\n".join([b"{broken", *good, b'{"text": "\xff"}']))
+    rows = list(read_rows(Source(str(file)), "here"))
+    assert [r.content for r in rows] == [None, {"text": "a"}, {"text": "b"}, {"text": "c"}, None]
+    assert rows[0].problem.startswith("not valid JSON")
+    assert rows[-1].problem.startswith("not valid UTF-8")

@@ -1,0 +1,92 @@
+"""Rows that cannot be used are listed with the reason, and too many of them stop the run."""
+
+import json
+
+import pytest
+from data_helpers import MESSAGES, ROWS, prepared
+from helpers import chat
+
+from apo_soup.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"messages": [\n', "not valid JSON"),
+        (b'{"messages": "\xff\xfe"}\n', "not valid UTF-8 at byte"),
+        (b"[1]\n", "expected a JSON object, got list"),
+        (
+            json.dumps(chat("Q", "<think>\nno end", True)).encode() + b"\n",
+            "expected </think>, got a think block that is never closed",
+        ),
+        (json.dumps(chat("Q", "")).encode() + b"\n", "expected an answer, got an assistant turn that is empty"),
+        (
+            json.dumps({"messages": MESSAGES[::-1]}).encode() + b"\n",
+            "expected assistant behind user or tool, got one that comes first",
+        ),
+        (
+            json.dumps(chat("word " * 200, "A", False)).encode() + b"\n",
+            "got no trained token among the first 128 tokens",
+        ),
+    ],
+)
+def test_a_bad_row_is_listed_and_too_many_stop_the_run(training_recipe, line, reason):
+    path = training_recipe(ROWS)
+    rows = path.parent / "rows.jsonl"
+    rows.write_bytes(rows.read_bytes() + line)
+    with pytest.raises(
+        UserError, match=r"max_reject_share: expected at most 0\.01 of the rows rejected, got 1 of 82; .*the first is"
+    ):
+        prepared(path)
+    beside = path.parent / "run" / "prepared" / "sft-rejects.jsonl"
+    reject = json.loads(beside.read_text())
+    assert reject["row"] == f"{rows}:82"
+    assert reason in reject["reason"]
+    _, _, stats = prepared(path, "--max_reject_share", "0.02")
+    assert (stats["total"]["read"], stats["total"]["kept"], stats["total"]["rejected"]) == (82, 81, 1)
+
+
+ODD_LINES = {
+    "a lone surrogate": json.dumps(chat("\ud800", "A", False)),
+    "got a row with \ud800": json.dumps({"\ud800": 1}),
+    "expected a list of tools": json.dumps({**chat("Q", "A"), "tools": {"name": "f"}}),
+    "never closed": json.dumps(chat("Q", "Well: <think>\nhm")),
+    "not usable JSON": '{"messages": ' + "9" * 5000 + "}",
+    "custom_instructions: expected text": json.dumps(
+        {**chat("Q", "A"), "chat_template_kwargs": {"custom_instructions": 5}}
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", ODD_LINES)
+def test_odd_rows_are_rejected_and_not_a_traceback(training_recipe, reason):
+    path = training_recipe(ROWS)
+    with (path.parent / "rows.jsonl").open("a") as file:
+        file.write(ODD_LINES[reason] + "\n")
+    folder, _, _ = prepared(path, "--max_reject_share", "0.1")
+    assert reason in json.loads((folder / "rejects.jsonl").read_text())["reason"]
+
+
+def test_a_plain_text_with_half_a_character_is_rejected(training_recipe):
+    rows = [{"text": "bad \ud800 x"}, *({"text": f"good {n}"} for n in range(9))]
+    folder, _, _ = prepared(training_recipe(rows), "--max_reject_share", "0.1")
+    assert "a lone surrogate) at character 4" in json.loads((folder / "rejects.jsonl").read_text())["reason"]
+
+
+def test_faults_behind_the_rows_of_the_mask_check_are_rejected(training_recipe):
+    """The mask check reads the first 200 rows; what it would stop at later is listed row by row."""
+    good = [chat(f"What is {n} + 1?", f"<think>\nso {n}\n</think>\n{n + 1}", True) for n in range(210)]
+    empty = {
+        "messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "", "reasoning_content": "hm"}]
+    }
+    bad = {
+        "a think row trains on no reasoning": chat("Q", "Just so", True),
+        "a no-think row trains on reasoning": chat("Q", "Sure.\n<think>\nhm\n</think>\n4", False),
+        "an answer is nothing but its end of turn": {**empty, "chat_template_kwargs": {"enable_thinking": False}},
+        "the empty think block of no-think mode": chat("Q", "<think>\n\n</think>\n\n4", False),
+    }
+    folder, _, stats = prepared(training_recipe([*good, *bad.values()]), "--max_reject_share", "0.1")
+    found = [json.loads(line)["reason"] for line in (folder / "rejects.jsonl").read_text().splitlines()]
+    assert len(found) == len(bad)
+    assert all(reason.startswith(told) for reason, told in zip(found, bad, strict=True))
+    assert stats["total"]["kept"] == 210
