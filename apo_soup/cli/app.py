@@ -101,11 +101,11 @@ def check(recipe: RecipeFolder) -> None:
 
 
 @app.command()
-def why(recipe: RecipeFolder) -> None:
+def why(recipe: RecipeFolder) -> int:
     """Say which stages are stale, and what changed."""
     from apo_soup.cli.order import print_states
 
-    print_states(recipe)
+    return print_states(recipe)
 
 
 @app.command(context_settings=OVERRIDES)

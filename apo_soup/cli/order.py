@@ -12,6 +12,7 @@ from pathlib import Path
 from apo_soup.cli.remembered import arguments_file, remember, remembered
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, launch_command, order, program_words
+from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.errors import UserError
@@ -41,7 +42,8 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
     `words` are overrides for `stage` itself; the stages before it keep the overrides they were made with.
 
     Raises:
-        UserError: the stage's file is not there, or another file is found in the place of its program.
+        UserError: the stage's file is not there or wrong, or that of a stage before it; or another file is found in
+            the place of a program.
     """
     if not (recipe / STEPS[stage].file).is_file():
         raise UserError(
@@ -50,6 +52,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         )
     todo = ["pairs"] if stage == "pairs" and not pairs_ask_the_run(recipe) else order(stage)
     require_our_programs(recipe, todo)
+    require_right_files(recipe, todo)
     for name in todo:
         step = STEPS[name]
         if not (recipe / step.file).is_file():
@@ -90,20 +93,41 @@ def require_our_programs(recipe: Path, stages: list[str]) -> None:
             require_our_module(step.module)
 
 
+def require_right_files(recipe: Path, stages: list[str]) -> None:
+    """Look, before the first of these stages runs for hours, whether the files of all are right.
+
+    Raises:
+        UserError: with everything that is wrong with them.
+    """
+    problems = []
+    for name in dict.fromkeys(STEPS[stage].file for stage in stages):
+        if (recipe / name).is_file():
+            try:
+                load(recipe / name, stage_of_file(Path(name)) or "")
+            except UserError as error:
+                problems.append(str(error))
+    if problems:
+        raise UserError("\n       ".join(problems))
+
+
 def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a step's program with `--state`: exit code 0 where it is up to date, STALE where it is not."""
     command = executable(["python", *program_words(step, recipe, [*words, "--state"])])
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def print_states(recipe: Path) -> None:
-    """Print of every stage of a recipe whether it is up to date, or what changed.
+def print_states(recipe: Path) -> int:
+    """Print of every stage of a recipe whether it is up to date, or what changed; returns the exit code.
 
     Raises:
-        UserError: another file is found in the place of a stage's program.
+        UserError: it has no stage's file, or another file is found in the place of a stage's program.
     """
+    if not any((recipe / step.file).is_file() for step in STEPS.values()):
+        files = ", ".join(dict.fromkeys(step.file for step in STEPS.values()))
+        raise UserError(f"{recipe}: expected at least one of {files}, got none; name a recipe's folder")
     require_our_programs(recipe, list(STEPS))
     stale: list[str] = []
+    code = 0
     for name, step in STEPS.items():
         if not (recipe / step.file).is_file():
             continue
@@ -113,6 +137,10 @@ def print_states(recipe: Path) -> None:
             stale.append(name)
             continue
         state = ask_state(step, recipe, remembered(arguments_file(recipe, step), name))
-        print((state.stdout or state.stderr).rstrip())
+        print(state.stdout, end="", flush=True)
+        print(state.stderr, end="", file=sys.stderr)
+        if state.returncode not in (0, STALE):
+            code = state.returncode
         if state.returncode:
             stale.append(name)
+    return code

@@ -10,6 +10,7 @@ def arguments(program: str, description: str, *extra: tuple[str, dict]) -> tuple
         description=description,
         epilog="Any key of the file may be given as --key value; dots reach inside, as --dataset_mixture.seed 1.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a mistyped key is told, and not taken for a flag that begins so
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="stage file, such as recipes/tiny/sft.yaml")
     for flag, options in extra:

@@ -24,7 +24,7 @@ from apo_soup.errors import UserError
 
 Mode = Literal["think", "no_think"]
 MODES: tuple[Mode, ...] = ("think", "no_think")
-Modes = Annotated[list[Mode], MinLen(1)]
+Modes = Annotated[list[Mode], BeforeValidator(in_list), MinLen(1)]
 ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
 Language = Literal["en", "fr", "es", "de", "it", "pt"]
 # Names that notes are kept under, at most.
@@ -133,12 +133,14 @@ class HarnessTask(TaskKeys):
     """Tasks of lm-evaluation-harness."""
 
     kind: Literal["harness"] = key(meaning="what is asked of the model")
-    tasks: Annotated[list[Annotated[Text, MinLen(1)] | Table], MinLen(1)] = key(
+    tasks: Annotated[list[Annotated[Text, MinLen(1)] | Table], BeforeValidator(in_list), MinLen(1)] = key(
         meaning="names of the harness, or mappings that change a task"
     )
     modes: Modes = key(["no_think"], "modes that the items are asked in")
     max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
-    lengths: list[Positive] = key([], "lengths in tokens, for tasks that make their items, such as RULER's")
+    lengths: Annotated[list[Positive], BeforeValidator(in_list)] = key(
+        [], "lengths in tokens, for tasks that make their items, such as RULER's"
+    )
     num_fewshot: NotNegative | None = key(None, "examples before each item")
     include: Text | None = key(None, "folder with task files of one's own", path=True)
     gen_kwargs: Table = key({}, "generation settings")
@@ -161,7 +163,7 @@ class EvalFile(StageFile):
     )
     tasks: Annotated[list[Task], MinLen(1)] = key(meaning="what is measured, a mapping with `name` and `kind` each")
     batch_size: Positive = key(32, "answers generated together")
-    max_context_tokens_per_batch: Positive = key(8192, "places of a batch of probabilities")
+    max_context_tokens_per_batch: Positive = key(8192, "padded positions of a batch of probabilities")
     samples: NotNegative = key(3, "answers of each task that are kept to be read")
     seed: Whole = key(0, "seed of made items and of the harness")
     chat_template: Text | None = key(None, "template in place of the models' own", path=True)

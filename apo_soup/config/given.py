@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from apo_soup.config.yaml_lines import read_yaml
+from apo_soup.config.yaml_lines import read_value, read_yaml
 from apo_soup.errors import UserError
 
 
@@ -41,6 +39,11 @@ class Given:
                 return f"{self.path} (command line)"
             if self.lines.get(name):
                 return f"{self.path}:{self.lines[name]}"
+            if any(word.startswith(f"{name}.") for word in self.overridden):
+                return f"{self.path} (command line)"
+            inside = [line for word, line in self.lines.items() if word.startswith(f"{name}.") and line]
+            if inside:
+                return f"{self.path}:{inside[0]}"
         return str(self.path)
 
     def copy(self) -> "Given":
@@ -53,33 +56,44 @@ class Given:
         while words:
             word = words.pop(0)
             if not word.startswith("--"):
-                raise UserError(f"command line: expected --key value, got {word!r}")
+                raise UserError(f"command line: expected --key value, got {word!r}; write the key with two dashes")
             name, _, text = word[2:].partition("=")
+            if not name:
+                raise UserError(f"command line: expected --key value, got {word!r}; name a key of the file")
             if "=" not in word:
                 if not words or (words[0].startswith("--") and not re.match(r"^-?-?\d", words[0])):
                     text = "true"
                 else:
                     text = words.pop(0)
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError:
-                value = text
             first, dot, rest = name.partition(".")
             name = first.replace("-", "_") + dot + rest
-            self.set(name, value)
+            self.set(name, read_value(text))
             self.overridden.add(name)
 
-    def set(self, name: str, value: Any) -> None:
-        """Set the value at a dotted name; raises UserError where the file has nothing to reach into."""
+    def set(self, name: str, value: Any, giver: str = "") -> None:
+        """Set the value at a dotted name.
+
+        Args:
+            giver: who gives it, for the sentence; the command line unless told.
+
+        Raises:
+            UserError: the file has nothing to reach into.
+        """
+        who = giver or f"command line: --{name}"
         *path, last = name.split(".")
         place: Any = self.values
         for step in path:
             try:
                 place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
             except (ValueError, IndexError, AttributeError):
-                raise UserError(f"command line: --{name}: there is no {step} to reach into in {self.path}") from None
+                raise UserError(
+                    f"{who}: expected a name that leads somewhere, got {step}, not in {self.path}; correct the name"
+                ) from None
         try:
             place[int(last) if isinstance(place, list) else last] = value
         except (ValueError, IndexError, TypeError):
-            raise UserError(f"command line: --{name}: there is no {last} to set in {self.path}") from None
-        self.lines.pop(name, None)
+            raise UserError(
+                f"{who}: expected a name that leads somewhere, got {last}, not in {self.path}; correct the name"
+            ) from None
+        for known in [k for k in self.lines if k == name or k.startswith(f"{name}.")]:
+            del self.lines[known]

@@ -34,8 +34,9 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _strategy(value: Any) -> Any:
-    return "no" if value is False else value
+def as_word(value: Any) -> Any:
+    """A word of a list of words, where YAML's unquoted `no` is false."""
+    return "no" if value is False else _text(value)
 
 
 def in_list(value: Any) -> Any:
@@ -56,8 +57,6 @@ Whole = Annotated[int, AS_WHOLE]
 Number = Annotated[float, FINITE, AS_NUMBER]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), BeforeValidator(_text)]
-# YAML's unquoted no is false.
-Strategy = Annotated[str, Strict(), BeforeValidator(_text), BeforeValidator(_strategy)]
 Table = Annotated[dict[str, Any], Strict()]
 Texts = Annotated[list[Text], BeforeValidator(in_list, json_schema_input_type=Text | list[Text])]
 Anything = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from annotated_types import Ge
-from pydantic import AfterValidator, BaseModel, create_model
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, create_model
 
 from apo_soup.config.keys import (
     AS_NUMBER,
@@ -27,11 +27,12 @@ from apo_soup.config.keys import (
     Number,
     Positive,
     Said,
-    Strategy,
+    Share,
     Table,
     Text,
     Texts,
     Whole,
+    as_word,
     key,
 )
 from apo_soup.errors import UserError
@@ -44,6 +45,8 @@ CLASSES = {
     "DPOConfig": ("trl", "trainer/dpo_config.py", ("_BaseConfig",)),
     "ModelConfig": ("trl", "trainer/model_config.py", ()),
 }
+# Files of transformers that hold the enumerations of its keys' values.
+ENUMERATIONS = ("trainer_utils.py", "training_args.py")
 # Keys that change what is printed, logged, kept or sent, not what is learned.
 COSMETIC = frozenset(
     """
@@ -61,6 +64,8 @@ def _steps(value: int) -> int:
     return value
 
 
+NumberFromZero = Annotated[float, Ge(0), FINITE, AS_NUMBER]
+Decay = Annotated[float, Ge(0), Lt(1), FINITE, AS_NUMBER]
 # Types that are narrower than the library's annotation.
 NARROWED: dict[str, Any] = {
     "per_device_eval_batch_size": Positive,
@@ -68,9 +73,24 @@ NARROWED: dict[str, Any] = {
     "max_steps": Annotated[
         Whole, AfterValidator(_steps), Said("a whole number of 1 or more, or -1 for num_train_epochs")
     ],
-    "weight_decay": Annotated[float, Ge(0), FINITE, AS_NUMBER],
-    "max_grad_norm": Annotated[float, Ge(0), FINITE, AS_NUMBER],
-    "warmup_steps": Annotated[float, Ge(0), FINITE, AS_NUMBER],
+    "weight_decay": NumberFromZero,
+    "max_grad_norm": NumberFromZero,
+    "warmup_steps": NumberFromZero,
+    "adam_beta1": Decay,
+    "adam_beta2": Decay,
+    "adam_epsilon": NumberFromZero,
+    "label_smoothing_factor": Share,
+    "neftune_noise_alpha": NumberFromZero | None,
+    "lora_r": Positive,
+    "lora_alpha": Positive,
+    "lora_dropout": Decay,
+    "logging_steps": NumberFromZero,
+    "save_steps": NumberFromZero,
+    "eval_steps": NumberFromZero | None,
+    "eval_delay": NumberFromZero,
+    "eval_accumulation_steps": Positive | None,
+    "torch_empty_cache_steps": Positive | None,
+    "ddp_timeout": Positive,
     "dataloader_num_workers": NotNegative,
     # Rows come prepared; the samplers that look at their lengths cannot run on them.
     "train_sampling_strategy": Literal["random", "sequential"],
@@ -124,13 +144,17 @@ def field_of(declared: LibraryKey) -> tuple[Any, Any]:
 def type_of(annotation: str, choices: tuple[str, ...] = ()) -> Any:
     """The type of a key whose annotation is written so in the library's source.
 
-    An enumeration is taken as text, as the libraries take it, and where no plain type stands beside it null is none.
+    An enumeration is taken as one of its words, as the libraries take it, and where no plain type stands beside it null
+    is none.
     """
     options = split_union(annotation)
+    words = next((enumerations()[o] for o in options if o in enumerations()), ())
     members: list[Any]
     if choices:
         word: Any = Literal[tuple(choices)]
         members = [list[word] if any(o.startswith("list") for o in options) else word]
+    elif words:
+        members = [Annotated[Literal[words], BeforeValidator(as_word)]]
     else:
         members = [_atom(option, options) for option in sorted(options, key=_rank) if option != "None"]
     if "None" in options or not PLAIN_TYPES & set(options):
@@ -143,7 +167,7 @@ def _atom(option: str, beside: list[str]) -> Any:
         if "str" in beside:  # one word stays one word
             return list[Text] if option == "list[str]" else list[Any]
         return ATOMS.get(option, Anything)
-    return ATOMS.get(option, Strategy if any(o.endswith("Strategy") for o in beside) else Text)
+    return ATOMS.get(option, Text)
 
 
 def _rank(option: str) -> int:
@@ -167,19 +191,37 @@ def split_union(annotation: str) -> list[str]:
 def keys_of(class_name: str) -> dict[str, LibraryKey]:
     """All keys of a configuration class and its bases, by name; a class's own declaration wins over its bases'."""
     package, file, bases = CLASSES[class_name]
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"{package} is not installed; run `make setup`, or `pip install -e . -c constraints.txt`")
-    source = Path(spec.submodule_search_locations[0]) / file
     keys: dict[str, LibraryKey] = {}
     for base in bases:
         keys |= keys_of(base)
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and node.name == class_name:
+    for node in _classes(package, file):
+        if node.name == class_name:
             for item in node.body:
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_key(item):
                     keys[item.target.id] = _declared(item.target.id, item)
     return keys
+
+
+@cache
+def enumerations() -> dict[str, tuple[str, ...]]:
+    """The words of transformers' enumerations by class name, such as `SchedulerType`."""
+    found = {}
+    for file in ENUMERATIONS:
+        for node in _classes("transformers", file):
+            if "ExplicitEnum" in map(ast.unparse, node.bases):
+                values = [_literal(item.value) for item in node.body if isinstance(item, ast.Assign)]
+                found[node.name] = tuple(dict.fromkeys(v for v in values if isinstance(v, str)))
+    return found
+
+
+@cache
+def _classes(package: str, file: str) -> list[ast.ClassDef]:
+    """The classes that a file of an installed package declares."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{package} is not installed; run `make setup`, or `pip install -e . -c constraints.txt`")
+    source = Path(spec.submodule_search_locations[0]) / file
+    return [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
 
 
 def _is_key(item: ast.AnnAssign) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from pydantic import ValidationError
 
 from apo_soup.config.given import Given
+from apo_soup.config.in_words import as_written
 from apo_soup.config.places import settle_paths
 from apo_soup.config.problems import in_file_order, missing_key, sentence, unknown_key, wrong_values
 from apo_soup.config.renamed import map_renamed
@@ -81,11 +82,11 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     with those that are right.
     """
     model = file_model(kind)
-    if issubclass(model, TrainingFile):
-        map_renamed(given, pairs=kind == "apo")
+    problems = map_renamed(given, pairs=kind == "apo") if issubclass(model, TrainingFile) else []
     recipe: Any = model.model_construct()
     known = list(model.model_fields)
-    problems = [unknown_key(given, str(name), known) for name in given.values if name not in known]
+    strange = [name for name in given.values if name not in known]
+    problems += [unknown_key(given, name if isinstance(name, str) else as_written(name), known) for name in strange]
     for name, field in model.model_fields.items():
         if name not in given.values:
             if field.is_required():

@@ -6,7 +6,20 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, MaxLen, MinLen
 from pydantic import BeforeValidator
 
-from apo_soup.config.keys import AS_NUMBER, AS_WHOLE, FINITE, Flag, Positive, Share, Table, Text, Texts, Whole, key
+from apo_soup.config.keys import (
+    AS_NUMBER,
+    AS_WHOLE,
+    FINITE,
+    Flag,
+    Positive,
+    Share,
+    Table,
+    Text,
+    Texts,
+    Whole,
+    in_list,
+    key,
+)
 from apo_soup.config.stage_file import Fault, Keys, StageFile
 
 
@@ -47,7 +60,9 @@ class SweepKeys(Keys):
     models: Annotated[list[Text], MinLen(2), MaxLen(2)] = key(
         ["soup", "mid"], "the two models, as stages or folders; the weight is the first one's"
     )
-    weights: list[Share] = key(list(TENTHS), "weights of the first model, 1 among them")
+    weights: Annotated[list[Share], BeforeValidator(in_list)] = key(
+        list(TENTHS), "weights of the first model, 1 among them"
+    )
     eval: Text | None = key(None, "eval file; by default the one beside this file", path=True)
     tasks: Texts = key([], "tasks of the eval file; by default all")
     metric: Text | None = key(None, "score that the weight is chosen by; by default the first headline score")

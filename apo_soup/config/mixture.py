@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt, MinLen
-from pydantic import PrivateAttr
+from pydantic import BeforeValidator, PrivateAttr
 
 from apo_soup.config.keys import (
     AS_NUMBER,
@@ -14,10 +14,12 @@ from apo_soup.config.keys import (
     AboveZero,
     Flag,
     ProperShare,
+    Said,
     Table,
     Text,
     Texts,
     Whole,
+    in_list,
     key,
 )
 from apo_soup.config.stage_file import Fault, Keys
@@ -78,9 +80,10 @@ class Mixture(Keys):
     deduplicate_threshold: Annotated[float, Ge(0.3), Lt(1), FINITE, AS_NUMBER] = key(
         0.8, "similarity of near duplicates"
     )
-    decontaminate: list[Text | EvalPromptsKeys] | None = key(
-        None, "evaluations whose prompts are kept out: suite files, data files, or mappings with `id`", path=True
-    )
+    decontaminate: Annotated[
+        Annotated[list[Text | EvalPromptsKeys], BeforeValidator(in_list)] | None,
+        Said("a list of suite files, data files, or mappings with `id`"),
+    ] = key(None, "evaluations whose prompts are kept out of the rows", path=True)
     decontaminate_ngram: Annotated[int, Ge(2), AS_WHOLE] = key(
         13, "words in a row that a row may not share with a prompt"
     )

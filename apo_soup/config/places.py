@@ -63,7 +63,10 @@ def run_folder_of(recipe: StageFile) -> Path:
 
 
 def _is_there(path: Path) -> bool:
-    return path.exists() or (glob.has_magic(str(path)) and any(glob.iglob(str(path), recursive=True)))
+    try:
+        return path.exists() or (glob.has_magic(str(path)) and any(glob.iglob(str(path), recursive=True)))
+    except (OSError, ValueError):  # too long for a name, or no name at all
+        return False
 
 
 def places_looked_at(written: str, recipe_folder: Path | None) -> str:

@@ -17,9 +17,10 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from apo_soup.config.keys import MARKS, has_mark
+from apo_soup.config.in_words import expectation, mappings_of
+from apo_soup.config.keys import MARKS, Said, has_mark
 from apo_soup.config.load import KINDS, file_model
-from apo_soup.config.problems import expectation, kind_word, mappings_of
+from apo_soup.config.problems import kind_word
 from apo_soup.config.renamed import RENAMED
 from apo_soup.config.training import TrainingFile
 
@@ -43,7 +44,8 @@ def reference_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
         listed = _listed(field.annotation)
         kind = expectation(field.annotation, list(field.metadata))
         if inside:
-            kind = "a list of mappings" if listed else "a mapping"
+            said = [mark.words for mark in field.metadata if isinstance(mark, Said)]
+            kind = said[0] if said else "a list of mappings" if listed else "a mapping"
             kind += f", its keys those of `{told_before[inside]}`" if inside in told_before else ""
         told = (field.description or "") + (" (makes no stage stale)" if has_mark(field, "cosmetic") else "")
         yield f"{prefix}{name}", kind, "required" if field.is_required() else _default(field.default), told

@@ -1,7 +1,6 @@
 """Keys and values of older releases and of alignment-handbook: each is mapped, with a line that says so."""
 
 from apo_soup.config.given import Given
-from apo_soup.errors import UserError
 
 # name -> (new name or None, why)
 RENAMED: dict[str, tuple[str | None, str]] = {
@@ -22,13 +21,16 @@ RENAMED_VALUES = {
 }
 
 
-def map_renamed(given: Given, pairs: bool) -> None:
+def map_renamed(given: Given, pairs: bool) -> list[str]:
     """Map keys and values of a training file that newer releases renamed; each leaves one line in `given.notes`.
 
     Args:
         pairs: the file is of preference training, where TRL ignores `padding_free`.
+
+    Returns:
+        A sentence for each key that is given under both its names.
     """
-    values = given.values
+    values, problems = given.values, []
     for old, (new, why) in RENAMED.items():
         if old not in values:
             continue
@@ -36,7 +38,7 @@ def map_renamed(given: Given, pairs: bool) -> None:
         if new is None:
             given.notes.append(f"{where}: {old} is dropped ({why})")
         elif new in values:
-            raise UserError(f"{where}: {old}: its newer name {new} is given too; keep {new}")
+            problems.append(f"{where}: {old}: expected one of {old} and {new}, its newer name, got both; keep {new}")
         else:
             values[new] = value
             if old in given.lines:
@@ -52,3 +54,4 @@ def map_renamed(given: Given, pairs: bool) -> None:
         where = given.where("padding_free")
         values.pop("padding_free")
         given.notes.append(f"{where}: padding_free is dropped (TRL switched it off for preference training)")
+    return problems

@@ -1,5 +1,6 @@
 """YAML with the line of every key, by the safe loader."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,40 +8,117 @@ import yaml
 
 from apo_soup.errors import UserError
 
+# Keys and items of a stage file, at most. Nested aliases can stand for more of them than a machine can count.
+MOST_PLACES = 100_000
+MERGE_TAG = "tag:yaml.org,2002:merge"
+TYPE_OF_DOCUMENT = {list: "a list", type(None): "nothing"}
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which says of every value that it cannot read where it stands."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, IndexError, AttributeError) as error:
+            # What yaml takes for a number or a date by its looks, such as 2024-13-45.
+            kind = str(node.tag).rpartition(":")[2]
+            told = f"{str(node.value)[:60]!r} looks like YAML's {kind} and is none; put quotes around it"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from error
+
+
+def read_value(text: str) -> Any:
+    """A value of the command line, read as YAML; what is no YAML is text."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError):
+        return text
+
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """A YAML mapping and the line of each of its keys (nested keys joined by dots, list items by number).
 
     Raises:
-        UserError: the file is no YAML, no mapping, or gives a key twice.
+        UserError: the file cannot be read, is no YAML, no mapping, or gives a key twice.
     """
-    text = path.read_text(encoding="utf-8")
+    text = _text_of(path)
+    lines: dict[str, int] = {}
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        tree = yaml.compose(text, Loader=_Loader)
+        _note_lines(tree, "", lines, path)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.reader.ReaderError as error:
+        line = f":{text.count(chr(10), 0, error.position) + 1}"
+        raise UserError(
+            f"{path}{line}: not valid YAML: expected text, got the control character {error.character:#04x}; remove it"
+        ) from None
+    except RecursionError:
+        raise UserError(
+            f"{path}: not valid YAML: expected a few levels of nesting, got hundreds, or an anchor that holds itself; "
+            "write it flatter"
+        ) from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
-    lines: dict[str, int] = {}
-    _note_lines(tree, "", lines, path)
+        got = TYPE_OF_DOCUMENT.get(type(values), f"the single value {str(values)[:60]!r}")
+        raise UserError(f"{path}: expected a mapping of keys to values, got {got}; write `key: value` lines")
     return values, lines
 
 
+def _text_of(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: the file cannot be read: {error.strerror}; check its permissions") from error
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}:{line}: expected text in UTF-8, got the byte {content[error.start]:#04x}; save the file as UTF-8"
+        ) from None
+
+
 def _note_lines(node: Any, prefix: str, lines: dict[str, int], path: Path) -> None:
+    """Note the line of every key and item below a node. What a merge key `<<` brings in stands where it was written."""
+    if len(lines) > MOST_PLACES:
+        raise UserError(f"{path}: expected at most {MOST_PLACES:,} keys, got more; write fewer aliases of aliases")
     if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
         for key, value in node.value:
-            name = f"{prefix}{key.value}"
-            if name in lines:
+            name = f"{prefix}{_spoken(key)}"
+            if name in seen:
                 raise UserError(
-                    f"{path}:{key.start_mark.line + 1}: {name}: the key is given twice (first on line {lines[name]}); "
+                    f"{path}:{key.start_mark.line + 1}: {name}: the key is given twice (first on line {seen[name]}); "
                     "keep one"
                 )
-            lines[name] = key.start_mark.line + 1
+            seen[name] = lines[name] = key.start_mark.line + 1
             _note_lines(value, f"{name}.", lines, path)
+        for merged in _merged(node):
+            brought: dict[str, int] = {}
+            _note_lines(merged, prefix, brought, path)
+            lines |= {name: line for name, line in brought.items() if name not in lines}
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             lines[f"{prefix}{number}"] = value.start_mark.line + 1
             _note_lines(value, f"{prefix}{number}.", lines, path)
+
+
+def _merged(node: yaml.MappingNode) -> Iterator[yaml.Node]:
+    """The mappings that a mapping's merge key brings in; the first one wins."""
+    for key, value in node.value:
+        if key.tag == MERGE_TAG:
+            yield from value.value if isinstance(value, yaml.SequenceNode) else [value]
+
+
+def _spoken(key: Any) -> str:
+    """A key as sentences write it: YAML's several words for true, false and null are one."""
+    kind = str(key.tag).rpartition(":")[2]
+    if kind == "null":
+        return "null"
+    if kind == "bool":
+        return str(yaml.SafeLoader.bool_values[key.value.lower()]).lower()
+    return str(key.value)

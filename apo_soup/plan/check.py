@@ -8,7 +8,7 @@ from apo_soup.config.load import load
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
-from apo_soup.runs.members import member_recipes
+from apo_soup.runs.members import file_problems
 from apo_soup.runs.sources import is_local
 from apo_soup.tables import text_table
 
@@ -28,10 +28,11 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         if kind is None:
             continue
         try:
-            recipe = load(file, kind)
-            if isinstance(recipe, ApoFile):
-                member_recipes(recipe)
-            recipes.append(recipe)
+            wrong = file_problems(file) if kind == "apo" else []
+            if wrong:
+                problems += wrong
+                continue
+            recipes.append(load(file, kind))
         except UserError as error:
             problems += [line.strip() for line in str(error).splitlines()]
     if not recipes and not problems:

@@ -8,8 +8,10 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.given import Given
 from apo_soup.config.load import check_keys
 from apo_soup.errors import UserError
 from apo_soup.runs.stage import Stage
@@ -35,26 +37,54 @@ def member_recipes(recipe: ApoFile) -> list[ApoFile]:
     Raises:
         UserError: a member holds an unknown key or a value of the wrong type.
     """
-    recipes, problems = [], []
-    for number, overrides in enumerate(recipe.members or [{}], 1):
-        place = f"members.{number - 1}"
-        for key, why in (("output_dir", f"a member's folder is OUTPUT_DIR/{number}"), ("members", "a member has none")):
-            if key in overrides:
-                raise UserError(f"{recipe.where(f'{place}.{key}')}: {place}.{key}: {why}; leave it out")
-        given = recipe.raw()
-        given.values.pop("members", None)
-        given.values["output_dir"] = str(Path(recipe.output_dir) / str(number))
-        for key, value in overrides.items():
-            given.set(key, value)  # a dotted key reaches inside, as dataset_mixture.datasets.0.weight does
-            given.overridden.discard(key)
-            given.lines[key] = recipe.raw().lines.get(f"{place}.{key}", 0)
-        member, wrong = check_keys("apo", given, member=number)
-        problems += wrong
-        if isinstance(member, ApoFile):
-            recipes.append(member)
+    recipes, problems = _checked(recipe.raw(), recipe.members or [{}])
     if problems:
         raise UserError("\n       ".join(problems))
     return recipes
+
+
+def file_problems(path: Path) -> list[str]:
+    """A sentence for everything that is wrong with an apo file, in the keys that members share and in their own."""
+    given = Given.from_file(path, [])
+    members = given.values.get("members")
+    _, problems = check_keys("apo", given.copy())
+    if isinstance(members, list) and all(isinstance(m, dict) for m in members):
+        problems += _checked(given, members)[1]
+    return list(dict.fromkeys(problems))
+
+
+def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile], list[str]]:
+    """The recipes of members that are right, and a sentence for everything that is wrong with the others."""
+    recipes, problems = [], []
+    for number, overrides in enumerate(members, 1):
+        place = f"members.{number - 1}"
+        refused = {
+            "output_dir": f"a member's folder, which is OUTPUT_DIR/{number}",
+            "members": "no members of a member",
+        }
+        problems += [
+            f"{given.where(f'{place}.{key}')}: {place}.{key}: expected {told}; leave the key out"
+            for key, told in refused.items()
+            if key in overrides
+        ]
+        laid = given.copy()
+        laid.values.pop("members", None)
+        laid.values["output_dir"] = str(Path(str(laid.values.get("output_dir"))) / str(number))
+        for key, value in overrides.items():
+            if key in refused:
+                continue
+            try:  # a dotted key reaches inside, as dataset_mixture.datasets.0.weight does
+                laid.set(str(key), value, f"{given.where(f'{place}.{key}')}: {place}.{key}")
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            laid.overridden.discard(str(key))
+            laid.lines[str(key)] = given.lines.get(f"{place}.{key}", 0)
+        member, wrong = check_keys("apo", laid, member=number)
+        problems += wrong
+        if isinstance(member, ApoFile):
+            recipes.append(member)
+    return recipes, problems
 
 
 def kept_checkpoints(recipe: ApoFile, stage: Stage) -> list[Kept]:

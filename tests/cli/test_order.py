@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from helpers import ROOT, python
 
-from apo_soup.cli.order import reads_pairs, run_stages
+from apo_soup.cli.order import print_states, reads_pairs, run_stages
 from apo_soup.cli.remembered import arguments_file, remember, remembered
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, launch_command, order
@@ -108,3 +108,18 @@ def test_make_hands_a_recipe_with_spaces_on_as_one_word(recipe, launch):
     text = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f'apo_soup run mid "{recipe}" --launch "{launch}" ' in text
     assert f'apo_soup check "{recipe}"' in text
+
+
+def test_a_mistake_in_a_later_file_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_path, capfd):
+    (toy_recipe / "sft.yaml").write_text("output_dir: run/sft\nsede: 1\n")
+    (toy_recipe / "mid.yaml").write_text("output_dir: run/mid\n")
+    with pytest.raises(UserError) as error:
+        run_stages("sft", toy_recipe, None, [])
+    assert f"{toy_recipe / 'sft.yaml'}:2: sede: unknown key; the nearest known key is seed" in str(error.value)
+    assert f"{toy_recipe / 'mid.yaml'}: model_name_or_path: expected text, got nothing" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_states_of_a_folder_without_stage_files_are_a_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"expected at least one of data\.yaml, mid\.yaml, .*, got none"):
+        print_states(tmp_path)

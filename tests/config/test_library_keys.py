@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from apo_soup.config.library_keys import NO_DEFAULT, keys_of, type_of
+from apo_soup.config.library_keys import NO_DEFAULT, enumerations, field_of, keys_of, type_of
 from apo_soup.config.load import file_model
 from apo_soup.config.training import TrainingFile
 
@@ -55,6 +55,7 @@ def test_every_key_of_the_libraries_is_taken():
         (3, "float", 3.0),
         ("12", "int", 12),
         (False, "IntervalStrategy | str", "no"),
+        ("cosine", "SchedulerType | str", "cosine"),
         ("sigmoid", "list[str]", ["sigmoid"]),
         ("all", "None | str | list[str]", "all"),
         (["a", "b"], "None | str | list[str]", ["a", "b"]),
@@ -84,9 +85,33 @@ def test_values_are_converted_as_the_annotation_says(value, annotation, expected
         ([1], "str"),
         (float("nan"), "float"),
         (True, "SchedulerType | str"),
+        ("cosin", "SchedulerType | str"),
+        (None, "OptimizerNames | str"),
         ({1: 2}, "dict[str, Any]"),
     ],
 )
 def test_values_of_the_wrong_type_are_refused(value, annotation):
     with pytest.raises(ValidationError):
         TypeAdapter(type_of(annotation)).validate_python(value)
+
+
+def test_words_of_enumerations_are_those_of_the_installed_classes():
+    from transformers import trainer_utils, training_args
+
+    for name, words in enumerations().items():
+        installed = getattr(trainer_utils, name, None) or getattr(training_args, name)
+        assert set(words) == {member.value for member in installed}, name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("adam_beta1", 1), ("adam_epsilon", -1), ("lora_r", 0), ("lora_dropout", 1), ("logging_steps", -1),
+     ("label_smoothing_factor", 2), ("eval_accumulation_steps", 0), ("ddp_timeout", 0)],
+)  # fmt: skip
+def test_keys_of_the_libraries_have_the_bounds_they_need(key, value):
+    kind, _ = field_of(next(keys_of(c)[key] for c in CLASSES if key in keys_of(c)))
+    with pytest.raises(ValidationError):
+        TypeAdapter(kind).validate_python(value)
+    TypeAdapter(kind).validate_python(
+        field_of(keys_of("ModelConfig" if "lora" in key else "SFTConfig")[key])[1].default
+    )

@@ -27,6 +27,22 @@ def test_a_members_error_is_told_too(tmp_path):
     assert "sed: unknown key; the nearest known key is seed" in problems[0]
 
 
+def test_errors_of_the_file_and_of_each_member_are_told_together(tmp_path):
+    (tmp_path / "apo.yaml").write_text(
+        "output_dir: runs/x/apo\nmodel_name_or_path: base\nbeta: -1\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
+        "members:\n  - {output_dir: x, seed: y}\n  - {members: 1}\n  - {betta: 1}\n  - {beta: 0.2, a.b.c: 1}\n"
+    )
+    _, problems = check_recipe(tmp_path)
+    assert [p.removeprefix(f"{tmp_path}/apo.yaml:").partition(": expected")[0] for p in problems] == [
+        "3: beta",
+        "6: members.0.output_dir",
+        "6: seed",
+        "7: members.1.members",
+        "8: betta: unknown key; the nearest known key is beta",
+        "9: a: unknown key; the nearest known key is beta",
+    ]
+
+
 def test_a_folder_without_a_stage_file_is_no_recipe(tmp_path):
     assert check_recipe(tmp_path)[1] == [
         f"{tmp_path}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "
