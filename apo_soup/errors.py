@@ -101,9 +101,13 @@ def read_json(path: Path, where: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{where}: {path} cannot be read: {error.strerror}; check its permissions") from error
+        raise UserError(
+            f"{where}: expected a file that can be read, got {path}: {error.strerror}; check its permissions"
+        ) from error
     except ValueError as error:
-        raise UserError(f"{where}: {path} is not valid JSON: {first_line(error)}; write the file anew") from error
+        raise UserError(
+            f"{where}: expected valid JSON, got {path}: {first_line(error)}; write the file anew"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; write the file anew")
     return content
@@ -117,5 +121,8 @@ def need_file(path: str | Path, what: str, where: str) -> Path:
     """
     found = Path(path)
     if not found.is_file():
-        raise UserError(f"{where}: {what} {path} is not a file; check the path (it is relative to {Path.cwd()})")
+        raise UserError(
+            f"{where}: expected a {what} file, got {path}, which is not there; check the path "
+            f"(looked for {found.absolute()})"
+        )
     return found

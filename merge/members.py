@@ -45,7 +45,10 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
     if missing or not folders:
         first = missing[0] if missing else run / "apo"
         looked = places_looked_at(str(first), None if first.is_relative_to(run) else recipe.path.parent)
-        raise UserError(f"{where}: soup.members: {first} is not there ({looked}); run `make apo` first")
+        raise UserError(
+            f"{where}: soup.members: expected a model folder, got {first}, which is not there ({looked}); "
+            "run `make apo` first"
+        )
     # Adapters carry no manifest of their own; mergekit is told their base, and that must be one for all.
     whole = [f for f in folders if not adapter_base(f, where)]
     parents = {f: (read_manifest(f) or {}).get("inputs", {}).get("model") for f in whole}

@@ -25,7 +25,10 @@ def eval_file(recipe: MergeFile, key: str, named: str | None) -> Path:
     file = Path(named) if named else recipe.path.parent / "eval.yaml"
     if not file.is_file():
         looked = places_looked_at(named, recipe.path.parent) if named else "no eval.yaml lies beside the file"
-        raise UserError(f"{recipe.where(key)}: {key}: {file} is not there ({looked}); name an eval file")
+        raise UserError(
+            f"{recipe.where(key)}: {key}: expected an eval file, got {file}, which is not there ({looked}); "
+            "name an eval file"
+        )
     load(file, "eval")
     return file
 

@@ -111,8 +111,8 @@ def test_a_json_file_holds_a_mapping(tmp_path):
     file = tmp_path / "x.json"
     for text, sentence in (
         ("[1]", "expected a mapping, got list"),
-        ("{", "is not valid JSON"),
-        (None, "cannot be read"),
+        ("{", "expected valid JSON, got"),
+        (None, "expected a file that can be read, got"),
     ):
         if text:
             file.write_text(text)
@@ -123,5 +123,5 @@ def test_a_json_file_holds_a_mapping(tmp_path):
     file.write_text('{"a": 1}')
     assert read_json(file, "here") == {"a": 1}
     assert need_file(file, "configuration", "--config") == file
-    with pytest.raises(UserError, match=r"configuration .* is not a file"):
+    with pytest.raises(UserError, match=r"expected a configuration file, got .*, which is not there"):
         need_file(ROOT, "configuration", "--config")

@@ -90,11 +90,11 @@ def defined_names(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_public_name_stands_in_two_modules():
-    """Only programs share `main` and `work`."""
+    """Only programs share `main`."""
     homes = defaultdict(list)
     for file in sources(*PACKAGES):
         for name in set(defined_names(ast.parse(file.read_text()))):
-            if not name.startswith("_") and name not in ("main", "work"):
+            if not name.startswith("_") and name != "main":
                 homes[name].append(str(file.relative_to(ROOT)))
     twice = {name: files for name, files in sorted(homes.items()) if len(files) > 1}
     assert not twice, "\n".join(f"{name}: {', '.join(files)}" for name, files in twice.items())

@@ -111,7 +111,6 @@ def test_an_editable_install_finds_the_recipes_of_the_checkout(source, tmp_path)
     where = "import apo_soup.resources as r; print(r.shipped_recipes())"
     assert ran(programs / "python", "-c", where, cwd=tmp_path).strip() == str(source / "recipes")
     assert "no error" in ran(programs / "apo-soup", "check", "tiny", cwd=tmp_path)
-    found = (
-        "from importlib.util import find_spec as f; print([n for n in ('bench', 'tests', 'evals', 'pipeline') if f(n)])"
-    )
+    names = ("bench", "tests", "evals", "pipeline", "corpus")
+    found = f"from importlib.util import find_spec as f; print([n for n in {names} if f(n)])"
     assert ran(programs / "python", "-c", found, cwd=tmp_path).strip() == "[]"

@@ -4,7 +4,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from apo_soup.config.load import load
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.read import read_rows
@@ -12,7 +11,7 @@ from apo_soup.data.rows import SourceRow
 from apo_soup.data.source import Source
 from apo_soup.data.words import ngrams, words
 from apo_soup.errors import UserError
-from apo_soup.runs.suite_inputs import question_field, tasks_with_rows
+from apo_soup.runs.suite_inputs import named_suite, question_field, tasks_with_rows
 
 COVERED = 8
 PROMPT_COLUMNS = ("messages", "prompt", "question", "instruction", "problem", "text")
@@ -86,7 +85,7 @@ def eval_sources(recipe: TrainingFile) -> list[EvalSource]:
             source = Source(entry.id, entry.config, entry.split, entry.revision, written_id=entry.written_id)
             sources.append(EvalSource(source, entry.column, where))
         elif is_suite(entry):
-            suite = load(entry, "eval")
+            suite = named_suite(recipe, number)
             reading = tasks_with_rows(suite)
             names = {task.name for task, _ in reading}
             others = [task.name for task in suite.tasks if task.name not in names]

@@ -36,7 +36,7 @@ def converse(folder: str, template: str | None, max_new_tokens: int, greedy: boo
     from apo_soup.models.generation import end_ids
     from apo_soup.models.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(folder, "--model", template)
+    tokenizer = load_tokenizer(folder, "MODEL", template)
     renderer = Renderer(tokenizer)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
     if torch.accelerator.is_available():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apo_soup.config.eval import EvalFile
+from apo_soup.config.eval import AnswerTask, EvalFile
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
@@ -21,6 +21,7 @@ from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import suite_inputs
+from apo_soup.verify.answers import verifier
 
 if TYPE_CHECKING:
     from apo_soup.evals.mix import Mixer
@@ -48,7 +49,7 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str]) -> int:
     if request.task:
         whole, suite = suite, suite.with_tasks(request.task)
         refuse_partial_results(whole, models, request.task)
-    check_data_files(suite)
+    check_tasks(suite)
     stages = evaluation_stages(suite, models)
     todo, code = report_state([stage for stage, _ in stages.values()], request.state)
     if todo and not request.state:
@@ -83,13 +84,15 @@ def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks:
             )
 
 
-def check_data_files(suite: EvalFile) -> None:
-    """Refuse a task whose file of rows is not there.
+def check_tasks(suite: EvalFile) -> None:
+    """Refuse a task whose file of rows or verifier is not there, before a model is loaded.
 
     Raises:
-        UserError: naming the key and both places that were looked at.
+        UserError: naming the key and, of a file, both places that were looked at.
     """
     for number, task in enumerate(suite.tasks):
+        if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
+            verifier(task.verifier, suite.where(f"tasks.{number}.verifier"))
         data = getattr(task, "data", None)
         if data is not None and not Path(data).is_file():
             key = f"tasks.{number}.data"
@@ -105,14 +108,16 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
     Raises:
         UserError: a model's folder or a file of the suite is not there.
     """
-    inputs = suite_inputs(suite)
+    inputs, beside = suite_inputs(suite), suite.path.parent
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
         where = suite.where(f"models.{model.name}")
         if model.mix:
-            weights_hash = hash_value([[model_hash(str(f), where), weight] for f, weight in model.mix.parts])
+            weights_hash = hash_value(
+                [[model_hash(str(f), where, None, beside), weight] for f, weight in model.mix.parts]
+            )
         else:
-            weights_hash = model_hash(str(model.folder), where)
+            weights_hash = model_hash(str(model.folder), where, None, beside)
         stage = Stage(
             f"evals/{model.name}",
             results_folder(suite, model),

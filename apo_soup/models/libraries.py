@@ -3,6 +3,9 @@
 import os
 import warnings
 
+# Where the notes come from; one that blames a line of ours is shown.
+NOTES_OF = r"(accelerate|datasets|huggingface_hub|peft|torch|transformers|trl)\b"
+
 
 def quiet_libraries() -> None:
     """Leave the terminal to the stage: no library progress bars, and no notes on what their next release renames."""
@@ -11,7 +14,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=NOTES_OF)
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -42,7 +42,7 @@ def parcel_of(run: Path, name: str) -> Parcel:
     """
     folder = run / name
     if read_manifest(folder) is None:
-        raise UserError(f"{folder} is not there, or not whole; run the stage that makes it first")
+        raise UserError(f"{folder}: expected a whole model folder, got none; run the stage that makes it first")
     files = {
         str(f.relative_to(folder)): f for f in sorted(folder.rglob("*")) if f.is_file() and f.name not in _LOCAL_FILES
     }

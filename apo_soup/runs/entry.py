@@ -49,7 +49,6 @@ def stage_program(
         file: the kind of stage file, as a class.
         flags: flags of the program's own, as argparse takes them.
 
-
     `--state`, which every stage knows, stands in the flags as `state`; `--debug` is `run_main`'s.
     """
 

@@ -34,18 +34,18 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
     folder = Path(name).expanduser()
     if not folder.exists():
         raise UserError(
-            f"{where}: model folder {name} does not exist; run the stage that makes it, or correct the path "
-            f"({places_looked_at(name, recipe_folder)})"
+            f"{where}: expected a model folder, got {name}, which is not there; run the stage that makes it, or "
+            f"correct the path ({places_looked_at(name, recipe_folder)})"
         )
     if not folder.is_dir():
         raise UserError(
             f"{where}: expected a model folder with config.json and *.safetensors, got the file {name}; name its folder"
         )
     if not any((folder / n).is_file() for n in ("config.json", "adapter_config.json")):
-        raise UserError(f"{where}: {name} is not a model folder: it has no config.json; correct the path")
+        raise UserError(f"{where}: expected a model folder with config.json, got {name} without one; correct the path")
     if not any(folder.glob("*.safetensors")):
         raise UserError(
-            f"{where}: {name} is not a whole model folder: it has no *.safetensors; run the stage that makes it"
+            f"{where}: expected a model folder with *.safetensors, got {name} without any; run the stage that makes it"
         )
     return folder
 
@@ -66,7 +66,8 @@ def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[
             )
     if not files and (is_local(name) or any(c in name for c in "*?[")):
         raise UserError(
-            f"{where}: data file {name} does not exist; correct the path ({places_looked_at(name, recipe_folder)})"
+            f"{where}: expected a data file, got {name}, which is not there; correct the path "
+            f"({places_looked_at(name, recipe_folder)})"
         )
     return files or None
 

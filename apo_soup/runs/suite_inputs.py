@@ -91,12 +91,28 @@ def eval_rows_hash(recipe: TrainingFile) -> str | None:
             hashes.append(
                 [
                     [rows_hash(data, f"{where} ({entry})", None, Path(entry).parent), question_field(task)]
-                    for task, data in tasks_with_rows(load(entry, "eval"))
+                    for task, data in tasks_with_rows(named_suite(recipe, number))
                 ]
             )
         else:
             hashes.append(rows_hash(entry, where, None, folder))
     return hash_value(hashes) if hashes else None
+
+
+def named_suite(recipe: TrainingFile, number: int) -> EvalFile:
+    """The eval file that an entry of `dataset_mixture.decontaminate` names.
+
+    Raises:
+        UserError: it is not there, or with everything that is wrong with it.
+    """
+    key = f"dataset_mixture.decontaminate.{number}"
+    file = str((recipe.dataset_mixture.decontaminate or [])[number])
+    if not Path(file).is_file():
+        raise UserError(
+            f"{recipe.where(key)}: {key}: expected an eval file, got {file}, which is not there; correct the path "
+            f"({places_looked_at(file, recipe.path.parent)})"
+        )
+    return load(file, "eval")
 
 
 def question_field(task: TaskWithRows) -> str | None:

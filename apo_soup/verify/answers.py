@@ -104,12 +104,13 @@ def verifier(name: str, where: str) -> Verifier:
         if not callable(own):
             raise UserError(
                 f"{where}: verifier: expected a function of an answer's text and a reference, got {name}, which is a "
-                f"{type(own).__name__}"
+                f"{type(own).__name__}; name a function"
             )
         return checked_verifier(own, name, where)
     if name not in VERIFIERS:
         raise UserError(
-            f"{where}: verifier: expected one of {', '.join(VERIFIERS)}, or package.module:function, got {name}"
+            f"{where}: verifier: expected one of {', '.join(VERIFIERS)}, or package.module:function, got {name}; "
+            "correct the name"
         )
     if name == "math" and importlib.util.find_spec("math_verify") is None:
         raise UserError(

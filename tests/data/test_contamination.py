@@ -1,5 +1,7 @@
 """Rows that an evaluation asks for are removed, wherever in a row its prompt stands."""
 
+from pathlib import Path
+
 import pytest
 from data_helpers import MESSAGES, ROWS, documents_of, dropped_rows, mode, prepared
 from helpers import chat
@@ -85,3 +87,14 @@ def test_a_prompt_is_found_in_system_turns_and_calls_too(training_recipe, write_
     evals.write_text("{broken\n")
     with pytest.raises(UserError, match=r"eval\.jsonl:1: not valid JSON .*; correct the row, or its prompt stays"):
         prepared(training_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
+
+
+def test_an_eval_file_that_is_not_there_is_told_with_its_key_and_both_places(training_recipe):
+    path = training_recipe([chat("What?", "That.", False)])
+    with pytest.raises(UserError) as told:
+        prepared(path, "--dataset_mixture.decontaminate", "[nothere.yaml]")
+    key = (
+        "dataset_mixture.decontaminate.0: expected an eval file, got nothere.yaml, which is not there; correct the path"
+    )
+    both = f"(looked for {path.parent / 'nothere.yaml'} and {Path.cwd() / 'nothere.yaml'})"
+    assert str(told.value) == f"{path} (command line): {key} {both}"

@@ -76,29 +76,27 @@ def test_a_folder_found_is_held_to_the_share_of_rejects(training_recipe):
 
 
 def test_rows_that_change_while_they_are_read_make_no_folder(training_recipe):
-    """Another process holds the lock; the file is cut before it lets go."""
-    from filelock import FileLock
-
+    """The file is cut at the note on an argument of its rows, which is said when they have been read."""
     from apo_soup.config.load import load
-    from apo_soup.data.prepare import prepared_folder
+    from apo_soup.data.prepare import prepare_mixture, prepared_folder
     from apo_soup.models.tokenizer import recipe_tokenizer
 
-    path = training_recipe(ROWS)
+    path = training_recipe(
+        [{**row, "chat_template_kwargs": {"enable_thinking": False, "colour": "red"}} for row in ROWS]
+    )
     recipe = load(path, "sft")
-    folder = prepared_folder(recipe, recipe_tokenizer(recipe))
-    folder.parent.mkdir(parents=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "apo_soup", "prepare", "--config", str(path)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        time.sleep(6)
-        rows = path.parent / "rows.jsonl"
+    tokenizer = recipe_tokenizer(recipe)
+    rows, notes = path.parent / "rows.jsonl", []
+
+    def cut(note: str) -> None:
+        notes.append(note)
         rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:30]))
-    assert "expected rows that stay, got a file that changed while it was read; run again" in process.communicate()[1]
-    assert process.returncode == 2
+
+    folder = prepared_folder(recipe, tokenizer)
+    with pytest.raises(UserError, match="expected rows that stay, got a file that changed while it was read"):
+        prepare_mixture(recipe, tokenizer, cut)
+    assert len(notes) == 1
+    assert "colour" in notes[0]
     assert not folder.exists()
 
 

@@ -39,7 +39,7 @@ def test_chat_answers_in_both_modes_and_leaves():
 def test_chat_with_no_model_is_one_sentence():
     result = python("-m", "apo_soup", "chat", "runs/none/merged")
     assert result.returncode == 2
-    assert "model folder runs/none/merged does not exist" in result.stderr
+    assert "expected a model folder, got runs/none/merged, which is not there" in result.stderr
 
 
 def test_reasoning_is_dimmed_on_a_terminal_and_ends_are_left_out(monkeypatch, capsys):

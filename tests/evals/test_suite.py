@@ -120,6 +120,16 @@ def test_options_that_contradict_are_told_and_a_part_never_replaces_the_whole(
     assert "evals/m: up to date" in capsys.readouterr().out
 
 
+def test_an_unknown_verifier_is_told_with_its_line_before_a_model_is_loaded(write_rows, write_recipe, tmp_path):
+    rows = str(write_rows("q.jsonl", [{"question": "1?", "answer": "1"}]))
+    tasks = [{"name": "q", "kind": "answer", "data": rows, "verifier": "numbr"}]
+    path = write_recipe("eval.yaml", {"output_dir": str(tmp_path), "models": {"m": "no/model"}, "tasks": tasks})
+    with pytest.raises(
+        UserError, match=rf"{path}:\d+: verifier: expected one of number, exact, math, or .*, got numbr"
+    ):
+        run_suite(path, EvalRequest(), [])
+
+
 def test_a_row_without_a_field_is_named_and_a_fault_of_ours_is_not_told_as_one(
     tiny_model, write_rows, write_recipe, tmp_path, monkeypatch
 ):

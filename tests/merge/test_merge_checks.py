@@ -75,7 +75,7 @@ def an_index_that_promises_more(folder):
         (other_words, "tokens: expected that of"),
         (other_template, "chat template: expected that of"),
         (other_kind, "got ['LlamaForCausalLM']"),
-        (broken_config, "config.json is not valid JSON"),
+        (broken_config, "expected valid JSON, got"),
     ],
 )
 def test_a_member_that_does_not_fit_is_told_before_anything_is_written(run, merge_run, harm, told):

@@ -36,7 +36,7 @@ def test_nonsense_is_refused_before_anything_is_written(run, merge_file, tiny_mo
     expected = f"{run}/apo/2: tensor model.norm.weight: expected shape [32], as in {run}/apo/1, got [16]"
     assert expected in refused("-m", "merge", "--config", path)
     file.unlink()
-    assert "apo/2 is not a whole model folder: it has no *.safetensors" in refused("-m", "merge", "--config", path)
+    assert "apo/2 without any; run the stage that makes it" in refused("-m", "merge", "--config", path)
     assert not (run / "soup").exists()
     assert not (run / "merged").exists()
 

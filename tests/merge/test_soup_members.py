@@ -18,7 +18,10 @@ def test_all_members_are_those_of_the_apo_file_with_their_kept_steps(run, merge_
     write_recipe("apo.yaml", {"members": [{"checkpoints": [0.5]}, {}], "output_dir": str(run / "apo"), **needed})
     assert [f.name for f in soup_members(recipe)] == ["1-at-0.5", "1", "2"]
     (run / "apo" / "1-at-0.5").rename(run / "gone")
-    with pytest.raises(UserError, match=r"soup\.members: .*apo/1-at-0\.5 is not there .*; run `make apo` first"):
+    with pytest.raises(
+        UserError,
+        match=r"soup\.members: .*apo/1-at-0\.5, which is not there .*; run `make apo` first",
+    ):
         soup_members(recipe)
     recipe.soup.members = ["2", "1"]
     assert [f.name for f in soup_members(recipe)] == ["2", "1"]

@@ -25,7 +25,7 @@ def test_a_run_is_sent_with_its_report_and_without_a_secret(hub, tiny_model, tmp
     (recipe / "eval.yaml").write_text(json.dumps(suite))
     missing = python_with_hub(hub, tmp_path, "-m", "apo_soup", "push", recipe)
     assert missing.returncode == 2
-    assert "is not there, or not whole" in missing.stderr
+    assert "expected a whole model folder, got none" in missing.stderr
     shutil.copytree(tiny_model, run / "merged")
     (run / "merged" / "manifest.json").write_text(json.dumps({"stage": "merged", "outputs": {}}))
     (run / "merged" / "README.md").write_text("---\nlicense: apache-2.0\n---\n# merged\n")

@@ -19,9 +19,9 @@ def test_an_id_of_the_hub_is_owner_and_name(name, local):
 def test_a_model_folder_that_is_not_whole_is_one_sentence(tmp_path):
     there = tmp_path / "model"
     for made, sentence in (
-        (lambda: None, "model folder .* does not exist; run the stage that makes it, or correct the path .looked for"),
-        (there.mkdir, "it has no config.json; correct the path"),
-        ((there / "config.json").touch, r"it has no \*.safetensors; run the stage that makes it"),
+        (lambda: None, "got .*, which is not there; run the stage that makes it, or correct the path .looked for"),
+        (there.mkdir, "without one; correct the path"),
+        ((there / "config.json").touch, r"without any; run the stage that makes it"),
     ):
         made()
         with pytest.raises(UserError, match=f"sft.yaml:1: .*{sentence}"):
@@ -39,7 +39,8 @@ def test_a_path_that_is_not_there_names_both_places(tmp_path, monkeypatch):
     both = f"looked for {recipe / 'rows.jsonl'} and {tmp_path / 'rows.jsonl'}"
     with pytest.raises(UserError) as missing:
         row_files("rows.jsonl", "sft.yaml:3", recipe)
-    assert str(missing.value) == f"sft.yaml:3: data file rows.jsonl does not exist; correct the path ({both})"
+    told = "expected a data file, got rows.jsonl, which is not there; correct the path"
+    assert str(missing.value) == f"sft.yaml:3: {told} ({both})"
     with pytest.raises(
         UserError, match=r"expected apo-soup, Jinja text, or a .jinja file, got 'own.jinja'; .*recipe/own"
     ):

@@ -33,7 +33,7 @@ def recipe(write_rows, write_recipe, tiny_model, tmp_path):
 
 
 def pairs():
-    """Pairs of very different lengths, so that ranks have rows of different places."""
+    """Pairs of very different lengths, so that ranks have rows of different numbers of positions."""
     return [
         preference(f"How far is {n}? " * (n % 3 + 1), "It is far. " * (n % 5 + 1), f"No {n} " * (n % 7 + 1))
         for n in range(24)

@@ -53,7 +53,7 @@ def named_entries(task: HarnessTask, manager: Any, where: str) -> list[Entry]:
             raise UserError(f"{place}: expected a name, or a mapping with task, got {entry}; add the key task")
         for key in ("dataset_kwargs", "metadata"):
             if not isinstance(entry.get(key) or {}, dict):
-                raise UserError(f"{place}: {key}: expected a mapping, got {entry[key]!r}")
+                raise UserError(f"{place}: {key}: expected a mapping, got {entry[key]!r}; correct it")
     return entries
 
 
