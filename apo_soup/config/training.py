@@ -46,6 +46,10 @@ class TrainingFile(StageFile):
         None, "what becomes of documents longer than `max_length`: `truncate` (default), `drop`, in sft also `split`"
     )
 
+    unknown_fields: Literal["count", "refuse"] = key(
+        "count", "fields of rows that nothing reads: count and name them, or stop", cosmetic=True
+    )
+
     model_revision: Text = key("main", "branch, tag or commit of a model of the Hub")
     trust_remote_code: Flag = key(False, "run code that comes with the model")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = key("float32", "type that weights are loaded in")

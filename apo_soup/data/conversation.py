@@ -14,17 +14,24 @@ from apo_soup.data.messages import (
     ordered_messages,
 )
 from apo_soup.data.rows import Fields, RowError, described
-
-TOOL_KEYS = ("tools", "xml_tools", "python_tools")
+from apo_soup.data.turn_fields import TOOL_FIELDS, carries_loss
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, the row's template arguments, and how many assistant turns came as its `completion`."""
+    """Messages in order, the row's template arguments, how many assistant turns came as its `completion`, and the
+    numbers of the assistant turns that its flags keep from being trained.
+    """
 
     messages: list[Fields]
     kwargs: dict[str, Any] = field(default_factory=dict)
     completion_turns: int = 0
+    masked_turns: frozenset[int] = frozenset()
+
+    @property
+    def answers(self) -> list[Fields]:
+        """The assistant's turns."""
+        return [m for m in self.messages if m["role"] == "assistant"]
 
     @cached_property
     def thinks(self) -> bool:
@@ -52,6 +59,7 @@ class PlainText:
     text: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     mode: str = "text"
+    messages: tuple[Fields, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,11 @@ class PreferencePair:
     chosen: list[Fields]
     rejected: list[Fields]
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> list[Fields]:
+        """Every turn: the prompt's, and both answers."""
+        return [*self.prompt, *self.chosen, *self.rejected]
 
     @property
     def mode(self) -> str:
@@ -112,13 +125,32 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
         raise missing_field("messages", fields)
     if not any(m["role"] == "assistant" for m in messages):
         raise RowError("field messages: expected an assistant turn, got none, so nothing would be trained")
-    item = Conversation(messages, template_kwargs(fields, defaults), completion_turns)
+    masked = masked_turns(messages, "messages" if "messages" in fields else "prompt + completion")
+    item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked)
     for number, message in enumerate(messages):
         if message["role"] == "assistant" and item.thinks and opens_unclosed_block(message["content"]):
             raise RowError(
                 f"field messages[{number}].content: expected </think>, got a think block that is never closed"
             )
     return item
+
+
+def masked_turns(messages: list[Fields], name: str) -> frozenset[int]:
+    """Numbers of the assistant turns that flags keep from being trained, counted among the assistant's.
+
+    Raises:
+        RowError: a flag that is neither yes nor no, or flags that leave no turn to train.
+    """
+    masked, answers = set(), 0
+    for number, message in enumerate(messages):
+        trained = carries_loss(message, f"field {name}[{number}]")
+        if message["role"] == "assistant":
+            if not trained:
+                masked.add(answers)
+            answers += 1
+    if len(masked) == answers:
+        raise RowError(f"field {name}: expected a turn that is trained, got flags that mask every one")
+    return frozenset(masked)
 
 
 def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
@@ -151,6 +183,8 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
         ordered_messages(prompt + answer, f"prompt + {side}")
         if opens_unclosed_block(answer[-1]["content"]):
             raise RowError(f"field {side}: expected </think>, got a think block that is never closed")
+        if not carries_loss(answer[-1], f"field {side}"):
+            raise RowError(f"field {side}: expected an answer that is trained, got a flag that masks it")
         if len(answer) > 1:
             raise RowError(
                 f"field {side}: expected one assistant turn behind the prompt, got {len(answer)} turns; "
@@ -201,7 +235,7 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
             f"field chat_template_kwargs: custom_instructions: expected text, got "
             f"{described(merged['custom_instructions'])}"
         )
-    for key in TOOL_KEYS:
+    for key in TOOL_FIELDS:
         tools = fields.get(key)
         # An empty column says nothing, as in the rows without tools of a set that has some.
         if not tools or (isinstance(tools, str) and tools.strip() in ("", "[]")):

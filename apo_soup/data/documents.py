@@ -1,5 +1,6 @@
 """A row on its way to tokens, and what becomes of it."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,8 +59,11 @@ class Refused:
 
 @dataclass
 class Batch:
-    """What became of the rows of a batch, in their order, and the template arguments that they used."""
+    """What became of the rows of a batch, in their order, the template arguments that they used, and in how many rows
+    of a source each field stands that nothing reads.
+    """
 
     rows: list[RowToEncode]
     results: list[Document | Refused]
     arguments: set[str] = field(default_factory=set)
+    unread: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -18,6 +18,7 @@ from apo_soup.data.row_faults import assistant_texts, row_fault, row_mode_fault
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
 from apo_soup.data.trained_spans import Renderer
+from apo_soup.data.turn_fields import carries_loss
 
 
 class SupervisedEncoder(Encoder[SupervisedItem]):
@@ -38,19 +39,20 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             labels[first:last] = tokens[first:last]
         # The first token of a document has no context of its own to be predicted from.
         labels[:1] = IGNORED
-        whole = spans == [(0, len(text))]
+        whole = trains_whole_row(item, self.options)
         modes = self.renderer.knows_modes
         if row.checked:
             trained_texts = [str(self.tokenizer.decode(tokens[a:b])) for a, b in ranges]
+            answers = self._trained_answers(item, whole)
             check_row(
-                CheckedRow(row.source.name, row.row.place, item, text, spans, trained_texts, whole, modes),
+                CheckedRow(row.source.name, row.row.place, item, text, spans, trained_texts, answers, whole, modes),
                 self.renderer.ends,
             )
         elif isinstance(item, Conversation):
             if whole:
                 fault = row_mode_fault(item, assistant_texts(item), modes)
             else:
-                fault = row_fault(item, text, spans, self.renderer.ends, modes)
+                fault = row_fault(item, text, spans, self._trained_answers(item, whole), self.renderer.ends, modes)
             if fault:
                 raise RowError(fault)
         pieces, positions, lost = self.pieces_within_max_length(tokens, labels)
@@ -65,6 +67,13 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         mode = self._counted_mode(item)
         reasoning = self.reasoning_tokens(text, tokens, spans, ranges, positions) if mode == "think" else 0
         return Document(mode, pieces, count, trained, min(reasoning, trained), lost)
+
+    def _trained_answers(self, item: SupervisedItem, whole: bool) -> list[Fields]:
+        """The assistant's turns that carry loss, one a trained span; none where a row is trained as a whole."""
+        if whole or not isinstance(item, Conversation):
+            return []
+        answers = item.answers
+        return [answers[number] for number in turns_with_loss(item, self.options)]
 
     def _counted_mode(self, item: SupervisedItem) -> str:
         """The mode a row is counted under: what it says, where neither the template nor the row knows of modes."""
@@ -99,22 +108,60 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         return (pieces, positions, lost) if pieces else (beginning[0], beginning[1], lost)
 
 
-def spans_with_loss(item: SupervisedItem, renderer: Renderer, options: Options) -> tuple[str, list[Span]]:
-    """A row's text and the spans of it that carry loss: as TRL decides it, all of the text, the completion, or the
-    assistant's own.
+def trains_whole_row(item: SupervisedItem, options: Options) -> bool:
+    """Whether all of a row's text is trained, as TRL decides it: not where the recipe asks for the assistant's own or
+    for completions, and by default not where a row has a completion. A plain text is always trained as a whole.
+    """
+    if isinstance(item, PlainText):
+        return True
+    if options.assistant_only_loss or options.completion_only_loss:
+        return False
+    return not item.completion_turns or options.completion_only_loss is False
 
-    By default a row of prompt and completion is trained on its completion, any other row on all of its text. A plain
-    text is always trained as a whole.
+
+def turns_with_loss(item: Conversation, options: Options) -> list[int]:
+    """Numbers of the assistant turns that carry loss, counted among the assistant's: those of the completion where a
+    row has one (as TRL, also beside `assistant_only_loss`), less those that the row's flags mask.
 
     Raises:
-        RowError: the template refuses the row, or its spans cannot be located.
+        RowError: none is left.
     """
-    answers = options.assistant_only_loss or options.completion_only_loss
-    if isinstance(item, Conversation) and item.completion_turns and options.completion_only_loss is not False:
-        answers = True
-    if isinstance(item, PlainText) or not answers:
+    count = len(item.answers)
+    of_completion = item.completion_turns and options.completion_only_loss is not False
+    first = count - item.completion_turns if of_completion else 0
+    turns = [number for number in range(first, count) if number not in item.masked_turns]
+    if not turns:
+        raise RowError("field completion: expected a turn that is trained, got flags that mask every one")
+    return turns
+
+
+def spans_with_loss(item: SupervisedItem, renderer: Renderer, options: Options) -> tuple[str, list[Span]]:
+    """A row's text and the spans of it that carry loss.
+
+    Raises:
+        RowError: the template refuses the row, its spans cannot be located, or its flags mask what cannot be masked.
+    """
+    if not trains_whole_row(item, options):
+        assert isinstance(item, Conversation)
+        rendered = renderer.conversation(item)
+        return rendered.text, [rendered.spans[number] for number in turns_with_loss(item, options)]
+    if isinstance(item, PlainText):
+        text = renderer.text(item)
+        return text, [(0, len(text))]
+    if any(not carries_loss(m, "") for m in item.messages if m["role"] != "assistant"):
+        raise RowError(
+            "field messages: expected flags on assistant turns alone where all of a row is trained, got one that masks "
+            "another turn; write assistant_only_loss: true"
+        )
+    if not item.masked_turns:
         text = renderer.text(item)
         return text, [(0, len(text))]
     rendered = renderer.conversation(item)
-    only_last = item.completion_turns and (options.completion_only_loss or not options.assistant_only_loss)
-    return rendered.text, rendered.spans[-item.completion_turns :] if only_last else rendered.spans
+    return rendered.text, _between([rendered.spans[n] for n in sorted(item.masked_turns)], len(rendered.text))
+
+
+def _between(masked: list[Span], length: int) -> list[Span]:
+    """The spans of a text of `length` characters that lie outside of others, which are in order."""
+    edges = [0, *(place for span in masked for place in span), length]
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return [(start, end) for start, end in pairs if start < end]

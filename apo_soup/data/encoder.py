@@ -24,6 +24,7 @@ from apo_soup.data.prefix_cache import PrefixCache
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
 from apo_soup.data.trained_spans import Renderer
+from apo_soup.data.turn_fields import unread_fields
 from apo_soup.models.tokenizer import encode_ids
 
 ItemT = TypeVar("ItemT", bound=RowItem)
@@ -97,6 +98,8 @@ class Encoder(ABC, Generic[ItemT]):
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
             out.batch.arguments.update(item.kwargs)
+            for name in unread_fields(row.row.fields, item.messages, row.format.reads):
+                out.batch.unread[row.source.name, name] += 1
             match = self.cleaner.contaminated(item)
             if match:
                 out.batch.results[index] = Refused("contaminated", match)

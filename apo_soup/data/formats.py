@@ -8,9 +8,11 @@ only; whether the words are sound is checked behind it, in `apo_soup.data.conver
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from apo_soup.data.rows import Fields, RowError, described
+from apo_soup.data.turn_fields import TOOL_FIELDS
 
 SPEAKERS = {
     "system": "system",
@@ -27,16 +29,30 @@ SPEAKERS = {
     "function_response": "tool",
     "tool": "tool",
     "ipython": "tool",
+    "function": "tool",
+    "developer": "system",
 }
+
+
+# Fields that every format but plain text reads.
+COMMON = ("system", "chat_template_kwargs", *TOOL_FIELDS)
 
 
 @dataclass(frozen=True)
 class Format:
-    """A shape of rows: the fields that mark it, and how a row of it is converted."""
+    """A shape of rows: the fields that mark it, how a row of it is converted, and the fields that are read of it beside
+    these; copies of them that data sets keep count as read.
+    """
 
     name: str
     needs: tuple[str, ...]
     convert: Callable[[Fields], Fields]
+    beside: tuple[str, ...] = ()
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Every field that is read of a row."""
+        return frozenset((*self.needs, *self.beside))
 
 
 def sharegpt(fields: Fields) -> Fields:
@@ -89,15 +105,18 @@ def text_only(fields: Fields) -> Fields:
 
 # In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
 SUPERVISED = (
-    Format("messages", ("messages",), unchanged),
-    Format("sharegpt", ("conversations",), sharegpt),
-    Format("alpaca", ("instruction", "output"), alpaca),
-    Format("prompt_completion", ("prompt", "completion"), unchanged),
-    Format("text", ("text",), text_only),
+    # HuggingFaceH4's sets keep a copy of the first turn as `prompt`.
+    Format("messages", ("messages",), unchanged, (*COMMON, "prompt", "prompt_id")),
+    Format("sharegpt", ("conversations",), sharegpt, COMMON),
+    # Alpaca's own file keeps the rendered prompt as `text`.
+    Format("alpaca", ("instruction", "output"), alpaca, (*COMMON, "input", "history", "text")),
+    Format("prompt_completion", ("prompt", "completion"), unchanged, COMMON),
+    Format("text", ("text",), text_only, ()),
 )
 PREFERENCE = (
-    Format("sharegpt_preference", ("conversations", "chosen", "rejected"), sharegpt_preference),
-    Format("preference", ("chosen", "rejected"), unchanged),
+    Format("sharegpt_preference", ("conversations", "chosen", "rejected"), sharegpt_preference, COMMON),
+    # UltraFeedback's sets keep the chosen conversation as `messages`.
+    Format("preference", ("chosen", "rejected"), unchanged, (*COMMON, "prompt", "prompt_id", "messages")),
 )
 
 
@@ -142,6 +161,7 @@ def sharegpt_messages(turns: Any, name: str) -> list[Fields]:
         if not isinstance(turn, dict):
             raise RowError(f"field {name}[{number}]: expected a mapping with from and value, got {described(turn)}")
         speaker, value = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        beside = {k: v for k, v in turn.items() if k not in ("from", "value", "role", "content")}
         role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
         if role is None:
             raise RowError(f"field {name}[{number}].from: expected one of {', '.join(SPEAKERS)}, got {speaker!r}")
@@ -150,9 +170,9 @@ def sharegpt_messages(turns: Any, name: str) -> list[Fields]:
             if messages and messages[-1].get("tool_calls"):
                 messages[-1]["tool_calls"] += calls
             else:
-                messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+                messages.append({**beside, "role": "assistant", "content": "", "tool_calls": calls})
         else:
-            messages.append({"role": role, "content": value})
+            messages.append({**beside, "role": role, "content": value})
     return messages
 
 
@@ -169,7 +189,13 @@ def calls_of_json(value: Any, place: str) -> list[Fields]:
 
 
 def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
-    """`messages` below a system turn, where a row has a system text and no system turn of its own."""
+    """`messages` below a system turn, where a row has a system text and no system turn of its own.
+
+    Raises:
+        RowError: the system text is none.
+    """
+    if system is not None and not isinstance(system, str):
+        raise RowError(f"field system: expected text, got {described(system)}")
     if not system or (messages and messages[0]["role"] == "system"):
         return messages
     return [{"role": "system", "content": system}, *messages]

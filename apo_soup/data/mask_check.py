@@ -20,6 +20,7 @@ from apo_soup.data.row_faults import (
     row_mode_fault,
     without_end,
 )
+from apo_soup.data.rows import Fields
 from apo_soup.data.template import Span
 from apo_soup.errors import UserError
 
@@ -33,7 +34,8 @@ SHOWN_CHARACTERS = 1200
 class CheckedRow:
     """One row of a source as it will be trained.
 
-    `spans` are the characters meant to be trained, `trained_texts` the text of the tokens that are, span by span.
+    `spans` are the characters meant to be trained, `trained_texts` the text of the tokens that are, span by
+    span, and `turns` the assistant's turns that these are.
     `whole` says that the recipe trains on all of the row (`assistant_only_loss: false`, or a plain text), `modes` that
     the template knows think and no-think mode.
     """
@@ -44,6 +46,7 @@ class CheckedRow:
     text: str
     spans: list[Span]
     trained_texts: list[str]
+    turns: list[Fields]
     whole: bool = False
     modes: bool = True
 
@@ -79,7 +82,7 @@ def checked_row_fault(row: CheckedRow, ends: Sequence[str]) -> str | None:
     if any(EMPTY_BLOCK.match(answer) for answer in answers):
         return "the empty think block that the template prefills is trained"
     return (
-        end_fault(item, answers, ends)
+        end_fault(row.turns, answers, ends)
         or others_fault(item, row.text, row.spans)
         or _unrendered_fault(item, row, ends)
         or row_mode_fault(item, answers, row.modes)
@@ -88,9 +91,9 @@ def checked_row_fault(row: CheckedRow, ends: Sequence[str]) -> str | None:
 
 def _unrendered_fault(item: Conversation, row: CheckedRow, ends: Sequence[str]) -> str | None:
     """What each assistant turn says, its calls included, must be in the trained text of its span."""
-    answers = [m for m in item.messages if m["role"] == "assistant"]
+    answers = row.turns
     rendered = _normal_form(row.text)
-    for message, trained in zip(answers[-len(row.trained_texts) :], row.trained_texts, strict=True):
+    for message, trained in zip(answers, row.trained_texts, strict=True):
         trained = _normal_form(trained)
         content = _normal_form(message["content"].rpartition("</think>")[2].strip())
         if content in rendered and content not in trained:

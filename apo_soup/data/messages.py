@@ -1,14 +1,15 @@
-"""Messages checked turn by turn: roles, order, content, reasoning and tool calls."""
+"""Messages checked turn by turn: roles, order, content, reasoning and tool calls; older ways of saying the same."""
 
 import json
 from typing import Any
 
 from apo_soup.data.rows import Fields, RowError, described
+from apo_soup.data.turn_fields import REASONING, joined_text
 
 END_OF_THINKING = "</think>"
 ROLES = ("system", "user", "assistant", "tool")
-# The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
-REASONING = ("reasoning_content", "thinking", "reasoning")
+# OpenAI's older name of a tool's turn, and its newer one of a system turn.
+OTHER_ROLES = {"function": "tool", "developer": "system"}
 MAY_FOLLOW = {"user": ("system", "assistant", None), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
 
 
@@ -38,6 +39,7 @@ def checked_message(message: Any, place: str, number: int) -> Fields:
     """
     if not isinstance(message, dict):
         raise RowError(f"{place}: expected a mapping with role and content, got {described(message)}")
+    message = _current_form(message, place)
     role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
     if role not in ROLES:
         raise RowError(f"{place}.role: expected one of {', '.join(ROLES)}, got {role!r}")
@@ -51,6 +53,24 @@ def checked_message(message: Any, place: str, number: int) -> Fields:
     if not isinstance(content, str):
         raise RowError(f"{place}.content: expected text, got {described(content)}")
     return _checked_answer(message, content, place) if role == "assistant" else message
+
+
+def _current_form(message: Fields, place: str) -> Fields:
+    """A turn with today's role names, one call list and one text, whichever way they were written."""
+    role = message.get("role")
+    changed: dict[str, Any] = {}
+    if isinstance(role, str) and role in OTHER_ROLES:
+        changed["role"] = OTHER_ROLES[role]
+    if isinstance(message.get("content"), list):
+        changed["content"] = joined_text(message["content"], place)
+    if message.get("function_call"):
+        if message.get("tool_calls"):
+            raise RowError(f"{place}: expected tool_calls or function_call, got both; remove one")
+        changed["tool_calls"] = [{"type": "function", "function": message["function_call"]}]
+    if not changed and message.get("tool_calls") != [] and "function_call" not in message:
+        return message
+    kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
+    return {**kept, **changed}
 
 
 def _checked_answer(message: Fields, content: str, place: str) -> Fields:
@@ -84,18 +104,34 @@ def checked_calls(calls: Any, place: str) -> list[Fields]:
         function = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowError(f"{place}[{number}]: expected a call with function.name, got {described(call)}")
-        arguments = function.get("arguments", {})
-        if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments)
-            except json.JSONDecodeError as error:
-                raise RowError(
-                    f"{place}[{number}].function.arguments: expected JSON, got {described(arguments)} ({error.msg})"
-                ) from None
+        arguments = call_arguments(function.get("arguments", {}), f"{place}[{number}].function.arguments")
         identity = {"id": call["id"]} if "id" in call else {}
         named = {"name": function["name"], "arguments": arguments}
         checked.append({**identity, "type": "function", "function": named})
     return checked
+
+
+def call_arguments(arguments: Any, place: str) -> Fields:
+    """The arguments of a call as a mapping; JSON text is decoded, and once more where a text was written as JSON.
+
+    Raises:
+        RowError: they are no mapping, or hold a number that JSON has no word for.
+    """
+    decoded = arguments
+    for _ in range(2):
+        if isinstance(decoded, str):
+            try:
+                decoded = json.loads(decoded, parse_constant=_no_constant)
+            except ValueError as error:
+                told = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                raise RowError(f"{place}: expected JSON, got {described(arguments)} ({told})") from None
+    if not isinstance(decoded, dict):
+        raise RowError(f"{place}: expected a mapping of arguments, got {described(arguments)}")
+    return decoded
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def ordered_messages(messages: list[Fields], name: str) -> list[Fields]:

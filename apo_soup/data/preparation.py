@@ -21,7 +21,7 @@ from apo_soup.data.options import Options
 from apo_soup.data.read import count_rows
 from apo_soup.data.source import Source
 from apo_soup.data.splits import KeptDocuments
-from apo_soup.data.statistics import Statistics
+from apo_soup.data.statistics import Statistics, check_unread
 from apo_soup.progress import Progress, is_main
 from apo_soup.runs.manifest import peak_memory_mb, write_json
 
@@ -72,6 +72,7 @@ class Preparation:
             "peak_memory_mb": peak_memory_mb(),
             "sources": self.statistics.rows(),
             "total": self.statistics.total(),
+            "unread_fields": self.statistics.unread_fields(),
             "packed": packed,
         }
         write_json(self.folder / "stats.json", stats)
@@ -89,10 +90,12 @@ class Preparation:
             processes = self.recipe.dataset_num_proc or 1
             for number, batch in enumerate(encoded_batches(self._batches(), self.encoder, processes), 1):
                 arguments |= batch.arguments
+                self.statistics.unread += batch.unread
                 self._collect(batch)
                 if number % BATCHES_A_COLLECTION == 0:
                     gc.collect()
             self.statistics.check(self.recipe.max_reject_share, where)
+            check_unread(self.statistics.unread_fields(), self.recipe.unknown_fields == "refuse", where)
         finally:
             gc.enable()
             gc.unfreeze()

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.preparation import Preparation
-from apo_soup.data.statistics import check_share, statistics_table
+from apo_soup.data.statistics import check_share, check_unread, statistics_table
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.models.tokenizer import recipe_tokenizer, tokenizer_text
@@ -96,7 +96,7 @@ def prepare_mixture(
     with FileLock(_lock_file(folder)):
         if (folder / "stats.json").is_file():
             say(f"prepared rows found in {folder}; they passed the mask check when they were made")
-            check_reject_share(folder, recipe)
+            check_found(folder, recipe)
             return folder
         remove_abandoned(folder)
         partial = _partial_folder(folder)
@@ -131,15 +131,20 @@ def rows_state(recipe: TrainingFile) -> list[tuple[str, int, int]]:
     return states
 
 
-def check_reject_share(folder: Path, recipe: TrainingFile) -> None:
-    """Hold a folder that was made earlier to this recipe's `max_reject_share`; raises UserError where it has more."""
+def check_found(folder: Path, recipe: TrainingFile) -> None:
+    """Hold a folder that was made earlier to this recipe's `max_reject_share` and `unknown_fields`.
+
+    Raises:
+        UserError: the recipe allows less.
+    """
     rejects = folder / "rejects.jsonl"
     first = {"row": "", "reason": ""}
     if rejects.is_file():
         with rejects.open(encoding="utf-8") as lines:
             first = json.loads(lines.readline())
-    total = json.loads((folder / "stats.json").read_text())["total"]
-    check_share(total, recipe.max_reject_share, str(recipe.path), f"{first['row']}: {first['reason']}")
+    stats = json.loads((folder / "stats.json").read_text())
+    check_share(stats["total"], recipe.max_reject_share, str(recipe.path), f"{first['row']}: {first['reason']}")
+    check_unread(stats["unread_fields"], recipe.unknown_fields == "refuse", str(recipe.path))
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from apo_soup.data.conversation import Conversation
 from apo_soup.data.messages import END_OF_THINKING
+from apo_soup.data.rows import Fields
 from apo_soup.data.template import Span
 
 EMPTY_BLOCK = re.compile(r"\s*(<\|im_start\|>\s*assistant\s*)?<think>\s*</think>")
@@ -12,17 +13,20 @@ INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
 MODE_FLAGS = ("/no_think", "/think", "/system_override")
 
 
-def row_fault(item: Conversation, text: str, spans: list[Span], ends: tuple[str, ...], modes: bool) -> str | None:
+def row_fault(
+    item: Conversation, text: str, spans: list[Span], turns: list[Fields], ends: tuple[str, ...], modes: bool
+) -> str | None:
     """What is wrong with a row behind those that the mask check looks at, or None.
 
     Args:
         text: the rendered row.
-        spans: its trained characters, one span an assistant turn.
+        spans: its trained characters, one span a trained turn.
+        turns: the assistant's turns that are trained.
         ends: the special tokens that may end a turn, the end-of-turn token first.
         modes: the template knows think and no-think mode.
     """
     answers = [text[start:end] for start, end in spans]
-    fault = end_fault(item, answers, ends) or others_fault(item, text, spans)
+    fault = end_fault(turns, answers, ends) or others_fault(item, text, spans)
     if fault:
         return fault
     for answer in answers:
@@ -49,14 +53,13 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
     return None
 
 
-def end_fault(item: Conversation, answers: Sequence[str], ends: Sequence[str]) -> str | None:
-    """How the trained answers miss their end of turn. A call may end with another special token than an answer does."""
+def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[str]) -> str | None:
+    """How the trained texts of turns miss their end. A call may end with another special token than an answer does."""
     if all(answer.endswith(ends[0]) for answer in answers):
         return None
     if not all(answer.endswith(tuple(ends)) for answer in answers):
         return f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)"
-    last = next(m for m in reversed(item.messages) if m["role"] == "assistant")
-    if not last.get("tool_calls") and not answers[-1].endswith(ends[0]):
+    if not turns[-1].get("tool_calls") and not answers[-1].endswith(ends[0]):
         written = next(end for end in ends if answers[-1].endswith(end))
         return (
             f"answers end with {written} and generation stops at {ends[0]}, which is never trained; "
@@ -87,7 +90,7 @@ def others_fault(item: Conversation, text: str, spans: list[Span]) -> str | None
 
 def assistant_texts(item: Conversation) -> list[str]:
     """What the assistant says in each of its turns, reasoning in front, as rows trained as a whole hold it."""
-    turns = [m for m in item.messages if m["role"] == "assistant"]
+    turns = item.answers
     thoughts = [m.get("reasoning_content") if item.thinks else None for m in turns]
     return [f"<think>{t}</think>{m['content']}" if t else m["content"] for m, t in zip(turns, thoughts, strict=True)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.data.documents import Document, Refused, RowToEncode
+from apo_soup.data.turn_fields import JUDGING
 from apo_soup.errors import UserError
 from apo_soup.tables import text_table
 
@@ -66,6 +67,7 @@ class Statistics:
     def __init__(self, folder: Path):
         self.counts: dict[tuple[str, str], Counts] = {}
         self.seen: Counter[str] = Counter()
+        self.unread: Counter[tuple[str, str]] = Counter()
         self.first_reject = ""
         self._files = {kind: folder / f"{kind}.jsonl" for kind in ("rejects", "dropped")}
         self._lists = {
@@ -160,6 +162,10 @@ class Statistics:
         """A mapping for each source and mode, in the order of the names."""
         return [self.counts[key].as_row() for key in sorted(self.counts)]
 
+    def unread_fields(self) -> list[dict[str, Any]]:
+        """A mapping for each field that nothing reads: source, field, and in how many rows it stands."""
+        return [{"source": s, "field": f, "rows": n} for (s, f), n in sorted(self.unread.items())]
+
     def total(self) -> dict[str, Any]:
         """The sums over all sources, and the share of tokens that think rows hold."""
         rows = self.rows()
@@ -168,6 +174,16 @@ class Statistics:
         total["mean_length"] = round(total["tokens"] / total["kept"], 1) if total.get("kept") else 0
         think = sum(row["tokens"] for row in rows if row["mode"] == "think")
         return total | {"think_share": round(think / total["tokens"], 4) if total.get("tokens") else 0.0}
+
+
+def check_unread(unread: list[dict[str, Any]], refuse: bool, where: str) -> None:
+    """Raise UserError for the first field that nothing reads, where the recipe refuses such fields."""
+    if refuse and unread:
+        first = unread[0]
+        raise UserError(
+            f"{where}: unknown_fields: expected fields that are read, got {first['field']} in {_of_rows(first)}; "
+            "drop the column, map it with rename, or write unknown_fields: count"
+        )
 
 
 def check_share(total: dict[str, Any], share: float, where: str, first: str) -> None:
@@ -217,7 +233,21 @@ def statistics_table(stats: dict[str, Any]) -> str:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
         if packed["untrained"]:
             closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
-    return f"{text_table(list(TABLE_COLUMNS.values()), lines)}\n{closing}"
+    return "\n".join([text_table(list(TABLE_COLUMNS.values()), lines), closing, *unread_lines(stats)])
+
+
+def unread_lines(stats: dict[str, Any]) -> list[str]:
+    """A line for each field that is not used; a warning where such fields say how a row is to be used."""
+    lines = []
+    for entry in stats["unread_fields"]:
+        line = f"field {entry['field']} of {_of_rows(entry)} is not used"
+        judges = entry["field"].removeprefix("turns.") in JUDGING
+        lines.append(f"warning: {line}, and such a field says how a row is to be used" if judges else line)
+    return lines
+
+
+def _of_rows(entry: dict[str, Any]) -> str:
+    return f"{entry['rows']:,} row{'' if entry['rows'] == 1 else 's'} of {entry['source']}"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -20,7 +20,9 @@ def spans_of(use, row, **changes):
 def test_the_recipe_decides_between_answers_completion_and_all(use):
     row = {"prompt": [*chat("One?", "1")["messages"], {"role": "user", "content": "Two?"}], "completion": "2"}
     assert spans_of(use, row) == ["2<|im_end|>"]
-    assert spans_of(use, row, assistant_only_loss=True) == ["1<|im_end|>", "2<|im_end|>"]
+    assert spans_of(use, row, assistant_only_loss=True) == ["2<|im_end|>"]
+    both = spans_of(use, row, assistant_only_loss=True, completion_only_loss=False)
+    assert both == ["1<|im_end|>", "2<|im_end|>"]
     assert len(spans_of(use, row, completion_only_loss=False)[0]) > 60
     whole = spans_of(use, chat("One?", "1"))
     assert whole[0].startswith("<|im_start|>system")

@@ -16,7 +16,7 @@ def check_rendered(use, row, change=lambda text, spans: spans, kept=None):
     rendered = use(None).conversation(item)
     spans = change(rendered.text, rendered.spans)
     trained = kept or [rendered.text[a:b] for a, b in spans]
-    check_row(CheckedRow("s", "f:1", item, rendered.text, spans, trained), ["<|im_end|>"])
+    check_row(CheckedRow("s", "f:1", item, rendered.text, spans, trained, item.answers), ["<|im_end|>"])
 
 
 def test_the_mask_check_passes_good_rows_and_names_each_fault(use):
@@ -66,7 +66,9 @@ def test_what_a_template_does_not_render_stops_the_mask_check(use):
         renderer = use(template)
         rendered = renderer.conversation(item)
         kept = [rendered.text[a:b] for a, b in rendered.spans]
-        check_row(CheckedRow("s", "f:1", item, rendered.text, rendered.spans, kept, modes=False), renderer.ends)
+        check_row(
+            CheckedRow("s", "f:1", item, rendered.text, rendered.spans, kept, item.answers, modes=False), renderer.ends
+        )
 
     question = {"role": "user", "content": "1 + 2?"}
     checked([question, {"role": "assistant", "content": "3"}])
@@ -92,7 +94,8 @@ def test_answers_must_end_with_the_token_that_stops_generation(use):
     renderer = use(None)
     item = parse_conversation(chat("1 + 2?", "3", False), {})
     rendered = renderer.conversation(item)
-    sample = CheckedRow("s", "s:1", item, rendered.text, rendered.spans, [rendered.text[slice(*rendered.spans[0])]])
+    kept = [rendered.text[slice(*rendered.spans[0])]]
+    sample = CheckedRow("s", "s:1", item, rendered.text, rendered.spans, kept, item.answers)
     check_row(sample, ("<|im_end|>", "<|endoftext|>"))
     with pytest.raises(UserError, match=r"answers end with <\|im_end\|> and generation stops at <\|endoftext\|>"):
         check_row(sample, ("<|endoftext|>", "<|im_end|>"))

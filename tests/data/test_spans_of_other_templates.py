@@ -62,7 +62,7 @@ def test_headers_of_other_shapes_are_not_trained(tokenizer, use, template, answe
     rendered = renderer.conversation(item)
     (kept,) = [rendered.text[a:b] for a, b in rendered.spans]
     assert kept == expected
-    check_row(CheckedRow("s", "f:1", item, rendered.text, rendered.spans, [kept]), renderer.ends)
+    check_row(CheckedRow("s", "f:1", item, rendered.text, rendered.spans, [kept], item.answers), renderer.ends)
 
 
 def test_a_turn_without_an_end_never_trains_on_the_next(tokenizer, use):
@@ -71,7 +71,7 @@ def test_a_turn_without_an_end_never_trains_on_the_next(tokenizer, use):
     assert trained_text(tokenizer, use(LAST_ENDS_OTHERWISE), row) == ["1", "2<|im_end|>"]
     item = parse_conversation(row, {})
     rendered = use(LAST_ENDS_OTHERWISE).conversation(item)
-    sample = CheckedRow("s", "f:1", item, rendered.text, rendered.spans, ["1", "2<|im_end|>"])
+    sample = CheckedRow("s", "f:1", item, rendered.text, rendered.spans, ["1", "2<|im_end|>"], item.answers)
     with pytest.raises(UserError, match="an answer's end-of-turn token"):
         check_row(sample, ["<|im_end|>"])
 
@@ -98,7 +98,7 @@ def test_a_system_text_in_the_last_user_turn_moves_no_span(use):
     found = renderer.conversation(item)
     kept = [found.text[a:b] for a, b in found.spans]
     assert kept == [" One<|im_end|>", " Two<|im_end|>"]
-    check_row(CheckedRow("s", "f:1", item, found.text, found.spans, kept, modes=False), renderer.ends)
+    check_row(CheckedRow("s", "f:1", item, found.text, found.spans, kept, item.answers, modes=False), renderer.ends)
 
 
 TOOL_ROW = {

@@ -1,0 +1,79 @@
+"""The fields of a row and of its turns: which are read, which say nothing of the words, and which mask a turn."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from apo_soup.data.rows import Fields, RowError, described
+
+# Flags by which data sets say whether an assistant turn carries loss: OpenAI's (weight), axolotl's (train, training),
+# verl's and others' (trainable, loss, loss_mask), ms-swift's (loss, loss_scale).
+LOSS_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "loss_scale")
+# The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
+REASONING = ("reasoning_content", "thinking", "reasoning")
+TOOL_FIELDS = ("tools", "xml_tools", "python_tools")
+TURN_FIELDS = frozenset(
+    ("role", "content", "from", "value", "name", "tool_calls", "tool_call_id", "function_call", *REASONING, *LOSS_FLAGS)
+)
+# What names a row, a turn or its origin, and judges nothing.
+HARMLESS = frozenset(
+    """id idx index uid uuid hash row_id message_id conversation_id conversation_hash source sources dataset subset
+    split origin license url turn turn_id timestamp created_at date language lang""".split()
+)
+# Columns by which data sets say whether, or how, a row is to be used; a warning names them.
+JUDGING = frozenset(
+    """label labels score scores rating reward quality preference chosen rejected image images video videos
+    audio audios""".split()
+)
+# Values of a field that says nothing, as in the rows without it of a set that has some. False and 0 say something.
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+def carries_loss(message: Fields, place: str) -> bool:
+    """Whether an assistant turn is trained, as its flags say; without a flag it is.
+
+    Raises:
+        RowError: a flag that is neither yes nor no, or flags that disagree.
+    """
+    marks = {name: message[name] for name in LOSS_FLAGS if message.get(name) is not None}
+    if not marks:
+        return True
+    for name, value in marks.items():
+        if value not in (0, 1):  # true and false are 1 and 0
+            raise RowError(f"{place}.{name}: expected true, false, 0 or 1, got {described(value)}")
+    if len({bool(value) for value in marks.values()}) > 1:
+        raise RowError(f"{place}: expected flags that agree, got {', '.join(f'{n} {v}' for n, v in marks.items())}")
+    return bool(next(iter(marks.values())))
+
+
+def unread_fields(fields: Fields, messages: Iterable[Fields], reads: frozenset[str]) -> set[str]:
+    """Fields of a row, and of its turns as `turns.NAME`, that say something and that nothing here reads; those known as
+    harmless are left out.
+
+    Args:
+        reads: the fields that the row's format reads, copies of them included.
+    """
+    unread = {name for name in fields.keys() - reads - HARMLESS if fields[name] not in EMPTY}
+    for message in messages:
+        if not message.keys() <= TURN_FIELDS:
+            strange = message.keys() - TURN_FIELDS - HARMLESS
+            unread |= {f"turns.{name}" for name in strange if message[name] not in EMPTY}
+    return unread
+
+
+def joined_text(content: Any, place: str) -> Any:
+    """A content of text parts, as OpenAI writes it, as one text; any other content as it is.
+
+    Raises:
+        RowError: a part is no text, such as an image.
+    """
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for number, part in enumerate(content):
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            raise RowError(f"{place}.content[{number}]: expected a part of type text, got {described(part)}")
+    return "".join(texts)
