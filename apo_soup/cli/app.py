@@ -4,6 +4,7 @@ A command's own work is imported when it is asked for, so that help and mistakes
 """
 
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +50,8 @@ StageArguments = Annotated[str, typer.Option(metavar="'--key value'", help="over
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2."""
+    # As `python -m apo_soup` does, so that a verifier beside the caller is found; last, so that it shadows nothing.
+    sys.path.append(str(Path.cwd()))
     run_main(exit_code)
 
 
@@ -208,7 +211,7 @@ def compare(
 @app.command()
 def report(
     recipe: RecipeFolder,
-    as_json: Annotated[bool, typer.Option("--json", help="print the stage table as JSON, and nothing else")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the stage table as JSON in place of text")] = False,
 ) -> None:
     """Write one self-contained report.html of a run, and print the stage table."""
     from apo_soup.report.page import write_report

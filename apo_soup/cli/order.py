@@ -59,9 +59,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
             print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
             continue
         if name == "pairs" != stage and not reads_pairs(recipe):
-            print(
-                f"pairs: not read by {recipe / STEPS['apo'].file}, skipped; run `make pairs` for themselves", flush=True
-            )
+            print(f"{_pairs_unread(recipe)}, skipped; run `make pairs` for themselves", flush=True)
             continue
         memory = arguments_file(recipe, step)
         own = words if name == stage else remembered(memory, name)
@@ -80,6 +78,10 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         if code:
             return code
     return 0
+
+
+def _pairs_unread(recipe: Path) -> str:
+    return f"pairs: not read by {recipe / STEPS['apo'].file}"
 
 
 def require_our_programs(recipe: Path, stages: list[str]) -> None:
@@ -130,6 +132,9 @@ def print_states(recipe: Path) -> int:
     code = 0
     for name, step in STEPS.items():
         if not (recipe / step.file).is_file():
+            continue
+        if name == "pairs" and not reads_pairs(recipe):
+            print(_pairs_unread(recipe))
             continue
         stale_needs = [need for need in order(name) if need in stale]
         if stale_needs:

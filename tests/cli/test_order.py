@@ -123,3 +123,15 @@ def test_a_mistake_in_a_later_file_is_told_before_an_earlier_stage_runs(toy_reci
 def test_the_states_of_a_folder_without_stage_files_are_a_mistake(tmp_path):
     with pytest.raises(UserError, match=r"expected at least one of data\.yaml, mid\.yaml, .*, got none"):
         print_states(tmp_path)
+
+
+def test_pairs_that_no_stage_reads_hold_nobody_up(toy_recipe, capfd):
+    (toy_recipe / "pairs.yaml").write_text(
+        "output_dir: run/pairs\nprompts: none.jsonl\nmode: think\nstrong: {model: a}\nweak: {model: b}\n"
+    )
+    assert not reads_pairs(toy_recipe)
+    assert print_states(toy_recipe) == 0
+    told = capfd.readouterr()
+    assert f"pairs: not read by {toy_recipe / 'apo.yaml'}\n" in told.out
+    assert "waits for pairs" not in told.out
+    assert told.err == ""
