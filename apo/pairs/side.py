@@ -43,7 +43,7 @@ class AskedSide:
 
 def asked_side(recipe: PairsFile, name: str) -> AskedSide:
     """The side of that name, complete."""
-    keys: TransformersSide | VllmSide | OpenaiSide = getattr(recipe, name)
+    keys: TransformersSide | VllmSide | OpenaiSide = recipe.strong if name == "strong" else recipe.weak
     sampling = Sampling(
         max_new_tokens=_first(keys.max_new_tokens, recipe.max_new_tokens),
         temperature=_first(keys.temperature, recipe.temperature),

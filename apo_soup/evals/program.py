@@ -20,7 +20,7 @@ from apo_soup.runs.entry import report_state
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
-from apo_soup.runs.suite_inputs import suite_inputs
+from apo_soup.runs.suite_inputs import TaskWithRows, suite_inputs
 from apo_soup.verify.answers import verifier
 
 if TYPE_CHECKING:
@@ -93,12 +93,11 @@ def check_tasks(suite: EvalFile) -> None:
     for number, task in enumerate(suite.tasks):
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
             verifier(task.verifier, suite.where(f"tasks.{number}.verifier"))
-        data = getattr(task, "data", None)
-        if data is not None and not Path(data).is_file():
+        if isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
             key = f"tasks.{number}.data"
-            looked = places_looked_at(data, suite.path.parent)
+            looked = places_looked_at(task.data, suite.path.parent)
             raise UserError(
-                f"{suite.where(key)}: {key}: expected a file of rows, got {data}; correct the path ({looked})"
+                f"{suite.where(key)}: {key}: expected a file of rows, got {task.data}; correct the path ({looked})"
             )
 
 

@@ -103,7 +103,7 @@ def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
     try:
         return result_of_rows(checkpoint, task, rows), hash_value(rows)
     except RowError as error:
-        source = getattr(task, "data", None) or "generated rows"
+        source = task.data or "generated rows"
         raise UserError(
             f"{checkpoint.where}: task {task.name} of kind {task.kind}: source {source}: {error}"
         ) from error

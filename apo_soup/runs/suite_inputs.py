@@ -4,7 +4,16 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from apo_soup.config.eval import ContextLossTask, EvalFile, HarnessTask, LossTask, MadeOrRead, PreferenceTask
+from apo_soup.config.eval import (
+    AnswerTask,
+    ContextLossTask,
+    EvalFile,
+    HarnessTask,
+    LossTask,
+    MadeOrRead,
+    PreferenceTask,
+    ToolTask,
+)
 from apo_soup.config.load import load
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.places import places_looked_at
@@ -35,9 +44,8 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
     inputs = {}
     for number, (task, written) in enumerate(zip(suite.tasks, suite.given_values()["tasks"], strict=True)):
         where = suite.where(f"tasks.{number}")
-        data, verifier = getattr(task, "data", None), getattr(task, "verifier", None)
-        if data:
-            inputs[f"rows {written['data']}"] = rows_hash(data, where, None, suite.path.parent)
+        if isinstance(task, TaskWithRows) and task.data:
+            inputs[f"rows {written['data']}"] = rows_hash(task.data, where, None, suite.path.parent)
         if isinstance(task, HarnessTask) and task.include:
             if not Path(task.include).is_dir():
                 raise UserError(
@@ -45,9 +53,9 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
                     f"{task.include}; correct the path ({places_looked_at(task.include, suite.path.parent)})"
                 )
             inputs[f"tasks in {written['include']}"] = hash_tree(Path(task.include), "*")
-        source = verifier_source(verifier or "")
-        if source:
-            inputs[f"verifier {verifier}"] = hash_file(Path(source))
+        source = verifier_source(task.verifier) if isinstance(task, AnswerTask) else None
+        if isinstance(task, AnswerTask) and source:
+            inputs[f"verifier {task.verifier}"] = hash_file(Path(source))
         for file in data_files(written):
             inputs[f"file {file}"] = hash_file(Path(file))
     template = template_text(suite.chat_template, suite.where("chat_template"), suite.path.parent)
@@ -117,4 +125,4 @@ def named_suite(recipe: TrainingFile, number: int) -> EvalFile:
 
 def question_field(task: TaskWithRows) -> str | None:
     """The field of a task's prompts where the suite names one. A default would make finished stages stale."""
-    return getattr(task, "question", None) if task.gives("question") else None
+    return task.question if isinstance(task, AnswerTask | ToolTask) and task.gives("question") else None
