@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow.compute as compute
 import torch
@@ -78,7 +79,7 @@ class PreparedPairs:
         return PackedRow(pack_pairs(pairs), reference, truncated)
 
 
-def pairs_of(columns: dict[str, list]) -> list[PairIds]:
+def pairs_of(columns: dict[str, list[Any]]) -> list[PairIds]:
     """The pairs of some rows, given as columns."""
     return [PairIds(*parts) for parts in zip(*(columns[name] for name in PAIR_COLUMNS), strict=True)]
 

@@ -5,6 +5,7 @@ They come from the store where it holds them (`apo/reference.py`), and are compu
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -88,7 +89,7 @@ class ReferencePass:
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         device = self.accelerator.device
         model = self.accelerator.unwrap_model(self.model)
-        adapter: contextlib.AbstractContextManager = contextlib.nullcontext()
+        adapter: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if isinstance(model, PeftModel):
             adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
         # In float32: the sums they hold are, and Apple's GPUs have no other type.

@@ -125,8 +125,8 @@ class PairNumbers(Dataset[int]):
 
 
 def stock_loaders(
-    numbers: PairNumbers, sampler: Sampler | None, batch_size: int, drop_last: bool, accelerator: Accelerator
-) -> list[DataLoader]:
+    numbers: PairNumbers, sampler: Sampler[int] | None, batch_size: int, drop_last: bool, accelerator: Accelerator
+) -> list[DataLoader[Any]]:
     """For every rank, the loader that accelerate would make of the stock trainer's: lists of numbers a batch."""
     loader = DataLoader(numbers, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=list)
     return [
@@ -158,7 +158,7 @@ class StepRows(Dataset[MicroBatchRows]):
         return {"rows": [self.packed_row(row) for row in micro.rows], "total": micro.total}
 
 
-class StepLoader(DataLoader):
+class StepLoader(DataLoader[Any]):
     """A loader of micro-batches whose order changes with the epoch."""
 
     def set_epoch(self, epoch: int) -> None:

@@ -112,7 +112,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     # Training.
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
         self.window.forget_time()
         pairs = self._prepared(cast(Dataset, self.train_dataset))
@@ -194,7 +194,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     # Evaluation.
 
-    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
         """This rank's rows of the held-out pairs, each pair once."""
         pairs = self._prepared(cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset))
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -202,7 +202,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         return DataLoader(cast(Any, rows), batch_size=1, collate_fn=single_item)
 
     def evaluation_loop(
-        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+        self, dataloader: DataLoader[Any], description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> EvalLoopOutput:
         """Means over every held-out pair, counted once whatever the number of ranks."""
         model = self.model_wrapped

@@ -58,7 +58,7 @@ class TrainerHooks(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         self.write_weights(output_dir, state_dict)
 
-    def train_order(self, dataset: Any) -> torch.utils.data.Sampler | None:
+    def train_order(self, dataset: Any) -> torch.utils.data.Sampler[int] | None:
         """The sampler that draws training rows, seeded as the Trainer seeds it; `get_train_dataloader`, which is
         public, draws rows and not their numbers.
         """

@@ -1,9 +1,12 @@
 """The command line of every stage: `--config FILE`, flags, and `--key value` words that are laid over the file."""
 
 import argparse
+from typing import Any
 
 
-def arguments(program: str, description: str, *extra: tuple[str, dict]) -> tuple[argparse.Namespace, list[str]]:
+def arguments(
+    program: str, description: str, *extra: tuple[str, dict[str, Any]]
+) -> tuple[argparse.Namespace, list[str]]:
     """Parse `--config FILE` and the program's own flags; what is left are `--key value` overrides."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",

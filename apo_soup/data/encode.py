@@ -80,7 +80,7 @@ def _encode_in_worker(path: str, rows: list[RowToEncode]) -> Batch:
 
 def _overlapped(batches: Iterable[list[RowToEncode]], encoder: RowEncoder) -> Iterator[Batch]:
     with ThreadPoolExecutor(1) as pool:
-        ahead: deque[tuple[RenderedBatch[Any], Future]] = deque()
+        ahead: deque[tuple[RenderedBatch[Any], Future[Any]]] = deque()
         for rows in batches:
             rendered = encoder.render(rows)
             ahead.append((rendered, pool.submit(encode_ids, encoder.tokenizer, rendered.rests)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from apo_soup.config.eval import AnswerTask, Mode, ToolTask
 from apo_soup.data.conversation import template_kwargs
+from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult, proportion_metric
@@ -14,7 +15,7 @@ from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.generation import generate
 from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
-from apo_soup.verify.modes import END_OF_THINKING, answer_part, obeys
+from apo_soup.verify.modes import answer_part, obeys
 
 DEFAULT_MAX_NEW_TOKENS = 256
 

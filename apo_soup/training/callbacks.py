@@ -59,7 +59,9 @@ class Watch(TrainerCallback):
                 "look at the rows of this step and at the weights it began with"
             )
 
-    def on_log(self, args: Any, state: TrainerState, control: Any, logs: dict | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
         """Print a line of progress: always at the end, on a terminal at every log, elsewhere every five seconds."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return

@@ -79,14 +79,14 @@ def without_latex(text: str) -> str:
     return re.sub(r"\^\s*(\{[^{}]*\}|-?\d+)", "^", text)
 
 
-def _raised(found: re.Match) -> str:
+def _raised(found: re.Match[str]) -> str:
     base, exponent = int(found[1]), int(found[2]) if len(found[2]) < 4 else EXPONENT + 1
     if not 0 <= exponent <= EXPONENT:
         return f"1/{base**-exponent}" if base and -EXPONENT <= exponent < 0 else "9" * (DIGITS + 1)
     return str(base**exponent)
 
 
-def _readings(found: re.Match) -> Readings:
+def _readings(found: re.Match[str]) -> Readings:
     """Every value that a match of `NUMBER` may stand for."""
     if len(found[0]) > DIGITS or (found["power"] and abs(int(found["power"][1:][:9])) > EXPONENT):
         return ()

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.private import HarnessHooks
-from apo_soup.verify.modes import END_OF_THINKING
 
 THINK = "<think>"
 # vLLM makes its own batches. "auto" would do, but draws a bar, and divides by its time where bars are switched off.
