@@ -86,6 +86,7 @@ class ReferencePass:
 
     @torch.no_grad()
     def _computed(self, pairs: PreparedPairs) -> tuple[Tensor, Tensor]:
+        """Reference log-probabilities of the chosen and of the rejected answers, `[N]` each, on the CPU."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         device = self.accelerator.device
         model = self.accelerator.unwrap_model(self.model)
@@ -109,6 +110,7 @@ class ReferencePass:
         return values[:, 0], values[:, 1]
 
     def _answer_logprobs(self, row: PackedPairs) -> Tensor:
+        """The log-probabilities `[N, 2]` of the answers of the N pairs of a row `[1, S]`."""
         attention = attention_implementation(self.model.config)
         return answer_logprobs(self.runner, row.to(self.accelerator.device), attention)
 

@@ -161,6 +161,6 @@ def check_packed_logprobs(
 def _answer_alone(
     plain_logits: Callable[[list[int]], torch.Tensor], prompt: Sequence[int], answer: Sequence[int]
 ) -> torch.Tensor:
-    """Log-probability of one answer in a sequence of its own."""
+    """Log-probability `[]` of one answer in a sequence of its own, from logits `[S, V]`."""
     scores = plain_logits([*prompt, *answer])[len(prompt) - 1 : -1].float().log_softmax(-1)
     return scores.gather(1, torch.tensor(answer, device=scores.device)[:, None]).sum()

@@ -36,6 +36,7 @@ class PackedCollator:
         self.pad_token_id = pad_token_id
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """`input_ids`, `labels` and `position_ids`, each `[B, S]`, of rows of at most S tokens."""
         width = max(len(row["input_ids"]) for row in rows)
         batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
         for row in rows:
@@ -50,7 +51,7 @@ class PackedSFTTrainer(StageTrainer, SFTTrainer):
     """SFTTrainer whose token counter knows that a batch may hold several packed rows."""
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """As TRL: the mean negative log-likelihood of the trained tokens of the whole step."""
+        """As TRL: the mean negative log-likelihood of a step's trained tokens; `inputs` are `[B, S]`."""
         result = super().compute_loss(model, inputs, *args, **kwargs)
         if self.trained_model.training and "attention_mask" not in inputs:
             rows, width = inputs["position_ids"].shape  # TRL has counted one row
