@@ -28,7 +28,7 @@ class Conversation:
     completion_turns: int = 0
     masked_turns: frozenset[int] = frozenset()
 
-    @property
+    @cached_property
     def answers(self) -> list[Fields]:
         """The assistant's turns."""
         return [m for m in self.messages if m["role"] == "assistant"]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from apo_soup.data.messages import OTHER_ROLES
 from apo_soup.data.rows import Fields, RowError, described
-from apo_soup.data.turn_fields import TOOL_FIELDS
+from apo_soup.data.turn_fields import LOSS_FLAGS, TOOL_FIELDS
 
 SPEAKERS = {
     "system": "system",
@@ -29,8 +30,7 @@ SPEAKERS = {
     "function_response": "tool",
     "tool": "tool",
     "ipython": "tool",
-    "function": "tool",
-    "developer": "system",
+    **OTHER_ROLES,
 }
 
 
@@ -167,8 +167,11 @@ def sharegpt_messages(turns: Any, name: str) -> list[Fields]:
             raise RowError(f"field {name}[{number}].from: expected one of {', '.join(SPEAKERS)}, got {speaker!r}")
         if role == "function_call":
             calls = calls_of_json(value, f"field {name}[{number}].value")
-            if messages and messages[-1].get("tool_calls"):
-                messages[-1]["tool_calls"] += calls
+            before = messages[-1] if messages else {}
+            if isinstance(before.get("tool_calls"), list) and before["tool_calls"]:
+                if any(before.get(flag) != beside.get(flag) for flag in LOSS_FLAGS):
+                    raise RowError(f"field {name}[{number}]: expected the flags of the call before it, got others")
+                messages[-1] = {**beside, **before, "tool_calls": [*before["tool_calls"], *calls]}
             else:
                 messages.append({**beside, "role": "assistant", "content": "", "tool_calls": calls})
         else:

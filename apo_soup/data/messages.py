@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from apo_soup.data.rows import Fields, RowError, described
-from apo_soup.data.turn_fields import REASONING, joined_text
+from apo_soup.data.turn_fields import REASONING
 
 END_OF_THINKING = "</think>"
 ROLES = ("system", "user", "assistant", "tool")
@@ -62,7 +62,7 @@ def _current_form(message: Fields, place: str) -> Fields:
     if isinstance(role, str) and role in OTHER_ROLES:
         changed["role"] = OTHER_ROLES[role]
     if isinstance(message.get("content"), list):
-        changed["content"] = joined_text(message["content"], place)
+        changed["content"] = _joined_text(message["content"], place)
     if message.get("function_call"):
         if message.get("tool_calls"):
             raise RowError(f"{place}: expected tool_calls or function_call, got both; remove one")
@@ -71,6 +71,21 @@ def _current_form(message: Fields, place: str) -> Fields:
         return message
     kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
     return {**kept, **changed}
+
+
+def _joined_text(parts: list[Any], place: str) -> str:
+    """A content of text parts, as OpenAI writes it, as one text.
+
+    Raises:
+        RowError: a part is no text, such as an image.
+    """
+    texts = []
+    for number, part in enumerate(parts):
+        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part
+        if not isinstance(text, str):
+            raise RowError(f"{place}.content[{number}]: expected a part of type text, got {described(part)}")
+        texts.append(text)
+    return "".join(texts)
 
 
 def _checked_answer(message: Fields, content: str, place: str) -> Fields:

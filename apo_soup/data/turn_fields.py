@@ -12,7 +12,7 @@ LOSS_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "
 REASONING = ("reasoning_content", "thinking", "reasoning")
 TOOL_FIELDS = ("tools", "xml_tools", "python_tools")
 TURN_FIELDS = frozenset(
-    ("role", "content", "from", "value", "name", "tool_calls", "tool_call_id", "function_call", *REASONING, *LOSS_FLAGS)
+    ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", *REASONING, *LOSS_FLAGS)
 )
 # What names a row, a turn or its origin, and judges nothing.
 HARMLESS = frozenset(
@@ -58,22 +58,3 @@ def unread_fields(fields: Fields, messages: Iterable[Fields], reads: frozenset[s
             strange = message.keys() - TURN_FIELDS - HARMLESS
             unread |= {f"turns.{name}" for name in strange if message[name] not in EMPTY}
     return unread
-
-
-def joined_text(content: Any, place: str) -> Any:
-    """A content of text parts, as OpenAI writes it, as one text; any other content as it is.
-
-    Raises:
-        RowError: a part is no text, such as an image.
-    """
-    if not isinstance(content, list):
-        return content
-    texts = []
-    for number, part in enumerate(content):
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        else:
-            raise RowError(f"{place}.content[{number}]: expected a part of type text, got {described(part)}")
-    return "".join(texts)

@@ -176,6 +176,34 @@ def test_text_parts_are_one_text_and_a_developer_is_the_system():
         parsed_row({"messages": turns})
 
 
+def test_calls_in_turns_of_their_own_are_one_turn_where_their_flags_agree():
+    calls = [{"from": "function_call", "value": json.dumps(CALL["function"]), "weight": 0} for _ in range(2)]
+    turns = [{"from": "human", "value": "1 + 2?"}, *calls, {"from": "observation", "value": "3"}]
+    row = {"conversations": [*turns, {"from": "gpt", "value": "3"}]}
+    before = json.dumps(row)
+    for _ in range(2):
+        _, item = parsed_row(row)
+        assert item.messages[1]["tool_calls"] == [CALL, CALL]
+        assert item.masked_turns == {0}
+    assert json.dumps(row) == before
+    del calls[1]["weight"]
+    with pytest.raises(RowError, match=r"conversations\[2\]: expected the flags of the call before it, got others"):
+        parsed_row(row)
+
+
+def test_a_call_behind_calls_of_the_other_dialect_leaves_the_row_as_it_is():
+    own = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    more = {"from": "function_call", "value": json.dumps(CALL["function"])}
+    row = {"conversations": [{"role": "user", "content": "?"}, own, more, {"from": "gpt", "value": "3"}]}
+    row["conversations"].insert(3, {"from": "observation", "value": "3"})
+    before = json.dumps(row)
+    assert parsed_row(row)[1].messages[1]["tool_calls"] == [CALL, CALL]
+    assert json.dumps(row) == before
+    own["tool_calls"] = "none"
+    with pytest.raises(RowError, match="expected"):
+        parsed_row(row)
+
+
 @pytest.mark.parametrize("row", [{"prompt": "q", "completion": "a"}, {"instruction": "q", "output": "a"}])
 def test_a_system_that_is_no_text_is_refused(row):
     with pytest.raises(RowError, match="field system: expected text, got int 5"):
