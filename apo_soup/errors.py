@@ -19,6 +19,11 @@ class UserError(Exception):
     """Bad input. The message says where, what was expected, what was there and what to do; programs exit with 2."""
 
 
+def told_together(problems: list[str]) -> UserError:
+    """Several mistakes as one error, a line each, below one another where `run_main` prints them."""
+    return UserError("\n       ".join(problems))
+
+
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a program's `main` and exit: with its code, or 0.
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from apo_soup.errors import UserError, run_main
+from apo_soup.errors import UserError, run_main, told_together
 from apo_soup.resources import launch_file, recipe_folder, shipped_names
 
 
@@ -98,7 +98,7 @@ def check(recipe: RecipeFolder) -> None:
         for note in one.notes:
             print(f"note: {note}")
     if problems:
-        raise UserError("\n       ".join(problems))
+        raise told_together(problems)
     print(training_table(recipes))
     print(f"{recipe}: {len(recipes)} files checked, no error")
 

@@ -15,7 +15,8 @@ from apo_soup.cli.steps import STEPS, Step, executable, launch_command, order, p
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_together
+from apo_soup.plan.check import checked_file
 from apo_soup.runs.entry import STALE
 from apo_soup.runs.secrets import without_secrets
 
@@ -101,15 +102,12 @@ def require_right_files(recipe: Path, stages: list[str]) -> None:
     Raises:
         UserError: with everything that is wrong with them.
     """
-    problems = []
-    for name in dict.fromkeys(STEPS[stage].file for stage in stages):
-        if (recipe / name).is_file():
-            try:
-                load(recipe / name, stage_of_file(Path(name)) or "")
-            except UserError as error:
-                problems.append(str(error))
+    problems: list[str] = []
+    for file in dict.fromkeys(recipe / STEPS[stage].file for stage in stages):
+        if file.is_file():
+            problems += checked_file(file, stage_of_file(file) or "")[1]
     if problems:
-        raise UserError("\n       ".join(problems))
+        raise told_together(problems)
 
 
 def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from apo_soup.config.problems import in_file_order, missing_key, sentence, unkno
 from apo_soup.config.renamed import map_renamed
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError, need_file
+from apo_soup.errors import need_file, told_together
 
 if TYPE_CHECKING:
     from apo_soup.config.apo import ApoFile
@@ -64,7 +64,7 @@ def load(path: str | Path, kind: str, overrides: Sequence[str] = ()) -> StageFil
     given = Given.from_file(file, list(overrides))
     recipe, problems = check_keys(kind, given)
     if recipe is None or problems:
-        raise UserError("\n       ".join(problems))
+        raise told_together(problems)
     return recipe
 
 

@@ -27,20 +27,25 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         kind = stage_of_file(file)
         if kind is None:
             continue
-        try:
-            wrong = file_problems(file) if kind == "apo" else []
-            if wrong:
-                problems += wrong
-                continue
-            recipes.append(load(file, kind))
-        except UserError as error:
-            problems += [line.strip() for line in str(error).splitlines()]
+        recipe, wrong = checked_file(file, kind)
+        problems += wrong
+        if recipe:
+            recipes.append(recipe)
     if not recipes and not problems:
         problems.append(
             f"{folder}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "
             "name a recipe's folder"
         )
     return recipes, problems
+
+
+def checked_file(file: Path, kind: str) -> tuple[StageFile | None, list[str]]:
+    """A stage file, or else a sentence for each thing that is wrong with it, with the members of an apo file."""
+    try:
+        wrong = file_problems(file) if kind == "apo" else []
+        return (None, wrong) if wrong else (load(file, kind), [])
+    except UserError as error:
+        return None, [line.strip() for line in str(error).splitlines()]
 
 
 def training_table(recipes: list[StageFile]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.given import Given
 from apo_soup.config.load import check_keys
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_together
 from apo_soup.runs.stage import Stage
 
 FOLDER = re.compile(r"(\d+)(?:-at-(\d+(?:\.\d+)?))?")
@@ -39,7 +39,7 @@ def member_recipes(recipe: ApoFile) -> list[ApoFile]:
     """
     recipes, problems = _checked(recipe.raw(), recipe.members or [{}])
     if problems:
-        raise UserError("\n       ".join(problems))
+        raise told_together(problems)
     return recipes
 
 

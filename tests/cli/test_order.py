@@ -9,7 +9,7 @@ from helpers import ROOT, python
 
 from apo_soup.cli.order import print_states, reads_pairs, run_stages
 from apo_soup.cli.remembered import arguments_file, remember, remembered
-from apo_soup.cli.shadowed import require_our_module
+from apo_soup.cli.shadowed import file_of_module, require_our_module
 from apo_soup.cli.steps import STEPS, launch_command, order
 from apo_soup.errors import UserError
 
@@ -80,6 +80,10 @@ def test_a_folder_without_init_shadows_nothing(tmp_path, monkeypatch):
     (tmp_path / "merge" / "notes.md").write_text("mine")
     monkeypatch.chdir(tmp_path)
     require_our_module("merge")
+    assert file_of_module("merge") == ROOT / "merge" / "__init__.py"
+    (tmp_path / "merge" / "__init__.py").touch()
+    with pytest.raises(UserError, match=r"merge/__init__\.py: expected `python -m merge` to run"):
+        require_our_module("merge")
 
 
 @pytest.mark.parametrize("stage", STEPS)
@@ -117,6 +121,17 @@ def test_a_mistake_in_a_later_file_is_told_before_an_earlier_stage_runs(toy_reci
         run_stages("sft", toy_recipe, None, [])
     assert f"{toy_recipe / 'sft.yaml'}:2: sede: unknown key; the nearest known key is seed" in str(error.value)
     assert f"{toy_recipe / 'mid.yaml'}: model_name_or_path: expected text, got nothing" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_members_mistake_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_path, capfd):
+    apo = toy_recipe / "apo.yaml"
+    apo.write_text(
+        "output_dir: run/apo\nmodel_name_or_path: m\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
+        "members: [{sede: 1}]\n"
+    )
+    with pytest.raises(UserError, match=rf"{apo}:4: sede: unknown key; the nearest known key is seed"):
+        run_stages("apo", toy_recipe, None, [])
     assert not (tmp_path / "run").exists()
 
 
