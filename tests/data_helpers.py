@@ -13,6 +13,8 @@ from apo_soup.data.char_to_token import CharToToken, token_ranges
 from apo_soup.data.conversation import RowItem, parse_conversation, parse_pair, parse_supervised
 from apo_soup.data.formats import canonical, formats_of, recognise
 from apo_soup.data.options import Options
+from apo_soup.data.row_faults import TrainedTurns
+from apo_soup.data.trained_spans import Renderer
 from apo_soup.models.tokenizer import encode
 
 MESSAGES = chat("What?", "That.")["messages"]
@@ -48,6 +50,14 @@ def prepared(path: Path, *words: str) -> tuple[Path, Any, dict]:
     recipe = load(path, stage_of_file(path), list(words))
     folder = prepare_mixture(recipe, recipe_tokenizer(recipe), lambda text: None)
     return folder, load_from_disk(str(folder)), json.loads((folder / "stats.json").read_text())
+
+
+def trained_turns(renderer: Renderer, row: dict, **changes: Any) -> TrainedTurns:
+    """A row with all of its assistant turns trained, as a template renders it."""
+    item = parse_conversation(row, {})
+    rendered = renderer.conversation(item)
+    usual = {"ends": renderer.ends, "modes": renderer.knows_modes}
+    return TrainedTurns(item, rendered.text, rendered.spans, item.answers, **{**usual, **changes})
 
 
 def documents_of(rows: Any) -> list[tuple[int, ...]]:

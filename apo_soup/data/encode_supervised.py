@@ -11,10 +11,10 @@ import numpy as np
 from apo_soup.data.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
 from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode
 from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
-from apo_soup.data.mask_check import CheckedRow, check_row
+from apo_soup.data.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.options import Options
-from apo_soup.data.row_faults import assistant_texts, row_fault, row_mode_fault
+from apo_soup.data.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
 from apo_soup.data.trained_spans import Renderer
@@ -39,22 +39,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             labels[first:last] = tokens[first:last]
         # The first token of a document has no context of its own to be predicted from.
         labels[:1] = IGNORED
-        whole = trains_whole_row(item, self.options)
-        modes = self.renderer.knows_modes
-        if row.checked:
-            trained_texts = [str(self.tokenizer.decode(tokens[a:b])) for a, b in ranges]
-            answers = self._trained_answers(item, whole)
-            check_row(
-                CheckedRow(row.source.name, row.row.place, item, text, spans, trained_texts, answers, whole, modes),
-                self.renderer.ends,
-            )
-        elif isinstance(item, Conversation):
-            if whole:
-                fault = row_mode_fault(item, assistant_texts(item), modes)
-            else:
-                fault = row_fault(item, text, spans, self._trained_answers(item, whole), self.renderer.ends, modes)
-            if fault:
-                raise RowError(fault)
+        self._check(row, pending, tokens, ranges)
         pieces, positions, lost = self.pieces_within_max_length(tokens, labels)
         if not pieces:
             limit = self.options.max_length
@@ -68,12 +53,38 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         reasoning = self.reasoning_tokens(text, tokens, spans, ranges, positions) if mode == "think" else 0
         return Document(mode, pieces, count, trained, min(reasoning, trained), lost)
 
-    def _trained_answers(self, item: SupervisedItem, whole: bool) -> list[Fields]:
-        """The assistant's turns that carry loss, one a trained span; none where a row is trained as a whole."""
-        if whole or not isinstance(item, Conversation):
-            return []
+    def _check(self, row: RowToEncode, pending: PendingRow[SupervisedItem], tokens: Array, ranges: list[Span]) -> None:
+        """Hold a row to what it says.
+
+        Raises:
+            RowError: naming the fault.
+            UserError: the same, where the row is among those that stop the launch.
+        """
+        item, text = pending.item, pending.texts[0]
+        fault = None if any(last > first for first, last in ranges) else "no token of this row is trained"
+        turns = self._trained_turns(item, text, pending.spans)
+        if turns:
+            fault = fault or row_fault(turns)
+        elif isinstance(item, Conversation):
+            fault = fault or whole_row_fault(item, text, self.renderer.knows_modes)
+        if not row.checked:
+            if fault:
+                raise RowError(fault)
+            return
+        trained_texts = [str(self.tokenizer.decode(tokens[first:last])) for first, last in ranges]
+        if turns:
+            fault = fault or decoded_fault(turns, trained_texts)
+        if fault:
+            shown = {"the row as rendered": text, "the text that would be trained": " | ".join(trained_texts)}
+            raise mask_check_error(row.source.name, row.row.place, fault, shown)
+
+    def _trained_turns(self, item: SupervisedItem, text: str, spans: list[Span]) -> TrainedTurns | None:
+        """The turns that carry loss; None where a row is trained as a whole."""
+        if not isinstance(item, Conversation) or trains_whole_row(item, self.options):
+            return None
         answers = item.answers
-        return [answers[number] for number in turns_with_loss(item, self.options)]
+        turns = [answers[number] for number in turns_with_loss(item, self.options)]
+        return TrainedTurns(item, text, spans, turns, self.renderer.ends, self.renderer.knows_modes)
 
     def _counted_mode(self, item: SupervisedItem) -> str:
         """The mode a row is counted under: what it says, where neither the template nor the row knows of modes."""

@@ -1,27 +1,14 @@
 """The mask check: the last one before a GPU is paid for, that what is trained is what should be trained.
 
-It does not trust the loss mask. It compares the trained text with the words of the row's messages: all that the
-assistant says must be in the decoded tokens, and what anybody else says must stand outside the trained spans. It reads
-the first rows of every source; a failure stops the launch and shows the row. Rows behind them get the cheap checks of
-`row_faults.py`, and pairs those of `pair_check.py`.
+The text of every row is held to what its messages say (`row_faults.py`, and `pair_check.py` for pairs). Of the first
+rows of every source the tokens are decoded again too, so that a tokenizer that changes or joins what was written is
+seen. A fault in one of these stops the launch and shows the row; a row behind them is rejected with it.
 """
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from apo_soup.data.conversation import Conversation, SupervisedItem
-from apo_soup.data.row_faults import (
-    EMPTY_BLOCK,
-    INLINE_BLOCK,
-    assistant_texts,
-    end_fault,
-    others_fault,
-    row_mode_fault,
-    without_end,
-)
-from apo_soup.data.rows import Fields
-from apo_soup.data.template import Span
+from apo_soup.data.row_faults import TrainedTurns
+from apo_soup.data.said import same_words, spoken_content
 from apo_soup.errors import UserError
 
 # It looks at so many rows of a source, and at no more than so much text, so that it stays within seconds.
@@ -30,87 +17,18 @@ CHARACTERS_PER_SOURCE = 600_000
 SHOWN_CHARACTERS = 1200
 
 
-@dataclass(frozen=True)
-class CheckedRow:
-    """One row of a source as it will be trained.
-
-    `spans` are the characters meant to be trained, `trained_texts` the text of the tokens that are, span by
-    span, and `turns` the assistant's turns that these are.
-    `whole` says that the recipe trains on all of the row (`assistant_only_loss: false`, or a plain text), `modes` that
-    the template knows think and no-think mode.
-    """
-
-    source: str
-    place: str
-    item: SupervisedItem
-    text: str
-    spans: list[Span]
-    trained_texts: list[str]
-    turns: list[Fields]
-    whole: bool = False
-    modes: bool = True
-
-
-def check_row(row: CheckedRow, ends: Sequence[str]) -> None:
-    """Refuse a source whose rows train on nothing, on others' words, or never on the end of turn.
+def decoded_fault(row: TrainedTurns, trained_texts: list[str]) -> str | None:
+    """What is wrong with the trained tokens of a row whose text is right, or None.
 
     Args:
-        ends: the special tokens that may end a turn, the end-of-turn token first.
-
-    Raises:
-        UserError: naming source and row, with the row as rendered and the text that would be trained.
+        trained_texts: the text of the tokens that carry loss, a turn each.
     """
-    fault = checked_row_fault(row, ends)
-    if fault:
-        raise mask_check_error(
-            row.source,
-            row.place,
-            fault,
-            {"the row as rendered": row.text, "the text that would be trained": " | ".join(row.trained_texts)},
-        )
-
-
-def checked_row_fault(row: CheckedRow, ends: Sequence[str]) -> str | None:
-    """What is wrong with a row's trained text, or None."""
-    item, answers = row.item, row.trained_texts
-    if not "".join(answers):
-        return "no token of this row is trained"
-    if not isinstance(item, Conversation):
-        return None
-    if row.whole:
-        return row_mode_fault(item, assistant_texts(item), row.modes)
-    if any(EMPTY_BLOCK.match(answer) for answer in answers):
-        return "the empty think block that the template prefills is trained"
-    return (
-        end_fault(row.turns, answers, ends)
-        or others_fault(item, row.text, row.spans)
-        or _unrendered_fault(item, row, ends)
-        or row_mode_fault(item, answers, row.modes)
-    )
-
-
-def _unrendered_fault(item: Conversation, row: CheckedRow, ends: Sequence[str]) -> str | None:
-    """What each assistant turn says, its calls included, must be in the trained text of its span."""
-    answers = row.turns
-    rendered = _normal_form(row.text)
-    for message, trained in zip(answers, row.trained_texts, strict=True):
+    for turn, (start, end), trained in zip(row.turns, row.spans, trained_texts, strict=True):
         trained = _normal_form(trained)
-        content = _normal_form(message["content"].rpartition("</think>")[2].strip())
-        if content in rendered and content not in trained:
-            return "an answer of the assistant is not trained"
-        if any(call["function"]["name"] not in trained for call in message.get("tool_calls") or []):
-            return "the chat template does not render a tool call, so it is not trained"
-        if not without_end(trained, ends):
-            return "the chat template renders nothing of an answer but its end of turn"
-    if not item.thinks:
-        return None
-    inline = INLINE_BLOCK.match(answers[-1]["content"].lstrip())
-    for name, reasoning in (
-        ("reasoning_content", answers[-1].get("reasoning_content")),
-        ("the think block of the last answer", inline and inline[1]),
-    ):
-        if reasoning and _normal_form(reasoning.strip()) not in _normal_form(row.trained_texts[-1]):
-            return f"the chat template does not render {name}, so it is not trained"
+        if not same_words(_normal_form(spoken_content(turn)), trained):
+            return "the tokens of an answer do not say what the answer says, or join its beginning to what is before it"
+        if not same_words(trained, _normal_form(row.text[start:end])):
+            return "tokens outside of an answer are trained"
     return None
 
 

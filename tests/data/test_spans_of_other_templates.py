@@ -3,17 +3,16 @@
 from pathlib import Path
 
 import pytest
-from data_helpers import CALL, THOUGHT, TOOLS, options, trained_text
+from data_helpers import CALL, THOUGHT, TOOLS, options, trained_text, trained_turns
 from helpers import chat
 
 from apo_soup.data.conversation import parse_conversation
 from apo_soup.data.documents import Refused, RowToEncode
 from apo_soup.data.encode_supervised import SupervisedEncoder
 from apo_soup.data.formats import Format
-from apo_soup.data.mask_check import CheckedRow, check_row
+from apo_soup.data.row_faults import row_fault
 from apo_soup.data.rows import SourceRow
 from apo_soup.data.source import Source
-from apo_soup.errors import UserError
 
 LAST_ENDS_OTHERWISE = (
     "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + m.content -}}"
@@ -62,18 +61,15 @@ def test_headers_of_other_shapes_are_not_trained(tokenizer, use, template, answe
     rendered = renderer.conversation(item)
     (kept,) = [rendered.text[a:b] for a, b in rendered.spans]
     assert kept == expected
-    check_row(CheckedRow("s", "f:1", item, rendered.text, rendered.spans, [kept], item.answers), renderer.ends)
+    assert row_fault(trained_turns(renderer, row)) is None
 
 
 def test_a_turn_without_an_end_never_trains_on_the_next(tokenizer, use):
     row = chat("One?", "1")
     row["messages"] += chat("SECRET", "2")["messages"]
     assert trained_text(tokenizer, use(LAST_ENDS_OTHERWISE), row) == ["1", "2<|im_end|>"]
-    item = parse_conversation(row, {})
-    rendered = use(LAST_ENDS_OTHERWISE).conversation(item)
-    sample = CheckedRow("s", "f:1", item, rendered.text, rendered.spans, ["1", "2<|im_end|>"], item.answers)
-    with pytest.raises(UserError, match="an answer's end-of-turn token"):
-        check_row(sample, ["<|im_end|>"])
+    fault = row_fault(trained_turns(use(LAST_ENDS_OTHERWISE), row, ends=("<|im_end|>",)))
+    assert fault.startswith("an answer's end-of-turn token")
 
 
 LAST_USER = """{%- set last = (messages | selectattr('role', 'eq', 'user') | list)[-1] -%}
@@ -98,7 +94,7 @@ def test_a_system_text_in_the_last_user_turn_moves_no_span(use):
     found = renderer.conversation(item)
     kept = [found.text[a:b] for a, b in found.spans]
     assert kept == [" One<|im_end|>", " Two<|im_end|>"]
-    check_row(CheckedRow("s", "f:1", item, found.text, found.spans, kept, item.answers, modes=False), renderer.ends)
+    assert row_fault(trained_turns(renderer, {"messages": turns}, modes=False)) is None
 
 
 TOOL_ROW = {
