@@ -50,6 +50,12 @@ class TrainingFile(StageFile):
         "count", "fields of rows that nothing reads: count and name them, or stop", cosmetic=True
     )
 
+    special_tokens_in_text: Literal["refuse", "escape", "allow"] = key(
+        "refuse",
+        "control tokens inside texts, such as an end of turn: refuse the row, `escape` them as plain text, or `allow` "
+        "them as they are",
+    )
+
     model_revision: Text = key("main", "branch, tag or commit of a model of the Hub")
     trust_remote_code: Flag = key(False, "run code that comes with the model")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = key("float32", "type that weights are loaded in")

@@ -60,10 +60,11 @@ class Refused:
 @dataclass
 class Batch:
     """What became of the rows of a batch, in their order, the template arguments that they used, and in how many rows
-    of a source each field stands that nothing reads.
+    of a source each field stands that nothing reads, or each remark holds.
     """
 
     rows: list[RowToEncode]
     results: list[Document | Refused]
     arguments: set[str] = field(default_factory=set)
     unread: Counter[tuple[str, str]] = field(default_factory=Counter)
+    remarks: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -18,10 +18,13 @@ from apo_soup.models.tokenizer import encode
 class PairEncoder(Encoder[PreferencePair]):
     """Rows of preference optimisation."""
 
-    def render_item(self, fields: Fields, arguments: dict[str, Any]) -> tuple[PreferencePair, list[str], list[Span]]:
-        """A pair and its three texts; its answers are trained as a whole, so it has no spans."""
-        item = parse_pair(fields, arguments)
-        return item, pair_texts(item, self.renderer), []
+    def parsed(self, fields: Fields, arguments: dict[str, Any]) -> PreferencePair:
+        """A pair."""
+        return parse_pair(fields, arguments)
+
+    def rendered(self, item: PreferencePair) -> tuple[list[str], list[Span]]:
+        """The three texts of a pair; its answers are trained as a whole, so it has no spans."""
+        return pair_texts(item, self.renderer), []
 
     def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
         """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers."""

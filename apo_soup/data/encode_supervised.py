@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from apo_soup.data.char_to_token import token_ranges
 from apo_soup.data.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
 from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode
 from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
@@ -24,16 +25,22 @@ from apo_soup.data.turn_fields import carries_loss
 class SupervisedEncoder(Encoder[SupervisedItem]):
     """Rows of mid-training and supervised fine-tuning."""
 
-    def render_item(self, fields: Fields, arguments: dict[str, Any]) -> tuple[SupervisedItem, list[str], list[Span]]:
-        """A conversation or text, its text and its trained characters."""
-        item = parse_supervised(fields, arguments)
+    def parsed(self, fields: Fields, arguments: dict[str, Any]) -> SupervisedItem:
+        """A conversation or text."""
+        return parse_supervised(fields, arguments)
+
+    def rendered(self, item: SupervisedItem) -> tuple[list[str], list[Span]]:
+        """The text of a row and its trained characters."""
         text, spans = spans_with_loss(item, self.renderer, self.options)
-        return item, [text], spans
+        return [text], spans
 
     def document(self, row: RowToEncode, pending: PendingRow[SupervisedItem], ids: list[Array]) -> Document | Refused:
         """Ids and labels, cut to `max_length`, with every row's cheap checks or the first rows' whole ones."""
         item, spans, (text,), (tokens,) = pending.item, pending.spans, pending.texts, ids
-        ranges = self.char_to_token.token_ranges(text, tokens, spans)
+        if pending.plain:
+            ranges = token_ranges(pending.plain[0].offsets, spans)
+        else:
+            ranges = self.char_to_token.token_ranges(text, tokens, spans)
         labels = np.full(len(tokens), IGNORED, dtype=np.int32)
         for first, last in ranges:
             labels[first:last] = tokens[first:last]
@@ -84,7 +91,8 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             return None
         answers = item.answers
         turns = [answers[number] for number in turns_with_loss(item, self.options)]
-        return TrainedTurns(item, text, spans, turns, self.renderer.ends, self.renderer.knows_modes)
+        ends_inside = self.options.special_tokens_in_text != "refuse"
+        return TrainedTurns(item, text, spans, turns, self.renderer.ends, self.renderer.knows_modes, ends_inside)
 
     def _counted_mode(self, item: SupervisedItem) -> str:
         """The mode a row is counted under: what it says, where neither the template nor the row knows of modes."""

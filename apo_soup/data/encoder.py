@@ -20,9 +20,11 @@ from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
 from apo_soup.data.formats import canonical
 from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.options import Options
+from apo_soup.data.plain_tokens import PlainTokens, without_marks
 from apo_soup.data.prefix_cache import PrefixCache
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
+from apo_soup.data.texts import TextPolicy
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.data.turn_fields import unread_fields
 from apo_soup.models.tokenizer import encode_ids
@@ -33,7 +35,8 @@ ItemT = TypeVar("ItemT", bound=RowItem)
 @dataclass
 class PendingRow(Generic[ItemT]):
     """A rendered row whose texts are being tokenised; `index` is its number in the batch, `spans` the trained
-    characters of its text, `prefixes` the tokens that the cache has of each text's beginning.
+    characters of its text, `prefixes` the tokens that the cache has of each text's beginning. `plain` are the tokens of
+    texts with control tokens in them that are plain text; such texts are tokenised already.
     """
 
     index: int
@@ -41,6 +44,7 @@ class PendingRow(Generic[ItemT]):
     texts: list[str]
     spans: list[Span]
     prefixes: list[Array | None]
+    plain: list[PlainTokens] | None = None
 
 
 @dataclass
@@ -63,6 +67,7 @@ class Encoder(ABC, Generic[ItemT]):
         self.thought_end_id = tokenizer.get_vocab().get(END_OF_THINKING)
         self.options = options
         self.cleaner = cleaner or Cleaner()
+        self.text_policy = TextPolicy(tokenizer, self.renderer, options.special_tokens_in_text)
 
     def __call__(self, rows: list[RowToEncode]) -> Batch:
         """Both halves, one after the other."""
@@ -70,11 +75,19 @@ class Encoder(ABC, Generic[ItemT]):
         return self.finish(rendered, encode_ids(self.tokenizer, rendered.rests))
 
     @abstractmethod
-    def render_item(self, fields: Fields, arguments: dict[str, Any]) -> tuple[ItemT, list[str], list[Span]]:
-        """A row in canonical fields as an item, its texts, and the trained characters of a supervised one.
+    def parsed(self, fields: Fields, arguments: dict[str, Any]) -> ItemT:
+        """A row in canonical fields as an item.
 
         Raises:
             RowError: the row cannot be used.
+        """
+
+    @abstractmethod
+    def rendered(self, item: ItemT) -> tuple[list[str], list[Span]]:
+        """The texts of an item, and the trained characters of a supervised one.
+
+        Raises:
+            RowError: the template refuses the row.
         """
 
     @abstractmethod
@@ -93,10 +106,11 @@ class Encoder(ABC, Generic[ItemT]):
             try:
                 fields = canonical(row.row.fields, row.format)
                 arguments = {**self.options.template_kwargs, **dict(row.source.chat_template_kwargs)}
-                item, texts, spans = self.render_item(fields, arguments)
+                pending = self._pending(index, self.parsed(fields, arguments), out.batch)
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
+            item = pending.item
             out.batch.arguments.update(item.kwargs)
             for name in unread_fields(row.row.fields, item.messages, row.format.reads):
                 out.batch.unread[row.source.name, name] += 1
@@ -104,10 +118,29 @@ class Encoder(ABC, Generic[ItemT]):
             if match:
                 out.batch.results[index] = Refused("contaminated", match)
                 continue
-            prefixes, rests = zip(*map(self.prefix_cache.split, texts), strict=True)
-            out.pending.append(PendingRow(index, item, texts, spans, list(prefixes)))
-            out.rests += rests
+            out.pending.append(pending)
+            if pending.plain is None:
+                prefixes, rests = zip(*map(self.prefix_cache.split, pending.texts), strict=True)
+                pending.prefixes = list(prefixes)
+                out.rests += rests
         return out
+
+    def _pending(self, index: int, item: ItemT, batch: Batch) -> PendingRow[ItemT]:
+        """A row looked through for control tokens and rendered.
+
+        Raises:
+            RowError: the row cannot be used.
+        """
+        checked = self.text_policy.checked(item)
+        texts, spans = self.rendered(checked.shown)
+        plain = None
+        if checked.shown is not checked.item:
+            shown = [without_marks(text, spans) for text in texts]
+            texts, spans = [text for text, _, _ in shown], shown[0][1]
+            plain = [self.text_policy.plain.encode(text, places) for text, _, places in shown]
+        for remark in checked.remarks:
+            batch.remarks[batch.rows[index].source.name, remark] += 1
+        return PendingRow(index, checked.item, texts, spans, [None] * len(texts), plain)
 
     def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
         """The second half: ids, labels and counts of the rendered rows.
@@ -117,7 +150,10 @@ class Encoder(ABC, Generic[ItemT]):
         """
         rests = iter(encodings)
         for pending in rendered.pending:
-            ids = [_joined(prefix, next(rests)) for prefix in pending.prefixes]
+            if pending.plain is None:
+                ids = [_joined(prefix, next(rests)) for prefix in pending.prefixes]
+            else:
+                ids = [tokens.ids for tokens in pending.plain]
             result: Document | Refused
             try:
                 result = self.document(rendered.batch.rows[pending.index], pending, ids)

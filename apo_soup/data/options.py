@@ -6,6 +6,7 @@ from typing import Any
 from apo_soup.config.sft import SftFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.source import template_arguments
+from apo_soup.data.texts import TokenPolicy
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Options:
     assistant_only_loss: bool
     completion_only_loss: bool | None
     template_kwargs: dict[str, Any]
+    special_tokens_in_text: TokenPolicy = "refuse"
 
     @classmethod
     def of(cls, recipe: TrainingFile) -> "Options":
@@ -38,6 +40,7 @@ class Options:
             assistant_only_loss=sft is not None and sft.assistant_only_loss,
             completion_only_loss=sft.completion_only_loss if sft else None,
             template_kwargs=template_arguments(recipe.chat_template_kwargs),
+            special_tokens_in_text=recipe.special_tokens_in_text,
         )
 
     @property

@@ -73,6 +73,7 @@ class Preparation:
             "sources": self.statistics.rows(),
             "total": self.statistics.total(),
             "unread_fields": self.statistics.unread_fields(),
+            "remarks": self.statistics.remark_rows(),
             "packed": packed,
         }
         write_json(self.folder / "stats.json", stats)
@@ -91,6 +92,7 @@ class Preparation:
             for number, batch in enumerate(encoded_batches(self._batches(), self.encoder, processes), 1):
                 arguments |= batch.arguments
                 self.statistics.unread += batch.unread
+                self.statistics.remarks += batch.remarks
                 self._collect(batch)
                 if number % BATCHES_A_COLLECTION == 0:
                     gc.collect()

@@ -43,6 +43,7 @@ OPTION_KEYS = (
     "completion_only_loss",
     "chat_template_kwargs",
     "eos_token",
+    "special_tokens_in_text",
 )
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
 

@@ -68,6 +68,7 @@ class Statistics:
         self.counts: dict[tuple[str, str], Counts] = {}
         self.seen: Counter[str] = Counter()
         self.unread: Counter[tuple[str, str]] = Counter()
+        self.remarks: Counter[tuple[str, str]] = Counter()
         self.first_reject = ""
         self._files = {kind: folder / f"{kind}.jsonl" for kind in ("rejects", "dropped")}
         self._lists = {
@@ -166,6 +167,10 @@ class Statistics:
         """A mapping for each field that nothing reads: source, field, and in how many rows it stands."""
         return [{"source": s, "field": f, "rows": n} for (s, f), n in sorted(self.unread.items())]
 
+    def remark_rows(self) -> list[dict[str, Any]]:
+        """A mapping for each thing that is to be said of rows: source, the remark, and of how many rows it holds."""
+        return [{"source": s, "remark": r, "rows": n} for (s, r), n in sorted(self.remarks.items())]
+
     def total(self) -> dict[str, Any]:
         """The sums over all sources, and the share of tokens that think rows hold."""
         rows = self.rows()
@@ -233,7 +238,9 @@ def statistics_table(stats: dict[str, Any]) -> str:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
         if packed["untrained"]:
             closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
-    return "\n".join([text_table(list(TABLE_COLUMNS.values()), lines), closing, *unread_lines(stats)])
+    return "\n".join(
+        [text_table(list(TABLE_COLUMNS.values()), lines), closing, *unread_lines(stats), *remark_lines(stats)]
+    )
 
 
 def unread_lines(stats: dict[str, Any]) -> list[str]:
@@ -244,6 +251,11 @@ def unread_lines(stats: dict[str, Any]) -> list[str]:
         judges = entry["field"].removeprefix("turns.") in JUDGING
         lines.append(f"warning: {line}, and such a field says how a row is to be used" if judges else line)
     return lines
+
+
+def remark_lines(stats: dict[str, Any]) -> list[str]:
+    """A line for each remark on rows."""
+    return [f"{entry['remark']}: {_of_rows(entry)}" for entry in stats["remarks"]]
 
 
 def _of_rows(entry: dict[str, Any]) -> str:
