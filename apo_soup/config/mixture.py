@@ -62,6 +62,13 @@ class SourceKeys(HubKeys):
     rename: dict[Text, Text] | None = key(None, "columns of the data and the names that a format knows them by")
     streaming: Flag = key(False, "read a Hub dataset as a stream")
     chat_template_kwargs: Table | None = key(None, "template arguments of the source's rows; a row's own win")
+    mode: Literal["by_row"] | None = key(
+        None, "`by_row`: a row with reasoning is a think row and one without a no-think row, where it states no mode"
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        if self.mode and "enable_thinking" in (self.chat_template_kwargs or {}):
+            yield "mode", "expected one way to give the mode, got enable_thinking beside it; leave one out"
 
 
 class EvalPromptsKeys(HubKeys):

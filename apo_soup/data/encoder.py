@@ -23,6 +23,7 @@ from apo_soup.data.options import Options
 from apo_soup.data.plain_tokens import PlainTokens, without_marks
 from apo_soup.data.prefix_cache import PrefixCache
 from apo_soup.data.rows import Fields, RowError
+from apo_soup.data.source_mode import ASSUMED, in_mode
 from apo_soup.data.template import Span
 from apo_soup.data.texts import TextPolicy
 from apo_soup.data.trained_spans import Renderer
@@ -105,8 +106,7 @@ class Encoder(ABC, Generic[ItemT]):
         for index, row in enumerate(rows):
             try:
                 fields = canonical(row.row.fields, row.format)
-                arguments = {**self.options.template_kwargs, **dict(row.source.chat_template_kwargs)}
-                pending = self._pending(index, self.parsed(fields, arguments), out.batch)
+                pending = self._pending(index, self._item(row, fields, out.batch), out.batch)
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
@@ -124,6 +124,24 @@ class Encoder(ABC, Generic[ItemT]):
                 pending.prefixes = list(prefixes)
                 out.rests += rests
         return out
+
+    def _item(self, row: RowToEncode, fields: Fields, batch: Batch) -> ItemT:
+        """A row as an item, in its mode.
+
+        Raises:
+            RowError: the row cannot be used.
+            UserError: a row with reasoning in a source that was taken for a no-think one.
+        """
+        source = row.source
+        arguments = {**self.options.template_kwargs, **dict(source.chat_template_kwargs)}
+        if source.mode == "by_row":
+            arguments.pop("enable_thinking", None)
+        item = self.parsed(fields, arguments)
+        if not source.mode:
+            return item
+        moded = in_mode(item, source, row.row.place)
+        batch.remarks[source.name, ASSUMED] += source.mode == "assumed" and moded is not item
+        return moded
 
     def _pending(self, index: int, item: ItemT, batch: Batch) -> PendingRow[ItemT]:
         """A row looked through for control tokens and rendered.

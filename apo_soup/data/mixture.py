@@ -34,10 +34,10 @@ def mixture_sources(recipe: TrainingFile) -> Iterator[MixtureSource]:
     formats = formats_of(recipe.kind == "apo")
     listed: Counter[str] = Counter()
     for number, entry in enumerate(recipe.dataset_mixture.datasets):
-        source = Source.from_entry(entry)
+        key = f"dataset_mixture.datasets.{number}"
+        source = Source.from_entry(entry, f"{recipe.where(key)}: {key}")
         listed[source.name] += 1
         source = replace(source, listing=listed[source.name])
-        key = f"dataset_mixture.datasets.{number}"
         where = recipe.where(f"{key}.id")
         rows = read_rows(source, where)
         if source.format:

@@ -20,6 +20,7 @@ from apo_soup.data.mixture import mixture_sources
 from apo_soup.data.options import Options
 from apo_soup.data.read import count_rows
 from apo_soup.data.source import Source
+from apo_soup.data.source_mode import sources_in_mode
 from apo_soup.data.splits import KeptDocuments
 from apo_soup.data.statistics import Statistics, check_unread
 from apo_soup.progress import Progress, is_main
@@ -132,7 +133,10 @@ class Preparation:
             yield batch
 
     def _drawn_rows(self) -> Iterator[RowToEncode]:
-        for entry in mixture_sources(self.recipe):
+        entries = mixture_sources(self.recipe)
+        if self.encoder.renderer.knows_modes:
+            entries = sources_in_mode(entries, self.options.template_kwargs, self.options.pairs, self.say)
+        for entry in entries:
             source = entry.source
             checked = characters = 0
             self.statistics.of(source.name)

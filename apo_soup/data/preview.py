@@ -21,6 +21,7 @@ from apo_soup.data.encode_supervised import SupervisedEncoder
 from apo_soup.data.mixture import mixture_sources
 from apo_soup.data.options import Options
 from apo_soup.data.rows import RowError
+from apo_soup.data.source_mode import sources_in_mode
 from apo_soup.data.template import Span
 from apo_soup.models.tokenizer import encode, encode_ids
 
@@ -35,7 +36,10 @@ def preview_mixture(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, co
     options = Options.of(recipe)
     encoder = encoder_for(tokenizer, options)
     seed = recipe.dataset_mixture.seed
-    for entry in mixture_sources(recipe):
+    entries = mixture_sources(recipe)
+    if encoder.renderer.knows_modes:
+        entries = sources_in_mode(entries, options.template_kwargs, options.pairs, print)
+    for entry in entries:
         source = entry.source
         print(f"=== {source.name}: format {entry.format.name}, weight {source.weight:g}")
         rows = ((row, n) for row, n in weighted_draw(entry.rows, source.weight, seed, entry.number) if n)

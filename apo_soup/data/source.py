@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from apo_soup.config.mixture import SourceKeys
 
@@ -15,7 +15,8 @@ class Source:
     another. `weight` is the share of rows kept; above 1 repeats rows. `format` is one of `apo_soup.data.formats`,
     recognised from the rows when it is None; `rename` maps the columns of the data to the names a format knows.
     `chat_template_kwargs` are the template arguments of its rows, below those that a row has itself. `listing` tells
-    apart the entries of a mixture that name the same rows.
+    apart the entries of a mixture that name the same rows. `mode` says how the mode of a row is found that states none:
+    by what it holds, or `assumed` to be no-think from the first rows (`apo_soup.data.source_mode`).
     """
 
     id: str
@@ -30,10 +31,12 @@ class Source:
     chat_template_kwargs: tuple[tuple[str, Any], ...] = ()
     listing: int = 1
     written_id: str | None = None
+    mode: Literal["by_row", "assumed"] | None = None
+    place: str = ""
 
     @classmethod
-    def from_entry(cls, entry: SourceKeys) -> "Source":
-        """From a recipe's entry."""
+    def from_entry(cls, entry: SourceKeys, place: str = "") -> "Source":
+        """From a recipe's entry, which stands at `place` (file, line and key)."""
         return cls(
             id=entry.id,
             config=entry.config,
@@ -46,6 +49,8 @@ class Source:
             streaming=entry.streaming,
             chat_template_kwargs=tuple(template_arguments(entry.chat_template_kwargs).items()),
             written_id=entry.written_id,
+            mode=entry.mode,
+            place=place,
         )
 
     @property
