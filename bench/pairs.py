@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from apo.pairs.side import AskedSide
-from apo_soup.config.pairs import OpenaiSide, TransformersSide
+from apo_soup.config.sides import OpenaiSide, TransformersSide
 from apo_soup.models.completion import Sampling
 from bench.figures import command, save
 

@@ -13,7 +13,7 @@ from apo.pairs.journal import Answer, Journal
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo.pairs.stage import rendering_code
-from apo_soup.config.pairs import LocalSide, TransformersSide
+from apo_soup.config.sides import LocalSide, TransformersSide
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.progress import Progress

@@ -9,7 +9,7 @@ from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.selection import DroppedPrompt, SelectedPair
 from apo.pairs.side import AskedSide
-from apo_soup.config.pairs import LocalSide
+from apo_soup.config.sides import LocalSide
 from apo_soup.hashing import hash_value
 from apo_soup.runs.secrets import redacted
 from apo_soup.runs.stage import Stage

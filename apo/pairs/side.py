@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from apo_soup.config.keys import has_mark
-from apo_soup.config.pairs import OpenaiSide, PairsFile, TransformersSide, VllmSide
+from apo_soup.config.pairs import PairsFile
+from apo_soup.config.sides import OpenaiSide, TransformersSide, VllmSide
 from apo_soup.models.completion import Sampling
 
 SIDE_NAMES = ("strong", "weak")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from apo_soup.config.pairs import OpenaiSide, PairsFile
+from apo_soup.config.pairs import PairsFile
+from apo_soup.config.sides import OpenaiSide
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.code_hash import PROJECT, code_hash

@@ -6,7 +6,8 @@ from pathlib import Path
 from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import check_keys, load
-from apo_soup.config.pairs import LocalSide, PairsFile
+from apo_soup.config.pairs import PairsFile
+from apo_soup.config.sides import LocalSide
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries

@@ -26,7 +26,7 @@ from apo.pairs.engines.reply import openai_turn, reply_completion, reply_fault, 
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.pairs import OpenaiSide
+from apo_soup.config.sides import OpenaiSide
 from apo_soup.errors import UserError, first_line
 
 # 0.5 s, 1 s, 2 s ... after the first, second, third failure of a request.

@@ -11,7 +11,7 @@ from typing import Protocol
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.pairs import OpenaiSide, VllmSide
+from apo_soup.config.sides import OpenaiSide, VllmSide
 from apo_soup.errors import UserError
 
 # Takes answers as an engine finishes them.

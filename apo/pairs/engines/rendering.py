@@ -4,7 +4,7 @@ from transformers import PreTrainedTokenizerBase
 
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
-from apo_soup.config.pairs import LocalSide
+from apo_soup.config.sides import LocalSide
 from apo_soup.data.rows import RowError
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.models.completion import Completion

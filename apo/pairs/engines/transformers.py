@@ -11,7 +11,7 @@ from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_t
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.pairs import TransformersSide
+from apo_soup.config.sides import TransformersSide
 from apo_soup.models.generation import generate_batch
 
 

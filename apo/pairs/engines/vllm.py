@@ -10,7 +10,7 @@ from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_t
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.pairs import VllmSide
+from apo_soup.config.sides import VllmSide
 from apo_soup.errors import told_by_library
 from apo_soup.models.completion import Completion
 

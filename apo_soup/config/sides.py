@@ -1,0 +1,135 @@
+"""The two sides of a pairs file: which model answers, what runs it, and how it is sampled."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import Discriminator, Tag
+
+from apo_soup.config.keys import AS_NUMBER, FINITE, AboveZero, Flag, NotNegative, Positive, Table, Text, Whole, key
+from apo_soup.config.stage_file import Fault, Keys
+
+Temperature = Annotated[float, Ge(0), FINITE, AS_NUMBER]
+TopP = Annotated[float, Gt(0), Le(1), FINITE, AS_NUMBER]
+MinP = Annotated[float, Ge(0), Lt(1), FINITE, AS_NUMBER]
+# Arguments of vllm.LLM that have keys of their own here.
+VLLM_OWN = ("model", "revision", "dtype", "trust_remote_code", "seed")
+# vLLM refuses hotter sampling.
+VLLM_HOTTEST = 2.0
+
+
+class SideKeys(Keys):
+    """One side: which model answers, and how it is sampled. A key that is left out is the file's own."""
+
+    kind: ClassVar[str]
+
+    engine: Literal["transformers", "vllm", "openai"] | None = key(None, "what runs the model; by default transformers")
+    model: Text = key(meaning="folder, Hub id, or the name that an endpoint knows", path=True, input=True)
+    temperature: Temperature | None = key(None, "sampling temperature; 0 is greedy")
+    top_p: TopP | None = key(None, "share of the likeliest tokens that are drawn from")
+    top_k: NotNegative | None = key(None, "number of the likeliest tokens that are drawn from; 0 is all")
+    min_p: MinP | None = key(None, "least share of the likeliest token's probability")
+    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
+    candidates: Positive | None = key(None, "answers a prompt")
+    seed: Whole | None = key(None, "seed of the draws")
+
+    def faults(self) -> Iterator[Fault]:
+        if self.candidates and self.candidates > 1 and self.temperature == 0:
+            yield "temperature", "several candidates at temperature 0 are one and the same; raise it, or ask for one"
+
+
+class LocalSide(SideKeys):
+    """A side whose model is loaded in this process."""
+
+    revision: Text | None = key(None, "branch, tag or commit of a model of the Hub")
+    dtype: Text = key("auto", "type that weights are loaded in")
+    chat_template: Text | None = key(None, "template in place of the tokenizer's own", path=True)
+    trust_remote_code: Flag = key(False, "run code that comes with the model")
+
+
+class TransformersSide(LocalSide):
+    """A model run by transformers."""
+
+    kind: ClassVar[str] = "transformers"
+
+    batch_size: Positive | None = key(None, "answers generated together")
+
+
+class VllmSide(LocalSide):
+    """A model run by vLLM in this process."""
+
+    kind: ClassVar[str] = "vllm"
+
+    engine_kwargs: Table | None = key(None, "further arguments of `vllm.LLM`")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        for own in (self.engine_kwargs or {}).keys() & set(VLLM_OWN):
+            yield "engine_kwargs", f"{own} would go past this file; write the key {own} itself"
+        if self.temperature is not None and self.temperature > VLLM_HOTTEST:
+            yield "temperature", f"expected at most {VLLM_HOTTEST:g}, which vLLM takes, got {self.temperature:g}"
+
+
+class OpenaiSide(SideKeys):
+    """A model behind an OpenAI-compatible endpoint."""
+
+    kind: ClassVar[str] = "openai"
+
+    model: Text = key(meaning="the name that the endpoint knows the model by", input=True)
+    base_url: Text = key(meaning="address of the endpoint, such as http://localhost:8000/v1", input=True)
+    api_key_env: Text = key("OPENAI_API_KEY", "environment variable that holds the key", cosmetic=True)
+    concurrency: Positive = key(32, "requests under way at a time", cosmetic=True)
+    requests_per_minute: AboveZero | None = key(None, "most requests a minute", cosmetic=True)
+    timeout: AboveZero = key(600.0, "seconds that a request may take", cosmetic=True)
+    retries: NotNegative = key(6, "tries again after a failure that may pass", cosmetic=True)
+    send_template_kwargs: Flag = key(True, "send the template's arguments, which hold the mode")
+    extra_body: Table | None = key(None, "further fields of every request")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        wrong = address_fault(self.base_url)
+        if wrong:
+            yield "base_url", wrong
+        if "chat_template_kwargs" in (self.extra_body or {}):
+            told = "chat_template_kwargs would go past this file; write the key chat_template_kwargs itself"
+            yield "extra_body", told
+        if not self.api_key_env.isidentifier():
+            yield (
+                "api_key_env",
+                "expected the name of an environment variable; a key itself stands in no file",
+            )
+
+
+def address_fault(address: str) -> str | None:
+    """What is wrong with an endpoint's address, or None; it is not repeated where it may hold a password."""
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        return f"expected an address such as http://localhost:8000/v1, got {address!r} ({error})"
+    if "@" in parts.netloc:
+        return "expected an address without name and password; put the key into the variable of api_key_env"
+    if parts.scheme not in ("http", "https"):
+        return f"expected an address that begins with http:// or https://, got {address!r}"
+    return None
+
+
+def _engine(side: Any) -> str:
+    """The engine of a side: as named, an endpoint where there is an address, transformers elsewhere.
+
+    It chooses the class that checks a side's keys, so it reads them as the file has them.
+    """
+    if isinstance(side, SideKeys):
+        return side.kind
+    keys = side if isinstance(side, dict) else {}
+    if keys.get("engine") in ("transformers", "vllm", "openai"):
+        return str(keys["engine"])
+    return "transformers" if keys.get("base_url") is None else "openai"
+
+
+Side = Annotated[
+    Annotated[TransformersSide, Tag("transformers")]
+    | Annotated[VllmSide, Tag("vllm")]
+    | Annotated[OpenaiSide, Tag("openai")],
+    Discriminator(_engine),
+]
