@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, MinLen
 from pydantic import BeforeValidator
 
+from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import AS_NUMBER, FINITE, AboveZero, Flag, Table, in_list, key
 from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.stage_file import Fault
@@ -41,13 +42,11 @@ class ApoFile(TrainingFile):
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()
         if self.overflow == "split":
-            yield "overflow", "expected truncate or drop, got split; a pair cannot be split"
+            yield Fault("overflow", "expected truncate or drop, since a pair cannot be split, got split; write drop")
         for number, at in enumerate(self.checkpoints or []):
             whole = isinstance(at, int) and not isinstance(at, bool) and at >= 1
             if not whole and not (isinstance(at, float) and 0 < at < 1):
-                yield (
-                    f"checkpoints.{number}",
-                    f"expected a step's number, or a share of the steps between 0 and 1, got {at!r}",
-                )
+                told = f"expected a step's number, or a share of the steps between 0 and 1, got {as_written(at)}"
+                yield Fault(f"checkpoints.{number}", f"{told}; write one such as 50 or 0.5, or remove it")
             elif at in (self.checkpoints or [])[:number]:
-                yield f"checkpoints.{number}", f"checkpoint {at} is given twice; keep one"
+                yield Fault(f"checkpoints.{number}", f"expected each checkpoint once, got {at} twice; keep one")

@@ -71,10 +71,12 @@ class MadeOrRead(TaskKeys):
     """A task whose items are read from a file or made from the suite's seed."""
 
     data: Text | None = key(None, "file of items", path=True)
+    generate: Keys | None = key(None, "items made here")
 
     def faults(self) -> Iterator[Fault]:
-        if (self.data is None) == (getattr(self, "generate", None) is None):
-            yield "name", f"expected data or generate, one of them, for task {self.name}"
+        if (self.data is None) == (self.generate is None):
+            got, way = ("neither", "add one") if self.data is None else ("both", "leave one of them out")
+            yield Fault("name", f"expected data or generate for task {self.name}, got {got}; {way}")
 
 
 class AnswerTask(MadeOrRead):
@@ -174,7 +176,7 @@ class EvalFile(StageFile):
         names: list[Any] = []
         for number, task in enumerate(self.tasks or []):
             if task.name in names:
-                yield f"tasks.{number}.name", f"two tasks are called {task.name}; rename one"
+                yield Fault(f"tasks.{number}.name", f"expected a name of its own, got {task.name} twice; rename one")
             names.append(task.name)
 
     def with_tasks(self, names: Sequence[str]) -> "EvalFile":

@@ -91,7 +91,7 @@ def expectation(kind: Any, metadata: list[Any]) -> str:
             return "a mapping" + (f" with {' and '.join(needed)}" if needed else "")
         return " or ".join(dict.fromkeys(expectation(a, metadata) for a in members))
     if origin is Literal:
-        words = [str(a) for a in arguments]
+        words = [a if isinstance(a, str) else as_written(a) for a in arguments]
         return words[0] if len(words) == 1 else "one of " + ", ".join(words)
     if origin is list or kind is list:
         inner = arguments[0] if arguments else Any
@@ -116,6 +116,7 @@ def _plural(words: str) -> str:
         ("a whole number", "whole numbers"),
         ("a number", "numbers"),
         ("a mapping", "mappings"),
+        ("text of 1 or more characters", "text"),
         ("text", "texts"),
     ):
         words = words.replace(one, many)
@@ -127,7 +128,10 @@ def _needs(model: type[BaseModel], name: str) -> bool:
 
 
 def _bounds(metadata: list[Any]) -> str:
-    """Bounds of a number, in words."""
+    """Bounds of a number, or of a text's length, in words."""
+    shortest = next((m.min_length for m in metadata if isinstance(m, MinLen)), 0)
+    if shortest:
+        return f" of {shortest} or more characters"
     low = next((m for m in metadata if isinstance(m, (Ge, Gt))), None)
     high = next((m for m in metadata if isinstance(m, (Le, Lt))), None)
     words = []

@@ -46,9 +46,10 @@ def in_list(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Said:
-    """What a type expects, in words, where they do not follow from it."""
+    """What a type expects, in words, where they do not follow from it; and what to do about any other value."""
 
     words: str
+    remedy: str = ""
 
 
 # Bounds stand before these, where pydantic puts them into the schema that editors read.

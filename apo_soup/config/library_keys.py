@@ -71,7 +71,9 @@ NARROWED: dict[str, Any] = {
     "per_device_eval_batch_size": Positive,
     "num_train_epochs": AboveZero,
     "max_steps": Annotated[
-        Whole, AfterValidator(_steps), Said("a whole number of 1 or more, or -1 for num_train_epochs")
+        Whole,
+        AfterValidator(_steps),
+        Said("a whole number of 1 or more, or -1 for num_train_epochs", "write -1 to train for num_train_epochs"),
     ],
     "weight_decay": NumberFromZero,
     "max_grad_norm": NumberFromZero,

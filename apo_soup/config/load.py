@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.places import settle_paths
-from apo_soup.config.problems import in_file_order, missing_key, sentence, unknown_key, wrong_values
+from apo_soup.config.problems import behind_wrong_tags, in_file_order, missing_key, sentence, unknown_key, wrong_values
 from apo_soup.config.renamed import map_renamed
+from apo_soup.config.right_part import right_part
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import need_file, told_together
@@ -87,23 +88,51 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     known = list(model.model_fields)
     strange = [name for name in given.values if name not in known]
     problems += [unknown_key(given, name if isinstance(name, str) else as_written(name), known) for name in strange]
+    wrong: set[str] = set()
     for name, field in model.model_fields.items():
         if name not in given.values:
             if field.is_required():
                 problems.append(missing_key(given, name, field.annotation, list(field.metadata)))
                 recipe.__dict__[name] = None
+                wrong.add(name)
             continue
         try:
             model.__pydantic_validator__.validate_assignment(recipe, name, given.values[name])
         except ValidationError as error:
-            problems += wrong_values(given, name, field, given.values[name], error.errors(include_url=False))
-            recipe.__dict__.setdefault(name, None)
-    for name, keys in nested(recipe):
-        prefix = f"{name}." if name else ""
-        problems += [sentence(given, f"{prefix}{key}", what) for key, what in keys.faults()]
+            found = list(error.errors(include_url=False))
+            found += behind_wrong_tags(name, field, given.values[name], found)
+            told = dict(wrong_values(given, name, field, given.values[name], found))
+            problems += told.values()
+            wrong |= told.keys()
+            _take_right_part(recipe, name, right_part(given.values[name], found))
+    problems += _faults(recipe, given, wrong)
     if problems:
         return None, in_file_order(problems)
     recipe._given, recipe._member = given, member
     recipe._as_given = recipe.model_dump(exclude_unset=True)
     settle_paths(recipe)
     return recipe, []
+
+
+def _take_right_part(recipe: StageFile, name: str, part: Any) -> None:
+    """Give a key what is right of its value, so that what it says together with others is looked at; else nothing."""
+    try:
+        type(recipe).__pydantic_validator__.validate_assignment(recipe, name, part)
+    except ValidationError:
+        recipe.__dict__.setdefault(name, None)
+
+
+def _faults(recipe: StageFile, given: Given, wrong: set[str]) -> list[str]:
+    """A sentence for each thing that keys say together and must not.
+
+    Args:
+        wrong: dotted names of keys that are wrong by themselves, from which nothing follows.
+    """
+    told = []
+    for name, keys in nested(recipe):
+        prefix = f"{name}." if name else ""
+        for fault in keys.faults():
+            looked_at = {f"{prefix}{key}" for key in (fault.key, *fault.beside)}
+            if not any(f"{key}.".startswith(f"{w}.") or w.startswith(f"{key}.") for key in looked_at for w in wrong):
+                told.append(sentence(given, f"{prefix}{fault.key}", fault.told))
+    return told

@@ -74,7 +74,8 @@ class SweepKeys(Keys):
 
     def faults(self) -> Iterator[Fault]:
         if 1 not in self.weights:
-            yield "weights", f"expected 1, the first model alone, among them to compare with, got {self.weights}"
+            told = f"expected 1, the first model alone, among them to compare with, got {self.weights}; add 1"
+            yield Fault("weights", told)
 
 
 class MergeFile(StageFile):

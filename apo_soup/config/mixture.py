@@ -97,9 +97,12 @@ class Mixture(Keys):
 
     def faults(self) -> Iterator[Fault]:
         if self.gives("deduplicate_threshold") and self.deduplicate != "near":
-            yield "deduplicate_threshold", "the key has no effect without deduplicate: near; leave it out"
+            got = self.deduplicate or "none"
+            told = f"expected deduplicate: near beside it, got {got}; write it, or leave the key out"
+            yield Fault("deduplicate_threshold", told, ("deduplicate",))
         if self.gives("decontaminate_ngram") and not self.decontaminate:
-            yield "decontaminate_ngram", "the key has no effect without decontaminate; leave it out"
+            told = "expected decontaminate beside it, got none; add it, or leave the key out"
+            yield Fault("decontaminate_ngram", told, ("decontaminate",))
 
 
 def is_suite(entry: "str | EvalPromptsKeys") -> bool:

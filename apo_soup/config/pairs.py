@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BeforeValidator
 
+from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
     AS_NUMBER,
     FINITE,
@@ -21,7 +22,17 @@ from apo_soup.config.keys import (
     key,
 )
 from apo_soup.config.mixture import SourceKeys
-from apo_soup.config.sides import VLLM_HOTTEST, MinP, Side, SideKeys, Temperature, TopP, TransformersSide, VllmSide
+from apo_soup.config.sides import (
+    SAME_CANDIDATES,
+    VLLM_HOTTEST,
+    MinP,
+    Side,
+    SideKeys,
+    Temperature,
+    TopP,
+    TransformersSide,
+    VllmSide,
+)
 from apo_soup.config.stage_file import Fault, Keys, StageFile
 
 
@@ -38,9 +49,11 @@ class FilterKeys(Keys):
 
     def faults(self) -> Iterator[Fault]:
         if self.languages and not self.language:
-            yield "languages", "the key has no effect without language: true"
+            told = "expected language: true beside it, got none; add it, or leave the key out"
+            yield Fault("languages", told, ("language",))
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
-            yield "min_tokens", f"expected at most max_tokens {self.max_tokens}, got {self.min_tokens}"
+            told = f"expected at most max_tokens {self.max_tokens}, got {self.min_tokens}; lower it"
+            yield Fault("min_tokens", told, ("max_tokens",))
 
 
 class PromptSource(SourceKeys):
@@ -48,9 +61,9 @@ class PromptSource(SourceKeys):
 
     def faults(self) -> Iterator[Fault]:
         if self.gives("format"):
-            yield "format", "the key has no effect on prompts; leave it out"
+            yield Fault("format", f"expected no such key for prompts, got {as_written(self.format)}; leave the key out")
         if self.weight > 1:
-            yield "weight", f"expected at most 1, since a prompt is asked once, got {self.weight:g}"
+            yield Fault("weight", f"expected at most 1, since a prompt is asked once, got {self.weight:g}; lower it")
 
 
 def _sources(value: Any) -> Any:
@@ -66,7 +79,7 @@ def _arguments(value: dict[str, Any]) -> dict[str, Any]:
 
 
 TemplateArguments = Annotated[
-    Table, AfterValidator(_arguments), Said("a mapping without enable_thinking, which mode says")
+    Table, AfterValidator(_arguments), Said("a mapping without enable_thinking, which mode says", "take it out")
 ]
 
 
@@ -116,22 +129,27 @@ class PairsFile(StageFile):
     def faults(self) -> Iterator[Fault]:
         for name, side in (("strong", self.strong), ("weak", self.weak)):
             if isinstance(side, SideKeys):
-                yield from ((name, told) for told in self._sampling_faults(side))
+                yield from self._sampling_faults(name, side)
         if self.gives("tie_break") and self.length_balance:
-            yield "tie_break", "the key has no effect beside length_balance; leave one of them out"
+            told = f"expected no length_balance beside it, got {self.length_balance:g}; leave one of the two out"
+            yield Fault("tie_break", told, ("length_balance",))
         if self.gives("reference") and not self.verifier:
-            yield "reference", "the key has no effect without a verifier"
+            told = "expected verifier beside it, got none; add it, or leave the key out"
+            yield Fault("reference", told, ("verifier",))
         sides = [s for s in (self.strong, self.weak) if s is not None]
         if self.gives("batch_size") and sides and not any(isinstance(s, TransformersSide) for s in sides):
-            yield "batch_size", "the key has no effect, since no side is run by transformers"
+            told = "expected a side that transformers runs, got none; leave the key out"
+            yield Fault("batch_size", told, ("strong", "weak"))
         if self.keep in ("right_over_wrong", "right_over_any") and not self.verifier:
-            yield "keep", f"{self.keep} needs a verifier to know what is right; add verifier"
+            told = f"expected verifier beside {self.keep}, to know what is right, got none; add it"
+            yield Fault("keep", told, ("verifier",))
 
-    def _sampling_faults(self, side: SideKeys) -> Iterator[str]:
+    def _sampling_faults(self, name: str, side: SideKeys) -> Iterator[Fault]:
         """What is wrong with a side's sampling where some of it is the file's own."""
         own = side.temperature is not None and side.candidates is not None
         heat = self.temperature if side.temperature is None else side.temperature
         if not own and (side.candidates or self.candidates or 1) > 1 and heat == 0:
-            yield "several candidates at temperature 0 are one and the same; raise it, or ask for one"
+            yield Fault(name, SAME_CANDIDATES, ("temperature", "candidates"))
         if isinstance(side, VllmSide) and side.temperature is None and (heat or 0) > VLLM_HOTTEST:
-            yield f"expected a temperature of at most {VLLM_HOTTEST:g}, which vLLM takes, got {heat:g}"
+            told = f"expected a temperature of at most {VLLM_HOTTEST:g} for vLLM, got {heat:g}; lower it"
+            yield Fault(name, told, ("temperature",))

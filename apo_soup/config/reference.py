@@ -17,10 +17,10 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from apo_soup.config.faulty_place import kind_word
 from apo_soup.config.in_words import expectation, mappings_of
 from apo_soup.config.keys import MARKS, Said, has_mark
 from apo_soup.config.load import KINDS, file_model
-from apo_soup.config.problems import kind_word
 from apo_soup.config.renamed import RENAMED
 from apo_soup.config.training import TrainingFile
 

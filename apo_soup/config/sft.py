@@ -34,6 +34,8 @@ class SftFile(TrainingFile):
         yield from super().faults()
         strategy = self.packing_strategy if self.packing else None
         if self.overflow and strategy == "wrapped":
-            yield "overflow", "the key has no effect here; wrapped packing cuts the stream of all documents"
+            told = "expected no such key with packing_strategy: wrapped, which cuts the stream of all documents, got "
+            yield Fault("overflow", f"{told}{self.overflow}; leave the key out", ("packing", "packing_strategy"))
         elif self.overflow not in (None, "split") and strategy == "bfd_split":
-            yield "overflow", f"{self.overflow} contradicts packing_strategy: bfd_split; keep one of them"
+            told = f"expected split with packing_strategy: bfd_split, got {self.overflow}; keep one of the two"
+            yield Fault("overflow", told, ("packing", "packing_strategy"))

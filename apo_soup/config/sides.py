@@ -17,6 +17,10 @@ MinP = Annotated[float, Ge(0), Lt(1), FINITE, AS_NUMBER]
 VLLM_OWN = ("model", "revision", "dtype", "trust_remote_code", "seed")
 # vLLM refuses hotter sampling.
 VLLM_HOTTEST = 2.0
+SAME_CANDIDATES = (
+    "expected a temperature above 0 for several candidates, which are one and the same at 0, got 0; raise it, or ask "
+    "for one candidate"
+)
 
 
 class SideKeys(Keys):
@@ -36,7 +40,7 @@ class SideKeys(Keys):
 
     def faults(self) -> Iterator[Fault]:
         if self.candidates and self.candidates > 1 and self.temperature == 0:
-            yield "temperature", "several candidates at temperature 0 are one and the same; raise it, or ask for one"
+            yield Fault("temperature", SAME_CANDIDATES)
 
 
 class LocalSide(SideKeys):
@@ -66,9 +70,12 @@ class VllmSide(LocalSide):
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()
         for own in (self.engine_kwargs or {}).keys() & set(VLLM_OWN):
-            yield "engine_kwargs", f"{own} would go past this file; write the key {own} itself"
+            told = f"expected no {own}, which is a key of its own, got one; write {own} beside engine_kwargs"
+            yield Fault("engine_kwargs", told)
         if self.temperature is not None and self.temperature > VLLM_HOTTEST:
-            yield "temperature", f"expected at most {VLLM_HOTTEST:g}, which vLLM takes, got {self.temperature:g}"
+            yield Fault(
+                "temperature", f"expected at most {VLLM_HOTTEST:g} for vLLM, got {self.temperature:g}; lower it"
+            )
 
 
 class OpenaiSide(SideKeys):
@@ -90,15 +97,13 @@ class OpenaiSide(SideKeys):
         yield from super().faults()
         wrong = address_fault(self.base_url)
         if wrong:
-            yield "base_url", wrong
+            yield Fault("base_url", wrong)
         if "chat_template_kwargs" in (self.extra_body or {}):
-            told = "chat_template_kwargs would go past this file; write the key chat_template_kwargs itself"
-            yield "extra_body", told
+            told = "expected no chat_template_kwargs, which is a key of the file's own, got some; write that key"
+            yield Fault("extra_body", told)
         if not self.api_key_env.isidentifier():
-            yield (
-                "api_key_env",
-                "expected the name of an environment variable; a key itself stands in no file",
-            )
+            told = "expected the name of an environment variable, got what cannot be one; put the key into a variable"
+            yield Fault("api_key_env", f"{told}, and write the variable's name here")
 
 
 def address_fault(address: str) -> str | None:
@@ -106,11 +111,13 @@ def address_fault(address: str) -> str | None:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        return f"expected an address such as http://localhost:8000/v1, got {address!r} ({error})"
+        return f"expected an address such as http://localhost:8000/v1, got {address!r} ({error}); correct it"
     if "@" in parts.netloc:
-        return "expected an address without name and password; put the key into the variable of api_key_env"
+        return "expected an address without name and password, got one with; put the key into api_key_env's variable"
     if parts.scheme not in ("http", "https"):
-        return f"expected an address that begins with http:// or https://, got {address!r}"
+        return (
+            f"expected an address such as http://localhost:8000/v1, got {address!r}; begin it with http:// or https://"
+        )
     return None
 
 

@@ -3,15 +3,24 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from apo_soup.config.given import Given
 from apo_soup.config.keys import Text, has_mark, key
 
-# What is wrong beyond a single key's type: the key, dotted where it lies deeper, and the rest of the sentence.
-Fault = tuple[str, str]
+
+class Fault(NamedTuple):
+    """What is wrong beyond a single key's type.
+
+    `key` is dotted where it lies deeper, `told` the rest of the sentence. `beside` are the other keys that were looked
+    at; where one of them is wrong by itself, nothing follows from it.
+    """
+
+    key: str
+    told: str
+    beside: tuple[str, ...] = ()
 
 
 class Keys(BaseModel):

@@ -7,6 +7,7 @@ declared here has the library's own name, type and default; a test compares them
 from collections.abc import Iterator
 from typing import Literal
 
+from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
     Flag,
     Positive,
@@ -19,16 +20,16 @@ from apo_soup.config.keys import (
 from apo_soup.config.mixture import Mixture
 from apo_soup.config.stage_file import Fault, StageFile
 
-# Keys that TRL knows and this pipeline cannot honour: name -> why, and what to do.
+# Keys that TRL knows and this pipeline cannot honour: name -> what holds instead, and what to do.
 REFUSED = {
-    "chat_template_path": "write chat_template with the file's path",
-    "dataset_text_field": "give rows with messages, or with prompt and completion",
-    "resume_from_checkpoint": "a stage goes on from its last checkpoint by itself",
-    "truncation_mode": "documents are cut at their end",
-    "pad_token": "it is the tokenizer's own",
-    "eval_packing": "held-out rows are packed as the others are",
-    "pad_to_multiple_of": "rows are padded to the longest of their batch",
-    "shuffle_dataset": "rows are always shuffled with dataset_mixture.seed",
+    "chat_template_path": ("chat_template says it", "write chat_template with the file's path"),
+    "dataset_text_field": ("rows are conversations", "give rows with messages, or with prompt and completion"),
+    "resume_from_checkpoint": ("a stage goes on from its last checkpoint by itself", "leave the key out"),
+    "truncation_mode": ("documents are cut at their end", "leave the key out"),
+    "pad_token": ("it is the tokenizer's own", "leave the key out"),
+    "eval_packing": ("held-out rows are packed as the others are", "leave the key out"),
+    "pad_to_multiple_of": ("rows are padded to the longest of their batch", "leave the key out"),
+    "shuffle_dataset": ("rows are always shuffled with dataset_mixture.seed", "leave the key out"),
 }
 
 
@@ -81,6 +82,7 @@ class TrainingFile(StageFile):
         return None
 
     def faults(self) -> Iterator[Fault]:
-        for name, what in REFUSED.items():
-            if self.gives(name) and getattr(self, name) is not None:
-                yield name, f"the key has no effect here; {what}"
+        given = self.model_dump(include=set(REFUSED), exclude_unset=True, exclude_none=True)
+        for name, value in given.items():
+            why, way = REFUSED[name]
+            yield Fault(name, f"expected no such key, since {why}, got {as_written(value)}; {way}")

@@ -14,6 +14,10 @@ MERGE_TAG = "tag:yaml.org,2002:merge"
 TYPE_OF_DOCUMENT = {list: "a list", type(None): "nothing"}
 
 
+class _Lookalike(yaml.constructor.ConstructorError):
+    """A value that looks like one of YAML's types and is none of its values."""
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader, which says of every value that it cannot read where it stands."""
 
@@ -23,8 +27,8 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, KeyError, IndexError, AttributeError) as error:
             # What yaml takes for a number or a date by its looks, such as 2024-13-45.
             kind = str(node.tag).rpartition(":")[2]
-            told = f"{str(node.value)[:60]!r} looks like YAML's {kind} and is none; put quotes around it"
-            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from error
+            told = f"{str(node.value)[:60]!r}, which looks like YAML's {kind} and is none; put quotes around it"
+            raise _Lookalike(None, None, told, node.start_mark) from error
 
 
 def read_value(text: str) -> Any:
@@ -50,16 +54,18 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+        told = error.problem or error.context
+        if not isinstance(error, _Lookalike):
+            told = f"what cannot be read ({told}); correct it"
+        raise UserError(f"{path}{line}: expected valid YAML, got {told}") from None
     except yaml.reader.ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}"
         raise UserError(
-            f"{path}{line}: not valid YAML: expected text, got the control character {error.character:#04x}; remove it"
+            f"{path}{line}: expected valid YAML, got the control character {error.character:#04x}; remove it"
         ) from None
     except RecursionError:
         raise UserError(
-            f"{path}: not valid YAML: expected a few levels of nesting, got hundreds, or an anchor that holds itself; "
-            "write it flatter"
+            f"{path}: expected YAML of a few levels, got hundreds, or an anchor that holds itself; write it flatter"
         ) from None
     if not isinstance(values, dict):
         got = TYPE_OF_DOCUMENT.get(type(values), f"the single value {str(values)[:60]!r}")
@@ -72,7 +78,8 @@ def _text_of(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: the file cannot be read: {error.strerror}; check its permissions") from error
+        told = f"expected a file that can be read, got: {error.strerror}; check its permissions"
+        raise UserError(f"{path}: {told}") from error
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -92,8 +99,8 @@ def _note_lines(node: Any, prefix: str, lines: dict[str, int], path: Path) -> No
             name = f"{prefix}{_spoken(key)}"
             if name in seen:
                 raise UserError(
-                    f"{path}:{key.start_mark.line + 1}: {name}: the key is given twice (first on line {seen[name]}); "
-                    "keep one"
+                    f"{path}:{key.start_mark.line + 1}: {name}: expected the key once, got it twice (first on line "
+                    f"{seen[name]}); keep one"
                 )
             seen[name] = lines[name] = key.start_mark.line + 1
             _note_lines(value, f"{name}.", lines, path)

@@ -37,7 +37,7 @@ def test_kept_checkpoints_are_members_of_their_own(packed_recipe, capsys):
     ("checkpoints", "told"),
     [
         ([0], "checkpoints.0: expected a step's number"),
-        ([2, 2], "checkpoint 2 is given twice"),
+        ([2, 2], "expected each checkpoint once, got 2 twice"),
         ([0.5, 2], "expected different steps, got 0.5 and 2, which are both step 2 of 4"),
         ([4], "checkpoints: expected steps before the last one, 4, got 4"),
     ],

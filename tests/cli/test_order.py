@@ -119,7 +119,8 @@ def test_a_mistake_in_a_later_file_is_told_before_an_earlier_stage_runs(toy_reci
     (toy_recipe / "mid.yaml").write_text("output_dir: run/mid\n")
     with pytest.raises(UserError) as error:
         run_stages("sft", toy_recipe, None, [])
-    assert f"{toy_recipe / 'sft.yaml'}:2: sede: unknown key; the nearest known key is seed" in str(error.value)
+    unknown = "sede: expected a known key, got an unknown one; the nearest is seed"
+    assert f"{toy_recipe / 'sft.yaml'}:2: {unknown}" in str(error.value)
     assert f"{toy_recipe / 'mid.yaml'}: model_name_or_path: expected text, got nothing" in str(error.value)
     assert not (tmp_path / "run").exists()
 
@@ -130,7 +131,7 @@ def test_a_members_mistake_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_
         "output_dir: run/apo\nmodel_name_or_path: m\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
         "members: [{sede: 1}]\n"
     )
-    with pytest.raises(UserError, match=rf"{apo}:4: sede: unknown key; the nearest known key is seed"):
+    with pytest.raises(UserError, match=rf"{apo}:4: sede: expected a known key, got an unknown one"):
         run_stages("apo", toy_recipe, None, [])
     assert not (tmp_path / "run").exists()
 

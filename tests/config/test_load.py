@@ -115,11 +115,11 @@ def test_words_that_reach_nowhere_are_told(words, told, write_recipe):
 def test_a_key_given_twice_is_refused(tmp_path):
     path = tmp_path / "sft.yaml"
     path.write_text("output_dir: a\nseed: 1\nseed: 2\n")
-    with pytest.raises(UserError, match=r"sft.yaml:3: seed: the key is given twice \(first on line 2\); keep one"):
+    with pytest.raises(UserError, match=r"sft.yaml:3: seed: expected the key once, got it twice \(first on line 2\);"):
         load(path, "sft")
     both = {**TRAINING_FILE, "torch_dtype": "float32", "dtype": "float32"}
     told = "torch_dtype: expected one of torch_dtype and dtype, its newer name, got both; keep dtype"
-    with pytest.raises(UserError, match=f"(?s)learning_rat: unknown key.*{told}"):
+    with pytest.raises(UserError, match=f"(?s)learning_rat: expected a known key.*{told}"):
         load(_written(tmp_path, {**both, "learning_rat": 1}), "sft")
 
 
@@ -132,7 +132,7 @@ def _written(folder: Path, values: dict) -> Path:
 def test_broken_yaml_names_its_line(tmp_path):
     path = tmp_path / "sft.yaml"
     path.write_text("seed: 1\nlist: [1, 2\nx: y\n")
-    with pytest.raises(UserError, match=r"sft.yaml:\d+: not valid YAML"):
+    with pytest.raises(UserError, match=r"sft.yaml:\d+: expected valid YAML, got what .+ \(.+\); correct it"):
         load(path, "sft")
 
 
@@ -143,7 +143,7 @@ def test_members_override_the_file_and_are_checked(write_recipe):
     assert (second.beta, second.output_dir, second.seed) == (0.1, str(Path("o") / "2"), 42)
     assert "members" not in second.given_values()
     bad = write_recipe("apo.yaml", TRAINING_FILE | {"members": [{"seed": 1}, {"bta": 1}]})
-    with pytest.raises(UserError, match=r"apo.yaml:8: bta: unknown key; the nearest known key is beta"):
+    with pytest.raises(UserError, match=r"apo.yaml:8: bta: expected a known key, .*; the nearest is beta"):
         member_recipes(load(bad, "apo"))
 
 

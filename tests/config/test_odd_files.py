@@ -27,15 +27,16 @@ BILLION = "a: &a0 [x, x]\n" + "".join(f"k{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" fo
     [
         ("# caf\xe9\n".encode("latin-1") + SUITE.encode(), "1: expected text in UTF-8, got the byte 0xe9; save the file as UTF-8"),
         (SUITE.encode("utf-16"), "1: expected text in UTF-8, got the byte 0xff; save the file as UTF-8"),
-        (b"a: 1\nb: \x07\n", "2: not valid YAML: expected text, got the control character 0x07; remove it"),
+        (b"a: 1\nb: \x07\n", "2: expected valid YAML, got the control character 0x07; remove it"),
         (b"", "expected a mapping of keys to values, got nothing; write `key: value` lines"),
         (b"- a\n", "expected a mapping of keys to values, got a list; write `key: value` lines"),
-        (b"seed: 2024-13-45\n", "1: not valid YAML: '2024-13-45' looks like YAML's timestamp and is none; put quotes around it"),
-        (b"a: 1\nseed: !!int x\n", "2: not valid YAML: 'x' looks like YAML's int and is none; put quotes around it"),
-        (b"a: &a [*a]\n", "not valid YAML: expected a few levels of nesting, got hundreds, or an anchor that holds itself; write it flatter"),
-        (b"a: " + b"[" * 5000, "not valid YAML: expected a few levels of nesting, got hundreds, or an anchor that holds itself; write it flatter"),
+        (b"seed: 2024-13-45\n", "1: expected valid YAML, got '2024-13-45', which looks like YAML's timestamp and is none; put quotes around it"),
+        (b"a: 1\nseed: !!int x\n", "2: expected valid YAML, got 'x', which looks like YAML's int and is none; put quotes around it"),
+        (b"a: !foo 1\n", "1: expected valid YAML, got what cannot be read (could not determine a constructor for the tag '!foo'); correct it"),
+        (b"a: &a [*a]\n", "expected YAML of a few levels, got hundreds, or an anchor that holds itself; write it flatter"),
+        (b"a: " + b"[" * 5000, "expected YAML of a few levels, got hundreds, or an anchor that holds itself; write it flatter"),
         (BILLION.encode(), "expected at most 100,000 keys, got more; write fewer aliases of aliases"),
-        (SUITE.encode() + b"models: {a: x, yes: 1, true: 2}\n", "3: models.true: the key is given twice (first on line 3); keep one"),
+        (SUITE.encode() + b"models: {a: x, yes: 1, true: 2}\n", "3: models.true: expected the key once, got it twice (first on line 3); keep one"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_hardly_yaml_is_told_in_one_sentence(content, sentence, tmp_path):
@@ -53,15 +54,26 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        (SUITE + "null: 1\n", ["3: null: unknown key; the nearest known key is models"]),
-        (SUITE + "'': 1\n", ["3: '': unknown key; the nearest known key is tasks"]),
-        (SUITE + "models: {a: x, no: y}\n", ["3: models.false: expected text as the key, got false"]),
+        (SUITE + "null: 1\n", ["3: null: expected a known key, got an unknown one; the nearest is models"]),
+        (SUITE + "'': 1\n", ["3: '': expected a known key, got an unknown one; the nearest is tasks"]),
+        (
+            SUITE + "models: {a: x, no: y}\n",
+            ["3: models.false: expected text as the key, got false; put quotes around it"],
+        ),
         (
             "output_dir: o\ntasks:\n  - name: a\n    kind: loss\n    data: x\n    5: y\n",
-            ["6: tasks.0.5: expected text as the key, got 5"],
+            ["6: tasks.0.5: expected text as the key, got 5; remove it"],
         ),
-        (SUITE + "seed: {2024-01-03: 1}\n", ['3: seed: expected a whole number, got {"2024-01-03": 1}']),
-        ("<<: {smaples: 3}\n" + SUITE, ["1: smaples: unknown key; the nearest known key is samples"]),
+        (
+            SUITE + "seed: {2024-01-03: 1}\n",
+            [
+                '3: seed: expected a whole number, got {"2024-01-03": 1}; write one value in place of the mapping, or leave the key out'
+            ],
+        ),
+        (
+            "<<: {smaples: 3}\n" + SUITE,
+            ["1: smaples: expected a known key, got an unknown one; the nearest is samples"],
+        ),
     ],
 )
 def test_keys_that_are_no_text_are_named_with_their_line(text, sentences, tmp_path):
@@ -73,14 +85,14 @@ def test_keys_that_are_no_text_are_named_with_their_line(text, sentences, tmp_pa
 def test_a_fault_inside_a_union_is_told_alone():
     assert told(TINY / "apo.yaml", "apo", "--dataset_mixture.decontaminate", "[{idd: x}]") == [
         "(command line): dataset_mixture.decontaminate.0.id: expected text, got nothing; add id to it",
-        "(command line): dataset_mixture.decontaminate.0.idd: unknown key; the nearest known key is id",
+        "(command line): dataset_mixture.decontaminate.0.idd: expected a known key, got an unknown one; the nearest is id",
     ]
     assert told(TINY / "merge.yaml", "merge", "--soup.members", "[[]]") == [
-        "(command line): soup.members.0: expected text, got []"
+        "(command line): soup.members.0: expected text, got []; write one value in place of the list, or remove it"
     ]
     assert told(TINY / "pairs.yaml", "pairs", "--prompts", "{idd: x}") == [
         "(command line): prompts.id: expected text, got nothing; add id to it",
-        "(command line): prompts.idd: unknown key; the nearest known key is id",
+        "(command line): prompts.idd: expected a known key, got an unknown one; the nearest is id",
     ]
 
 
@@ -89,10 +101,10 @@ def test_a_fault_inside_a_union_is_told_alone():
     [
         (["--"], "command line: expected --key value, got '--'; name a key of the file"),
         (["--=x"], "command line: expected --key value, got '--=x'; name a key of the file"),
-        (["--seed", "2024-13-45"], "(command line): seed: expected a whole number, got '2024-13-45'"),
-        (["--a.b", "1"], "(command line): a: unknown key; the nearest known key is lora_r"),
-        (["--dataset_mixture.rename.a", "b"], "(command line): dataset_mixture.rename: unknown key; the nearest known key is decontaminate"),
-        (["--dataset_mixture.datasets", "[3]"], "(command line): dataset_mixture.datasets.0: expected a mapping with id, got 3"),
+        (["--seed", "2024-13-45"], "(command line): seed: expected a whole number, got '2024-13-45'; write it in digits, or leave the key out"),
+        (["--a.b", "1"], "(command line): a: expected a known key, got an unknown one; the nearest is lora_r"),
+        (["--dataset_mixture.rename.a", "b"], "(command line): dataset_mixture.rename: expected a known key, got an unknown one; the nearest is decontaminate"),
+        (["--dataset_mixture.datasets", "[3]"], "(command line): dataset_mixture.datasets.0: expected a mapping with id, got 3; write {id: 3}, or remove it"),
     ],
 )  # fmt: skip
 def test_what_the_command_line_sets_is_not_looked_for_in_the_file(words, sentence):

@@ -38,60 +38,44 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
     told = mistakes(write_recipe, "sft", model_name_or_path="(left out)", dataset_mixture=mixture, bf16="maybe", sed=1)
     assert told == [
         " model_name_or_path: expected text, got nothing; add it, or give --model_name_or_path VALUE",
-        "5: dataset_mixture.datasets.0.wieght: unknown key; the nearest known key is weight",
-        "7: dataset_mixture.datasets.1.weight: expected a number above 0, got 0",
-        "8: dataset_mixture.sede: unknown key; the nearest known key is seed",
-        "9: bf16: expected true or false, got 'maybe'",
-        "10: sed: unknown key; the nearest known key is seed",
+        "5: dataset_mixture.datasets.0.wieght: expected a known key, got an unknown one; the nearest is weight",
+        "7: dataset_mixture.datasets.1.weight: expected a number above 0, got 0; raise it above 0",
+        "8: dataset_mixture.sede: expected a known key, got an unknown one; the nearest is seed",
+        "9: bf16: expected true or false, got 'maybe'; write true or false, or leave the key out",
+        "10: sed: expected a known key, got an unknown one; the nearest is seed",
     ]
 
 
 @pytest.mark.parametrize(
     ("kind", "changes", "told"),
     [
-        ("sft", {"learning_rat": 1}, "6: learning_rat: unknown key; the nearest known key is learning_rate"),
-        ("sft", {"max_length": None}, "6: max_length: expected a whole number of 1 or more, got null"),
-        ("sft", {"learning_rate": float("nan")}, "6: learning_rate: expected a number of 0 or more, got nan"),
-        ("sft", {"dtype": "float33"}, "6: dtype: expected one of auto, bfloat16, float16, float32, got 'float33'; the "
-                                      "nearest is float32"),
-        ("sft", {"max_steps": 0}, "6: max_steps: expected a whole number of 1 or more, or -1 for num_train_epochs, got 0"),
-        ("sft", {"chat_template_path": "t.jinja"}, "6: chat_template_path: the key has no effect here; write "
-                                                   "chat_template with the file's path"),
-        ("sft", {"dataset_mixture": {"datasets": []}}, "4: dataset_mixture.datasets: expected a list of 1 or more "
-                                                       "mappings with id, got []"),
-        ("sft", {"dataset_mixture": {"datasets": [{"weight": 1}]}}, "5: dataset_mixture.datasets.0.id: expected text, "
-                                                                    "got nothing; add id to it"),
-        ("sft", {"packing": True, "packing_strategy": "wrapped", "overflow": "drop"},
-         "8: overflow: the key has no effect here; wrapped packing cuts the stream of all documents"),
-        ("apo", {"overflow": "split"}, "6: overflow: expected truncate or drop, got split; a pair cannot be split"),
-        ("apo", {"checkpoints": [0.5, 0.5]}, "8: checkpoints.1: checkpoint 0.5 is given twice; keep one"),
-        ("apo", {"checkpoints": [2.0]}, "7: checkpoints.0: expected a step's number, or a share of the steps between 0 "
-                                        "and 1, got 2.0"),
-        ("apo", {"members": [{1: 2}]}, "7: members.0.1: expected text as the key, got 1"),
-        ("apo", {"train_sampling_strategy": "group_by_length"}, "6: train_sampling_strategy: expected one of random, "
-                                                                "sequential, got 'group_by_length'"),
-        ("pairs", {"strong": {"model": "m", "temprature": 1}}, "6: strong.temprature: unknown key; the nearest known key "
-                                                               "is temperature"),
+        ("sft", {"learning_rat": 1}, "6: learning_rat: expected a known key, got an unknown one; the nearest is learning_rate"),
+        ("sft", {"max_length": None}, "6: max_length: expected a whole number of 1 or more, got null; write a value, or leave the key out"),
+        ("sft", {"learning_rate": float("nan")}, "6: learning_rate: expected a number of 0 or more, got nan; write a finite number"),
+        ("sft", {"dtype": "float33"}, "6: dtype: expected one of auto, bfloat16, float16, float32, got 'float33'; the nearest is float32"),
+        ("sft", {"max_steps": 0}, "6: max_steps: expected a whole number of 1 or more, or -1 for num_train_epochs, got 0; write -1 to train for num_train_epochs, or leave the key out"),
+        ("sft", {"chat_template_path": "t.jinja"}, "6: chat_template_path: expected no such key, since chat_template says it, got 't.jinja'; write chat_template with the file's path"),
+        ("sft", {"dataset_mixture": {"datasets": []}}, "4: dataset_mixture.datasets: expected a list of 1 or more mappings with id, got []; add one"),
+        ("sft", {"dataset_mixture": {"datasets": [{"weight": 1}]}}, "5: dataset_mixture.datasets.0.id: expected text, got nothing; add id to it"),
+        ("sft", {"packing": True, "packing_strategy": "wrapped", "overflow": "drop"}, "8: overflow: expected no such key with packing_strategy: wrapped, which cuts the stream of all documents, got drop; leave the key out"),
+        ("apo", {"overflow": "split"}, "6: overflow: expected truncate or drop, since a pair cannot be split, got split; write drop"),
+        ("apo", {"checkpoints": [0.5, 0.5]}, "8: checkpoints.1: expected each checkpoint once, got 0.5 twice; keep one"),
+        ("apo", {"checkpoints": [2.0]}, "7: checkpoints.0: expected a step's number, or a share of the steps between 0 and 1, got 2.0; write one such as 50 or 0.5, or remove it"),
+        ("apo", {"members": [{1: 2}]}, "7: members.0.1: expected text as the key, got 1; put quotes around it"),
+        ("apo", {"train_sampling_strategy": "group_by_length"}, "6: train_sampling_strategy: expected one of random, sequential, got 'group_by_length'; write one of these, or leave the key out"),
+        ("pairs", {"strong": {"model": "m", "temprature": 1}}, "6: strong.temprature: expected a known key, got an unknown one; the nearest is temperature"),
         ("pairs", {"weak": {"base_url": "http://x"}}, "6: weak.model: expected text, got nothing; add model to it"),
-        ("pairs", {"weak": {"model": "m", "concurrency": 4}}, "8: weak.concurrency: the key belongs to openai, and this "
-                                                              "is transformers; leave it out"),
-        ("pairs", {"weak": {"engine": "openi", "model": "m"}}, "7: weak.engine: expected one of transformers, vllm, "
-                                                               "openai, got 'openi'; the nearest is openai"),
-        ("pairs", {"filters": {"min_tokens": 5, "max_tokens": 2}}, "9: filters.min_tokens: expected at most max_tokens "
-                                                                   "2, got 5"),
-        ("merge", {"soup": {"dtype": "int3"}}, "3: soup.dtype: expected one of float64, float32, float16, bfloat16, got "
-                                               "'int3'"),
-        ("merge", {"sweep": {"weights": [0.5, 2]}}, "5: sweep.weights.1: expected a number between 0 and 1, got 2"),
-        ("merge", {"sweep": {"guardrails": {"x": "y"}}}, "4: sweep.guardrails.x: expected a number of 0 or more, got 'y'"),
+        ("pairs", {"weak": {"model": "m", "concurrency": 4}}, "8: weak.concurrency: expected a key of transformers, got one of openai; leave it out"),
+        ("pairs", {"weak": {"engine": "openi", "model": "m"}}, "7: weak.engine: expected one of transformers, vllm, openai, got 'openi'; the nearest is openai"),
+        ("pairs", {"filters": {"min_tokens": 5, "max_tokens": 2}}, "9: filters.min_tokens: expected at most max_tokens 2, got 5; lower it"),
+        ("merge", {"soup": {"dtype": "int3"}}, "3: soup.dtype: expected one of float64, float32, float16, bfloat16, got 'int3'; write one of these, or leave the key out"),
+        ("merge", {"sweep": {"weights": [0.5, 2]}}, "5: sweep.weights.1: expected a number between 0 and 1, got 2; lower it to 1 or less"),
+        ("merge", {"sweep": {"guardrails": {"x": "y"}}}, "4: sweep.guardrails.x: expected a number of 0 or more, got 'y'; write it in digits, or remove it"),
         ("merge", {"long_context": {}}, "2: long_context.factor: expected a number above 1, got nothing; add factor to it"),
-        ("eval", {"tasks": [{"name": "a", "kind": "anwser"}]}, "4: tasks.0.kind: expected one of answer, tool, recall, "
-                                                               "preference, loss, context_loss, harness, got 'anwser'; "
-                                                               "the nearest is answer"),
-        ("eval", {"tasks": [{"name": "a", "kind": "loss", "data": "x", "length": 9}]},
-         "6: tasks.0.length: the key belongs to context_loss, and this is loss; leave it out"),
-        ("eval", {"tasks": [{"name": "a", "kind": "tool", "data": "x", "modes": ["loud"]}]},
-         "7: tasks.0.modes.0: expected one of think, no_think, got 'loud'"),
-        ("data", {"counts": {"a": -1}}, "3: counts.a: expected a whole number of 1 or more, got -1"),
+        ("eval", {"tasks": [{"name": "a", "kind": "anwser", "data": "x"}]}, "4: tasks.0.kind: expected one of answer, tool, recall, preference, loss, context_loss, harness, got 'anwser'; the nearest is answer"),
+        ("eval", {"tasks": [{"name": "a", "kind": "loss", "data": "x", "length": 9}]}, "6: tasks.0.length: expected a key of loss, got one of context_loss; leave it out"),
+        ("eval", {"tasks": [{"name": "a", "kind": "tool", "data": "x", "modes": ["loud"]}]}, "7: tasks.0.modes.0: expected one of think, no_think, got 'loud'; write one of these, or remove it"),
+        ("data", {"counts": {"a": -1}}, "3: counts.a: expected a whole number of 1 or more, got -1; raise it to 1 or more"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence_with_its_line(kind, changes, told, write_recipe):
@@ -104,6 +88,44 @@ def test_what_two_keys_say_together_is_told_beside_what_one_says(write_recipe):
     assert [line.partition(": ")[2].partition(":")[0] for line in told] == ["mode", "keep", "candidates"]
 
 
+def test_a_misspelt_kind_hides_no_other_mistake(write_recipe):
+    """Those of its own mapping are told as of the kind that was meant, and those of the others with it."""
+    first = {"name": "a", "kind": "anwser", "limt": 3, "data": "x", "modes": "loud"}
+    others = [{"name": "b", "kind": "tool"}, {"name": "b", "kind": "loss", "data": "x"}]
+    assert mistakes(write_recipe, "eval", tasks=[first, *others]) == [
+        "4: tasks.0.kind: expected one of answer, tool, recall, preference, loss, context_loss, harness, got 'anwser'; the nearest is answer",
+        "5: tasks.0.limt: expected a known key, got an unknown one; the nearest is limit",
+        "7: tasks.0.modes: expected one of think, no_think, got 'loud'; write one of these, or leave the key out",
+        "8: tasks.1.name: expected data or generate for task b, got neither; add one",
+        "10: tasks.2.name: expected a name of its own, got b twice; rename one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "key"),
+    [
+        ("pairs", {"verifier": False, "keep": "right_over_wrong", "reference": "a"}, "verifier"),
+        ("pairs", {"filters": {"language": "nein", "languages": ["de"]}}, "filters.language"),
+        ("pairs", {"filters": {"min_tokens": 9, "max_tokens": "few"}}, "filters.max_tokens"),
+        ("pairs", {"temperature": "hot", "candidates": 3, "weak": {"model": "n", "temperature": 1}}, "temperature"),
+        ("sft", {"dataset_mixture": {**MIXTURE, "deduplicate": "neer", "deduplicate_threshold": 0.9}}, "dataset_mixture.deduplicate"),
+        ("sft", {"packing": True, "packing_strategy": "bdf_split", "overflow": "drop"}, "packing_strategy"),
+        ("merge", {"sweep": {"weights": [0.5, 2]}}, "sweep.weights.1"),
+        ("eval", {"tasks": [{"name": "a", "kind": "answer", "generate": {"count": 0}}]}, "tasks.0.generate.count"),
+    ],
+)  # fmt: skip
+def test_nothing_follows_from_a_key_that_is_wrong_itself(kind, changes, key, write_recipe):
+    (only,) = mistakes(write_recipe, kind, **changes)
+    assert only.partition(": ")[2].startswith(f"{key}: expected ")
+
+
+def test_a_secret_of_the_wrong_type_is_not_shown(write_recipe):
+    told = mistakes(write_recipe, "sft", hub_token=["hf_verysecret"])
+    assert told == [
+        "6: hub_token: expected text, got a value that is not shown; write the value without brackets, or leave the key out"
+    ]
+
+
 def cpu_seconds_of_children() -> float:
     """Processor time of finished child processes, which a busy machine does not stretch as it does the clock."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -111,7 +133,10 @@ def cpu_seconds_of_children() -> float:
 
 
 MISTAKES = {
-    "unknown key": ({"learning_rat": 1}, "learning_rat: unknown key; the nearest known key is learning_rate"),
+    "unknown key": (
+        {"learning_rat": 1},
+        "learning_rat: expected a known key, got an unknown one; the nearest is learning_rate",
+    ),
     "wrong type": ({"seed": "x"}, "seed: expected a whole number, got 'x'"),
     "missing model": ({"model_name_or_path": "./nowhere"}, "./nowhere"),
     "not a model": ({"model_name_or_path": "recipes"}, "config.json"),

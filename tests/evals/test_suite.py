@@ -80,10 +80,10 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
         ({"kind": "recall", "generate": {"lengths": 128}}, "generate.lengths: expected a list of .*, got 128"),
         ({"kind": "answer", "generate": {"count": -3}}, "count: expected a whole number of 1 or more, got -3"),
         ({"kind": "answer", "generate": {"languages": ["xx"]}}, "languages.0: expected one of en, fr, .*, got 'xx'"),
-        ({"kind": "answer", "generate": {"tokens": 3}}, "generate.tokens: unknown key"),
-        ({"kind": "harness", "tasks": [[5]]}, "tasks.0.tasks.0: expected text or a mapping"),
+        ({"kind": "answer", "generate": {"tokens": 3}}, "generate.tokens: expected a known key"),
+        ({"kind": "harness", "tasks": [[5]]}, "tasks.0.tasks.0: expected text of 1 or more characters or a mapping"),
         ({"kind": "answer", "data": "q", "limit": 0}, "limit: expected a whole number of 1 or more, got 0"),
-        ({"kind": "answer"}, "expected data or generate, one of them, for task x"),
+        ({"kind": "answer"}, "expected data or generate for task x, got neither; add one"),
     ],
 )
 def test_values_that_make_no_sense_are_told(write_recipe, task, told):

@@ -43,7 +43,7 @@ def test_nonsense_is_refused_before_anything_is_written(run, merge_file, tiny_mo
 
 def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     text = refused("-m", "merge", "--config", merge_file(soup={"members": "all", "dtyp": "float32"}))
-    assert "soup.dtyp: unknown key; the nearest known key is dtype" in text
+    assert "soup.dtyp: expected a known key, got an unknown one; the nearest is dtype" in text
     bad = {"merge_method": "linear", "models": [{"model": "no-where/else", "parameters": {"weight": 1}}], "dtyp": 1}
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": bad})
     assert "merge.dtyp: expected a key of mergekit's" in refused("-m", "merge", "--config", path)
