@@ -25,7 +25,7 @@ class KeepCheckpoints(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Find the steps to keep; raises UserError for those that this run does not come to."""
-        where = f"{self.recipe.where('checkpoints')}: checkpoints"
+        where = self.recipe.place("checkpoints")
         for kept in self.kept:
             step = kept.step(state.max_steps)
             if step >= state.max_steps:

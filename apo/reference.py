@@ -85,7 +85,7 @@ def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
     names = [k for k in (*keys_of("ModelConfig"), "model_init_kwargs", "tf32") if k not in ADAPTER_KEYS]
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     content = {
-        "model": model_hash(recipe.model_name_or_path, recipe.where("model_name_or_path"), revision),
+        "model": model_hash(recipe.model_name_or_path, recipe.place("model_name_or_path"), revision),
         # The hash at the end of the name is of the pairs' content; the rest is the stage's.
         "pairs": prepared.name.rpartition("-")[2],
         "loading": hash_value({k: str(given[k]) for k in names if given.get(k) is not None}),

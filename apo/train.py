@@ -35,7 +35,7 @@ from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import adapters, say_notes, trl_arguments
+from apo_soup.training.arguments import TRAINER_LIBRARIES, adapters, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.run import release, train_and_save
@@ -63,7 +63,8 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     say_notes(recipe)
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
     check_attention(recipe, loading_options(arguments)["attn_implementation"])
-    with told_by_library(recipe.where("model_name_or_path"), (ValueError, OSError)):
+    place, taken = recipe.place("model_name_or_path"), "a model that transformers loads"
+    with told_by_library(place, (ValueError, OSError), expected=taken, way="name another one"):
         config = AutoConfig.from_pretrained(
             recipe.model_name_or_path, revision=model.model_revision, trust_remote_code=recipe.trust_remote_code
         )
@@ -157,9 +158,12 @@ def refused_by_trl(recipe: ApoFile) -> Iterator[None]:
     model are given, and elsewhere our own fault.
     """
     slips = (TypeError,) if recipe.model_init_kwargs else ()
+    refusals = (ValueError, ImportError, NotImplementedError)
+    taken, arguments = "a model and settings that TRL trains with", "arguments that the model is loaded with"
+    way, loading = "correct the key that it names", recipe.place("model_init_kwargs")
     with (
-        told_by_library(recipe.path, (ValueError, ImportError, NotImplementedError)),
-        told_by_library(recipe.where("model_init_kwargs"), slips),
+        told_by_library(recipe.path, refusals, expected=taken, way=way, libraries=TRAINER_LIBRARIES),
+        told_by_library(loading, slips, expected=arguments, way="correct them", libraries=TRAINER_LIBRARIES),
     ):
         yield
 
@@ -168,8 +172,8 @@ def check_attention(recipe: ApoFile, requested: str | None) -> None:
     """Raise UserError where transformers has no attention implementation of this name."""
     known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
     if requested and requested not in known and "/" not in requested:  # with a slash it is a kernel on the Hub
-        key = "attn_implementation" if recipe.attn_implementation else "model_init_kwargs"
+        key = "attn_implementation" if recipe.attn_implementation else "model_init_kwargs.attn_implementation"
         raise UserError(
-            f"{recipe.where(key)}: attn_implementation: expected one of {', '.join(sorted(known))}, or a kernel on "
+            f"{recipe.place(key)}: expected one of {', '.join(sorted(known))}, or a kernel on "
             f"the Hub, got {requested}; correct the name"
         )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+OWN_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
 # transformers has a key `debug`; with one of its values behind it, the flag is that key.
@@ -85,16 +86,35 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def told_by_library(
-    where: str | Path, kinds: tuple[type[Exception], ...] = (ValueError, ImportError)
+    where: str | Path,
+    kinds: tuple[type[Exception], ...] = (ValueError, ImportError),
+    *,
+    expected: str,
+    way: str,
+    libraries: tuple[str, ...] = (),
 ) -> Iterator[None]:
-    """Turn what a library refuses in its own words into a UserError that says where it was asked for.
+    """Turn what a library refuses in its own words into a UserError that says where it was asked for, what was expected
+    and the way out.
 
-    Only the library's own call stands inside: an exception of our code is a fault, and is to be shown as one.
+    Only the library's own call stands inside: an exception of our code is a fault, and is to be shown as one. Where a
+    library calls our code back, `libraries` are those whose refusals count.
     """
     try:
         yield
     except kinds as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+        if libraries and raised_by_us(error, *libraries):
+            raise
+        words = " ".join(str(error).split()).rstrip(".;") or type(error).__name__
+        raise UserError(f"{where}: expected {expected}, got a refusal: {words}; {way}") from error
+
+
+def raised_by_us(error: BaseException, *libraries: str) -> bool:
+    """Whether an error comes from our code that a library called back: of our frames and those of the libraries, ours
+    is the innermost.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
+    return next((p for p in reversed(packages) if p in (*OWN_PACKAGES, *libraries)), None) in OWN_PACKAGES
 
 
 def read_json(path: Path, where: str | Path) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def _merged_adapter(model: str, folder: Path, where: str) -> str:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         own = adapter if (Path(adapter) / "tokenizer_config.json").is_file() else base
-        with told_by_library(f"{where}: {model}", (ValueError, OSError, RuntimeError)):
+        taken = f"an adapter that peft merges into its base, {model}"
+        with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):
             whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), adapter)
             whole.merge_and_unload().save_pretrained(target)
             AutoTokenizer.from_pretrained(own).save_pretrained(target)

@@ -34,5 +34,6 @@ def hub_snapshot(model: str, where: str) -> str:
 
     name, _, revision = model.partition("@")
     commit = hub_commit("model", name, revision or None)
-    with told_by_library(f"{where}: {model} cannot be fetched from the Hub", (HTTPError, LocalEntryNotFoundError)):
+    taken, way = f"a model of the Hub, got {model}, which cannot be fetched", "correct the id, or go on line"
+    with told_by_library(where, (HTTPError, LocalEntryNotFoundError), expected=taken, way=way):
         return snapshot_download(name, revision=commit, allow_patterns=MODEL_PATTERNS)

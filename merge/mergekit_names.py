@@ -50,7 +50,7 @@ def resolved_model(model: str, recipe: MergeFile, key: str) -> str:
     Raises:
         UserError: it is none of these.
     """
-    where = f"{recipe.where(key)}: {key}"
+    where = recipe.place(key)
     if model in STAGE_NAMES or model.startswith("apo/"):
         return str((Path(recipe.output_dir) / model).resolve())
     folder = Path(settled(recipe, key, model))

@@ -34,7 +34,8 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, f
     logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        with told_by_library(f"{where}: mergekit refuses the merge", (RuntimeError, ValueError, KeyError, OSError)):
+        refusals, taken = (RuntimeError, ValueError, KeyError, OSError), "a merge that mergekit can do"
+        with told_by_library(where, refusals, expected=taken, way="correct what it names"):
             settings = MergeOptions(**{"copy_tokenizer": named, **options, **fixed})
             if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
                 torch.set_num_threads(settings.num_threads)

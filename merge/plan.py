@@ -51,7 +51,7 @@ def _one_pass_plan(recipe: MergeFile, name: str, config: dict[str, Any], where: 
     """The members of the soup put straight into the mix: 0.9 / N of each of N members and 0.1 of mid."""
     if recipe.options:
         raise UserError(
-            f"{recipe.where('options')}: options: expected none with one_pass: true, which runs without mergekit, got "
+            f"{recipe.place('options')}: expected none with one_pass: true, which runs without mergekit, got "
             "some; leave out one of the two"
         )
     soup = (Path(recipe.output_dir) / "soup").resolve()
@@ -59,7 +59,7 @@ def _one_pass_plan(recipe: MergeFile, name: str, config: dict[str, Any], where: 
     outer = plain_linear(config, absent=str(soup))
     if inner is None or outer is None or soup not in outer.folders:
         raise UserError(
-            f"{recipe.where('one_pass')}: one_pass: expected a linear soup of whole local models and a linear merge "
+            f"{recipe.place('one_pass')}: expected a linear soup of whole local models and a linear merge "
             "that takes soup in, got another merge; leave one_pass out"
         )
     linear = one_pass_average(outer, soup, inner)
@@ -104,15 +104,15 @@ def mix_config(recipe: MergeFile) -> dict[str, Any]:
             where = recipe.where(f"merge.{key}")
             raise UserError(f"{where}: merge.{key}: expected a {word}, got {config[key]!r}; see mergekit's schema")
     for number, entry in enumerate(config.get("models") or []):
-        _check_model_entry(entry, f"{recipe.where(f'merge.models.{number}')}: merge.models.{number}")
+        _check_model_entry(entry, recipe.place(f"merge.models.{number}"))
     if "merge_method" not in config:
         raise UserError(
-            f"{recipe.where('merge')}: merge.merge_method: expected a method of mergekit's, got none; write linear, "
+            f"{recipe.place('merge')}.merge_method: expected a method of mergekit's, got none; write linear, "
             "which is SmolLM3's"
         )
     for key in ("dtype", "out_dtype"):
         if config.get(key) is not None:
-            float_type(config[key], f"{recipe.where(f'merge.{key}')}: merge.{key}")
+            float_type(config[key], recipe.place(f"merge.{key}"))
     resolved: dict[str, Any] = with_models(config, lambda model: resolved_model(model, recipe, "merge"))
     return resolved
 

@@ -26,8 +26,7 @@ def eval_file(recipe: MergeFile, key: str, named: str | None) -> Path:
     if not file.is_file():
         looked = places_looked_at(named, recipe.path.parent) if named else "no eval.yaml lies beside the file"
         raise UserError(
-            f"{recipe.where(key)}: {key}: expected an eval file, got {file}, which is not there ({looked}); "
-            "name an eval file"
+            f"{recipe.place(key)}: expected an eval file, got {file}, which is not there ({looked}); name an eval file"
         )
     load(file, "eval")
     return file

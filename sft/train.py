@@ -19,7 +19,7 @@ from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import adapters, say_notes, trl_arguments
+from apo_soup.training.arguments import TRAINER_LIBRARIES, adapters, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.run import train_and_save
@@ -81,7 +81,8 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
         arguments.max_length = None
     collator = None if flash else PackedCollator(rows.tokenizer.pad_token_id)
     adapting = adapters(model, recipe.path)
-    with told_by_library(recipe.path):
+    taken = "a model and settings that TRL trains with"
+    with told_by_library(recipe.path, expected=taken, way="correct the key that it names", libraries=TRAINER_LIBRARIES):
         trainer = PackedSFTTrainer(
             model=recipe.model_name_or_path,
             args=arguments,

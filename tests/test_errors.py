@@ -1,5 +1,6 @@
 """Mistakes are one sentence, faults of ours a traceback; `--debug` shows a sentence's cause."""
 
+import json
 import sys
 
 import pytest
@@ -99,12 +100,31 @@ def test_every_program_takes_the_flag(program, tmp_path):
 
 
 def test_what_a_library_refuses_is_a_mistake_and_other_exceptions_are_not():
-    with pytest.raises(UserError, match=r"^sft.yaml:2: no such thing$"), told_by_library("sft.yaml:2"):
-        raise ValueError("no such\n  thing")
-    with pytest.raises(KeyError), told_by_library("sft.yaml:2"):
+    words = {"expected": "a thing", "way": "name another"}
+    told = r"^sft.yaml:2: thing: expected a thing, got a refusal: no such thing; name another$"
+    with pytest.raises(UserError, match=told), told_by_library("sft.yaml:2: thing", **words):
+        raise ValueError("no such\n  thing.")
+    with pytest.raises(KeyError), told_by_library("sft.yaml:2", **words):
         raise KeyError("ours")
     assert first_line(ValueError("one\ntwo")) == "one"
     assert first_line(ValueError()) == "ValueError"
+
+
+def test_what_our_code_raises_when_a_library_calls_it_back_is_our_fault():
+    words = {"expected": "JSON", "way": "correct it", "libraries": ("json",)}
+    with pytest.raises(UserError, match="got a refusal: Expecting property"), told_by_library("a.json", **words):
+        json.loads("{]")  # a JSONDecodeError, which is a ValueError, of the library's own lines
+
+    def ours(_: object) -> None:
+        raise_as("apo_soup.somewhere", ValueError("our own"))
+
+    with pytest.raises(ValueError, match="our own"), told_by_library("a.json", **words):
+        json.loads("{}", object_hook=ours)
+
+
+def raise_as(module: str, error: Exception) -> None:
+    """Raise from a line of a module of that name."""
+    exec("raise error", {"__name__": module, "error": error})
 
 
 def test_a_json_file_holds_a_mapping(tmp_path):

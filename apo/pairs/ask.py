@@ -79,7 +79,7 @@ def journal_file(side: AskedSide, prompts: list[Prompt], stage: Stage) -> Path:
         "side": side.name,
         "model": stage.inputs[side.name],
         "settings": side.deciding_settings(),
-        "template": template_text(local.chat_template, side.where) if local else None,
+        "template": template_text(local.chat_template, f"{side.where}.chat_template") if local else None,
         "code": rendering_code() if local else None,
         "prompts": [p.id for p in prompts] if isinstance(local, TransformersSide) else None,
     }

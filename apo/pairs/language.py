@@ -22,10 +22,12 @@ def require_languages(languages: tuple[str, ...] | None, where: str) -> None:
     """
     if importlib.util.find_spec("py3langid") is None:
         raise UserError(
-            f"{where}: filters.language: expected an installed py3langid, got none; pip install 'apo-soup[language]'"
+            f"{where}.language: expected an installed py3langid, got none; pip install 'apo-soup[language]'"
         )
     if languages:
-        with told_by_library(f"{where}: filters.languages", (ValueError,)):
+        with told_by_library(
+            f"{where}.languages", (ValueError,), expected="languages that py3langid knows", way="correct them"
+        ):
             _identifier(languages)
 
 

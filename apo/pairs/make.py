@@ -36,7 +36,7 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
         UserError: the prompts or the pairs file are at fault, another process makes this folder, an engine fails for
             good, or no prompt gives a pair.
     """
-    judge = verifier(recipe.verifier, recipe.where("verifier")) if recipe.verifier else None
+    judge = verifier(recipe.verifier, recipe.place("verifier")) if recipe.verifier else None
     prompts = read_prompts(recipe, judge)
     check_prompts(recipe, prompts, judge)
     stage.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -103,19 +103,19 @@ def check_prompts(recipe: PairsFile, prompts: PromptSet, judge: Verifier | None)
     Raises:
         UserError: they are not, with the first bad row.
     """
-    where = recipe.where("prompts")
+    where = recipe.place("prompts")
     rejected, total = len(prompts.rejected), len(prompts.rejected) + len(prompts.usable)
     if not total:
-        raise UserError(f"{where}: prompts: expected at least one row, got none; give another source")
+        raise UserError(f"{where}: expected at least one row, got none; give another source")
     if rejected > recipe.max_reject_share * total:
         row, reason = prompts.rejected[0]
         raise UserError(
-            f"{where}: prompts: expected at most {recipe.max_reject_share:.2%} of the rows without a prompt, got "
+            f"{where}: expected at most {recipe.max_reject_share:.2%} of the rows without a prompt, got "
             f"{rejected} of {total}, the first of them {row}: {reason}; mend the rows or raise max_reject_share"
         )
     if judge and all(p.reference is None for p in prompts.usable):
         raise UserError(
-            f"{recipe.where('verifier')}: verifier: expected a field {recipe.reference} in the rows to verify answers "
+            f"{recipe.place('verifier')}: expected a field {recipe.reference} in the rows to verify answers "
             "by, got none; name the field with reference, or leave verifier out"
         )
 
@@ -129,7 +129,7 @@ def answer_filters(recipe: PairsFile) -> AnswerFilters:
     keys = recipe.filters or FilterKeys()
     languages = tuple(keys.languages) if keys.languages else None
     if keys.language:
-        require_languages(languages, recipe.where("filters.languages" if languages else "filters.language"))
+        require_languages(languages, recipe.place("filters"))
     return AnswerFilters(recipe.mode == "think", keys.min_tokens, keys.max_tokens, keys.language, languages)
 
 

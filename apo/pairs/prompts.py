@@ -75,7 +75,7 @@ def _drawn_rows(recipe: PairsFile) -> Iterator[tuple[SourceRow, dict[str, Any]]]
     """The rows that the weights of the sources leave, each with the template arguments of its source."""
     for number, keys in enumerate(recipe.prompts):
         source = Source.from_entry(keys)
-        rows = read_rows(source, recipe.where("prompts"))
+        rows = read_rows(source, recipe.place("prompts"))
         for row, times in weighted_draw(rows, source.weight, recipe.seed, number):
             if times:
                 yield row, dict(source.chat_template_kwargs)

@@ -17,9 +17,9 @@ _Value = TypeVar("_Value")
 class AskedSide:
     """One side, with the file's own keys where it leaves out how it is sampled.
 
-    `name` is strong or weak; `where` is `FILE:LINE` of the side, for messages; `keys` are those of its engine, with
-    paths as they were found. `batch_size` is of transformers alone. `settings` are the side's keys with their values as
-    the file has them, for the journal's name and the provenance, which a found path must not change.
+    `name` is strong or weak; `where` is `FILE:LINE: KEY` of the side, for messages; `keys` are those of its engine,
+    with paths as they were found. `batch_size` is of transformers alone. `settings` are the side's keys with their
+    values as the file has them, for the journal's name and the provenance, which a found path must not change.
     """
 
     name: str
@@ -62,7 +62,7 @@ def asked_side(recipe: PairsFile, name: str) -> AskedSide:
     if isinstance(keys, OpenaiSide):
         settings["send_template_kwargs"] = keys.send_template_kwargs
     settings |= recipe.given_values()[name] | {"engine": keys.kind}
-    return AskedSide(name, recipe.where(name), keys, sampling, candidates, batch_size, settings)
+    return AskedSide(name, recipe.place(name), keys, sampling, candidates, batch_size, settings)
 
 
 def _first(own: _Value | None, shared: _Value) -> _Value:

@@ -50,18 +50,21 @@ def pairs_stage(recipe: PairsFile) -> Stage:
     Raises:
         UserError: a model, a template or rows that the file names are not there.
     """
-    where, beside = recipe.where("prompts"), recipe.path.parent
-    rows = [rows_hash(source.id, where, source.revision, beside) for source in recipe.prompts]
+    beside = recipe.path.parent
+    rows = [
+        rows_hash(source.id, recipe.place(f"prompts.{number}.id"), source.revision, beside)
+        for number, source in enumerate(recipe.prompts)
+    ]
     judging = [hash_file(PACKAGE / name) for name in JUDGING_FILES]
     inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), rendering_code(), judging])}
     for name, side in (("strong", recipe.strong), ("weak", recipe.weak)):
         if isinstance(side, OpenaiSide):
             inputs[name] = f"{side.model} at {side.base_url}"  # nothing more can be known of it
             continue
-        template = template_text(side.chat_template, recipe.where(f"{name}.chat_template"), beside)
+        template = template_text(side.chat_template, recipe.place(f"{name}.chat_template"), beside)
         if template is not None:
             inputs[f"{name} template"] = hash_value(template)
-        inputs[name] = model_hash(side.model, recipe.where(f"{name}.model"), side.revision, beside)
+        inputs[name] = model_hash(side.model, recipe.place(f"{name}.model"), side.revision, beside)
     source_file = verifier_source(recipe.verifier or "")
     if source_file:
         inputs["verifier"] = hash_file(Path(source_file))

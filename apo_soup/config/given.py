@@ -46,6 +46,10 @@ class Given:
                 return f"{self.path}:{inside[0]}"
         return str(self.path)
 
+    def place(self, key: str) -> str:
+        """`file:line: key`, as a sentence about a key begins."""
+        return f"{self.where(key)}: {key if key and key.isprintable() else repr(key)}"
+
     def copy(self) -> "Given":
         """The same keys, to be changed on their own; what was mapped in the file is not told twice."""
         return Given(self.path, copy.deepcopy(self.values), dict(self.lines), [], set(self.overridden))

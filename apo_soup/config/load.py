@@ -108,6 +108,8 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     problems += _faults(recipe, given, wrong)
     if problems:
         return None, in_file_order(problems)
+    for name, keys in nested(recipe):
+        keys._dotted = name
     recipe._given, recipe._member = given, member
     recipe._as_given = recipe.model_dump(exclude_unset=True)
     settle_paths(recipe)

@@ -52,7 +52,7 @@ def settled(recipe: StageFile, name: str, written: str) -> str:
     here = Path(written)
     if _is_there(here) and here.resolve() != beside.resolve():
         told = f"{written} is beside the recipe and in the working directory; {beside} is taken"
-        recipe.notes.append(f"{recipe.where(name)}: {name}: {told}")
+        recipe.notes.append(f"{recipe.place(name)}: {told}")
     return str(here) if _is_there(here) and here.resolve() == beside.resolve() else str(beside)
 
 

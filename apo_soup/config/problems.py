@@ -27,7 +27,7 @@ def in_file_order(problems: list[str]) -> list[str]:
 
 def sentence(given: Given, name: str, what: str) -> str:
     """One mistake, with the place of its key."""
-    return f"{given.where(name)}: {name if name and name.isprintable() else repr(name)}: {what}"
+    return f"{given.place(name)}: {what}"
 
 
 def unknown_key(given: Given, name: str, known: list[str]) -> str:

@@ -49,7 +49,7 @@ def map_renamed(given: Given, pairs: bool) -> list[str]:
     for (key, old), (now, why) in RENAMED_VALUES.items():
         if values.get(key) == old:
             values[key] = now
-            given.notes.append(f"{given.where(key)}: {key}: {old} is read as {now} ({why})")
+            given.notes.append(f"{given.place(key)}: {old} is read as {now} ({why})")
     if pairs and values.get("padding_free"):
         where = given.where("padding_free")
         values.pop("padding_free")

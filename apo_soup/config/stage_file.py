@@ -28,6 +28,13 @@ class Keys(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), use_enum_values=True)
 
+    _dotted: str = PrivateAttr(default="")
+
+    @property
+    def dotted(self) -> str:
+        """The dotted name of the mapping in its file; empty for the file itself."""
+        return self._dotted
+
     def gives(self, name: str) -> bool:
         """Whether the key was given, whatever its value; a default is not."""
         return name in self.model_fields_set
@@ -72,6 +79,10 @@ class StageFile(Keys):
     def where(self, key: str) -> str:
         """`FILE:LINE` of a key (nested keys joined by dots), or the file and `command line` for an override."""
         return self._given.where(key)
+
+    def place(self, key: str) -> str:
+        """`FILE:LINE: KEY`, as a sentence about a key begins."""
+        return self._given.place(key)
 
     def raw(self) -> Given:
         """A copy of what was given, before it was checked, to lay a member's keys over."""

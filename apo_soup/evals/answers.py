@@ -27,7 +27,7 @@ def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -
         RowError: a field is missing, the template refuses a row, or the verifier cannot read a reference.
         UserError: there is no such verifier.
     """
-    verify = verifier(task.verifier, checkpoint.where)
+    verify = verifier(task.verifier, checkpoint.place(task, "verifier"))
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     obedience: list[bool] = []

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from apo_soup.config.eval import EvalFile
+from apo_soup.config.eval import EvalFile, TaskKeys
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.models.tokenizer import encode, load_tokenizer
 
@@ -18,14 +18,14 @@ class Checkpoint:
     """A model in evaluation mode with its tokenizer, and how much of it fits at once.
 
     Args:
-        where: the suite file, for messages.
+        suite: the suite file, for messages.
         batch_size: answers generated together.
         tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
     """
 
-    where: str
+    suite: EvalFile
     folder: Path
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -34,6 +34,10 @@ class Checkpoint:
     tokens_per_batch: int
     samples: int
     seed: int
+
+    def place(self, task: TaskKeys, key: str) -> str:
+        """`FILE:LINE: KEY` of a task's key, as a sentence about it begins."""
+        return self.suite.place(f"{task.dotted}.{key}")
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text that holds its own special tokens."""
@@ -46,8 +50,8 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
     Raises:
         UserError: the tokenizer cannot be loaded, or lacks a chat template.
     """
-    where = str(suite.path)
-    tokenizer = load_tokenizer(str(folder), where, suite.chat_template)
+    where = f"{suite.place('models')}: {folder}"
+    tokenizer = load_tokenizer(str(folder), where, suite.chat_template, key_place=suite.place)
     loaded: PreTrainedModel
     if model is None:
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=suite.dtype)
@@ -60,7 +64,7 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         device: Any = torch.accelerator.current_accelerator()  # transformers' wrapper of `to` hides its arguments
         loaded.to(device)
     return Checkpoint(
-        where=where,
+        suite=suite,
         folder=folder,
         model=loaded,
         tokenizer=tokenizer,

@@ -63,7 +63,7 @@ def models_of_suite(suite: EvalFile, only: Sequence[str] = ()) -> dict[str, Path
     missing = [name for name in only if name not in models]
     if missing:
         raise UserError(
-            f"{suite.where('models')}: models: expected one of {', '.join(models)}, got {', '.join(missing)}; correct "
+            f"{suite.place('models')}: expected one of {', '.join(models)}, got {', '.join(missing)}; correct "
             "the name, or make that model first"
         )
     return {name: models[name] for name in only or models}
@@ -89,5 +89,5 @@ def models_to_evaluate(
         path = Path(folder).resolve()
         return [EvaluatedModel(name_of_folder.get(path, f"{path.parent.name}-{path.name}"), path)]
     if not listed:
-        raise UserError(f"{suite.where('models')}: models: expected at least one, got none; name them, or give --model")
+        raise UserError(f"{suite.place('models')}: expected at least one, got none; name them, or give --model")
     return [EvaluatedModel(name, path) for name, path in listed.items()]

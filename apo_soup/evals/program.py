@@ -92,12 +92,12 @@ def check_tasks(suite: EvalFile) -> None:
     """
     for number, task in enumerate(suite.tasks):
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
-            verifier(task.verifier, suite.where(f"tasks.{number}.verifier"))
+            verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
         if isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
             key = f"tasks.{number}.data"
             looked = places_looked_at(task.data, suite.path.parent)
             raise UserError(
-                f"{suite.where(key)}: {key}: expected a file of rows, got {task.data}; correct the path ({looked})"
+                f"{suite.place(key)}: expected a file of rows, got {task.data}; correct the path ({looked})"
             )
 
 
@@ -110,7 +110,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
     inputs, beside = suite_inputs(suite), suite.path.parent
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
-        where = suite.where(f"models.{model.name}")
+        where = suite.place(f"models.{model.name}")
         if model.mix:
             weights_hash = hash_value(
                 [[model_hash(str(f), where, None, beside), weight] for f, weight in model.mix.parts]

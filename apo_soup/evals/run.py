@@ -103,10 +103,8 @@ def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
     try:
         return result_of_rows(checkpoint, task, rows), hash_value(rows)
     except RowError as error:
-        source = task.data or "generated rows"
-        raise UserError(
-            f"{checkpoint.where}: task {task.name} of kind {task.kind}: source {source}: {error}"
-        ) from error
+        place = checkpoint.place(task, "data" if task.data else "generate")
+        raise UserError(f"{place}: {task.data or 'a generated row'}: {error}; correct the row") from error
 
 
 def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -> TaskResult:
@@ -147,7 +145,7 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
         case RecallTask(generate=items) if items:
             rows = generated_needles(checkpoint.tokenizer, checkpoint.seed, items)
         case _:
-            rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.where)]
+            rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.place(task, "data"))]
     return [ItemRow(row) for row in rows[: task.limit]]
 
 
@@ -160,7 +158,7 @@ def harness_engine(suite: EvalFile, mixed: bool) -> str:
     wanted, installed = suite.harness_engine, importlib.util.find_spec("vllm") is not None
     if wanted == "vllm" and not installed:
         raise UserError(
-            f"{suite.where('harness_engine')}: harness_engine: expected vLLM to be installed, got no such package; "
+            f"{suite.place('harness_engine')}: expected vLLM to be installed, got no such package; "
             "pip install 'apo-soup[vllm]'"
         )
     use_vllm = wanted == "vllm" or (wanted == "auto" and installed and torch.cuda.is_available())

@@ -1,5 +1,6 @@
 """Load a tokenizer with the recipe's chat template on it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
@@ -19,10 +20,14 @@ def load_tokenizer(
     revision: str | None = None,
     trust_remote_code: bool = False,
     recipe_folder: Path | None = None,
+    key_place: Callable[[str], str] | None = None,
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with `chat_template` (our own, inline, or a file) in place of its own when given.
 
-    `recipe_folder` is where the recipe looked first, for the sentence about a path that is not there.
+    Args:
+        where: `FILE:LINE: KEY` of the model, for messages.
+        recipe_folder: where the recipe looked first, for the sentence about a path that is not there.
+        key_place: says the same of `chat_template` and `eos_token`, where a file gives them.
 
     Raises:
         UserError: the tokenizer cannot be loaded, is not a fast one, or has neither template nor end-of-turn token.
@@ -43,28 +48,29 @@ def load_tokenizer(
             f"{where}: expected a fast tokenizer, got {model} without tokenizer.json; the loss mask needs its "
             "character offsets, so convert it"
         )
-    text = template_text(chat_template, where, recipe_folder)
+    text = template_text(chat_template, key_place("chat_template") if key_place else where, recipe_folder)
     if text is not None:
         tokenizer.chat_template = text
     if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
         raise UserError(
-            f"{where}: chat_template: expected one chat template, got {model} with several "
+            f"{where}: expected a model with one chat template, got {model} with several "
             f"({', '.join(tokenizer.chat_template)}) and none called default; give chat_template the text of one"
         )
     if tokenizer.chat_template is None:
         raise UserError(
-            f"{where}: chat_template: expected a chat template, got {model} without one; give chat_template: apo-soup, "
-            "a .jinja file or Jinja text"
+            f"{where}: expected a model with a chat template, got {model} without one; give chat_template: apo-soup, a "
+            ".jinja file or Jinja text"
         )
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
             raise UserError(
-                f"{where}: eos_token: expected a token of {model}, got {eos_token}; name one of its vocabulary"
+                f"{key_place('eos_token') if key_place else where}: expected a token of {model}, got {eos_token}; name "
+                "one of its vocabulary"
             )
         tokenizer.eos_token = eos_token
     if tokenizer.eos_token is None:
         raise UserError(
-            f"{where}: eos_token: expected an end-of-turn token, got {model} without one; give eos_token, such as "
+            f"{where}: expected a model with an end-of-turn token, got {model} without one; give eos_token, such as "
             "<|im_end|>"
         )
     if tokenizer.pad_token is None:
@@ -76,12 +82,13 @@ def recipe_tokenizer(recipe: TrainingFile) -> PreTrainedTokenizerBase:
     """The tokenizer that a training file asks for; raises UserError as `load_tokenizer` does."""
     return load_tokenizer(
         recipe.model_name_or_path,
-        recipe.where("model_name_or_path"),
+        recipe.place("model_name_or_path"),
         recipe.chat_template,
         recipe.end_of_turn,
         recipe.model_revision,
         recipe.trust_remote_code,
         recipe.path.parent,
+        recipe.place,
     )
 
 

@@ -15,6 +15,8 @@ def template_text(value: str, where: str, recipe_folder: Path | None = None) -> 
 def template_text(value: str | None, where: str, recipe_folder: Path | None = None) -> str | None:
     """The text of a recipe's `chat_template`: ours, inline Jinja, or a .jinja file; None is the tokenizer's own.
 
+    `where` is `FILE:LINE: KEY`, for the sentence about a value that is none.
+
     Raises:
         UserError: the value is none of these.
     """
@@ -27,6 +29,6 @@ def template_text(value: str | None, where: str, recipe_folder: Path | None = No
     if Path(value).is_file():
         return Path(value).read_text(encoding="utf-8")
     raise UserError(
-        f"{where}: chat_template: expected apo-soup, Jinja text, or a .jinja file, got {value!r}; correct the path "
+        f"{where}: expected apo-soup, Jinja text, or a .jinja file, got {value!r}; correct the path "
         f"({places_looked_at(value, recipe_folder)}), or leave the key out for the tokenizer's own template"
     )

@@ -14,10 +14,10 @@ def training_inputs(recipe: TrainingFile) -> dict[str, str]:
         UserError: a model, file or template that it names is not there.
     """
     folder = recipe.path.parent
-    where = recipe.where("model_name_or_path")
+    where = recipe.place("model_name_or_path")
     inputs = {"model": model_hash(recipe.model_name_or_path, where, recipe.model_revision, folder)}
     for number, source in enumerate(recipe.dataset_mixture.datasets):
-        where = recipe.where(f"dataset_mixture.datasets.{number}.id")
+        where = recipe.place(f"dataset_mixture.datasets.{number}.id")
         unused = source.hub_keys()
         if unused and row_files(source.id, where, folder):
             recipe.notes.append(
@@ -27,7 +27,7 @@ def training_inputs(recipe: TrainingFile) -> dict[str, str]:
     evals = eval_rows_hash(recipe)
     if evals is not None:
         inputs["evals to stay clear of"] = evals
-    template = template_text(recipe.chat_template, recipe.where("chat_template"), folder)
+    template = template_text(recipe.chat_template, recipe.place("chat_template"), folder)
     if template is not None:
         inputs["template"] = hash_value(template)
     return inputs

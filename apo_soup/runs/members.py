@@ -63,7 +63,7 @@ def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile]
             "members": "no members of a member",
         }
         problems += [
-            f"{given.where(f'{place}.{key}')}: {place}.{key}: expected {told}; leave the key out"
+            f"{given.place(f'{place}.{key}')}: expected {told}; leave the key out"
             for key, told in refused.items()
             if key in overrides
         ]
@@ -74,7 +74,7 @@ def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile]
             if key in refused:
                 continue
             try:  # a dotted key reaches inside, as dataset_mixture.datasets.0.weight does
-                laid.set(str(key), value, f"{given.where(f'{place}.{key}')}: {place}.{key}")
+                laid.set(str(key), value, given.place(f"{place}.{key}"))
             except UserError as error:
                 problems.append(str(error))
                 continue

@@ -43,13 +43,14 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
     """
     inputs = {}
     for number, (task, written) in enumerate(zip(suite.tasks, suite.given_values()["tasks"], strict=True)):
-        where = suite.where(f"tasks.{number}")
         if isinstance(task, TaskWithRows) and task.data:
-            inputs[f"rows {written['data']}"] = rows_hash(task.data, where, None, suite.path.parent)
+            inputs[f"rows {written['data']}"] = rows_hash(
+                task.data, suite.place(f"tasks.{number}.data"), None, suite.path.parent
+            )
         if isinstance(task, HarnessTask) and task.include:
             if not Path(task.include).is_dir():
                 raise UserError(
-                    f"{where}: tasks.{number}.include: expected a folder of lm-evaluation-harness tasks, got "
+                    f"{suite.place(f'tasks.{number}.include')}: expected a folder of lm-evaluation-harness tasks, got "
                     f"{task.include}; correct the path ({places_looked_at(task.include, suite.path.parent)})"
                 )
             inputs[f"tasks in {written['include']}"] = hash_tree(Path(task.include), "*")
@@ -58,7 +59,7 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
             inputs[f"verifier {task.verifier}"] = hash_file(Path(source))
         for file in data_files(written):
             inputs[f"file {file}"] = hash_file(Path(file))
-    template = template_text(suite.chat_template, suite.where("chat_template"), suite.path.parent)
+    template = template_text(suite.chat_template, suite.place("chat_template"), suite.path.parent)
     inputs["template"] = hash_value(template)
     code = [code_hash(f"apo_soup/{room}") for room in SCORING_ROOMS]
     return inputs | {"code": hash_value([*code, hash_file(PROJECT / "apo_soup" / "statistics.py")])}
@@ -92,9 +93,9 @@ def eval_rows_hash(recipe: TrainingFile) -> str | None:
     folder = recipe.path.parent
     hashes: list[Any] = []
     for number, entry in enumerate(recipe.dataset_mixture.decontaminate or []):
-        where = recipe.where(f"dataset_mixture.decontaminate.{number}")
+        where = recipe.place(f"dataset_mixture.decontaminate.{number}")
         if isinstance(entry, EvalPromptsKeys):
-            hashes.append({**entry.given_values(), "id": rows_hash(entry.id, where, entry.revision, folder)})
+            hashes.append({**entry.given_values(), "id": rows_hash(entry.id, f"{where}.id", entry.revision, folder)})
         elif is_suite(entry):
             hashes.append(
                 [
@@ -117,7 +118,7 @@ def named_suite(recipe: TrainingFile, number: int) -> EvalFile:
     file = str((recipe.dataset_mixture.decontaminate or [])[number])
     if not Path(file).is_file():
         raise UserError(
-            f"{recipe.where(key)}: {key}: expected an eval file, got {file}, which is not there; correct the path "
+            f"{recipe.place(key)}: expected an eval file, got {file}, which is not there; correct the path "
             f"({places_looked_at(file, recipe.path.parent)})"
         )
     return load(file, "eval")

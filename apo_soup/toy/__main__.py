@@ -21,7 +21,7 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
         if name not in ROW_FILES:
             key = f"counts.{name}"
             raise UserError(
-                f"{recipe.where(key)}: {key}: expected one of {', '.join(ROW_FILES)}, got {name}; correct the name"
+                f"{recipe.place(key)}: expected one of {', '.join(ROW_FILES)}, got {name}; correct the name"
             )
     code = {"code": code_hash("apo_soup/toy")}
     stage = Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)

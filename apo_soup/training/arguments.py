@@ -14,6 +14,9 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
 
+# Libraries whose code TRL's constructors run beside ours, which they call back; a model may bring code of its own.
+TRAINER_LIBRARIES = ("trl", "transformers", "transformers_modules", "accelerate", "peft")
+
 C = TypeVar("C", bound=TrainingArguments)
 
 
@@ -78,11 +81,12 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     loading = training.get("model_init_kwargs") or {}
     if not isinstance(loading, dict):
         raise UserError(
-            f"{recipe.where('model_init_kwargs')}: model_init_kwargs: expected a mapping, got {loading!r}; write the "
+            f"{recipe.place('model_init_kwargs')}: expected a mapping, got {loading!r}; write the "
             "keys that the model is loaded with below it"
         )
     refused = (ValueError, TypeError, ImportError)
-    with told_by_library(recipe.path, refused):
+    taken = "values that TRL and transformers take"
+    with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         model = ModelConfig(**{k: v for k, v in values.items() if k in model_names})
     training["model_init_kwargs"] = {
         "dtype": model.dtype,
@@ -90,9 +94,9 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
         "revision": model.model_revision,
         **loading,
     }
-    with told_by_library(recipe.path, refused):
+    with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         arguments = config_class(**(training | fixed))
-    _check_schedule(arguments, recipe.where("lr_scheduler_kwargs"))
+    _check_schedule(arguments, recipe.place("lr_scheduler_kwargs"))
     return arguments, model
 
 
@@ -102,7 +106,8 @@ def _check_schedule(arguments: TrainingArguments, where: str) -> None:
     """
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=arguments.learning_rate)
     options: Any = arguments.lr_scheduler_kwargs  # a mapping: transformers has read the text that it may be
-    with told_by_library(where, (ValueError, TypeError)):
+    taken = f"arguments of the schedule {arguments.lr_scheduler_type}"
+    with told_by_library(where, (ValueError, TypeError), expected=taken, way="correct them"):
         get_scheduler(
             arguments.lr_scheduler_type,
             optimizer,
@@ -118,5 +123,6 @@ def adapters(model: ModelConfig, where: str | Path) -> dict[str, Any]:
     Raises:
         UserError: TRL or PEFT refuses them, or their package is not installed; `where` is the recipe.
     """
-    with told_by_library(where):
+    taken = "quantisation and adapters that TRL and PEFT take"
+    with told_by_library(where, expected=taken, way="correct the key that it names"):
         return {"quantization_config": get_quantization_config(model), "peft_config": get_peft_config(model)}

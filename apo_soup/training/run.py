@@ -37,7 +37,10 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     except KeyError as error:
         if "metric_for_best_model" not in str(error):
             raise
-        raise UserError(f"{recipe.where('metric_for_best_model')}: {error.args[0]}") from error
+        raise UserError(
+            f"{recipe.place('metric_for_best_model')}: expected a metric that is measured, got "
+            f"{recipe.given_values().get('metric_for_best_model', 'loss')}: {error.args[0]}; name one of those"
+        ) from error
     seconds = time.monotonic() - trainer.begun
     # The last log's own figures are among the result's where its window ends with the run.
     metrics = {k: v for k, v in result.metrics.items() if k.startswith("train_") or k in ("total_flos", "epoch")}

@@ -89,6 +89,8 @@ VERIFIERS: dict[str, Verifier] = {
 def verifier(name: str, where: str) -> Verifier:
     """The verifier of that name, or the function that `package.module:function` names.
 
+    `where` is `FILE:LINE: KEY` of the name, for messages.
+
     Raises:
         UserError: there is no verifier of that name, or what it needs is not installed.
     """
@@ -98,24 +100,21 @@ def verifier(name: str, where: str) -> Verifier:
             own = getattr(importlib.import_module(module), function)
         except Exception as error:  # importing runs the file, which may do anything
             raise UserError(
-                f"{where}: verifier: expected a function that can be imported, got {name}: {type(error).__name__}: "
+                f"{where}: expected a function that can be imported, got {name}: {type(error).__name__}: "
                 f"{first_line(error)}; correct the name"
             ) from error
         if not callable(own):
             raise UserError(
-                f"{where}: verifier: expected a function of an answer's text and a reference, got {name}, which is a "
+                f"{where}: expected a function of an answer's text and a reference, got {name}, which is a "
                 f"{type(own).__name__}; name a function"
             )
         return checked_verifier(own, name, where)
     if name not in VERIFIERS:
         raise UserError(
-            f"{where}: verifier: expected one of {', '.join(VERIFIERS)}, or package.module:function, got {name}; "
-            "correct the name"
+            f"{where}: expected one of {', '.join(VERIFIERS)}, or package.module:function, got {name}; correct the name"
         )
     if name == "math" and importlib.util.find_spec("math_verify") is None:
-        raise UserError(
-            f"{where}: verifier: expected the package math-verify for math, got none; pip install 'apo-soup[math]'"
-        )
+        raise UserError(f"{where}: expected the package math-verify for math, got none; pip install 'apo-soup[math]'")
     return VERIFIERS[name]
 
 
@@ -133,13 +132,13 @@ def checked_verifier(own: Callable[[str, str], Any], name: str, where: str) -> V
             raise
         except Exception as error:  # it may be any code
             raise UserError(
-                f"{where}: verifier: expected a verdict of {name}, got {type(error).__name__} on reference "
+                f"{where}: expected a verdict of {name}, got {type(error).__name__} on reference "
                 f"{reference[:60]!r}: {first_line(error)}; correct the function"
             ) from error
         verdict = verdict.item() if hasattr(verdict, "item") else verdict  # numpy's and torch's
         if not isinstance(verdict, (bool, int, float)) or not 0 <= verdict <= 1:
             raise UserError(
-                f"{where}: verifier: expected true, false or a score from 0 to 1 from {name}, got {verdict!r}; correct "
+                f"{where}: expected true, false or a score from 0 to 1 from {name}, got {verdict!r}; correct "
                 "the function"
             )
         return verdict

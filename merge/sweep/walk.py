@@ -52,8 +52,7 @@ def _model_folder(name: str, recipe: MergeFile) -> Path:
     folder = Path(resolved_model(name, recipe, "sweep.models"))
     if not folder.is_dir():
         raise UserError(
-            f"{recipe.where('sweep.models')}: sweep.models: expected a stage or a folder that is there, got {name}; "
-            "make it first"
+            f"{recipe.place('sweep.models')}: expected a stage or a folder that is there, got {name}; make it first"
         )
     return folder
 

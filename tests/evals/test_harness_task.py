@@ -147,7 +147,7 @@ def test_local_gsm8k_and_ifeval_in_both_modes(tiny_model, write_rows, write_reci
             "[{name: x, kind: harness, tasks: [no_such_task]}]",
             "expected a task, group or tag of lm-eval, got no_such_task",
         ),
-        ("[{name: x, kind: harness, tasks: [gsm8k]}]", "the data of gsm8k cannot be reached"),
+        ("[{name: x, kind: harness, tasks: [gsm8k]}]", "expected the data of gsm8k, got none that can be reached"),
         (
             "[{name: x, kind: harness, tasks: [ruler_vt], lengths: [1024]}]",
             "ruler_vt: expected an example of at most 500 tokens",

@@ -125,7 +125,7 @@ def test_an_unknown_verifier_is_told_with_its_line_before_a_model_is_loaded(writ
     tasks = [{"name": "q", "kind": "answer", "data": rows, "verifier": "numbr"}]
     path = write_recipe("eval.yaml", {"output_dir": str(tmp_path), "models": {"m": "no/model"}, "tasks": tasks})
     with pytest.raises(
-        UserError, match=rf"{path}:\d+: verifier: expected one of number, exact, math, or .*, got numbr"
+        UserError, match=rf"{path}:\d+: tasks.0.verifier: expected one of number, exact, math, or .*, got numbr"
     ):
         run_suite(path, EvalRequest(), [])
 
@@ -137,7 +137,7 @@ def test_a_row_without_a_field_is_named_and_a_fault_of_ours_is_not_told_as_one(
     task = {"name": "calls", "kind": "tool", "data": rows, "max_new_tokens": 1, "modes": ["no_think"]}
     path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
     suite = load(path, "eval")
-    with pytest.raises(UserError, match=r"task calls of kind tool: source .*q\.jsonl: field tools: expected one, got"):
+    with pytest.raises(UserError, match=r"tasks\.0\.data: .*q\.jsonl: field tools: expected one, got"):
         evaluate_model(suite, tiny_model)
 
     def faulty(*arguments, **settings):

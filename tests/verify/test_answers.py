@@ -107,7 +107,7 @@ def test_a_verifier_of_ones_own_is_named_in_what_goes_wrong(tmp_path, monkeypatc
         match="a score from 0 to 1 from own_verifier:wrong_kind, got 'yes'",
     ):
         verifier("own_verifier:wrong_kind", "here")("a", "b")
-    with pytest.raises(UserError, match=r"verifier: expected a verdict of math:sqrt, got TypeError on reference 'b'"):
+    with pytest.raises(UserError, match=r"expected a verdict of math:sqrt, got TypeError on reference 'b'"):
         verifier("math:sqrt", "here")("a", "b")
     with pytest.raises(UserError, match=r"no\.such:thing"):
         verifier("no.such:thing", "here")

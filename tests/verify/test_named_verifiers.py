@@ -25,11 +25,11 @@ def test_verifiers(name, text, reference, right):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nuber", "verifier: expected one of number, exact, math, or package.module:function, got nuber"),
-        ("no.such:thing", "verifier: expected a function that can be imported, got no.such:thing: ModuleNotFoundError"),
-        ("operator:nothing", "verifier: expected a function that can be imported, got operator:nothing"),
+        ("nuber", "expected one of number, exact, math, or package.module:function, got nuber"),
+        ("no.such:thing", "expected a function that can be imported, got no.such:thing: ModuleNotFoundError"),
+        ("operator:nothing", "expected a function that can be imported, got operator:nothing"),
     ],
 )
 def test_a_verifier_that_is_not_there_is_told(name, told):
-    with pytest.raises(UserError, match=f"pairs.yaml:7: {told}"):
-        verifier(name, "pairs.yaml:7")
+    with pytest.raises(UserError, match=f"pairs.yaml:7: verifier: {told}"):
+        verifier(name, "pairs.yaml:7: verifier")

@@ -72,7 +72,7 @@ class EndpointEngine:
         self._key = (os.environ.get(keys.api_key_env) or "none").strip()
         if not self._key.isascii():
             raise UserError(
-                f"{side.where}: api_key_env: expected a key in ASCII in the environment variable {keys.api_key_env}, "
+                f"{side.where}.api_key_env: expected a key in ASCII in the environment variable {keys.api_key_env}, "
                 "got another character in it; set the variable anew"
             )
         self.pace = RequestPace(keys.requests_per_minute)
@@ -208,7 +208,7 @@ class EndpointEngine:
     def _error(self, key: str, got: str, advice: str) -> UserError:
         """A sentence about what the server did, at the key that it concerns."""
         expected = f"expected an answer of the server at {self.keys.base_url}"
-        return UserError(f"{self.side.where}: {key}: {expected}, got {got}; {advice}")
+        return UserError(f"{self.side.where}.{key}: {expected}, got {got}; {advice}")
 
     def _request(self, prompt: Prompt, number: int) -> dict[str, Any]:
         """The arguments of `chat.completions.create` for one candidate of a prompt."""

@@ -36,14 +36,14 @@ def require_installed_engine(side: AskedSide) -> None:
     """
     if isinstance(side.keys, VllmSide) and find_spec("vllm") is None:
         raise UserError(
-            f"{side.where}: engine: expected an installed engine, got vllm, which is not here; pip install "
+            f"{side.where}.engine: expected an installed engine, got vllm, which is not here; pip install "
             "'apo-soup[vllm]' in an environment of its own, or take engine transformers or openai"
         )
     if isinstance(side.keys, OpenaiSide):
         missing = [name for name in ("openai", "tenacity") if find_spec(name) is None]
         if missing:
             raise UserError(
-                f"{side.where}: engine: expected an installed engine, got openai without the package "
+                f"{side.where}.engine: expected an installed engine, got openai without the package "
                 f"{' and '.join(missing)}; pip install 'apo-soup[endpoint]'"
             )
 

@@ -15,10 +15,16 @@ def side_tokenizer(side: LocalSide, where: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a side's model, with the recipe's template on it where one is given.
 
     Raises:
-        UserError: it cannot be loaded, or a template or an end-of-turn token is missing; `where` is `FILE:LINE`.
+        UserError: it cannot be loaded, or a template or an end-of-turn token is missing; `where` is the side's
+            `FILE:LINE: KEY`.
     """
     return load_tokenizer(
-        side.model, where, side.chat_template, revision=side.revision, trust_remote_code=side.trust_remote_code
+        side.model,
+        f"{where}.model",
+        side.chat_template,
+        revision=side.revision,
+        trust_remote_code=side.trust_remote_code,
+        key_place=lambda key: f"{where}.{key}",
     )
 
 

@@ -32,9 +32,9 @@ class VLLMEngine:
             "seed": side.sampling.seed,
             **(keys.engine_kwargs or {}),
         }
-        with told_by_library(
-            f"{side.where}: engine vllm did not start", (TypeError, ValueError, RuntimeError, OSError)
-        ):
+        refusals = (TypeError, ValueError, RuntimeError, OSError)
+        taken = "a model and arguments that vLLM starts with"
+        with told_by_library(f"{side.where}.engine", refusals, expected=taken, way="correct what it names"):
             self.llm = LLM(**arguments)
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
@@ -53,7 +53,8 @@ class VLLMEngine:
             requests = [{"prompt_token_ids": tokens[p.id]} for p in chunk]
             parameters = [self._parameters(p) for p in chunk]
             # Its engine is a process of its own and may die of anything; what was answered until then is kept.
-            with told_by_library(f"{self.side.where}: engine vllm stopped", (Exception,)):
+            taken, again = "answers of vLLM", "the answers until now are kept, run the same command again"
+            with told_by_library(f"{self.side.where}.engine", (Exception,), expected=taken, way=again):
                 outputs = self.llm.generate(requests, parameters, use_tqdm=False)
             keep(
                 [

@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import tempfile
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import product
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.eval import HarnessTask
-from apo_soup.errors import UserError, first_line
+from apo_soup.errors import UserError, first_line, raised_by_us
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.harness.models import HarnessEngine, WindowError
 from apo_soup.evals.harness.scores import metrics_of_results
@@ -40,7 +39,10 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
     try:
         import lm_eval  # noqa: F401  (asked for here, so that its absence is one sentence)
     except ImportError as error:
-        raise UserError(f"{checkpoint.where}: task {task.name} needs lm-eval; pip install 'apo-soup[eval]'") from error
+        raise UserError(
+            f"{checkpoint.place(task, 'kind')}: expected the package lm-eval for a task of the harness, got none; pip "
+            "install 'apo-soup[eval]'"
+        ) from error
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     hashes = []
@@ -55,7 +57,7 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
             metrics |= part_metrics
             if part.lengths and f"{prefix}/{part.lengths[0]}" not in part_metrics:
                 raise UserError(
-                    f"{checkpoint.where}: task {task.name}: lengths: expected tasks that generate their items, such as "
+                    f"{checkpoint.place(task, 'lengths')}: expected tasks that generate their items, such as "
                     f"RULER's, got {', '.join(map(str, task.tasks))}, which have no score at {part.lengths[0]} tokens; "
                     "leave lengths out"
                 )
@@ -79,7 +81,7 @@ def lm_eval_results(
     from lm_eval import simple_evaluate
 
     manager = task_manager(task.include)
-    entries = named_entries(task, manager, checkpoint.where)
+    entries = named_entries(task, manager, checkpoint.place(task, "tasks"))
     names = [entry_name(entry) for entry in entries]
     if "ruler_vt" in names:
         check_ruler(checkpoint, task)
@@ -91,7 +93,7 @@ def lm_eval_results(
         settings["max_gen_toks"] = task.max_new_tokens
     if task.unsafe_code:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
-    with lm_eval_refusals(f"{checkpoint.where}: task {task.name}", names):
+    with lm_eval_refusals(checkpoint.place(task, "tasks"), names):
         return simple_evaluate(
             engine.model(think, tokenizer),
             tasks=files,
@@ -124,22 +126,18 @@ def lm_eval_refusals(where: str, names: list[str]) -> Iterator[None]:
     except WindowError as error:
         raise UserError(f"{where}: {error}") from error
     except (*unreachable, *refusals) as error:
-        if raised_by_us(error):
+        if raised_by_us(error, "lm_eval"):
             raise
         if isinstance(error, unreachable):
             raise UserError(
-                f"{where}: the data of {', '.join(names)} cannot be reached: {first_line(error)}; "
+                f"{where}: expected the data of {', '.join(names)}, got none that can be reached: {first_line(error)}; "
                 "name local files in the task (dataset_path: json, dataset_kwargs)"
             ) from error
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"{where}: lm-eval refuses {', '.join(names)}: {reason}") from error
-
-
-def raised_by_us(error: BaseException) -> bool:
-    """Whether an error comes from our classes inside the harness: of ours and its frames, ours is the innermost."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
-    return next((p for p in reversed(packages) if p in ("apo_soup", "lm_eval")), None) == "apo_soup"
+        raise UserError(
+            f"{where}: expected tasks that lm-eval takes, got a refusal of {', '.join(names)}: {reason}; correct what "
+            "it names"
+        ) from error
 
 
 class NullStream(io.TextIOBase):

@@ -42,18 +42,17 @@ def named_entries(task: HarnessTask, manager: Any, where: str) -> list[Entry]:
         else:
             entries.append(entry)
     for entry in entries:
-        place = f"{where}: task {task.name}: tasks"
         if isinstance(entry, str):
             if not manager.match_tasks([entry]):
                 raise UserError(
-                    f"{place}: expected a task, group or tag of lm-eval, got {entry}; see `lm-eval ls tasks`"
+                    f"{where}: expected a task, group or tag of lm-eval, got {entry}; see `lm-eval ls tasks`"
                 )
             continue
         if not isinstance(entry.get("task"), str):
-            raise UserError(f"{place}: expected a name, or a mapping with task, got {entry}; add the key task")
+            raise UserError(f"{where}: expected a name, or a mapping with task, got {entry}; add the key task")
         for key in ("dataset_kwargs", "metadata"):
             if not isinstance(entry.get(key) or {}, dict):
-                raise UserError(f"{place}: {key}: expected a mapping, got {entry[key]!r}; correct it")
+                raise UserError(f"{where}.{key}: expected a mapping, got {entry[key]!r}; correct it")
     return entries
 
 
@@ -98,14 +97,14 @@ def check_ruler(checkpoint: Checkpoint, task: HarnessTask) -> None:
     question = len(checkpoint.ids(generate_input_output(10, 1, 4)[0])) + RULER_MARGIN
     if example + RULER_ANSWER > RULER_EXAMPLE:
         raise UserError(
-            f"{checkpoint.where}: task {task.name}: ruler_vt: expected an example of at most {RULER_EXAMPLE} tokens, "
+            f"{checkpoint.place(task, 'tasks')}: ruler_vt: expected an example of at most {RULER_EXAMPLE} tokens, "
             f"got {example + RULER_ANSWER} with this tokenizer; leave ruler_vt out"
         )
     needed = RULER_EXAMPLE + question + RULER_ANSWER
     shortest = min(task.lengths, default=4096)
     if shortest < needed:
         raise UserError(
-            f"{checkpoint.where}: task {task.name}: lengths: expected {needed} or more for ruler_vt with this "
+            f"{checkpoint.place(task, 'lengths')}: expected {needed} or more for ruler_vt with this "
             f"tokenizer, got {shortest}; give longer ones or leave ruler_vt out"
         )
 
