@@ -76,6 +76,18 @@ def file_model(kind: str) -> type[StageFile]:
     return model
 
 
+# Files that train: kind -> the kind that a misplaced key may belong to, and its files in words.
+OTHER_TRAINING = {"sft": ("apo", "apo files"), "apo": ("sft", "mid and sft files")}
+
+
+def _strange_key(kind: str, given: Given, name: str, known: list[str]) -> str:
+    """That a file has a key of the other kind of training file, or one that nobody knows."""
+    other, files = OTHER_TRAINING.get(kind, ("", ""))
+    if other and name in file_model(other).model_fields:
+        return sentence(given, name, f"the key belongs to {files}, and this is an {kind} file; leave it out")
+    return unknown_key(given, name, known)
+
+
 def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[StageFile | None, list[str]]:
     """Given keys as a stage file of a kind, and a sentence for each thing that is wrong with them.
 
@@ -87,7 +99,9 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     recipe: Any = model.model_construct()
     known = list(model.model_fields)
     strange = [name for name in given.values if name not in known]
-    problems += [unknown_key(given, name if isinstance(name, str) else as_written(name), known) for name in strange]
+    problems += [
+        _strange_key(kind, given, name if isinstance(name, str) else as_written(name), known) for name in strange
+    ]
     wrong: set[str] = set()
     for name, field in model.model_fields.items():
         if name not in given.values:

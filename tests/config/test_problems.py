@@ -176,3 +176,15 @@ def test_a_missing_file_is_told(tmp_path):
     result = python("-m", "apo", "--config", tmp_path / "none.yaml")
     assert result.returncode == 2
     assert "none.yaml" in result.stderr
+
+
+def test_a_key_of_the_other_kind_of_training_file_says_whose_it_is(write_recipe):
+    rows = {"model_name_or_path": "m", "output_dir": "runs/x/y", "dataset_mixture": {"datasets": [{"id": "a.jsonl"}]}}
+    for kind, key, told in (
+        ("sft", "beta", "the key belongs to apo files, and this is an sft file; leave it out"),
+        ("apo", "packing", "the key belongs to mid and sft files, and this is an apo file; leave it out"),
+        ("apo", "packin", "unknown key; the nearest known key is "),
+    ):
+        with pytest.raises(UserError) as refused:
+            load(write_recipe(f"{kind}.yaml", rows | {key: True}), kind)
+        assert f"{kind}.yaml:6: {key}: {told}" in str(refused.value)
