@@ -154,6 +154,21 @@ def with_fingerprint(dataset: Dataset, fingerprint: str) -> Dataset:
     return keyed
 
 
+@contextmanager
+def outside_deepspeed() -> Iterator[None]:
+    """Inside, `from_pretrained` loads a model whole, on the one rank that calls it, also where DeepSpeed would shard it
+    over all ranks. transformers can forget DeepSpeed's settings in public, and not remember them.
+    """
+    from transformers.integrations import deepspeed
+
+    settings = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = settings
+
+
 def mergekit_template_names() -> list[str]:
     """The chat templates that mergekit knows by name; it lists them nowhere in public."""
     from importlib.resources import files

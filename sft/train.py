@@ -22,6 +22,8 @@ from apo_soup.runs.stage import Stage
 from apo_soup.training.arguments import TRAINER_LIBRARIES, adapters, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
+from apo_soup.training.new_rows import settle_adapter, train_new_rows
+from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
 from apo_soup.training.trainer import StageTrainer
 
@@ -81,10 +83,14 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
         arguments.max_length = None
     collator = None if flash else PackedCollator(rows.tokenizer.pad_token_id)
     adapting = adapters(model, recipe.path)
+    dtype = "auto" if model.use_peft and not recipe.gives("dtype") else model.dtype
+    base = model_to_load(recipe, stage, rows.tokenizer, dtype)
+    if adapting["peft_config"] is not None:
+        adapting["peft_config"] = train_new_rows(adapting["peft_config"], recipe, base, rows.tokenizer)
     taken = "a model and settings that TRL trains with"
     with told_by_library(recipe.path, expected=taken, way="correct the key that it names", libraries=TRAINER_LIBRARIES):
         trainer = PackedSFTTrainer(
-            model=recipe.model_name_or_path,
+            model=base,
             args=arguments,
             data_collator=collator,
             train_dataset=rows.splits["train"],
@@ -93,4 +99,5 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             callbacks=[Watch(stage.name)],
             **adapting,
         )
+    settle_adapter(trainer.model, recipe)
     train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": rows.packed})

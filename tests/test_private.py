@@ -165,3 +165,22 @@ def test_our_trainers_override_nothing_private_and_the_public_methods_that_they_
                 named = {name for name in vars(layer) if name not in vars(type("Empty", (), {})) or name == "__init__"}
                 taken = named & libraries - {"__module__", "__doc__", "__firstlineno__", "__static_attributes__"}
                 assert taken <= (hooks if layer.__module__ == "apo_soup.private" else meant), (layer, taken)
+
+
+def test_deepspeeds_settings_are_forgotten_for_a_while():
+    from transformers.integrations import deepspeed
+
+    from apo_soup.private import outside_deepspeed
+
+    class Settings:
+        def is_zero3(self):
+            return True
+
+    settings = Settings()
+    deepspeed.set_hf_deepspeed_config(settings)
+    try:
+        with outside_deepspeed():
+            assert not deepspeed.is_deepspeed_zero3_enabled()
+        assert deepspeed.is_deepspeed_zero3_enabled()
+    finally:
+        deepspeed.unset_hf_deepspeed_config()

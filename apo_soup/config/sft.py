@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, Text, key
+from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, Positive, Text, Texts, key
 from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.stage_file import Fault
-from apo_soup.config.training import TrainingFile
+from apo_soup.config.training import NewToken, TrainingFile
 
 
 @with_library_keys("SFTConfig", "ModelConfig")
@@ -26,12 +26,38 @@ class SftFile(TrainingFile):
     learning_rate: Annotated[float, Ge(0), FINITE, AS_NUMBER] = key(2e-5, "peak learning rate")
     eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's")
 
+    add_tokens: Texts = key([], "texts that become one token each, such as `<think>`; the tokenizer is saved with them")
+    add_special_tokens: Texts = key([], "the same for control tokens, such as `<|im_end|>`, which decoding leaves out")
+    resize_embeddings: Flag = key(False, "give the model a row for every token; new rows are the mean of the old ones")
+    resize_embeddings_multiple_of: Positive = key(1, "what the number of rows of resized embeddings is a multiple of")
+
     @property
     def end_of_turn(self) -> str | None:
         return self.eos_token
 
+    @property
+    def new_tokens(self) -> list[NewToken]:
+        ordinary = [NewToken(text, False, f"add_tokens.{n}") for n, text in enumerate(self.add_tokens or [])]
+        special = [
+            NewToken(text, True, f"add_special_tokens.{n}") for n, text in enumerate(self.add_special_tokens or [])
+        ]
+        return ordinary + special
+
+    @property
+    def embedding_multiple(self) -> int | None:
+        return self.resize_embeddings_multiple_of if self.resize_embeddings else None
+
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()
+        seen: dict[str, str] = {}
+        for token in self.new_tokens:
+            if not token.text:
+                yield token.key, "expected the text of a token, got none; leave it out"
+            elif token.text in seen:
+                yield token.key, f"token {token.text!r} is given twice, here and in {seen[token.text]}; keep one"
+            seen.setdefault(token.text, token.key)
+        if self.gives("resize_embeddings_multiple_of") and not self.resize_embeddings:
+            yield "resize_embeddings_multiple_of", "the key has no effect without resize_embeddings: true; leave it out"
         strategy = self.packing_strategy if self.packing else None
         if self.overflow and strategy == "wrapped":
             told = "expected no such key with packing_strategy: wrapped, which cuts the stream of all documents, got "

@@ -5,6 +5,7 @@ declared here has the library's own name, type and default; a test compares them
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from apo_soup.config.in_words import as_written
@@ -31,6 +32,15 @@ REFUSED = {
     "pad_to_multiple_of": ("rows are padded to the longest of their batch", "leave the key out"),
     "shuffle_dataset": ("rows are always shuffled with dataset_mixture.seed", "leave the key out"),
 }
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that a file adds to the tokenizer: its text, whether it is a special one, and the key that names it."""
+
+    text: str
+    special: bool
+    key: str
 
 
 class TrainingFile(StageFile):
@@ -79,6 +89,16 @@ class TrainingFile(StageFile):
     @property
     def end_of_turn(self) -> str | None:
         """The end-of-turn token that the file names in place of the tokenizer's."""
+        return None
+
+    @property
+    def new_tokens(self) -> list[NewToken]:
+        """The tokens that the file adds to the tokenizer, in the order of their ids."""
+        return []
+
+    @property
+    def embedding_multiple(self) -> int | None:
+        """What the number of rows of resized embeddings is a multiple of; None where they are not resized."""
         return None
 
     def faults(self) -> Iterator[Fault]:

@@ -15,6 +15,8 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.filterwarnings("ignore", category=FutureWarning, module=NOTES_OF)
+    # PEFT keeps embeddings that were resized in the adapter's file, as it should, and says so at every checkpoint.
+    warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`", category=UserWarning)
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
+from apo_soup.models.embeddings import check_fits, embedding_rows
+from apo_soup.models.new_tokens import add_new_tokens
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.sources import model_folder
 
@@ -21,6 +23,7 @@ def load_tokenizer(
     trust_remote_code: bool = False,
     recipe_folder: Path | None = None,
     key_place: Callable[[str], str] | None = None,
+    recipe: TrainingFile | None = None,
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with `chat_template` (our own, inline, or a file) in place of its own when given.
 
@@ -28,9 +31,11 @@ def load_tokenizer(
         where: `FILE:LINE: KEY` of the model, for messages.
         recipe_folder: where the recipe looked first, for the sentence about a path that is not there.
         key_place: says the same of `chat_template` and `eos_token`, where a file gives them.
+        recipe: the file whose new tokens are added.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, is not a fast one, or has neither template nor end-of-turn token.
+        UserError: the tokenizer cannot be loaded, is not a fast one, cannot take a new token, or has neither template
+            nor end-of-turn token.
     """
     model_folder(model, where, recipe_folder)
     folder = Path(model).expanduser()
@@ -61,6 +66,8 @@ def load_tokenizer(
             f"{where}: expected a model with a chat template, got {model} without one; give chat_template: apo-soup, a "
             ".jinja file or Jinja text"
         )
+    if recipe is not None:
+        add_new_tokens(tokenizer, recipe)
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
             raise UserError(
@@ -79,8 +86,12 @@ def load_tokenizer(
 
 
 def recipe_tokenizer(recipe: TrainingFile) -> PreTrainedTokenizerBase:
-    """The tokenizer that a training file asks for; raises UserError as `load_tokenizer` does."""
-    return load_tokenizer(
+    """The tokenizer that a training file asks for, with the tokens that it adds.
+
+    Raises:
+        UserError: as `load_tokenizer` does, or the model has no embeddings for all of its tokens.
+    """
+    tokenizer = load_tokenizer(
         recipe.model_name_or_path,
         recipe.place("model_name_or_path"),
         recipe.chat_template,
@@ -89,7 +100,40 @@ def recipe_tokenizer(recipe: TrainingFile) -> PreTrainedTokenizerBase:
         recipe.trust_remote_code,
         recipe.path.parent,
         recipe.place,
+        recipe,
     )
+    check_fits(recipe, token_ids(tokenizer), model_rows(recipe))
+    return tokenizer
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many ids a tokenizer needs rows for: its highest one, holes below it included, and 1."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
+def new_token_ids(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids, ascending, of tokens that the recipe's model does not know: its own tokenizer lacks them, or its
+    embeddings have no row for them.
+    """
+    own = AutoTokenizer.from_pretrained(
+        recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+    ).get_vocab()
+    rows = model_rows(recipe)
+    vocabulary = tokenizer.get_vocab().items()
+    return sorted(i for text, i in vocabulary if own.get(text) != i or (rows is not None and i >= rows))
+
+
+def model_rows(recipe: TrainingFile) -> int | None:
+    """The rows of the embeddings of a training file's model by its configuration; None where that does not say, or
+    cannot be loaded: what loads the weights will tell.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+        )
+    except Exception:
+        return None
+    return embedding_rows(config.to_dict())
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:

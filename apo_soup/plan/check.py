@@ -8,6 +8,7 @@ from apo_soup.config.load import load
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
+from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.sources import is_local
 from apo_soup.tables import text_table
@@ -31,6 +32,7 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         problems += wrong
         if recipe:
             recipes.append(recipe)
+    problems += token_problems(recipes)
     if not recipes and not problems:
         problems.append(
             f"{folder}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "

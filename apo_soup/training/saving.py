@@ -14,6 +14,7 @@ from apo_soup.errors import UserError
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.stage import Stage
+from apo_soup.training.resized import RESIZED
 
 # Loading arguments that say how a model runs, not what it is.
 LOADING_ONLY = ("attn_implementation", "quantization_config", "device_map", "max_memory")
@@ -66,10 +67,11 @@ def _save_merged(model: PeftModel, adapter: Path, folder: Path, recipe: Training
         "trust_remote_code": recipe.trust_remote_code,
         **{k: v for k, v in given.items() if k not in LOADING_ONLY},
     }
-    base = AutoModelForCausalLM.from_pretrained(recipe.model_name_or_path, **loading)
+    trained = cast(PreTrainedModel, model.get_base_model())
+    resized = folder.parent / RESIZED
+    base = AutoModelForCausalLM.from_pretrained(resized if resized.is_dir() else recipe.model_name_or_path, **loading)
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
-    trained = cast(PreTrainedModel, model.get_base_model())
     merged.config.eos_token_id = trained.config.eos_token_id
     merged.config.pad_token_id = trained.config.pad_token_id
     merged.generation_config = trained.generation_config

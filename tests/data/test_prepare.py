@@ -108,3 +108,12 @@ def test_what_a_killed_preparation_left_is_removed_by_the_next(training_recipe, 
     write_rows("rows.jsonl", ROWS[:50])
     prepared(path)
     assert not left.exists()
+
+
+def test_new_tokens_make_another_folder(training_recipe):
+    path = training_recipe(ROWS)
+    first = prepared(path)[0]
+    new = ("--resize_embeddings", "true", "--add_tokens", "['<cite>']")
+    assert prepared(path, *new)[0] != first
+    assert prepared(path, *new)[0] != prepared(path, *new[:2], "--add_special_tokens", "['<cite>']")[0]
+    assert prepared(path, *new[:2])[0] == first

@@ -1,0 +1,163 @@
+"""What a recipe's stages do to the tokens of their models, before any of them has run.
+
+Each training file begins with the tokens and the embeddings of the model that it names, or of the file that makes it.
+A tokenizer that its model has no rows for, and a merge of models whose tokens differ, are told here: later they would
+cost the training before them.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from tokenizers import AddedToken, Tokenizer
+
+from apo_soup.config.merge import MergeFile
+from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import read_json
+from apo_soup.models.embeddings import embedding_rows, misfit, rows_for
+
+# Files that may name tokens which `tokenizer.json` has not.
+BESIDE_TOKENIZER = ("added_tokens.json", "tokenizer_config.json", "special_tokens_map.json")
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class ModelTokens:
+    """The tokenizer of a model, and the rows of its embeddings; None where its configuration does not say."""
+
+    tokenizer: Tokenizer
+    rows: int | None
+
+    @property
+    def texts(self) -> dict[str, int]:
+        """The ids of all tokens by their texts."""
+        return self.tokenizer.get_vocab(with_added_tokens=True)
+
+    @property
+    def ids(self) -> int:
+        """The highest id and 1."""
+        return max(self.texts.values(), default=-1) + 1
+
+
+def token_problems(recipes: list[StageFile]) -> list[str]:
+    """A sentence for each training file whose tokens do not fit its model, and for each merge of unlike tokens."""
+    training = {_folder(r.output_dir): r for r in recipes if isinstance(r, TrainingFile)}
+    known: dict[str, ModelTokens | None] = {}
+    problems: list[str] = []
+    for recipe in training.values():
+        _follow(recipe, training, known, problems)
+    for merge in recipes:
+        if isinstance(merge, MergeFile):
+            problems += _merge_problems(merge, known)
+    return problems
+
+
+def _follow(
+    recipe: TrainingFile,
+    training: Mapping[str, TrainingFile],
+    known: dict[str, ModelTokens | None],
+    problems: list[str],
+) -> ModelTokens | None:
+    """The tokens of the model that a file makes; None where they are not known, or do not fit."""
+    made = _folder(recipe.output_dir)
+    if made in known:
+        return known[made]
+    known[made] = None  # for a file that begins with what it makes
+    parent = training.get(_folder(recipe.model_name_or_path))
+    before = _follow(parent, training, known, problems) if parent else read_tokens(recipe)
+    if before is None:
+        return None
+    after = _with_new_tokens(before, recipe)
+    problem = misfit(recipe, after.ids, after.rows)
+    if problem:
+        problems.append(problem)
+        return None
+    known[made] = after
+    return after
+
+
+def _with_new_tokens(before: ModelTokens, recipe: TrainingFile) -> ModelTokens:
+    tokenizer, rows = before.tokenizer, before.rows
+    if recipe.new_tokens:
+        tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        texts = before.texts
+        tokenizer.add_tokens([AddedToken(t.text, normalized=False) for t in recipe.new_tokens if t.text not in texts])
+    after = ModelTokens(tokenizer, rows)
+    if rows is None or recipe.embedding_multiple is None:
+        return after
+    return ModelTokens(tokenizer, rows_for(after.ids, rows, recipe.embedding_multiple))
+
+
+def read_tokens(recipe: TrainingFile) -> ModelTokens | None:
+    """The tokens of a training file's model, from its folder or the Hub's cache; None where they are not there."""
+    settings, tokens = (_model_file(recipe, name) for name in ("config.json", "tokenizer.json"))
+    if settings is None or tokens is None:
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(tokens))
+    except Exception:  # tokenizers raises plain ones; the stage tells what is wrong with the file
+        return None
+    where = recipe.where("model_name_or_path")
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    for name in BESIDE_TOKENIZER:
+        file = _model_file(recipe, name)
+        texts = _listed_tokens(name, read_json(file, where)) if file else []
+        tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts if text not in known])
+    return ModelTokens(tokenizer, embedding_rows(read_json(settings, where)))
+
+
+def _listed_tokens(name: str, content: Mapping[str, Any]) -> list[str]:
+    """The tokens that a file beside `tokenizer.json` names: transformers adds those that are not there yet."""
+    if name == "added_tokens.json":
+        return sorted(content, key=lambda text: str(content[text]))
+    listed = content.get("added_tokens_decoder")
+    named = [*(listed.values() if isinstance(listed, dict) else ()), *(content.get(key) for key in SPECIAL_TOKENS)]
+    texts = [token.get("content") if isinstance(token, dict) else token for token in named]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _model_file(recipe: TrainingFile, name: str) -> Path | None:
+    folder = Path(recipe.model_name_or_path).expanduser()
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    try:
+        cached = try_to_load_from_cache(recipe.model_name_or_path, name, revision=recipe.model_revision)
+    except ValueError:  # no id of the Hub, so a folder that is not there yet
+        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _merge_problems(recipe: MergeFile, known: Mapping[str, ModelTokens | None]) -> Iterator[str]:
+    """A sentence where the stages that a merge averages have other tokens, or more rows, than one another."""
+    merge: dict[str, Any] = recipe.merge or {}
+    if merge.get("tokenizer") or merge.get("tokenizer_source"):
+        return
+    entries = merge.get("models")
+    names = [e["model"] for e in entries if isinstance(e, dict) and isinstance(e.get("model"), str)] if entries else []
+    run = Path(recipe.output_dir)
+    stages = {
+        name: known.get(_folder(run / ("apo" if name == "soup" or name.startswith("apo/") else name))) for name in names
+    }
+    found = [(name, tokens) for name, tokens in stages.items() if tokens]
+    for (first, expected), (name, tokens) in itertools.pairwise(found):
+        where = f"{recipe.where('merge.models')}: merge.models"
+        new = sorted({text for text, _ in expected.texts.items() ^ tokens.texts.items()})
+        if new:
+            yield (
+                f"{where}: expected models of the same tokens, got {first} and {name}, which differ in {len(new):,} "
+                f"({', '.join(map(repr, new[:3]))}{', ...' if new[3:] else ''}); give both add_tokens, or say which "
+                "tokens the result has with mergekit's key tokenizer_source"
+            )
+        elif expected.rows != tokens.rows:
+            yield (
+                f"{where}: expected models with embeddings of one size, got {first} with {expected.rows:,} rows and "
+                f"{name} with {tokens.rows:,}; give both resize_embeddings, and the same resize_embeddings_multiple_of"
+            )
+
+
+def _folder(name: str | Path) -> str:
+    return str(Path(name).expanduser().absolute())
