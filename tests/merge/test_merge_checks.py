@@ -169,3 +169,57 @@ def test_a_first_model_without_a_tokenizer_is_refused(run, merge_run):
     with pytest.raises(UserError, match=r"apo/1: expected one of tokenizer\.json"):
         merge_run()
     assert not (run / "soup").exists()
+
+
+@pytest.fixture
+def grown(run):
+    """The run, with a token more in every member than in mid."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from apo_soup.training.resized import add_rows
+
+    for member in sorted((run / "apo").iterdir()):
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(member), AutoTokenizer.from_pretrained(member)
+        tokenizer.add_tokens(["<cite>"])
+        add_rows(model, len(tokenizer), 8)
+        model.save_pretrained(member)
+        tokenizer.save_pretrained(member)
+    return run
+
+
+def test_a_token_that_one_model_lacks_is_named_with_both_cures(grown, merge_run):
+    with pytest.raises(UserError) as refused:
+        merge_run()
+    assert str(refused.value).endswith(
+        f"{grown}/mid: expected the tokens of {grown}/soup, got 1 fewer ('<cite>'); give add_tokens and "
+        f"resize_embeddings in the file that makes {grown}/mid too, or say which tokens the result has with mergekit's "
+        "key tokenizer_source"
+    )
+    assert not (grown / "merged").exists()
+
+
+@pytest.mark.parametrize("source", ["union", "soup"])
+def test_a_row_that_one_model_has_comes_from_that_one(grown, merge_run, source):
+    merge_run(merge=PAIR | {"tokenizer_source": source})
+    soup, mid, merged = (state_dict(grown / name)["model.embed_tokens.weight"] for name in ("soup", "mid", "merged"))
+    assert merged.shape == (1025, 32)
+    torch.testing.assert_close(merged[:1024], 0.9 * soup[:1024] + 0.1 * mid, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(merged[1024], soup[1024], atol=1e-8, rtol=1e-6)
+    config = json.loads((grown / "merged" / "config.json").read_text())
+    assert (config["vocab_size"], config["tie_word_embeddings"]) == (1025, True)
+
+
+def test_models_of_the_same_tokens_and_other_sizes_are_told_to_be_resized_alike(grown, merge_run):
+    shutil.rmtree(grown / "mid")
+    shutil.copytree(grown / "apo" / "1", grown / "mid")
+    from transformers import AutoModelForCausalLM
+
+    from apo_soup.training.resized import add_rows
+
+    model = AutoModelForCausalLM.from_pretrained(grown / "mid")
+    add_rows(model, 1025, 64)
+    model.save_pretrained(grown / "mid")
+    with pytest.raises(
+        UserError, match=r"vocab_size: expected 1032, .* got 1088; resize both alike, or name the result"
+    ):
+        merge_run()
