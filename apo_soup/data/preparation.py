@@ -23,6 +23,7 @@ from apo_soup.data.source import Source
 from apo_soup.data.source_mode import sources_in_mode
 from apo_soup.data.splits import KeptDocuments
 from apo_soup.data.statistics import Statistics, check_unread
+from apo_soup.models.new_tokens import unknown_control_words
 from apo_soup.progress import Progress, is_main
 from apo_soup.runs.manifest import peak_memory_mb, write_json
 
@@ -57,6 +58,12 @@ class Preparation:
         """
         started = time.monotonic()
         where = str(self.recipe.path)
+        words = unknown_control_words(self.encoder.tokenizer)
+        if words:
+            self.say(
+                f"note: the chat template writes {', '.join(words)}, which the tokenizer cuts into pieces; "
+                "add_special_tokens in a mid or sft file makes a token of each"
+            )
         arguments = self._encode_all(folder, where)
         unread = self.encoder.renderer.unread(arguments)
         if unread:

@@ -1,10 +1,15 @@
-"""Tokens that a training file adds to its model's tokenizer."""
+"""Tokens that a training file adds to its model's tokenizer, and those that its template writes in vain."""
+
+import re
 
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import NewToken, TrainingFile
 from apo_soup.errors import UserError
+
+# How families write their control tokens; DeepSeek's bars are wide ones.
+CONTROL_WORD = re.compile(r"<[|｜][^\s|｜<>'\"{}]+[|｜]>")
 
 
 def add_new_tokens(tokenizer: PreTrainedTokenizerBase, recipe: TrainingFile) -> None:
@@ -56,3 +61,9 @@ def _must_be_added(tokenizer: PreTrainedTokenizerBase, token: NewToken) -> bool:
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of a text by itself."""
     return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def unknown_control_words(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The control words, such as `<|im_start|>`, that the chat template writes and the tokenizer cuts into pieces."""
+    words = dict.fromkeys(CONTROL_WORD.findall(tokenizer.get_chat_template()))
+    return [word for word in words if len(_ids(tokenizer, word)) > 1]

@@ -123,3 +123,17 @@ def test_a_row_counts_as_what_it_says_where_the_template_knows_no_modes(training
     _, _, stats = prepared(training_recipe(rows, chat_template=CHATML))
     kept = {s["mode"]: s["kept"] for s in stats["sources"] if s["kept"]}
     assert kept == {"no_think": 3, "think": 1}
+
+
+def test_a_control_word_that_is_no_token_is_named(training_recipe):
+    from apo_soup.config.load import load
+    from apo_soup.data.prepare import prepare_mixture
+    from apo_soup.models.tokenizer import recipe_tokenizer
+
+    template = CHATML.replace("<|im_start|>", "<|turn|>")
+    for new, named in ((), 1), (("--add_special_tokens", "<|turn|>", "--resize_embeddings", "true"), 0):
+        recipe = load(training_recipe(ROWS, chat_template=template), "sft", list(new))
+        said = []
+        prepare_mixture(recipe, recipe_tokenizer(recipe), said.append)
+        notes = [line for line in said if "chat template writes <|turn|>, which the tokenizer cuts into pieces" in line]
+        assert len(notes) == named

@@ -9,6 +9,7 @@ from helpers import TRAINING, chat
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.models.embeddings import embedding_rows, rows_for
+from apo_soup.models.new_tokens import unknown_control_words
 from apo_soup.models.tokenizer import recipe_tokenizer, tokenizer_text
 
 
@@ -82,6 +83,18 @@ def test_a_new_token_may_end_turns(loaded):
     assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (1024, 0)
     assert loaded(add_tokens=["<|end|>"], **keys).eos_token_id == 1024
     assert refusal(loaded, **keys).startswith("eos_token: expected a token of ")
+
+
+def test_control_words_that_are_no_tokens_are_found_in_the_template(loaded):
+    template = (
+        "{{- '<|im_start|>' -}}{% for m in messages %}"
+        "{{ '<|turn|>' + m.role + '<｜sep｜>' + m.content + '<|im_end|>' }}{% endfor %}"
+        "{{ '<|turn|>' if a < b and c | length > 1 }}"
+    )
+    assert unknown_control_words(loaded()) == []
+    assert unknown_control_words(loaded(chat_template=template)) == ["<|turn|>", "<｜sep｜>"]
+    new = loaded(chat_template=template, add_special_tokens=["<|turn|>"], resize_embeddings=True)
+    assert unknown_control_words(new) == ["<｜sep｜>"]
 
 
 @pytest.mark.parametrize(
