@@ -49,7 +49,11 @@ class TrainingFile(StageFile):
     model_name_or_path: Text = key(meaning="model to begin with: a folder or an id of the Hub", path=True, input=True)
     dataset_mixture: Mixture = key(meaning="the rows")
     chat_template: Text | None = key(
-        None, "`apo-soup` (ours), Jinja text, or a `.jinja` file; without it the tokenizer's own", path=True, input=True
+        None,
+        "`apo-soup` (ours), `trl` (TRL's training template of the tokenizer's own), Jinja text, or a `.jinja` file; "
+        "without it the tokenizer's own",
+        path=True,
+        input=True,
     )
     chat_template_kwargs: Table | None = key(None, "template arguments for every row; a row's own win")
     max_reject_share: Share = key(0.01, "share of unusable rows that stops the run", cosmetic=True)

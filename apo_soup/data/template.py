@@ -9,6 +9,7 @@ control characters and taken out again, where transformers calls a macro for eac
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -16,10 +17,9 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from apo_soup.data.rows import RowError, described
+from apo_soup.data.turn_marks import CLOSE, HELD_OTHERS, OPEN, WRITTEN, with_turn_marks, without_turn_marks
 
 Span = tuple[int, int]
-# Control characters of no text: Unicode keeps U+FDD0 and U+FDD1 for use inside programs.
-OPEN, CLOSE = "\ufdd0", "\ufdd1"
 PINNED_DATE = "01 July 2025"
 
 
@@ -44,15 +44,10 @@ class ChatTemplate:
     """
 
     def __init__(self, text: str):
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[GenerationMarks, loopcontrols]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise
         self.text = text
         self.marked = "endgeneration" in text
         self._reads_clock = "strftime_now" in text
-        self._compiled = environment.from_string(text)
+        self._compiled = _environment().from_string(text)
         # Jinja lays its globals over one another in a chain, and would unfold it for every row.
         self._compiled.globals = dict(self._compiled.globals)
 
@@ -66,13 +61,7 @@ class ChatTemplate:
         Raises:
             RowError: what the template itself complains of, or a text that has our control characters.
         """
-        given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments}
-        if self._reads_clock:
-            given["strftime_now"] = _fixed_clock(arguments.get("date_string") or PINNED_DATE)
-        try:
-            text = self._compiled.render(messages=messages, **given)
-        except Exception as error:  # a template may fail in any way that its expressions can
-            raise RowError(f"the chat template refuses the row: {error}") from error
+        text = self._text(self._compiled, messages, arguments)
         if not self.marked:
             return text, []
         first, *marked = text.split(OPEN)
@@ -80,11 +69,46 @@ class ChatTemplate:
         for piece in marked:
             inside, closed, outside = piece.partition(CLOSE)
             if not closed or CLOSE in outside:
-                raise RowError("expected text, got U+FDD0 or U+FDD1, which Unicode keeps for programs; remove them")
+                raise RowError(HELD_OTHERS)
             spans.append((end, end + len(inside)))
             end += len(inside) + len(outside)
             parts += (inside, outside)
         return "".join(parts), spans
+
+    def render_turns(self, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> tuple[str, list[Span]]:
+        """The text of a conversation and what the template's own loops write of each assistant turn, in order: its
+        header, what it says, and its end.
+
+        Raises:
+            RowError: as `render` does.
+        """
+        written: list[str] = []
+        text = self._text(self._compiled_with_turns, messages, {**arguments, WRITTEN: written})
+        return without_turn_marks(text, written)
+
+    @cached_property
+    def _compiled_with_turns(self) -> jinja2.Template:
+        compiled = with_turn_marks(_environment(), self.text)
+        compiled.globals = dict(compiled.globals)
+        return compiled
+
+    def _text(self, compiled: jinja2.Template, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> str:
+        given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments}
+        if self._reads_clock:
+            given["strftime_now"] = _fixed_clock(arguments.get("date_string") or PINNED_DATE)
+        try:
+            return compiled.render(messages=messages, **given)
+        except Exception as error:  # a template may fail in any way that its expressions can
+            raise RowError(f"the chat template refuses the row: {error}") from error
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationMarks, loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    return environment
 
 
 def _tojson(

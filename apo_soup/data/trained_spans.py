@@ -1,11 +1,12 @@
 """Which characters of a rendered conversation are trained; `apo_soup.data.char_to_token` finds their tokens.
 
-Trained: what the assistant itself writes, that is its content, its reasoning and its end-of-turn token. Not trained:
-headers, the empty think block a template prefills, system, user and tool text.
+Trained: what the assistant itself writes, that is its content, its reasoning, its calls and its end-of-turn token. Not
+trained: headers, the empty think block a template prefills, system, user and tool text.
 
-Two ways lead there. A template with `{% generation %}` marks names the spans, and where its marks enclose a header, a
-prefilled think block or a newline behind the end of turn, those are trimmed. A template without marks is rendered
-with each answer in turn replaced by a word: the span is what stands where the word stood, behind the header.
+Three ways lead there. A template with `{% generation %}` marks names the spans. A template without marks has loops over
+its messages, and what such a loop writes of an assistant turn is that turn (`turn_marks.py`). From both, the header, a
+prefilled think block and a newline behind the end of turn are trimmed, as far as they are enclosed. Where a template
+has no such loop, each answer in turn is replaced by a word (`probe_spans.py`).
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,20 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversation import Conversation, PlainText
-from apo_soup.data.rows import RowError
+from apo_soup.data.message_form import in_parts, wants_argument_text, wants_parts, with_argument_text
+from apo_soup.data.messages import END_OF_THINKING
+from apo_soup.data.probe_spans import probed_spans
+from apo_soup.data.reasoning_blocks import block_fault, renders_reasoning
+from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import ChatTemplate, Span
+from apo_soup.data.trim import joined_spans, trimmed_marks, trimmed_turn
+from apo_soup.data.turn_frame import TurnFrame, TurnFrames, turn_frames
 from apo_soup.errors import UserError
+from apo_soup.models.training_template import training_template
+from apo_soup.runs.chat_template import TRL_TEMPLATE
 
-PROBE = "probe0f0answer"
-# Characters before an answer by which the end of a header is known again.
-HEADER_END = 4
+# Characters of a text that a message shows.
+SHOWN_OF_TEXT = 20
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,10 @@ class Renderer:
             ) from error
         self.special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
         self.end = tokenizer.eos_token
-        # A turn may also end with another special token, as a call does in some templates.
-        self.ends = tuple(dict.fromkeys((self.end, *tokenizer.all_special_tokens)))
+        # A turn may also end with another special token, as a call does in some templates. Not every special token of a
+        # vocabulary has a name (eos, bos) by which a tokenizer lists it.
+        added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+        self.ends = tuple(dict.fromkeys((self.end, *tokenizer.all_special_tokens, *added)))
         begins = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self.begin = tokenizer.bos_token if begins else ""
         self.knows_modes = "enable_thinking" in self.template.text
@@ -65,7 +75,7 @@ class Renderer:
         Raises:
             RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
         """
-        text, spans = self.template.render(messages, {**self.special, **kwargs, **options})
+        text, spans = self.template.render(self._as_taken(messages), {**self.special, **kwargs, **options})
         return _encodable(text), spans
 
     def unread(self, arguments: set[str]) -> set[str]:
@@ -82,16 +92,8 @@ class Renderer:
         Raises:
             RowError: the template refuses the row, or the spans of its turns cannot be found.
         """
-        turns = sum(m["role"] == "assistant" for m in item.messages)
-        if self.template.marked:
-            text, spans = self.render(item.messages, item.kwargs)
-            if len(spans) > turns:  # such as Phi-3's, which marks the end of the whole text once more
-                spans = [s for s in spans if text[slice(*s)].strip() not in self.ends]
-            spans = [self._trim(text, span) for span in spans]
-            if len(spans) == turns:
-                spans = self._behind_tools(text, spans, item)
-        else:
-            text, spans = self._by_probe(item)
+        text, spans = self._marked(item) if self.template.marked else self._unmarked(item)
+        turns = len(item.answers)
         if len(spans) != turns:
             raise RowError(
                 f"the chat template: expected a marked span for each of {turns} assistant turns, got {len(spans)}; "
@@ -99,6 +101,7 @@ class Renderer:
             )
         if any(a[1] > b[0] for a, b in pairwise(spans)):
             raise RowError("the chat template: expected a span for every assistant turn, got two that overlap")
+        self._check(text, spans, item)
         return Rendered(text, spans)
 
     def text(self, item: Conversation | PlainText) -> str:
@@ -109,102 +112,120 @@ class Renderer:
         return _encodable(begin + item.text + ("" if item.text.endswith(self.end) else self.end))
 
     @cached_property
-    def headers(self) -> list[str]:
-        """What the template writes before an answer, longest first: with and without a prefilled think block.
+    def frames(self) -> TurnFrames:
+        """What the template writes around an answer.
 
-        Found from generation prompts in both modes, and from what stands before an answer that is the last turn and
-        one that is not, because a template may prefill a block in one place and not in the other. White space that
-        only stands before answers, and not at the end of the generation prompt, is the answer's own.
+        Raises:
+            RowError: the template refuses a question with an answer.
         """
-        user, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}
-        prompts, before_answers = set(), set()
-        for mode in ({"enable_thinking": True}, {"enable_thinking": False}):
-            before = self.render([user], mode)[0]
-            prompt = self.prompt([user], mode)
-            prompts.add(prompt[len(before) :] if prompt.startswith(before) else "")
-            for turns in ([user, answer], [user, answer, user]):
-                text = self.render(turns, mode)[0]
-                if text.startswith(before) and PROBE in text:
-                    before_answers.add(text[len(before) : text.index(PROBE)])
-        own = {f for f in before_answers if not any(f.startswith(p) and not f[len(p) :].strip() for p in prompts)}
-        return sorted((prompts | own) - {""}, key=len, reverse=True)
-
-    def _trim(self, text: str, span: Span) -> Span:
-        """A marked span without the header, or what of it the marks enclose, and with its end of turn."""
-        start, end = span
-        start += self._enclosed(text, start)
-        inside = text[start:end]
-        stripped = inside.rstrip()
-        if any(stripped.endswith(token) for token in self.ends):
-            return start, start + len(stripped)
-        return start, end + self._end_at(text, end)
-
-    def _behind_tools(self, text: str, spans: list[Span], item: Conversation) -> list[Span]:
-        """Spans of answers to a tool without what closes the tool's turn: DeepSeek's marks enclose it."""
-        turns = [n for n, m in enumerate(item.messages) if m["role"] == "assistant"]
-        kept = []
-        for (start, end), turn in zip(spans, turns, strict=True):
-            if turn and item.messages[turn - 1]["role"] == "tool":
-                prompt = self.prompt(item.messages[:turn], item.kwargs)
-                start = max(start, len(prompt)) if text.startswith(prompt) and len(prompt) < end else start
-            kept.append((start, end))
-        return kept
-
-    def _enclosed(self, text: str, start: int) -> int:
-        """How many characters behind `start` belong to a header, which may have begun before it."""
-        cuts = self._header_cuts.get(text[start : start + 1], ())
-        fitting = (len(b) for a, b in cuts if text.startswith(b, start) and text.endswith(a, 0, start))
-        return max(fitting, default=0)
+        turns = self.render if self.template.marked else self._render_turns
+        return turn_frames(lambda messages, mode: self.render(messages, mode)[0], self.prompt, turns)
 
     @cached_property
-    def _header_cuts(self) -> dict[str, list[tuple[str, str]]]:
-        """Every header cut in two, by the first character of its second part: a span seldom begins with one."""
-        cuts: dict[str, list[tuple[str, str]]] = {}
-        for header in self.headers:
-            for cut in range(len(header)):
-                cuts.setdefault(header[cut], []).append((header[:cut], header[cut:]))
-        return cuts
+    def _wants_parts(self) -> bool:
+        return wants_parts(lambda messages: self.template.render(messages, self.special)[0])
 
-    def _end_at(self, text: str, position: int) -> int:
-        """The length of the special token at a character position of the text, 0 where there is none."""
-        return max((len(token) for token in self.ends if text.startswith(token, position)), default=0)
+    @cached_property
+    def _wants_argument_text(self) -> bool:
+        return wants_argument_text(lambda messages: self.template.render(messages, self.special)[0])
 
-    def _by_probe(self, item: Conversation) -> tuple[str, list[Span]]:
-        """Spans of a template without marks: each answer in turn is replaced by a word, to see where it stands.
+    def _as_taken(self, messages: list[Fields]) -> list[Fields]:
+        """`messages` in the form that the template takes."""
+        if self._wants_parts:
+            return in_parts(messages)
+        if any(m.get("tool_calls") for m in messages) and self._wants_argument_text:
+            return with_argument_text(messages)
+        return messages
 
-        What stands before the word and behind it must be what stands around the answer. So this holds where a template
-        shortens old answers (Qwen3 strips their reasoning) or writes the date into the last turn.
+    def _render_turns(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[str, list[Span]]:
+        text, turns = self.template.render_turns(self._as_taken(messages), {**self.special, **kwargs})
+        return _encodable(text), turns
+
+    def _marked(self, item: Conversation) -> tuple[str, list[Span]]:
+        """Text and trimmed spans of a template with marks."""
+        text, spans = self.render(item.messages, item.kwargs)
+        if len(spans) > len(item.answers):
+            # Such as Phi-3's, which marks the end of the whole text once more, and DiffusionGemma's, which marks
+            # reasoning and content one by one.
+            spans = joined_spans([s for s in spans if text[slice(*s)].strip() not in self.ends])
+        frames = self.frames_of(item)
+        trimmed = [trimmed_marks(text, *pair, self.ends) for pair in zip(spans, frames, strict=False)]
+        return text, trimmed + spans[len(frames) :]
+
+    def frames_of(self, item: Conversation) -> list[TurnFrame]:
+        """The frame of each assistant turn, as the turn before it decides."""
+        user, tool = self.frames.behind_user, self.frames.behind_tool
+        return [
+            tool if before["role"] == "tool" else user
+            for before, message in pairwise(item.messages)
+            if message["role"] == "assistant"
+        ]
+
+    def _unmarked(self, item: Conversation) -> tuple[str, list[Span]]:
+        """Text and spans of a template without marks, from its loops or else by probing."""
+        text, turns = self._render_turns(item.messages, item.kwargs)
+        if len(turns) == len(item.answers):
+            frames = self.frames_of(item)
+            spans = [trimmed_turn(text, *pair, self.ends) for pair in zip(turns, frames, strict=True)]
+            if all(span[0] > turn[0] or frame.bare for span, turn, frame in zip(spans, turns, frames, strict=True)):
+                return text, spans
+        return text, probed_spans(self, text, item)
+
+    def cure(self, otherwise: str) -> str:
+        """What helps a template that cannot be trained on as it is: TRL's own for it, else `otherwise`."""
+        found = training_template(self.template.text)
+        return f"write chat_template: {TRL_TEMPLATE}, for TRL's training template {found[0]}" if found else otherwise
+
+    def _check(self, text: str, spans: list[Span], item: Conversation) -> None:
+        """Refuse a conversation that the template does not write as a model is asked.
+
+        Raises:
+            RowError: with what is wrong, and the cure.
         """
-        text = self.render(item.messages, item.kwargs)[0]
-        spans = []
-        for number, message in enumerate(item.messages):
-            if message["role"] == "assistant":
-                spans.append(self._span_of(text, item, number))
-        return text, spans
-
-    def _span_of(self, text: str, item: Conversation, number: int) -> Span:
-        probe = {"role": "assistant", "content": PROBE}
-        around = self.render([*item.messages[:number], probe, *item.messages[number + 1 :]], item.kwargs)[0]
-        before, found, behind = around.partition(PROBE)
-        header = next((h for h in self.headers if before.endswith(h)), "")
-        base = len(before) - len(header)
-        if not found or text[:base] != before[:base] or not text.endswith(behind):
+        frames = self.frames
+        if frames.prompt_differs:
+            asked, written = frames.prompt_differs
             raise RowError(
-                f"the chat template has no generation marks and writes what stands around turn {number} otherwise when "
-                "the turn says something else, so its trained span cannot be located; add {% generation %} marks to it"
+                f"the chat template asks for an answer behind {asked!r} and writes it behind {written!r}, so a model "
+                "would be asked otherwise than it is trained; correct the template"
             )
-        start = base + next((len(h) for h in self.headers if text.startswith(h, base)), 0)
-        # White space that the template puts before an answer is the model's to write where its prompt ends before it.
-        # Only what stands just before the answer is compared: the text further up may depend on which turn is the last.
-        prompt = self.prompt(item.messages[:number], item.kwargs)
-        written, asked = text[:start].rstrip(), prompt.rstrip()
-        gap, own = text[len(written) : start], prompt[len(asked) :]
-        if gap.startswith(own) and written.endswith(asked[-HEADER_END:]):
-            start = len(written) + len(own)
-        end = len(text) - len(behind)
-        if end < start:
-            raise RowError(f"the chat template leaves nothing of turn {number}, so nothing of it can be trained")
-        return start, end + self._end_at(text, end)
+        if frames.encloses_results and any(m["role"] == "tool" for m in item.messages):
+            raise RowError(
+                "the chat template writes a tool's result inside the turn of the assistant that called it, so it would "
+                "be trained; take a template that gives results a turn of their own"
+            )
+        fault = block_fault(text, spans, item.thinks)
+        if not fault and (frames.behind_user.opens_block or frames.behind_tool.opens_block):
+            fault = self._reasoning_fault(text[slice(*spans[-1])], item)
+        if fault:
+            raise RowError(fault)
+        start, end = spans[-1]
+        if not text.endswith(self.ends, start, end):
+            cure = self.cure("name the token in eos_token, or add one to the template")
+            raise RowError(
+                f"the chat template: expected an end of turn such as {self.end} behind the last answer, got "
+                f"{text[end:][:SHOWN_OF_TEXT]!r}; {cure}"
+            )
+
+    def _reasoning_fault(self, last: str, item: Conversation) -> str | None:
+        """How the last answer, as it is rendered, lacks the reasoning that the prompt asks for."""
+        if not self.frames_of(item)[-1].opens_block or len(item.answers) - 1 in item.masked_turns:
+            return None
+        thought, closed, _ = last.partition(END_OF_THINKING)
+        if closed and thought.strip():
+            return None
+        answer = item.answers[-1]
+        if END_OF_THINKING not in answer["content"] and not answer.get("reasoning_content"):
+            return (
+                "the chat template's prompt opens a think block before every answer, and the last one has no "
+                "reasoning; add it, or take a template that opens no block"
+            )
+        left_out = "the chat template leaves out the reasoning of an answer, and its prompt opens a think block; "
+        if renders_reasoning(self.template, self.special):
+            return left_out + "write it into the content, between <think> and </think>"
+        found = training_template(self.template.text)
+        helps = found and renders_reasoning(ChatTemplate(found[1]), self.special)
+        return left_out + self.cure("") if helps else left_out + "take a template that renders it"
 
 
 def _encodable(text: str) -> str:

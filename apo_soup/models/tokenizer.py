@@ -10,7 +10,9 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.models.embeddings import check_fits, embedding_rows
 from apo_soup.models.new_tokens import add_new_tokens
-from apo_soup.runs.chat_template import template_text
+from apo_soup.models.training_template import training_template
+from apo_soup.progress import say
+from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import model_folder
 
 
@@ -25,7 +27,7 @@ def load_tokenizer(
     key_place: Callable[[str], str] | None = None,
     recipe: TrainingFile | None = None,
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with `chat_template` (our own, inline, or a file) in place of its own when given.
+    """The model's tokenizer, with `chat_template` (ours, TRL's, inline, or a file) in place of its own when given.
 
     Args:
         where: `FILE:LINE: KEY` of the model, for messages.
@@ -53,9 +55,11 @@ def load_tokenizer(
             f"{where}: expected a fast tokenizer, got {model} without tokenizer.json; the loss mask needs its "
             "character offsets, so convert it"
         )
-    text = template_text(chat_template, key_place("chat_template") if key_place else where, recipe_folder)
-    if text is not None:
-        tokenizer.chat_template = text
+    template_where = key_place("chat_template") if key_place else where
+    if chat_template == TRL_TEMPLATE:
+        tokenizer.chat_template = _template_of_trl(tokenizer, model, template_where)
+    elif chat_template is not None:
+        tokenizer.chat_template = template_text(chat_template, template_where, recipe_folder)
     if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
         raise UserError(
             f"{where}: expected a model with one chat template, got {model} with several "
@@ -83,6 +87,23 @@ def load_tokenizer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _template_of_trl(tokenizer: PreTrainedTokenizerBase, model: str, where: str) -> str:
+    """TRL's training template for the tokenizer's own template, with a line that names it.
+
+    Raises:
+        UserError: TRL has none.
+    """
+    own = tokenizer.chat_template
+    found = training_template(own.get("default", "") if isinstance(own, dict) else own or "")
+    if found is None:
+        raise UserError(
+            f"{where}: expected a chat template that TRL has a training template for, got {model}, "
+            "whose own is none of them; leave the key out, or give it a .jinja file"
+        )
+    say(f"chat template: TRL's training template {found[0]}, in place of that of {model}")
+    return found[1]
 
 
 def recipe_tokenizer(recipe: TrainingFile) -> PreTrainedTokenizerBase:

@@ -7,15 +7,6 @@ from conftest import QWEN3_LIKE
 from data_helpers import CALL, TEMPLATES, THOUGHT, TOOLS, published_template, trained_text
 from helpers import chat
 
-from apo_soup.data.rows import RowError
-
-# The first turn names the length of all that is said, so what stands before an answer depends on the answer.
-TELLS_LENGTH = (
-    "{{- messages | map(attribute='content') | join | length -}}{%- for m in messages -%}"
-    "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
-)
-
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("think", [True, False])
@@ -69,13 +60,6 @@ def test_reasoning_content_is_rendered_and_trained_in_think_mode(tokenizer, use)
     row = chat("2 + 2?", "4", True)
     row["messages"][1]["reasoning_content"] = "2 + 2 = 4"
     assert trained_text(tokenizer, use(None), row) == [f"{THOUGHT}<|im_end|>"]
-
-
-def test_a_template_whose_spans_cannot_be_found_is_refused_with_the_reason(tokenizer, use):
-    row = chat("One?", "1")
-    row["messages"] += chat("Two?", "2")["messages"]
-    with pytest.raises(RowError, match="no generation marks and writes what stands around turn 1 otherwise"):
-        trained_text(tokenizer, use(TELLS_LENGTH), row)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_a_path_that_is_not_there_names_both_places(tmp_path, monkeypatch):
     told = "expected a data file, got rows.jsonl, which is not there; correct the path"
     assert str(missing.value) == f"sft.yaml:3: {told} ({both})"
     with pytest.raises(
-        UserError, match=r"expected apo-soup, Jinja text, or a .jinja file, got 'own.jinja'; .*recipe/own"
+        UserError, match=r"expected apo-soup, trl, Jinja text, or a .jinja file, got 'own.jinja'; .*recipe/own"
     ):
         template_text("own.jinja", "sft.yaml:4", recipe)
 
