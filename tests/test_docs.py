@@ -91,3 +91,8 @@ def check_module(words: list[str], command: str) -> None:
 def test_the_list_of_files_is_todays():
     result = python(ROOT / "docs" / "files.py", "--check")
     assert result.returncode == 0, result.stdout
+
+
+def test_the_table_of_templates_is_todays_and_no_cell_is_wrong():
+    result = python(ROOT / "docs" / "templates.py", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -68,6 +68,8 @@ class Renderer:
         begins = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self.begin = tokenizer.bos_token if begins else ""
         self.knows_modes = "enable_thinking" in self.template.text
+        # A row that says nothing is in think mode, whatever a template takes it for (Gemma 4 for the other).
+        self.usual = {"enable_thinking": True, **self.special} if self.knows_modes else self.special
 
     def render(self, messages: list[dict[str, Any]], kwargs: dict[str, Any], **options: Any) -> tuple[str, list[Span]]:
         """Text and marked spans.
@@ -75,7 +77,7 @@ class Renderer:
         Raises:
             RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
         """
-        text, spans = self.template.render(self._as_taken(messages), {**self.special, **kwargs, **options})
+        text, spans = self.template.render(self._as_taken(messages), {**self.usual, **kwargs, **options})
         return _encodable(text), spans
 
     def unread(self, arguments: set[str]) -> set[str]:
@@ -138,7 +140,7 @@ class Renderer:
         return messages
 
     def _render_turns(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[str, list[Span]]:
-        text, turns = self.template.render_turns(self._as_taken(messages), {**self.special, **kwargs})
+        text, turns = self.template.render_turns(self._as_taken(messages), {**self.usual, **kwargs})
         return _encodable(text), turns
 
     def _marked(self, item: Conversation) -> tuple[str, list[Span]]:

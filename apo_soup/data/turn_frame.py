@@ -126,7 +126,7 @@ def _difference(asking: str, text: str) -> tuple[str, str] | None:
     if text.startswith(asking):
         return None
     same = next((n for n, (a, b) in enumerate(zip(asking, text, strict=False)) if a != b), min(len(asking), len(text)))
-    return asking[same : same + SHOWN_OF_PROMPT], text[same : same + SHOWN_OF_PROMPT]
+    return asking[same : same + SHOWN_OF_PROMPT], text.replace(PROBE, "...")[same : same + SHOWN_OF_PROMPT]
 
 
 def _is_header(text: str, prompts: set[str]) -> bool:

@@ -8,6 +8,7 @@ import trl
 from data_helpers import TOOLS, trained_text
 from tokenizers import AddedToken
 
+from apo_soup.data.conversation import parse_conversation
 from apo_soup.data.rows import RowError
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.toy.tokenizer import trained_tokenizer
@@ -122,3 +123,15 @@ def test_an_answer_without_an_end_names_what_helps():
     with pytest.raises(RowError, match=r"expected an end of turn such as .*user.* behind the last answer, .*: trl"):
         trained("glm4moe", "<|user|>", answered("4"))
     assert trained("glm4moe_training", "<|user|>", answered("4")) == ["\n4<|user|>"]
+
+
+def test_a_row_that_says_no_mode_is_in_think_mode_whatever_the_template_takes_it_for():
+    """Gemma 4 takes a row without `enable_thinking` for a no-think one, and would ask for its reasoning otherwise."""
+    tokenizer = shipped("gemma4_v5", "<turn|>")
+    tokenizer.bos_token = "<turn|>"
+    row = answered("4")
+    row["messages"][1]["reasoning_content"] = "2 + 2"
+    renderer = Renderer(tokenizer)
+    text = renderer.conversation(parse_conversation(row, {})).text
+    assert text.startswith(renderer.prompt(row["messages"][:1], {"enable_thinking": True}))
+    assert "<|think|>" in text
