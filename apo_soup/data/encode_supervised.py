@@ -15,6 +15,7 @@ from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
 from apo_soup.data.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.options import Options
+from apo_soup.data.rendered_chat import rendered_chat_fault
 from apo_soup.data.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
@@ -27,7 +28,12 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
 
     def parsed(self, fields: Fields, arguments: dict[str, Any]) -> SupervisedItem:
         """A conversation or text."""
-        return parse_supervised(fields, arguments)
+        item = parse_supervised(fields, arguments)
+        if isinstance(item, PlainText) and self.options.assistant_only_loss:
+            fault = rendered_chat_fault(item.text)
+            if fault:
+                raise RowError(fault)
+        return item
 
     def rendered(self, item: SupervisedItem) -> tuple[list[str], list[Span]]:
         """The text of a row and its trained characters."""

@@ -18,7 +18,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversation import Conversation, PlainText
-from apo_soup.data.message_form import in_parts, wants_argument_text, wants_parts, with_argument_text
+from apo_soup.data.message_form import CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.probe_spans import probed_spans
 from apo_soup.data.reasoning_blocks import block_fault, renders_reasoning
@@ -111,7 +111,7 @@ class Renderer:
         if isinstance(item, Conversation):
             return self.render(item.messages, item.kwargs)[0]
         begin = self.begin if self.begin and not item.text.startswith(self.begin) else ""
-        return _encodable(begin + item.text + ("" if item.text.endswith(self.end) else self.end))
+        return _encodable(begin + item.text + ("" if item.text.rstrip().endswith(self.end) else self.end))
 
     @cached_property
     def frames(self) -> TurnFrames:
@@ -128,16 +128,14 @@ class Renderer:
         return wants_parts(lambda messages: self.template.render(messages, self.special)[0])
 
     @cached_property
-    def _wants_argument_text(self) -> bool:
-        return wants_argument_text(lambda messages: self.template.render(messages, self.special)[0])
+    def _call_form(self) -> CallForm:
+        return call_form_of(lambda messages: self.template.render(messages, self.special)[0], self.end)
 
     def _as_taken(self, messages: list[Fields]) -> list[Fields]:
         """`messages` in the form that the template takes."""
         if self._wants_parts:
             return in_parts(messages)
-        if any(m.get("tool_calls") for m in messages) and self._wants_argument_text:
-            return with_argument_text(messages)
-        return messages
+        return self._call_form.of(messages) if any(m.get("tool_calls") for m in messages) else messages
 
     def _render_turns(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[str, list[Span]]:
         text, turns = self.template.render_turns(self._as_taken(messages), {**self.usual, **kwargs})
@@ -196,6 +194,12 @@ class Renderer:
                 "the chat template writes a tool's result inside the turn of the assistant that called it, so it would "
                 "be trained; take a template that gives results a turn of their own"
             )
+        for message in item.messages if frames.leaves_out else ():
+            if message["role"] in frames.leaves_out:
+                raise RowError(
+                    f"the chat template leaves out the {message['role']} turn of a conversation that ends with an "
+                    "answer; write its text into a user turn, or take a template that renders it"
+                )
         fault = block_fault(text, spans, item.thinks)
         if not fault and (frames.behind_user.opens_block or frames.behind_tool.opens_block):
             fault = self._reasoning_fault(text[slice(*spans[-1])], item)

@@ -135,3 +135,40 @@ def test_a_row_that_says_no_mode_is_in_think_mode_whatever_the_template_takes_it
     text = renderer.conversation(parse_conversation(row, {})).text
     assert text.startswith(renderer.prompt(row["messages"][:1], {"enable_thinking": True}))
     assert "<|think|>" in text
+
+
+# Arguments as text, and calls only in turns whose content is none, as DeepSeek V2.5 has it.
+NONE_AND_TEXT = (
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' -}}"
+    "{%- if m.content is none -%}{%- for c in m.tool_calls -%}{{- c.function.name + c.function.arguments -}}{%- endfor -%}"
+    "{%- else -%}{{- m.content -}}{%- endif -%}{{- '<|im_end|>\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
+)
+# It writes a mapping as Python does, where it gets one.
+AS_IT_IS = (
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + m.content -}}"
+    "{%- for c in m.tool_calls or [] -%}{{- c.function.name -}}{{- c.function.arguments -}}{%- endfor -%}"
+    "{{- '<|im_end|>\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
+)
+
+
+@pytest.mark.parametrize("template", [NONE_AND_TEXT, AS_IT_IS])
+def test_arguments_are_json_whatever_a_template_does_with_them(tokenizer, use, template):
+    assert trained_text(tokenizer, use(template), TOOL_ROW) == ['add{"a": 1}<|im_end|>', "It is 3<|im_end|>"]
+
+
+# The system text stands in the last question, if that is the last turn, as Mistral's v0.3 has it.
+SYSTEM_AT_THE_END = (
+    "{%- for m in messages if m.role != 'system' -%}{%- if m.role == 'user' -%}"
+    "{{- '[INST] ' + (messages[0].content + '\n' if loop.last and messages[0].role == 'system' else '') -}}"
+    "{{- m.content + '[/INST]' -}}{%- else -%}{{- ' ' + m.content + eos_token -}}{%- endif -%}{%- endfor -%}"
+)
+
+
+def test_a_template_that_leaves_out_the_system_turn_is_refused_for_rows_that_have_one(tokenizer, use):
+    row = answered("4")
+    assert trained_text(tokenizer, use(SYSTEM_AT_THE_END), row) == [" 4<|im_end|>"]
+    row["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    with pytest.raises(RowError, match="leaves out the system turn of a conversation that ends with an answer; write"):
+        trained_text(tokenizer, use(SYSTEM_AT_THE_END), row)
