@@ -140,7 +140,8 @@ def test_a_row_that_says_no_mode_is_in_think_mode_whatever_the_template_takes_it
 # Arguments as text, and calls only in turns whose content is none, as DeepSeek V2.5 has it.
 NONE_AND_TEXT = (
     "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' -}}"
-    "{%- if m.content is none -%}{%- for c in m.tool_calls -%}{{- c.function.name + c.function.arguments -}}{%- endfor -%}"
+    "{%- if m.content is none -%}"
+    "{%- for c in m.tool_calls -%}{{- c.function.name + c.function.arguments -}}{%- endfor -%}"
     "{%- else -%}{{- m.content -}}{%- endif -%}{{- '<|im_end|>\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
