@@ -45,7 +45,7 @@ def prepare_rows(config: Path, overrides: list[str]) -> None:
     recipe = opened_recipe(config, overrides)
     quiet_libraries()
     from apo_soup.data.prepare import prepare_mixture
-    from apo_soup.data.statistics import statistics_table
+    from apo_soup.data.statistics_table import statistics_table
     from apo_soup.models.tokenizer import recipe_tokenizer
 
     folder = prepare_mixture(recipe, recipe_tokenizer(recipe))

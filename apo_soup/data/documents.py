@@ -48,13 +48,23 @@ class Document:
 
 @dataclass(frozen=True)
 class Refused:
-    """A row that is not trained on: `rejected` because it is at fault, `long`, `duplicate` or `contaminated` as the
-    recipe asks. `lost` are its tokens where it was dropped for length.
+    """A row that is not trained on.
+
+    It is `rejected` because it is at fault, `long` where `max_length` leaves nothing of it to train on or the recipe
+    drops what is longer, `duplicate` or `contaminated` as the recipe asks. `lost` are the tokens of a long row.
     """
 
     kind: str
     reason: str
     lost: int = 0
+
+
+def longer_than(limit: int, count: int) -> str:
+    """Why `overflow: drop` leaves a row of `count` tokens out."""
+    return (
+        f"expected at most max_length {limit} tokens, got {count}, which overflow: drop leaves out; raise max_length, "
+        "or write overflow: truncate"
+    )
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversation import PreferencePair, parse_pair
-from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode
+from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder, PendingRow
 from apo_soup.data.pair_check import CheckedPair, check_pair, pair_fault
 from apo_soup.data.rows import Fields, RowError
@@ -27,7 +27,7 @@ class PairEncoder(Encoder[PreferencePair]):
         return pair_texts(item, self.renderer), []
 
     def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
-        """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers."""
+        """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers, never the prompt."""
         prompt, chosen, rejected = pair_ids([tokens.tolist() for tokens in ids], self.tokenizer.eos_token_id)
         pair = CheckedPair(row.source.name, row.row.place, pending.item, pending.texts, self.renderer.knows_modes)
         if row.checked:
@@ -37,19 +37,26 @@ class PairEncoder(Encoder[PreferencePair]):
             if fault:
                 raise RowError(fault)
         limit = self.options.max_length
-        if len(prompt) >= limit:
-            reason = f"expected a prompt shorter than max_length {limit}, got {len(prompt)} tokens"
-            kind = "long" if self.options.overflow == "drop" else "rejected"
-            return Refused(kind, reason, len(prompt) + len(chosen) + len(rejected))
         room = limit - len(prompt)
         lost = max(0, len(chosen) - room) + max(0, len(rejected) - room)
+        count = len(prompt) + len(chosen) + len(rejected)
         if lost and self.options.overflow == "drop":
-            longest = len(prompt) + max(len(chosen), len(rejected))
-            return Refused("long", f"expected at most max_length {limit} tokens, got {longest}", longest)
+            return Refused("long", longer_than(limit, len(prompt) + max(len(chosen), len(rejected))), count)
+        if room <= 0:
+            return Refused(
+                "long",
+                f"expected a prompt shorter than max_length {limit}, got {len(prompt)} tokens, which leave no room for "
+                "an answer, and overflow cuts answers alone; raise max_length",
+                count,
+            )
         chosen, rejected = chosen[:room], rejected[:room]
         if chosen == rejected:
-            among = f" among the first {limit}" if lost else ""
-            raise RowError(f"fields chosen, rejected: expected different answers, got the same tokens{among}")
+            return Refused(
+                "long",
+                f"expected answers that differ before max_length {limit}, got the same "
+                f"{len(prompt) + len(chosen)} tokens up to the cut of overflow: truncate; raise max_length",
+                count,
+            )
         parts = tuple(np.array(part, dtype=np.int32) for part in (prompt, chosen, rejected))
         trained = len(chosen) + len(rejected)
         reasoning = 0

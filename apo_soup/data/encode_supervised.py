@@ -10,7 +10,7 @@ import numpy as np
 
 from apo_soup.data.char_to_token import token_ranges
 from apo_soup.data.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
-from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode
+from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
 from apo_soup.data.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.messages import END_OF_THINKING
@@ -55,12 +55,10 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         self._check(row, pending, tokens, ranges)
         pieces, positions, lost = self.pieces_within_max_length(tokens, labels)
         if not pieces:
-            limit = self.options.max_length
-            return Refused("long", f"expected at most max_length {limit} tokens, got {len(tokens)}", lost)
+            return Refused("long", longer_than(self.options.max_length, len(tokens)), lost)
         trained = tokens_within(ranges, [(start + 1, end) for start, end in positions])  # a piece's first never is
         if not trained:
-            among = f" among the first {self.options.max_length} tokens" if lost else ""
-            return Refused("rejected", f"expected a trained token, got no trained token{among}", lost)
+            return self._untrained(len(tokens), bool((labels != IGNORED).any()))
         count = sum(len(part[0]) for part in pieces)
         mode = self._counted_mode(item)
         reasoning = self.reasoning_tokens(text, tokens, spans, ranges, positions) if mode == "think" else 0
@@ -99,6 +97,19 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         turns = [answers[number] for number in turns_with_loss(item, self.options)]
         ends_inside = self.options.special_tokens_in_text != "refuse"
         return TrainedTurns(item, text, spans, turns, self.renderer.ends, self.renderer.knows_modes, ends_inside)
+
+    def _untrained(self, count: int, trains: bool) -> Refused:
+        """Why a row of `count` tokens is left without a trained one; `trains` is whether its whole has one."""
+        if not trains:
+            what = "got none; train on an answer, or leave the row out"
+            return Refused("rejected", f"expected a trained token, {what}")
+        limit, overflow = self.options.max_length, self.options.overflow
+        return Refused(
+            "long",
+            f"expected a trained token within max_length {limit}, got none in what overflow: {overflow} keeps of "
+            f"{count} tokens; raise max_length",
+            count,
+        )
 
     def _counted_mode(self, item: SupervisedItem) -> str:
         """The mode a row is counted under: what it says, where neither the template nor the row knows of modes."""

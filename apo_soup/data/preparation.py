@@ -46,7 +46,7 @@ class Preparation:
         self.encoder = encoder_for(tokenizer, self.options, Cleaner(duplicates, evals))
         threshold = self.mixture.deduplicate_threshold
         self.duplicates = Duplicates(duplicates == "near", threshold, folder) if duplicates else None
-        self.statistics = Statistics(folder)
+        self.statistics = Statistics(folder, self.options)
         self.kept = KeptDocuments(folder, self.options)
         self.progress = Progress("prepare", "rows", self._row_count(), quiet=not is_main())
 
@@ -80,6 +80,7 @@ class Preparation:
             "peak_memory_mb": peak_memory_mb(),
             "sources": self.statistics.rows(),
             "total": self.statistics.total(),
+            "length": self.statistics.length_limit,
             "unread_fields": self.statistics.unread_fields(),
             "remarks": self.statistics.remark_rows(),
             "packed": packed,

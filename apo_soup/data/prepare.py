@@ -24,7 +24,8 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.preparation import Preparation
-from apo_soup.data.statistics import check_share, check_unread, statistics_table
+from apo_soup.data.statistics import check_share, check_unread
+from apo_soup.data.statistics_table import statistics_table
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.models.tokenizer import recipe_tokenizer, tokenizer_text

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.data.documents import Document, Refused, RowToEncode
-from apo_soup.data.turn_fields import JUDGING
+from apo_soup.data.options import Options
 from apo_soup.errors import UserError
-from apo_soup.tables import text_table
 
 LENGTH_COLUMNS = ("mean_length", "p95_length")
 DROP_REASONS = ("not_drawn", "long", "duplicate", "contaminated")
+# What a person can do about a source that gives no row, by what became of most of its rows.
+REMEDIES = {
+    "rejected": "correct them",
+    "not_drawn": "raise weight",
+    "long": "raise max_length",
+    "contaminated": "take other rows, or leave decontaminate out",
+}
 
 
 @dataclass
@@ -21,8 +27,8 @@ class Counts:
     """One source's rows in one mode; what was refused has no mode. Tokens are those of the kept rows, counted once.
 
     `copies` are further copies of kept rows that a weight above 1 asks for, `trained` tokens that carry loss,
-    `reasoning` those of them inside think blocks, `lost` tokens that overflow cut off or dropped, `cut` kept rows that
-    lost some.
+    `reasoning` those of them inside think blocks, `long` rows of which `max_length` leaves nothing to train on or that
+    `overflow: drop` leaves out, `lost` tokens that overflow cut off or dropped, `cut` kept rows that lost some.
     """
 
     source: str
@@ -64,12 +70,14 @@ class Statistics:
     `dropped.jsonl`; both lie in `folder`.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, options: Options):
+        self.length_limit = {"max_length": options.max_length, "overflow": options.overflow}
         self.counts: dict[tuple[str, str], Counts] = {}
         self.seen: Counter[str] = Counter()
         self.unread: Counter[tuple[str, str]] = Counter()
         self.remarks: Counter[tuple[str, str]] = Counter()
         self.first_reject = ""
+        self._first_of_source: dict[str, str] = {}
         self._files = {kind: folder / f"{kind}.jsonl" for kind in ("rejects", "dropped")}
         self._lists = {
             kind: path.open("w", encoding="utf-8", errors="backslashreplace") for kind, path in self._files.items()
@@ -103,8 +111,10 @@ class Statistics:
         counts.lost += refused.lost
         setattr(counts, refused.kind, getattr(counts, refused.kind) + 1)
         entry = {"source": row.source.name, "row": row.row.place, "reason": refused.reason}
+        told = f"{row.row.place}: {refused.reason}"
+        self._first_of_source.setdefault(row.source.name, told)
         if refused.kind == "rejected":
-            self.first_reject = self.first_reject or f"{row.row.place}: {refused.reason}"
+            self.first_reject = self.first_reject or told
             self._write("rejects", entry)
         else:
             self._write("dropped", {**entry, "kind": refused.kind})
@@ -151,12 +161,13 @@ class Statistics:
             return
         if not sums["read"]:
             raise UserError(f"{where}: source {source}: expected at least one row, got none; write its rows first")
-        what = ", ".join(
-            f"{count} {name.replace('_', ' ')}" for name, count in sums.items() if count and name != "read"
-        )
+        names = {"long": f"too long for {told_limit(self.length_limit)}", "not_drawn": "not drawn"}
+        lost = {name: sums[name] for name in REMEDIES if sums[name]}
+        what = ", ".join(f"{count} {names.get(name, name)}" for name, count in lost.items())
+        first = self._first_of_source.get(source)
         raise UserError(
-            f"{where}: source {source}: expected a row to train on, got none: of {sums['read']} rows {what}; the lists "
-            "beside stats.json say why"
+            f"{where}: source {source}: expected a row to train on, got none: of {sums['read']} rows {what}; "
+            f"{REMEDIES[max(lost, key=lost.__getitem__)]}" + (f"; the first is {first}" if first else "")
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -186,7 +197,7 @@ def check_unread(unread: list[dict[str, Any]], refuse: bool, where: str) -> None
     if refuse and unread:
         first = unread[0]
         raise UserError(
-            f"{where}: unknown_fields: expected fields that are read, got {first['field']} in {_of_rows(first)}; "
+            f"{where}: unknown_fields: expected fields that are read, got {first['field']} in {of_rows(first)}; "
             "drop the column, map it with rename, or write unknown_fields: count"
         )
 
@@ -201,66 +212,11 @@ def check_share(total: dict[str, Any], share: float, where: str, first: str) -> 
         )
 
 
-TABLE_COLUMNS = {
-    "source": "source",
-    "mode": "mode",
-    "read": "read",
-    "kept": "kept",
-    "rejected": "rejected",
-    "dropped": "dropped",
-    "tokens": "tokens",
-    "trained": "trained",
-    "reasoning": "of it thought",
-    "mean_length": "mean",
-    "p95_length": "p95",
-    "lost": "lost",
-}
+def told_limit(limit: dict[str, Any]) -> str:
+    """The length that rows are held to, and the key that says what becomes of longer ones."""
+    return f"max_length {limit['max_length']:,} under overflow: {limit['overflow']}"
 
 
-def statistics_table(stats: dict[str, Any]) -> str:
-    """The counts of a preparation, a line a source and mode, and what they come to."""
-    lines = []
-    for row in stats["sources"]:
-        if not row["read"]:
-            continue
-        cells = {**row, "reasoning": _percent(row["reasoning"], row["trained"])}
-        lines.append([f"{cells[c]:,}" if isinstance(cells[c], int) else str(cells[c]) for c in TABLE_COLUMNS])
-    total = stats["total"]
-    closing = f"{total['kept']:,} of {total['read']:,} rows kept"
-    closing += f" ({total['rejected']:,} rejected, {total['dropped']:,} dropped"
-    reasons = [f"{total[name]:,} {name.replace('_', ' ')}" for name in DROP_REASONS if total[name]]
-    closing += f": {', '.join(reasons)})" if reasons else ")"
-    closing += f"; {total['tokens']:,} tokens, {_percent(total['trained'], total['tokens'])} trained, "
-    closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
-    closing += f"; {total['cut']:,} kept rows lost some" if total["cut"] else ""
-    packed = stats["packed"]
-    if packed:
-        closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
-        if packed["untrained"]:
-            closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
-    return "\n".join(
-        [text_table(list(TABLE_COLUMNS.values()), lines), closing, *unread_lines(stats), *remark_lines(stats)]
-    )
-
-
-def unread_lines(stats: dict[str, Any]) -> list[str]:
-    """A line for each field that is not used; a warning where such fields say how a row is to be used."""
-    lines = []
-    for entry in stats["unread_fields"]:
-        line = f"field {entry['field']} of {_of_rows(entry)} is not used"
-        judges = entry["field"].removeprefix("turns.") in JUDGING
-        lines.append(f"warning: {line}, and such a field says how a row is to be used" if judges else line)
-    return lines
-
-
-def remark_lines(stats: dict[str, Any]) -> list[str]:
-    """A line for each remark on rows."""
-    return [f"{entry['remark']}: {_of_rows(entry)}" for entry in stats["remarks"]]
-
-
-def _of_rows(entry: dict[str, Any]) -> str:
+def of_rows(entry: dict[str, Any]) -> str:
+    """In how many rows of which source an unread field stands."""
     return f"{entry['rows']:,} row{'' if entry['rows'] == 1 else 's'} of {entry['source']}"
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "-"

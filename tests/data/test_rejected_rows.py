@@ -24,10 +24,6 @@ from apo_soup.errors import UserError
             json.dumps({"messages": MESSAGES[::-1]}).encode() + b"\n",
             "expected assistant behind user or tool, got one that comes first",
         ),
-        (
-            json.dumps(chat("word " * 200, "A", False)).encode() + b"\n",
-            "got no trained token among the first 128 tokens",
-        ),
     ],
 )
 def test_a_bad_row_is_listed_and_too_many_stop_the_run(training_recipe, line, reason):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from apo_soup.data.conversation import parse_conversation
 from apo_soup.data.encode_supervised import spans_with_loss
 from apo_soup.data.rows import RowError
-from apo_soup.data.statistics import statistics_table
+from apo_soup.data.statistics_table import statistics_table
 from apo_soup.data.turn_fields import LOSS_FLAGS
 from apo_soup.errors import UserError
 

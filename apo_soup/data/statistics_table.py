@@ -1,0 +1,70 @@
+"""The counts of a preparation as a table, and the lines below it."""
+
+from typing import Any
+
+from apo_soup.data.statistics import DROP_REASONS, of_rows, told_limit
+from apo_soup.data.turn_fields import JUDGING
+from apo_soup.tables import text_table
+
+TABLE_COLUMNS = {
+    "source": "source",
+    "mode": "mode",
+    "read": "read",
+    "kept": "kept",
+    "rejected": "rejected",
+    "dropped": "dropped",
+    "tokens": "tokens",
+    "trained": "trained",
+    "reasoning": "of it thought",
+    "mean_length": "mean",
+    "p95_length": "p95",
+    "lost": "lost",
+}
+
+
+def statistics_table(stats: dict[str, Any]) -> str:
+    """The counts of a preparation, a line a source and mode, and what they come to."""
+    lines = []
+    for row in stats["sources"]:
+        if not row["read"]:
+            continue
+        cells = {**row, "reasoning": _percent(row["reasoning"], row["trained"])}
+        lines.append([f"{cells[c]:,}" if isinstance(cells[c], int) else str(cells[c]) for c in TABLE_COLUMNS])
+    total = stats["total"]
+    closing = f"{total['kept']:,} of {total['read']:,} rows kept"
+    closing += f" ({total['rejected']:,} rejected, {total['dropped']:,} dropped"
+    reasons = [f"{total[name]:,} {name.replace('_', ' ')}" for name in DROP_REASONS if total[name]]
+    closing += f": {', '.join(reasons)})" if reasons else ")"
+    closing += f"; {total['tokens']:,} tokens, {_percent(total['trained'], total['tokens'])} trained, "
+    closing += f"{total['think_share']:.0%} in think rows, {total['lost']:,} lost to overflow"
+    closing += f"; {total['cut']:,} kept rows lost some" if total["cut"] else ""
+    if total["long"]:
+        closing += f"\n{total['long']:,} row{'' if total['long'] == 1 else 's'} too long for "
+        closing += f"{told_limit(stats['length'])} left out, with reasons in dropped.jsonl; they are no rejects"
+    packed = stats["packed"]
+    if packed:
+        closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
+        if packed["untrained"]:
+            closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
+    return "\n".join(
+        [text_table(list(TABLE_COLUMNS.values()), lines), closing, *unread_lines(stats), *remark_lines(stats)]
+    )
+
+
+def unread_lines(stats: dict[str, Any]) -> list[str]:
+    """A line for each field that is not used; a warning where such fields say how a row is to be used."""
+    lines = []
+    for entry in stats["unread_fields"]:
+        line = f"field {entry['field']} of {of_rows(entry)} is not used"
+        judges = entry["field"].removeprefix("turns.") in JUDGING
+        lines.append(f"warning: {line}, and such a field says how a row is to be used" if judges else line)
+    return lines
+
+
+def remark_lines(stats: dict[str, Any]) -> list[str]:
+    """A line for each remark on rows."""
+    return [f"{entry['remark']}: {of_rows(entry)}" for entry in stats["remarks"]]
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
