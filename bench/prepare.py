@@ -86,7 +86,7 @@ def ours(rows: Path, tokenizer: str, processes: int) -> dict:
     """`apo-soup prepare` on the file."""
     from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare_mixture
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         recipe = load(written(Path(folder), rows, tokenizer, processes), "sft")
@@ -164,7 +164,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
     quiet_libraries()
     from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare_mixture
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     rows = folder / "rows.jsonl"
     with rows.open("wb") as file:

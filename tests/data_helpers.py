@@ -45,7 +45,7 @@ def prepared(path: Path, *words: str) -> tuple[Path, Any, dict]:
     from apo_soup.config.kinds import stage_of_file
     from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare_mixture
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     recipe = load(path, stage_of_file(path), list(words))
     folder = prepare_mixture(recipe, recipe_tokenizer(recipe), lambda text: None)

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from apo_soup.cli.order import run_stages
+from apo_soup.cli.remembered import arguments_file, remembered
+from apo_soup.cli.steps import STEPS
 from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import check_keys, load
@@ -11,7 +14,8 @@ from apo_soup.config.sides import LocalSide
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.runs.inputs import training_inputs
+from apo_soup.runs.inputs import rows_inputs
+from apo_soup.runs.makers import missing_sources
 
 
 def apo_file_of_pairs(recipe: PairsFile) -> TrainingFile:
@@ -43,31 +47,47 @@ def apo_file_of_pairs(recipe: PairsFile) -> TrainingFile:
 def prepare_rows(config: Path, overrides: list[str]) -> None:
     """Write the training sequences of a mid, sft or apo file, and print the table of what is in them."""
     recipe = opened_recipe(config, overrides)
+    make_generated_rows(recipe)
+    for number, maker in missing_sources(recipe).items():
+        raise UserError(f"{_not_made(recipe, number, maker)}; make them: {_command(recipe, maker)}")
+    rows_inputs(recipe)
+    _print_notes(recipe)
     quiet_libraries()
     from apo_soup.data.prepare import prepare_mixture
     from apo_soup.data.statistics_table import statistics_table
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
-    folder = prepare_mixture(recipe, recipe_tokenizer(recipe))
+    folder = prepare_mixture(recipe, recipe_tokenizer(recipe, print))
     print(statistics_table(json.loads((folder / "stats.json").read_text())))
     print(folder)
 
 
 def preview_rows(config: Path, rows: int, overrides: list[str]) -> None:
-    """Print rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made."""
+    """Print rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made. Sources that
+    a later stage of the recipe makes are passed over with a line.
+    """
     recipe = opened_recipe(config, overrides)
+    make_generated_rows(recipe)
+    missing = missing_sources(recipe)
+    if len(missing) == len(recipe.dataset_mixture.datasets):
+        number, maker = next(iter(missing.items()))
+        raise UserError(f"{_not_made(recipe, number, maker)}; make them: {_command(recipe, maker)}")
+    rows_inputs(recipe, without=missing)
+    _print_notes(recipe)
+    for number, maker in missing.items():
+        print(f"{_not_made(recipe, number, maker)}, so this source is not shown; make it: {_command(recipe, maker)}")
     quiet_libraries()
     from apo_soup.data.preview import preview_mixture
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
-    preview_mixture(recipe, recipe_tokenizer(recipe), rows)
+    preview_mixture(recipe, recipe_tokenizer(recipe, print), rows, missing)
 
 
 def opened_recipe(config: Path, overrides: list[str]) -> TrainingFile:
-    """The file, with its rows and model known to be there, and its notes printed; of a pairs file, an apo file.
+    """The checked file; of a pairs file, an apo file that reads its pairs.
 
     Raises:
-        UserError: the file is wrong, something that it names is not there, or it is no file of rows.
+        UserError: the file is wrong, or it is no file of rows.
     """
     loaded = load(config, stage_of_file(config) or "sft", overrides)
     recipe = apo_file_of_pairs(loaded) if isinstance(loaded, PairsFile) else loaded
@@ -75,7 +95,34 @@ def opened_recipe(config: Path, overrides: list[str]) -> TrainingFile:
         raise UserError(
             f"{config}: expected a mid, sft, apo or pairs file, got one of kind {recipe.kind}; name another"
         )
-    training_inputs(recipe)
+    return recipe
+
+
+def make_generated_rows(recipe: TrainingFile) -> None:
+    """Generate the embedded recipe's rows where they are missing, as a run would; it takes seconds.
+
+    Raises:
+        UserError: they cannot be made.
+    """
+    folder, file = recipe.path.parent, STEPS["data"].file
+    if not any(maker.name == file for maker in missing_sources(recipe).values()):
+        return
+    words = remembered(arguments_file(folder, STEPS["data"]), "data")
+    if run_stages("data", folder, None, words):
+        raise UserError(f"{folder / file}: expected rows, got a failure, told above; mend it and run again")
+
+
+def _print_notes(recipe: TrainingFile) -> None:
     for note in recipe.notes:
         print(note)
-    return recipe
+
+
+def _not_made(recipe: TrainingFile, number: int, maker: Path) -> str:
+    key = f"dataset_mixture.datasets.{number}.id"
+    rows = recipe.dataset_mixture.datasets[number].written_id
+    return f"{recipe.where(key)}: {key}: expected rows, got {rows}, which {maker.name} has not made yet"
+
+
+def _command(recipe: TrainingFile, maker: Path) -> str:
+    stage = next((name for name, step in STEPS.items() if step.file == maker.name), maker.stem)
+    return f"`apo-soup run {stage} {recipe.path.parent}`"

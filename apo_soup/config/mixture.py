@@ -68,7 +68,8 @@ class SourceKeys(HubKeys):
 
     def faults(self) -> Iterator[Fault]:
         if self.mode and "enable_thinking" in (self.chat_template_kwargs or {}):
-            yield "mode", "expected one way to give the mode, got enable_thinking beside it; leave one out"
+            told = "expected one way to give the mode, got enable_thinking beside it; leave one out"
+            yield Fault("mode", told, ("chat_template_kwargs",))
 
 
 class EvalPromptsKeys(HubKeys):

@@ -52,12 +52,14 @@ class SftFile(TrainingFile):
         seen: dict[str, str] = {}
         for token in self.new_tokens:
             if not token.text:
-                yield token.key, "expected the text of a token, got none; leave it out"
+                yield Fault(token.key, "expected the text of a token, got none; leave it out")
             elif token.text in seen:
-                yield token.key, f"token {token.text!r} is given twice, here and in {seen[token.text]}; keep one"
+                told = f"expected each token once, got {token.text!r} here and in {seen[token.text]}; keep one"
+                yield Fault(token.key, told)
             seen.setdefault(token.text, token.key)
         if self.gives("resize_embeddings_multiple_of") and not self.resize_embeddings:
-            yield "resize_embeddings_multiple_of", "the key has no effect without resize_embeddings: true; leave it out"
+            told = "expected resize_embeddings: true beside it, got none; leave the key out"
+            yield Fault("resize_embeddings_multiple_of", told, ("resize_embeddings",))
         strategy = self.packing_strategy if self.packing else None
         if self.overflow and strategy == "wrapped":
             told = "expected no such key with packing_strategy: wrapped, which cuts the stream of all documents, got "

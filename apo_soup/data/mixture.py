@@ -1,7 +1,7 @@
 """The sources of a recipe's mixture, each with its rows and their format."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -25,8 +25,11 @@ class MixtureSource:
     format: Format
 
 
-def mixture_sources(recipe: TrainingFile) -> Iterator[MixtureSource]:
+def mixture_sources(recipe: TrainingFile, without: Collection[int] = ()) -> Iterator[MixtureSource]:
     """Every source with its rows and their format, recognised from the first rows where the recipe names none.
+
+    Args:
+        without: numbers of sources that are passed over.
 
     Raises:
         UserError: a format nobody knows, or none that fits the first rows.
@@ -37,6 +40,8 @@ def mixture_sources(recipe: TrainingFile) -> Iterator[MixtureSource]:
         key = f"dataset_mixture.datasets.{number}"
         source = Source.from_entry(entry, f"{recipe.where(key)}: {key}")
         listed[source.name] += 1
+        if number in without:
+            continue
         source = replace(source, listing=listed[source.name])
         where = recipe.where(f"{key}.id")
         rows = read_rows(source, where)

@@ -28,7 +28,8 @@ from apo_soup.data.statistics import check_share, check_unread
 from apo_soup.data.statistics_table import statistics_table
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
-from apo_soup.models.tokenizer import recipe_tokenizer, tokenizer_text
+from apo_soup.models.recipe_tokenizer import recipe_tokenizer
+from apo_soup.models.tokenizer import tokenizer_text
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.sources import row_files, rows_hash
 from apo_soup.runs.stage import replace_folder
@@ -173,7 +174,7 @@ class TrainingRows:
 
 def training_rows(recipe: TrainingFile, say: Callable[[str], None] = print) -> TrainingRows:
     """Load the recipe's tokenizer, prepare its rows if they are not there yet, and open them memory-mapped."""
-    tokenizer = recipe_tokenizer(recipe)
+    tokenizer = recipe_tokenizer(recipe, say)
     folder = prepare_mixture(recipe, tokenizer, say)
     stats = json.loads((folder / "stats.json").read_text())
     say(statistics_table(stats))

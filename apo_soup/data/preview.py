@@ -7,6 +7,7 @@ Pairs are shown side by side from where they part.
 import shutil
 import sys
 import textwrap
+from collections.abc import Collection
 from itertools import islice, zip_longest
 
 from transformers import PreTrainedTokenizerBase
@@ -28,15 +29,18 @@ from apo_soup.models.tokenizer import encode, encode_ids
 GREEN, RED, BLUE, RESET = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[0m"
 
 
-def preview_mixture(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, count: int) -> None:
-    """Print the first `count` drawn rows of each source; the rest of a source is not read.
+def preview_mixture(
+    recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, count: int, without: Collection[int] = ()
+) -> None:
+    """Print the first `count` drawn rows of each source but those of the numbers `without`; the rest of a source is
+    not read.
 
     Each row goes through the encoder that prepares it, so that what becomes of it there is printed here.
     """
     options = Options.of(recipe)
     encoder = encoder_for(tokenizer, options)
     seed = recipe.dataset_mixture.seed
-    entries = mixture_sources(recipe)
+    entries = mixture_sources(recipe, without)
     if encoder.renderer.knows_modes:
         entries = sources_in_mode(entries, options.template_kwargs, options.pairs, print)
     for entry in entries:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
-from apo_soup.models.embeddings import check_fits, embedding_rows
 from apo_soup.models.new_tokens import add_new_tokens
 from apo_soup.models.training_template import training_template
 from apo_soup.progress import say
@@ -26,6 +25,7 @@ def load_tokenizer(
     recipe_folder: Path | None = None,
     key_place: Callable[[str], str] | None = None,
     recipe: TrainingFile | None = None,
+    files: str | None = None,
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with `chat_template` (ours, TRL's, inline, or a file) in place of its own when given.
 
@@ -34,16 +34,18 @@ def load_tokenizer(
         recipe_folder: where the recipe looked first, for the sentence about a path that is not there.
         key_place: says the same of `chat_template` and `eos_token`, where a file gives them.
         recipe: the file whose new tokens are added.
+        files: a folder or Hub id with the tokenizer of a model that is not there yet.
 
     Raises:
         UserError: the tokenizer cannot be loaded, is not a fast one, cannot take a new token, or has neither template
             nor end-of-turn token.
     """
-    model_folder(model, where, recipe_folder)
-    folder = Path(model).expanduser()
+    if files is None:
+        model_folder(model, where, recipe_folder)
+    folder = Path(files or model).expanduser()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            str(folder) if folder.exists() else model, revision=revision, trust_remote_code=trust_remote_code
+            str(folder) if folder.exists() else files or model, revision=revision, trust_remote_code=trust_remote_code
         )
     except Exception as error:
         raise UserError(
@@ -55,11 +57,23 @@ def load_tokenizer(
             f"{where}: expected a fast tokenizer, got {model} without tokenizer.json; the loss mask needs its "
             "character offsets, so convert it"
         )
-    template_where = key_place("chat_template") if key_place else where
-    if chat_template == TRL_TEMPLATE:
-        tokenizer.chat_template = _template_of_trl(tokenizer, model, template_where)
-    elif chat_template is not None:
-        tokenizer.chat_template = template_text(chat_template, template_where, recipe_folder)
+    _lay_template(
+        tokenizer, model, where, chat_template, key_place("chat_template") if key_place else where, recipe_folder
+    )
+    if recipe is not None:
+        add_new_tokens(tokenizer, recipe)
+    _settle_ends(tokenizer, model, where, eos_token, key_place("eos_token") if key_place else where)
+    return tokenizer
+
+
+def _lay_template(
+    tokenizer: PreTrainedTokenizerBase, model: str, where: str, given: str | None, place: str, folder: Path | None
+) -> None:
+    """Put the template that a file gives at `place` on a tokenizer; raises UserError where it has one of no kind."""
+    if given == TRL_TEMPLATE:
+        tokenizer.chat_template = _template_of_trl(tokenizer, model, place)
+    elif given is not None:
+        tokenizer.chat_template = template_text(given, place, folder)
     if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
         raise UserError(
             f"{where}: expected a model with one chat template, got {model} with several "
@@ -70,14 +84,15 @@ def load_tokenizer(
             f"{where}: expected a model with a chat template, got {model} without one; give chat_template: apo-soup, a "
             ".jinja file or Jinja text"
         )
-    if recipe is not None:
-        add_new_tokens(tokenizer, recipe)
+
+
+def _settle_ends(tokenizer: PreTrainedTokenizerBase, model: str, where: str, eos_token: str | None, place: str) -> None:
+    """Give a tokenizer the end-of-turn token that a file names at `place`, and a padding token; raises UserError where
+    there is no such token.
+    """
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
-            raise UserError(
-                f"{key_place('eos_token') if key_place else where}: expected a token of {model}, got {eos_token}; name "
-                "one of its vocabulary"
-            )
+            raise UserError(f"{place}: expected a token of {model}, got {eos_token}; name one of its vocabulary")
         tokenizer.eos_token = eos_token
     if tokenizer.eos_token is None:
         raise UserError(
@@ -86,7 +101,6 @@ def load_tokenizer(
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _template_of_trl(tokenizer: PreTrainedTokenizerBase, model: str, where: str) -> str:
@@ -104,57 +118,6 @@ def _template_of_trl(tokenizer: PreTrainedTokenizerBase, model: str, where: str)
         )
     say(f"chat template: TRL's training template {found[0]}, in place of that of {model}")
     return found[1]
-
-
-def recipe_tokenizer(recipe: TrainingFile) -> PreTrainedTokenizerBase:
-    """The tokenizer that a training file asks for, with the tokens that it adds.
-
-    Raises:
-        UserError: as `load_tokenizer` does, or the model has no embeddings for all of its tokens.
-    """
-    tokenizer = load_tokenizer(
-        recipe.model_name_or_path,
-        recipe.place("model_name_or_path"),
-        recipe.chat_template,
-        recipe.end_of_turn,
-        recipe.model_revision,
-        recipe.trust_remote_code,
-        recipe.path.parent,
-        recipe.place,
-        recipe,
-    )
-    check_fits(recipe, token_ids(tokenizer), model_rows(recipe))
-    return tokenizer
-
-
-def token_ids(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many ids a tokenizer needs rows for: its highest one, holes below it included, and 1."""
-    return max(tokenizer.get_vocab().values(), default=-1) + 1
-
-
-def new_token_ids(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids, ascending, of tokens that the recipe's model does not know: its own tokenizer lacks them, or its
-    embeddings have no row for them.
-    """
-    own = AutoTokenizer.from_pretrained(
-        recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
-    ).get_vocab()
-    rows = model_rows(recipe)
-    vocabulary = tokenizer.get_vocab().items()
-    return sorted(i for text, i in vocabulary if own.get(text) != i or (rows is not None and i >= rows))
-
-
-def model_rows(recipe: TrainingFile) -> int | None:
-    """The rows of the embeddings of a training file's model by its configuration; None where that does not say, or
-    cannot be loaded: what loads the weights will tell.
-    """
-    try:
-        config = AutoConfig.from_pretrained(
-            recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
-        )
-    except Exception:
-        return None
-    return embedding_rows(config.to_dict())
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoding]:

@@ -1,5 +1,7 @@
 """What a training stage reads, by content: model, rows and template, and evaluations to stay clear of."""
 
+from collections.abc import Collection
+
 from apo_soup.config.training import TrainingFile
 from apo_soup.hashing import hash_value
 from apo_soup.runs.chat_template import template_text
@@ -13,10 +15,20 @@ def training_inputs(recipe: TrainingFile) -> dict[str, str]:
     Raises:
         UserError: a model, file or template that it names is not there.
     """
-    folder = recipe.path.parent
     where = recipe.place("model_name_or_path")
-    inputs = {"model": model_hash(recipe.model_name_or_path, where, recipe.model_revision, folder)}
+    model = model_hash(recipe.model_name_or_path, where, recipe.model_revision, recipe.path.parent)
+    return {"model": model} | rows_inputs(recipe)
+
+
+def rows_inputs(recipe: TrainingFile, without: Collection[int] = ()) -> dict[str, str]:
+    """Content hashes by label of the rows and the template alone, less the sources of the numbers `without`; raises
+    UserError where one of them is not there.
+    """
+    folder = recipe.path.parent
+    inputs: dict[str, str] = {}
     for number, source in enumerate(recipe.dataset_mixture.datasets):
+        if number in without:
+            continue
         where = recipe.place(f"dataset_mixture.datasets.{number}.id")
         unused = source.hub_keys()
         if unused and row_files(source.id, where, folder):

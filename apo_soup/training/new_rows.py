@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
-from apo_soup.models.tokenizer import new_token_ids
+from apo_soup.models.recipe_tokenizer import new_token_ids
 from apo_soup.progress import say
 
 

@@ -6,6 +6,7 @@ rows. So they are made once, without the noise, and everything loads the copy.
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trl.trainer.utils import create_model_from_path
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.embeddings import rows_for
-from apo_soup.models.tokenizer import model_rows, token_ids
+from apo_soup.models.recipe_tokenizer import model_rows, token_ids
 from apo_soup.private import outside_deepspeed
 from apo_soup.progress import is_main, say
 from apo_soup.runs.stage import Stage, hidden_sibling
@@ -59,25 +60,26 @@ def model_to_load(recipe: TrainingFile, stage: Stage, tokenizer: PreTrainedToken
 
 def _write_copy(recipe: TrainingFile, folder: Path, ids: int, multiple: int, dtype: str | None) -> tuple[int, int]:
     """Load the recipe's model, resize it, and put the copy into place as a whole; returns its rows before and after."""
-    where = recipe.where("model_name_or_path")
+    where = recipe.place("model_name_or_path")
+    loading = partial(told_by_library, where, expected="a model that transformers loads", way="name another one")
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     named: dict[str, Any] = {"revision": revision, "trust_remote_code": recipe.trust_remote_code}
-    with told_by_library(where, (ValueError, OSError)):
+    with loading(kinds=(ValueError, OSError)):
         config = AutoConfig.from_pretrained(recipe.model_name_or_path, **named)
     if getattr(config, "quantization_config", None):
         raise UserError(
-            f"{recipe.where('resize_embeddings')}: resize_embeddings: expected a model whose weights are plain "
+            f"{recipe.place('resize_embeddings')}: expected a model whose weights are plain "
             f"numbers, got {recipe.model_name_or_path}, which is quantised; begin with the model that it was made from"
         )
     with outside_deepspeed():
-        with told_by_library(where, (ValueError, OSError)):
+        with loading(kinds=(ValueError, OSError)):
             model = create_model_from_path(recipe.model_name_or_path, dtype=dtype, device_map=None, **named)
         before, after = add_rows(model, ids, multiple)
-    partial = hidden_sibling(folder, "partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    unfinished = hidden_sibling(folder, "partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
     for code in Path(recipe.model_name_or_path).expanduser().glob("*.py"):
-        shutil.copyfile(code, partial / code.name)
+        shutil.copyfile(code, unfinished / code.name)
     partial.rename(folder)
     return before, after
 

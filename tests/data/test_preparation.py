@@ -128,7 +128,7 @@ def test_a_row_counts_as_what_it_says_where_the_template_knows_no_modes(training
 def test_a_control_word_that_is_no_token_is_named(training_recipe):
     from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare_mixture
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     template = CHATML.replace("<|im_start|>", "<|turn|>")
     for new, named in ((), 1), (("--add_special_tokens", "<|turn|>", "--resize_embeddings", "true"), 0):

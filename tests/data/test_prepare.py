@@ -79,7 +79,7 @@ def test_rows_that_change_while_they_are_read_make_no_folder(training_recipe):
     """The file is cut at the note on an argument of its rows, which is said when they have been read."""
     from apo_soup.config.load import load
     from apo_soup.data.prepare import prepare_mixture, prepared_folder
-    from apo_soup.models.tokenizer import recipe_tokenizer
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     path = training_recipe(
         [{**row, "chat_template_kwargs": {"enable_thinking": False, "colour": "red"}} for row in ROWS]

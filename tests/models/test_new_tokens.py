@@ -10,7 +10,8 @@ from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.models.embeddings import embedding_rows, rows_for
 from apo_soup.models.new_tokens import unknown_control_words
-from apo_soup.models.tokenizer import recipe_tokenizer, tokenizer_text
+from apo_soup.models.recipe_tokenizer import recipe_tokenizer
+from apo_soup.models.tokenizer import tokenizer_text
 
 
 @pytest.fixture
@@ -106,11 +107,11 @@ def test_control_words_that_are_no_tokens_are_found_in_the_template(loaded):
         ),
         (
             {"add_tokens": ["<a>", "<a>"]},
-            "add_tokens.1: token '<a>' is given twice, here and in add_tokens.0; keep one",
+            "add_tokens.1: expected each token once, got '<a>' here and in add_tokens.0; keep one",
         ),
         (
             {"add_tokens": ["<a>"], "add_special_tokens": ["<b>", "<a>"]},
-            "add_special_tokens.1: token '<a>' is given twice, here and in add_tokens.0; keep one",
+            "add_special_tokens.1: expected each token once, got '<a>' here and in add_tokens.0; keep one",
         ),
         ({"add_tokens": ["<a>", ""]}, "add_tokens.1: expected the text of a token, got none; leave it out"),
         ({"add_tokens": [["<a>"]]}, 'add_tokens.0: expected text, got ["<a>"]'),
@@ -119,7 +120,7 @@ def test_control_words_that_are_no_tokens_are_found_in_the_template(loaded):
         ({"pad_token": "<pad>"}, "pad_token: the key has no effect here; it is the tokenizer's own"),
         (
             {"resize_embeddings_multiple_of": 64},
-            "resize_embeddings_multiple_of: the key has no effect without resize_embeddings: true; leave it out",
+            "resize_embeddings_multiple_of: expected resize_embeddings: true beside it, got none; leave the key out",
         ),
         ({"resize_embeddings": True, "resize_embeddings_multiple_of": 0}, "resize_embeddings_multiple_of: expected"),
     ],

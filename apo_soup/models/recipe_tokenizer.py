@@ -1,0 +1,110 @@
+"""The tokenizer that a training file asks for: its template, its new tokens, and whose it is before a model is made."""
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.models.embeddings import check_fits, embedding_rows
+from apo_soup.models.tokenizer import load_tokenizer
+from apo_soup.runs.makers import Upstream, upstream
+from apo_soup.runs.sources import model_folder
+
+
+def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer that a training file asks for, with the template that will train.
+
+    Where its model is not made yet, that is what the files upstream of it will save with it: the tokenizer at their
+    beginning, with the template, the new tokens, the end of turn and the padding that each of them lays over it. It
+    goes through the same saving and loading as there, which mark an end of turn as special and change the line ends of
+    a template.
+
+    Args:
+        say: told in a sentence whose tokenizer and template are taken, where the model is not there.
+
+    Raises:
+        UserError: as `load_tokenizer` and `upstream` do, or the model has no embeddings for all of its tokens.
+    """
+    way = upstream(recipe)
+    if way.model == recipe.model_name_or_path:
+        tokenizer = _with_template_of(recipe, None)
+        check_fits(recipe, token_ids(tokenizer), model_rows(recipe))
+        return tokenizer
+    first = (recipe, *way.files)[-1]
+    model_folder(way.model, first.place("model_name_or_path"), recipe.path.parent)
+    if say:
+        say(_origin(recipe, way))
+    files = way.model
+    with TemporaryDirectory() as folder:
+        for number, above in enumerate(reversed(way.files)):
+            saved = Path(folder) / str(number)
+            _with_template_of(above, files).save_pretrained(saved)
+            _copy_config(files, above.model_revision, saved)
+            files = str(saved)
+        return _with_template_of(recipe, files)
+
+
+def _with_template_of(recipe: TrainingFile, files: str | None) -> PreTrainedTokenizerBase:
+    return load_tokenizer(
+        recipe.model_name_or_path,
+        recipe.place("model_name_or_path"),
+        recipe.chat_template,
+        recipe.end_of_turn,
+        recipe.model_revision,
+        recipe.trust_remote_code,
+        recipe.path.parent,
+        recipe.place,
+        recipe,
+        files,
+    )
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many ids a tokenizer needs rows for: its highest one, holes below it included, and 1."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
+def new_token_ids(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids, ascending, of tokens that the recipe's model does not know: its own tokenizer lacks them, or its
+    embeddings have no row for them.
+    """
+    own = AutoTokenizer.from_pretrained(
+        recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+    ).get_vocab()
+    rows = model_rows(recipe)
+    vocabulary = tokenizer.get_vocab().items()
+    return sorted(i for text, i in vocabulary if own.get(text) != i or (rows is not None and i >= rows))
+
+
+def model_rows(recipe: TrainingFile) -> int | None:
+    """The rows of the embeddings of a training file's model by its configuration; None where that does not say, or
+    cannot be loaded: what loads the weights will tell.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+        )
+    except Exception:
+        return None
+    return embedding_rows(config.to_dict())
+
+
+def _copy_config(model: str, revision: str, folder: Path) -> None:
+    """Put a model's configuration beside its tokenizer, whose class transformers may choose by it."""
+    with contextlib.suppress(OSError):  # without one, the tokenizer's own file says its class
+        local = Path(model).expanduser()
+        found = cached_file(local if local.exists() else model, "config.json", revision=revision)
+        if found:
+            shutil.copyfile(found, folder / "config.json")
+
+
+def _origin(recipe: TrainingFile, way: Upstream) -> str:
+    """Whose tokenizer and template stand for those of a model that is not there yet, in a sentence."""
+    giver = next((file for file in (recipe, *way.files) if file.chat_template is not None), None)
+    template = f"chat template of {giver.where('chat_template')}" if giver else "its own chat template"
+    return f"{recipe.model_name_or_path} is not there yet; taken are the tokenizer of {way.model} and {template}"

@@ -1,0 +1,136 @@
+"""Which stage file of a recipe makes a model or rows that are not there yet."""
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.given import Given
+from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
+from apo_soup.config.merge import MergeFile, SoupKeys
+from apo_soup.config.places import settled
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
+from apo_soup.runs.members import FOLDER, member_recipes
+
+# Keys of a merge that give it another tokenizer or template than that of its first model.
+OWN_TOKENIZER = ("tokenizer", "tokenizer_source", "chat_template")
+STAGES_OF_A_RUN = ("mid", "sft", "soup", "merged")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where the tokenizer of a model comes from: the files that lay templates over it, the nearest first, and the model
+    at their beginning, which is there or is nowhere to be made.
+    """
+
+    files: tuple[TrainingFile, ...]
+    model: str
+
+
+def upstream(recipe: TrainingFile) -> Upstream:
+    """The way from a training file's model up to one that is on disk or on the Hub, through the files beside it.
+
+    Raises:
+        UserError: a file on the way is wrong, or merges models with a tokenizer that is not there to be seen.
+    """
+    folder = recipe.path.parent
+    files: list[TrainingFile] = []
+    model, passed = recipe.model_name_or_path, set[Path]()
+    while not Path(model).expanduser().exists() and _place(model) not in passed:
+        passed.add(_place(model))
+        made = _maker(model, folder)
+        if made is None:
+            break
+        if isinstance(made, TrainingFile):
+            files.append(made)
+            model = made.model_name_or_path
+        else:
+            model = _tokenizer_parent(made, _place(model).name)
+    return Upstream(tuple(files), model)
+
+
+def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
+    """The sources whose rows are not there and will be made by a file beside the recipe, which has not run yet: their
+    numbers, and the files.
+    """
+    missing = {}
+    for number, source in enumerate(recipe.dataset_mixture.datasets):
+        if glob.glob(str(Path(source.id).expanduser()), recursive=True):
+            continue
+        place = _place(source.id)
+        makers = (made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs"))
+        for file, output in makers:
+            if place.is_relative_to(output) and not output.exists():
+                missing[number] = file
+    return missing
+
+
+def _place(name: str) -> Path:
+    """A path without links or dots, whether or not it is there."""
+    return Path(name).expanduser().resolve()
+
+
+def _outputs(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The stage files of a recipe with the folders they write, the innermost first; unreadable files are left out."""
+    found = []
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            output = Given.from_file(file, []).values.get("output_dir") if stage_of_file(file) else None
+        except UserError:
+            continue
+        if isinstance(output, str) and output:
+            found.append((file, _place(output)))
+    yield from sorted(found, key=lambda pair: -len(pair[1].parts))
+
+
+def _maker(model: str, folder: Path) -> TrainingFile | MergeFile | None:
+    """The checked file that makes a model folder, a member's with its own keys; None where no file does."""
+    place = _place(model)
+    for file, output in _outputs(folder):
+        kind = stage_of_file(file)
+        if kind == "sft" and place == output:
+            return load(file, "sft")
+        if kind == "apo" and place.parent == output:
+            return _member(load(file, "apo"), place.name)
+        if kind == "merge" and place.parent == output and place.name in ("soup", "merged"):
+            return load(file, "merge")
+    return None
+
+
+def _member(recipe: ApoFile, name: str) -> ApoFile | None:
+    """The keys of the soup member in a folder of this name; None where the file has no such member."""
+    match, members = FOLDER.fullmatch(name), member_recipes(recipe)
+    number = int(match[1]) if match else 0
+    return members[number - 1] if 1 <= number <= len(members) else None
+
+
+def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
+    """The model whose tokenizer a merge takes: its base, or the first that it names.
+
+    Raises:
+        UserError: the merge names its tokenizer itself.
+    """
+    run = Path(recipe.output_dir)
+    if name == "soup":
+        members = (recipe.soup or SoupKeys()).members
+        first = members[0] if isinstance(members, list) and members else "1"
+        return str(run / "apo" / first) if FOLDER.fullmatch(first) else settled(recipe, "soup.members", first)
+    merge = recipe.merge or {}
+    own = next((key for key in OWN_TOKENIZER if merge.get(key)), None)
+    model = merge.get("base_model") or _first_model(merge.get("models"))
+    if own or not isinstance(model, str):
+        what = f"names a {own} of its own" if own else "names no first model"
+        raise UserError(
+            f"{recipe.where('merge')}: merge: expected a merge whose tokenizer is that of its first model, got one "
+            f"that {what}, and {run / name} is not there yet; make it: `apo-soup run merge {recipe.path.parent}`"
+        )
+    staged = model in STAGES_OF_A_RUN or model.startswith("apo/")
+    return str(run / model) if staged else settled(recipe, "merge", model)
+
+
+def _first_model(models: Any) -> Any:
+    return models[0].get("model") if isinstance(models, list) and models and isinstance(models[0], dict) else None
