@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator, PrivateAttr
 
 from apo_soup.config.keys import (
@@ -23,6 +23,9 @@ from apo_soup.config.keys import (
     key,
 )
 from apo_soup.config.stage_file import Fault, Keys
+
+# What shares that a person wrote may miss of 1.
+ROUNDING = 1e-6
 
 
 class Located(Keys):
@@ -72,6 +75,14 @@ class SourceKeys(HubKeys):
             yield Fault("mode", told, ("chat_template_kwargs",))
 
 
+class TrainedSourceKeys(SourceKeys):
+    """One source of rows to train on."""
+
+    token_share: Annotated[float, Gt(0), Le(1), FINITE, AS_NUMBER] | None = key(
+        None, "share of the trained tokens, in place of `weight`: in every source, 1 together"
+    )
+
+
 class EvalPromptsKeys(HubKeys):
     """Rows of an evaluation that training rows must not repeat."""
 
@@ -81,7 +92,7 @@ class EvalPromptsKeys(HubKeys):
 class Mixture(Keys):
     """Sources, the seed that draws from them, and what is cleaned away."""
 
-    datasets: Annotated[list[SourceKeys], MinLen(1)] = key(meaning="the sources, a mapping with `id` each")
+    datasets: Annotated[list[TrainedSourceKeys], MinLen(1)] = key(meaning="the sources, a mapping with `id` each")
     seed: Whole = key(0, "seed of the draw and of the order of rows")
     test_split_size: ProperShare | None = key(None, "share of the rows held out for evaluation while training")
     deduplicate: Literal["exact", "near"] | None = key(None, "drop rows that are there twice, or nearly so")
@@ -97,6 +108,7 @@ class Mixture(Keys):
     )
 
     def faults(self) -> Iterator[Fault]:
+        yield from self._faults_of_shares()
         if self.gives("deduplicate_threshold") and self.deduplicate != "near":
             got = self.deduplicate or "none"
             told = f"expected deduplicate: near beside it, got {got}; write it, or leave the key out"
@@ -104,6 +116,21 @@ class Mixture(Keys):
         if self.gives("decontaminate_ngram") and not self.decontaminate:
             told = "expected decontaminate beside it, got none; add it, or leave the key out"
             yield Fault("decontaminate_ngram", told, ("decontaminate",))
+
+    def _faults_of_shares(self) -> Iterator[Fault]:
+        shares = [source.token_share for source in self.datasets]
+        if all(share is None for share in shares):
+            return
+        for number, source in enumerate(self.datasets):
+            if source.token_share is None:
+                told = "expected a token_share in every source or in none, got none here; add it"
+                yield Fault(f"datasets.{number}", told)
+            elif source.gives("weight"):
+                told = "expected weight or token_share, got both; leave one of them out"
+                yield Fault(f"datasets.{number}.weight", told)
+        total = sum(share or 0 for share in shares)
+        if None not in shares and abs(total - 1) > ROUNDING:
+            yield Fault("datasets", f"expected shares token_share that sum to 1, got {total:g}; correct them")
 
 
 def is_suite(entry: "str | EvalPromptsKeys") -> bool:

@@ -3,7 +3,7 @@
 import gc
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -23,6 +23,8 @@ from apo_soup.data.source import Source
 from apo_soup.data.source_mode import sources_in_mode
 from apo_soup.data.splits import KeptDocuments
 from apo_soup.data.statistics import Statistics, check_unread
+from apo_soup.data.token_shares import EncodedRows, drawn_by_tokens
+from apo_soup.errors import UserError
 from apo_soup.models.new_tokens import unknown_control_words
 from apo_soup.progress import Progress, is_main
 from apo_soup.runs.manifest import peak_memory_mb, write_json
@@ -48,6 +50,9 @@ class Preparation:
         self.duplicates = Duplicates(duplicates == "near", threshold, folder) if duplicates else None
         self.statistics = Statistics(folder, self.options)
         self.kept = KeptDocuments(folder, self.options)
+        # With shares of the tokens, rows are counted when all are encoded and it is known which are taken.
+        self.token_shares: dict[str, float] = {}
+        self.encoded = EncodedRows()
         self.progress = Progress("prepare", "rows", self._row_count(), quiet=not is_main())
 
     def run(self, folder: Path) -> None:
@@ -80,6 +85,7 @@ class Preparation:
             "peak_memory_mb": peak_memory_mb(),
             "sources": self.statistics.rows(),
             "total": self.statistics.total(),
+            "shares": self.statistics.shares(self.token_shares),
             "length": self.statistics.length_limit,
             "unread_fields": self.statistics.unread_fields(),
             "remarks": self.statistics.remark_rows(),
@@ -105,7 +111,7 @@ class Preparation:
                 self._collect(batch)
                 if number % BATCHES_A_COLLECTION == 0:
                     gc.collect()
-            self.statistics.check(self.recipe.max_reject_share, where)
+            self._draw_by_tokens(where)
             check_unread(self.statistics.unread_fields(), self.recipe.unknown_fields == "refuse", where)
         finally:
             gc.enable()
@@ -148,6 +154,9 @@ class Preparation:
             source = entry.source
             checked = characters = 0
             self.statistics.of(source.name)
+            share = self.mixture.datasets[entry.number].token_share
+            if share is not None:
+                self.token_shares[source.name] = share
             for row, times in weighted_draw(entry.rows, source.weight, self.mixture.seed, entry.number):
                 self.statistics.seen[source.name] += 1
                 if times == 0:
@@ -167,6 +176,34 @@ class Preparation:
             if isinstance(result, Refused):
                 self.statistics.refuse(row, result)
                 continue
-            self.statistics.keep(row, result)
             self.kept.append(result, row.times)
-        self.progress.at(self.statistics.sum("read"), f"{self.statistics.sum('tokens'):,} tokens")
+            if row.source.name in self.token_shares:
+                self.encoded.append(row.source.name, result)
+            else:
+                self.statistics.keep(row.source.name, row.times, result)
+        tokens = self.statistics.sum("tokens") + self.encoded.tokens
+        self.progress.at(self.statistics.sum("read") + len(self.encoded), f"{tokens:,} tokens")
+
+    def _draw_by_tokens(self, where: str) -> None:
+        """Take what the shares of the tokens ask for, where they do, and check that every row is accounted for.
+
+        Raises:
+            UserError: as `Statistics.check`, or a source has no rows but duplicates of another's.
+        """
+        shares, encoded = self.token_shares, self.encoded
+        empty = [source for source in shares if not encoded.trained(source)[0]]
+        drawn: Collection[int] = range(len(encoded))
+        if shares and not empty:
+            drawn = drawn_by_tokens(encoded, shares, self.mixture.seed)
+        for row, (source, document) in enumerate(encoded):
+            if row in drawn:
+                self.statistics.keep(source, 1, document)
+            else:
+                self.statistics.skip(source)
+                self.kept.leave_out(row)
+        self.statistics.check(self.recipe.max_reject_share, where)
+        if empty:
+            raise UserError(
+                f"{where}: source {empty[0]}: expected rows for token_share {shares[empty[0]]:g}, got none but "
+                "duplicates of other sources' rows; leave the source out"
+            )

@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection
-from itertools import islice, zip_longest
+from itertools import zip_longest
 
 from transformers import PreTrainedTokenizerBase
 
@@ -22,7 +22,15 @@ from apo_soup.data.encode_supervised import SupervisedEncoder
 from apo_soup.data.mixture import mixture_sources
 from apo_soup.data.options import Options
 from apo_soup.data.rows import RowError
+from apo_soup.data.share_estimate import (
+    SAMPLED_ROWS,
+    SampledSource,
+    estimated_shares,
+    first_rows,
+    sampled,
+)
 from apo_soup.data.source_mode import sources_in_mode
+from apo_soup.data.statistics_table import share_lines
 from apo_soup.data.template import Span
 from apo_soup.models.tokenizer import encode, encode_ids
 
@@ -32,29 +40,46 @@ GREEN, RED, BLUE, RESET = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[0m"
 def preview_mixture(
     recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, count: int, without: Collection[int] = ()
 ) -> None:
-    """Print the first `count` drawn rows of each source but those of the numbers `without`; the rest of a source is
-    not read.
+    """Print the first `count` drawn rows of each source but those of the numbers `without`, and what the mixture will
+    be; the rest of a source is not read, or only counted.
 
     Each row goes through the encoder that prepares it, so that what becomes of it there is printed here.
     """
     options = Options.of(recipe)
     encoder = encoder_for(tokenizer, options)
-    seed = recipe.dataset_mixture.seed
+    mixture = recipe.dataset_mixture
+    sources = []
     entries = mixture_sources(recipe, without)
     if encoder.renderer.knows_modes:
         entries = sources_in_mode(entries, options.template_kwargs, options.pairs, print)
     for entry in entries:
-        source = entry.source
-        print(f"=== {source.name}: format {entry.format.name}, weight {source.weight:g}")
-        rows = ((row, n) for row, n in weighted_draw(entry.rows, source.weight, seed, entry.number) if n)
-        for row, times in islice(rows, count):
-            print(f"--- {row.place}")
-            one = RowToEncode(source, row, entry.format, times, checked=False)
+        source, keys = entry.source, mixture.datasets[entry.number]
+        share = f"weight {source.weight:g}" if keys.token_share is None else f"token_share {keys.token_share:g}"
+        print(f"=== {source.name}: format {entry.format.name}, {share}")
+        draw = weighted_draw(entry.rows, source.weight, mixture.seed, entry.number)
+        drawn = (RowToEncode(source, row, entry.format, n, checked=False) for row, n in draw if n)
+        rows = list(first_rows(drawn, count))
+        where = recipe.where(f"dataset_mixture.datasets.{entry.number}.id")
+        sources.append(sampled(entry, keys, rows, encoder, where))
+        for one in rows[:count]:
+            print(f"--- {one.row.place}")
             result = _print_pair(one, encoder) if isinstance(encoder, PairEncoder) else _print_supervised(one, encoder)
             if isinstance(result, Refused):
                 print(f"{'rejected' if result.kind == 'rejected' else 'dropped'}: {result.reason}")
             elif not options.pairs and len(result.parts) > 1:
                 print(f"[split into {len(result.parts)} pieces of at most {options.max_length} tokens]")
+    print_shares(sources)
+
+
+def print_shares(sources: list[SampledSource]) -> None:
+    """Print what the mixture will be, or that a source's rows cannot be counted yet; nothing for one source."""
+    shares = share_lines(estimated_shares(sources))
+    unknown = [source.name for source in sources if source.count is None]
+    if shares:
+        print(f"=== the mixture, estimated from at most {SAMPLED_ROWS} rows of each source")
+        print("\n".join(shares))
+    elif len(sources) > 1 and unknown:
+        print(f"=== the mixture: its shares are not known before {unknown[0]} is read; prepare counts them")
 
 
 def _print_supervised(row: RowToEncode, encoder: SupervisedEncoder) -> Document | Refused:

@@ -36,6 +36,10 @@ class KeptDocuments:
         for parts in document.parts:
             self.file.append(parts)
 
+    def leave_out(self, row: int) -> None:
+        """Take the row of this number, counted as they were kept, not at all."""
+        self.times[row] = 0
+
     def close(self) -> None:
         """Remove the file."""
         self.file.close()
@@ -51,7 +55,7 @@ class KeptDocuments:
             UserError: nothing is left to train on, or no sequence has a trained token.
         """
         self.file.flush()
-        train, test = split_off(len(self.first), test_share, seed)
+        train, test = split_off([row for row, times in enumerate(self.times) if times], test_share, seed)
         if not train:
             raise UserError(
                 f"{where}: dataset_mixture.test_split_size: expected a share that leaves a row to train on, got "
@@ -121,11 +125,11 @@ class PackedCounts:
         return {**vars(self), "filled": round(self.tokens / (self.sequences * capacity), 4)}
 
 
-def split_off(count: int, share: float | None, seed: int) -> tuple[list[int], list[int]]:
-    """Seeded train and test indices; `share` of the rows, at least one, goes to test when it is given."""
-    order = list(range(count))
+def split_off(rows: list[int], share: float | None, seed: int) -> tuple[list[int], list[int]]:
+    """Seeded train and test rows; `share` of them, at least one, goes to test when it is given."""
+    order = list(rows)
     random.Random(f"{seed} order").shuffle(order)
-    held_out = max(1, round(share * count)) if share else 0
+    held_out = max(1, round(share * len(rows))) if share else 0
     return order[held_out:], order[:held_out]
 
 

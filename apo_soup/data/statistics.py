@@ -16,7 +16,7 @@ DROP_REASONS = ("not_drawn", "long", "duplicate", "contaminated")
 # What a person can do about a source that gives no row, by what became of most of its rows.
 REMEDIES = {
     "rejected": "correct them",
-    "not_drawn": "raise weight",
+    "not_drawn": "raise weight or token_share",
     "long": "raise max_length",
     "contaminated": "take other rows, or leave decontaminate out",
 }
@@ -27,8 +27,9 @@ class Counts:
     """One source's rows in one mode; what was refused has no mode. Tokens are those of the kept rows, counted once.
 
     `copies` are further copies of kept rows that a weight above 1 asks for, `trained` tokens that carry loss,
-    `reasoning` those of them inside think blocks, `long` rows of which `max_length` leaves nothing to train on or that
-    `overflow: drop` leaves out, `lost` tokens that overflow cut off or dropped, `cut` kept rows that lost some.
+    `trained_with_copies` the same in every copy, `reasoning` those of `trained` inside think blocks, `long` rows of
+    which `max_length` leaves nothing to train on or that `overflow: drop` leaves out, `lost` tokens that overflow cut
+    off or dropped, `cut` kept rows that lost some.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Counts:
     contaminated: int = 0
     tokens: int = 0
     trained: int = 0
+    trained_with_copies: int = 0
     reasoning: int = 0
     lost: int = 0
     cut: int = 0
@@ -91,12 +93,13 @@ class Statistics:
         """A count over all sources and modes."""
         return sum(getattr(c, name) for c in self.counts.values())
 
-    def keep(self, row: RowToEncode, document: Document) -> None:
-        """Count a row that is trained on."""
-        counts = self.of(row.source.name, document.mode)
+    def keep(self, source: str, times: int, document: Document) -> None:
+        """Count a row of a source that is trained on, taken `times` times."""
+        counts = self.of(source, document.mode)
         counts.read += 1
         counts.kept += 1
-        counts.copies += row.times - 1
+        counts.copies += times - 1
+        counts.trained_with_copies += times * document.trained
         counts.lengths.append(document.tokens)
         counts.tokens += document.tokens
         counts.trained += document.trained
@@ -120,7 +123,7 @@ class Statistics:
             self._write("dropped", {**entry, "kind": refused.kind})
 
     def skip(self, source: str) -> None:
-        """Count a row that the source's weight leaves out."""
+        """Count a row that the source's weight or its share of the tokens leaves out."""
         counts = self.of(source)
         counts.read += 1
         counts.not_drawn += 1
@@ -173,6 +176,21 @@ class Statistics:
     def rows(self) -> list[dict[str, Any]]:
         """A mapping for each source and mode, in the order of the names."""
         return [self.counts[key].as_row() for key in sorted(self.counts)]
+
+    def shares(self, asked: dict[str, float]) -> list[dict[str, Any]]:
+        """A mapping for each source, in the order of the mixture: its rows and trained tokens, copies among them, their
+        shares of the whole, and the share of the tokens that the recipe asks for, by source in `asked`, where it does.
+        """
+        shares: dict[str, dict[str, Any]] = {}
+        for counts in self.counts.values():
+            of_source = shares.setdefault(counts.source, {"source": counts.source, "rows": 0, "trained": 0})
+            of_source["rows"] += counts.kept + counts.copies
+            of_source["trained"] += counts.trained_with_copies
+        for what in ("rows", "trained"):
+            total = sum(share[what] for share in shares.values())
+            for share in shares.values():
+                share[f"{what}_share"] = round(share[what] / total, 6) if total else 0.0
+        return [share | ({"token_share": asked[name]} if name in asked else {}) for name, share in shares.items()]
 
     def unread_fields(self) -> list[dict[str, Any]]:
         """A mapping for each field that nothing reads: source, field, and in how many rows it stands."""

@@ -20,6 +20,8 @@ TABLE_COLUMNS = {
     "p95_length": "p95",
     "lost": "lost",
 }
+# How far from its share of the tokens a source may end up before it is told, as a part of the share.
+TOLERANCE = 0.01
 
 
 def statistics_table(stats: dict[str, Any]) -> str:
@@ -46,9 +48,28 @@ def statistics_table(stats: dict[str, Any]) -> str:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
         if packed["untrained"]:
             closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
-    return "\n".join(
-        [text_table(list(TABLE_COLUMNS.values()), lines), closing, *unread_lines(stats), *remark_lines(stats)]
-    )
+    table = text_table(list(TABLE_COLUMNS.values()), lines)
+    return "\n".join([table, closing, *share_lines(stats["shares"]), *unread_lines(stats), *remark_lines(stats)])
+
+
+def share_lines(shares: list[dict[str, Any]]) -> list[str]:
+    """The shares of several sources as a table, in rows and in trained tokens, and a line for each that missed what the
+    recipe asks for; nothing for one source.
+    """
+    if len(shares) < 2:
+        return []
+    lines, missed = [], []
+    for share in shares:
+        rows, trained = (f"{share['rows']:,}", f"{share['rows_share']:.1%}"), f"{share['trained']:,}"
+        lines.append([share["source"], *rows, trained, f"{share['trained_share']:.1%}"])
+        asked = share.get("token_share")
+        if asked is not None and abs(share["trained_share"] / asked - 1) > TOLERANCE:
+            missed.append(
+                f"source {share['source']}: token_share {asked:g} became {share['trained_share']:.4f}, the nearest "
+                "that whole rows allow"
+            )
+    columns = ["in the mixture, with copies", "rows", "of the rows", "trained tokens", "of the trained"]
+    return [text_table(columns, lines), *missed]
 
 
 def unread_lines(stats: dict[str, Any]) -> list[str]:

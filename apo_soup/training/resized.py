@@ -80,7 +80,7 @@ def _write_copy(recipe: TrainingFile, folder: Path, ids: int, multiple: int, dty
     model.save_pretrained(unfinished)
     for code in Path(recipe.model_name_or_path).expanduser().glob("*.py"):
         shutil.copyfile(code, unfinished / code.name)
-    partial.rename(folder)
+    unfinished.rename(folder)
     return before, after
 
 

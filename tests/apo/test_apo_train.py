@@ -54,7 +54,7 @@ def test_prepared_pairs_train_as_stock_trl_does_on_the_raw_rows(apo_recipe, tiny
     run_ok("-m", "apo", "--config", path)
     from apo_soup.data.splits import split_off
 
-    order, _ = split_off(len(PAIRS), None, 0)
+    order, _ = split_off(list(range(len(PAIRS))), None, 0)
     arguments = {k: v for k, v in TRAINING.items() if k != "dtype"}
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = LLAMA_LIKE

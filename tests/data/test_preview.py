@@ -1,6 +1,8 @@
 """The preview of supervised rows and of pairs."""
 
-from data_helpers import ROWS
+import json
+
+from data_helpers import ROWS, prepared
 from helpers import chat, preference, run_ok
 
 from apo_soup.data.preview import side_by_side
@@ -33,3 +35,25 @@ def test_preview_tells_what_overflow_does(training_recipe):
     for overflow, told in (("drop", "dropped: "), ("split", "[split into "), ("truncate", "beyond max_length 64]")):
         path = training_recipe([long, chat("Q", "A", False)], max_length=64, overflow=overflow)
         assert told in run_ok("-m", "apo_soup", "preview", "--config", path), overflow
+
+
+def test_preview_estimates_what_the_mixture_will_be(training_recipe, write_rows, tmp_path):
+    """Rows of the same length, so that the estimate is exact; the second source is one JSON value."""
+    many = [chat(f"What is {n}?", "so it goes on", False) for n in range(300)]
+    sources = [{"id": str(write_rows("short.jsonl", many)), "weight": 0.5}]
+    (tmp_path / "long.json").write_text(json.dumps([chat("Q", "so it goes on " * 5, False)] * 50))
+    sources.append({"id": str(tmp_path / "long.json")})
+    path = training_recipe(mixture={"datasets": sources})
+    output = run_ok("-m", "apo_soup", "preview", "--config", path, "--rows", "1")
+    assert output.count("\n--- /") == 2
+    assert "=== the mixture, estimated from at most 200 rows of each source" in output
+    told = [line.split()[1:] for line in output.splitlines()[-2:]]
+    stats = prepared(path)[2]
+    for cells, share in zip(told, stats["shares"], strict=True):
+        percents = (f"{share['rows_share']:.1%}", f"{share['trained_share']:.1%}")
+        assert (cells[1], cells[3]) == percents
+    shares = {"weight": None, "token_share": 0.5}
+    sources = [{k: v for k, v in (source | shares).items() if v is not None} for source in sources]
+    output = run_ok("-m", "apo_soup", "preview", "--config", training_recipe(mixture={"datasets": sources}))
+    assert "format messages, token_share 0.5" in output
+    assert [line.split()[-1] for line in output.splitlines()[-2:]] == ["50.0%", "50.0%"]

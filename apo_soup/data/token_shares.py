@@ -1,0 +1,105 @@
+"""A mixture by tokens: which rows of each source are taken, so that sources have given shares of the trained tokens.
+
+Nothing is repeated: the source that has least for its share is taken whole, the others give as much as goes with it.
+What a row has is known once it is encoded, so all rows are encoded, and then whole rows are drawn in a seeded order.
+"""
+
+import random
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from apo_soup.data.documents import Document
+
+# To fill the gap that the draw leaves: how many rows are looked at, how many of those taken may give way, how often.
+LOOKED_AT, GIVEN_UP, EXCHANGES = 4096, 64, 8
+
+
+@dataclass
+class EncodedRows:
+    """Rows that are encoded and not drawn yet: their source, mode and counts, in the order they were kept."""
+
+    sources: list[str] = field(default_factory=list)
+    modes: list[str] = field(default_factory=list)
+    # For each row: numbers of its source and mode; and its tokens, trained, reasoning and lost.
+    names: "array[int]" = field(default_factory=lambda: array("i"))
+    counts: "array[int]" = field(default_factory=lambda: array("i"))
+    tokens: int = 0
+
+    def __len__(self) -> int:
+        return len(self.names) // 2
+
+    def append(self, source: str, document: Document) -> None:
+        """Note a row."""
+        self.names.extend((_number(self.sources, source), _number(self.modes, document.mode)))
+        self.tokens += document.tokens
+        self.counts.extend((document.tokens, document.trained, document.reasoning, document.lost))
+
+    def __iter__(self) -> Iterator[tuple[str, Document]]:
+        """Every row's source, and its counts as a document without parts."""
+        for row in range(len(self)):
+            source, mode = self.names[2 * row : 2 * row + 2]
+            tokens, trained, reasoning, lost = self.counts[4 * row : 4 * row + 4]
+            yield self.sources[source], Document(self.modes[mode], [], tokens, trained, reasoning, lost)
+
+    def trained(self, source: str) -> tuple[list[int], list[int]]:
+        """The rows of a source, and the trained tokens of each."""
+        if source not in self.sources:
+            return [], []
+        rows = np.flatnonzero(np.array(self.names[::2]) == self.sources.index(source)).tolist()
+        return rows, [self.counts[4 * row + 1] for row in rows]
+
+
+def _number(names: list[str], name: str) -> int:
+    if name not in names:
+        names.append(name)
+    return names.index(name)
+
+
+def drawn_by_tokens(encoded: EncodedRows, shares: dict[str, float], seed: int) -> set[int]:
+    """The rows that are taken so that each source has its share of the trained tokens, as near as whole rows allow.
+
+    Args:
+        shares: by source, in the order of the mixture; they sum to 1.
+        seed: of the order in which a source's rows are taken; the draw depends on it, the sources' places in the
+            mixture and their rows alone.
+    """
+    rows = {source: encoded.trained(source) for source in shares}
+    whole = min(sum(trained) / shares[source] for source, (_, trained) in rows.items())
+    drawn: set[int] = set()
+    for number, (source, share) in enumerate(shares.items()):
+        of_source, trained = rows[source]
+        order = list(range(len(of_source)))
+        random.Random(f"{seed} {number} tokens").shuffle(order)
+        taken = _within_budget([trained[row] for row in order], share * whole)
+        drawn.update(of_source[order[place]] for place in taken)
+    return drawn
+
+
+def _within_budget(sizes: list[int], budget: float) -> list[int]:
+    """Places of the sizes that come nearest to a budget: all up to the first that goes beyond it; then rows of the rest
+    are added, or put in place of the last ones taken, one after the other, as long as that comes nearer.
+
+    >>> _within_budget([4, 4, 9, 2], 10)
+    [0, 1, 3]
+    >>> _within_budget([4, 3, 5], 8)
+    [1, 2]
+    """
+    sums = np.cumsum(sizes)
+    count = int(np.searchsorted(sums, budget, side="right"))
+    gap = budget - (float(sums[count - 1]) if count else 0.0)
+    # No row, of no tokens, stands first: for a row that is added in place of none, and for one that gives way to none.
+    last = [-1, *range(max(0, count - GIVEN_UP), count)]
+    rest = [-1, *range(count, min(len(sizes), count + LOOKED_AT))]
+    for _ in range(EXCHANGES):
+        given, added = ([0 if place < 0 else sizes[place] for place in places] for places in (last, rest))
+        left = gap + np.array(given)[:, None] - np.array(added)[None, :]
+        row, column = np.unravel_index(int(np.abs(left).argmin()), left.shape)
+        if abs(left[row, column]) >= abs(gap):
+            break
+        gap = float(left[row, column])
+        one, other = last.pop(row) if row else -1, rest.pop(column) if column else -1
+        last, rest = last + [other] * (other >= 0), rest + [one] * (one >= 0)
+    return sorted([*range(max(0, count - GIVEN_UP)), *last[1:]])

@@ -1,0 +1,158 @@
+"""Mixtures by tokens: whole rows, no row twice, each source's share of the trained tokens."""
+
+import json
+import re
+
+import pytest
+from data_helpers import ROWS, documents_of, prepared
+from helpers import chat, preference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apo_soup.data.documents import Document
+from apo_soup.data.statistics_table import statistics_table
+from apo_soup.data.token_shares import EncodedRows, drawn_by_tokens
+from apo_soup.errors import UserError
+
+LONG = [chat(f"Tell me of {n}.", "so it goes " * (8 + n % 5), False) for n in range(120)]
+
+
+@pytest.fixture
+def mixture(training_recipe, write_rows):
+    """A recipe over sources of rows with keys of their own, by the name of the file."""
+
+    def write(name="sft", sources=(), **keys):
+        entries = [{"id": str(write_rows(file, rows)), **own} for file, rows, own in sources]
+        return training_recipe(mixture={"datasets": entries, "seed": 0}, name=name, **keys)
+
+    return write
+
+
+def shares_of(stats):
+    return {share["source"].rpartition("/")[2]: share for share in stats["shares"]}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+def test_each_source_has_its_share_of_the_trained_tokens(mixture, share):
+    sources = (("short.jsonl", ROWS, {"token_share": share}), ("long.jsonl", LONG, {"token_share": 1 - share}))
+    _, splits, stats = prepared(mixture(sources=sources))
+    found = shares_of(stats)
+    assert found["short.jsonl"]["trained_share"] == pytest.approx(share, rel=0.01)
+    assert found["long.jsonl"]["trained_share"] == pytest.approx(1 - share, rel=0.01)
+    taken = documents_of(splits["train"])
+    assert len(taken) == len(set(taken)) == found["short.jsonl"]["rows"] + found["long.jsonl"]["rows"]
+    assert max(found["short.jsonl"]["rows"] / len(ROWS), found["long.jsonl"]["rows"] / len(LONG)) == 1, "the largest"
+    assert sum(label != -100 for row in splits["train"] for label in row["labels"]) == stats["total"]["trained"]
+    assert stats["total"]["not_drawn"] == len(ROWS) + len(LONG) - len(taken)
+    told = statistics_table(stats)
+    assert "of the rows  trained tokens  of the trained" in told
+    assert "token_share" not in told, "nothing was missed"
+
+
+def test_the_draw_is_the_same_whatever_the_processes_and_another_with_another_seed(mixture):
+    sources = (("short.jsonl", ROWS, {"token_share": 0.2}), ("long.jsonl", LONG, {"token_share": 0.8}))
+    path = mixture(sources=sources)
+    first, splits, _ = prepared(path)
+    rows = documents_of(splits["train"])
+    (first / "stats.json").unlink()
+    again, splits, _ = prepared(path, "--dataset_num_proc", "2")
+    assert (again, documents_of(splits["train"])) == (first, rows)
+    other, splits, _ = prepared(path, "--dataset_mixture.seed", "7")
+    assert other != first
+    assert set(documents_of(splits["train"])) != set(rows)
+    changed = prepared(
+        path, "--dataset_mixture.datasets.0.token_share", "0.3", "--dataset_mixture.datasets.1.token_share", "0.7"
+    )
+    assert changed[0] != first, "the shares are in the folder's name"
+
+
+def test_pairs_rejects_and_held_out_rows_go_with_shares(mixture):
+    pairs = [preference(f"Q{n}", "good " * (1 + n % 4), "bad") for n in range(60)]
+    others = [preference(f"W{n}", "fine", "poor " * 9) for n in range(60)]
+    sources = (
+        ("a.jsonl", [*pairs, {"prompt": 3}], {"token_share": 0.25}),
+        ("b.jsonl", others, {"token_share": 0.75}),
+    )
+    path = mixture("apo", sources, max_reject_share=0.1)
+    words = ("--dataset_mixture.test_split_size", "0.2")
+    folder, splits, stats = prepared(path, *words)
+    found = shares_of(stats)
+    assert found["a.jsonl"]["trained_share"] == pytest.approx(0.25, rel=0.01)
+    total = stats["total"]
+    assert total["read"] == 121 == total["kept"] + total["rejected"] + total["not_drawn"]
+    assert total["rejected"] == 1
+    assert len(splits["train"]) + len(splits["test"]) == total["kept"]
+    assert len(splits["test"]) == round(0.2 * total["kept"])
+    assert json.loads((folder / "rejects.jsonl").read_text())["row"].endswith("a.jsonl:61")
+
+
+def test_a_share_that_whole_rows_cannot_give_is_told(mixture):
+    """Three rows of some hundred tokens: one, two or all of them are taken, and no part of one."""
+    few = [chat(f"{n}?", "so it goes on " * 25, False) for n in range(3)]
+    sources = (("few.jsonl", few, {"token_share": 0.3}), ("short.jsonl", ROWS[:30], {"token_share": 0.7}))
+    _, _, stats = prepared(mixture(sources=sources))
+    assert shares_of(stats)["few.jsonl"]["rows"] == 1
+    assert re.search(
+        r"few\.jsonl: token_share 0\.3 became 0\.\d{4}, the nearest that whole rows", statistics_table(stats)
+    )
+    path = mixture(sources=((*sources[0][:2], {"token_share": 0.05}), (*sources[1][:2], {"token_share": 0.95})))
+    with pytest.raises(UserError, match="got none: of 3 rows 3 not drawn; raise weight or token_share"):
+        prepared(path)
+
+
+def test_shares_of_the_rows_count_copies(mixture):
+    sources = (("short.jsonl", ROWS[:40], {"weight": 2.0}), ("long.jsonl", LONG[:80], {}))
+    _, _, stats = prepared(mixture(sources=sources))
+    found = shares_of(stats)
+    assert (found["short.jsonl"]["rows"], found["long.jsonl"]["rows"]) == (80, 80)
+    assert found["short.jsonl"]["rows_share"] == 0.5
+    one_copy = next(r["trained"] for r in stats["sources"] if r["source"].endswith("short.jsonl") and r["kept"])
+    assert found["short.jsonl"]["trained"] == 2 * one_copy
+    assert "token_share" not in found["short.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "reason"),
+    [
+        ({"token_share": 0.5}, {}, r"datasets\.1: expected a token_share in every source or in none, got none here"),
+        ({"token_share": 0.5, "weight": 2}, {"token_share": 0.5}, r"datasets\.0\.weight: the key has no effect beside"),
+        ({"token_share": 0.5}, {"token_share": 0.6}, r"datasets: expected shares token_share that sum to 1, got 1\.1;"),
+        ({"token_share": 0}, {"token_share": 1}, r"token_share: expected .*, got 0"),
+    ],
+)
+def test_shares_that_do_not_go_together_are_refused(mixture, one, two, reason):
+    sources = (("short.jsonl", ROWS[:3], one), ("long.jsonl", LONG[:3], two))
+    with pytest.raises(UserError, match=reason):
+        prepared(mixture(sources=sources))
+
+
+def test_a_source_of_nothing_but_duplicates_has_no_share(mixture):
+    sources = (("a.jsonl", ROWS[:9], {"token_share": 0.5}), ("b.jsonl", ROWS[:9], {"token_share": 0.5}))
+    with pytest.raises(UserError, match=r"b\.jsonl: expected rows for token_share 0\.5, got none but duplicates"):
+        prepared(mixture(sources=sources), "--dataset_mixture.deduplicate", "exact")
+
+
+def test_a_source_at_fault_is_told_as_without_shares(mixture):
+    sources = (("a.jsonl", ROWS[:9], {"token_share": 0.5}), ("b.jsonl", [{"messages": 3}], {"token_share": 0.5}))
+    with pytest.raises(UserError, match=r"b\.jsonl: expected a row to train on, got none: of 1 rows 1 rejected"):
+        prepared(mixture(sources=sources, max_reject_share=1))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=60, max_size=120), min_size=2, max_size=4),
+    st.lists(st.integers(1, 5), min_size=4, max_size=4),
+)
+def test_shares_hold_for_any_rows_and_no_row_is_left_that_would_fit(sizes, parts):
+    """A row of 40 tokens in sources of more than a thousand: every budget is met to a part of a row."""
+    encoded, shares = EncodedRows(), {}
+    for number, rows in enumerate(sizes):
+        shares[f"s{number}"] = parts[number] / sum(parts[: len(sizes)])
+        for size in rows:
+            encoded.append(f"s{number}", Document("text", [], size, size, 0, 0))
+    drawn = drawn_by_tokens(encoded, shares, 3)
+    whole = min(sum(rows) / shares[f"s{n}"] for n, rows in enumerate(sizes))
+    for name, share in shares.items():
+        rows, trained = encoded.trained(name)
+        taken = sum(size for row, size in zip(rows, trained, strict=True) if row in drawn)
+        assert abs(taken - share * whole) <= 20, "half of the longest row"
