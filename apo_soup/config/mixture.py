@@ -13,6 +13,7 @@ from apo_soup.config.keys import (
     FINITE,
     AboveZero,
     Flag,
+    Positive,
     ProperShare,
     Said,
     Table,
@@ -24,6 +25,7 @@ from apo_soup.config.keys import (
 )
 from apo_soup.config.stage_file import Fault, Keys
 
+HELD_OUT = "a share between 0 and 1, or a number of rows of 1 or more"
 # What shares that a person wrote may miss of 1.
 ROUNDING = 1e-6
 
@@ -94,7 +96,9 @@ class Mixture(Keys):
 
     datasets: Annotated[list[TrainedSourceKeys], MinLen(1)] = key(meaning="the sources, a mapping with `id` each")
     seed: Whole = key(0, "seed of the draw and of the order of rows")
-    test_split_size: ProperShare | None = key(None, "share of the rows held out for evaluation while training")
+    test_split_size: Annotated[ProperShare | Positive | None, Said(HELD_OUT)] = key(
+        None, "rows held out for evaluation while training: a share of them, or their number"
+    )
     deduplicate: Literal["exact", "near"] | None = key(None, "drop rows that are there twice, or nearly so")
     deduplicate_threshold: Annotated[float, Ge(0.3), Lt(1), FINITE, AS_NUMBER] = key(
         0.8, "similarity of near duplicates"

@@ -1,10 +1,11 @@
-"""Which removals a recipe asks for, as far as one row alone can say; all of it is off unless a recipe asks for it."""
+"""What a recipe asks to know of a row's words, as far as one row alone can say; all of it is off unless it asks."""
 
 from dataclasses import dataclass
 
 from apo_soup.data.contamination import EvalPrompts
 from apo_soup.data.conversation import RowItem
 from apo_soup.data.duplicates import Fingerprint, fingerprint
+from apo_soup.data.prompt_marks import PromptMark, prompt_mark
 from apo_soup.data.words import item_texts
 
 
@@ -12,15 +13,21 @@ from apo_soup.data.words import item_texts
 class Cleaner:
     """Looks at one row alone, so it runs wherever rows are encoded.
 
-    `duplicates` is None, `exact` or `near`; `evals` has the n-grams of evaluation prompts.
+    `duplicates` is None, `exact` or `near`; `evals` has the n-grams of evaluation prompts; `prompts` is whether rows
+    are held out, which is by prompt.
     """
 
     duplicates: str | None = None
     evals: EvalPrompts | None = None
+    prompts: bool = False
 
     def fingerprint(self, item: RowItem) -> Fingerprint | None:
         """What `Duplicates` needs of a row, or None when it is not asked for."""
         return None if self.duplicates is None else fingerprint(item, self.duplicates == "near")
+
+    def prompt(self, item: RowItem) -> PromptMark | None:
+        """What a row's prompt is recognised by, or None when no rows are held out."""
+        return prompt_mark(item) if self.prompts else None
 
     def contaminated(self, item: RowItem) -> str | None:
         """Which evaluation's prompt a row shares words with, in a sentence, or None."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from apo_soup.data.duplicates import Fingerprint
 from apo_soup.data.formats import Format
+from apo_soup.data.prompt_marks import PromptMark
 from apo_soup.data.rows import SourceRow
 from apo_soup.data.source import Source
 
@@ -44,6 +45,7 @@ class Document:
     reasoning: int
     lost: int
     fingerprint: Fingerprint | None = None
+    prompt: PromptMark | None = None
 
 
 @dataclass(frozen=True)

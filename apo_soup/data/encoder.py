@@ -179,6 +179,7 @@ class Encoder(ABC, Generic[ItemT]):
                 result = Refused("rejected", str(error))
             if isinstance(result, Document):
                 result.fingerprint = self.cleaner.fingerprint(pending.item)
+                result.prompt = self.cleaner.prompt(pending.item)
             rendered.batch.results[pending.index] = result
         return rendered.batch
 

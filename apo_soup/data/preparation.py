@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,9 +16,11 @@ from apo_soup.data.documents import Batch, Document, Refused, RowToEncode
 from apo_soup.data.draw import weighted_draw
 from apo_soup.data.duplicates import Duplicates
 from apo_soup.data.encode import encoded_batches, encoder_for
+from apo_soup.data.held_out import check_split, held_out_counts, split_off
 from apo_soup.data.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
 from apo_soup.data.mixture import mixture_sources
 from apo_soup.data.options import Options
+from apo_soup.data.prompt_marks import PromptMarks
 from apo_soup.data.read import count_rows
 from apo_soup.data.source import Source
 from apo_soup.data.source_mode import sources_in_mode
@@ -43,13 +46,15 @@ class Preparation:
         self.recipe, self.folder, self.say = recipe, folder, say
         self.mixture = recipe.dataset_mixture
         self.options = Options.of(recipe)
+        self.test_size = self.mixture.test_split_size
         duplicates = self.mixture.deduplicate
         evals = eval_prompts(eval_sources(recipe), self.mixture.decontaminate_ngram)
-        self.encoder = encoder_for(tokenizer, self.options, Cleaner(duplicates, evals))
+        self.encoder = encoder_for(tokenizer, self.options, Cleaner(duplicates, evals, self.test_size is not None))
         threshold = self.mixture.deduplicate_threshold
         self.duplicates = Duplicates(duplicates == "near", threshold, folder) if duplicates else None
         self.statistics = Statistics(folder, self.options)
         self.kept = KeptDocuments(folder, self.options)
+        self.prompts = PromptMarks(folder) if self.test_size is not None else None
         # With shares of the tokens, rows are counted when all are encoded and it is known which are taken.
         self.token_shares: dict[str, float] = {}
         self.encoded = EncodedRows()
@@ -75,7 +80,8 @@ class Preparation:
             self.say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
         if self.duplicates:
             self.duplicates.close()
-        splits, packed = self.kept.write_splits(self.mixture.test_split_size, self.mixture.seed, where)
+        train, test, held_out = self._split(where)
+        splits, packed = self.kept.write_splits(train, test, self.mixture.seed, where)
         self.kept.close()
         write_json(self.folder / "dataset_dict.json", {"splits": splits})
         seconds = time.monotonic() - started
@@ -89,6 +95,7 @@ class Preparation:
             "length": self.statistics.length_limit,
             "unread_fields": self.statistics.unread_fields(),
             "remarks": self.statistics.remark_rows(),
+            "held_out": held_out,
             "packed": packed,
         }
         write_json(self.folder / "stats.json", stats)
@@ -122,6 +129,21 @@ class Preparation:
                 shutil.copy(rejects, beside)
                 self.say(f"{self.statistics.sum('rejected')} rejected rows, with reasons, in {beside}")
         return arguments
+
+    def _split(self, where: str) -> tuple[list[int], list[int], dict[str, Any] | None]:
+        """The rows to train on and those held out, and what is to be told of these; no prompt is on both sides.
+
+        Raises:
+            UserError: nothing would be left to train on.
+        """
+        rows, seed = self.kept.rows, self.mixture.seed
+        if self.test_size is None or self.prompts is None:
+            return *split_off(rows, None, seed), None
+        train, test = split_off(rows, self.test_size, seed, self.prompts.groups)
+        check_split(train, test, self.test_size, self.recipe.where("dataset_mixture.test_split_size"))
+        counts = held_out_counts(self.prompts, train, test, self.test_size)
+        self.prompts.close()
+        return train, test, counts
 
     def _row_count(self) -> int | None:
         """How many rows there are to read, where every source can say it quickly."""
@@ -177,6 +199,8 @@ class Preparation:
                 self.statistics.refuse(row, result)
                 continue
             self.kept.append(result, row.times)
+            if self.prompts and result.prompt:
+                self.prompts.append(result.prompt)
             if row.source.name in self.token_shares:
                 self.encoded.append(row.source.name, result)
             else:

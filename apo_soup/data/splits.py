@@ -45,22 +45,23 @@ class KeptDocuments:
         self.file.close()
         (self.folder / FILE_NAME).unlink()
 
-    def write_splits(self, test_share: float | None, seed: int, where: str) -> tuple[list[str], dict[str, Any]]:
-        """Hold out the test share, pack each split and write it.
+    @property
+    def rows(self) -> list[int]:
+        """The numbers of the rows that are taken."""
+        return [row for row, times in enumerate(self.times) if times]
+
+    def write_splits(
+        self, train: list[int], test: list[int], seed: int, where: str
+    ) -> tuple[list[str], dict[str, Any]]:
+        """Pack the rows of each split and write it.
 
         Returns:
             The names of the splits, and what packing made of the training split.
 
         Raises:
-            UserError: nothing is left to train on, or no sequence has a trained token.
+            UserError: no sequence of a split has a trained token.
         """
         self.file.flush()
-        train, test = split_off([row for row, times in enumerate(self.times) if times], test_share, seed)
-        if not train:
-            raise UserError(
-                f"{where}: dataset_mixture.test_split_size: expected a share that leaves a row to train on, got "
-                f"{test_share}; take a smaller one"
-            )
         splits = {"train": with_copies(train, self.times, seed)} | ({"test": test} if test else {})
         packed: dict[str, Any] = {}
         for name, rows in splits.items():
@@ -123,14 +124,6 @@ class PackedCounts:
     def as_dict(self, capacity: int) -> dict[str, Any]:
         """What packing made; `untrained` are the tokens of the sequences that were kept back."""
         return {**vars(self), "filled": round(self.tokens / (self.sequences * capacity), 4)}
-
-
-def split_off(rows: list[int], share: float | None, seed: int) -> tuple[list[int], list[int]]:
-    """Seeded train and test rows; `share` of them, at least one, goes to test when it is given."""
-    order = list(rows)
-    random.Random(f"{seed} order").shuffle(order)
-    held_out = max(1, round(share * len(rows))) if share else 0
-    return order[held_out:], order[:held_out]
 
 
 def with_copies(rows: list[int], times: "array[int]", seed: int) -> list[int]:

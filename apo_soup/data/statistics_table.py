@@ -48,8 +48,19 @@ def statistics_table(stats: dict[str, Any]) -> str:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
         if packed["untrained"]:
             closing += f"; {packed['untrained']:,} tokens left out in sequences without a trained one"
+    if stats["held_out"]:
+        closing += "\n" + _held_out_line(stats["held_out"])
     table = text_table(list(TABLE_COLUMNS.values()), lines)
     return "\n".join([table, closing, *share_lines(stats["shares"]), *unread_lines(stats), *remark_lines(stats)])
+
+
+def _held_out_line(held: dict[str, Any]) -> str:
+    line = f"{held['rows']:,} rows of {held['prompts']:,} prompts held out"
+    if held["rows"] != held["asked"]:
+        line += f" ({held['asked']:,} asked for; a prompt is not parted)"
+    if held["near_prompts"]:
+        line += f"; the prompts of {held['near_prompts']:,} are nearly the same as some that are trained on"
+    return line
 
 
 def share_lines(shares: list[dict[str, Any]]) -> list[str]:

@@ -52,7 +52,7 @@ def test_prepared_pairs_train_as_stock_trl_does_on_the_raw_rows(apo_recipe, tiny
     mixture = {"datasets": [{"id": str(tmp_path / "pairs.jsonl")}], "seed": 0}
     path, folder = apo_recipe(members=None, dataset_mixture=mixture, chat_template=LLAMA_LIKE, learning_rate=1.0e-4)
     run_ok("-m", "apo", "--config", path)
-    from apo_soup.data.splits import split_off
+    from apo_soup.data.held_out import split_off
 
     order, _ = split_off(list(range(len(PAIRS))), None, 0)
     arguments = {k: v for k, v in TRAINING.items() if k != "dtype"}

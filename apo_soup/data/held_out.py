@@ -1,0 +1,106 @@
+"""Which rows are held out: whole prompts, so that none is on both sides, and how near the two sides are."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from apo_soup.data.prompt_marks import NO_HASH, SKETCH, PromptMarks
+from apo_soup.errors import UserError
+
+# Prompts are nearly the same when they share this part of their runs of three words.
+SIMILARITY = 0.7
+
+
+def split_off(
+    rows: Sequence[int], size: float | None, seed: int, groups: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
+    """Seeded train and test rows.
+
+    Args:
+        rows: numbers of the rows.
+        size: how many rows go to test, or, below 1, which share of them, at least one; None for none.
+        groups: for each number the group of its row, which is not parted. The size comes as near as groups allow: one
+            is passed over where the size would be further off with it.
+    """
+    order = list(rows)
+    random.Random(f"{seed} order").shuffle(order)
+    if size is None:
+        return order, []
+    count = wanted(size, len(order))
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in order:
+        members[groups[row] if groups is not None else row].append(row)
+    test: list[int] = []
+    for group in members.values():
+        if len(group) < 2 * (count - len(test)):
+            test += group
+        if len(test) >= count:
+            break
+    test = test or min(members.values(), key=len)
+    held = set(test)
+    return [row for row in order if row not in held], test
+
+
+def wanted(size: float, count: int) -> int:
+    """How many of `count` rows a test size asks for.
+
+    >>> wanted(0.1, 25), wanted(0.001, 25), wanted(7, 25)
+    (2, 1, 7)
+    """
+    return max(1, round(size * count)) if size < 1 else int(size)
+
+
+def check_split(train: list[int], test: list[int], size: float, where: str) -> None:
+    """Raise UserError where a test size leaves no row to train on."""
+    if train:
+        return
+    rows = f"{len(test)} row{'' if len(test) == 1 else 's'}"
+    if len(test) > 1 and wanted(size, len(test)) < len(test):
+        got, cure = (
+            f"{rows} with the same prompt, which is not parted",
+            "add rows of other prompts, or leave the key out",
+        )
+    else:
+        got, cure = f"{size:g} of {rows}", "take a smaller one, or leave the key out"
+    raise UserError(
+        f"{where}: dataset_mixture.test_split_size: expected a size that leaves a row to train on, got {got}; {cure}"
+    )
+
+
+def near_prompts(marks: PromptMarks, train: list[int], test: list[int]) -> int:
+    """How many test rows have nearly the same prompt as a training row."""
+    of_test = np.concatenate(list(marks.sketches(test)))
+    holders: dict[int, list[int]] = defaultdict(list)
+    for number, sketch in enumerate(of_test):
+        for value in sketch[sketch != NO_HASH].tolist():
+            holders[value].append(number)
+    known = np.array(sorted(holders), dtype=np.uint32)
+    near: set[int] = set()
+    for block in marks.sketches(train):
+        filled = block != NO_HASH
+        likely = 2 * (np.isin(block, known) & filled).sum(axis=1) >= filled.sum(axis=1)
+        for sketch in block[likely]:
+            shared = {number for value in sketch.tolist() for number in holders.get(value, ())}
+            near.update(n for n in shared - near if similarity(sketch, of_test[n]) >= SIMILARITY)
+    return len(near)
+
+
+def similarity(one: np.ndarray, two: np.ndarray) -> float:
+    """The Jaccard similarity of two prompts' runs as their sketches have it: exact where neither has more runs."""
+    one, two = one[one != NO_HASH], two[two != NO_HASH]
+    union = np.union1d(one, two)[:SKETCH]
+    both = np.intersect1d(one, two, assume_unique=True)
+    return float(np.isin(union, both, assume_unique=True).mean())
+
+
+def held_out_counts(marks: PromptMarks, train: list[int], test: list[int], size: float) -> dict[str, Any]:
+    """What the split came to: rows held out and asked for, their prompts, and those that are nearly trained on."""
+    return {
+        "rows": len(test),
+        "asked": wanted(size, len(train) + len(test)),
+        "prompts": len({marks.groups[row] for row in test}),
+        "near_prompts": near_prompts(marks, train, test),
+    }

@@ -1,0 +1,97 @@
+"""What the prompts of rows are recognised by: rows with the same prompt, and prompts that are nearly the same."""
+
+import hashlib
+import json
+import re
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from apo_soup.data.conversation import Conversation, PlainText, RowItem
+from apo_soup.data.rows import Fields
+from apo_soup.data.words import WORD, ngrams, words
+
+# Prompts are compared by their runs of three words. Of these the smallest hashes are kept (a bottom-k sketch, Cohen and
+# Kaplan 2007), of a long prompt those of its two ends.
+RUN, SKETCH, LONGEST = 3, 32, 8000
+NO_HASH = np.uint32(0xFFFFFFFF)
+ROWS_A_BLOCK = 2**14
+# In sums a sign makes another question.
+SIGNS = re.compile(rf"{WORD.pattern}|[+\-*/=<>%^]")
+FLAG_WORDS = re.compile(r"/(?:no_think|think|system_override)\b")
+
+
+@dataclass(frozen=True)
+class PromptMark:
+    """What a prompt is recognised by: a number that rows of the same prompt share, and a sketch of its runs of words,
+    `[32]` hashes in order, the last ones empty where there are fewer.
+    """
+
+    group: int
+    sketch: np.ndarray
+
+
+def prompt_mark(item: RowItem) -> PromptMark:
+    """The mark of a row's prompt: of a pair its prompt, without regard to the mode; of a conversation its mode and all
+    turns but the assistant's, so that several answers to the same questions are one group; of a plain text all of it.
+    Upper case and white space make no difference.
+    """
+    if isinstance(item, PlainText):
+        mode, texts = "", [item.text]
+    elif isinstance(item, Conversation):
+        mode, texts = item.mode, [_turn_text(m) for m in item.messages if m["role"] != "assistant"]
+    else:
+        mode, texts = "", [FLAG_WORDS.sub("", _turn_text(m)) for m in item.prompt]
+    plain = [" ".join(text.split()).casefold() for text in texts]
+    digest = hashlib.blake2b("\0".join([mode, *filter(None, plain)]).encode(errors="surrogatepass"), digest_size=8)
+    return PromptMark(int.from_bytes(digest.digest(), "little", signed=True), _sketch(" ".join(plain)))
+
+
+def _turn_text(message: Fields) -> str:
+    calls = [call["function"] for call in message.get("tool_calls") or []]
+    said = json.dumps(calls, sort_keys=True, default=str) if calls else ""
+    return f"{message.get('reasoning_content') or ''} {message.get('content') or ''} {said}"
+
+
+def _sketch(text: str) -> np.ndarray:
+    if len(text) > LONGEST:
+        text = text[: LONGEST // 2] + " " + text[-LONGEST // 2 :]
+    found = SIGNS.findall(text) if text.isascii() else words(text)
+    runs = list(ngrams(found, RUN)) or [" ".join(found)]
+    hashes = np.unique(np.fromiter((zlib.crc32(run.encode()) for run in runs), dtype=np.uint32, count=len(runs)))
+    sketch = np.full(SKETCH, NO_HASH)
+    sketch[: len(hashes[:SKETCH])] = hashes[:SKETCH]
+    return sketch
+
+
+class PromptMarks:
+    """The marks of kept rows: groups in memory, 8 bytes each, and sketches in a file in `folder`."""
+
+    def __init__(self, folder: Path):
+        self.groups = array("q")
+        self._path = folder / "prompts.bin"
+        self._file = self._path.open("w+b")
+
+    def append(self, mark: PromptMark) -> None:
+        """Keep the mark of a row."""
+        self.groups.append(mark.group)
+        self._file.write(mark.sketch.tobytes())
+
+    def sketches(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        """The sketches of some rows in blocks of `[N, 32]`, in the order of all rows."""
+        self._file.flush()
+        asked = np.zeros(len(self.groups), dtype=bool)
+        asked[list(rows)] = True
+        for start in range(0, len(asked), ROWS_A_BLOCK):
+            offset = start * SKETCH * NO_HASH.itemsize
+            block = np.fromfile(self._path, np.uint32, ROWS_A_BLOCK * SKETCH, offset=offset).reshape(-1, SKETCH)
+            yield block[asked[start : start + len(block)]]
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+        self._path.unlink()
