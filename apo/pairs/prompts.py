@@ -8,9 +8,9 @@ from typing import Any
 
 from apo_soup.config.pairs import PairsFile
 from apo_soup.data.conversation import template_kwargs
+from apo_soup.data.converters import alpaca
 from apo_soup.data.draw import weighted_draw
-from apo_soup.data.formats import alpaca, sharegpt_messages, with_system
-from apo_soup.data.messages import as_messages, checked_messages
+from apo_soup.data.messages import as_messages, checked_messages, with_system
 from apo_soup.data.read import read_rows
 from apo_soup.data.rows import Fields, RowError, SourceRow, described
 from apo_soup.data.source import Source
@@ -118,8 +118,7 @@ def prompt_messages(fields: Fields) -> list[Fields]:
     elif "messages" in fields:
         messages = checked_messages(fields["messages"], "messages")
     elif "conversations" in fields:
-        turns = with_system(fields.get("system"), sharegpt_messages(fields["conversations"], "conversations"))
-        messages = checked_messages(turns, "conversations")
+        messages = with_system(fields.get("system"), checked_messages(fields["conversations"], "conversations"))
     elif "instruction" in fields:
         messages = checked_messages(alpaca({"output": "-", **fields})["messages"], "instruction")
     else:

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from apo_soup.data.formats import missing_field, with_system
+from apo_soup.data.formats import missing_field
 from apo_soup.data.messages import (
     as_messages,
-    checked_message,
     checked_messages,
     opens_unclosed_block,
     ordered_messages,
+    with_system,
 )
+from apo_soup.data.rename_guess import rename_remedy
 from apo_soup.data.rows import Fields, RowError, described
+from apo_soup.data.tool_schemas import row_tools
 from apo_soup.data.turn_fields import TOOL_FIELDS, carries_loss
 
 
@@ -169,13 +171,14 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     rejected = as_messages(fields["rejected"], "assistant", "rejected")
     if chosen[0]["role"] == "assistant":
         if "prompt" not in fields:
-            raise RowError("field prompt: expected a prompt, got none, and chosen begins with the assistant")
+            remedy = rename_remedy(fields, ("prompt",)) or "map the column that holds it with rename"
+            raise RowError(f"field prompt: expected a prompt, got none, and chosen begins with the assistant; {remedy}")
         prompt = as_messages(fields["prompt"], "user", "prompt")
     else:
         prompt, chosen, rejected = _without_shared_prompt(chosen, rejected)
         given = fields.get("prompt")
         if isinstance(given, list) and given and given[0].get("role") == "system" and prompt[0]["role"] != "system":
-            prompt = [checked_message(given[0], "field prompt[0]", 0), *prompt]
+            prompt = [*checked_messages(given[:1], "prompt"), *prompt]
     prompt = with_system(fields.get("system"), prompt)
     if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
         raise RowError("fields chosen, rejected: expected two answers, got the same one twice")
@@ -236,17 +239,8 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
             f"{described(merged['custom_instructions'])}"
         )
     for key in TOOL_FIELDS:
-        tools = fields.get(key)
         # An empty column says nothing, as in the rows without tools of a set that has some.
-        if not tools or (isinstance(tools, str) and tools.strip() in ("", "[]")):
-            tools = merged.get(key)
-        if isinstance(tools, str):
-            try:
-                tools = json.loads(tools)
-            except json.JSONDecodeError:
-                tools = [tools]
-        if tools and not isinstance(tools, list):
-            raise RowError(f"field {key}: expected a list of tools, got {described(tools)}")
+        tools = row_tools(fields.get(key), key) or row_tools(merged.get(key), key)
         if tools:
             merged[key] = tools
         else:

@@ -1,91 +1,98 @@
-"""Messages checked turn by turn: roles, order, content, reasoning and tool calls; older ways of saying the same."""
+"""Turns checked one by one: content, reasoning and tool calls. What dialect they are in is `dialects.py`'s work."""
 
 import json
 from typing import Any
 
+from apo_soup.data.dialects import decoded_turns, holds_turns, plain_turns, system_text, told_turns
 from apo_soup.data.rows import Fields, RowError, described
 from apo_soup.data.turn_fields import REASONING
 
 END_OF_THINKING = "</think>"
-ROLES = ("system", "user", "assistant", "tool")
-# OpenAI's older name of a tool's turn, and its newer one of a system turn.
-OTHER_ROLES = {"function": "tool", "developer": "system"}
-MAY_FOLLOW = {"user": ("system", "assistant", None), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+MAY_FOLLOW = {
+    "user": ("system", "assistant", "tool", None),
+    "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}
 
 
 def as_messages(value: Any, role: str, name: str) -> list[Fields]:
-    """A message list as it is, or a plain string as one turn of `role`; checked as `checked_messages` does."""
+    """A message list as it is, or a plain string as one turn of `role`; checked as `checked_messages` does.
+
+    Raises:
+        RowError: naming the turn and its fault, or a text that is a list of turns.
+    """
     if isinstance(value, str):
+        if value[:1] == "[" and holds_turns(decoded_turns(value)):
+            raise RowError(f"field {name}: expected text or turns, got turns written as text; store them as a list")
         value = [{"role": role, "content": value}]
     return checked_messages(value, name)
 
 
 def checked_messages(messages: Any, name: str) -> list[Fields]:
-    """The turns of the field `name`, with calls in one shape.
+    """The turns of the field `name`, in whatever dialect they are written, with calls in one shape.
 
     Raises:
         RowError: naming the turn and its fault.
     """
+    if isinstance(messages, str):
+        messages = decoded_turns(messages)
+    if isinstance(messages, dict):  # one turn, as ShareGPT's pairs write their answers
+        messages = [messages]
     if not isinstance(messages, list) or not messages:
-        raise RowError(f"field {name}: expected a list of turns, got {described(messages)}")
-    return [checked_message(m, f"field {name}[{number}]", number) for number, m in enumerate(messages)]
+        raise RowError(f"field {name}: expected a list of turns, got {described(messages)}; correct the row")
+    if plain_turns(messages):
+        return [checked_message(m, f"field {name}[{number}]") for number, m in enumerate(messages)]
+    return [checked_message(turn, place) for place, turn in told_turns(messages, name)]
 
 
-def checked_message(message: Any, place: str, number: int) -> Fields:
-    """One turn; a call's arguments become a mapping, and a turn of calls alone gets empty content.
+def checked_message(message: Fields, place: str) -> Fields:
+    """One turn of a role; a call's arguments become a mapping, and a turn of calls alone gets empty content.
 
     Raises:
         RowError: beginning with `place`, the name of the turn.
     """
-    if not isinstance(message, dict):
-        raise RowError(f"{place}: expected a mapping with role and content, got {described(message)}")
     message = _current_form(message, place)
-    role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
-    if role not in ROLES:
-        raise RowError(f"{place}.role: expected one of {', '.join(ROLES)}, got {role!r}")
-    if role == "system" and number > 0:
-        raise RowError(f"{place}.role: expected a system turn in the first place only, got one in place {number}")
+    role, content, calls = message["role"], message.get("content"), message.get("tool_calls")
     if calls:
         if role != "assistant":
-            raise RowError(f"{place}.tool_calls: expected calls in assistant turns only, got some in a {role} turn")
+            raise RowError(
+                f"{place}.tool_calls: expected calls in assistant turns only, got some in a {role} turn; correct it"
+            )
         message = {**message, "content": content or "", "tool_calls": checked_calls(calls, f"{place}.tool_calls")}
         content = message["content"]
     if not isinstance(content, str):
-        raise RowError(f"{place}.content: expected text, got {described(content)}")
+        raise RowError(f"{place}.content: expected text, got {described(content)}; correct the turn")
     return _checked_answer(message, content, place) if role == "assistant" else message
 
 
 def _current_form(message: Fields, place: str) -> Fields:
-    """A turn with today's role names, one call list and one text, whichever way they were written."""
-    role = message.get("role")
-    changed: dict[str, Any] = {}
-    if isinstance(role, str) and role in OTHER_ROLES:
-        changed["role"] = OTHER_ROLES[role]
-    if isinstance(message.get("content"), list):
-        changed["content"] = _joined_text(message["content"], place)
+    """A turn with one call list, whichever way calls were written, and none where there are none."""
+    if "function_call" not in message and message.get("tool_calls") != []:
+        return message
+    kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
     if message.get("function_call"):
         if message.get("tool_calls"):
             raise RowError(f"{place}: expected tool_calls or function_call, got both; remove one")
-        changed["tool_calls"] = [{"type": "function", "function": message["function_call"]}]
-    if not changed and message.get("tool_calls") != [] and "function_call" not in message:
-        return message
-    kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
-    return {**kept, **changed}
+        kept["tool_calls"] = [{"type": "function", "function": message["function_call"]}]
+    return kept
 
 
-def _joined_text(parts: list[Any], place: str) -> str:
-    """A content of text parts, as OpenAI writes it, as one text.
+def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
+    """`messages` below a system turn, where a row has a system text and no system turn of its own.
 
     Raises:
-        RowError: a part is no text, such as an image.
+        RowError: the system text is none, or the row has a system turn that says something else.
     """
-    texts = []
-    for number, part in enumerate(parts):
-        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part
-        if not isinstance(text, str):
-            raise RowError(f"{place}.content[{number}]: expected a part of type text, got {described(part)}")
-        texts.append(text)
-    return "".join(texts)
+    system = system_text(system)
+    if not system:
+        return messages
+    if messages and messages[0]["role"] == "system":
+        if messages[0]["content"].strip() != system.strip():
+            raise RowError(
+                "field system: expected the text of the row's own system turn, got another text; remove one of them"
+            )
+        return messages
+    return [{"role": "system", "content": system}, *messages]
 
 
 def _checked_answer(message: Fields, content: str, place: str) -> Fields:

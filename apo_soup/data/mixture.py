@@ -8,6 +8,7 @@ from itertools import chain, islice
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.formats import Format, formats_of, recognise
 from apo_soup.data.read import read_rows
+from apo_soup.data.rename_guess import format_remedy
 from apo_soup.data.rows import SourceRow
 from apo_soup.data.source import Source
 from apo_soup.errors import UserError
@@ -72,8 +73,9 @@ def recognised_format(source: Source, peeked: list[SourceRow], formats: tuple[Fo
     row_format = next((f for f in (recognise(content, formats) for content in readable) if f), None)
     if row_format is None and readable:
         have = ", ".join(sorted(readable[0])) or "no fields"
+        remedy = format_remedy(readable[0], formats is formats_of(pairs=True))
         raise UserError(
             f"{where}: source {source.name}: expected rows of a format among {', '.join(f.name for f in formats)}, got "
-            f"rows with {have}; map their columns with rename, such as rename: {{question: prompt}}"
+            f"rows with {have}; {remedy}"
         )
     return row_format or formats[0]

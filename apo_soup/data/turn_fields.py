@@ -21,7 +21,8 @@ HARMLESS = frozenset(
 )
 # Columns by which data sets say whether, or how, a row is to be used; a warning names them.
 JUDGING = frozenset(
-    """label labels score scores rating reward quality preference chosen rejected image images video videos
+    """label labels kto_tag score scores rating reward quality preference chosen rejected chosen_messages
+    rejected_messages rejected_response preferred_output non_preferred_output image images video videos
     audio audios""".split()
 )
 # Values of a field that says nothing, as in the rows without it of a set that has some. False and 0 say something.

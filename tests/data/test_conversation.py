@@ -22,7 +22,10 @@ from apo_soup.data.rows import RowError
         ),
         ({"messages": "x"}, "field messages: expected a list of turns, got str 'x'"),
         ({"messages": [{"role": "user", "content": 3}]}, r"messages\[0\].content: expected text, got int 3"),
-        ({"messages": [{"role": "bot", "content": "x"}]}, "expected one of system, user, assistant, tool, got 'bot'"),
+        (
+            {"messages": [{"role": "alien", "content": "x"}]},
+            r"messages\[0\].role: expected one of .*, got 'alien'; correct",
+        ),
         (chat("Q", " "), r"messages\[1\].content: expected an answer, got an assistant turn that is empty"),
         (chat("Q", "<think>\nno end"), "expected </think>, got a think block that is never closed"),
         ({"messages": chat("Q", "A")["messages"][:1]}, "expected an assistant turn, got none"),

@@ -28,7 +28,7 @@ def test_every_row_read_is_accounted_for_by_source_and_mode(training_recipe, wri
     assert 0 < total["think_share"] < 1
     reject = json.loads((folder / "rejects.jsonl").read_text())
     assert reject["row"].endswith("bad.jsonl:41")
-    assert reject["reason"] == "field messages: expected a list of turns, got list []"
+    assert reject["reason"] == "field messages: expected a list of turns, got list []; correct the row"
 
 
 def test_a_source_that_is_listed_twice_has_a_line_each(training_recipe, write_rows):
@@ -95,7 +95,7 @@ def test_rows_of_no_known_format_say_what_to_do(training_recipe):
     no_think = ("--chat_template_kwargs", "{enable_thinking: false}")
     with pytest.raises(
         UserError,
-        match=r"expected rows of a format among messages, .*, got rows with question, reply; map their columns",
+        match=r"expected rows of a format among messages, .*, got rows with question, reply; write rename",
     ):
         prepared(path)
     _, splits, _ = prepared(

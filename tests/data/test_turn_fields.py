@@ -187,7 +187,7 @@ def test_calls_in_turns_of_their_own_are_one_turn_where_their_flags_agree():
         assert item.masked_turns == {0}
     assert json.dumps(row) == before
     del calls[1]["weight"]
-    with pytest.raises(RowError, match=r"conversations\[2\]: expected the flags of the call before it, got others"):
+    with pytest.raises(RowError, match=r"conversations\[2\]: expected the flags of the turn before it, got others"):
         parsed_row(row)
 
 
