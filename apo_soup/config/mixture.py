@@ -35,7 +35,9 @@ class Located(Keys):
     the Hub.
     """
 
-    id: Text = key(meaning="a path (JSONL, JSON, Parquet, Arrow, or a glob of them), or an id of the Hub", path=True)
+    id: Text = key(
+        meaning="a path (JSONL, JSON, CSV, TSV, Parquet, Arrow, or a glob of them), or an id of the Hub", path=True
+    )
 
     _written_id: str | None = PrivateAttr(default=None)
 

@@ -6,7 +6,7 @@ A converter changes names and nesting only; fields that it does not name (templa
 from collections.abc import Iterable
 from typing import Any
 
-from apo_soup.data.dialects import decoded_turns
+from apo_soup.data.dialects import written_value
 from apo_soup.data.messages import as_messages, checked_messages, with_system
 from apo_soup.data.rows import Fields, RowError, described
 
@@ -144,7 +144,7 @@ def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields
 def _history(history: Any) -> list[Fields]:
     """Earlier turns, from a list of questions and their answers."""
     if isinstance(history, str):
-        history = decoded_turns(history)
+        history = written_value(history)
     history = history or []
     if not isinstance(history, list) or any(not isinstance(h, list | tuple) or len(h) != 2 for h in history):
         raise RowError(f"field history: expected a list of [question, answer], got {described(history)}; correct it")

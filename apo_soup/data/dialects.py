@@ -71,8 +71,8 @@ def told_turns(turns: list[Any], name: str) -> list[Placed]:
     return folded_channels(told) if in_channels(told) else told
 
 
-def decoded_turns(text: str) -> Any:
-    """The list or mapping of turns that a text holds as JSON, or as Python writes it; other text as it is."""
+def written_value(text: str) -> Any:
+    """The list or mapping that a text holds as JSON, or as Python writes it; other text as it is."""
     if text[:1].isspace():
         text = text.strip()
     if text[:1] not in ("[", "{"):

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from apo_soup.data.row_bytes import NOT_UTF8, opened_rows
 from apo_soup.data.rows import SourceRow, text_length, without_nulls
 from apo_soup.errors import UserError, first_line
 
@@ -16,9 +17,13 @@ ARBITRARY = ("arguments", "tools", "xml_tools", "python_tools", "parameters")
 WRAPPERS = ("data", "rows", "examples", "train")
 
 
-def json_line_rows(file: Path) -> Iterator[SourceRow]:
-    """Rows of a file with one JSON object a line; a line that is not one is a row with a problem."""
-    with file.open("rb") as lines:
+def json_line_rows(file: Path, where: str) -> Iterator[SourceRow]:
+    """Rows of a file with one JSON object a line; a line that is not one is a row with a problem.
+
+    Raises:
+        UserError: the file cannot be read, or is no text in UTF-8.
+    """
+    with opened_rows(file, where) as lines:
         for number, line in enumerate(lines, 1):
             place = f"{file}:{number}"
             if number == 1:
@@ -28,10 +33,12 @@ def json_line_rows(file: Path) -> Iterator[SourceRow]:
             try:
                 fields = json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
-                yield SourceRow(place, None, f"not valid UTF-8 at byte {error.start} of the line")
+                yield SourceRow(place, None, f"not valid UTF-8 at byte {error.start} of the line; {NOT_UTF8}")
                 continue
             except json.JSONDecodeError as error:
-                yield SourceRow(place, None, f"not valid JSON at column {error.colno}: {error.msg}")
+                yield SourceRow(
+                    place, None, f"not valid JSON at column {error.colno}: {error.msg}; write one object a line"
+                )
                 continue
             except (ValueError, RecursionError) as error:
                 yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
@@ -51,15 +58,14 @@ def json_file_rows(file: Path, where: str) -> Iterator[SourceRow]:
     Raises:
         UserError: the file is not JSON, or has no list of rows.
     """
-    if _has_json_lines(file):
-        yield from json_line_rows(file)
+    if _has_json_lines(file, where):
+        yield from json_line_rows(file, where)
         return
     try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
+        with opened_rows(file, where) as opened:
+            content = json.loads(opened.read().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where}: {file}: expected UTF-8, got another byte at {error.start}; convert the file"
-        ) from None
+        raise UserError(f"{where}: {file}: expected UTF-8, got another byte at {error.start}; {NOT_UTF8}") from None
     except RecursionError:
         raise UserError(f"{where}: {file}: expected rows, got JSON nested too deeply; flatten them") from None
     except json.JSONDecodeError as error:
@@ -82,14 +88,14 @@ def json_file_rows(file: Path, where: str) -> Iterator[SourceRow]:
 def _object_row(place: str, fields: Any, size: int) -> SourceRow:
     if isinstance(fields, dict):
         return SourceRow(place, fields, size=size)
-    return SourceRow(place, None, f"expected a JSON object, got {type(fields).__name__}")
+    return SourceRow(place, None, f"expected a JSON object, got {type(fields).__name__}; write one object a row")
 
 
-def _has_json_lines(file: Path) -> bool:
+def _has_json_lines(file: Path, where: str) -> bool:
     """Whether a `.json` file is JSON lines by another name: two of its first lines are objects each. A bad line
     among them is then one bad row.
     """
-    with file.open("rb") as opened:
+    with opened_rows(file, where) as opened:
         lines = [line for line in islice(opened, 20) if line.strip()]
     objects = 0
     for number, line in enumerate(lines):

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from apo_soup.data.dialects import decoded_turns, holds_turns, plain_turns, system_text, told_turns
+from apo_soup.data.dialects import holds_turns, plain_turns, system_text, told_turns, written_value
 from apo_soup.data.rows import Fields, RowError, described
 from apo_soup.data.turn_fields import REASONING
 
@@ -22,7 +22,7 @@ def as_messages(value: Any, role: str, name: str) -> list[Fields]:
         RowError: naming the turn and its fault, or a text that is a list of turns.
     """
     if isinstance(value, str):
-        if value[:1] == "[" and holds_turns(decoded_turns(value)):
+        if value[:1] == "[" and holds_turns(written_value(value)):
             raise RowError(f"field {name}: expected text or turns, got turns written as text; store them as a list")
         value = [{"role": role, "content": value}]
     return checked_messages(value, name)
@@ -35,7 +35,7 @@ def checked_messages(messages: Any, name: str) -> list[Fields]:
         RowError: naming the turn and its fault.
     """
     if isinstance(messages, str):
-        messages = decoded_turns(messages)
+        messages = written_value(messages)
     if isinstance(messages, dict):  # one turn, as ShareGPT's pairs write their answers
         messages = [messages]
     if not isinstance(messages, list) or not messages:

@@ -6,13 +6,14 @@ Nothing is kept in memory: a source of any size passes through in batches.
 from collections.abc import Iterator
 from pathlib import Path
 
+from apo_soup.data.csv_rows import csv_rows
 from apo_soup.data.hub_rows import hub_rows
 from apo_soup.data.json_rows import json_file_rows, json_line_rows
 from apo_soup.data.rows import SourceRow
 from apo_soup.data.source import Source
 from apo_soup.data.table_rows import declared_columns, parquet_row_count, table_rows
 from apo_soup.errors import UserError
-from apo_soup.runs.sources import row_files
+from apo_soup.runs.sources import row_files, row_kind
 
 
 def read_rows(source: Source, where: str) -> Iterator[SourceRow]:
@@ -50,11 +51,11 @@ def read_rows(source: Source, where: str) -> Iterator[SourceRow]:
 def count_rows(source: Source, where: str) -> int | None:
     """About how many rows a source has, where that is quick to know; None elsewhere."""
     files = row_files(source.id, where)
-    if files is None or any(file.suffix not in (".jsonl", ".parquet") for file in files):
+    if files is None or any(file.suffix.lower() not in (".jsonl", ".parquet") for file in files):
         return None
     total = 0
     for file in files:
-        count = parquet_row_count(file) if file.suffix == ".parquet" else _line_count(file)
+        count = parquet_row_count(file) if file.suffix.lower() == ".parquet" else _line_count(file)
         if count is None:
             return None  # `read_rows` says what is wrong with the file
         total += count
@@ -77,10 +78,13 @@ def read_all_rows(file: str, where: str) -> list[SourceRow]:
 
 
 def _file_rows(file: Path, where: str) -> Iterator[SourceRow]:
-    if file.suffix == ".jsonl":
-        return json_line_rows(file)
-    if file.suffix == ".json":
+    kind = row_kind(file)
+    if kind == ".jsonl":
+        return json_line_rows(file, where)
+    if kind == ".json":
         return json_file_rows(file, where)
+    if kind in (".csv", ".tsv"):
+        return csv_rows(file, where, "," if kind == ".csv" else "\t")
     return table_rows(file, where)
 
 

@@ -43,9 +43,9 @@ def declared_columns(files: list[Path]) -> set[str]:
 
     names: set[str] = set()
     for file in files:
-        if file.suffix == ".parquet":
+        if file.suffix.lower() == ".parquet":
             names |= set(pq.read_schema(file).names)
-        elif file.suffix == ".arrow":
+        elif file.suffix.lower() == ".arrow":
             names |= {name for batch in islice(_arrow_batches(file), 1) for name in batch.schema.names}
     return names
 
@@ -57,11 +57,13 @@ def _read_batches(file: Path, where: str) -> Iterator[list[Fields | str]]:
 
     try:
         for batch in (
-            pq.ParquetFile(file).iter_batches(ROWS_A_READ) if file.suffix == ".parquet" else _arrow_batches(file)
+            pq.ParquetFile(file, page_checksum_verification=True).iter_batches(ROWS_A_READ)
+            if file.suffix.lower() == ".parquet"
+            else _arrow_batches(file)
         ):
             yield _batch_rows(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
-        kind = file.suffix[1:]
+        kind = file.suffix[1:].lower()
         raise UserError(
             f"{where}: {file}: expected a file of format {kind}, got one that cannot be read as {kind}: "
             f"{first_line(error)}; write it again"
@@ -69,18 +71,32 @@ def _read_batches(file: Path, where: str) -> Iterator[list[Fields | str]]:
 
 
 def _batch_rows(batch: Any) -> list[Fields | str]:
-    """The rows of a record batch; in place of a row that cannot be read, what is wrong with it."""
+    """The rows of a record batch; in place of a row that cannot be read, what is wrong with it.
+
+    A batch whose offsets point outside of its buffers is read out of bounds, so it is validated before.
+    """
+    import pyarrow as pa
+
     try:
+        batch.validate(full=True)
         return batch.to_pylist()
-    except UnicodeDecodeError:
-        pass  # one row of the batch is at fault, and the others are to be kept
-    rows: list[Fields | str] = []
-    for number in range(batch.num_rows):
-        try:
-            rows += batch.slice(number, 1).to_pylist()
-        except UnicodeDecodeError as error:
-            rows.append(f"not valid UTF-8 at byte {error.start} of a text")
-    return rows
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        pass  # a row of the batch is at fault, and the others are to be kept
+    return [_one_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
+
+
+def _one_row(batch: Any) -> Fields | str:
+    """The one row of a batch, or what is wrong with it."""
+    import pyarrow as pa
+
+    try:
+        batch.validate(full=True)
+        row: Fields = batch.to_pylist()[0]
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
+            return "not valid UTF-8 in one of the texts; convert texts before they are stored"
+        return f"damaged: {first_line(error)}; write the file again"
+    return row
 
 
 def _arrow_batches(file: Path) -> Iterator[Any]:

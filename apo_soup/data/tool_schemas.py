@@ -1,8 +1,8 @@
 """A row's tools, as the function schemas that templates write, whichever way they were declared."""
 
-import json
 from typing import Any
 
+from apo_soup.data.dialects import written_value
 from apo_soup.data.rows import Fields, RowError, described
 
 
@@ -15,10 +15,8 @@ def row_tools(tools: Any, name: str) -> list[Any]:
     if isinstance(tools, str):
         if tools.strip() in ("", "[]"):
             return []
-        try:
-            tools = json.loads(tools)
-        except (ValueError, RecursionError):
-            tools = [tools]
+        found = written_value(tools)
+        tools = [tools] if isinstance(found, str) else found
     if not tools:
         return []
     if not isinstance(tools, list):

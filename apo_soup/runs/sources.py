@@ -12,13 +12,27 @@ from apo_soup.runs.model_files import hash_model
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-ROW_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow"}
+TEXT_KINDS = (".csv", ".json", ".jsonl", ".tsv")
+TABLE_KINDS = (".arrow", ".parquet")
+COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
+
+
+def row_kind(file: Path) -> str | None:
+    """What a file of rows holds, as the suffix of such a file; None where it can be none.
+
+    >>> row_kind(Path("rows.JSONL")), row_kind(Path("rows.csv.gz")), row_kind(Path("rows.parquet.gz"))
+    ('.jsonl', '.csv', None)
+    """
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]] or [""]
+    if suffixes[-1] in COMPRESSED:
+        return suffixes[0] if len(suffixes) == 2 and suffixes[0] in TEXT_KINDS else None
+    return suffixes[-1] if suffixes[-1] in (*TEXT_KINDS, *TABLE_KINDS) else None
 
 
 def is_local(name: str) -> bool:
     """Whether a model or data id can only be a path: it exists, or it does not look like OWNER/NAME of the Hub."""
     begins = name.startswith((".", "/", "~", "runs/", "recipes/", "data/"))
-    return Path(name).exists() or begins or Path(name).suffix in ROW_SUFFIXES or not HUB_ID.fullmatch(name)
+    return Path(name).exists() or begins or row_kind(Path(name)) is not None or not HUB_ID.fullmatch(name)
 
 
 def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Path | None:
@@ -59,10 +73,11 @@ def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[
     path = Path(name).expanduser()
     files = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
     for file in files:
-        if file.suffix not in ROW_SUFFIXES or not file.is_file():
+        if row_kind(file) is None or not file.is_file():
+            kinds = ", ".join(sorted((*TEXT_KINDS, *TABLE_KINDS)))
             raise UserError(
-                f"{where}: expected a data file that ends in one of {', '.join(sorted(ROW_SUFFIXES))}, got {file}; "
-                "name such a file, or several with *"
+                f"{where}: expected a data file that ends in one of {kinds}, or a text with one of "
+                f"{', '.join(COMPRESSED)} behind that, got {file}; name such a file, or several with *"
             )
     if not files and (is_local(name) or any(c in name for c in "*?[")):
         raise UserError(

@@ -128,3 +128,29 @@ def test_a_bad_line_of_a_json_file_of_lines_is_one_bad_row(tmp_path):
     assert [r.content for r in rows] == [None, {"text": "a"}, {"text": "b"}, {"text": "c"}, None]
     assert rows[0].problem.startswith("not valid JSON")
     assert rows[-1].problem.startswith("not valid UTF-8")
+
+
+def test_a_damaged_table_ends_in_bad_rows_or_one_sentence_and_never_in_the_reader(tmp_path):
+    """Offsets that point outside of their buffers are what ends a process, so each is changed in turn."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"messages": [{"role": "user", "content": f"What is {n}?"}], "note": None if n % 2 else "x"} for n in range(8)
+    ]
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(str(tmp_path / "whole.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, tmp_path / "whole.parquet", write_page_checksum=True)
+    bad = stopped = 0
+    for suffix in (".arrow", ".parquet"):
+        whole = (tmp_path / f"whole{suffix}").read_bytes()
+        damaged = tmp_path / f"damaged{suffix}"
+        for place in range(0, len(whole), 7):
+            damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+            try:
+                bad += any(row.content is None for row in read_rows(Source(str(damaged)), "x"))
+            except UserError as error:
+                stopped += str(damaged) in str(error)
+    assert bad > 20
+    assert stopped > 100

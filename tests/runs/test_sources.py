@@ -55,7 +55,8 @@ def test_rows_are_files_or_a_glob_of_them_and_their_hash_is_that_of_their_conten
     assert rows_hash(str(tmp_path / "c.jsonl"), "x") == before
     assert rows_hash(str(two), "x") != before
     with pytest.raises(
-        UserError, match=r"expected a data file that ends in one of .arrow, .json, .jsonl, .parquet, got"
+        UserError,
+        match=r"expected a data file that ends in one of .arrow, .csv, .json, .jsonl, .parquet, .tsv, or a text",
     ):
         row_files(str(tmp_path), "x")
 
