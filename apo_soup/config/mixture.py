@@ -69,22 +69,23 @@ class SourceKeys(HubKeys):
     rename: dict[Text, Text] | None = key(None, "columns of the data and the names that a format knows them by")
     streaming: Flag = key(False, "read a Hub dataset as a stream")
     chat_template_kwargs: Table | None = key(None, "template arguments of the source's rows; a row's own win")
+    keep_nulls: Flag = key(False, "keep nulls inside calls and tools; else they are keys that a row does not have")
+
+
+class TrainedSourceKeys(SourceKeys):
+    """One source of rows to train on."""
+
     mode: Literal["by_row"] | None = key(
         None, "`by_row`: a row with reasoning is a think row and one without a no-think row, where it states no mode"
+    )
+    token_share: Annotated[float, Gt(0), Le(1), FINITE, AS_NUMBER] | None = key(
+        None, "share of the trained tokens, in place of `weight`: in every source, 1 together"
     )
 
     def faults(self) -> Iterator[Fault]:
         if self.mode and "enable_thinking" in (self.chat_template_kwargs or {}):
             told = "expected one way to give the mode, got enable_thinking beside it; leave one out"
             yield Fault("mode", told, ("chat_template_kwargs",))
-
-
-class TrainedSourceKeys(SourceKeys):
-    """One source of rows to train on."""
-
-    token_share: Annotated[float, Gt(0), Le(1), FINITE, AS_NUMBER] | None = key(
-        None, "share of the trained tokens, in place of `weight`: in every source, 1 together"
-    )
 
 
 class EvalPromptsKeys(HubKeys):

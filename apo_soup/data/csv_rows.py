@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apo_soup.data.dialects import holds_turns, written_value
 from apo_soup.data.row_bytes import NOT_UTF8, opened_rows
-from apo_soup.data.rows import Fields, SourceRow, without_nulls
+from apo_soup.data.rows import SourceRow, without_row_nulls
 from apo_soup.errors import UserError
 
 # The longest text of one cell; Python's own limit of 131 072 characters is below a long reasoning.
@@ -17,7 +17,7 @@ OTHER_SEPARATORS = (";", "\t", "|", ",")
 LONGEST_NAME = 60
 
 
-def csv_rows(file: Path, where: str, separator: str) -> Iterator[SourceRow]:
+def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
     """Rows of a file of separated values; a record that is at fault is a row with a problem, placed at its first line.
 
     A cell that holds a list of turns as JSON, or as Python writes it, becomes that list.
@@ -49,7 +49,7 @@ def csv_rows(file: Path, where: str, separator: str) -> Iterator[SourceRow]:
             if names is None:
                 names = column_names(cells, f"{where}: {place}", separator)
             else:
-                yield _row(place, names, cells)
+                yield _row(place, names, cells, keep_nulls)
 
 
 def column_names(cells: list[str], place: str, separator: str) -> list[str]:
@@ -80,7 +80,7 @@ def column_names(cells: list[str], place: str, separator: str) -> list[str]:
     return names
 
 
-def _row(place: str, names: list[str], cells: list[str]) -> SourceRow:
+def _row(place: str, names: list[str], cells: list[str], keep_nulls: bool) -> SourceRow:
     if len(cells) != len(names):
         return SourceRow(
             place,
@@ -91,8 +91,8 @@ def _row(place: str, names: list[str], cells: list[str]) -> SourceRow:
         "".join(cells).encode()
     except UnicodeEncodeError:
         return SourceRow(place, None, f"not valid UTF-8; {NOT_UTF8}")
-    fields: Fields = dict(zip(names, map(_cell, cells), strict=True))
-    return SourceRow(place, fields, size=sum(map(len, cells)))
+    fields, nulls = without_row_nulls(dict(zip(names, map(_cell, cells), strict=True)), keep_nulls)
+    return SourceRow(place, fields, size=sum(map(len, cells)), nulls=nulls)
 
 
 def _cell(text: str) -> object:
@@ -100,4 +100,4 @@ def _cell(text: str) -> object:
     if text[:1] not in ("[", "{"):
         return text
     value = written_value(text)
-    return without_nulls(value) if holds_turns(value) or holds_turns([value]) else text
+    return value if holds_turns(value) or holds_turns([value]) else text

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from apo_soup.data.rows import ROWS_A_READ, SourceRow, text_length, without_nulls
+from apo_soup.data.rows import ARBITRARY, ROWS_A_READ, SourceRow, text_length, without_nulls
 from apo_soup.data.source import Source
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.sources import hub_commit
@@ -18,7 +18,7 @@ def hub_rows(source: Source, where: str) -> Iterator[SourceRow]:
     number = 0
     for batch in _hub_batches(source, where):
         for values in zip(*batch.values(), strict=True):
-            fields = without_nulls(dict(zip(batch, values, strict=True)))
+            fields = without_nulls(dict(zip(batch, values, strict=True)), ARBITRARY if source.keep_nulls else ())
             yield SourceRow(f"{source.name}:row {number}", fields, size=text_length(fields))
             number += 1
 

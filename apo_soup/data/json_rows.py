@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.data.row_bytes import NOT_UTF8, opened_rows
-from apo_soup.data.rows import SourceRow, text_length, without_nulls
+from apo_soup.data.rows import SourceRow, text_length, without_row_nulls
 from apo_soup.errors import UserError, first_line
 
-# Below these a null is the author's.
-ARBITRARY = ("arguments", "tools", "xml_tools", "python_tools", "parameters")
 WRAPPERS = ("data", "rows", "examples", "train")
 
 
-def json_line_rows(file: Path, where: str) -> Iterator[SourceRow]:
+def json_line_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
     """Rows of a file with one JSON object a line; a line that is not one is a row with a problem.
 
     Raises:
@@ -43,23 +41,24 @@ def json_line_rows(file: Path, where: str) -> Iterator[SourceRow]:
             except (ValueError, RecursionError) as error:
                 yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
                 continue
+            nulls = False
             if b"null" in line:
                 try:
-                    fields = without_nulls(fields, ARBITRARY)
+                    fields, nulls = without_row_nulls(fields, keep_nulls)
                 except RecursionError as error:  # nested less deeply than the parser allows
                     yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
                     continue
-            yield _object_row(place, fields, len(line))
+            yield _object_row(place, fields, len(line), nulls)
 
 
-def json_file_rows(file: Path, where: str) -> Iterator[SourceRow]:
+def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
     """Rows of a `.json` file: a list of objects, a mapping with such a list as `data`, or one object a line.
 
     Raises:
         UserError: the file is not JSON, or has no list of rows.
     """
     if _has_json_lines(file, where):
-        yield from json_line_rows(file, where)
+        yield from json_line_rows(file, where, keep_nulls)
         return
     try:
         with opened_rows(file, where) as opened:
@@ -82,12 +81,13 @@ def json_file_rows(file: Path, where: str) -> Iterator[SourceRow]:
             "write the rows as a list"
         )
     for number, fields in enumerate(content):
-        yield _object_row(f"{file}:row {number}", without_nulls(fields, ARBITRARY), text_length(fields))
+        fields, nulls = without_row_nulls(fields, keep_nulls)
+        yield _object_row(f"{file}:row {number}", fields, text_length(fields), nulls)
 
 
-def _object_row(place: str, fields: Any, size: int) -> SourceRow:
+def _object_row(place: str, fields: Any, size: int, nulls: bool) -> SourceRow:
     if isinstance(fields, dict):
-        return SourceRow(place, fields, size=size)
+        return SourceRow(place, fields, size=size, nulls=nulls)
     return SourceRow(place, None, f"expected a JSON object, got {type(fields).__name__}; write one object a row")
 
 

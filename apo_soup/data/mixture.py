@@ -1,7 +1,7 @@
 """The sources of a recipe's mixture, each with its rows and their format."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -26,11 +26,14 @@ class MixtureSource:
     format: Format
 
 
-def mixture_sources(recipe: TrainingFile, without: Collection[int] = ()) -> Iterator[MixtureSource]:
+def mixture_sources(
+    recipe: TrainingFile, without: Collection[int] = (), say: Callable[[str], None] | None = None
+) -> Iterator[MixtureSource]:
     """Every source with its rows and their format, recognised from the first rows where the recipe names none.
 
     Args:
         without: numbers of sources that are passed over.
+        say: is told, behind a source's last row, in how many of its rows nulls were taken for missing keys.
 
     Raises:
         UserError: a format nobody knows, or none that fits the first rows.
@@ -46,6 +49,8 @@ def mixture_sources(recipe: TrainingFile, without: Collection[int] = ()) -> Iter
         source = replace(source, listing=listed[source.name])
         where = recipe.where(f"{key}.id")
         rows = read_rows(source, where)
+        if say:
+            rows = _telling_nulls(rows, source.name, say)
         if source.format:
             row_format = named_format(source.format, formats, f"{recipe.where(f'{key}.format')}: {key}.format")
         else:
@@ -53,6 +58,19 @@ def mixture_sources(recipe: TrainingFile, without: Collection[int] = ()) -> Iter
             rows = chain(peeked, rows)
             row_format = recognised_format(source, peeked, formats, where)
         yield MixtureSource(number, source, rows, row_format)
+
+
+def _telling_nulls(rows: Iterator[SourceRow], name: str, say: Callable[[str], None]) -> Iterator[SourceRow]:
+    """The rows, and behind the last of them a line on those with nulls inside calls or tools."""
+    count = 0
+    for row in rows:
+        count += row.nulls
+        yield row
+    if count:
+        say(
+            f"note: nulls inside the calls or tools of {count:,} row{'' if count == 1 else 's'} of {name} stand for "
+            "keys that the row does not have; where they are meant, write keep_nulls: true for the source"
+        )
 
 
 def named_format(name: str, formats: tuple[Format, ...], where: str) -> Format:

@@ -169,7 +169,7 @@ class Preparation:
             yield batch
 
     def _drawn_rows(self) -> Iterator[RowToEncode]:
-        entries = mixture_sources(self.recipe)
+        entries = mixture_sources(self.recipe, say=self.say)
         if self.encoder.renderer.knows_modes:
             entries = sources_in_mode(entries, self.options.template_kwargs, self.options.pairs, self.say)
         for entry in entries:

@@ -24,7 +24,11 @@ def read_rows(source: Source, where: str) -> Iterator[SourceRow]:
             field that no row has.
     """
     files = row_files(source.id, where)
-    rows = hub_rows(source, where) if files is None else (row for file in files for row in _file_rows(file, where))
+    rows = (
+        hub_rows(source, where)
+        if files is None
+        else (row for file in files for row in _file_rows(file, where, source.keep_nulls))
+    )
     columns, rename = source.columns, dict(source.rename)
     missing = set(columns or ()) | rename.keys()
     some = False
@@ -37,7 +41,7 @@ def read_rows(source: Source, where: str) -> Iterator[SourceRow]:
         kept = {k: v for k, v in row.content.items() if columns is None or k in columns or k in rename}
         # A column that is renamed takes the place of one that already has its name.
         renamed = {rename[k]: kept.pop(k) for k in rename if k in kept}
-        yield SourceRow(row.place, kept | renamed, size=row.size)
+        yield SourceRow(row.place, kept | renamed, size=row.size, nulls=row.nulls)
     if some and missing:
         missing -= declared_columns(files or [])  # a column of nothing but nulls is there, though no row shows it
     if some and missing:
@@ -77,15 +81,15 @@ def read_all_rows(file: str, where: str) -> list[SourceRow]:
     return rows
 
 
-def _file_rows(file: Path, where: str) -> Iterator[SourceRow]:
+def _file_rows(file: Path, where: str, keep_nulls: bool) -> Iterator[SourceRow]:
     kind = row_kind(file)
     if kind == ".jsonl":
-        return json_line_rows(file, where)
+        return json_line_rows(file, where, keep_nulls)
     if kind == ".json":
-        return json_file_rows(file, where)
+        return json_file_rows(file, where, keep_nulls)
     if kind in (".csv", ".tsv"):
-        return csv_rows(file, where, "," if kind == ".csv" else "\t")
-    return table_rows(file, where)
+        return csv_rows(file, where, "," if kind == ".csv" else "\t", keep_nulls)
+    return table_rows(file, where, keep_nulls)
 
 
 def _line_count(file: Path) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 Fields = dict[str, Any]
 # Rows that are taken from a table or the Hub at a time.
 ROWS_A_READ = 256
+# Below these keys a null may be the author's.
+ARBITRARY = ("arguments", "input", "tools", "xml_tools", "python_tools", "parameters")
 
 
 class RowError(ValueError):
@@ -19,13 +21,15 @@ class RowError(ValueError):
 class SourceRow:
     """A raw row: its fields, or the reason it could not be read; `place` is file:line or source:row.
 
-    `size` is about how many characters it has.
+    `size` is about how many characters it has; `nulls` says that nulls inside its calls or tools were taken for missing
+    keys.
     """
 
     place: str
     content: Fields | None
     problem: str | None = None
     size: int = 0
+    nulls: bool = False
 
     @property
     def fields(self) -> Fields:
@@ -48,14 +52,26 @@ def described(value: Any) -> str:
 def without_nulls(value: Any, keep: tuple[str, ...] = ()) -> Any:
     """Drop keys whose value is None, at every depth but below the keys `keep`.
 
-    Table formats add nulls to rows that never had them, and a null field of a JSON row means as little. Inside a call's
-    arguments or a tool's schema a null of a JSON row is the author's.
+    Table formats add nulls to rows that never had them, and a null field of a JSON row means as little.
     """
     if isinstance(value, dict):
         return {k: v if k in keep else without_nulls(v, keep) for k, v in value.items() if v is not None}
     if isinstance(value, list):
         return [without_nulls(v, keep) for v in value]
     return value
+
+
+def without_row_nulls(fields: Any, keep_nulls: bool) -> tuple[Any, bool]:
+    """A JSON row without its nulls, and whether some stood inside calls or tools, where `keep_nulls` keeps them.
+
+    There a null may be the author's. But libraries that write rows of one schema as JSON give every call the arguments
+    of all others, as nulls.
+    """
+    kept = without_nulls(fields, ARBITRARY)
+    if keep_nulls:
+        return kept, False
+    bare = without_nulls(kept)
+    return bare, bare != kept
 
 
 def text_length(value: Any) -> int:

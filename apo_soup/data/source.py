@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from apo_soup.config.mixture import SourceKeys
+from apo_soup.config.mixture import SourceKeys, TrainedSourceKeys
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,10 @@ class Source:
     `id` is where the rows are, a path or an id of the Hub, and `written_id` that id as the recipe has it, where it is
     another. `weight` is the share of rows kept; above 1 repeats rows. `format` is one of `apo_soup.data.formats`,
     recognised from the rows when it is None; `rename` maps the columns of the data to the names a format knows.
-    `chat_template_kwargs` are the template arguments of its rows, below those that a row has itself. `listing` tells
-    apart the entries of a mixture that name the same rows. `mode` says how the mode of a row is found that states none:
-    by what it holds, or `assumed` to be no-think from the first rows (`apo_soup.data.source_mode`).
+    `chat_template_kwargs` are the template arguments of its rows, below those that a row has itself. `keep_nulls` keeps
+    nulls inside calls and tools. `listing` tells apart the entries of a mixture that name the same rows. `mode` says how
+    the mode of a row is found that states none: by what it holds, or `assumed` to be no-think from the first rows
+    (`apo_soup.data.source_mode`).
     """
 
     id: str
@@ -29,6 +30,7 @@ class Source:
     rename: tuple[tuple[str, str], ...] = ()
     streaming: bool = False
     chat_template_kwargs: tuple[tuple[str, Any], ...] = ()
+    keep_nulls: bool = False
     listing: int = 1
     written_id: str | None = None
     mode: Literal["by_row", "assumed"] | None = None
@@ -48,8 +50,9 @@ class Source:
             rename=tuple((entry.rename or {}).items()),
             streaming=entry.streaming,
             chat_template_kwargs=tuple(template_arguments(entry.chat_template_kwargs).items()),
+            keep_nulls=entry.keep_nulls,
             written_id=entry.written_id,
-            mode=entry.mode,
+            mode=entry.mode if isinstance(entry, TrainedSourceKeys) else None,
             place=place,
         )
 

@@ -5,25 +5,36 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from apo_soup.data.rows import ROWS_A_READ, Fields, SourceRow, text_length, without_nulls
+from apo_soup.data.json_columns import Decoder, decoded_row, json_columns
+from apo_soup.data.rows import ARBITRARY, ROWS_A_READ, Fields, SourceRow, text_length, without_nulls, without_row_nulls
 from apo_soup.errors import UserError, first_line
 
 
-def table_rows(file: Path, where: str) -> Iterator[SourceRow]:
-    """Rows of a table file; one with text that is not UTF-8 is a row with a problem.
+def table_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
+    """Rows of a table file; one that is damaged, or has text that is not UTF-8, is a row with a problem.
 
     Raises:
         UserError: the file is not what its suffix says.
     """
     number = 0
-    for batch in _read_batches(file, where):
-        for fields in batch:
+    for rows, decoders in _read_batches(file, where):
+        for fields in rows:
             place = f"{file}:row {number}"
             if isinstance(fields, str):
                 yield SourceRow(place, None, fields)
+            elif decoders:
+                yield _with_json(place, fields, decoders, keep_nulls)
             else:
-                yield SourceRow(place, without_nulls(fields), size=text_length(fields))
+                yield SourceRow(place, without_nulls(fields, ARBITRARY if keep_nulls else ()), size=text_length(fields))
             number += 1
+
+
+def _with_json(place: str, fields: Fields, decoders: dict[str, Decoder], keep_nulls: bool) -> SourceRow:
+    try:
+        decoded, nulls = without_row_nulls(decoded_row(fields, decoders), keep_nulls)
+    except (ValueError, RecursionError) as error:
+        return SourceRow(place, None, f"not valid JSON in a column of JSON: {first_line(error)}; correct it")
+    return SourceRow(place, decoded, size=text_length(fields), nulls=nulls)
 
 
 def parquet_row_count(file: Path) -> int | None:
@@ -50,8 +61,8 @@ def declared_columns(files: list[Path]) -> set[str]:
     return names
 
 
-def _read_batches(file: Path, where: str) -> Iterator[list[Fields | str]]:
-    """Batches as the library reads them; an error that it raises is the file's."""
+def _read_batches(file: Path, where: str) -> Iterator[tuple[list[Fields | str], dict[str, Decoder]]]:
+    """The rows of each batch, and what decodes their columns of JSON; an error of the library's is the file's."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -61,7 +72,7 @@ def _read_batches(file: Path, where: str) -> Iterator[list[Fields | str]]:
             if file.suffix.lower() == ".parquet"
             else _arrow_batches(file)
         ):
-            yield _batch_rows(batch)
+            yield _batch_rows(batch), json_columns(batch.schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         kind = file.suffix[1:].lower()
         raise UserError(
@@ -79,8 +90,8 @@ def _batch_rows(batch: Any) -> list[Fields | str]:
 
     try:
         batch.validate(full=True)
-        return batch.to_pylist()
-    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return batch.to_pylist(maps_as_pydicts="strict")
+    except (pa.ArrowInvalid, UnicodeDecodeError, KeyError):
         pass  # a row of the batch is at fault, and the others are to be kept
     return [_one_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
 
@@ -91,7 +102,9 @@ def _one_row(batch: Any) -> Fields | str:
 
     try:
         batch.validate(full=True)
-        row: Fields = batch.to_pylist()[0]
+        row: Fields = batch.to_pylist(maps_as_pydicts="strict")[0]
+    except KeyError as error:
+        return f"a map has a key twice: {first_line(error)}; correct the row"
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
             return "not valid UTF-8 in one of the texts; convert texts before they are stored"

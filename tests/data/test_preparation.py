@@ -7,6 +7,8 @@ from conftest import CHATML
 from data_helpers import ROWS, documents_of, prepared
 from helpers import chat
 
+from apo_soup.config.load import load
+from apo_soup.data.mixture import mixture_sources
 from apo_soup.errors import UserError
 
 
@@ -137,3 +139,23 @@ def test_a_control_word_that_is_no_token_is_named(training_recipe):
         prepare_mixture(recipe, recipe_tokenizer(recipe), said.append)
         notes = [line for line in said if "chat template writes <|turn|>, which the tokenizer cuts into pieces" in line]
         assert len(notes) == named
+
+
+def test_nulls_inside_calls_are_missing_keys_and_a_line_says_so(training_recipe, tokenizer):
+    def of_mixture(said, **entry):
+        call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": None}}}
+        rows = [
+            {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
+        ]
+        path = training_recipe(rows * 3)
+        words = [f"--dataset_mixture.datasets.0.{key}={value}" for key, value in entry.items()]
+        sources = mixture_sources(load(path, "sft", words), say=said.append)
+        return [row.fields["messages"][1]["tool_calls"][0]["function"] for source in sources for row in source.rows]
+
+    said: list[str] = []
+    assert of_mixture(said) == [{"name": "add", "arguments": {"a": 1}}] * 3
+    (line,) = said
+    assert line.startswith("note: nulls inside the calls or tools of 3 rows of ")
+    assert line.endswith("where they are meant, write keep_nulls: true for the source")
+    assert of_mixture(said, keep_nulls="true") == [{"name": "add", "arguments": {"a": 1, "b": None}}] * 3
+    assert len(said) == 1

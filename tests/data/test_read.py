@@ -89,8 +89,10 @@ def test_nulls_and_globs_mean_the_same_in_every_kind_of_file(tmp_path):
         assert {k: v for k, v in row.fields.items() if v} == {"prompt": "Hi", "completion": "Yes"}
         assert "messages" not in row.fields
     (tmp_path / "calls.jsonl").write_text(json.dumps({"calls": [call], "x": None}) + "\n")
-    (row,) = read_rows(Source(str(tmp_path / "calls.jsonl")), "w")
-    assert row.fields == {"calls": [call]}, "a null argument of a call is the author's"
+    for keep, arguments in ((False, {"a": 0}), (True, {"a": 0, "b": None})):
+        (row,) = read_rows(Source(str(tmp_path / "calls.jsonl"), keep_nulls=keep), "w")
+        assert row.fields == {"calls": [{"name": "f", "arguments": arguments}]}
+        assert row.nulls is not keep
 
 
 def test_a_bad_text_in_a_table_is_one_bad_row(tmp_path):
@@ -154,3 +156,58 @@ def test_a_damaged_table_ends_in_bad_rows_or_one_sentence_and_never_in_the_reade
                 stopped += str(damaged) in str(error)
     assert bad > 20
     assert stopped > 100
+
+
+TOOL_ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name, "arguments": arguments}}]},
+            {"role": "tool", "content": "3"},
+            {"role": "assistant", "content": "3"},
+        ],
+        "tools": [{"name": name, "parameters": dict.fromkeys(arguments, "int")}],
+    }
+    for name, arguments in (("f", {"a": 1}), ("g", {"b": 2}))
+]
+
+
+def test_rows_with_calls_come_back_from_every_file_that_datasets_writes(tmp_path, write_rows):
+    from datasets import Dataset, load_dataset
+
+    written = str(write_rows("in.jsonl", TOOL_ROWS))
+    of_structs = Dataset.from_list(TOOL_ROWS)
+    of_json = load_dataset("json", data_files=written, split="train", cache_dir=str(tmp_path / "cache"))
+    of_structs.to_json(tmp_path / "structs.jsonl")
+    of_structs.to_parquet(tmp_path / "structs.parquet")
+    of_json.to_parquet(tmp_path / "json.parquet")
+    of_json.save_to_disk(tmp_path / "saved")
+    names = ("structs.jsonl", "structs.parquet", "json.parquet", "saved/*.arrow")
+    for name in names:
+        found = list(read_rows(Source(str(tmp_path / name)), "w"))
+        assert [row.fields for row in found] == TOOL_ROWS, name
+        assert {row.nulls for row in found} == {name == "structs.jsonl"}
+    kept = [row.fields for row in read_rows(Source(str(tmp_path / "structs.jsonl"), keep_nulls=True), "w")]
+    assert kept[0]["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"a": 1, "b": None}
+
+
+def test_arguments_in_a_map_of_a_table_are_a_mapping(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    maps = pa.array([[("a", "1")], [("a", "1"), ("a", "2")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"arguments": maps}), tmp_path / "r.parquet")
+    good, bad = read_rows(Source(str(tmp_path / "r.parquet")), "w")
+    assert good.content == {"arguments": {"a": "1"}}
+    assert bad.problem.startswith("a map has a key twice:")
+
+
+def test_a_bad_text_in_a_column_of_json_is_one_bad_row(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": null}', "{", None]))
+    pq.write_table(pa.table({"tools": column}), tmp_path / "r.parquet")
+    found = list(read_rows(Source(str(tmp_path / "r.parquet")), "w"))
+    assert [(row.content, row.nulls) for row in found] == [({"tools": {}}, True), (None, False), ({}, False)]
+    assert found[1].problem.startswith("not valid JSON in a column of JSON: ")
