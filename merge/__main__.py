@@ -17,7 +17,7 @@ VERIFY_FLAG = (
 def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
     """Make the soup and the merge that a file asks for, where they are missing or stale; returns the exit code."""
     if options.only == "soup" and recipe.soup is None:
-        raise UserError(f"{recipe.path}: soup: expected the key for --only soup, got nothing; add it")
+        raise UserError(f"{recipe.place('soup')}: expected the key for --only soup, got nothing; add it")
     code = 0
     for name in ("soup", "merged"):
         if options.only not in (None, name) or (name == "soup" and recipe.soup is None):
@@ -26,9 +26,9 @@ def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
             print("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
         plan = merge_plan(recipe, name, ask=not options.state)
-        if options.verify and plan.config["merge_method"] != "linear":
+        if options.verify and plan.config.merge_method != "linear":
             raise UserError(
-                f"{plan.where}: merge.merge_method: expected linear for --verify, got {plan.config['merge_method']}; "
+                f"{plan.where}.merge_method: expected linear for --verify, got {plan.config.merge_method}; "
                 "leave --verify out"
             )
         todo, stale = report_state([plan.stage], options.state)
@@ -54,7 +54,7 @@ def _verify(plan: MergePlan) -> None:
     linear = plan.linear or plain_linear(with_snapshots(plan.config, plan.where))
     if linear is None:
         raise UserError(
-            f"{plan.where}: merge: expected a plain linear average of whole models for --verify, got another merge; "
+            f"{plan.where}: expected a plain linear average of whole models for --verify, got another merge; "
             "leave --verify out"
         )
     verify_average(linear, plan.stage.folder, plan.where)

@@ -1,14 +1,14 @@
 """LoRA adapters as whole models, for as long as a merge needs them."""
 
 from pathlib import Path
-from typing import Any
 
+from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import told_by_library
 from apo_soup.hashing import hash_value
 from merge.mergekit_names import with_models
 
 
-def with_whole_models(config: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+def with_whole_models(config: MergekitKeys, folder: Path, where: str) -> MergekitKeys:
     """A mergekit configuration in which every `base+adapter` is a folder that holds the two merged, below `folder`.
 
     Raises:

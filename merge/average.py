@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from merge.mergekit_names import float_type
+from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
 
 # The keys of mergekit's schema that a plain linear merge has.
 LINEAR_KEYS = {"merge_method", "dtype", "out_dtype", "models", "parameters"}
@@ -25,31 +24,29 @@ class LinearAverage:
     out_dtype: str | None
 
 
-def plain_linear(config: dict[str, Any], absent: str | None = None) -> LinearAverage | None:
+def plain_linear(config: MergekitKeys, absent: str | None = None) -> LinearAverage | None:
     """A mergekit configuration as a linear average of local models, or None where it asks for more than that.
 
     `absent` is a folder that need not be there, because one pass puts other models in its place.
     """
-    if config.get("merge_method") != "linear" or not config.keys() <= LINEAR_KEYS:
+    if config.merge_method != "linear" or not config.model_fields_set <= LINEAR_KEYS:
         return None
-    parameters = config.get("parameters") or {}
-    normalize = parameters.get("normalize", True)
-    if not parameters.keys() <= {"normalize"} or not isinstance(normalize, bool):
+    parameters = config.parameters or MergekitParameters()
+    normalize = parameters.normalize if parameters.gives("normalize") else True
+    if not parameters.model_fields_set <= {"normalize"} or not isinstance(normalize, bool):
         return None
     folders, weights = [], []
-    for entry in config.get("models") or []:
-        if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+    for entry in config.models or []:
+        own = entry.parameters or MergekitParameters()
+        if not isinstance(entry.model, str) or own.model_fields_set != {"weight"}:
             return None
-        own = entry.get("parameters") or {}
-        weight = own.get("weight")
-        plain = entry.keys() <= {"model", "parameters"} and own.keys() == {"weight"}
-        if not plain or isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        if isinstance(own.weight, bool) or not isinstance(own.weight, (int, float)):
             return None
-        folders.append(Path(entry["model"]))
-        weights.append(float(weight))
+        folders.append(Path(entry.model))
+        weights.append(float(own.weight))
     if not folders or not all(str(f) == absent or (f / "config.json").is_file() for f in folders):
         return None
-    dtype, out_dtype = (float_type(config[key], key) if config.get(key) else None for key in ("dtype", "out_dtype"))
+    dtype, out_dtype = (plain_float(name) if name else None for name in (config.dtype, config.out_dtype))
     return LinearAverage(tuple(folders), tuple(weights), normalize, dtype, out_dtype)
 
 

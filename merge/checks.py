@@ -6,13 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
 from apo_soup.errors import UserError, read_json
 from apo_soup.runs.model_files import first_non_finite
 from merge.tensors import stored_tensors
 
-# Keys of a merge file by which its author says which tokens, and which template, the result has.
-TOKEN_KEYS = ("tokenizer", "tokenizer_source")
-TOKENIZER_KEYS = (*TOKEN_KEYS, "chat_template")
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 # Keys of config.json that change what equal weights compute; a key that only one model writes is a default of both.
@@ -23,7 +21,7 @@ ARCHITECTURE = (
 )  # fmt: skip
 
 
-def check_merge(config: dict[str, Any], models: list[Path], output: Path, where: str) -> None:
+def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: str) -> None:
     """Refuse a merge that makes no sense.
 
     Raises:
@@ -33,43 +31,48 @@ def check_merge(config: dict[str, Any], models: list[Path], output: Path, where:
     folders = [m for m in models if (m / "config.json").is_file()]
     if not folders:
         return
-    named = any(config.get(key) for key in TOKEN_KEYS)
+    named = config.names_tokens
     if not named:
         check_new_tokens(folders, where)
     elements, itemsize = check_alike(folders, where, named)
     if not named:
-        check_tokenizers(folders, where, bool(config.get("chat_template")))
-        donor = Path(config.get("base_model") or folders[0])
+        check_tokenizers(folders, where, bool(config.chat_template))
+        donor = base_folder(config, folders)
         if not any((donor / name).is_file() for name in VOCABULARY_FILES):
             raise UserError(
                 f"{where}: {donor}: expected one of {', '.join(VOCABULARY_FILES)}, for the merged model takes its "
                 "tokenizer from there, got none; put its files beside the weights, or name another model with "
                 "tokenizer_source"
             )
-    written = str(config.get("out_dtype") or config.get("dtype") or "").removeprefix("torch.")
+    written = plain_float(config.out_dtype or config.dtype or "")
     check_disk(elements * ITEM_BYTES.get(written, itemsize), output, where)
     check_finite(folders, where)
 
 
-def check_weights(config: dict[str, Any], where: str) -> None:
+def base_folder(config: MergekitKeys, folders: list[Path]) -> Path:
+    """The folder whose configuration and tokenizer a merge takes: of its base model, else of the first one."""
+    return Path(config.base_model) if isinstance(config.base_model, str) and config.base_model else folders[0]
+
+
+def check_weights(config: MergekitKeys, where: str) -> None:
     """The weights of a linear merge: finite, and of a sum that the method can work with.
 
     Raises:
         UserError: they are not.
     """
-    if config.get("merge_method") != "linear":
-        return
-    entries, shared = config.get("models") or [], config.get("parameters") or {}
-    if not entries or not isinstance(shared, dict) or not all(isinstance(e, dict) for e in entries):
-        return  # slices, modules, or what mergekit refuses in its own words
-    given = [(e.get("parameters") or {}).get("weight", shared.get("weight", 1.0)) for e in entries]
+    if config.merge_method != "linear" or not config.models:
+        return  # of slices or modules, or what mergekit refuses in its own words
+    shared = config.parameters or MergekitParameters()
+    usual = shared.weight if shared.gives("weight") else 1.0
+    own = [entry.parameters or MergekitParameters() for entry in config.models]
+    given = [parameters.weight if parameters.gives("weight") else usual for parameters in own]
     weights = [w for w in given if isinstance(w, (int, float))]
     if len(weights) < len(given):
         return  # by layer or by tensor: mergekit's to judge
-    where, total = f"{where}: merge.models: the weights", sum(weights)
+    where, total = f"{where}.models: the weights", sum(weights)
     if not math.isfinite(total):
         raise UserError(f"{where}: expected finite numbers, got {weights}; correct them")
-    if shared.get("normalize", True):
+    if shared.normalize if shared.gives("normalize") else True:
         if abs(total) < 1e-6:
             raise UserError(
                 f"{where}: expected a sum other than 0, by which normalize divides, got {weights}; correct them"

@@ -87,7 +87,6 @@ def yarn_config(config: dict[str, Any], long_context: LongContextKeys, where: st
     Raises:
         UserError: the model has positions that are scaled otherwise, or differ from layer to layer.
     """
-    where = f"{where}: long_context"
     # Older configurations write the same under rope_scaling, which transformers reads first.
     older = {**(config.get("rope_scaling") or {}), "rope_theta": config.get("rope_theta")}
     rope = {k: v for k, v in (older | (config.get("rope_parameters") or {})).items() if v is not None}

@@ -24,14 +24,14 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
     Raises:
         UserError: the file names no metric, or the suite does not have it.
     """
-    metric, where = soup.metric, recipe.where("soup")
+    metric, where = soup.metric, recipe.place("soup")
     if not metric:
         raise UserError(
-            f"{where}: soup.metric: expected the score by which members join a greedy soup, got none; name a metric of "
+            f"{where}.metric: expected the score by which members join a greedy soup, got none; name a metric of "
             "the suite"
         )
     suite, folder = eval_file(recipe, "soup.eval", soup.eval), Path(recipe.output_dir) / "greedy"
-    key = hash_value([[model_hash(str(f), where) for f in members], metric, suite_key(suite)])
+    key = hash_value([[model_hash(str(f), f"{where}.members") for f in members], metric, suite_key(suite)])
     file = folder / "greedy.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
     by_name = {f.name: f for f in members}

@@ -1,16 +1,16 @@
 """Models of the Hub as folders, fetched before a merge, so that they are checked and completed as local ones are."""
 
 from pathlib import Path
-from typing import Any
 
-from apo_soup.errors import told_by_library
+from apo_soup.config.mergekit import MergekitKeys
+from apo_soup.errors import UserError, first_line
 from apo_soup.runs.sources import hub_commit
 from merge.mergekit_names import with_models
 
 MODEL_PATTERNS = ["README.md", "*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
-def with_snapshots(config: dict[str, Any], where: str) -> dict[str, Any]:
+def with_snapshots(config: MergekitKeys, where: str) -> MergekitKeys:
     """A mergekit configuration in which every model of the Hub is a folder of its files, fetched now.
 
     Raises:
@@ -34,6 +34,10 @@ def hub_snapshot(model: str, where: str) -> str:
 
     name, _, revision = model.partition("@")
     commit = hub_commit("model", name, revision or None)
-    taken, way = f"a model of the Hub, got {model}, which cannot be fetched", "correct the id, or go on line"
-    with told_by_library(where, (HTTPError, LocalEntryNotFoundError), expected=taken, way=way):
+    try:
         return snapshot_download(name, revision=commit, allow_patterns=MODEL_PATTERNS)
+    except (HTTPError, LocalEntryNotFoundError) as error:
+        raise UserError(
+            f"{where}: expected a model of the Hub, got {model}, which cannot be fetched: {first_line(error)}; correct "
+            "the id, or go online"
+        ) from error

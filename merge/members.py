@@ -40,14 +40,13 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
         folders = [
             run / "apo" / m if FOLDER.fullmatch(m) else Path(settled(recipe, "soup.members", m)) for m in members
         ]
-    where = recipe.where("soup")
+    where = recipe.place("soup.members")
     missing = [f for f in folders if not f.is_dir()]
     if missing or not folders:
         first = missing[0] if missing else run / "apo"
         looked = places_looked_at(str(first), None if first.is_relative_to(run) else recipe.path.parent)
         raise UserError(
-            f"{where}: soup.members: expected a model folder, got {first}, which is not there ({looked}); "
-            "run `make apo` first"
+            f"{where}: expected a model folder, got {first}, which is not there ({looked}); run `make apo` first"
         )
     # Adapters carry no manifest of their own; mergekit is told their base, and that must be one for all.
     whole = [f for f in folders if not adapter_base(f, where)]
@@ -55,7 +54,7 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
     for folder, parent in parents.items():
         if parent != parents[whole[0]]:
             raise UserError(
-                f"{where}: soup.members: expected members trained from one model, got {folder}, trained from another "
+                f"{where}: expected members trained from one model, got {folder}, trained from another "
                 f"model than {whole[0]}; run `make apo` again"
             )
     return folders

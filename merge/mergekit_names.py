@@ -1,42 +1,52 @@
 """The names in a mergekit configuration: models, which may be stages of the run, and types of weights."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from apo_soup.config.merge import MergeFile
+from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.config.places import places_looked_at, settled
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import HUB_ID
 
-FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
 # Keys under which mergekit's schema names a model, and the words that some of them take in place of one.
 MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
 TOKENIZER_WORDS = ("union", "base")
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
 
 
-def float_type(name: str, where: str) -> str:
-    """The name of a floating-point type without `torch.`; raises UserError for any other type."""
-    plain = str(name).removeprefix("torch.")
-    if plain not in FLOAT_TYPES:
-        raise UserError(f"{where}: expected one of {', '.join(FLOAT_TYPES)}, got {name}; name one of these")
-    return plain
-
-
-def with_models(node: Any, change: Callable[[str], str]) -> Any:
+def with_models(config: MergekitKeys, change: Callable[[str], str]) -> MergekitKeys:
     """A mergekit configuration with every model that it names changed."""
+    return MergekitKeys.model_validate(_with_models(config.given_values(), change))
+
+
+def _with_models(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, dict):
-        return {k: change(v) if _names_model(k, v) else with_models(v, change) for k, v in node.items()}
-    return [with_models(v, change) for v in node] if isinstance(node, list) else node
+        return {k: change(v) if _names_model(k, v) else _with_models(v, change) for k, v in node.items()}
+    return [_with_models(v, change) for v in node] if isinstance(node, list) else node
 
 
-def named_models(config: dict[str, Any]) -> list[str]:
-    """Every model that a mergekit configuration names, once each, in order."""
+def named_models(config: MergekitKeys) -> dict[str, str]:
+    """Every model that a mergekit configuration names, once each, in order, with the dotted key that first names it."""
     names: dict[str, str] = {}
-    with_models(config, lambda model: names.setdefault(model, model))
-    return list(names)
+    for name, model in _model_keys(config.given_values(), "merge"):
+        names.setdefault(model, name)
+    return names
+
+
+def _model_keys(node: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The dotted keys that name a model, and the model."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if _names_model(key, value):
+                yield f"{name}.{key}", value
+            else:
+                yield from _model_keys(value, f"{name}.{key}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _model_keys(value, f"{name}.{number}")
 
 
 def _names_model(key: str, value: Any) -> bool:

@@ -4,12 +4,11 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, read_json, told_by_library
-from merge.checks import TOKENIZER_KEYS
 from merge.complete import copy_tokenizer
 from merge.mergekit_schema import parsed_configuration
 from merge.tensors import pieces, stored_tensors
@@ -18,7 +17,7 @@ from merge.tensors import pieces, stored_tensors
 CHANGED_KEYS = ("architectures", "num_hidden_layers", "vocab_size", "dtype", "torch_dtype")
 
 
-def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, folder: Path, where: str) -> None:
+def run_mergekit(config: MergekitKeys, options: MergekitOptions, first: Path, folder: Path, where: str) -> None:
     """Write what mergekit makes of local folders; configuration and tokenizer are those of the folder `first`.
 
     Raises:
@@ -28,7 +27,7 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, f
     from mergekit.options import MergeOptions
 
     parsed = parsed_configuration(config, options, where)
-    named = any(config.get(key) for key in TOKENIZER_KEYS)
+    named = config.names_tokens or bool(config.chat_template)
     # The card is ours to write; mergekit's asks the Hub about every local folder.
     fixed = {"write_model_card": False, "quiet": True}
     logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
@@ -36,7 +35,7 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, f
         warnings.simplefilter("ignore", FutureWarning)
         refusals, taken = (RuntimeError, ValueError, KeyError, OSError), "a merge that mergekit can do"
         with told_by_library(where, refusals, expected=taken, way="correct what it names"):
-            settings = MergeOptions(**{"copy_tokenizer": named, **options, **fixed})
+            settings = MergeOptions(**{"copy_tokenizer": named, **options.given_values(), **fixed})
             if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
                 torch.set_num_threads(settings.num_threads)
             run_merge(parsed, str(folder), settings)
@@ -44,9 +43,7 @@ def run_mergekit(config: dict[str, Any], options: dict[str, Any], first: Path, f
     if not named:
         copy_tokenizer(first, folder)
     elif not (folder / "tokenizer_config.json").is_file():
-        raise UserError(
-            f"{where}: merge.tokenizer: expected a tokenizer from mergekit, got none; its own words are above"
-        )
+        raise UserError(f"{where}.tokenizer: expected a tokenizer from mergekit, got none; its own words are above")
     # mergekit takes the configuration of any of the models; what it changed in it stays.
     made, whole = read_json(folder / "config.json", where), read_json(first / "config.json", where)
     whole.pop("torch_dtype", None)

@@ -3,48 +3,31 @@
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, first_line
 from apo_soup.private import mergekit_template_names
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
-# Options of mergekit's that are decided here: name -> why.
-OWN_OPTIONS = {
-    "safe_serialization": "weights are always safetensors",
-    "write_model_card": "the card is written with the line of parents",
-    "quiet": "progress is told by this program",
-    "verbosity": "progress is told by this program",
-    "lora_merge_dtype": "adapters are merged by peft before the average",
-    "lora_merge_cache": "adapters are merged by peft before the average",
-    "allow_crimes": "models of different architectures are refused first",
-    "unsafe_truncate_embeddings": "models with different vocabularies need tokenizer_source",
-}
-GPU_OPTIONS = ("cuda", "multi_gpu", "low_cpu_memory", "read_to_gpu", "gpu_rich")
 # Parameters that mergekit reads for every method.
 COMMON_PARAMETERS = {"scale", "int8_mask"}
 
 
-def check_options(options: dict[str, Any], where: str) -> None:
-    """Refuse options that this program decides, and those for a GPU on a machine without one.
+def check_options(options: MergekitOptions, where: str) -> None:
+    """Refuse options for a GPU on a machine without one; `where` is `FILE:LINE: KEY` of the options.
 
     Raises:
         UserError: naming the option.
     """
     import torch
 
-    for key, why in OWN_OPTIONS.items():
-        if key in options:
-            raise UserError(f"{where}: options.{key}: expected no such option, got {options[key]!r}; remove it: {why}")
-    on_gpu = next((k for k in GPU_OPTIONS if options.get(k)), None)
-    on_gpu = on_gpu or ("device" if str(options.get("device", "")).startswith("cuda") else None)
+    on_gpu = options.asks_for_gpu()
     if on_gpu and not torch.cuda.is_available():
-        raise UserError(
-            f"{where}: options.{on_gpu}: expected a GPU, got none that torch finds; remove it to merge on the CPU"
-        )
+        raise UserError(f"{where}.{on_gpu}: expected a GPU, got none that torch finds; remove it to merge on the CPU")
 
 
-def parsed_configuration(config: dict[str, Any], options: dict[str, Any], where: str) -> "MergeConfiguration":
+def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: str) -> "MergeConfiguration":
     """mergekit's own object for a merge file, once the options that go with it have been read too.
 
     Raises:
@@ -56,54 +39,52 @@ def parsed_configuration(config: dict[str, Any], options: dict[str, Any], where:
     from pydantic import ValidationError
 
     parameters = {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
-    method = str(config.get("merge_method"))
+    method, given, given_options = config.merge_method, config.given_values(), options.given_values()
     if method not in parameters:
         near = difflib.get_close_matches(method, parameters, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"{where}: merge.merge_method: expected a method of mergekit's, got {method}; the nearest is {near}"
-        )
+        raise UserError(f"{where}.merge_method: expected a method of mergekit's, got {method}; the nearest is {near}")
     try:
-        read = MergeConfiguration.model_validate(config)
-        read_options = MergeOptions.model_validate(options)
+        read = MergeConfiguration.model_validate(given)
+        read_options = MergeOptions.model_validate(given_options)
     except ValidationError as error:
         wrong = error.errors()[0]
         key = ".".join(map(str, wrong["loc"]))
         raise UserError(
-            f"{where}: {key}: expected what mergekit's schema has, got a value it refuses ({wrong['msg']}); correct it"
+            f"{where}.{key}: expected what mergekit's schema has, got a value it refuses ({wrong['msg']}); correct it"
         ) from error
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{where}: merge: expected mergekit's schema, got what it refuses ({first_line(error)}); correct it"
+            f"{where}: expected mergekit's schema, got what it refuses ({first_line(error)}); correct it"
         ) from error
-    _refuse_unread(config, read, "merge", where)
-    _refuse_unread(options, read_options, "options", where)
+    _refuse_unread(given, read, where)
+    _refuse_unread(given_options, read_options, f"{where.rpartition(': ')[0]}: options")
     known = parameters[method] | COMMON_PARAMETERS
-    for name in _parameter_names(config):
+    for name in _parameter_names(given):
         if name not in known:
             raise UserError(
-                f"{where}: parameters: expected those of {method} ({', '.join(sorted(known))}), got {name}; mergekit "
-                "would pass over it"
+                f"{where}.parameters: expected those of {method} ({', '.join(sorted(known))}), got {name}, which "
+                "mergekit would pass over; correct or remove it"
             )
-    _check_template(config.get("chat_template"), where)
+    _check_template(config.chat_template, where)
     return read
 
 
-def _refuse_unread(given: Any, read: Any, path: str, where: str) -> None:
+def _refuse_unread(given: Any, read: Any, where: str) -> None:
     """Raise UserError for a key of a mergekit file that its schema has no field for; pydantic would drop it."""
     if isinstance(given, list) and isinstance(read, (list, tuple)):
         for number, (one, other) in enumerate(zip(given, read, strict=False)):
-            _refuse_unread(one, other, f"{path}.{number}", where)
+            _refuse_unread(one, other, f"{where}.{number}")
     elif isinstance(given, dict):
         known = getattr(type(read), "model_fields", None)
         for key, value in given.items():
             if known is not None and key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
                 raise UserError(
-                    f"{where}: {path}.{key}: expected a key of mergekit's ({', '.join(sorted(known))}), got {key}; the "
+                    f"{where}.{key}: expected a key of mergekit's ({', '.join(sorted(known))}), got {key}; the "
                     f"nearest is {near}"
                 )
             inner = read.get(key) if isinstance(read, dict) else getattr(read, key, None)
-            _refuse_unread(value, inner, f"{path}.{key}", where)
+            _refuse_unread(value, inner, f"{where}.{key}")
 
 
 def _parameter_names(node: Any) -> list[str]:
@@ -123,6 +104,6 @@ def _check_template(template: str | None, where: str) -> None:
     known = mergekit_template_names()
     if template not in known:
         raise UserError(
-            f"{where}: merge.chat_template: expected Jinja text or one of auto, {', '.join(known)}, got {template}; "
+            f"{where}.chat_template: expected Jinja text or one of auto, {', '.join(known)}, got {template}; "
             "name one of these"
         )

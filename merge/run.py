@@ -14,16 +14,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from apo_soup.config.merge import MergeFile
+from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, read_json
 from apo_soup.runs.card import write_card
 from apo_soup.runs.lineage import model_label
 from apo_soup.runs.stage import hidden_sibling
 from merge.adapters import is_adapted, with_whole_models
 from merge.average import LinearAverage, plain_linear
-from merge.checks import check_adapters, check_merge, check_weights
+from merge.checks import base_folder, check_adapters, check_merge, check_weights
 from merge.complete import complete_folder, copy_tokenizer, write_config, yarn_config
 from merge.hub import with_snapshots
 from merge.linear import same_as_mergekit, write_average
@@ -44,18 +44,18 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
         UserError: the configuration or the models make no sense, or mergekit refuses them.
     """
     stage, where, run = plan.stage, plan.where, plan.stage.folder.parent
-    options = recipe.options or {}
+    options = recipe.options or MergekitOptions()
     long_context = recipe.long_context if stage.name == "merged" else None
-    check_options(options, recipe.where("options"))
-    if plan.linear is None and (options or plain_linear(plan.config) is None):
+    check_options(options, recipe.place("options"))
+    if plan.linear is None and (options.model_fields_set or plain_linear(plan.config) is None):
         parsed_configuration(plan.config, options, where)
     with _whole_models(plan.config, stage.folder, where) as config:
         folders = list(plan.linear.folders) if plan.linear else [Path(m) for m in named_models(config)]
         check_merge(config, folders, run, where)
-        first = plan.linear.folders[0] if plan.linear else Path(config.get("base_model") or folders[0])
+        first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
         first_config = read_json(first / "config.json", where)
         if long_context:
-            yarn_config(first_config, long_context, recipe.where("long_context"))
+            yarn_config(first_config, long_context, recipe.place("long_context"))
         linear = _linear(plan, config, options)
         final = stage.begin() / "final"
         shutil.rmtree(final, ignore_errors=True)
@@ -67,22 +67,22 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
                 copy_tokenizer(first, final)
             else:
                 run_mergekit(config, options, first, final, where)
-            complete_folder(final, first, long_context, recipe.where("long_context"))
-        models = [str(f) for f in plan.linear.folders] if plan.linear else named_models(plan.config)
-        write_card(final, stage.name, plan.config, models, run)
-    facts = {"method": plan.config["merge_method"], "models": [model_label(m, run) for m in models]}
+            complete_folder(final, first, long_context, recipe.place("long_context"))
+        models = [str(f) for f in plan.linear.folders] if plan.linear else list(named_models(plan.config))
+        write_card(final, stage.name, plan.config.given_values(), models, run)
+    facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))})
 
 
-def _linear(plan: MergePlan, config: dict[str, Any], options: dict[str, Any]) -> LinearAverage | None:
+def _linear(plan: MergePlan, config: MergekitKeys, options: MergekitOptions) -> LinearAverage | None:
     """The merge as a linear average where the short way gives mergekit's bits, else None."""
-    linear = plan.linear or (None if options else plain_linear(config))
+    linear = plan.linear or (None if options.model_fields_set else plain_linear(config))
     return linear if linear and same_as_mergekit(linear, plan.where) else None
 
 
 @contextmanager
-def _whole_models(config: dict[str, Any], output: Path, where: str) -> Iterator[dict[str, Any]]:
+def _whole_models(config: MergekitKeys, output: Path, where: str) -> Iterator[MergekitKeys]:
     """A configuration whose models are all local folders of whole models: those of the Hub are fetched, and adapters
     are merged into their bases, in a hidden folder that lasts as long as this context.
     """

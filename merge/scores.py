@@ -76,14 +76,14 @@ def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
     if items is None:
         known = ", ".join(n for n, m in metrics.items() if m.get("items") is not None)
         raise UserError(
-            f"{where}: metric: expected one of {known}, which keep single items, got {name}; name one of these"
+            f"{where}.metric: expected one of {known}, which keep single items, got {name}; name one of these"
         )
     if not all(map(math.isfinite, items)):
-        raise UserError(f"{where}: metric {name}: expected finite scores, got NaN or infinity; choose another metric")
+        raise UserError(f"{where}.metric: expected finite scores of {name}, got NaN or infinity; choose another metric")
     better = metrics[name]["better"]
     if better not in ("higher", "lower"):
         raise UserError(
-            f"{where}: metric {name}: expected one that is better when higher or lower, got one that is neither; "
+            f"{where}.metric: expected a score that is better when higher or lower, got {name}, which is neither; "
             "choose another metric"
         )
     return [-value for value in items] if better == "lower" else items

@@ -13,18 +13,18 @@ from apo_soup.config.keys import (
     Flag,
     Positive,
     Share,
-    Table,
     Text,
     Texts,
     Whole,
     in_list,
     key,
 )
+from apo_soup.config.mergekit import MergekitKeys, MergekitOptions, plain_float
 from apo_soup.config.stage_file import Fault, Keys, StageFile
 
 
 def _without_torch(value: Any) -> Any:
-    return value.removeprefix("torch.") if isinstance(value, str) else value
+    return plain_float(value) if isinstance(value, str) else value
 
 
 FloatType = Annotated[Literal["float64", "float32", "float16", "bfloat16"], BeforeValidator(_without_torch)]
@@ -85,8 +85,8 @@ class MergeFile(StageFile):
 
     output_dir: Text = key(meaning="folder of the run, below the working directory", cosmetic=True)
     soup: SoupKeys | None = key(None, "the average of the members")
-    merge: Table | None = key(None, "mergekit's own schema; `soup`, `mid`, `sft`, `apo/1` may stand for models")
+    merge: MergekitKeys | None = key(None, "mergekit's own schema; `soup`, `mid`, `sft`, `apo/1` may stand for models")
     one_pass: Flag = key(False, "average members and the rest at once, without a soup folder in between")
-    options: Table | None = key(None, "mergekit's options")
+    options: MergekitOptions | None = key(None, "mergekit's options")
     long_context: LongContextKeys | None = key(None, "YaRN scaling of the merged model")
     sweep: SweepKeys | None = key(None, "walk over the merge weight")

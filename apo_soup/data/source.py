@@ -15,8 +15,8 @@ class Source:
     another. `weight` is the share of rows kept; above 1 repeats rows. `format` is one of `apo_soup.data.formats`,
     recognised from the rows when it is None; `rename` maps the columns of the data to the names a format knows.
     `chat_template_kwargs` are the template arguments of its rows, below those that a row has itself. `keep_nulls` keeps
-    nulls inside calls and tools. `listing` tells apart the entries of a mixture that name the same rows. `mode` says how
-    the mode of a row is found that states none: by what it holds, or `assumed` to be no-think from the first rows
+    nulls inside calls and tools. `listing` tells apart the entries of a mixture that name the same rows. `mode` says
+    how the mode of a row is found that states none: by what it holds, or `assumed` to be no-think from the first rows
     (`apo_soup.data.source_mode`).
     """
 

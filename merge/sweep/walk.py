@@ -36,11 +36,11 @@ class SweepPlan:
 
 def sweep_plan(recipe: MergeFile) -> SweepPlan:
     """The sweep that a merge file asks for; raises UserError where a model or the suite is missing."""
-    keys, where = recipe.sweep or SweepKeys(), recipe.where("sweep")
+    keys, where = recipe.sweep or SweepKeys(), recipe.place("sweep.models")
     suite = eval_file(recipe, "sweep.eval", keys.eval)
     first, second = (_model_folder(name, recipe) for name in keys.models)
     if first == second:
-        raise UserError(f"{where}: sweep.models: expected two folders, got {first} twice; name another model")
+        raise UserError(f"{where}: expected two folders, got {first} twice; name another model")
     inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
     inputs["suite"] = suite_key(suite)
     stage = Stage("sweep", Path(recipe.output_dir) / "sweep", recipe.given_values().get("sweep") or {}, inputs)
@@ -63,7 +63,7 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     Raises:
         UserError: the suite does not have a metric, or the evaluation stopped.
     """
-    keys, where, names = recipe.sweep or SweepKeys(), recipe.where("sweep"), plan.names
+    keys, where, names = recipe.sweep or SweepKeys(), recipe.place("sweep"), plan.names
     # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new.
     folder = plan.stage.folder.with_name("sweep_points")
     # The first model alone first: a metric that the suite does not have is told before the other points are paid for.
@@ -102,7 +102,7 @@ def _metric_and_guardrails(keys: SweepKeys, reference: Metrics, where: str) -> t
     known = [n for n, m in reference.items() if m.get("items") is not None and m["headline"]]
     if not known:
         raise UserError(
-            f"{where}: sweep.tasks: expected a task with single items to choose a weight by, got none; name others"
+            f"{where}.tasks: expected a task with single items to choose a weight by, got none; name others"
         )
     metric, guardrails = keys.metric or known[0], keys.guardrails
     if guardrails is None:

@@ -49,7 +49,7 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     assert "merge.dtyp: expected a key of mergekit's" in refused("-m", "merge", "--config", path)
     del bad["dtyp"]
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": bad})
-    assert "no-where/else cannot be fetched from the Hub" in refused("-m", "merge", "--config", path)
+    assert "got no-where/else, which cannot be fetched" in refused("-m", "merge", "--config", path)
     stray = {"merge_method": "linear", "models": [{"model": "suop", "parameters": {"weight": 1}}]}
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": stray})
     assert "got suop; the nearest name is soup" in refused("-m", "merge", "--config", path)

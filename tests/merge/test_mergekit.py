@@ -63,7 +63,7 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
     [
         (
             {"merge": {"merge_method": "linear", "models": ["soup", "mid"]}},
-            r"merge\.models\.0: expected a mapping with model and parameters, got 'soup'",
+            r"merge\.models\.0: expected a mapping with model, got 'soup'; write {model: soup}",
         ),
         (
             {"merge": {"merge_method": "linear", "parameters": [1], "models": []}},
@@ -92,7 +92,7 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
         ),
         (
             {"merge": PAIR | {"dtype": "floaty"}},
-            r"merge\.dtype: expected one of float64, float32, float16, bfloat16, got floaty",
+            r"merge\.dtype: expected one of float64, float32, float16, bfloat16, got 'floaty'",
         ),
         (
             {"merge": PAIR | {"chat_template": "chatmll"}},

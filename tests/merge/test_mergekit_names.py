@@ -3,6 +3,7 @@
 import pytest
 
 from apo_soup.config.load import load
+from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import UserError
 from merge.mergekit_names import named_models, resolved_model, with_models
 
@@ -27,14 +28,20 @@ def test_a_model_is_a_stage_a_folder_beside_the_file_or_an_id_of_the_hub(run, me
 
 
 def test_models_are_named_wherever_mergekit_has_them():
-    config = {
-        "base_model": "a",
-        "tokenizer_source": "union",
-        "slices": [{"sources": [{"model": "b", "layer_range": [0, 4]}, {"model": "a"}]}],
-        "tokenizer": {"source": "c", "tokens": {"<x>": {"source": {"kind": "model_token", "model": "d"}}}},
+    config = MergekitKeys(
+        merge_method="linear",
+        base_model="a",
+        tokenizer_source="union",
+        slices=[{"sources": [{"model": "b", "layer_range": [0, 4]}, {"model": "a"}]}],
+        tokenizer={"source": "c", "tokens": {"<x>": {"source": {"kind": "model_token", "model": "d"}}}},
+    )
+    assert named_models(config) == {
+        "a": "merge.base_model",
+        "b": "merge.slices.0.sources.0.model",
+        "c": "merge.tokenizer.source",
+        "d": "merge.tokenizer.tokens.<x>.source.model",
     }
-    assert named_models(config) == ["a", "b", "c", "d"]
     changed = with_models(config, str.upper)
-    assert named_models(changed) == ["A", "B", "C", "D"]
-    assert changed["tokenizer_source"] == "union"
-    assert changed["slices"][0]["sources"][0]["layer_range"] == [0, 4]
+    assert list(named_models(changed)) == ["A", "B", "C", "D"], "in the order of the file, which numbers the inputs"
+    assert changed.tokenizer_source == "union"
+    assert changed.slices[0]["sources"][0]["layer_range"] == [0, 4]

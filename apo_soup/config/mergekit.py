@@ -1,0 +1,125 @@
+"""mergekit's own keys inside a merge file: those that a merge here looks at are declared, all others go to mergekit."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from annotated_types import MinLen
+from pydantic import AfterValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
+
+from apo_soup.config.in_words import as_written
+from apo_soup.config.keys import Flag, Said, Table, Text, key
+from apo_soup.config.stage_file import Fault, Keys
+
+FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
+# Options of mergekit's that are decided here: name -> why.
+OWN_OPTIONS = {
+    "safe_serialization": "weights are always safetensors",
+    "write_model_card": "the card is written with the line of parents",
+    "quiet": "progress is told by this program",
+    "verbosity": "progress is told by this program",
+    "lora_merge_dtype": "adapters are merged by peft before the average",
+    "lora_merge_cache": "adapters are merged by peft before the average",
+    "allow_crimes": "models of different architectures are refused first",
+    "unsafe_truncate_embeddings": "models with different vocabularies need tokenizer_source",
+}
+
+
+def plain_float(name: str) -> str:
+    """The name of a floating-point type without `torch.`."""
+    return name.removeprefix("torch.")
+
+
+def _float_name(value: str) -> str:
+    if plain_float(value) not in FLOAT_TYPES:
+        raise ValueError("no type of floating-point numbers")
+    return value
+
+
+# Kept as it is written: it is part of a merge's fingerprint.
+FloatName = Annotated[Text, AfterValidator(_float_name), Said(f"one of {', '.join(FLOAT_TYPES)}", "write one of these")]
+# mergekit takes a model's name, or its parts as a mapping.
+ModelName = Text | Table
+
+
+class OpenKeys(Keys):
+    """A mapping whose other keys are mergekit's to judge."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class MergekitParameters(OpenKeys):
+    """Parameters of a merge method, of one model or of all. Values are numbers, or mergekit's lists over layers and
+    mappings by tensor.
+    """
+
+    weight: Any = key(None, "share of a model in the merge")
+    normalize: Any = key(None, "divide by the sum of the weights")
+
+
+class MergekitModel(Keys):
+    """One model of a merge."""
+
+    model: ModelName = key(meaning="a stage of the run, a folder, or an id of the Hub")
+    parameters: MergekitParameters | None = key(None, "parameters of this model, such as `{weight: 0.9}`")
+
+
+class MergekitKeys(OpenKeys):
+    """A merge in mergekit's own schema."""
+
+    merge_method: Annotated[Text, MinLen(1), Said("a method of mergekit's, such as SmolLM3's linear")] = key(
+        meaning="method of mergekit's; SmolLM3's is `linear`"
+    )
+    models: list[MergekitModel] | None = key(None, "the models, with `model` and `parameters` each")
+    parameters: MergekitParameters | None = key(None, "parameters of all models")
+    slices: list[Any] | None = key(None, "layers of models, one after another")
+    base_model: ModelName | None = key(None, "model that the method starts from")
+    dtype: FloatName | None = key(None, "type that sums are taken in")
+    out_dtype: FloatName | None = key(None, "type that weights are written in")
+    tokenizer_source: Any = key(None, "model whose tokenizer the merge has, `union` or `base`")
+    tokenizer: Any = key(None, "the merge's tokenizer, in mergekit's own words")
+    chat_template: Text | None = key(None, "Jinja text, `auto`, or a template of mergekit's")
+
+    _order: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_order(cls, given: Any, check: ModelWrapValidatorHandler["MergekitKeys"]) -> "MergekitKeys":
+        made = check(given)
+        made._order = tuple(given) if isinstance(given, dict) else ()
+        return made
+
+    def given_values(self) -> dict[str, Any]:
+        """As `Keys.given_values`, in the order of the file: it is that of a merge's models among a stage's inputs."""
+        values = super().given_values()
+        return {name: values[name] for name in (*self._order, *values) if name in values}
+
+    @property
+    def names_tokens(self) -> bool:
+        """Whether the file says which tokens the merge has."""
+        return bool(self.tokenizer or self.tokenizer_source)
+
+
+class MergekitOptions(OpenKeys):
+    """mergekit's options."""
+
+    device: Text | None = key(None, "device that tensors are merged on")
+    cuda: Flag = key(False, "merge on a GPU")
+    multi_gpu: Flag = key(False, "merge on several GPUs")
+    low_cpu_memory: Flag = key(False, "keep tensors on the GPU")
+    read_to_gpu: Flag = key(False, "read tensors to the GPU")
+    gpu_rich: Flag = key(False, "all of these for a machine with several GPUs")
+
+    def asks_for_gpu(self) -> str | None:
+        """The key that asks for a GPU, or None."""
+        flags = {
+            "cuda": self.cuda, "multi_gpu": self.multi_gpu, "low_cpu_memory": self.low_cpu_memory,
+            "read_to_gpu": self.read_to_gpu, "gpu_rich": self.gpu_rich,
+            "device": (self.device or "").startswith("cuda"),
+        }  # fmt: skip
+        return next((name for name, asks in flags.items() if asks), None)
+
+    def faults(self) -> Iterator[Fault]:
+        for name, value in (self.model_extra or {}).items():
+            if name in OWN_OPTIONS:
+                why = OWN_OPTIONS[name]
+                yield Fault(name, f"expected no such option, since {why}, got {as_written(value)}; remove it")
