@@ -99,5 +99,5 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             callbacks=[Watch(stage.name)],
             **adapting,
         )
-    settle_adapter(trainer.model, recipe)
+    settle_adapter(trainer, recipe)
     train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": rows.packed})

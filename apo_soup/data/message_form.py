@@ -15,7 +15,6 @@ CALL_NAME, CALL_ARGUMENTS = "probe0f0call", {"probe0f0key": "probe0f0value"}
 # Some templates want an id of nine letters and digits.
 CALL_ID = "probe0f0c"
 USER: Fields = {"role": "user", "content": "?"}
-SYSTEM: Fields = {"role": "system", "content": "probe0f0system"}
 TOOL: Fields = {"role": "tool", "content": "probe0f0result", "name": CALL_NAME, "tool_call_id": CALL_ID}
 
 

@@ -1,4 +1,4 @@
-"""Think blocks as a template renders them: opened where they are closed, once, and not left out."""
+"""Think blocks as a template renders them: once, and not left out."""
 
 from typing import Any
 
@@ -20,18 +20,15 @@ def block_fault(text: str, spans: list[Span], thinks: bool) -> str | None:
         spans: the trained characters, one span an assistant turn.
         thinks: the row is in think mode; one that is not has no reasoning at all.
     """
+    if not thinks:
+        return None
     for number, (start, end) in enumerate(spans):
         closed = text.find(END_OF_THINKING, start, end)
         if closed < 0:
             continue
         opened = text.find(OPENED_BLOCK, start, closed)
         before = text[max(0, start - BLOCK_END) : start].rstrip()
-        if opened < 0 and not before.endswith(OPENED_BLOCK):
-            return (
-                f"assistant turn {number + 1}: expected <think> before </think>, got reasoning that is closed and "
-                "never opened; write <think> in front of it"
-            )
-        if thinks and opened >= 0 and before.endswith(END_OF_THINKING):
+        if opened >= 0 and before.endswith(END_OF_THINKING):
             return (
                 f"assistant turn {number + 1}: the chat template writes an empty think block before the one in the "
                 "content; give the reasoning as reasoning_content"

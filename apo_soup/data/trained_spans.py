@@ -194,12 +194,6 @@ class Renderer:
                 "the chat template writes a tool's result inside the turn of the assistant that called it, so it would "
                 "be trained; take a template that gives results a turn of their own"
             )
-        for message in item.messages if frames.leaves_out else ():
-            if message["role"] in frames.leaves_out:
-                raise RowError(
-                    f"the chat template leaves out the {message['role']} turn of a conversation that ends with an "
-                    "answer; write its text into a user turn, or take a template that renders it"
-                )
         fault = block_fault(text, spans, item.thinks)
         if not fault and (frames.behind_user.opens_block or frames.behind_tool.opens_block):
             fault = self._reasoning_fault(text[slice(*spans[-1])], item)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from apo_soup.data.message_form import ANSWER, PROBE, SYSTEM, TOOL, USER, call_turn
+from apo_soup.data.message_form import ANSWER, PROBE, TOOL, USER, call_turn
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
 
@@ -58,14 +58,13 @@ class TurnFrames:
     """The frames behind a user's turn and behind a tool's, and why a template cannot be trained on.
 
     `encloses_results`: a tool's result stands inside the turn that calls it. `prompt_differs`: the generation prompt
-    and the text that should begin with it, from where they part. `leaves_out`: the roles whose turns it does not write.
+    and the text that should begin with it, from where they part.
     """
 
     behind_user: TurnFrame
     behind_tool: TurnFrame
     encloses_results: bool = False
     prompt_differs: tuple[str, str] | None = None
-    leaves_out: frozenset[str] = frozenset()
 
 
 def turn_frames(render: Render, prompt: Render, turns: RenderTurns) -> TurnFrames:
@@ -84,18 +83,7 @@ def turn_frames(render: Render, prompt: Render, turns: RenderTurns) -> TurnFrame
         behind_tool, encloses, _ = _frame([USER, call_turn(), TOOL], render, prompt, turns)
     except RowError:  # a template without tools
         behind_tool, encloses = behind_user, False
-    conversations = {"system": [SYSTEM, USER, ANSWER], "tool": [USER, call_turn(), TOOL, ANSWER]}
-    left_out = {role for role, messages in conversations.items() if _leaves_out(role, messages, render)}
-    return TurnFrames(behind_user, behind_tool, encloses, differs, frozenset(left_out))
-
-
-def _leaves_out(role: str, messages: list[Fields], render: Render) -> bool:
-    """Whether a conversation is rendered, and its turn of a role is not."""
-    try:
-        text = render(messages, {})
-    except RowError:
-        return False
-    return any(m["role"] == role and m["content"] not in text for m in messages)
+    return TurnFrames(behind_user, behind_tool, encloses, differs)
 
 
 def _frame(

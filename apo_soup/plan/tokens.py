@@ -133,11 +133,10 @@ def _model_file(recipe: TrainingFile, name: str) -> Path | None:
 
 def _merge_problems(recipe: MergeFile, known: Mapping[str, ModelTokens | None]) -> Iterator[str]:
     """A sentence where the stages that a merge averages have other tokens, or more rows, than one another."""
-    merge: dict[str, Any] = recipe.merge or {}
-    if merge.get("tokenizer") or merge.get("tokenizer_source"):
+    merge = recipe.merge
+    if merge is None or merge.tokenizer or merge.tokenizer_source:
         return
-    entries = merge.get("models")
-    names = [e["model"] for e in entries if isinstance(e, dict) and isinstance(e.get("model"), str)] if entries else []
+    names = [entry.model for entry in merge.models or () if isinstance(entry.model, str)]
     run = Path(recipe.output_dir)
     stages = {
         name: known.get(_folder(run / ("apo" if name == "soup" or name.startswith("apo/") else name))) for name in names

@@ -4,7 +4,6 @@ import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.given import Given
@@ -119,9 +118,10 @@ def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
         members = (recipe.soup or SoupKeys()).members
         first = members[0] if isinstance(members, list) and members else "1"
         return str(run / "apo" / first) if FOLDER.fullmatch(first) else settled(recipe, "soup.members", first)
-    merge = recipe.merge or {}
-    own = next((key for key in OWN_TOKENIZER if merge.get(key)), None)
-    model = merge.get("base_model") or _first_model(merge.get("models"))
+    merge = recipe.merge
+    own = next((key for key in OWN_TOKENIZER if merge and getattr(merge, key)), None)
+    first_model = merge.models[0].model if merge and merge.models else None
+    model = (merge.base_model if merge else None) or first_model
     if own or not isinstance(model, str):
         what = f"names a {own} of its own" if own else "names no first model"
         raise UserError(
@@ -130,7 +130,3 @@ def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
         )
     staged = model in STAGES_OF_A_RUN or model.startswith("apo/")
     return str(run / model) if staged else settled(recipe, "merge", model)
-
-
-def _first_model(models: Any) -> Any:
-    return models[0].get("model") if isinstance(models, list) and models and isinstance(models[0], dict) else None

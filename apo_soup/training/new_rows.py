@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 from peft.utils.other import TrainableTokensWrapper
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
@@ -54,13 +55,24 @@ def train_new_rows(
     return replace(adapter, trainable_token_indices=dict.fromkeys(layers, ids))
 
 
-def settle_adapter(model: torch.nn.Module | None, recipe: TrainingFile) -> None:
+def settle_adapter(trainer: Trainer, recipe: TrainingFile) -> None:
     """Give a trainer's model, where it is an adapter, the name of the base that the recipe knows, and a head that shows
     its bias: TRL's loss reads that, and PEFT's layer around a head with trained rows does not pass it on.
+
+    Raises:
+        UserError: rows are to be trained in weights that FSDP or DeepSpeed shards, which PEFT cannot.
     """
+    model = trainer.model
     if not isinstance(model, PeftModel):
         return
-    model.peft_config[model.active_adapter].base_model_name_or_path = recipe.model_name_or_path
+    adapter: Any = model.peft_config[model.active_adapter]
+    if adapter.trainable_token_indices and (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
+        raise UserError(
+            f"{recipe.where('use_peft')}: use_peft: expected weights that are whole on every process, for an adapter "
+            "trains rows of new tokens in them, got sharded ones; launch with recipes/accelerate/ddp.yaml, or leave "
+            "use_peft out"
+        )
+    adapter.base_model_name_or_path = recipe.model_name_or_path
     base: Any = model.get_base_model()
     base.name_or_path = base.config.name_or_path = recipe.model_name_or_path  # for the adapter's card
     head = model.get_output_embeddings()

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import trl
-from data_helpers import TOOLS, trained_text
+from data_helpers import TOOLS, options, trained_text
 from tokenizers import AddedToken
 
 from apo_soup.data.conversation import parse_conversation
-from apo_soup.data.rows import RowError
+from apo_soup.data.documents import RowToEncode
+from apo_soup.data.encode_supervised import SupervisedEncoder
+from apo_soup.data.formats import Format
+from apo_soup.data.rows import RowError, SourceRow
+from apo_soup.data.source import Source
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.toy.tokenizer import trained_tokenizer
 
@@ -94,8 +98,10 @@ def test_a_result_inside_the_turn_that_called_is_refused_however_short(name):
 
 def test_reasoning_that_was_never_opened_is_refused_unless_the_template_opens_it():
     row = answered("2+2 equals 4.\n</think>\n\nThe answer is 4.")
-    with pytest.raises(RowError, match=r"assistant turn 1: expected <think> before </think>"):
-        trained("qwen3_instruct_2507", "<|im_end|>", row)
+    encoder = SupervisedEncoder(shipped("qwen3_instruct_2507", "<|im_end|>"), options(assistant_only_loss=True))
+    shape = Format("messages", ("messages",), lambda fields: fields)
+    (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:9", row), shape, 1, checked=False)]).results
+    assert result.reason == "an answer closes a think block that nothing opens; write <think> before its reasoning"
     expected = "2+2 equals 4.\n</think>\n\nThe answer is 4.<|im_end|>"
     assert trained("qwen3_5_think", "<|im_end|>", row) == [expected]
     assert trained("qwen3", "<|im_end|>", row) == [f"<think>\n{expected}"]
@@ -157,19 +163,3 @@ AS_IT_IS = (
 @pytest.mark.parametrize("template", [NONE_AND_TEXT, AS_IT_IS])
 def test_arguments_are_json_whatever_a_template_does_with_them(tokenizer, use, template):
     assert trained_text(tokenizer, use(template), TOOL_ROW) == ['add{"a": 1}<|im_end|>', "It is 3<|im_end|>"]
-
-
-# The system text stands in the last question, if that is the last turn, as Mistral's v0.3 has it.
-SYSTEM_AT_THE_END = (
-    "{%- for m in messages if m.role != 'system' -%}{%- if m.role == 'user' -%}"
-    "{{- '[INST] ' + (messages[0].content + '\n' if loop.last and messages[0].role == 'system' else '') -}}"
-    "{{- m.content + '[/INST]' -}}{%- else -%}{{- ' ' + m.content + eos_token -}}{%- endif -%}{%- endfor -%}"
-)
-
-
-def test_a_template_that_leaves_out_the_system_turn_is_refused_for_rows_that_have_one(tokenizer, use):
-    row = answered("4")
-    assert trained_text(tokenizer, use(SYSTEM_AT_THE_END), row) == [" 4<|im_end|>"]
-    row["messages"].insert(0, {"role": "system", "content": "Be brief."})
-    with pytest.raises(RowError, match="leaves out the system turn of a conversation that ends with an answer; write"):
-        trained_text(tokenizer, use(SYSTEM_AT_THE_END), row)

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 import torch
-from helpers import ROOT, TRAINING, chat, preference, run_ok, state_dict
+from helpers import ROOT, TRAINING, chat, preference, python, run_ok, state_dict
 
 LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2", ROOT / "tests" / "fsdp_on_cpu.py")
 OPTIONS = TRAINING | {"learning_rate": 1.0e-4, "max_steps": 6, "gradient_accumulation_steps": 2,
@@ -55,6 +55,23 @@ def test_supervised_steps_of_sharded_ranks_equal_those_of_one_process(recipe):
     path, plain = recipe("sft", "plain", rows, **options, per_device_train_batch_size=4)
     run_ok("-m", "sft", "--config", path)
     assert_equal_weights(state_dict(ours), state_dict(plain))
+
+
+def test_rows_of_new_tokens_in_sharded_weights(recipe):
+    """A resized model trains as in one process; an adapter would have to train rows of a sharded matrix."""
+    rows = [chat(f"What is {n} plus {n}?", f"<a>{2 * n}</a>", False) for n in range(40)]
+    options = {"assistant_only_loss": True, "add_tokens": ["<a>", "</a>"], "resize_embeddings": True, "max_steps": 3}
+    path, ours = recipe("sft", "sharded", rows, **options)
+    run_ok(*LAUNCH, "sft", "--config", path)
+    path, plain = recipe("sft", "plain", rows, **options, per_device_train_batch_size=4)
+    run_ok("-m", "sft", "--config", path)
+    assert_equal_weights(state_dict(ours), state_dict(plain))
+    assert state_dict(ours)["model.embed_tokens.weight"].shape == (1026, 32)
+
+    path, _ = recipe("sft", "adapter", rows, **options, use_peft=True, lora_target_modules=["q_proj", "v_proj"])
+    refused = python(*LAUNCH, "sft", "--config", path)
+    assert refused.returncode != 0
+    assert "use_peft: expected weights that are whole on every process, for an adapter trains rows" in refused.stderr
 
 
 def test_preference_steps_of_sharded_ranks_equal_the_stock_trainers_and_survive_a_kill(recipe):
