@@ -15,7 +15,12 @@ from transformers import PreTrainedTokenizerBase
 from apo_soup.data.rows import RowError
 from apo_soup.data.trained_spans import Renderer
 
-WORDS = {"system": "probe0f0system", "user": "probe0f0user", "assistant": "probe0f0answer", "tool": "probe0f0tool"}
+PROBE_WORDS = {
+    "system": "probe0f0system",
+    "user": "probe0f0user",
+    "assistant": "probe0f0answer",
+    "tool": "probe0f0tool",
+}
 # What is written like a control token, though the tokenizer may have none of that name.
 CONTROL_SHAPE = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|<(?:start|end)_of_turn>|\[/?[A-Z]{2,}(?:_[A-Z]+)*\]"
@@ -123,16 +128,16 @@ def text_around_turns(renderer: Renderer) -> tuple[str, str]:
 
     Turns that a template refuses are left out.
     """
-    user, assistant = ({"role": role, "content": WORDS[role]} for role in ("user", "assistant"))
-    system, tool = ({"role": role, "content": WORDS[role]} for role in ("system", "tool"))
+    user, assistant = ({"role": role, "content": PROBE_WORDS[role]} for role in ("user", "assistant"))
+    system, tool = ({"role": role, "content": PROBE_WORDS[role]} for role in ("system", "tool"))
     around, behind = "", ""
     for turns in ([user, assistant, user, assistant], [system, user, assistant], [user, assistant, tool, assistant]):
         try:
             text, _ = renderer.render(turns, {})
         except RowError:
             continue
-        behind = behind or text.rpartition(WORDS["assistant"])[2].lstrip()
-        for word in WORDS.values():
+        behind = behind or text.rpartition(PROBE_WORDS["assistant"])[2].lstrip()
+        for word in PROBE_WORDS.values():
             text = text.replace(word, "\0")
         around += text + "\0"
     return around, behind

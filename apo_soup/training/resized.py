@@ -26,7 +26,7 @@ from apo_soup.runs.stage import Stage, hidden_sibling
 # The copy's folder in a stage's partial one.
 RESIZED = "resized"
 # Rows of an embedding that are summed at a time.
-ROWS_A_BLOCK = 8192
+ROWS_A_COPY = 8192
 
 
 def model_to_load(recipe: TrainingFile, stage: Stage, tokenizer: PreTrainedTokenizerBase, dtype: str | None) -> str:
@@ -109,4 +109,4 @@ def _rows_a_token(model: PreTrainedModel) -> list[torch.Tensor]:
 
 def mean_row(rows: torch.Tensor) -> torch.Tensor:
     """The mean `[...]` of `rows` `[N, ...]`, summed in float64 so that no number of threads changes its bits."""
-    return torch.stack([block.double().sum(0) for block in rows.split(ROWS_A_BLOCK)]).sum(0).div(len(rows)).float()
+    return torch.stack([block.double().sum(0) for block in rows.split(ROWS_A_COPY)]).sum(0).div(len(rows)).float()

@@ -23,7 +23,7 @@ def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):
     assert (stats["total"]["kept"], stats["total"]["long"]) == (9, 1)
     refused = python("-m", "apo_soup", "prepare", "--config", path, "--overflow", "split")
     assert refused.returncode == 2
-    assert "expected truncate or drop, got split; a pair cannot be split" in refused.stderr
+    assert "expected truncate or drop, since a pair cannot be split, got split" in refused.stderr
     assert "duplicate" in dropped_rows(folder)[0]["kind"]
 
 

@@ -115,7 +115,11 @@ def test_shares_of_the_rows_count_copies(mixture):
     ("one", "two", "reason"),
     [
         ({"token_share": 0.5}, {}, r"datasets\.1: expected a token_share in every source or in none, got none here"),
-        ({"token_share": 0.5, "weight": 2}, {"token_share": 0.5}, r"datasets\.0\.weight: the key has no effect beside"),
+        (
+            {"token_share": 0.5, "weight": 2},
+            {"token_share": 0.5},
+            r"datasets\.0\.weight: expected weight or token_share, got both",
+        ),
         ({"token_share": 0.5}, {"token_share": 0.6}, r"datasets: expected shares token_share that sum to 1, got 1\.1;"),
         ({"token_share": 0}, {"token_share": 1}, r"token_share: expected .*, got 0"),
     ],

@@ -117,7 +117,7 @@ def test_control_words_that_are_no_tokens_are_found_in_the_template(loaded):
         ({"add_tokens": [["<a>"]]}, 'add_tokens.0: expected text, got ["<a>"]'),
         ({"add_tokens": [True]}, "add_tokens.0: expected text, got true"),
         ({"add_tokens": None}, "add_tokens: expected"),
-        ({"pad_token": "<pad>"}, "pad_token: the key has no effect here; it is the tokenizer's own"),
+        ({"pad_token": "<pad>"}, "pad_token: expected no such key, since it is the tokenizer's own"),
         (
             {"resize_embeddings_multiple_of": 64},
             "resize_embeddings_multiple_of: expected resize_embeddings: true beside it, got none; leave the key out",

@@ -36,5 +36,5 @@ def test_the_key_takes_it_with_a_line_that_says_so(tiny_model, tokenizer, tmp_pa
     loaded = load_tokenizer(str(folder), "r.yaml:1", "trl")
     assert loaded.chat_template == text_of("qwen3_training")
     assert capsys.readouterr().out == f"chat template: TRL's training template qwen3, in place of that of {folder}\n"
-    with pytest.raises(UserError, match=r"^r.yaml:1: chat_template: expected a chat template that TRL has a training"):
+    with pytest.raises(UserError, match=r"^r.yaml:1: expected a chat template that TRL has a training"):
         load_tokenizer(str(tiny_model), "r.yaml:1", "trl")
