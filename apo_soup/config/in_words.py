@@ -89,7 +89,8 @@ def expectation(kind: Any, metadata: list[Any]) -> str:
         if len(models) > 1 and len(models) == len(members):
             needed = [n for n, f in models[0].model_fields.items() if all(_needs(m, n) for m in models)]
             return "a mapping" + (f" with {' and '.join(needed)}" if needed else "")
-        return " or ".join(dict.fromkeys(expectation(a, metadata) for a in members))
+        # typing keeps whichever order of the same members was written first in the process.
+        return " or ".join(sorted({expectation(a, metadata) for a in members}))
     if origin is Literal:
         words = [a if isinstance(a, str) else as_written(a) for a in arguments]
         return words[0] if len(words) == 1 else "one of " + ", ".join(words)

@@ -183,7 +183,7 @@ def test_a_key_of_the_other_kind_of_training_file_says_whose_it_is(write_recipe)
     for kind, key, told in (
         ("sft", "beta", "the key belongs to apo files, and this is an sft file; leave it out"),
         ("apo", "packing", "the key belongs to mid and sft files, and this is an apo file; leave it out"),
-        ("apo", "packin", "unknown key; the nearest known key is "),
+        ("apo", "packin", "expected a known key, got an unknown one; the nearest is "),
     ):
         with pytest.raises(UserError) as refused:
             load(write_recipe(f"{kind}.yaml", rows | {key: True}), kind)
