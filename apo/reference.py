@@ -81,14 +81,14 @@ class ReferenceStore:
 
 def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
     """Where this model's log-probabilities of these pairs are kept, beside the folder of prepared pairs."""
-    given = recipe.given_values()
-    names = [k for k in (*keys_of("ModelConfig"), "model_init_kwargs", "tf32") if k not in ADAPTER_KEYS]
+    names = {*keys_of("ModelConfig"), "model_init_kwargs", "tf32"}.difference(ADAPTER_KEYS)
+    loading = {k: str(v) for k, v in recipe.given_values().items() if k in names and v is not None}
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     content = {
         "model": model_hash(recipe.model_name_or_path, recipe.place("model_name_or_path"), revision),
         # The hash at the end of the name is of the pairs' content; the rest is the stage's.
         "pairs": prepared.name.rpartition("-")[2],
-        "loading": hash_value({k: str(given[k]) for k in names if given.get(k) is not None}),
+        "loading": hash_value(loading),
         "code": hash_value([hash_file(file) for file in sorted(Path(__file__).parent.glob("*.py"))]),
         "libraries": hash_value([version(name) for name in ("torch", "transformers")]),
     }

@@ -133,9 +133,8 @@ def packed_trainer(
             "here"
         )
     defaults = {field.name: field.default for field in fields(DPOConfig)}
-    given = recipe.given_values()
     for key, why in WITHOUT_EFFECT.items():
-        if given.get(key, defaults[key]) != defaults[key]:
+        if getattr(arguments, key) != defaults[key]:
             say(f"{key} has no effect on packed pairs: {why}")
     loading["attn_implementation"] = attention
     arguments.precompute_ref_log_probs = True

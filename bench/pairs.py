@@ -137,7 +137,7 @@ def transformers_side(model: str, batch_size: int, options: argparse.Namespace) 
 
 def bench_side(keys: TransformersSide | OpenaiSide, options: argparse.Namespace, batch_size: int = 1) -> AskedSide:
     """The strong side of a pairs file with these keys, sampled at temperature 1."""
-    return AskedSide("strong", "bench", keys, Sampling(options.tokens, 1.0), 1, batch_size, settings={})
+    return AskedSide("strong", "bench", keys, Sampling(options.tokens, 1.0), 1, batch_size)
 
 
 def generated(count: int) -> list:

@@ -9,17 +9,10 @@ from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.selection import DroppedPrompt, SelectedPair
 from apo.pairs.side import AskedSide
-from apo_soup.config.sides import LocalSide
+from apo_soup.config.sides import LocalSide, OpenaiSide, TransformersSide, VllmSide
 from apo_soup.hashing import hash_value
 from apo_soup.runs.secrets import redacted
 from apo_soup.runs.stage import Stage
-
-# Settings of a side that stand in the provenance as they are, and those that stand as JSON text.
-PROVENANCE_SETTINGS = (
-    "model", "revision", "engine", "temperature", "top_p", "top_k", "min_p", "max_new_tokens", "candidates", "seed",
-    "dtype", "batch_size", "send_template_kwargs",
-)  # fmt: skip
-PROVENANCE_MAPPINGS = ("extra_body", "engine_kwargs")
 
 
 def is_held_out(prompt: Prompt, share: float) -> bool:
@@ -33,16 +26,37 @@ def is_held_out(prompt: Prompt, share: float) -> bool:
 
 def side_provenance(side: AskedSide, stage: Stage) -> dict[str, Any]:
     """Who answered and how: model with its content hash or commit, engine, sampling, seed, template."""
-    settings = {k: side.settings[k] for k in PROVENANCE_SETTINGS if side.settings.get(k) is not None}
+    keys, sampling = side.keys, side.sampling
+    local = keys if isinstance(keys, LocalSide) else None
+    served = keys if isinstance(keys, OpenaiSide) else None
+    settings = {
+        "model": keys.written("model"),
+        "revision": local.revision if local else None,
+        "engine": keys.kind,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "max_new_tokens": sampling.max_new_tokens,
+        "candidates": side.candidates,
+        "seed": sampling.seed,
+        "dtype": local.dtype if local and local.gives("dtype") else None,
+        "batch_size": side.batch_size if isinstance(keys, TransformersSide) else None,
+        "send_template_kwargs": served.send_template_kwargs if served else None,
+    }
     # As text: a table needs the same type in every row, and both sides have these of their own.
-    mappings = redacted({k: side.settings[k] for k in PROVENANCE_MAPPINGS if side.settings.get(k)})
-    settings |= {k: json.dumps(v) for k, v in mappings.items()}
+    mappings = {
+        "extra_body": served.extra_body if served else None,
+        "engine_kwargs": keys.engine_kwargs if isinstance(keys, VllmSide) else None,
+    }
+    texts = {name: json.dumps(value) for name, value in redacted({k: v for k, v in mappings.items() if v}).items()}
     template = "the server's own"
-    if isinstance(side.keys, LocalSide):
+    if local:
         from apo.pairs.engines.rendering import side_tokenizer
 
-        template = hash_value(side_tokenizer(side.keys, side.where).get_chat_template())
-    return {**settings, "content": stage.inputs[side.name], "template": template}
+        template = hash_value(side_tokenizer(local, side.where).get_chat_template())
+    known = {name: value for name, value in settings.items() if value is not None}
+    return {**known, **texts, "content": stage.inputs[side.name], "template": template}
 
 
 def pair_row(

@@ -18,8 +18,7 @@ class AskedSide:
     """One side, with the file's own keys where it leaves out how it is sampled.
 
     `name` is strong or weak; `where` is `FILE:LINE: KEY` of the side, for messages; `keys` are those of its engine,
-    with paths as they were found. `batch_size` is of transformers alone. `settings` are the side's keys with their
-    values as the file has them, for the journal's name and the provenance, which a found path must not change.
+    with paths as they were found. `batch_size` is of transformers alone.
     """
 
     name: str
@@ -28,7 +27,6 @@ class AskedSide:
     sampling: Sampling
     candidates: int
     batch_size: int
-    settings: dict[str, Any]
 
     def request_seed(self, *parts: str | int) -> int:
         """A seed of 31 bits for one request or batch, from the recipe's seed, the side and `parts` alone."""
@@ -36,10 +34,18 @@ class AskedSide:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
     def deciding_settings(self) -> dict[str, Any]:
-        """The settings that decide an answer beside the model itself: neither cosmetic ones nor the model's name."""
+        """The settings that decide an answer beside the model itself, for the journal's name: neither cosmetic ones nor
+        the model's name. A path stands as the file has it, for the place where it was found must not change the name.
+        """
+        settings: dict[str, Any] = {**vars(self.sampling), "candidates": self.candidates}
+        if isinstance(self.keys, TransformersSide):
+            settings["batch_size"] = self.batch_size
+        if isinstance(self.keys, OpenaiSide):
+            settings["send_template_kwargs"] = self.keys.send_template_kwargs
+        settings |= self.keys.given_values() | {"engine": self.keys.kind}
         fields = type(self.keys).model_fields
         aside = {n for n, field in fields.items() if has_mark(field, "cosmetic") or has_mark(field, "input")}
-        return {k: v for k, v in self.settings.items() if k not in aside}
+        return {k: v for k, v in settings.items() if k not in aside}
 
 
 def asked_side(recipe: PairsFile, name: str) -> AskedSide:
@@ -54,15 +60,9 @@ def asked_side(recipe: PairsFile, name: str) -> AskedSide:
         seed=_first(keys.seed, recipe.seed),
     )
     candidates = _first(keys.candidates, recipe.candidates)
-    batch_size = recipe.batch_size
-    settings: dict[str, Any] = {**vars(sampling), "candidates": candidates}
-    if isinstance(keys, TransformersSide):
-        batch_size = _first(keys.batch_size, recipe.batch_size)
-        settings["batch_size"] = batch_size
-    if isinstance(keys, OpenaiSide):
-        settings["send_template_kwargs"] = keys.send_template_kwargs
-    settings |= recipe.given_values()[name] | {"engine": keys.kind}
-    return AskedSide(name, recipe.place(name), keys, sampling, candidates, batch_size, settings)
+    own_size = keys.batch_size if isinstance(keys, TransformersSide) else None
+    batch_size = _first(own_size, recipe.batch_size)
+    return AskedSide(name, recipe.place(name), keys, sampling, candidates, batch_size)
 
 
 def _first(own: _Value | None, shared: _Value) -> _Value:

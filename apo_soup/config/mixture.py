@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BeforeValidator, PrivateAttr
+from pydantic import BeforeValidator
 
 from apo_soup.config.keys import (
     AS_NUMBER,
@@ -39,12 +39,10 @@ class Located(Keys):
         meaning="a path (JSONL, JSON, CSV, TSV, Parquet, Arrow, or a glob of them), or an id of the Hub", path=True
     )
 
-    _written_id: str | None = PrivateAttr(default=None)
-
     @property
     def written_id(self) -> str:
         """The id as the file has it, whichever folder it was found in."""
-        return self._written_id or self.id
+        return str(self.written("id"))
 
 
 class HubKeys(Located):
@@ -56,8 +54,12 @@ class HubKeys(Located):
 
     def hub_keys(self) -> list[str]:
         """Those of the given keys that only a dataset of the Hub has a use for."""
-        usual = (None, "train", False)
-        return [k for k in ("config", "split", "revision", "streaming") if getattr(self, k, None) not in usual]
+        asked = {
+            "config": self.config is not None,
+            "split": self.split != "train",
+            "revision": self.revision is not None,
+        }
+        return [name for name, unusual in asked.items() if unusual]
 
 
 class SourceKeys(HubKeys):
@@ -70,6 +72,9 @@ class SourceKeys(HubKeys):
     streaming: Flag = key(False, "read a Hub dataset as a stream")
     chat_template_kwargs: Table | None = key(None, "template arguments of the source's rows; a row's own win")
     keep_nulls: Flag = key(False, "keep nulls inside calls and tools; else they are keys that a row does not have")
+
+    def hub_keys(self) -> list[str]:
+        return [*super().hub_keys(), *(["streaming"] if self.streaming else [])]
 
 
 class TrainedSourceKeys(SourceKeys):

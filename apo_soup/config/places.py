@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.keys import has_mark
-from apo_soup.config.mixture import Located
 from apo_soup.config.stage_file import StageFile, nested
 
 
@@ -24,8 +23,7 @@ def settle_paths(recipe: StageFile) -> None:
             value = keys.__dict__[field]
             settled = _settled(recipe, f"{name}.{field}" if name else field, value)
             if settled != value:
-                if isinstance(keys, Located) and field == "id":
-                    keys._written_id = value
+                keys._as_written[field] = value
                 keys.__dict__[field] = settled
 
 

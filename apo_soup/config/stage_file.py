@@ -29,6 +29,7 @@ class Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), use_enum_values=True)
 
     _dotted: str = PrivateAttr(default="")
+    _as_written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def dotted(self) -> str:
@@ -39,11 +40,16 @@ class Keys(BaseModel):
         """Whether the key was given, whatever its value; a default is not."""
         return name in self.model_fields_set
 
+    def written(self, name: str) -> Any:
+        """The value of a key as the file has it, before its path was looked for."""
+        return self._as_written.get(name, self.__dict__[name])
+
     def given_values(self) -> dict[str, Any]:
         """The keys that were given, as checked and converted, nested mappings too. Defaults are left out, so that a
-        key that a later release adds makes no finished stage stale.
+        key that a later release adds makes no finished stage stale. The mapping's own paths stand as they were
+        written, whichever folder they were found in.
         """
-        return self.model_dump(exclude_unset=True)
+        return {**self.model_dump(exclude_unset=True), **self._as_written}
 
     def faults(self) -> Iterator[Fault]:
         """Keys that are right by themselves and not together."""
@@ -89,7 +95,7 @@ class StageFile(Keys):
         return self._given.copy()
 
     def given_values(self) -> dict[str, Any]:
-        """As `Keys.given_values`; paths stand as they were written, whichever folder they were found in."""
+        """As `Keys.given_values`, with the paths of nested mappings as they were written too."""
         return copy.deepcopy(self._as_given)
 
     def deciding_values(self) -> dict[str, Any]:

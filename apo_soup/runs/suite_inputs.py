@@ -42,9 +42,9 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
         UserError: a file or folder that it names is not there.
     """
     inputs = {}
-    for number, (task, written) in enumerate(zip(suite.tasks, suite.given_values()["tasks"], strict=True)):
+    for number, task in enumerate(suite.tasks):
         if isinstance(task, TaskWithRows) and task.data:
-            inputs[f"rows {written['data']}"] = rows_hash(
+            inputs[f"rows {task.written('data')}"] = rows_hash(
                 task.data, suite.place(f"tasks.{number}.data"), None, suite.path.parent
             )
         if isinstance(task, HarnessTask) and task.include:
@@ -53,11 +53,11 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
                     f"{suite.place(f'tasks.{number}.include')}: expected a folder of lm-evaluation-harness tasks, got "
                     f"{task.include}; correct the path ({places_looked_at(task.include, suite.path.parent)})"
                 )
-            inputs[f"tasks in {written['include']}"] = hash_tree(Path(task.include), "*")
+            inputs[f"tasks in {task.written('include')}"] = hash_tree(Path(task.include), "*")
         source = verifier_source(task.verifier) if isinstance(task, AnswerTask) else None
         if isinstance(task, AnswerTask) and source:
             inputs[f"verifier {task.verifier}"] = hash_file(Path(source))
-        for file in data_files(written):
+        for file in data_files(task.given_values()):
             inputs[f"file {file}"] = hash_file(Path(file))
     template = template_text(suite.chat_template, suite.place("chat_template"), suite.path.parent)
     inputs["template"] = hash_value(template)

@@ -78,7 +78,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
         training.setdefault("dataloader_pin_memory", False)
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
-    loading = training.get("model_init_kwargs") or {}
+    loading = recipe.model_init_kwargs or {}
     if not isinstance(loading, dict):
         raise UserError(
             f"{recipe.place('model_init_kwargs')}: expected a mapping, got {loading!r}; write the "

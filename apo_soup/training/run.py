@@ -39,7 +39,7 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
             raise
         raise UserError(
             f"{recipe.place('metric_for_best_model')}: expected a metric that is measured, got "
-            f"{recipe.given_values().get('metric_for_best_model', 'loss')}: {error.args[0]}; name one of those"
+            f"{trainer.args.metric_for_best_model}: {error.args[0]}; name one of those"
         ) from error
     seconds = time.monotonic() - trainer.begun
     # The last log's own figures are among the result's where its window ends with the run.
