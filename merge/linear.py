@@ -130,6 +130,5 @@ def _not_finite(piece: TensorPiece, out: torch.dtype) -> str:
                 "model again"
             )
     return (
-        f"merge.out_dtype: expected a type that holds tensor {piece.name}, got {DTYPE_NAMES[out]}; write float32 or "
-        "bfloat16"
+        f"out_dtype: expected a type that holds tensor {piece.name}, got {DTYPE_NAMES[out]}; write float32 or bfloat16"
     )

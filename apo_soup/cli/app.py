@@ -165,7 +165,9 @@ def start(stage: str, recipe: Path, launch: str, args: str) -> None:
     try:
         words = shlex.split(args)
     except ValueError as error:
-        raise UserError(f"--args {args}: {error}; close the quotation") from error
+        raise UserError(
+            f"--args {args}: expected words as a shell reads them, got: {error}; close the quotation"
+        ) from error
     raise typer.Exit(run_stages(stage, recipe, file, words))
 
 

@@ -221,7 +221,8 @@ def _classes(package: str, file: str) -> list[ast.ClassDef]:
     """The classes that a file of an installed package declares."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"{package} is not installed; run `make setup`, or `pip install -e . -c constraints.txt`")
+        way = "run `make setup`, or `pip install -e . -c constraints.txt`"
+        raise UserError(f"{package}: expected an installed package, got none; {way}")
     source = Path(spec.submodule_search_locations[0]) / file
     return [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
 

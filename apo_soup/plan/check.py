@@ -21,7 +21,7 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         UserError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such recipe folder; correct the path")
+        raise UserError(f"{folder}: expected a recipe folder, got none there; correct the path")
     recipes: list[StageFile] = []
     problems: list[str] = []
     for file in sorted(folder.glob("*.yaml")):

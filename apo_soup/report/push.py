@@ -85,4 +85,7 @@ def _hub_refusals(repository: str) -> Iterator[None]:
     try:
         yield
     except (HTTPError, HFValidationError, OSError) as error:
-        raise UserError(f"{repository}: the Hub refuses: {first_line(error)}") from error
+        raise UserError(
+            f"{repository}: expected a repository that may be written to, got a refusal: {first_line(error)}; correct "
+            "--repo, or log in with `hf auth login`"
+        ) from error

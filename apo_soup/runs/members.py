@@ -12,6 +12,7 @@ from typing import Any
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.given import Given
+from apo_soup.config.in_words import as_written
 from apo_soup.config.load import check_keys
 from apo_soup.errors import UserError, told_together
 from apo_soup.runs.stage import Stage
@@ -59,11 +60,11 @@ def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile]
     for number, overrides in enumerate(members, 1):
         place = f"members.{number - 1}"
         refused = {
-            "output_dir": f"a member's folder, which is OUTPUT_DIR/{number}",
+            "output_dir": f"no folder of a member's own, which is OUTPUT_DIR/{number}",
             "members": "no members of a member",
         }
         problems += [
-            f"{given.place(f'{place}.{key}')}: expected {told}; leave the key out"
+            f"{given.place(f'{place}.{key}')}: expected {told}, got {as_written(overrides[key])}; leave the key out"
             for key, told in refused.items()
             if key in overrides
         ]
@@ -78,13 +79,25 @@ def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile]
             except UserError as error:
                 problems.append(str(error))
                 continue
-            laid.overridden.discard(str(key))
-            laid.lines[str(key)] = given.lines.get(f"{place}.{key}", 0)
+            _take_places(laid, given, place, str(key))
         member, wrong = check_keys("apo", laid, member=number)
         problems += wrong
         if isinstance(member, ApoFile):
             recipes.append(member)
     return recipes, problems
+
+
+def _take_places(laid: Given, given: Given, place: str, key: str) -> None:
+    """Let a key, and what it holds, stand where the member at `place` gives it: on its lines or the command line."""
+    laid.overridden = {name for name in laid.overridden if name != key and not name.startswith(f"{key}.")}
+    for name, line in given.lines.items():
+        if name == f"{place}.{key}" or name.startswith(f"{place}.{key}."):
+            laid.lines[name.removeprefix(f"{place}.")] = line
+    if not given.overridden.isdisjoint(("members", place)):
+        laid.overridden.add(key)
+    laid.overridden |= {
+        name.removeprefix(f"{place}.") for name in given.overridden if name.startswith(f"{place}.{key}")
+    }
 
 
 def kept_checkpoints(recipe: ApoFile, stage: Stage) -> list[Kept]:

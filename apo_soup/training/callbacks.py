@@ -55,8 +55,8 @@ class Watch(TrainerCallback):
             return
         if not torch.stack([g.isfinite().all() for g in map(local_shard, gradients)]).all():
             raise UserError(
-                f"{self.name}: the gradient is not finite at step {state.global_step + 1}; lower learning_rate, or "
-                "look at the rows of this step and at the weights it began with"
+                f"{self.name}: expected a finite gradient, got one that is not at step {state.global_step + 1}; lower "
+                "learning_rate, or look at the rows of this step and at the weights it began with"
             )
 
     def on_log(

@@ -53,7 +53,9 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> None:
         _save_merged(model, saved, folder, recipe)
         cast(PreTrainedTokenizerBase, trainer.processing_class).save_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
-        raise UserError(f"{recipe.path}: no weights were saved in {folder}; look at the checkpoints in {folder.parent}")
+        raise UserError(
+            f"{recipe.path}: expected saved weights in {folder}, got none; look at the checkpoints in {folder.parent}"
+        )
 
 
 def _save_merged(model: PeftModel, adapter: Path, folder: Path, recipe: TrainingFile) -> None:

@@ -157,10 +157,35 @@ def test_a_member_may_reach_inside_and_use_old_names(write_recipe):
     assert first.given_values()["warmup_steps"] == 0.2
     assert second.dataset_mixture.datasets[1].weight == 0.5
     for member, told in (
-        ({"members": []}, "expected no members of a member; leave the key out"),
-        ({"output_dir": "x"}, "expected a member's folder, which is OUTPUT_DIR/1; leave the key out"),
+        ({"members": []}, r"expected no members of a member, got \[\]; leave the key out"),
+        (
+            {"output_dir": "x"},
+            "expected no folder of a member's own, which is OUTPUT_DIR/1, got 'x'; leave the key out",
+        ),
         ({"loss_type": "apo_zro"}, "got 'apo_zro'; the nearest is apo_zero"),
         ({"dataset_mixture.datasets.7.weight": 1.0}, "expected a name that leads somewhere, got 7, not in"),
     ):
         with pytest.raises(UserError, match=told):
             member_recipes(load(write_recipe("apo.yaml", {**base, "members": [member]}), "apo"))
+
+
+def test_a_members_mistake_keeps_the_place_it_was_given_at(write_recipe):
+    path = write_recipe(
+        "apo.yaml", TRAINING_FILE | {"members": [{"seed": 1, "dataset_mixture": {"datasets": [{"ids": 1}]}}]}
+    )
+
+    def told(*words):
+        with pytest.raises(UserError) as error:
+            member_recipes(load(path, "apo", list(words)))
+        return [line.strip().removeprefix(str(path)) for line in str(error.value).splitlines()]
+
+    nested = [
+        ":10: dataset_mixture.datasets.0.id: expected text, got nothing; add id to it",
+        ":10: dataset_mixture.datasets.0.ids: expected a known key, got an unknown one; the nearest is id",
+    ]
+    assert told() == nested
+    whole = " (command line): seed: expected a whole number, got 'x'; write it in digits, or leave the key out"
+    assert told("--members.0.seed", "x") == [whole, *nested]
+    assert told("--members", "[{seed: x}]") == [whole]
+    (deep,) = told("--members.0.dataset_mixture", "{datasets: [{id: a}], seed: x}")
+    assert deep.startswith(" (command line): dataset_mixture.seed: expected a whole number, got 'x'")

@@ -48,7 +48,7 @@ def test_a_folder_without_a_stage_file_is_no_recipe(tmp_path):
         f"{tmp_path}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "
         "name a recipe's folder"
     ]
-    with pytest.raises(UserError, match="no such recipe folder"):
+    with pytest.raises(UserError, match="expected a recipe folder, got none there"):
         check_recipe(tmp_path / "none")
 
 

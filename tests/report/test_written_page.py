@@ -99,5 +99,5 @@ def test_a_page_of_odd_results_is_still_a_page(run, results, tmp_path):
     assert "characters ...]" in text
     assert "rotate(-60" in text
     assert "nan" not in text.lower().replace("finance", "")
-    with pytest.raises(UserError, match=r"nothing of .* has run yet"):
+    with pytest.raises(UserError, match=r"got none, since nothing of .* has run yet"):
         write_report(ROOT / "recipes" / "tiny", tmp_path / "none")

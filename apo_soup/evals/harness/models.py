@@ -55,8 +55,8 @@ def check_prompts_fit(lm: Any, requests: list[Any]) -> None:
         length = len(lm.tok_encode(prompt))
         if length > room:
             raise WindowError(
-                f"a prompt has {length:,} tokens, and the model's window of {lm.max_length:,} has room for {room:,} "
-                "beside the answer; ask for shorter lengths, or for fewer max_new_tokens"
+                f"expected prompts of at most {room:,} tokens, for which the model's window of {lm.max_length:,} has "
+                f"room beside the answer, got {length:,}; ask for shorter lengths, or for fewer max_new_tokens"
             )
 
 
@@ -66,7 +66,8 @@ def check_scored_texts_fit(lm: Any, requests: list[tuple[Any, list[int], list[in
         length = len(context) + len(continuation)
         if length > lm.max_length + 1:
             raise WindowError(
-                f"a text has {length:,} tokens, and the model's window {lm.max_length:,}; leave the task out"
+                f"expected texts of at most {lm.max_length:,} tokens, the model's window, got {length:,}; leave the "
+                "task out"
             )
 
 
