@@ -55,15 +55,11 @@ class ReferencePass:
         reason = model_reason(text)  # once more: what the recipe loads it with may have changed its configuration
         if reason:
             raise NotPackable(reason)
-        device = self.accelerator.device
-
-        def plain_logits(ids: list[int]) -> Tensor:
-            return self.runner(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0]
-
+        attention = attention_implementation(self.model.config)
         with self._at_rest(), self.accelerator.autocast():
             try:
                 exact = exact and self.model.dtype == torch.float32
-                check_packed_logprobs(self._answer_logprobs, plain_logits, text.vocab_size, exact)
+                check_packed_logprobs(self.runner, attention, self.accelerator.device, text.vocab_size, exact)
             except NotPackable as error:
                 reason = str(error)
         # Ranks whose rounding differs must not part ways.
@@ -77,11 +73,10 @@ class ReferencePass:
         # runs beside this one may write in between.
         main = self.accelerator.is_main_process
         with self._locked(store, split):
-            (values,) = broadcast_object_list([store.read(split, len(pairs)) if main else None])
-            if values is None:
-                values = self._computed(pairs)
-                if main:
-                    store.write(split, *values)
+            (stored,) = broadcast_object_list([store.read(split, len(pairs)) if main else None])
+            values: tuple[Tensor, Tensor] = self._computed(pairs) if stored is None else stored
+            if stored is None and main:
+                store.write(split, *values)
         return values
 
     @torch.no_grad()

@@ -29,14 +29,18 @@ def answer_logprobs(model: torch.nn.Module, row: PackedPairs, attention: str) ->
         row: packed pairs on the model's device.
         attention: the model's attention implementation, such as `flex_attention`.
     """
-    logprobs = model(
-        input_ids=row.input_ids[None],
-        position_ids=row.position_ids[None],
-        attention_mask=attention_mask(row, attention),
-        scored_positions=row.scored_positions,
-        targets=row.targets,
-    )
-    return row.answer_sums(logprobs)
+    return row.answer_sums(model(**scoring_inputs(row, attention)))
+
+
+def scoring_inputs(row: PackedPairs, attention: str) -> dict[str, Any]:
+    """What such a model is called with for a row `[1, S]`, to return log-probabilities `[C]`."""
+    return {
+        "input_ids": row.input_ids[None],
+        "position_ids": row.position_ids[None],
+        "attention_mask": attention_mask(row, attention),
+        "scored_positions": row.scored_positions,
+        "targets": row.targets,
+    }
 
 
 def add_scoring(model: PreTrainedModel) -> None:
@@ -85,7 +89,8 @@ def tiled_logprobs(
     if torch.is_autocast_enabled(kind):
         lower = torch.get_autocast_dtype(kind)
         hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
-    return _TiledLogprobs.apply(hidden, weight, bias, targets, tile)
+    logprobs: Tensor = _TiledLogprobs.apply(hidden, weight, bias, targets, tile)
+    return logprobs
 
 
 class _TiledLogprobs(torch.autograd.Function):

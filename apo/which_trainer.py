@@ -5,7 +5,8 @@ runs on the stock trainer; none is ignored. Models are judged by their configura
 a probe: two short pairs scored packed and by the model's own logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from trl import DPOConfig
 
 from apo.losses import PAIR_LOSSES
 from apo.metrics import METRIC_NAMES
-from apo.packed_pairs import PackedPairs, PairIds, pack_pairs
+from apo.packed_pairs import PairIds, pack_pairs
+from apo.scoring import scoring_inputs
 from apo_soup.errors import first_line
 from apo_soup.private import causal_model_class, supports_attention
 
@@ -118,18 +120,28 @@ def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bo
     raise NotPackable(f"{getattr(model_class, '__name__', model_class)}, which has no {' and no '.join(candidates)}")
 
 
+@contextmanager
+def refusals_of_model() -> Iterator[None]:
+    """Turn what a model raises over its arguments into NotPackable. Only the model's own call stands inside: elsewhere
+    the same exceptions are faults of ours.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise  # is no word on what the model takes
+    except FORWARD_ERRORS as error:
+        raise NotPackable(f"a model that does not take packed pairs ({first_line(error)[:120]})") from error
+
+
 def check_packed_logprobs(
-    packed_logprobs: Callable[[PackedPairs], torch.Tensor],
-    plain_logits: Callable[[list[int]], torch.Tensor],
-    vocabulary: int,
-    exact: bool,
+    model: Callable[..., Any], attention: str, device: torch.device | str, vocabulary: int, exact: bool
 ) -> None:
     """Compare two pairs of random tokens scored together in one row with the model's own logits of each answer alone.
 
     Args:
-        packed_logprobs: log-probabilities `[N, 2]` of the answers of a row.
-        plain_logits: logits `[S, V]` of one sequence of tokens.
-        vocabulary: V.
+        model: a model on `device` that `add_scoring` was called on, or what DDP, FSDP or DeepSpeed made of it.
+        attention: its attention implementation.
+        vocabulary: how many tokens it has, V.
         exact: the model computes in float32, so differences beyond rounding are faults.
 
     Raises:
@@ -141,15 +153,13 @@ def check_packed_logprobs(
         PairIds(*(torch.randint(low, vocabulary, (n,), generator=generator).tolist() for n in lengths))
         for lengths in PROBE_LENGTHS
     ]
-    row = pack_pairs(pairs)
+    row = pack_pairs(pairs).to(device)
+    inputs = scoring_inputs(row, attention)
+    with refusals_of_model():
+        logprobs = model(**inputs)
+    together = row.answer_sums(logprobs).float().flatten()
     answers = [(pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
-    try:
-        together = packed_logprobs(row).float().flatten()
-        alone = torch.stack([_answer_alone(plain_logits, prompt, answer) for prompt, answer in answers])
-    except torch.OutOfMemoryError:
-        raise  # is no word on what the model takes
-    except FORWARD_ERRORS as error:
-        raise NotPackable(f"a model that does not take packed pairs ({first_line(error)[:120]})") from error
+    alone = torch.stack([_answer_alone(model, device, prompt, answer) for prompt, answer in answers])
     beyond = (together - alone).abs() - (1e-4 if exact else 1e-2) * alone.abs()
     worst = int(beyond.argmax())
     if not beyond[worst] <= 1e-3:
@@ -159,8 +169,11 @@ def check_packed_logprobs(
 
 
 def _answer_alone(
-    plain_logits: Callable[[list[int]], torch.Tensor], prompt: Sequence[int], answer: Sequence[int]
+    model: Callable[..., Any], device: torch.device | str, prompt: Sequence[int], answer: Sequence[int]
 ) -> torch.Tensor:
-    """Log-probability `[]` of one answer in a sequence of its own, from logits `[S, V]`."""
-    scores = plain_logits([*prompt, *answer])[len(prompt) - 1 : -1].float().log_softmax(-1)
+    """Log-probability `[]` of one answer in a sequence of its own, from the model's logits `[1, S, V]`."""
+    ids = torch.tensor([[*prompt, *answer]], device=device)
+    with refusals_of_model():
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    scores = logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
     return scores.gather(1, torch.tensor(answer, device=scores.device)[:, None]).sum()

@@ -96,7 +96,7 @@ def _take_places(laid: Given, given: Given, place: str, key: str) -> None:
     if not given.overridden.isdisjoint(("members", place)):
         laid.overridden.add(key)
     laid.overridden |= {
-        name.removeprefix(f"{place}.") for name in given.overridden if name.startswith(f"{place}.{key}")
+        name.removeprefix(f"{place}.") for name in given.overridden if f"{name}.".startswith(f"{place}.{key}.")
     }
 
 

@@ -4,17 +4,14 @@ import pytest
 import torch
 from apo_helpers import facts, tiny_model_of, train_members
 
-from apo.scoring import add_scoring, answer_logprobs
+from apo.scoring import add_scoring
+from apo.which_trainer import NotPackable, check_packed_logprobs
 
 
-def scorers(model):
-    """Packed pairs and plain sequences under a model, as the probe takes them."""
+def check(model):
+    """Try a model with SDPA on the CPU."""
     add_scoring(model)
-
-    def plain(ids):
-        return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
-
-    return lambda row: answer_logprobs(model, row, "sdpa"), plain
+    check_packed_logprobs(model, "sdpa", "cpu", 300, exact=True)
 
 
 def test_a_model_that_cannot_be_packed_is_found_before_it_trains():
@@ -32,10 +29,8 @@ def test_a_model_that_cannot_be_packed_is_found_before_it_trains():
         MistralForCausalLM,
     )
 
-    from apo.which_trainer import NotPackable, check_packed_logprobs
-
     with torch.no_grad():
-        check_packed_logprobs(*scorers(tiny_model_of("llama")), 300, exact=True)
+        check(tiny_model_of("llama"))
         torch.manual_seed(0)
         small = {"vocab_size": 300, "hidden_size": 32, "initializer_range": 0.3}
         heads = {"num_hidden_layers": 2, "num_attention_heads": 4}
@@ -48,7 +43,19 @@ def test_a_model_that_cannot_be_packed_is_found_before_it_trains():
             BertLMHeadModel(BertConfig(**small, **heads, intermediate_size=64, is_decoder=True)),
         ):
             with pytest.raises(NotPackable):
-                check_packed_logprobs(*scorers(model.eval()), 300, exact=True)
+                check(model.eval())
+
+
+def test_only_what_the_model_itself_raises_is_a_word_on_the_model():
+    def broken(*args, **kwargs):
+        raise ValueError("no such argument")
+
+    model = tiny_model_of("llama")
+    add_scoring(model)
+    with torch.no_grad(), pytest.raises(NotPackable, match=r"does not take packed pairs \(no such argument\)"):
+        check_packed_logprobs(broken, "sdpa", "cpu", 300, exact=True)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="device type"):
+        check_packed_logprobs(model, "sdpa", "nowhere", 300, exact=True)
 
 
 def test_a_model_the_probe_refuses_trains_on_the_stock_path(packed_recipe, tokenizer, tmp_path, capsys):

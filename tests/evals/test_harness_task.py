@@ -205,7 +205,7 @@ def test_the_example_of_the_documentation_runs(tiny_model, write_rows, write_rec
 def test_prompts_beyond_the_window_are_refused_and_not_cut(english_model, write_recipe, tmp_path):
     task = {"name": "ruler", "kind": "harness", "tasks": ["niah_single_1"], "lengths": [3000], "limit": 1}
     path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
-    with pytest.raises(UserError, match=r"expected prompts of at most \d+ tokens, .* window of 2,048 .*, got 2,\d+;"):
+    with pytest.raises(UserError, match=r"expected prompts of at most 1,920 tokens, .* window of 2,048 .*, got 2,8"):
         evaluated(path, english_model)
 
 
