@@ -87,7 +87,8 @@ def pairs_of(columns: dict[str, list[Any]]) -> list[PairIds]:
 def column_lengths(dataset: Dataset, name: str) -> list[int]:
     """How many tokens every row of a column has, read from the table's offsets and not from the tokens."""
     column = dataset.with_format("arrow").select_columns([name])[:][name]
-    return compute.list_value_length(column).to_pylist()
+    lengths: list[int] = compute.list_value_length(column).to_pylist()
+    return lengths
 
 
 def mean_length(dataset: Dataset, name: str) -> float:

@@ -89,7 +89,7 @@ def tiled_logprobs(
     if torch.is_autocast_enabled(kind):
         lower = torch.get_autocast_dtype(kind)
         hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
-    logprobs: Tensor = _TiledLogprobs.apply(hidden, weight, bias, targets, tile)
+    logprobs: Tensor = _TiledLogprobs.apply(hidden, weight, bias, targets, tile)  # type: ignore[no-untyped-call]  # torch's
     return logprobs
 
 

@@ -107,7 +107,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         not trained yet.
         """
         if self.reference_model is not None:
-            return self.reference_model
+            return cast(torch.nn.Module, self.reference_model)
         return self.inference_engine() if self.is_deepspeed_enabled else self.trained_model
 
     # Training.

@@ -54,7 +54,7 @@ class PackedSFTTrainer(StageTrainer, SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         """As TRL: the mean negative log-likelihood of a step's trained tokens; `inputs` are `[B, S]`."""
-        result = super().compute_loss(model, inputs, *args, **kwargs)
+        result = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[no-untyped-call]  # TRL's
         if self.trained_model.training and "attention_mask" not in inputs:
             rows, width = inputs["position_ids"].shape  # TRL has counted one row
             uncounted = torch.tensor((rows - 1) * width, device=inputs["position_ids"].device)

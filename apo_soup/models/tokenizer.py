@@ -140,7 +140,7 @@ def tokenizer_text(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """The Rust tokenizer without the padding and truncation that an earlier call may have left switched on."""
-    backend = tokenizer.backend_tokenizer
+    backend: Tokenizer = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
     return backend

@@ -54,7 +54,8 @@ def file_record(file: Path) -> dict[str, Any]:
 
 
 def _file_records(folder: Path) -> dict[str, dict[str, Any]]:
-    return (read_manifest(folder) or {}).get("outputs", {})
+    records: dict[str, dict[str, Any]] = (read_manifest(folder) or {}).get("outputs", {})
+    return records
 
 
 def _untouched(file: Path, record: dict[str, Any]) -> bool:
