@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.library_keys import keys_of
+from apo_soup.config.library_source import keys_of
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.sources import model_hash
 

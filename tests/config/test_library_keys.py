@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from apo_soup.config.library_keys import NO_DEFAULT, enumerations, field_of, keys_of, type_of
+from apo_soup.config.library_keys import field_of, type_of
+from apo_soup.config.library_source import NO_DEFAULT, enumerations, keys_of
 from apo_soup.config.load import file_model
 from apo_soup.config.training import TrainingFile
 

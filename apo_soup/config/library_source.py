@@ -1,0 +1,113 @@
+"""The configuration classes of TRL and transformers as their source declares them, read without importing them.
+
+TRL's configurations inherit from transformers' `TrainingArguments`; importing them costs seconds and loads torch. The
+class bodies say all that a check needs (name, annotation, default, choices, help), so they are parsed instead, and
+always match the version that will train.
+"""
+
+import ast
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from apo_soup.errors import UserError
+
+# class name -> (package, file in it, base classes that hold further keys)
+CLASSES = {
+    "TrainingArguments": ("transformers", "training_args.py", ()),
+    "_BaseConfig": ("trl", "trainer/base_config.py", ("TrainingArguments",)),
+    "SFTConfig": ("trl", "trainer/sft_config.py", ("_BaseConfig",)),
+    "DPOConfig": ("trl", "trainer/dpo_config.py", ("_BaseConfig",)),
+    "ModelConfig": ("trl", "trainer/model_config.py", ()),
+}
+# Files of transformers that hold the enumerations of its keys' values.
+ENUMERATIONS = ("trainer_utils.py", "training_args.py")
+NO_DEFAULT = object()
+
+
+@dataclass(frozen=True)
+class LibraryKey:
+    """One key as its class declares it: the annotation as written, the default where it is plain, choices, help."""
+
+    name: str
+    annotation: str
+    default: Any = NO_DEFAULT
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+@cache
+def keys_of(class_name: str) -> dict[str, LibraryKey]:
+    """All keys of a configuration class and its bases, by name; a class's own declaration wins over its bases'."""
+    package, file, bases = CLASSES[class_name]
+    keys: dict[str, LibraryKey] = {}
+    for base in bases:
+        keys |= keys_of(base)
+    for node in _classes(package, file):
+        if node.name == class_name:
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_key(item):
+                    keys[item.target.id] = _declared(item.target.id, item)
+    return keys
+
+
+@cache
+def enumerations() -> dict[str, tuple[str, ...]]:
+    """The words of transformers' enumerations by class name, such as `SchedulerType`."""
+    found = {}
+    for file in ENUMERATIONS:
+        for node in _classes("transformers", file):
+            if "ExplicitEnum" in map(ast.unparse, node.bases):
+                values = [_literal(item.value) for item in node.body if isinstance(item, ast.Assign)]
+                found[node.name] = tuple(dict.fromkeys(v for v in values if isinstance(v, str)))
+    return found
+
+
+@cache
+def _classes(package: str, file: str) -> list[ast.ClassDef]:
+    """The classes that a file of an installed package declares."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        way = "run `make setup`, or `pip install -e . -c constraints.txt`"
+        raise UserError(f"{package}: expected an installed package, got none; {way}")
+    source = Path(spec.submodule_search_locations[0]) / file
+    return [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
+
+
+def _is_key(item: ast.AnnAssign) -> bool:
+    assert isinstance(item.target, ast.Name)
+    init_off = isinstance(item.value, ast.Call) and any(
+        k.arg == "init" and isinstance(k.value, ast.Constant) and k.value.value is False for k in item.value.keywords
+    )
+    return not item.target.id.startswith("_") and not init_off and "ClassVar" not in ast.unparse(item.annotation)
+
+
+def _declared(name: str, item: ast.AnnAssign) -> LibraryKey:
+    """A key from `name: annotation = field(default=..., metadata={"help": ..., "choices": [...]})`."""
+    annotation, value = ast.unparse(item.annotation), item.value
+    if not isinstance(value, ast.Call):
+        return LibraryKey(name, annotation, _literal(value))
+    default: Any = NO_DEFAULT
+    metadata: dict[str, Any] = {}
+    for keyword in value.keywords:
+        if keyword.arg == "default":
+            default = _literal(keyword.value)
+        elif keyword.arg == "metadata" and isinstance(keyword.value, ast.Dict):
+            pairs = zip(keyword.value.keys, keyword.value.values, strict=True)
+            metadata = {str(k.value): _literal(v) for k, v in pairs if isinstance(k, ast.Constant)}
+    choices = metadata.get("choices")
+    words = tuple(c for c in choices if isinstance(c, str)) if isinstance(choices, list) else ()
+    told = metadata.get("help")
+    return LibraryKey(name, annotation, default, words, " ".join(told.split()) if isinstance(told, str) else "")
+
+
+def _literal(node: ast.expr | None) -> Any:
+    """The value of a plain expression, joined texts too; NO_DEFAULT for any other."""
+    if node is None:
+        return NO_DEFAULT
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError):
+        return NO_DEFAULT
