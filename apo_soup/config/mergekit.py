@@ -37,8 +37,8 @@ def _float_name(value: str) -> str:
 
 # Kept as it is written: it is part of a merge's fingerprint.
 FloatName = Annotated[Text, AfterValidator(_float_name), Said(f"one of {', '.join(FLOAT_TYPES)}", "write one of these")]
-# mergekit takes a model's name, or its parts as a mapping. In the order that other keys have these types in: typing keeps
-# one order of the same members in a process.
+# mergekit takes a model's name, or its parts as a mapping. Python remembers one order of a union, so it is the order
+# that the same union has in other files.
 ModelName = Table | Text
 
 
