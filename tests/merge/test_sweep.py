@@ -87,7 +87,7 @@ def test_a_loss_is_best_where_it_is_lowest(tmp_path):
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps(told))
     bars = [float(y) for y in re.findall(r'd="M[\d.]+ ([\d.]+)V', sweep_section(tmp_path))]
     assert bars[0] < bars[-1], "the bar of the highest loss stands highest, as its line does"
-    with pytest.raises(UserError, match="metric length: expected one that is better when higher or lower"):
+    with pytest.raises(UserError, match=r"\.metric: expected a score that is better when higher or lower, got length"):
         item_gains({"length": {"value": 1.0, "items": [1.0], "better": None}}, "length", "x")
 
 
