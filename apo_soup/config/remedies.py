@@ -43,10 +43,10 @@ def remedy(kind: Any, metadata: list[Any], value: Any, instead: str = "") -> str
     """
     takes = list(_alternatives(kind, metadata))
     near = nearest(value, listed_words(kind))
-    meant = near or _quotes(takes, value) or _other_number(takes, value) or _other_count(takes, value)
+    meant = near or _unquoted(takes, value) or _other_number(takes, value) or _other_count(takes, value)
     if meant:
         return meant
-    told = _said(takes, value) or _other_type(takes, value)
+    told = _said(takes, value) or _quoted(takes, value) or _other_type(takes, value)
     return f"{told}, or {instead}" if instead else told
 
 
@@ -84,10 +84,14 @@ def _said(takes: list[Alternative], value: Any) -> str:
     return next((mark.remedy for mark in marks if isinstance(mark, Said)), "")
 
 
-def _quotes(takes: list[Alternative], value: Any) -> str:
-    """That quotes made a value text, or would."""
-    if isinstance(value, str) and value.lower() in YAML_FLAGS and _takes(takes, bool):
-        return "write it without quotes"
+def _unquoted(takes: list[Alternative], value: Any) -> str:
+    """That quotes made text of a flag."""
+    is_flag = isinstance(value, str) and value.lower() in YAML_FLAGS and _takes(takes, bool)
+    return "write it without quotes" if is_flag else ""
+
+
+def _quoted(takes: list[Alternative], value: Any) -> str:
+    """That YAML made a flag or a date of what is text with quotes."""
     return "put quotes around it" if isinstance(value, (bool, date)) and _takes(takes, str) else ""
 
 

@@ -75,6 +75,7 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
         ("eval", {"tasks": [{"name": "a", "kind": "anwser", "data": "x"}]}, "4: tasks.0.kind: expected one of answer, tool, recall, preference, loss, context_loss, harness, got 'anwser'; the nearest is answer"),
         ("eval", {"tasks": [{"name": "a", "kind": "loss", "data": "x", "length": 9}]}, "6: tasks.0.length: expected a key of loss, got one of context_loss; leave it out"),
         ("eval", {"tasks": [{"name": "a", "kind": "tool", "data": "x", "modes": ["loud"]}]}, "7: tasks.0.modes.0: expected one of think, no_think, got 'loud'; write one of these, or remove it"),
+        ("pairs", {"verifier": False}, "8: verifier: expected text, got false; put quotes around it, or leave the key out"),
         ("data", {"counts": {"a": -1}}, "3: counts.a: expected a whole number of 1 or more, got -1; raise it to 1 or more"),
     ],
 )  # fmt: skip
