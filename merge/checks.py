@@ -1,6 +1,5 @@
 """What must hold before anything is merged: whole folders, equal architecture, tensors, vocabulary and template."""
 
-import itertools
 import math
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
 from apo_soup.errors import UserError, read_json
 from apo_soup.runs.model_files import first_non_finite
+from merge.new_tokens import check_new_tokens
 from merge.tensors import stored_tensors
 
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -138,35 +138,6 @@ def _shapes(folder: Path, where: str, own_tokenizer: bool) -> dict[str, tuple[in
     if own_tokenizer:
         shapes = {n: s[1:] if n.endswith(("embed_tokens.weight", "lm_head.weight")) else s for n, s in shapes.items()}
     return shapes
-
-
-def check_new_tokens(folders: list[Path], where: str) -> None:
-    """Refuse models of which one has all tokens of another, and more behind them.
-
-    Raises:
-        UserError: naming both folders, the tokens, and what to do.
-    """
-    known = [(folder, tokens) for folder in folders if (tokens := _token_ids(folder, where)) is not None]
-    for (a, tokens_of_a), (b, tokens_of_b) in itertools.pairwise(known):
-        has, lacks = (a, b) if len(tokens_of_a) > len(tokens_of_b) else (b, a)
-        more, fewer = (tokens_of_a, tokens_of_b) if has == a else (tokens_of_b, tokens_of_a)
-        new = sorted(more.items() - fewer.items(), key=lambda token: token[1])
-        beside = {token_id for _, token_id in new}.isdisjoint(fewer.values())
-        if new and beside and fewer.items() <= more.items():
-            first = ", ".join(repr(text) for text, _ in new[:3])
-            raise UserError(
-                f"{where}: {lacks}: expected the tokens of {has}, got {len(new):,} fewer ({first}"
-                f"{', ...' if new[3:] else ''}); give add_tokens and resize_embeddings in the file that makes {lacks} "
-                "too, or say which tokens the result has with mergekit's key tokenizer_source"
-            )
-
-
-def _token_ids(folder: Path, where: str) -> dict[str, int] | None:
-    """The ids of all tokens by their texts; None where `_tokens` has no such mapping."""
-    tokens = _tokens(folder, where)
-    if tokens is None or not isinstance(tokens[0], dict):
-        return None
-    return {**tokens[0], **{text: token_id for token_id, text in tokens[1]}}
 
 
 def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:

@@ -92,7 +92,10 @@ def _settle_ends(tokenizer: PreTrainedTokenizerBase, model: str, where: str, eos
     """
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
-            raise UserError(f"{place}: expected a token of {model}, got {eos_token}; name one of its vocabulary")
+            raise UserError(
+                f"{place}: expected a token of {model}, got {eos_token}; name one of its vocabulary, or add it with "
+                "add_special_tokens"
+            )
         tokenizer.eos_token = eos_token
     if tokenizer.eos_token is None:
         raise UserError(

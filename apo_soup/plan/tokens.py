@@ -8,6 +8,7 @@ cost the training before them.
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ class ModelTokens:
     tokenizer: Tokenizer
     rows: int | None
 
-    @property
+    @cached_property
     def texts(self) -> dict[str, int]:
         """The ids of all tokens by their texts."""
         return self.tokenizer.get_vocab(with_added_tokens=True)
 
-    @property
+    @cached_property
     def ids(self) -> int:
         """The highest id and 1."""
         return max(self.texts.values(), default=-1) + 1
@@ -45,30 +46,37 @@ class ModelTokens:
 
 def token_problems(recipes: list[StageFile]) -> list[str]:
     """A sentence for each training file whose tokens do not fit its model, and for each merge of unlike tokens."""
-    training = {_folder(r.output_dir): r for r in recipes if isinstance(r, TrainingFile)}
-    known: dict[str, ModelTokens | None] = {}
+    training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
+    makers = {_folder(recipe.output_dir): recipe for recipe in training}
+    known: dict[Path, ModelTokens | None] = {}
     problems: list[str] = []
-    for recipe in training.values():
-        _follow(recipe, training, known, problems)
+    for recipe in training:
+        _follow(recipe, makers, known, problems)
+    made = {folder: known[recipe.path] for folder, recipe in makers.items()}
     for merge in recipes:
         if isinstance(merge, MergeFile):
-            problems += _merge_problems(merge, known)
+            problems += _merge_problems(merge, made)
     return problems
 
 
 def _follow(
     recipe: TrainingFile,
-    training: Mapping[str, TrainingFile],
-    known: dict[str, ModelTokens | None],
+    makers: Mapping[str, TrainingFile],
+    known: dict[Path, ModelTokens | None],
     problems: list[str],
 ) -> ModelTokens | None:
-    """The tokens of the model that a file makes; None where they are not known, or do not fit."""
-    made = _folder(recipe.output_dir)
-    if made in known:
-        return known[made]
-    known[made] = None  # for a file that begins with what it makes
-    parent = training.get(_folder(recipe.model_name_or_path))
-    before = _follow(parent, training, known, problems) if parent else read_tokens(recipe)
+    """The tokens of the model that a file makes; None where they are not known, or do not fit.
+
+    Args:
+        makers: the file that makes each folder.
+        known: what was found before, by file.
+        problems: gets a sentence where they do not fit.
+    """
+    if recipe.path in known:
+        return known[recipe.path]
+    known[recipe.path] = None  # for a file that begins with what it makes
+    parent = makers.get(_folder(recipe.model_name_or_path))
+    before = _follow(parent, makers, known, problems) if parent else read_tokens(recipe)
     if before is None:
         return None
     after = _with_new_tokens(before, recipe)
@@ -76,7 +84,7 @@ def _follow(
     if problem:
         problems.append(problem)
         return None
-    known[made] = after
+    known[recipe.path] = after
     return after
 
 
@@ -131,15 +139,17 @@ def _model_file(recipe: TrainingFile, name: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def _merge_problems(recipe: MergeFile, known: Mapping[str, ModelTokens | None]) -> Iterator[str]:
-    """A sentence where the stages that a merge averages have other tokens, or more rows, than one another."""
+def _merge_problems(recipe: MergeFile, made: Mapping[str, ModelTokens | None]) -> Iterator[str]:
+    """A sentence where the stages that a merge averages have other tokens, or more rows, than one another; `made` has
+    those that are known, by folder.
+    """
     merge = recipe.merge
     if merge is None or merge.tokenizer or merge.tokenizer_source:
         return
     names = [entry.model for entry in merge.models or () if isinstance(entry.model, str)]
     run = Path(recipe.output_dir)
     stages = {
-        name: known.get(_folder(run / ("apo" if name == "soup" or name.startswith("apo/") else name))) for name in names
+        name: made.get(_folder(run / ("apo" if name == "soup" or name.startswith("apo/") else name))) for name in names
     }
     found = [(name, tokens) for name, tokens in stages.items() if tokens]
     for (first, expected), (name, tokens) in itertools.pairwise(found):

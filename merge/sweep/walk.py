@@ -9,6 +9,7 @@ from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from merge.mergekit_names import resolved_model
+from merge.new_tokens import check_new_tokens
 from merge.scores import Metrics, eval_file, item_gains, mix_metrics, suite_key
 from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
 from merge.sweep.output import draw_curve, sweep_advice, sweep_table
@@ -35,12 +36,17 @@ class SweepPlan:
 
 
 def sweep_plan(recipe: MergeFile) -> SweepPlan:
-    """The sweep that a merge file asks for; raises UserError where a model or the suite is missing."""
+    """The sweep that a merge file asks for.
+
+    Raises:
+        UserError: a model or the suite is missing, or one model has tokens that the other lacks.
+    """
     keys, where = recipe.sweep or SweepKeys(), recipe.place("sweep.models")
     suite = eval_file(recipe, "sweep.eval", keys.eval)
     first, second = (_model_folder(name, recipe) for name in keys.models)
     if first == second:
         raise UserError(f"{where}: expected two folders, got {first} twice; name another model")
+    check_new_tokens([first, second], where)
     inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
     inputs["suite"] = suite_key(suite)
     stage = Stage("sweep", Path(recipe.output_dir) / "sweep", recipe.given_values().get("sweep") or {}, inputs)

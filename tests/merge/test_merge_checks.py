@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import state_dict
+from helpers import ROOT, state_dict
 from merge_helpers import PAIR, set_config
 from safetensors.torch import load_file, save_file
 
@@ -196,6 +196,17 @@ def test_a_token_that_one_model_lacks_is_named_with_both_cures(grown, merge_run)
         "key tokenizer_source"
     )
     assert not (grown / "merged").exists()
+
+
+def test_a_sweep_averages_no_rows_of_tokens_that_one_model_lacks(grown, merge_file):
+    """Row by row, and their numbers of rows may be equal where embeddings are larger than the tokenizer."""
+    from apo_soup.config.load import load
+    from merge.sweep.walk import sweep_plan
+
+    suite = ROOT / "recipes" / "tiny" / "eval.yaml"
+    recipe = load(merge_file(sweep={"models": ["apo/1", "mid"], "eval": str(suite)}), "merge")
+    with pytest.raises(UserError, match=r"sweep\.models: .*/mid: expected the tokens of .*/apo/1, got 1 fewer"):
+        sweep_plan(recipe)
 
 
 @pytest.mark.parametrize("source", ["union", "soup"])

@@ -83,7 +83,9 @@ def test_a_new_token_may_end_turns(loaded):
     tokenizer = loaded(add_special_tokens=["<|end|>"], **keys)
     assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (1024, 0)
     assert loaded(add_tokens=["<|end|>"], **keys).eos_token_id == 1024
-    assert refusal(loaded, **keys).startswith("eos_token: expected a token of ")
+    told = refusal(loaded, **keys)
+    assert told.startswith("eos_token: expected a token of ")
+    assert told.endswith("got <|end|>; name one of its vocabulary, or add it with add_special_tokens")
 
 
 def test_control_words_that_are_no_tokens_are_found_in_the_template(loaded):

@@ -83,6 +83,17 @@ def test_a_merge_of_embeddings_of_two_sizes_is_told(problems):
     )
 
 
+def test_each_of_two_files_that_make_one_folder_is_looked_at(problems, write_recipe, tiny_model, tmp_path):
+    write_recipe(
+        "sft_b.yaml",
+        TRAINING
+        | {"model_name_or_path": str(tiny_model), "output_dir": str(tmp_path / "run" / "sft"), "add_tokens": ["<a>"]}
+        | {"dataset_mixture": {"datasets": [{"id": "rows.jsonl"}]}},
+    )
+    told = problems(sft={"add_tokens": ["<b>"]})
+    assert sorted(problem.partition(":")[0] for problem in told) == ["sft.yaml", "sft_b.yaml"]
+
+
 def test_a_model_that_is_not_there_is_not_judged(problems):
     assert problems(mid={"model_name_or_path": "owner/nothing", "add_tokens": ["<a>"]}) == []
     assert problems(mid={"model_name_or_path": "nowhere"}) == []

@@ -1,4 +1,4 @@
-"""Training with new tokens: what is saved, a kill, an adapter. tests/training/test_fsdp.py has two processes."""
+"""Training with new tokens end to end: what is saved, a kill, an adapter; two processes are in test_fsdp.py."""
 
 import json
 import os
