@@ -71,6 +71,11 @@ class SourceKeys(HubKeys):
     rename: dict[Text, Text] | None = key(None, "columns of the data and the names that a format knows them by")
     streaming: Flag = key(False, "read a Hub dataset as a stream")
     chat_template_kwargs: Table | None = key(None, "template arguments of the source's rows; a row's own win")
+    turn_order: Literal["join", "drop_leading", "refuse"] | None = key(
+        None,
+        "turns in an unusual order: `join` those of one role, `drop_leading` turns of the assistant, or `refuse` the "
+        "row; without it, as the template takes them",
+    )
     keep_nulls: Flag = key(False, "keep nulls inside calls and tools; else they are keys that a row does not have")
 
     def hub_keys(self) -> list[str]:

@@ -1,6 +1,5 @@
 """A raw row as a conversation, a plain text or a preference pair, checked field by field."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,25 +9,31 @@ from apo_soup.data.messages import (
     as_messages,
     checked_messages,
     opens_unclosed_block,
-    ordered_messages,
     with_system,
 )
 from apo_soup.data.rename_guess import rename_remedy
+from apo_soup.data.row_arguments import template_kwargs
 from apo_soup.data.rows import Fields, RowError, described
-from apo_soup.data.tool_schemas import row_tools
-from apo_soup.data.turn_fields import TOOL_FIELDS, carries_loss
+from apo_soup.data.turn_fields import carries_loss
+from apo_soup.data.turn_order import unusual_turn
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, the row's template arguments, how many assistant turns came as its `completion`, and the
-    numbers of the assistant turns that its flags keep from being trained.
+    """Messages in order, the row's template arguments, how many assistant turns came as its `completion`, the numbers
+    of the assistant turns that its flags keep from being trained, and whether templates differ on its turns' order.
     """
 
     messages: list[Fields]
     kwargs: dict[str, Any] = field(default_factory=dict)
     completion_turns: int = 0
     masked_turns: frozenset[int] = frozenset()
+    unusual_order: bool = False
+
+    @property
+    def in_order(self) -> list[Fields]:
+        """The turns one behind another, as the template gets them."""
+        return self.messages
 
     @cached_property
     def answers(self) -> list[Fields]:
@@ -62,6 +67,12 @@ class PlainText:
     kwargs: dict[str, Any] = field(default_factory=dict)
     mode: str = "text"
     messages: tuple[Fields, ...] = ()
+    unusual_order: bool = False
+
+    @property
+    def in_order(self) -> list[Fields]:
+        """No turns."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,12 @@ class PreferencePair:
     chosen: list[Fields]
     rejected: list[Fields]
     kwargs: dict[str, Any] = field(default_factory=dict)
+    unusual_order: bool = False
+
+    @property
+    def in_order(self) -> list[Fields]:
+        """The turns of the better side one behind another, as the template gets them."""
+        return [*self.prompt, *self.chosen]
 
     @property
     def messages(self) -> list[Fields]:
@@ -116,25 +133,44 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     completion_turns = 0
     system = fields.get("system")
     if "messages" in fields:
-        messages = ordered_messages(with_system(system, checked_messages(fields["messages"], "messages")), "messages")
+        name = "messages"
+        messages = with_system(system, checked_messages(fields[name], name))
     elif "prompt" in fields and "completion" in fields:
-        prompt, completion = fields["prompt"], fields["completion"]
-        messages = with_system(system, as_messages(prompt, "user", "prompt"))
-        answers = as_messages(completion, "assistant", "completion")
+        name = "prompt + completion"
+        prompt = prompt_turns(fields["prompt"], system)
+        answers = as_messages(fields["completion"], "assistant", "completion")
         completion_turns = sum(m["role"] == "assistant" for m in answers)
-        messages = ordered_messages(messages + answers, "prompt + completion")
+        if not completion_turns:
+            raise RowError("field completion: expected an assistant turn, got none, so nothing is trained; add one")
+        messages = prompt + answers
     else:
         raise missing_field("messages", fields)
     if not any(m["role"] == "assistant" for m in messages):
-        raise RowError("field messages: expected an assistant turn, got none, so nothing would be trained")
-    masked = masked_turns(messages, "messages" if "messages" in fields else "prompt + completion")
-    item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked)
+        raise RowError("field messages: expected an assistant turn, got none, so nothing would be trained; add one")
+    unusual = unusual_turn(messages, name) is not None
+    masked = masked_turns(messages, name)
+    item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked, unusual)
     for number, message in enumerate(messages):
         if message["role"] == "assistant" and item.thinks and opens_unclosed_block(message["content"]):
             raise RowError(
                 f"field messages[{number}].content: expected </think>, got a think block that is never closed"
             )
     return item
+
+
+def prompt_turns(prompt: Any, system: Any) -> list[Fields]:
+    """The turns that an answer follows.
+
+    Raises:
+        RowError: they end with an assistant turn, so that it is not to be seen where the answer begins.
+    """
+    turns = with_system(system, as_messages(prompt, "user", "prompt"))
+    if turns[-1]["role"] == "assistant":
+        raise RowError(
+            "field prompt: expected turns that end before the assistant answers, got an assistant turn at their end; "
+            "move it to the answer"
+        )
+    return turns
 
 
 def masked_turns(messages: list[Fields], name: str) -> frozenset[int]:
@@ -169,11 +205,12 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
             raise missing_field(name, fields)
     chosen = as_messages(fields["chosen"], "assistant", "chosen")
     rejected = as_messages(fields["rejected"], "assistant", "rejected")
-    if chosen[0]["role"] == "assistant":
+    greeted = "prompt" not in fields and any(m["role"] == "user" for m in chosen)  # a whole conversation all the same
+    if chosen[0]["role"] == "assistant" and not greeted:
         if "prompt" not in fields:
             remedy = rename_remedy(fields, ("prompt",)) or "map the column that holds it with rename"
             raise RowError(f"field prompt: expected a prompt, got none, and chosen begins with the assistant; {remedy}")
-        prompt = as_messages(fields["prompt"], "user", "prompt")
+        prompt = prompt_turns(fields["prompt"], None)
     else:
         prompt, chosen, rejected = _without_shared_prompt(chosen, rejected)
         given = fields.get("prompt")
@@ -183,7 +220,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
         raise RowError("fields chosen, rejected: expected two answers, got the same one twice")
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
-        ordered_messages(prompt + answer, f"prompt + {side}")
+        unusual = unusual_turn(prompt + answer, f"prompt + {side}") is not None
         if opens_unclosed_block(answer[-1]["content"]):
             raise RowError(f"field {side}: expected </think>, got a think block that is never closed")
         if not carries_loss(answer[-1], f"field {side}"):
@@ -193,7 +230,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
                 f"field {side}: expected one assistant turn behind the prompt, got {len(answer)} turns; "
                 "conversations must share all turns but the last"
             )
-    return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults))
+    return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
 
 
 def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tuple[list[Fields], ...]:
@@ -214,35 +251,3 @@ def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tupl
 def _spoken_parts(message: Fields) -> tuple[Any, ...]:
     """What a turn says, without the marks that data sets put beside it, such as an id or a time."""
     return tuple(message.get(key) for key in ("role", "content", "tool_calls", "reasoning_content"))
-
-
-def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Template arguments: the recipe's, then the row's `chat_template_kwargs`, then its tool columns.
-
-    Raises:
-        RowError: naming the argument that is not what templates read.
-    """
-    own = fields.get("chat_template_kwargs") or {}
-    if isinstance(own, str):
-        try:
-            own = json.loads(own)
-        except json.JSONDecodeError:
-            raise RowError(f"field chat_template_kwargs: expected a mapping, got text {own[:40]!r}") from None
-    if not isinstance(own, dict):
-        raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}")
-    merged = {**defaults, **own}
-    if "add_generation_prompt" in merged:
-        raise RowError("field chat_template_kwargs: expected no add_generation_prompt, got one; remove it")
-    if not isinstance(merged.get("custom_instructions") or "", str):
-        raise RowError(
-            f"field chat_template_kwargs: custom_instructions: expected text, got "
-            f"{described(merged['custom_instructions'])}"
-        )
-    for key in TOOL_FIELDS:
-        # An empty column says nothing, as in the rows without tools of a set that has some.
-        tools = row_tools(fields.get(key), key) or row_tools(merged.get(key), key)
-        if tools:
-            merged[key] = tools
-        else:
-            merged.pop(key, None)
-    return merged

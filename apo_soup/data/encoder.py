@@ -7,6 +7,7 @@ between supervised rows and pairs is in `encode_supervised.py` and `encode_pairs
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from apo_soup.data.template import Span
 from apo_soup.data.texts import TextPolicy
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.data.turn_fields import unread_fields
+from apo_soup.data.turn_order import check_order, writes_names
 from apo_soup.models.tokenizer import encode_ids
 
 ItemT = TypeVar("ItemT", bound=RowItem)
@@ -112,7 +114,7 @@ class Encoder(ABC, Generic[ItemT]):
                 continue
             item = pending.item
             out.batch.arguments.update(item.kwargs)
-            for name in unread_fields(row.row.fields, item.messages, row.format.reads):
+            for name in unread_fields(row.row.fields, item.messages, row.format.reads, self.writes_names):
                 out.batch.unread[row.source.name, name] += 1
             match = self.cleaner.contaminated(item)
             if match:
@@ -151,6 +153,8 @@ class Encoder(ABC, Generic[ItemT]):
         """
         checked = self.text_policy.checked(item)
         texts, spans = self.rendered(checked.shown)
+        if item.unusual_order:
+            check_order(item.in_order, item.kwargs, self.renderer.render, batch.rows[index].format.turn_order)
         plain = None
         if checked.shown is not checked.item:
             shown = [without_marks(text, spans) for text in texts]
@@ -182,6 +186,11 @@ class Encoder(ABC, Generic[ItemT]):
                 result.prompt = self.cleaner.prompt(pending.item)
             rendered.batch.results[pending.index] = result
         return rendered.batch
+
+    @cached_property
+    def writes_names(self) -> bool:
+        """Whether the template writes the name of a user, so that it is not passed over."""
+        return writes_names(self.renderer.render)
 
     def reasoning_tokens(
         self, text: str, ids: Array, spans: list[Span], ranges: list[Span], positions: list[Span]

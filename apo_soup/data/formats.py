@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from apo_soup.data import converters
+from apo_soup.data.messages import checked_messages
 from apo_soup.data.rename_guess import rename_remedy
 from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.turn_fields import TOOL_FIELDS
+from apo_soup.data.turn_order import joined_turns, usual_turns, without_leading_turns
 
+# What is done with turns in an unusual order, where a source asks for it.
+ORDERS = {"join": joined_turns, "drop_leading": without_leading_turns, "refuse": usual_turns}
 # Fields that every format but plain text reads.
 COMMON = ("system", "chat_template_kwargs", *TOOL_FIELDS)
 
@@ -20,13 +24,15 @@ COMMON = ("system", "chat_template_kwargs", *TOOL_FIELDS)
 @dataclass(frozen=True)
 class Format:
     """A shape of rows: the fields that mark it, how a row of it is converted, and the fields that are read of it beside
-    these; copies of them that data sets keep count as read.
+    these; copies of them that data sets keep count as read. `turn_order` is what a source asks for turns in an unusual
+    order.
     """
 
     name: str
     needs: tuple[str, ...]
     convert: Callable[[Fields], Fields]
     beside: tuple[str, ...] = ()
+    turn_order: str | None = None
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -108,4 +114,13 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
     for name in row_format.needs:
         if name not in fields:
             raise missing_field(name, fields)
-    return row_format.convert(fields)
+    converted = row_format.convert(fields)
+    return _with_order(converted, ORDERS[row_format.turn_order]) if row_format.turn_order in ORDERS else converted
+
+
+def _with_order(fields: Fields, change: Callable[[list[Fields], str], list[Fields]]) -> Fields:
+    """A row's fields with each of its lists of turns changed."""
+    if "messages" in fields:
+        return {**fields, "messages": change(checked_messages(fields["messages"], "messages"), "messages")}
+    names = [n for n in ("prompt", "completion", "chosen", "rejected") if isinstance(fields.get(n), list)]
+    return {**fields, **{n: change(checked_messages(fields[n], n), n) for n in names}}

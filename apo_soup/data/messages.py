@@ -8,11 +8,6 @@ from apo_soup.data.rows import Fields, RowError, described
 from apo_soup.data.turn_fields import REASONING
 
 END_OF_THINKING = "</think>"
-MAY_FOLLOW = {
-    "user": ("system", "assistant", "tool", None),
-    "assistant": ("user", "tool"),
-    "tool": ("assistant", "tool"),
-}
 
 
 def as_messages(value: Any, role: str, name: str) -> list[Fields]:
@@ -154,26 +149,6 @@ def call_arguments(arguments: Any, place: str) -> Fields:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
-
-
-def ordered_messages(messages: list[Fields], name: str) -> list[Fields]:
-    """`messages` if their roles follow one another as in a conversation.
-
-    Behind an optional system turn the user begins; the assistant answers a user or a tool, a tool answers the
-    assistant or follows another tool, and the user speaks again only when answered.
-
-    Raises:
-        RowError: naming the first turn that may not stand where it does.
-    """
-    before = None
-    for number, message in enumerate(messages):
-        role = message["role"]
-        if role != "system" and before not in MAY_FOLLOW[role]:
-            expected = " or ".join(r if r else "the beginning" for r in MAY_FOLLOW[role])
-            got = f"one behind a {before} turn" if before else "one that comes first"
-            raise RowError(f"field {name}[{number}].role: expected {role} behind {expected}, got {got}")
-        before = role
-    return messages
 
 
 def opens_unclosed_block(content: str) -> bool:

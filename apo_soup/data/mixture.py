@@ -57,7 +57,7 @@ def mixture_sources(
             peeked = list(islice(rows, PEEKED))
             rows = chain(peeked, rows)
             row_format = recognised_format(source, peeked, formats, where)
-        yield MixtureSource(number, source, rows, row_format)
+        yield MixtureSource(number, source, rows, replace(row_format, turn_order=source.turn_order))
 
 
 def _telling_nulls(rows: Iterator[SourceRow], name: str, say: Callable[[str], None]) -> Iterator[SourceRow]:

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from apo_soup.data.rows import RowError, described
 from apo_soup.data.turn_marks import CLOSE, HELD_OTHERS, OPEN, WRITTEN, with_turn_marks, without_turn_marks
+from apo_soup.data.turn_order import order_remedy
 
 Span = tuple[int, int]
 PINNED_DATE = "01 July 2025"
@@ -99,7 +100,7 @@ class ChatTemplate:
         try:
             return compiled.render(messages=messages, **given)
         except Exception as error:  # a template may fail in any way that its expressions can
-            raise RowError(f"the chat template refuses the row: {error}") from error
+            raise RowError(f"the chat template refuses the row: {error}; {order_remedy(messages)}") from error
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -46,16 +46,21 @@ def carries_loss(message: Fields, place: str) -> bool:
     return bool(next(iter(marks.values())))
 
 
-def unread_fields(fields: Fields, messages: Iterable[Fields], reads: frozenset[str]) -> set[str]:
+def unread_fields(
+    fields: Fields, messages: Iterable[Fields], reads: frozenset[str], writes_names: bool = True
+) -> set[str]:
     """Fields of a row, and of its turns as `turns.NAME`, that say something and that nothing here reads; those known as
     harmless are left out.
 
     Args:
         reads: the fields that the row's format reads, copies of them included.
+        writes_names: the template writes the names of those who speak.
     """
     unread = {name for name in fields.keys() - reads - HARMLESS if fields[name] not in EMPTY}
     for message in messages:
         if not message.keys() <= TURN_FIELDS:
             strange = message.keys() - TURN_FIELDS - HARMLESS
             unread |= {f"turns.{name}" for name in strange if message[name] not in EMPTY}
+        if not writes_names and "name" in message and message["role"] != "tool":
+            unread.add("turns.name")
     return unread

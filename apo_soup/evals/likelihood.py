@@ -6,9 +6,11 @@ import torch
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import token_ranges
-from apo_soup.data.conversation import parse_conversation, parse_pair, template_kwargs
+from apo_soup.data.conversation import parse_conversation, parse_pair
 from apo_soup.data.encode_pairs import encode_pair
+from apo_soup.data.row_arguments import template_kwargs
 from apo_soup.data.rows import RowError
+from apo_soup.data.turn_order import check_order
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
 from apo_soup.models.logprobs import completion_logprobs, shared_logprobs
@@ -64,7 +66,10 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
     """
     items = []
     for row in rows:
-        encoded = encode_pair(parse_pair(row, {}), checkpoint.renderer, checkpoint.tokenizer)
+        pair = parse_pair(row, {})
+        if pair.unusual_order:
+            check_order(pair.in_order, pair.kwargs, checkpoint.renderer.render)
+        encoded = encode_pair(pair, checkpoint.renderer, checkpoint.tokenizer)
         items += [(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")]
     scores = [s for s, _, _ in completion_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch)]
     margins = [chosen - rejected for chosen, rejected in zip(scores[::2], scores[1::2], strict=True)]
@@ -98,6 +103,8 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     counts: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         item = parse_conversation(row, {})
+        if item.unusual_order:
+            check_order(item.in_order, item.kwargs, checkpoint.renderer.render)
         rendered = checkpoint.renderer.conversation(item)
         encoding = encode(checkpoint.tokenizer, [rendered.text])[0]
         losses = token_losses(checkpoint, encoding.ids)

@@ -13,12 +13,20 @@ from apo_soup.data.rows import RowError
     [
         ({"text": "x"}, "field messages: expected a value, got a row with text; map a column to it"),
         (
-            {"messages": chat("Q", "A")["messages"][::-1]},
-            r"messages\[0\].role: expected assistant behind user or tool, got one that comes first",
+            {"messages": [{"role": "tool", "content": "3"}, *chat("Q", "A")["messages"]]},
+            r"messages\[0\].role: expected tool behind assistant or tool, got one that comes first; mend the row",
         ),
         (
-            {"messages": chat("Q", "A")["messages"][:1] * 2},
-            r"messages\[1\].role: expected user behind .* or the beginning, got one behind a user turn",
+            {"messages": [*chat("Q", "A")["messages"], PROMPT[0], {"role": "tool", "content": "3"}]},
+            r"messages\[3\].role: expected tool behind assistant or tool, got one behind a user turn",
+        ),
+        (
+            {"prompt": chat("Q", "A")["messages"], "completion": "B"},
+            "field prompt: expected turns that end before the assistant answers, got an assistant turn at their end",
+        ),
+        (
+            {"prompt": [*chat("Q", "A")["messages"], PROMPT[0]], "completion": PROMPT},
+            "field completion: expected an assistant turn, got none, so nothing is trained; add one",
         ),
         ({"messages": "x"}, "field messages: expected a list of turns, got str 'x'"),
         ({"messages": [{"role": "user", "content": 3}]}, r"messages\[0\].content: expected text, got int 3"),

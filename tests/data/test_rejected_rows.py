@@ -21,8 +21,8 @@ from apo_soup.errors import UserError
         ),
         (json.dumps(chat("Q", "")).encode() + b"\n", "expected an answer, got an assistant turn that is empty"),
         (
-            json.dumps({"messages": MESSAGES[::-1]}).encode() + b"\n",
-            "expected assistant behind user or tool, got one that comes first",
+            json.dumps({"messages": [{"role": "tool", "content": "3"}, *MESSAGES]}).encode() + b"\n",
+            "expected tool behind assistant or tool, got one that comes first",
         ),
     ],
 )
