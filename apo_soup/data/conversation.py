@@ -115,9 +115,9 @@ def parse_supervised(fields: Fields, defaults: dict[str, Any]) -> SupervisedItem
         return parse_conversation(fields, defaults)
     text = fields["text"]
     if not isinstance(text, str):
-        raise RowError(f"field text: expected text, got {described(text)}")
+        raise RowError(f"field text: expected text, got {described(text)}; correct it")
     if not text.strip():
-        raise RowError("field text: expected text, got an empty one")
+        raise RowError("field text: expected text, got an empty one; leave the row out")
     return PlainText(text)
 
 
@@ -153,7 +153,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     for number, message in enumerate(messages):
         if message["role"] == "assistant" and item.thinks and opens_unclosed_block(message["content"]):
             raise RowError(
-                f"field messages[{number}].content: expected </think>, got a think block that is never closed"
+                f"field messages[{number}].content: expected </think>, got a think block that is never closed; close it"
             )
     return item
 
@@ -187,7 +187,9 @@ def masked_turns(messages: list[Fields], name: str) -> frozenset[int]:
                 masked.add(answers)
             answers += 1
     if len(masked) == answers:
-        raise RowError(f"field {name}: expected a turn that is trained, got flags that mask every one")
+        raise RowError(
+            f"field {name}: expected a turn that is trained, got flags that mask every one; unmask one or drop the row"
+        )
     return frozenset(masked)
 
 
@@ -218,13 +220,15 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
             prompt = [*checked_messages(given[:1], "prompt"), *prompt]
     prompt = with_system(fields.get("system"), prompt)
     if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
-        raise RowError("fields chosen, rejected: expected two answers, got the same one twice")
+        raise RowError("fields chosen, rejected: expected two answers, got the same one twice; leave the row out")
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         unusual = unusual_turn(prompt + answer, f"prompt + {side}") is not None
         if opens_unclosed_block(answer[-1]["content"]):
-            raise RowError(f"field {side}: expected </think>, got a think block that is never closed")
+            raise RowError(f"field {side}: expected </think>, got a think block that is never closed; close it")
         if not carries_loss(answer[-1], f"field {side}"):
-            raise RowError(f"field {side}: expected an answer that is trained, got a flag that masks it")
+            raise RowError(
+                f"field {side}: expected an answer that is trained, got a flag that masks it; remove the flag"
+            )
         if len(answer) > 1:
             raise RowError(
                 f"field {side}: expected one assistant turn behind the prompt, got {len(answer)} turns; "
@@ -243,7 +247,7 @@ def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tupl
     if not prompt or chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
         raise RowError(
             "fields chosen, rejected: expected a shared prompt that ends before an assistant turn, got conversations "
-            "that part elsewhere"
+            "that part elsewhere; give the turns before it as prompt"
         )
     return prompt, chosen, rejected
 

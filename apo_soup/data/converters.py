@@ -158,7 +158,7 @@ def text_field(fields: Fields, name: str) -> str:
     Raises:
         RowError: it holds none.
     """
-    value = fields[name]
+    value = fields.get(name)
     if not isinstance(value, str):
         raise RowError(f"field {name}: expected text, got {described(value)}; correct the row")
     return value

@@ -48,7 +48,7 @@ def plain_turns(turns: list[Any]) -> bool:
     for turn in turns:
         if type(turn) is not dict or type(turn.get("content")) is not str or turn.get("role") not in ROLES:
             return False
-        if "channel" in turn or "recipient" in turn:
+        if len(turn) > 2 and ("channel" in turn or "recipient" in turn):
             return False
     return True
 

@@ -115,7 +115,7 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
         if name not in fields:
             raise missing_field(name, fields)
     converted = row_format.convert(fields)
-    return _with_order(converted, ORDERS[row_format.turn_order]) if row_format.turn_order in ORDERS else converted
+    return converted if row_format.turn_order is None else _with_order(converted, ORDERS[row_format.turn_order])
 
 
 def _with_order(fields: Fields, change: Callable[[list[Fields], str], list[Fields]]) -> Fields:

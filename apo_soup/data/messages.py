@@ -6,6 +6,7 @@ from typing import Any
 from apo_soup.data.dialects import holds_turns, plain_turns, system_text, told_turns, written_value
 from apo_soup.data.rows import Fields, RowError, described
 from apo_soup.data.turn_fields import REASONING
+from apo_soup.errors import first_line
 
 END_OF_THINKING = "</think>"
 
@@ -78,6 +79,8 @@ def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
     Raises:
         RowError: the system text is none, or the row has a system turn that says something else.
     """
+    if system is None:
+        return messages
     system = system_text(system)
     if not system:
         return messages
@@ -95,16 +98,16 @@ def _checked_answer(message: Fields, content: str, place: str) -> Fields:
     reasoning = next((message[n] for n in REASONING if message.get(n) is not None), None)
     if reasoning is not None:
         if not isinstance(reasoning, str):
-            raise RowError(f"{place}.reasoning_content: expected text, got {described(reasoning)}")
+            raise RowError(f"{place}.reasoning_content: expected text, got {described(reasoning)}; correct it")
         if reasoning.strip() and content.lstrip().startswith("<think>"):
             raise RowError(
                 f"{place}: expected reasoning in the content or in a field of its own, got it in both; remove one"
             )
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
     if not content.strip() and not message.get("tool_calls") and not reasoning:
-        raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty")
+        raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty; fill or remove it")
     if content.lstrip().startswith("<think>") and END_OF_THINKING not in content:
-        raise RowError(f"{place}.content: expected </think>, got a think block that is never closed")
+        raise RowError(f"{place}.content: expected </think>, got a think block that is never closed; close it")
     return message
 
 
@@ -115,12 +118,12 @@ def checked_calls(calls: Any, place: str) -> list[Fields]:
         RowError: naming the call that is none.
     """
     if not isinstance(calls, list):
-        raise RowError(f"{place}: expected a list of calls, got {described(calls)}")
+        raise RowError(f"{place}: expected a list of calls, got {described(calls)}; write a list")
     checked = []
     for number, call in enumerate(calls):
         function = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise RowError(f"{place}[{number}]: expected a call with function.name, got {described(call)}")
+            raise RowError(f"{place}[{number}]: expected a call with function.name, got {described(call)}; name it")
         arguments = call_arguments(function.get("arguments", {}), f"{place}[{number}].function.arguments")
         identity = {"id": call["id"]} if "id" in call else {}
         named = {"name": function["name"], "arguments": arguments}
@@ -139,11 +142,11 @@ def call_arguments(arguments: Any, place: str) -> Fields:
         if isinstance(decoded, str):
             try:
                 decoded = json.loads(decoded, parse_constant=_no_constant)
-            except ValueError as error:
-                told = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                raise RowError(f"{place}: expected JSON, got {described(arguments)} ({told})") from None
+            except (ValueError, RecursionError) as error:
+                told = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
+                raise RowError(f"{place}: expected JSON, got {described(arguments)} ({told}); correct it") from None
     if not isinstance(decoded, dict):
-        raise RowError(f"{place}: expected a mapping of arguments, got {described(arguments)}")
+        raise RowError(f"{place}: expected a mapping of arguments, got {described(arguments)}; write one")
     return decoded
 
 

@@ -18,17 +18,19 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     if isinstance(own, str):
         try:
             own = json.loads(own)
-        except json.JSONDecodeError:
-            raise RowError(f"field chat_template_kwargs: expected a mapping, got text {own[:40]!r}") from None
+        except (ValueError, RecursionError):
+            raise RowError(
+                f"field chat_template_kwargs: expected a mapping, got text {own[:40]!r}; write it as JSON"
+            ) from None
     if not isinstance(own, dict):
-        raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}")
+        raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}; write one")
     merged = {**defaults, **own}
     if "add_generation_prompt" in merged:
         raise RowError("field chat_template_kwargs: expected no add_generation_prompt, got one; remove it")
     if not isinstance(merged.get("custom_instructions") or "", str):
         raise RowError(
             f"field chat_template_kwargs: custom_instructions: expected text, got "
-            f"{described(merged['custom_instructions'])}"
+            f"{described(merged['custom_instructions'])}; correct it"
         )
     for key in TOOL_FIELDS:
         # An empty column says nothing, as in the rows without tools of a set that has some.

@@ -45,7 +45,10 @@ class SourceRow:
 
 def described(value: Any) -> str:
     """A value for an error message: its type and its beginning."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"{type(value).__name__} nested too deeply to show"
     return f"{type(value).__name__} {text[:40]}{'...' if len(text) > 40 else ''}"
 
 

@@ -40,9 +40,10 @@ def carries_loss(message: Fields, place: str) -> bool:
         return True
     for name, value in marks.items():
         if value not in (0, 1):  # true and false are 1 and 0
-            raise RowError(f"{place}.{name}: expected true, false, 0 or 1, got {described(value)}")
+            raise RowError(f"{place}.{name}: expected true, false, 0 or 1, got {described(value)}; write one of them")
     if len({bool(value) for value in marks.values()}) > 1:
-        raise RowError(f"{place}: expected flags that agree, got {', '.join(f'{n} {v}' for n, v in marks.items())}")
+        told = ", ".join(f"{name} {value}" for name, value in marks.items())
+        raise RowError(f"{place}: expected flags that agree, got {told}; keep one")
     return bool(next(iter(marks.values())))
 
 

@@ -132,6 +132,7 @@ def test_pairs_that_lack_a_side_or_a_prompt_say_what_to_write():
             {"question": "q", "chosen": "a", "rejected": "b"},
             r"got none, .*; write rename: {question: prompt} for the sour",
         ),
+        ({"query": "q", "rejected_response": "b"}, "field response: expected text, got NoneType None; correct the row"),
         ({"rejected_response": "b"}, "field messages: expected a conversation, got a row with rejected_response"),
         ({"messages": PROMPT, "rejected_response": "b"}, "expected a conversation that ends with the better answer"),
         (
