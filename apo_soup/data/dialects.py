@@ -39,7 +39,9 @@ SPEAKERS = {
 # The keys of an exchange: ms-swift's and xtuner's, the latter's flag that masks its answer among them.
 ASKED = ("human", "user", "input")
 ANSWERED = ("assistant", "gpt", "bot", "output")
-SPEAKER_KEYS = {"role", "from"}
+# The keys of a turn's speaker and of its words: ShareGPT's, OpenAI's, Gemini's, LangChain's.
+SPEAKER_KEYS = ("from", "role", "speaker", "type")
+WORD_KEYS = ("value", "content", "parts", "text")
 ITEMS = ("function_call", "function_call_output", "reasoning")
 
 
@@ -51,6 +53,16 @@ def plain_turns(turns: list[Any]) -> bool:
         if len(turn) > 2 and ("channel" in turn or "recipient" in turn):
             return False
     return True
+
+
+def turn_list(turns: Any) -> Any:
+    """Turns as a list: of one turn alone, and of columns of turns, as tables write a sequence of mappings."""
+    if not isinstance(turns, dict):
+        return turns
+    columns = list(turns.values())
+    if columns and all(isinstance(c, list) and len(c) == len(columns[0]) for c in columns):
+        return [dict(zip(turns, values, strict=True)) for values in zip(*columns, strict=True)]
+    return [turns]
 
 
 def told_turns(turns: list[Any], name: str) -> list[Placed]:
@@ -90,7 +102,10 @@ def written_value(text: str) -> Any:
 def holds_turns(value: Any) -> bool:
     """Whether a value is a list that begins with a turn."""
     return (
-        isinstance(value, list) and bool(value) and isinstance(value[0], dict) and bool(value[0].keys() & SPEAKER_KEYS)
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], dict)
+        and bool(value[0].keys() & {"role", "from"})
     )
 
 
@@ -116,7 +131,7 @@ def _has_parts(turn: Fields) -> bool:
 
 def _exchange(turn: Fields, place: str) -> list[Fields]:
     """A turn, or the turns of an exchange: its system text, its question where there is one, and its answer."""
-    if turn.keys() & {"role", "from", "content", "value", "type"}:
+    if turn.keys() & {*SPEAKER_KEYS, *WORD_KEYS}:
         return [turn]
     asked, answered = (next((key for key in keys if key in turn), None) for keys in (ASKED, ANSWERED))
     if answered is None and asked is None:
@@ -137,16 +152,19 @@ def _with_role(turn: Fields, place: str) -> Fields:
     """A turn whose speaker and words stand under `role` and `content`."""
     if turn.get("type") in ITEMS and "role" not in turn:
         return _item(turn, place)
-    name = "from" if "from" in turn else "role"
+    name = next((key for key in SPEAKER_KEYS if key in turn), "role")
     speaker = turn.get(name)
-    role = SPEAKERS.get(speaker.replace("-", "_")) if isinstance(speaker, str) else None
+    role = SPEAKERS.get(speaker.lower().replace("-", "_")) if isinstance(speaker, str) else None
     if role is None:
         raise RowError(f"{place}.{name}: expected one of {', '.join(SPEAKERS)}, got {speaker!r}; correct the speaker")
-    content = turn.get("value", turn.get("content"))
-    beside = {k: v for k, v in turn.items() if k not in ("from", "value", "role", "content")}
+    said = next((key for key in WORD_KEYS if key in turn), "content")
+    content = turn.get(said)
+    beside = {k: v for k, v in turn.items() if k not in (name, said)}
     if beside.get("type") == "message":
         del beside["type"]
-    return {"role": role, "content": content, **beside}
+    # One part alone, in place of a list of them.
+    content = [content] if isinstance(content, dict) and "type" in content and role != "function_call" else content
+    return {**beside, "role": role, "content": content}
 
 
 def _item(item: Fields, place: str) -> Fields:

@@ -18,7 +18,7 @@ from apo_soup.data.turn_order import joined_turns, usual_turns, without_leading_
 # What is done with turns in an unusual order, where a source asks for it.
 ORDERS = {"join": joined_turns, "drop_leading": without_leading_turns, "refuse": usual_turns}
 # Fields that every format but plain text reads.
-COMMON = ("system", "chat_template_kwargs", *TOOL_FIELDS)
+COMMON = ("system", "system_prompt", "chat_template_kwargs", *TOOL_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
     for name in row_format.needs:
         if name not in fields:
             raise missing_field(name, fields)
+    if "system_prompt" in fields and "system" not in fields:  # ms-swift's other name of it
+        fields = {("system" if name == "system_prompt" else name): value for name, value in fields.items()}
     converted = row_format.convert(fields)
     return converted if row_format.turn_order is None else _with_order(converted, ORDERS[row_format.turn_order])
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from apo_soup.data.dialects import holds_turns, plain_turns, system_text, told_turns, written_value
+from apo_soup.data.dialects import holds_turns, plain_turns, system_text, told_turns, turn_list, written_value
 from apo_soup.data.rows import Fields, RowError, described
 from apo_soup.data.turn_fields import REASONING
 from apo_soup.errors import first_line
@@ -32,8 +32,7 @@ def checked_messages(messages: Any, name: str) -> list[Fields]:
     """
     if isinstance(messages, str):
         messages = written_value(messages)
-    if isinstance(messages, dict):  # one turn, as ShareGPT's pairs write their answers
-        messages = [messages]
+    messages = turn_list(messages)
     if not isinstance(messages, list) or not messages:
         raise RowError(f"field {name}: expected a list of turns, got {described(messages)}; correct the row")
     if plain_turns(messages):

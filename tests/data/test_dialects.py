@@ -18,6 +18,14 @@ EXCHANGE = {"human": "What?", "assistant": "That."}
         ("messages", {"messages": json.dumps(MESSAGES)}),
         ("messages", {"messages": str(MESSAGES)}),
         ("messages", {"messages": [EXCHANGE]}),
+        ("messages", {"messages": {"role": ["user", "assistant"], "content": ["What?", "That."]}}),
+        (
+            "messages",
+            {"messages": [{"role": "USER", "parts": [{"text": "What?"}]}, {"role": "model", "parts": ["That."]}]},
+        ),
+        ("messages", {"messages": [{"type": "human", "content": "What?"}, {"type": "ai", "content": "That."}]}),
+        ("messages", {"messages": [{"speaker": "human", "text": "What?"}, {"speaker": "ai", "text": "That."}]}),
+        ("messages", {"messages": [{"role": "user", "content": {"type": "text", "text": "What?"}}, MESSAGES[1]]}),
         ("sharegpt", {"conversations": [EXCHANGE]}),
         ("conversation", {"conversation": [EXCHANGE]}),
         ("conversation", {"conversation": [{"user": "What?", "bot": "That."}]}),
@@ -41,6 +49,7 @@ def test_systems_histories_and_masks_of_other_tools_are_read():
     for row in (
         {"query": "What?", "response": "That.", "history": [["Hi", "Hello"]], "system": "Be brief."},
         {"query": "What?", "response": "That.", "history": "[['Hi', 'Hello']]", "system": "Be brief."},
+        {"query": "What?", "response": "That.", "history": [["Hi", "Hello"]], "system_prompt": "Be brief."},
         {"conversation": [{"human": "Hi", "assistant": "Hello"}, EXCHANGE], "system": "Be brief."},
         {
             "conversation": [
