@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apo_soup.config.pairs import PairsFile
-from apo_soup.data.converters import alpaca
+from apo_soup.data.converters import alpaca, query_response
 from apo_soup.data.draw import weighted_draw
 from apo_soup.data.messages import as_messages, checked_messages, with_system
 from apo_soup.data.read import read_rows
@@ -107,7 +107,7 @@ def prompt_messages(fields: Fields) -> list[Fields]:
     """The messages of a row up to the turn that the assistant is to answer.
 
     Taken from the first of these that the row has: a whole conversation on the chosen side of a preference, `messages`,
-    ShareGPT `conversations`, an Alpaca `instruction`, a `prompt`, or a `question`.
+    `conversations` or `conversation`, a `query`, an Alpaca `instruction`, a `prompt`, or a `question`.
 
     Raises:
         RowError: the row has none of these, or they hold no question.
@@ -119,6 +119,10 @@ def prompt_messages(fields: Fields) -> list[Fields]:
         messages = checked_messages(fields["messages"], "messages")
     elif "conversations" in fields:
         messages = with_system(fields.get("system"), checked_messages(fields["conversations"], "conversations"))
+    elif "conversation" in fields:
+        messages = with_system(fields.get("system"), checked_messages(fields["conversation"], "conversation"))
+    elif "query" in fields and "prompt" not in fields:
+        messages = checked_messages(query_response({"response": "-", **fields})["messages"], "query")
     elif "instruction" in fields:
         messages = checked_messages(alpaca({"output": "-", **fields})["messages"], "instruction")
     else:

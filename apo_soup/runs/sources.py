@@ -126,8 +126,17 @@ def model_hash(name: str, where: str, revision: str | None = None, recipe_folder
 
 
 def rows_hash(name: str, where: str, revision: str | None = None, recipe_folder: Path | None = None) -> str:
-    """Content hash of local data files, or `hub:NAME@COMMIT`; raises UserError as `row_files` does."""
+    """Content hash of local data files, or `hub:NAME@COMMIT`.
+
+    Raises:
+        UserError: as `row_files` does, and where a file cannot be read.
+    """
     files = row_files(name, where, recipe_folder)
     if files is None:
         return f"hub:{name}@{hub_commit('dataset', name, revision)}"
-    return hash_value([hash_file(f) for f in files])
+    try:
+        return hash_value([hash_file(f) for f in files])
+    except OSError as error:
+        raise UserError(
+            f"{where}: expected data files that can be read, got: {error.strerror} ({name}); check their permissions"
+        ) from error

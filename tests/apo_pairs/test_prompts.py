@@ -21,6 +21,10 @@ USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": 
         ({"prompt": "Hi", "chosen": "Yes?", "rejected": "No"}, 1),
         ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes?"}]}, 1),
         ({"instruction": "Hi", "output": "Yes?"}, 1),
+        ({"conversation": [{"human": "Hi", "assistant": "Yes?"}]}, 1),
+        ({"query": "Hi", "response": "Yes?"}, 1),
+        ({"query": "Hi", "history": [["Hi", "Yes?"]]}, 3),
+        ({"prompt": "Hi", "query": "a number"}, 1),
         ({"question": "Hi", "answer": "4"}, 1),
     ],
 )

@@ -61,6 +61,14 @@ def test_rows_are_files_or_a_glob_of_them_and_their_hash_is_that_of_their_conten
         row_files(str(tmp_path), "x")
 
 
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
+    (tmp_path / "r.jsonl").symlink_to("/proc/self/mem")  # reading it from the beginning fails for everybody
+    with pytest.raises(
+        UserError, match=r"x: expected data files that can be read, got: .* \(.*r.jsonl\); check their perm"
+    ):
+        rows_hash(str(tmp_path / "r.jsonl"), "x")
+
+
 def test_an_id_of_the_hub_is_hashed_by_its_commit_or_without_a_network_by_its_branch():
     assert model_hash("owner/name", "x") == "hub:owner/name@main"
     assert rows_hash("owner/rows", "x", "v1") == "hub:owner/rows@v1"
