@@ -7,6 +7,7 @@ with or without `prompt`. Other fields (template arguments, tools) pass through.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from apo_soup.data import converters
 from apo_soup.data.messages import checked_messages
@@ -114,10 +115,18 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
     for name in row_format.needs:
         if name not in fields:
             raise missing_field(name, fields)
-    if "system_prompt" in fields and "system" not in fields:  # ms-swift's other name of it
-        fields = {("system" if name == "system_prompt" else name): value for name, value in fields.items()}
+    if "system_prompt" in fields:  # ms-swift's other name of it
+        fields = {**fields, "system": _one_system(fields)}
     converted = row_format.convert(fields)
     return converted if row_format.turn_order is None else _with_order(converted, ORDERS[row_format.turn_order])
+
+
+def _one_system(fields: Fields) -> Any:
+    """The system text of a row that has a `system_prompt`; raises RowError where it has another one too."""
+    system, prompt = fields.get("system"), fields["system_prompt"]
+    if system and prompt and system != prompt:
+        raise RowError("fields system, system_prompt: expected one system text, got two that differ; remove one")
+    return system or prompt
 
 
 def _with_order(fields: Fields, change: Callable[[list[Fields], str], list[Fields]]) -> Fields:

@@ -109,6 +109,10 @@ def test_one_pair_comes_of_every_dialect(name, row):
             r"field messages\[0\].role: expected one of .*, got 'alien'",
         ),
         ({"messages": [*MESSAGES, 3]}, r"field messages\[2\]: expected a mapping with role and content, got int 3"),
+        (
+            {"messages": MESSAGES, "system": "A", "system_prompt": "B"},
+            "fields system, system_prompt: expected one system text, got two that differ; remove one",
+        ),
         ({"messages": MESSAGES, "system": 5}, "field system: expected text, got int 5; correct it"),
         (
             {"messages": [{"role": "system", "content": "A"}, *MESSAGES], "system": "B"},
