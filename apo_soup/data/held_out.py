@@ -12,6 +12,8 @@ from apo_soup.errors import UserError
 
 # Prompts are nearly the same when they share this part of their runs of three words.
 SIMILARITY = 0.7
+# A run that more of the held-out prompts have is not looked up.
+COMMON = 50
 
 
 def split_off(
@@ -30,16 +32,22 @@ def split_off(
     if size is None:
         return order, []
     count = wanted(size, len(order))
-    members: dict[int, list[int]] = defaultdict(list)
-    for row in order:
-        members[groups[row] if groups is not None else row].append(row)
+    of_order = np.array(order if groups is None else [groups[row] for row in order], dtype=np.int64)
+    _, numbers, sizes = np.unique(of_order, return_inverse=True, return_counts=True)
+    # Rows that share their group with none, which are most, need no list.
+    shared: dict[int, list[int]] = defaultdict(list)
+    for place in np.flatnonzero(sizes[numbers] > 1).tolist():
+        shared[int(numbers[place])].append(order[place])
     test: list[int] = []
-    for group in members.values():
-        if len(group) < 2 * (count - len(test)):
+    for row, number in zip(order, numbers.tolist(), strict=True):
+        group = shared.pop(number, []) if sizes[number] > 1 else [row]
+        if group and len(group) < 2 * (count - len(test)):
             test += group
         if len(test) >= count:
             break
-    test = test or min(members.values(), key=len)
+    if not test:
+        first = numbers[int(sizes[numbers].argmin())]
+        test = [order[place] for place in np.flatnonzero(numbers == first).tolist()]
     held = set(test)
     return [row for row in order if row not in held], test
 
@@ -71,19 +79,23 @@ def check_split(train: list[int], test: list[int], size: float, where: str) -> N
 
 
 def near_prompts(marks: PromptMarks, train: list[int], test: list[int]) -> int:
-    """How many test rows have nearly the same prompt as a training row."""
+    """How many test rows have nearly the same prompt as a training row.
+
+    Runs of words that many test prompts have tell none of them apart, and are not looked up.
+    """
     of_test = np.concatenate(list(marks.sketches(test)))
-    holders: dict[int, list[int]] = defaultdict(list)
+    holders: dict[int | bytes, list[int]] = defaultdict(list)
     for number, sketch in enumerate(of_test):
-        for value in sketch[sketch != NO_HASH].tolist():
+        for value in (*sketch[sketch != NO_HASH].tolist(), sketch.tobytes()):
             holders[value].append(number)
-    known = np.array(sorted(holders), dtype=np.uint32)
+    rare = {value: numbers for value, numbers in holders.items() if len(numbers) <= COMMON or isinstance(value, bytes)}
+    known = np.array(sorted(value for value in rare if isinstance(value, int)), dtype=np.uint32)
     near: set[int] = set()
     for block in marks.sketches(train):
         filled = block != NO_HASH
-        likely = 2 * (np.isin(block, known) & filled).sum(axis=1) >= filled.sum(axis=1)
-        for sketch in block[likely]:
-            shared = {number for value in sketch.tolist() for number in holders.get(value, ())}
+        for sketch, looked_up in zip(block, np.isin(block, known) & filled, strict=True):
+            near.update(rare.pop(sketch.tobytes(), ()))
+            shared = {number for value in sketch[looked_up].tolist() for number in rare[value]}
             near.update(n for n in shared - near if similarity(sketch, of_test[n]) >= SIMILARITY)
     return len(near)
 

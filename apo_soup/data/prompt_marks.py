@@ -13,15 +13,16 @@ import numpy as np
 
 from apo_soup.data.conversation import Conversation, PlainText, RowItem
 from apo_soup.data.rows import Fields
-from apo_soup.data.words import WORD, ngrams, words
+from apo_soup.data.words import words
 
 # Prompts are compared by their runs of three words. Of these the smallest hashes are kept (a bottom-k sketch, Cohen and
 # Kaplan 2007), of a long prompt those of its two ends.
 RUN, SKETCH, LONGEST = 3, 32, 8000
 NO_HASH = np.uint32(0xFFFFFFFF)
+FACTORS = np.array([2654435761, 2246822519, 3266489917], dtype=np.uint32)  # odd, of Knuth and of xxHash
 ROWS_A_BLOCK = 2**14
-# In sums a sign makes another question.
-SIGNS = re.compile(rf"{WORD.pattern}|[+\-*/=<>%^]")
+# What stands between words; signs do not, for in sums a sign makes another question.
+BETWEEN = str.maketrans(dict.fromkeys("!\"#$&'(),.:;?@[\\]_`{|}~", " "))
 FLAG_WORDS = re.compile(r"/(?:no_think|think|system_override)\b")
 
 
@@ -60,11 +61,17 @@ def _turn_text(message: Fields) -> str:
 def _sketch(text: str) -> np.ndarray:
     if len(text) > LONGEST:
         text = text[: LONGEST // 2] + " " + text[-LONGEST // 2 :]
-    found = SIGNS.findall(text) if text.isascii() else words(text)
-    runs = list(ngrams(found, RUN)) or [" ".join(found)]
-    hashes = np.unique(np.fromiter((zlib.crc32(run.encode()) for run in runs), dtype=np.uint32, count=len(runs)))
+    found = text.translate(BETWEEN).split() if text.isascii() else words(text)
+    codes = np.fromiter((zlib.crc32(word.encode()) for word in found), dtype=np.uint32, count=len(found))
+    # One number for a run, of the numbers of its words; the order of the words decides it too.
+    if len(codes) >= RUN:
+        codes = codes[:-2] * FACTORS[0] + codes[1:-1] * FACTORS[1] + codes[2:] * FACTORS[2]
+    else:
+        codes = codes.sum(keepdims=True, dtype=np.uint32)
+    codes.sort()
+    smallest = codes[np.append(True, codes[1:] != codes[:-1])][:SKETCH]
     sketch = np.full(SKETCH, NO_HASH)
-    sketch[: len(hashes[:SKETCH])] = hashes[:SKETCH]
+    sketch[: len(smallest)] = smallest
     return sketch
 
 
