@@ -88,21 +88,25 @@ def pair_ids(ids: list[list[int]], end_of_turn: int) -> tuple[list[int], list[in
     """
     prompt, answers = ids[0], []
     if not prompt:
-        raise RowError("field prompt: expected tokens, got none, so nothing predicts the first token of an answer")
+        raise RowError(
+            "field prompt: expected tokens, got none, so nothing predicts the first token of an answer; give a "
+            "question, or a chat_template that writes a turn's header"
+        )
     for name, whole in (("chosen", ids[1]), ("rejected", ids[2])):
         if whole[: len(prompt)] != prompt:
             raise RowError(
-                f"field {name}: expected the prompt's tokens before the answer's, got others; the tokenizer joins the "
-                "prompt's end and the answer's beginning"
+                f"field {name}: expected the prompt's tokens before the answer's, got others, for the tokenizer "
+                "joins the prompt's end and the answer's beginning; take a chat_template that ends a prompt in a "
+                "special token or a new line"
             )
         answer = whole[len(prompt) :]
         if end_of_turn in answer:
             answer = answer[: len(answer) - answer[::-1].index(end_of_turn)]
         if not answer:
-            raise RowError(f"field {name}: expected an answer, got no tokens")
+            raise RowError(f"field {name}: expected an answer, got no tokens; write one, or leave the pair out")
         answers.append(answer)
     if answers[0] == answers[1]:
-        raise RowError("fields chosen, rejected: expected different answers, got the same tokens")
+        raise RowError("fields chosen, rejected: expected different answers, got the same tokens; leave the pair out")
     return prompt, answers[0], answers[1]
 
 

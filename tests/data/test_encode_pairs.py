@@ -79,3 +79,9 @@ def test_ids_that_are_no_pair_are_refused(ids, reason):
 
 def test_answers_end_with_their_end_of_turn():
     assert pair_ids([[5], [5, 7, 1, 9], [5, 8]], end_of_turn=1) == ([5], [7, 1], [8])
+
+
+def test_every_reason_says_what_to_do():
+    for ids in ([[], [5], [6]], [[5, 6], [5, 7], [5]], [[5], [5], [5, 6]], [[5], [5, 6], [5, 6]]):
+        with pytest.raises(RowError, match=r"^fields? .*: expected .*, got .*; \w+"):
+            pair_ids(ids, end_of_turn=1)
