@@ -13,7 +13,7 @@ from apo_soup.errors import UserError
 # Prompts are nearly the same when they share this part of their runs of three words.
 SIMILARITY = 0.7
 # A run that more of the held-out prompts have is not looked up.
-COMMON = 50
+COMMON_RUN = 50
 
 
 def split_off(
@@ -88,7 +88,9 @@ def near_prompts(marks: PromptMarks, train: list[int], test: list[int]) -> int:
     for number, sketch in enumerate(of_test):
         for value in (*sketch[sketch != NO_HASH].tolist(), sketch.tobytes()):
             holders[value].append(number)
-    rare = {value: numbers for value, numbers in holders.items() if len(numbers) <= COMMON or isinstance(value, bytes)}
+    rare = {
+        value: numbers for value, numbers in holders.items() if len(numbers) <= COMMON_RUN or isinstance(value, bytes)
+    }
     known = np.array(sorted(value for value in rare if isinstance(value, int)), dtype=np.uint32)
     near: set[int] = set()
     for block in marks.sketches(train):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from apo_soup.data.statistics import DROP_REASONS, of_rows, told_limit
+from apo_soup.data.token_shares import SHARE_TOLERANCE
 from apo_soup.data.turn_fields import JUDGING
 from apo_soup.tables import text_table
 
@@ -20,8 +21,6 @@ TABLE_COLUMNS = {
     "p95_length": "p95",
     "lost": "lost",
 }
-# How far from its share of the tokens a source may end up before it is told, as a part of the share.
-TOLERANCE = 0.01
 
 
 def statistics_table(stats: dict[str, Any]) -> str:
@@ -55,7 +54,8 @@ def statistics_table(stats: dict[str, Any]) -> str:
 
 
 def _held_out_line(held: dict[str, Any]) -> str:
-    line = f"{held['rows']:,} rows of {held['prompts']:,} prompts held out"
+    rows, prompts = (f"{held[n]:,} {n.removesuffix('s') if held[n] == 1 else n}" for n in ("rows", "prompts"))
+    line = f"{rows} of {prompts} held out"
     if held["rows"] != held["asked"]:
         line += f" ({held['asked']:,} asked for; a prompt is not parted)"
     if held["near_prompts"]:
@@ -74,7 +74,7 @@ def share_lines(shares: list[dict[str, Any]]) -> list[str]:
         rows, trained = (f"{share['rows']:,}", f"{share['rows_share']:.1%}"), f"{share['trained']:,}"
         lines.append([share["source"], *rows, trained, f"{share['trained_share']:.1%}"])
         asked = share.get("token_share")
-        if asked is not None and abs(share["trained_share"] / asked - 1) > TOLERANCE:
+        if asked is not None and abs(share["trained_share"] / asked - 1) > SHARE_TOLERANCE:
             missed.append(
                 f"source {share['source']}: token_share {asked:g} became {share['trained_share']:.4f}, the nearest "
                 "that whole rows allow"

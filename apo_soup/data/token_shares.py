@@ -15,6 +15,10 @@ from apo_soup.data.documents import Document
 
 # To fill the gap that the draw leaves: how many rows are looked at, how many of those taken may give way, how often.
 LOOKED_AT, GIVEN_UP, EXCHANGES = 4096, 64, 8
+# How far from its share of the tokens a source may end up, as a part of the share.
+SHARE_TOLERANCE = 0.01
+# Where whole rows miss that, a mixture smaller by this part of its tokens is tried, and so on, down to half.
+SMALLER, TRIED = 0.005, 101
 
 
 @dataclass
@@ -59,23 +63,42 @@ def _number(names: list[str], name: str) -> int:
 
 
 def drawn_by_tokens(encoded: EncodedRows, shares: dict[str, float], seed: int) -> set[int]:
-    """The rows that are taken so that each source has its share of the trained tokens, as near as whole rows allow.
+    """The rows that are taken so that each source has its share of the trained tokens: the largest mixture that meets
+    all within 1 %; where none does, that of the most tokens.
 
     Args:
         shares: by source, in the order of the mixture; they sum to 1.
         seed: of the order in which a source's rows are taken; the draw depends on it, the sources' places in the
             mixture and their rows alone.
     """
-    rows = {source: encoded.trained(source) for source in shares}
-    whole = min(sum(trained) / shares[source] for source, (_, trained) in rows.items())
-    drawn: set[int] = set()
-    for number, (source, share) in enumerate(shares.items()):
-        of_source, trained = rows[source]
+    rows: list[list[int]] = []
+    sizes: list[list[int]] = []
+    for number, source in enumerate(shares):
+        of_source, trained = encoded.trained(source)
         order = list(range(len(of_source)))
         random.Random(f"{seed} {number} tokens").shuffle(order)
-        taken = _within_budget([trained[row] for row in order], share * whole)
-        drawn.update(of_source[order[place]] for place in taken)
-    return drawn
+        rows.append([of_source[place] for place in order])
+        sizes.append([trained[place] for place in order])
+    asked = list(shares.values())
+    most = min(sum(of_source) / share for of_source, share in zip(sizes, asked, strict=True))
+    drawn = (_mixture_of(most * (1 - step * SMALLER), sizes, asked) for step in range(TRIED))
+    first = next(drawn)
+    taken = first if _met(first, sizes, asked) else next((d for d in drawn if _met(d, sizes, asked)), first)
+    return {rows[number][place] for number, places in enumerate(taken) for place in places}
+
+
+def _mixture_of(tokens: float, sizes: list[list[int]], shares: list[float]) -> list[list[int]]:
+    """For each source the places of the rows that give its share of so many tokens."""
+    return [_within_budget(of_source, share * tokens) for of_source, share in zip(sizes, shares, strict=True)]
+
+
+def _met(taken: list[list[int]], sizes: list[list[int]], shares: list[float]) -> bool:
+    """Whether each source has its share of what is taken, within 1 % of it."""
+    sums = [sum(of_source[place] for place in places) for places, of_source in zip(taken, sizes, strict=True)]
+    total = sum(sums)
+    return total > 0 and all(
+        abs(n / total / share - 1) <= SHARE_TOLERANCE for n, share in zip(sums, shares, strict=True)
+    )
 
 
 def _within_budget(sizes: list[int], budget: float) -> list[int]:

@@ -60,7 +60,7 @@ def test_where_every_prompt_has_more_rows_than_asked_for_one_is_held_out_and_tol
     pairs = [preference(f"Q{n}", f"good {k}", f"bad {k}") for n in range(4) for k in range(10)]
     _, splits, stats = prepared(training_recipe(pairs, name="apo"), SIZE, "2")
     assert (len(splits["train"]), len(splits["test"])) == (30, 10)
-    assert "10 rows of 1 prompts held out (2 asked for; a prompt is not parted)" in statistics_table(stats)
+    assert "10 rows of 1 prompt held out (2 asked for; a prompt is not parted)" in statistics_table(stats)
 
 
 @pytest.mark.parametrize(

@@ -142,13 +142,24 @@ def test_a_source_at_fault_is_told_as_without_shares(mixture):
         prepared(mixture(sources=sources, max_reject_share=1))
 
 
+def test_a_mixture_gives_up_some_rows_to_meet_its_shares():
+    """100 tokens one by one beside rows of 40: 81 and 80 are even within 1 %, 100 and 80 or 120 are not."""
+    encoded = EncodedRows()
+    for source, size, count in (("small", 1, 100), ("large", 40, 10)):
+        for _ in range(count):
+            encoded.append(source, Document("text", [], size, size, 0, 0))
+    drawn = drawn_by_tokens(encoded, {"small": 0.5, "large": 0.5}, 0)
+    assert sum(row < 100 for row in drawn) == 81
+    assert sum(row >= 100 for row in drawn) == 2
+
+
 @settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(1, 40), min_size=60, max_size=120), min_size=2, max_size=4),
     st.lists(st.integers(1, 5), min_size=4, max_size=4),
 )
-def test_shares_hold_for_any_rows_and_no_row_is_left_that_would_fit(sizes, parts):
-    """A row of 40 tokens in sources of more than a thousand: every budget is met to a part of a row."""
+def test_shares_hold_for_any_rows(sizes, parts):
+    """Rows of up to 40 tokens in sources of sixty and more: each share is met within 1 %, of most tokens."""
     encoded, shares = EncodedRows(), {}
     for number, rows in enumerate(sizes):
         shares[f"s{number}"] = parts[number] / sum(parts[: len(sizes)])
@@ -156,7 +167,11 @@ def test_shares_hold_for_any_rows_and_no_row_is_left_that_would_fit(sizes, parts
             encoded.append(f"s{number}", Document("text", [], size, size, 0, 0))
     drawn = drawn_by_tokens(encoded, shares, 3)
     whole = min(sum(rows) / shares[f"s{n}"] for n, rows in enumerate(sizes))
-    for name, share in shares.items():
+    taken = {}
+    for name in shares:
         rows, trained = encoded.trained(name)
-        taken = sum(size for row, size in zip(rows, trained, strict=True) if row in drawn)
-        assert abs(taken - share * whole) <= 20, "half of the longest row"
+        taken[name] = sum(size for row, size in zip(rows, trained, strict=True) if row in drawn)
+    total = sum(taken.values())
+    assert 0.5 * whole <= total <= 1.01 * whole
+    met = [abs(taken[name] / total / share - 1) <= 0.01 for name, share in shares.items()]
+    assert all(met) or total >= 0.98 * whole - 40, "the most tokens, where no mixture meets the shares"
