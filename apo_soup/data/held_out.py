@@ -1,7 +1,7 @@
 """Which rows are held out: whole prompts, so that none is on both sides, and how near the two sides are."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,17 +88,23 @@ def near_prompts(marks: PromptMarks, train: list[int], test: list[int]) -> int:
     for number, sketch in enumerate(of_test):
         for value in (*sketch[sketch != NO_HASH].tolist(), sketch.tobytes()):
             holders[value].append(number)
-    rare = {
-        value: numbers for value, numbers in holders.items() if len(numbers) <= COMMON_RUN or isinstance(value, bytes)
-    }
-    known = np.array(sorted(value for value in rare if isinstance(value, int)), dtype=np.uint32)
+    hashes = np.array(sorted(value for value in holders if isinstance(value, int)), dtype=np.uint32)
+    common = hashes[[len(holders[value]) > COMMON_RUN for value in hashes.tolist()]]
     near: set[int] = set()
     for block in marks.sketches(train):
         filled = block != NO_HASH
-        for sketch, looked_up in zip(block, np.isin(block, known) & filled, strict=True):
-            near.update(rare.pop(sketch.tobytes(), ()))
-            shared = {number for value in sketch[looked_up].tolist() for number in rare[value]}
-            near.update(n for n in shared - near if similarity(sketch, of_test[n]) >= SIMILARITY)
+        known = np.isin(block, hashes) & filled
+        passed_over = np.isin(block, common) & filled
+        # Of a sketch that is as similar so many hashes are shared, and any of the common ones may be among them.
+        needed = np.ceil(SIMILARITY * filled.sum(axis=1)).astype(int)
+        for row in np.flatnonzero(known.sum(axis=1) >= needed).tolist():
+            sketch = block[row]
+            near.update(holders.pop(sketch.tobytes(), ()))
+            looked_up = sketch[known[row] & ~passed_over[row]].tolist()
+            shared = Counter(number for value in looked_up for number in holders[value])
+            least = needed[row] - passed_over[row].sum()
+            likely = {number for number, count in shared.items() if count >= least} - near
+            near.update(number for number in likely if similarity(sketch, of_test[number]) >= SIMILARITY)
     return len(near)
 
 
