@@ -10,6 +10,8 @@ from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.stage_file import Fault
 from apo_soup.config.training import NewToken, TrainingFile
 
+TrainOn = Literal["all_turns", "last_turn", "unroll"]
+
 
 @with_library_keys("SFTConfig", "ModelConfig")
 class SftFile(TrainingFile):
@@ -23,6 +25,11 @@ class SftFile(TrainingFile):
     )
     assistant_only_loss: Flag = key(False, "loss on the assistant's own words and end of turn alone")
     completion_only_loss: Flag | None = key(None, "loss on the completion alone; by default where rows have one")
+    train_on: TrainOn = key(
+        "all_turns",
+        "assistant turns that are trained: all, the last one, or each at the end of a sample of its own (`unroll`), "
+        "rendered as it will be asked",
+    )
     learning_rate: Annotated[float, Ge(0), FINITE, AS_NUMBER] = key(2e-5, "peak learning rate")
     eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's")
 
@@ -67,3 +74,7 @@ class SftFile(TrainingFile):
         elif self.overflow not in (None, "split") and strategy == "bfd_split":
             told = f"expected split with packing_strategy: bfd_split, got {self.overflow}; keep one of the two"
             yield Fault("overflow", told, ("packing", "packing_strategy"))
+        if self.train_on != "all_turns" and not self.assistant_only_loss:
+            told = "expected assistant_only_loss: true beside it, got none, so all of a row is trained; write it, or leave "
+            told += "the key out"
+            yield Fault("train_on", told, ("assistant_only_loss",))

@@ -35,7 +35,8 @@ class Document:
     unless it was split); of a preference row: ids of prompt, chosen and rejected.
 
     `tokens` are those of all parts, `trained` those with a loss, `reasoning` trained ones inside think blocks, `lost`
-    those cut off or dropped for length.
+    those cut off or dropped for length. `samples` are the documents that a conversation was unrolled into, `shortened`
+    its answers whose reasoning the template leaves out of the history.
     """
 
     mode: str
@@ -46,6 +47,8 @@ class Document:
     lost: int
     fingerprint: Fingerprint | None = None
     prompt: PromptMark | None = None
+    samples: int = 1
+    shortened: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The labels of trained tokens are their ids, those of all others -100. Which toke
 are the assistant's own words, and nothing of the header or of a prefilled think block, is `trained_spans.py`'s work.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from apo_soup.data.rows import Fields, RowError
 from apo_soup.data.template import Span
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.data.turn_fields import carries_loss
+from apo_soup.data.unroll import samples_of, shortened_turns
 
 
 class SupervisedEncoder(Encoder[SupervisedItem]):
@@ -34,6 +36,12 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             if fault:
                 raise RowError(fault)
         return item
+
+    def samples(self, item: SupervisedItem) -> list[SupervisedItem]:
+        """The row itself, or a sample for each of its trained answers."""
+        if self.options.train_on != "unroll" or not isinstance(item, Conversation):
+            return [item]
+        return [*samples_of(item, turns_with_loss(item, replace(self.options, train_on="all_turns")))]
 
     def rendered(self, item: SupervisedItem) -> tuple[list[str], list[Span]]:
         """The text of a row and its trained characters."""
@@ -62,7 +70,8 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         count = sum(len(part[0]) for part in pieces)
         mode = self._counted_mode(item)
         reasoning = self.reasoning_tokens(text, tokens, spans, ranges, positions) if mode == "think" else 0
-        return Document(mode, pieces, count, trained, min(reasoning, trained), lost)
+        shortened = shortened_turns(item, text) if isinstance(item, Conversation) and len(item.answers) > 1 else 0
+        return Document(mode, pieces, count, trained, min(reasoning, trained), lost, shortened=shortened)
 
     def _check(self, row: RowToEncode, pending: PendingRow[SupervisedItem], tokens: Array, ranges: list[Span]) -> None:
         """Hold a row to what it says.
@@ -157,7 +166,8 @@ def trains_whole_row(item: SupervisedItem, options: Options) -> bool:
 
 def turns_with_loss(item: Conversation, options: Options) -> list[int]:
     """Numbers of the assistant turns that carry loss, counted among the assistant's: those of the completion where a
-    row has one (as TRL, also beside `assistant_only_loss`), less those that the row's flags mask.
+    row has one (as TRL, also beside `assistant_only_loss`), less those that the row's flags mask; of these the last
+    alone where `train_on` says so, and where a sample was unrolled to end with it.
 
     Raises:
         RowError: none is left.
@@ -168,7 +178,7 @@ def turns_with_loss(item: Conversation, options: Options) -> list[int]:
     turns = [number for number in range(first, count) if number not in item.masked_turns]
     if not turns:
         raise RowError("field completion: expected a turn that is trained, got flags that mask every one")
-    return turns
+    return turns if options.train_on == "all_turns" else turns[-1:]
 
 
 def spans_with_loss(item: SupervisedItem, renderer: Renderer, options: Options) -> tuple[str, list[Span]]:

@@ -30,6 +30,7 @@ from apo_soup.data.texts import TextPolicy
 from apo_soup.data.trained_spans import Renderer
 from apo_soup.data.turn_fields import unread_fields
 from apo_soup.data.turn_order import check_order, writes_names
+from apo_soup.data.unroll import joined_samples
 from apo_soup.models.tokenizer import encode_ids
 
 ItemT = TypeVar("ItemT", bound=RowItem)
@@ -48,6 +49,7 @@ class PendingRow(Generic[ItemT]):
     spans: list[Span]
     prefixes: list[Array | None]
     plain: list[PlainTokens] | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -108,11 +110,14 @@ class Encoder(ABC, Generic[ItemT]):
         for index, row in enumerate(rows):
             try:
                 fields = canonical(row.row.fields, row.format)
-                pending = self._pending(index, self._item(row, fields, out.batch), out.batch)
+                samples = self.samples(self._item(row, fields, out.batch))
+                pending = [self._pending(index, sample) for sample in samples]
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
-            item = pending.item
+            item = pending[-1].item  # the longest
+            for remark in pending[-1].remarks:
+                out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
             for name in unread_fields(row.row.fields, item.messages, row.format.reads, self.writes_names):
                 out.batch.unread[row.source.name, name] += 1
@@ -120,11 +125,12 @@ class Encoder(ABC, Generic[ItemT]):
             if match:
                 out.batch.results[index] = Refused("contaminated", match)
                 continue
-            out.pending.append(pending)
-            if pending.plain is None:
-                prefixes, rests = zip(*map(self.prefix_cache.split, pending.texts), strict=True)
-                pending.prefixes = list(prefixes)
-                out.rests += rests
+            for sample in pending:
+                out.pending.append(sample)
+                if sample.plain is None:
+                    prefixes, rests = zip(*map(self.prefix_cache.split, sample.texts), strict=True)
+                    sample.prefixes = list(prefixes)
+                    out.rests += rests
         return out
 
     def _item(self, row: RowToEncode, fields: Fields, batch: Batch) -> ItemT:
@@ -145,7 +151,11 @@ class Encoder(ABC, Generic[ItemT]):
         batch.remarks[source.name, ASSUMED] += source.mode == "assumed" and moded is not item
         return moded
 
-    def _pending(self, index: int, item: ItemT, batch: Batch) -> PendingRow[ItemT]:
+    def samples(self, item: ItemT) -> list[ItemT]:
+        """What becomes documents of its own of a row, the longest last."""
+        return [item]
+
+    def _pending(self, index: int, item: ItemT) -> PendingRow[ItemT]:
         """A row looked through for control tokens and rendered.
 
         Raises:
@@ -160,9 +170,7 @@ class Encoder(ABC, Generic[ItemT]):
             shown = [without_marks(text, spans) for text in texts]
             texts, spans = [text for text, _, _ in shown], shown[0][1]
             plain = [self.text_policy.plain.encode(text, places) for text, _, places in shown]
-        for remark in checked.remarks:
-            batch.remarks[batch.rows[index].source.name, remark] += 1
-        return PendingRow(index, checked.item, texts, spans, [None] * len(texts), plain)
+        return PendingRow(index, checked.item, texts, spans, [None] * len(texts), plain, checked.remarks)
 
     def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
         """The second half: ids, labels and counts of the rendered rows.
@@ -171,6 +179,7 @@ class Encoder(ABC, Generic[ItemT]):
             UserError: a row that the mask check looks at fails it.
         """
         rests = iter(encodings)
+        done: set[int] = set()
         for pending in rendered.pending:
             if pending.plain is None:
                 ids = [_joined(prefix, next(rests)) for prefix in pending.prefixes]
@@ -184,6 +193,9 @@ class Encoder(ABC, Generic[ItemT]):
             if isinstance(result, Document):
                 result.fingerprint = self.cleaner.fingerprint(pending.item)
                 result.prompt = self.cleaner.prompt(pending.item)
+            if pending.index in done:
+                result = joined_samples(rendered.batch.results[pending.index], result)
+            done.add(pending.index)
             rendered.batch.results[pending.index] = result
         return rendered.batch
 

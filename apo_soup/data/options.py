@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from apo_soup.config.sft import SftFile
+from apo_soup.config.sft import SftFile, TrainOn
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.source import template_arguments
 from apo_soup.data.texts import TokenPolicy
@@ -25,6 +25,7 @@ class Options:
     completion_only_loss: bool | None
     template_kwargs: dict[str, Any]
     special_tokens_in_text: TokenPolicy = "refuse"
+    train_on: TrainOn = "all_turns"
 
     @classmethod
     def of(cls, recipe: TrainingFile) -> "Options":
@@ -40,6 +41,7 @@ class Options:
             assistant_only_loss=sft is not None and sft.assistant_only_loss,
             completion_only_loss=sft.completion_only_loss if sft else None,
             template_kwargs=template_arguments(recipe.chat_template_kwargs),
+            train_on=sft.train_on if sft else "all_turns",
             special_tokens_in_text=recipe.special_tokens_in_text,
         )
 

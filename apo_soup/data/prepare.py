@@ -43,6 +43,7 @@ OPTION_KEYS = (
     "packing_strategy",
     "assistant_only_loss",
     "completion_only_loss",
+    "train_on",
     "chat_template_kwargs",
     "eos_token",
     "special_tokens_in_text",

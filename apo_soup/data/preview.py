@@ -66,6 +66,8 @@ def preview_mixture(
             result = _print_pair(one, encoder) if isinstance(encoder, PairEncoder) else _print_supervised(one, encoder)
             if isinstance(result, Refused):
                 print(f"{'rejected' if result.kind == 'rejected' else 'dropped'}: {result.reason}")
+            elif result.samples > 1:
+                print(f"[unrolled into {result.samples} samples, {len(result.parts)} documents]")
             elif not options.pairs and len(result.parts) > 1:
                 print(f"[split into {len(result.parts)} pieces of at most {options.max_length} tokens]")
     print_shares(sources)

@@ -29,7 +29,8 @@ class Counts:
     `copies` are further copies of kept rows that a weight above 1 asks for, `trained` tokens that carry loss,
     `trained_with_copies` the same in every copy, `reasoning` those of `trained` inside think blocks, `long` rows of
     which `max_length` leaves nothing to train on or that `overflow: drop` leaves out, `lost` tokens that overflow cut
-    off or dropped, `cut` kept rows that lost some.
+    off or dropped, `cut` kept rows that lost some. `samples` are what kept rows were unrolled into, `shortened` kept
+    rows whose template leaves out reasoning of earlier answers, and `shortened_turns` these answers.
     """
 
     source: str
@@ -48,6 +49,9 @@ class Counts:
     reasoning: int = 0
     lost: int = 0
     cut: int = 0
+    samples: int = 0
+    shortened: int = 0
+    shortened_turns: int = 0
     lengths: "array[int]" = field(default_factory=lambda: array("i"))
 
     @property
@@ -106,6 +110,9 @@ class Statistics:
         counts.reasoning += document.reasoning
         counts.lost += document.lost
         counts.cut += document.lost > 0
+        counts.samples += document.samples
+        counts.shortened += document.shortened > 0
+        counts.shortened_turns += document.shortened
 
     def refuse(self, row: RowToEncode, refused: Refused) -> None:
         """Count a row that is not trained on, and write it down."""

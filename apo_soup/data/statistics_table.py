@@ -42,6 +42,13 @@ def statistics_table(stats: dict[str, Any]) -> str:
     if total["long"]:
         closing += f"\n{total['long']:,} row{'' if total['long'] == 1 else 's'} too long for "
         closing += f"{told_limit(stats['length'])} left out, with reasons in dropped.jsonl; they are no rejects"
+    if total["samples"] > total["kept"]:
+        closing += f"\n{total['samples']:,} samples of these rows, one an answer"
+    if total["shortened"]:
+        closing += (
+            f"\nthe chat template leaves out the reasoning of {total['shortened_turns']:,} earlier answers in "
+            f"{total['shortened']:,} rows; train_on: unroll trains every answer with its own"
+        )
     packed = stats["packed"]
     if packed:
         closing += f"\n{packed['sequences']:,} sequences, {packed['filled']:.1%} of their positions filled"
