@@ -75,6 +75,6 @@ class SftFile(TrainingFile):
             told = f"expected split with packing_strategy: bfd_split, got {self.overflow}; keep one of the two"
             yield Fault("overflow", told, ("packing", "packing_strategy"))
         if self.train_on != "all_turns" and not self.assistant_only_loss:
-            told = "expected assistant_only_loss: true beside it, got none, so all of a row is trained; write it, or leave "
-            told += "the key out"
+            told = "expected assistant_only_loss: true beside it, got none, so all of a row is trained; write it, or "
+            told += "leave the key out"
             yield Fault("train_on", told, ("assistant_only_loss",))

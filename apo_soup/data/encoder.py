@@ -112,10 +112,12 @@ class Encoder(ABC, Generic[ItemT]):
                 fields = canonical(row.row.fields, row.format)
                 samples = self.samples(self._item(row, fields, out.batch))
                 pending = [self._pending(index, sample) for sample in samples]
+                item = pending[-1].item  # the longest
+                if item.unusual_order:
+                    check_order(item.in_order, item.kwargs, self.renderer.render, row.format.turn_order)
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
-            item = pending[-1].item  # the longest
             for remark in pending[-1].remarks:
                 out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
@@ -163,8 +165,6 @@ class Encoder(ABC, Generic[ItemT]):
         """
         checked = self.text_policy.checked(item)
         texts, spans = self.rendered(checked.shown)
-        if item.unusual_order:
-            check_order(item.in_order, item.kwargs, self.renderer.render, batch.rows[index].format.turn_order)
         plain = None
         if checked.shown is not checked.item:
             shown = [without_marks(text, spans) for text in texts]

@@ -1,9 +1,10 @@
 """Chat templates: Jinja in a sandbox, with the `{% generation %}` marks given back as spans of characters.
 
 The environment is the one transformers gives to templates (sandboxed and immutable, `tojson` without HTML escapes,
-`raise_exception`, loop controls). It differs in two things. The clock that a template may ask (`strftime_now`) stands
+`raise_exception`, loop controls). It differs in three things. The clock that a template may ask (`strftime_now`) stands
 still at the date the recipe gives, so a row has the same tokens on any day. And marks are written into the text as two
 control characters and taken out again, where transformers calls a macro for each, which costs a third of the time.
+What could run for ever or fill the memory is bounded: ranges, products, and the time of a row.
 """
 
 import json
@@ -14,13 +15,19 @@ from typing import Any
 
 import jinja2
 from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.runtime import Context
+from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from apo_soup.data.rows import RowError, described
+from apo_soup.data.time_limit import OutOfTime, TimeLimit
 from apo_soup.data.turn_marks import CLOSE, HELD_OTHERS, OPEN, WRITTEN, with_turn_marks, without_turn_marks
 from apo_soup.data.turn_order import order_remedy
+from apo_soup.errors import UserError
 
 Span = tuple[int, int]
+# Seconds for one row; a template takes a thousandth of one.
+TIME_LIMIT = 60
+LARGEST_EXPONENT = 1000
 PINNED_DATE = "01 July 2025"
 
 
@@ -48,6 +55,7 @@ class ChatTemplate:
         self.text = text
         self.marked = "endgeneration" in text
         self._reads_clock = "strftime_now" in text
+        self._limit = TimeLimit(TIME_LIMIT)
         self._compiled = _environment().from_string(text)
         # Jinja lays its globals over one another in a chain, and would unfold it for every row.
         self._compiled.globals = dict(self._compiled.globals)
@@ -61,6 +69,7 @@ class ChatTemplate:
 
         Raises:
             RowError: what the template itself complains of, or a text that has our control characters.
+            UserError: it does not end.
         """
         text = self._text(self._compiled, messages, arguments)
         if not self.marked:
@@ -98,15 +107,36 @@ class ChatTemplate:
         if self._reads_clock:
             given["strftime_now"] = _fixed_clock(arguments.get("date_string") or PINNED_DATE)
         try:
-            return compiled.render(messages=messages, **given)
+            with self._limit:
+                return compiled.render(messages=messages, **given)
+        except OutOfTime:
+            raise UserError(
+                f"chat_template: expected a template that ends, got one that is not done with a row after {TIME_LIMIT} "
+                "seconds; look for loops in loops"
+            ) from None
         except Exception as error:  # a template may fail in any way that its expressions can
             raise RowError(f"the chat template refuses the row: {error}; {order_remedy(messages)}") from error
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, in which no product may be huge either."""
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """A product or a power; raises OverflowError where it would fill the memory."""
+        if operator == "**" and isinstance(right, int) and abs(right) > LARGEST_EXPONENT:
+            raise OverflowError(f"an exponent above {LARGEST_EXPONENT}")
+        for repeated, times in ((left, right), (right, left)):
+            sized = isinstance(repeated, str | list | tuple) and isinstance(times, int)
+            if sized and len(repeated) * times > MAX_RANGE:
+                raise OverflowError(f"a repetition longer than {MAX_RANGE}")
+        return super().call_binop(context, operator, left, right)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationMarks, loopcontrols]
-    )
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationMarks, loopcontrols])
+    del environment.globals["lipsum"]  # text without end
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     return environment

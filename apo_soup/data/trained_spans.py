@@ -155,6 +155,8 @@ class Renderer:
     def frames_of(self, item: Conversation) -> list[TurnFrame]:
         """The frame of each assistant turn, as the turn before it decides."""
         user, tool = self.frames.behind_user, self.frames.behind_tool
+        if user is tool:
+            return [user] * len(item.answers)
         return [
             tool if before["role"] == "tool" else user
             for before, message in pairwise(item.messages)

@@ -83,7 +83,7 @@ def turn_frames(render: Render, prompt: Render, turns: RenderTurns) -> TurnFrame
         behind_tool, encloses, _ = _frame([USER, call_turn(), TOOL], render, prompt, turns)
     except RowError:  # a template without tools
         behind_tool, encloses = behind_user, False
-    return TurnFrames(behind_user, behind_tool, encloses, differs)
+    return TurnFrames(behind_user, behind_user if behind_tool == behind_user else behind_tool, encloses, differs)
 
 
 def _frame(

@@ -60,7 +60,8 @@ def _must_be_added(tokenizer: PreTrainedTokenizerBase, token: NewToken) -> bool:
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of a text by itself."""
-    return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    ids: list[int] = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    return ids
 
 
 def unknown_control_words(tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -109,4 +109,6 @@ def _rows_a_token(model: PreTrainedModel) -> list[torch.Tensor]:
 
 def mean_row(rows: torch.Tensor) -> torch.Tensor:
     """The mean `[...]` of `rows` `[N, ...]`, summed in float64 so that no number of threads changes its bits."""
-    return torch.stack([block.double().sum(0) for block in rows.split(ROWS_A_COPY)]).sum(0).div(len(rows)).float()
+    return (
+        torch.stack([block.double().sum(0) for block in torch.split(rows, ROWS_A_COPY)]).sum(0).div(len(rows)).float()
+    )

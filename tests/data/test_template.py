@@ -1,6 +1,7 @@
 """Our own template's modes, and templates rendered as transformers renders them."""
 
 import re
+import time
 
 import pytest
 from conftest import CHATML
@@ -9,7 +10,10 @@ from helpers import chat
 
 from apo_soup.data.conversation import parse_conversation
 from apo_soup.data.rows import RowError
+from apo_soup.data.template import ChatTemplate
+from apo_soup.data.time_limit import OutOfTime, TimeLimit
 from apo_soup.data.trained_spans import Renderer
+from apo_soup.errors import UserError
 
 ASSISTANT = "<|im_start|>assistant\n"
 
@@ -102,3 +106,62 @@ def test_mode_flags_are_whole_words(tokenizer):
     assert "Read docs/thinking.md and a/think/b first.<|im_end|>" in text
     item = parse_conversation({**chat("Q", "It opens <think> and never ends", False)}, {})
     assert item.mode == "no_think"
+
+
+LOOP = "{%- for a in range(99999) -%}{%- for b in range(99999) -%}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LOOP + "{%- endfor -%}{%- endfor -%}",
+        "{%- generation -%}" + LOOP + "{{- 'x' if b > 99999 -}}{%- endfor -%}{%- endfor -%}{%- endgeneration -%}",
+        "{%- macro f(n) -%}{%- if n -%}{{ f(n - 1) }}{{ f(n - 1) }}{%- endif -%}{%- endmacro -%}{{ f(60) }}",
+    ],
+)
+def test_a_template_without_end_stops_with_a_sentence(monkeypatch, text):
+    monkeypatch.setattr("apo_soup.data.template.TIME_LIMIT", 0.2)
+    with pytest.raises(
+        UserError, match=r"expected a template that ends, got one that is not done .* after 0.2 seconds"
+    ):
+        ChatTemplate(text).render([{"role": "user", "content": "x"}], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{% for n in range(10 ** 9) %}x{% endfor %}", "Range too big"),
+        ("{{ 'x' * 10 ** 10 }}", "a repetition longer than 100000"),
+        ("{{ 10 ** (10 ** 10) }}", "an exponent above 1000"),
+        ("{{ [1] * 10 ** 9 }}", "a repetition longer than 100000"),
+        ("{{ lipsum(10000) }}", "'lipsum' is undefined"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(text, told):
+    with pytest.raises(RowError, match=f"^the chat template refuses the row: {told}"):
+        ChatTemplate(text).render([], {})
+    assert ChatTemplate("{{ 'ab' * 3 }}{{ 2 ** 3 * 2 }}").render([], {})[0] == "ababab16"
+
+
+def test_the_limit_of_one_row_is_none_for_the_next():
+    limit = TimeLimit(0.05)
+    for _ in range(3):
+        with limit:
+            time.sleep(0.03)
+    with pytest.raises(OutOfTime), limit:
+        time.sleep(1)
+    time.sleep(0.1)
+    with limit:
+        pass
+    time.sleep(0.1)
+
+
+def test_a_short_limit_holds_after_a_long_one_and_a_long_one_after_a_short_one():
+    with TimeLimit(60):
+        pass
+    with pytest.raises(OutOfTime), TimeLimit(0.05):
+        time.sleep(1)
+    with TimeLimit(0.02):
+        pass
+    with TimeLimit(60):
+        time.sleep(0.1)
