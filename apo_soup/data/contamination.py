@@ -80,7 +80,7 @@ def eval_sources(recipe: TrainingFile) -> list[EvalSource]:
     """
     sources = []
     for number, entry in enumerate(recipe.dataset_mixture.decontaminate or []):
-        where = recipe.where(f"dataset_mixture.decontaminate.{number}")
+        where = recipe.place(f"dataset_mixture.decontaminate.{number}")
         if isinstance(entry, EvalPromptsKeys):
             source = Source(entry.id, entry.config, entry.split, entry.revision, written_id=entry.written_id)
             sources.append(EvalSource(source, entry.column, where))
@@ -117,14 +117,12 @@ def eval_prompts(sources: list[EvalSource], ngram: int) -> EvalPrompts | None:
             if not texts:
                 expected = entry.column or " or ".join(PROMPT_COLUMNS)
                 raise UserError(
-                    f"{entry.where}: decontaminate: {row.place}: expected a prompt in {expected}, got none; name the "
-                    "column"
+                    f"{entry.where}: {row.place}: expected a prompt in {expected}, got none; name the column"
                 )
             prompts += [(f"{entry.source.name} ({row.place})", text) for text in texts]
         if len(prompts) == before:
             raise UserError(
-                f"{entry.where}: decontaminate: {entry.source.name}: expected at least one row, got none; write its "
-                "rows first"
+                f"{entry.where}: {entry.source.name}: expected at least one row, got none; write its rows first"
             )
     return EvalPrompts(prompts, ngram) if sources else None
 

@@ -73,9 +73,7 @@ def check_split(train: list[int], test: list[int], size: float, where: str) -> N
         )
     else:
         got, cure = f"{size:g} of {rows}", "take a smaller one, or leave the key out"
-    raise UserError(
-        f"{where}: dataset_mixture.test_split_size: expected a size that leaves a row to train on, got {got}; {cure}"
-    )
+    raise UserError(f"{where}: expected a size that leaves a row to train on, got {got}; {cure}")
 
 
 def near_prompts(marks: PromptMarks, train: list[int], test: list[int]) -> int:

@@ -42,17 +42,17 @@ def mixture_sources(
     listed: Counter[str] = Counter()
     for number, entry in enumerate(recipe.dataset_mixture.datasets):
         key = f"dataset_mixture.datasets.{number}"
-        source = Source.from_entry(entry, f"{recipe.where(key)}: {key}")
+        source = Source.from_entry(entry, recipe.place(key))
         listed[source.name] += 1
         if number in without:
             continue
         source = replace(source, listing=listed[source.name])
-        where = recipe.where(f"{key}.id")
+        where = recipe.place(f"{key}.id")
         rows = read_rows(source, where)
         if say:
             rows = _telling_nulls(rows, source.name, say)
         if source.format:
-            row_format = named_format(source.format, formats, f"{recipe.where(f'{key}.format')}: {key}.format")
+            row_format = named_format(source.format, formats, recipe.place(f"{key}.format"))
         else:
             peeked = list(islice(rows, PEEKED))
             rows = chain(peeked, rows)

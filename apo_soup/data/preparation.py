@@ -140,7 +140,7 @@ class Preparation:
         if self.test_size is None or self.prompts is None:
             return *split_off(rows, None, seed), None
         train, test = split_off(rows, self.test_size, seed, self.prompts.groups)
-        check_split(train, test, self.test_size, self.recipe.where("dataset_mixture.test_split_size"))
+        check_split(train, test, self.test_size, self.recipe.place("dataset_mixture.test_split_size"))
         counts = held_out_counts(self.prompts, train, test, self.test_size)
         self.prompts.close()
         return train, test, counts
@@ -149,7 +149,7 @@ class Preparation:
         """How many rows there are to read, where every source can say it quickly."""
         total = 0
         for entry in self.mixture.datasets:
-            count = count_rows(Source.from_entry(entry), self.recipe.where("dataset_mixture.datasets"))
+            count = count_rows(Source.from_entry(entry), self.recipe.place("dataset_mixture.datasets"))
             if count is None:
                 return None
             total += count

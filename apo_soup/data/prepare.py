@@ -57,7 +57,7 @@ def prepared_folder(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) ->
     mixture = given["dataset_mixture"]
     near = recipe.dataset_mixture.deduplicate == "near"
     rows = [
-        rows_hash(s.id, recipe.where(f"dataset_mixture.datasets.{n}.id"), s.revision, recipe.path.parent)
+        rows_hash(s.id, recipe.place(f"dataset_mixture.datasets.{n}.id"), s.revision, recipe.path.parent)
         for n, s in enumerate(sources)
     ]
     content = {
@@ -94,7 +94,7 @@ def prepare_mixture(
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{recipe.where('output_dir')}: output_dir: expected a folder that can be made, got {folder.parent}: "
+            f"{recipe.place('output_dir')}: expected a folder that can be made, got {folder.parent}: "
             f"{error.strerror}; name another one"
         ) from error
     with FileLock(_lock_file(folder)):
@@ -129,7 +129,7 @@ def rows_state(recipe: TrainingFile) -> list[tuple[str, int, int]]:
     """Path, size and time of every local file of rows: what they were when their content was hashed."""
     states = []
     for number, source in enumerate(recipe.dataset_mixture.datasets):
-        where = recipe.where(f"dataset_mixture.datasets.{number}.id")
+        where = recipe.place(f"dataset_mixture.datasets.{number}.id")
         for file in row_files(source.id, where, recipe.path.parent) or ():
             states.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
     return states
