@@ -13,8 +13,8 @@ from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from apo.prepared_pairs import PackedRow
-from apo_soup.data.draw import batched
 from apo_soup.data.packing import best_fit_decreasing
+from apo_soup.data.sources.draw import batched
 
 
 def pairs_to_ranks(lengths: Sequence[int], ranks: int) -> list[list[int]]:

@@ -22,12 +22,12 @@ from tokenizers import AddedToken  # noqa: E402 - the repository's root comes fi
 from transformers import PreTrainedTokenizerBase  # noqa: E402
 
 from apo_soup.config.yaml_lines import read_yaml  # noqa: E402
+from apo_soup.data.conversations.formats import formats_of, recognise  # noqa: E402
 from apo_soup.data.documents import IGNORED, Document, RowToEncode  # noqa: E402
 from apo_soup.data.encode_supervised import SupervisedEncoder  # noqa: E402
-from apo_soup.data.formats import formats_of, recognise  # noqa: E402
 from apo_soup.data.options import Options  # noqa: E402
-from apo_soup.data.rows import Fields, SourceRow  # noqa: E402
-from apo_soup.data.source import Source  # noqa: E402
+from apo_soup.data.sources.rows import Fields, SourceRow  # noqa: E402
+from apo_soup.data.sources.source import Source  # noqa: E402
 from apo_soup.errors import UserError  # noqa: E402
 from apo_soup.resources import chat_template  # noqa: E402
 from apo_soup.toy.tokenizer import trained_tokenizer  # noqa: E402

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from apo_soup.config.pairs import PairsFile
-from apo_soup.data.converters import alpaca, query_response
-from apo_soup.data.draw import weighted_draw
-from apo_soup.data.messages import as_messages, checked_messages, with_system
-from apo_soup.data.read import read_rows
-from apo_soup.data.row_arguments import template_kwargs
-from apo_soup.data.rows import Fields, RowError, SourceRow, described
-from apo_soup.data.source import Source
+from apo_soup.data.conversations.converters import alpaca, query_response
+from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.sources.draw import weighted_draw
+from apo_soup.data.sources.read import read_rows
+from apo_soup.data.sources.rows import Fields, RowError, SourceRow, described
+from apo_soup.data.sources.source import Source
 from apo_soup.verify.answers import Verifier
 
 

@@ -11,7 +11,7 @@ from bisect import bisect_left
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.template import Span
+from apo_soup.data.rendering.template import Span
 from apo_soup.models.tokenizer import encode
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from apo_soup.data.contamination import EvalPrompts
-from apo_soup.data.conversation import RowItem
+from apo_soup.data.conversations.conversation import RowItem
 from apo_soup.data.duplicates import Fingerprint, fingerprint
 from apo_soup.data.prompt_marks import PromptMark, prompt_mark
 from apo_soup.data.words import item_texts

@@ -6,9 +6,9 @@ from typing import Any
 
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.training import TrainingFile
-from apo_soup.data.read import read_rows
-from apo_soup.data.rows import SourceRow
-from apo_soup.data.source import Source
+from apo_soup.data.sources.read import read_rows
+from apo_soup.data.sources.rows import SourceRow
+from apo_soup.data.sources.source import Source
 from apo_soup.data.words import ngrams, words
 from apo_soup.errors import UserError
 from apo_soup.runs.suite_inputs import named_suite, question_field, tasks_with_rows

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from apo_soup.data.conversations.formats import Format
 from apo_soup.data.duplicates import Fingerprint
-from apo_soup.data.formats import Format
 from apo_soup.data.prompt_marks import PromptMark
-from apo_soup.data.rows import SourceRow
-from apo_soup.data.source import Source
+from apo_soup.data.sources.rows import SourceRow
+from apo_soup.data.sources.source import Source
 
 # The label of a token without a loss, as torch's cross entropy has it.
 IGNORED = -100

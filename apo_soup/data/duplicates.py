@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_soup.data.conversation import RowItem
+from apo_soup.data.conversations.conversation import RowItem
 from apo_soup.data.document_file import DocumentFile
 from apo_soup.data.words import item_content, item_texts, shingles, words
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.conversation import PreferencePair, parse_pair
+from apo_soup.data.checks.pair_check import CheckedPair, check_pair, pair_fault
+from apo_soup.data.conversations.conversation import PreferencePair, parse_pair
 from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder, PendingRow
-from apo_soup.data.pair_check import CheckedPair, check_pair, pair_fault
-from apo_soup.data.rows import Fields, RowError
-from apo_soup.data.template import Span
-from apo_soup.data.trained_spans import Renderer
+from apo_soup.data.rendering.template import Span
+from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.models.tokenizer import encode
 
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from apo_soup.data.char_to_token import token_ranges
-from apo_soup.data.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
+from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
+from apo_soup.data.checks.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
+from apo_soup.data.conversations.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
+from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
+from apo_soup.data.conversations.turn_fields import carries_loss
+from apo_soup.data.conversations.unroll import samples_of, shortened_turns
 from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
-from apo_soup.data.mask_check import decoded_fault, mask_check_error
-from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.options import Options
-from apo_soup.data.rendered_chat import rendered_chat_fault
-from apo_soup.data.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
-from apo_soup.data.rows import Fields, RowError
-from apo_soup.data.template import Span
-from apo_soup.data.trained_spans import Renderer
-from apo_soup.data.turn_fields import carries_loss
-from apo_soup.data.unroll import samples_of, shortened_turns
+from apo_soup.data.rendering.template import Span
+from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.data.sources.rows import Fields, RowError
 
 
 class SupervisedEncoder(Encoder[SupervisedItem]):

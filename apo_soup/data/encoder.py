@@ -16,21 +16,21 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.char_to_token import CharToToken
 from apo_soup.data.clean import Cleaner
-from apo_soup.data.conversation import RowItem
+from apo_soup.data.conversations.conversation import RowItem
+from apo_soup.data.conversations.formats import canonical
+from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.source_mode import ASSUMED, in_mode
+from apo_soup.data.conversations.turn_fields import unread_fields
+from apo_soup.data.conversations.turn_order import check_order, writes_names
+from apo_soup.data.conversations.unroll import joined_samples
 from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
-from apo_soup.data.formats import canonical
-from apo_soup.data.messages import END_OF_THINKING
 from apo_soup.data.options import Options
-from apo_soup.data.plain_tokens import PlainTokens, without_marks
 from apo_soup.data.prefix_cache import PrefixCache
-from apo_soup.data.rows import Fields, RowError
-from apo_soup.data.source_mode import ASSUMED, in_mode
-from apo_soup.data.template import Span
-from apo_soup.data.texts import TextPolicy
-from apo_soup.data.trained_spans import Renderer
-from apo_soup.data.turn_fields import unread_fields
-from apo_soup.data.turn_order import check_order, writes_names
-from apo_soup.data.unroll import joined_samples
+from apo_soup.data.rendering.plain_tokens import PlainTokens, without_marks
+from apo_soup.data.rendering.template import Span
+from apo_soup.data.rendering.texts import TextPolicy
+from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.models.tokenizer import encode_ids
 
 ItemT = TypeVar("ItemT", bound=RowItem)

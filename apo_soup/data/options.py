@@ -5,8 +5,8 @@ from typing import Any
 
 from apo_soup.config.sft import SftFile, TrainOn
 from apo_soup.config.training import TrainingFile
-from apo_soup.data.source import template_arguments
-from apo_soup.data.texts import TokenPolicy
+from apo_soup.data.rendering.texts import TokenPolicy
+from apo_soup.data.sources.source import template_arguments
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,20 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
+from apo_soup.data.checks.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.contamination import eval_prompts, eval_sources
+from apo_soup.data.conversations.source_mode import sources_in_mode
 from apo_soup.data.documents import Batch, Document, Refused, RowToEncode
-from apo_soup.data.draw import weighted_draw
 from apo_soup.data.duplicates import Duplicates
 from apo_soup.data.encode import encoded_batches, encoder_for
 from apo_soup.data.held_out import check_split, held_out_counts, split_off
-from apo_soup.data.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
-from apo_soup.data.mixture import mixture_sources
 from apo_soup.data.options import Options
 from apo_soup.data.prompt_marks import PromptMarks
-from apo_soup.data.read import count_rows
-from apo_soup.data.source import Source
-from apo_soup.data.source_mode import sources_in_mode
+from apo_soup.data.sources.draw import weighted_draw
+from apo_soup.data.sources.mixture import mixture_sources
+from apo_soup.data.sources.read import count_rows
+from apo_soup.data.sources.source import Source
 from apo_soup.data.splits import KeptDocuments
 from apo_soup.data.statistics import Statistics, check_unread
 from apo_soup.data.token_shares import EncodedRows, drawn_by_tokens

@@ -14,14 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.char_to_token import token_ranges
+from apo_soup.data.conversations.source_mode import sources_in_mode
 from apo_soup.data.documents import PAIR_COLUMNS, Document, Refused, RowToEncode
-from apo_soup.data.draw import weighted_draw
 from apo_soup.data.encode import encoder_for
 from apo_soup.data.encode_pairs import PairEncoder, encode_pair
 from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.mixture import mixture_sources
 from apo_soup.data.options import Options
-from apo_soup.data.rows import RowError
+from apo_soup.data.rendering.template import Span
 from apo_soup.data.share_estimate import (
     SAMPLED_ROWS,
     SampledSource,
@@ -29,9 +28,10 @@ from apo_soup.data.share_estimate import (
     first_rows,
     sampled,
 )
-from apo_soup.data.source_mode import sources_in_mode
+from apo_soup.data.sources.draw import weighted_draw
+from apo_soup.data.sources.mixture import mixture_sources
+from apo_soup.data.sources.rows import RowError
 from apo_soup.data.statistics_table import share_lines
-from apo_soup.data.template import Span
 from apo_soup.models.tokenizer import encode, encode_ids
 
 GREEN, RED, BLUE, RESET = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[0m"

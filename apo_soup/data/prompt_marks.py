@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from apo_soup.data.conversation import Conversation, PlainText, RowItem
-from apo_soup.data.rows import Fields
+from apo_soup.data.conversations.conversation import Conversation, PlainText, RowItem
+from apo_soup.data.sources.rows import Fields
 from apo_soup.data.words import words
 
 # Prompts are compared by their runs of three words. Of these the smallest hashes are kept (a bottom-k sketch, Cohen and

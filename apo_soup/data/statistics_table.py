@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from apo_soup.data.conversations.turn_fields import JUDGING
 from apo_soup.data.statistics import DROP_REASONS, of_rows, told_limit
 from apo_soup.data.token_shares import SHARE_TOLERANCE
-from apo_soup.data.turn_fields import JUDGING
 from apo_soup.tables import text_table
 
 TABLE_COLUMNS = {

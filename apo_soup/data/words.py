@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from apo_soup.data.conversation import Conversation, PlainText, RowItem
-from apo_soup.data.rows import Fields
+from apo_soup.data.conversations.conversation import Conversation, PlainText, RowItem
+from apo_soup.data.sources.rows import Fields
 
 # Scripts that write without spaces count a character as a word.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")

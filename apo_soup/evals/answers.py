@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apo_soup.config.eval import AnswerTask, Mode, ToolTask
-from apo_soup.data.messages import END_OF_THINKING
-from apo_soup.data.row_arguments import template_kwargs
-from apo_soup.data.rows import RowError
+from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult, proportion_metric
 from apo_soup.evals.tool_calls import call_fault, first_call

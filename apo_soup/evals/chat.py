@@ -31,7 +31,7 @@ def converse(folder: str, template: str | None, max_new_tokens: int, greedy: boo
     import torch
     from transformers import AutoModelForCausalLM
 
-    from apo_soup.data.trained_spans import Renderer
+    from apo_soup.data.rendering.trained_spans import Renderer
     from apo_soup.evals.streaming import print_answer, streamed_answer
     from apo_soup.models.generation import end_ids
     from apo_soup.models.tokenizer import load_tokenizer

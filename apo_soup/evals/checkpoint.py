@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalFile, TaskKeys
-from apo_soup.data.trained_spans import Renderer
+from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.models.tokenizer import encode, load_tokenizer
 
 

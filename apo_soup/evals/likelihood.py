@@ -6,11 +6,11 @@ import torch
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import token_ranges
-from apo_soup.data.conversation import parse_conversation, parse_pair
+from apo_soup.data.conversations.conversation import parse_conversation, parse_pair
+from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.conversations.turn_order import check_order
 from apo_soup.data.encode_pairs import encode_pair
-from apo_soup.data.row_arguments import template_kwargs
-from apo_soup.data.rows import RowError
-from apo_soup.data.turn_order import check_order
+from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
 from apo_soup.models.logprobs import completion_logprobs, shared_logprobs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from apo_soup.data.rows import RowError
+from apo_soup.data.sources.rows import RowError
 from apo_soup.statistics import Score, mean_score, proportion_score
 
 

@@ -28,8 +28,8 @@ from apo_soup.config.eval import (
     RecallTask,
     ToolTask,
 )
-from apo_soup.data.read import read_all_rows
-from apo_soup.data.rows import RowError
+from apo_soup.data.sources.read import read_all_rows
+from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint

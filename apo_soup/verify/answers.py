@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from apo_soup.data.rows import RowError
+from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError, first_line
 from apo_soup.verify.modes import answer_part
 from apo_soup.verify.numbers import numbers_in, only_number

@@ -6,7 +6,7 @@ import pytest
 
 from apo.pairs.pair_rows import is_held_out
 from apo.pairs.prompts import Prompt, prompt_messages
-from apo_soup.data.rows import RowError
+from apo_soup.data.sources.rows import RowError
 
 PROMPT = Prompt("p", [{"role": "user", "content": "2 + 2?"}], {}, "4", "rows.jsonl:1")
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}

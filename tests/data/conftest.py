@@ -2,7 +2,7 @@
 
 import pytest
 
-from apo_soup.data.trained_spans import Renderer
+from apo_soup.data.rendering.trained_spans import Renderer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from data_helpers import MESSAGES, dropped_rows, mode, prepared
 from helpers import chat
 
-from apo_soup.data.conversation import parse_supervised
+from apo_soup.data.conversations.conversation import parse_supervised
 from apo_soup.data.duplicates import Duplicates, fingerprint, jaccard
 
 

@@ -8,7 +8,7 @@ from data_helpers import dropped_rows, prepared
 from helpers import preference, python
 
 from apo_soup.data.encode_pairs import pair_ids
-from apo_soup.data.rows import RowError
+from apo_soup.data.sources.rows import RowError
 
 
 def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):

@@ -7,7 +7,7 @@ from helpers import chat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apo_soup.data.conversation import parse_conversation
+from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.documents import IGNORED
 from apo_soup.data.encode_supervised import SupervisedEncoder, spans_with_loss
 

@@ -8,7 +8,7 @@ from data_helpers import ROWS, documents_of, prepared
 from helpers import chat
 
 from apo_soup.config.load import load
-from apo_soup.data.mixture import mixture_sources
+from apo_soup.data.sources.mixture import mixture_sources
 from apo_soup.errors import UserError
 
 

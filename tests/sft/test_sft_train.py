@@ -86,8 +86,8 @@ def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(sft_recipe, tiny
     from transformers import AutoModelForCausalLM
 
     from apo_soup.data.char_to_token import token_ranges
-    from apo_soup.data.conversation import parse_conversation
-    from apo_soup.data.trained_spans import Renderer
+    from apo_soup.data.conversations.conversation import parse_conversation
+    from apo_soup.data.rendering.trained_spans import Renderer
     from apo_soup.models.tokenizer import encode
 
     path, folder = sft_recipe(max_steps=1, per_device_train_batch_size=8, max_length=512, lr_scheduler_type="constant")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apo_soup.data.rows import RowError
+from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.verify.answers import exact_verifier, number_verifier, verifier
 

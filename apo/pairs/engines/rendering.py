@@ -5,8 +5,8 @@ from transformers import PreTrainedTokenizerBase
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo_soup.config.sides import LocalSide
-from apo_soup.data.rows import RowError
-from apo_soup.data.trained_spans import Renderer
+from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.data.sources.rows import RowError
 from apo_soup.models.completion import Completion
 from apo_soup.models.tokenizer import load_tokenizer
 

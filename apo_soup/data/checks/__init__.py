@@ -1,0 +1,1 @@
+"""Whether what is trained is what the row says."""

@@ -1,0 +1,48 @@
+"""The mask check: the last one before a GPU is paid for, that what is trained is what should be trained.
+
+The text of every row is held to what its messages say (`row_faults.py`, and `pair_check.py` for pairs). Of the first
+rows of every source the tokens are decoded again too, so that a tokenizer that changes or joins what was written is
+seen. A fault in one of these stops the launch and shows the row; a row behind them is rejected with it.
+"""
+
+import unicodedata
+
+from apo_soup.data.checks.row_faults import TrainedTurns
+from apo_soup.data.checks.said import same_words, spoken_content
+from apo_soup.errors import UserError
+
+# It looks at so many rows of a source, and at no more than so much text, so that it stays within seconds.
+ROWS_PER_SOURCE = 200
+CHARACTERS_PER_SOURCE = 600_000
+SHOWN_CHARACTERS = 1200
+
+
+def decoded_fault(row: TrainedTurns, trained_texts: list[str]) -> str | None:
+    """What is wrong with the trained tokens of a row whose text is right, or None.
+
+    Args:
+        trained_texts: the text of the tokens that carry loss, a turn each.
+    """
+    for turn, (start, end), trained in zip(row.turns, row.spans, trained_texts, strict=True):
+        trained = _normal_form(trained)
+        if not same_words(_normal_form(spoken_content(turn)), trained):
+            return "the tokens of an answer do not say what the answer says, or join its beginning to what is before it"
+        if not same_words(trained, _normal_form(row.text[start:end])):
+            return "tokens outside of an answer are trained"
+    return None
+
+
+def mask_check_error(source: str, place: str, fault: str, texts: dict[str, str]) -> UserError:
+    """The error of a row that fails the check, with its texts below their titles."""
+    remedy = "" if ";" in fault else "; correct the rows or the chat template"
+    below = "".join(f"\n--- {title} ---\n{_shortened(text)}" for title, text in texts.items())
+    return UserError(f"mask check: source {source}, row {place}: {fault}{remedy}{below}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " ..."
+
+
+def _normal_form(text: str) -> str:
+    """Text in the normal form that some tokenizers (Qwen's) bring it to."""
+    return unicodedata.normalize("NFC", text)

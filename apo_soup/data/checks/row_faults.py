@@ -1,0 +1,222 @@
+"""What is wrong with a supervised row's trained text, in checks so cheap that every row gets them.
+
+They trust neither the template nor the loss mask: what each trained turn of the assistant says stands in its own span,
+and what anybody else says stands outside of all of them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from apo_soup.data.checks.said import lacking_call, same_words, spoken_content, spoken_reasoning, written_in
+from apo_soup.data.conversations.conversation import Conversation
+from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.rendering.template import Span
+from apo_soup.data.sources.rows import Fields
+
+EMPTY_BLOCK = re.compile(r"\s*(<\|im_start\|>\s*assistant\s*)?<think>\s*</think>")
+INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
+MODE_FLAGS = ("/no_think", "/think", "/system_override")
+
+
+@dataclass(frozen=True)
+class TrainedTurns:
+    """A conversation as it is trained: its text, the characters `spans` that carry loss, and the assistant's `turns`
+    that these are, one a span.
+
+    `ends` are the special tokens that may end a turn, the end-of-turn token first; `modes` says that the template knows
+    think and no-think mode, `ends_inside` that the recipe allows an end of turn inside a text.
+    """
+
+    item: Conversation
+    text: str
+    spans: list[Span]
+    turns: list[Fields]
+    ends: Sequence[str]
+    modes: bool = True
+    ends_inside: bool = False
+
+    def answers(self) -> list[str]:
+        """The trained texts, one a turn."""
+        return [self.text[start:end] for start, end in self.spans]
+
+
+def row_fault(row: TrainedTurns) -> str | None:
+    """What is wrong with a row whose assistant turns are trained, or None."""
+    answers = row.answers()
+    fault = end_fault(row.turns, answers, row.ends) or others_fault(row)
+    if fault:
+        return fault
+    for number, answer in enumerate(answers):
+        fault = said_fault(row.item, row.turns[number], answer, row.text) or _turn_fault(row, number, answer)
+        if fault:
+            return fault
+    return row_mode_fault(row.item, answers, row.modes)
+
+
+def whole_row_fault(item: Conversation, text: str, modes: bool) -> str | None:
+    """What is wrong with a row all of whose text is trained, or None."""
+    for message in item.messages:
+        if message["role"] == "assistant":
+            fault = said_fault(item, message, text, text)
+        else:
+            said = without_flags(message["content"]).strip()
+            fault = None if written_in(said, text) else _not_rendered(message)
+        if fault:
+            return fault
+    return row_mode_fault(item, assistant_texts(item), modes)
+
+
+def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
+    """What is wrong with a trained turn, whatever it says: its end, its think block, or that it is empty."""
+    end = row.ends[0]
+    if not row.ends_inside and answer.find(end, 0, -len(end)) >= 0:
+        return f"the end-of-turn token {end} stands inside an answer"
+    closing = answer.find(END_OF_THINKING)
+    if closing >= 0 and not 0 <= answer.find("<think>") < closing:
+        before = row.text[: row.spans[number][0]].rstrip()
+        if not before.endswith("<think>"):
+            return "an answer closes a think block that nothing opens; write <think> before its reasoning"
+    if answer[:1].isalnum() and not answer.startswith(tuple(row.ends)):
+        return None  # most answers: they begin with a word, so they are neither of these
+    if EMPTY_BLOCK.match(answer):
+        return "the empty think block that the template prefills is trained"
+    if without_end(answer, row.ends) == "":
+        return "the chat template renders nothing of an answer but its end of turn"
+    return None
+
+
+def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> str | None:
+    """What an assistant turn says, its reasoning and its calls included, must be in its trained text.
+
+    Reasoning of earlier turns may be left out of the text altogether, as templates that shorten the history do it.
+    """
+    content = spoken_content(message)
+    if content not in answer and not same_words(content, answer):
+        if same_words(content, text):
+            return "an answer of the assistant is not trained"
+        return "the chat template does not render all of an answer, so it is not trained"
+    for call in message.get("tool_calls") or ():
+        lacking = lacking_call(call["function"], answer)
+        if lacking:
+            return f"the chat template does not render a tool call ({lacking}), so it is not trained"
+    name, reasoning = spoken_reasoning(message)
+    if reasoning and item.thinks and reasoning not in answer and not same_words(reasoning, answer):
+        if message is item.answers[-1]:
+            return f"the chat template does not render {name}, so it is not trained"
+        if reasoning in text:
+            return "the reasoning of an earlier answer is rendered and not trained"
+    return None
+
+
+def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> str | None:
+    """How a row's trained texts break its mode; `modes` says that the template knows modes.
+
+    Where it does not, a row is held to the mode that it or its recipe states.
+    """
+    if not modes and "enable_thinking" not in item.kwargs:
+        return None
+    if item.thinks and not any(map(has_reasoning, answers)) and not _has_reasoning_without_tags(item, answers):
+        return (
+            "a think row trains on no reasoning; give no-think rows enable_thinking: false, or their source "
+            "chat_template_kwargs: {enable_thinking: false}, or mode: by_row where it holds both"
+        )
+    if not item.thinks and any(has_reasoning(answer) or INLINE_BLOCK.search(answer) for answer in answers):
+        return (
+            "a no-think row trains on reasoning (<think> in an answer); give think rows enable_thinking: true, or "
+            "their source chat_template_kwargs: {enable_thinking: true}, or mode: by_row where it holds both"
+        )
+    return None
+
+
+def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[str]) -> str | None:
+    """How the trained texts of turns miss their end. A call may end with another special token than an answer does."""
+    if all(answer.endswith(ends[0]) for answer in answers):
+        return None
+    if not all(answer.endswith(tuple(ends)) for answer in answers):
+        return f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)"
+    if not turns[-1].get("tool_calls") and not answers[-1].endswith(ends[0]):
+        written = next(end for end in ends if answers[-1].endswith(end))
+        return (
+            f"answers end with {written} and generation stops at {ends[0]}, which is never trained; "
+            f"write eos_token: {written!r} into the recipe, or correct the template"
+        )
+    return None
+
+
+def others_fault(row: TrainedTurns) -> str | None:
+    """Whose words are trained though they are not a trained turn's, or are not in the text at all; None if nobody's.
+
+    Every other turn must stand, in order and unbroken, in the text between the trained turns that it stands between.
+    """
+    parts = [row.text[a:b] for a, b in pairwise([0, *(p for span in row.spans for p in span), len(row.text)])][::2]
+    trained = {id(turn) for turn in row.turns}
+    passed = position = 0
+    for message in row.item.messages:
+        if id(message) in trained:
+            passed, position = passed + 1, 0
+            continue
+        answers = message["role"] == "assistant"
+        said = spoken_content(message) if answers else without_flags(message["content"]).strip()
+        start = parts[passed].find(said, position)
+        if start >= 0:
+            position = start + len(said)
+            continue
+        fault = _misplaced(row, message, said, passed, parts)
+        if fault:
+            return fault
+    return None
+
+
+def _misplaced(row: TrainedTurns, message: Fields, said: str, passed: int, parts: list[str]) -> str | None:
+    """What is wrong with a turn whose words do not stand, as they are, in the text behind `passed` trained turns."""
+    role = message["role"]
+    if written_in(said, parts[passed]):
+        return None
+    # Some templates write the system text into the last user turn, so the order need not be that of the messages.
+    neighbours = [] if role == "system" else row.spans[max(0, passed - 1) : passed + 1]
+    if any(said in row.text[start:end] for start, end in neighbours):
+        return f"the text of a {role} turn is trained"
+    if any(written_in(said, part) for part in parts):
+        return None
+    if said in row.text:
+        return f"the text of a {role} turn is trained"
+    return None if role == "assistant" else _not_rendered(message)
+
+
+def _not_rendered(message: Fields) -> str:
+    return f"the chat template does not render the text of a {message['role']} turn"
+
+
+def assistant_texts(item: Conversation) -> list[str]:
+    """What the assistant says in each of its turns, reasoning in front, as rows trained as a whole hold it."""
+    turns = item.answers
+    thoughts = [m.get("reasoning_content") if item.thinks else None for m in turns]
+    return [f"<think>{t}</think>{m['content']}" if t else m["content"] for m, t in zip(turns, thoughts, strict=True)]
+
+
+def has_reasoning(answer: str) -> bool:
+    """Whether an answer begins with a think block, or closes one that the generation prompt opened."""
+    return answer.lstrip().startswith("<think>") or (END_OF_THINKING in answer and "<think>" not in answer)
+
+
+def without_end(answer: str, ends: Sequence[str]) -> str:
+    """An answer without its end of turn and white space."""
+    for end in ends:
+        answer = answer.removesuffix(end)
+    return answer.strip()
+
+
+def without_flags(text: str) -> str:
+    """A text without the words that only choose a mode, as our template leaves them out."""
+    if "/" not in text or not any(flag in text for flag in MODE_FLAGS):
+        return text
+    lines = (" ".join(word for word in line.split(" ") if word not in MODE_FLAGS) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def _has_reasoning_without_tags(item: Conversation, answers: Sequence[str]) -> bool:
+    """Whether a turn's reasoning is trained between other words than think tags, as in gpt-oss's template."""
+    thoughts = (m.get("reasoning_content") for m in item.messages if m["role"] == "assistant")
+    return any(t and t.strip() in answer for t in thoughts for answer in answers)

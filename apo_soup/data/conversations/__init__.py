@@ -1,0 +1,1 @@
+"""Raw rows of every shape to conversations and pairs."""

@@ -1,0 +1,257 @@
+"""A raw row as a conversation, a plain text or a preference pair, checked field by field."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from apo_soup.data.conversations.formats import missing_field
+from apo_soup.data.conversations.messages import (
+    as_messages,
+    checked_messages,
+    opens_unclosed_block,
+    with_system,
+)
+from apo_soup.data.conversations.rename_guess import rename_remedy
+from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.conversations.turn_fields import carries_loss
+from apo_soup.data.conversations.turn_order import unusual_turn
+from apo_soup.data.sources.rows import Fields, RowError, described
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages in order, the row's template arguments, how many assistant turns came as its `completion`, the numbers
+    of the assistant turns that its flags keep from being trained, and whether templates differ on its turns' order.
+    """
+
+    messages: list[Fields]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    completion_turns: int = 0
+    masked_turns: frozenset[int] = frozenset()
+    unusual_order: bool = False
+
+    @property
+    def in_order(self) -> list[Fields]:
+        """The turns one behind another, as the template gets them."""
+        return self.messages
+
+    @cached_property
+    def answers(self) -> list[Fields]:
+        """The assistant's turns."""
+        return [m for m in self.messages if m["role"] == "assistant"]
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the row is in think mode, as the template will decide it."""
+        system = self.kwargs.get("custom_instructions") or ""
+        if self.messages and self.messages[0]["role"] == "system":
+            system = self.messages[0]["content"]
+        words = system.split()
+        if "/no_think" in words:
+            return False
+        if "/think" in words:
+            return True
+        return bool(self.kwargs.get("enable_thinking", True))
+
+    @property
+    def mode(self) -> str:
+        """The name of the row's mode: `think` or `no_think`."""
+        return "think" if self.thinks else "no_think"
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """A row of plain text, all of it trained; no template is laid over it."""
+
+    text: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    mode: str = "text"
+    messages: tuple[Fields, ...] = ()
+    unusual_order: bool = False
+
+    @property
+    def in_order(self) -> list[Fields]:
+        """No turns."""
+        return []
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """A preference: the prompt's messages and the two answers that follow it."""
+
+    prompt: list[Fields]
+    chosen: list[Fields]
+    rejected: list[Fields]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    unusual_order: bool = False
+
+    @property
+    def in_order(self) -> list[Fields]:
+        """The turns of the better side one behind another, as the template gets them."""
+        return [*self.prompt, *self.chosen]
+
+    @property
+    def messages(self) -> list[Fields]:
+        """Every turn: the prompt's, and both answers."""
+        return [*self.prompt, *self.chosen, *self.rejected]
+
+    @property
+    def mode(self) -> str:
+        """The name of the prompt's mode: `think` or `no_think`."""
+        return Conversation(self.prompt, self.kwargs).mode
+
+
+SupervisedItem = Conversation | PlainText
+RowItem = Conversation | PlainText | PreferencePair
+
+
+def parse_supervised(fields: Fields, defaults: dict[str, Any]) -> SupervisedItem:
+    """The conversation or text of a row in canonical fields (`apo_soup.data.conversations.formats.canonical`).
+
+    Raises:
+        RowError: naming the field, what was expected and what is there.
+    """
+    if "messages" in fields or "text" not in fields:
+        return parse_conversation(fields, defaults)
+    text = fields["text"]
+    if not isinstance(text, str):
+        raise RowError(f"field text: expected text, got {described(text)}; correct it")
+    if not text.strip():
+        raise RowError("field text: expected text, got an empty one; leave the row out")
+    return PlainText(text)
+
+
+def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation:
+    """The conversation of a row with `messages`, or with `prompt` and `completion`.
+
+    Args:
+        defaults: template arguments, below those of the row.
+
+    Raises:
+        RowError: naming the field, what was expected and what is there.
+    """
+    completion_turns = 0
+    system = fields.get("system")
+    if "messages" in fields:
+        name = "messages"
+        messages = with_system(system, checked_messages(fields[name], name))
+    elif "prompt" in fields and "completion" in fields:
+        name = "prompt + completion"
+        prompt = prompt_turns(fields["prompt"], system)
+        answers = as_messages(fields["completion"], "assistant", "completion")
+        completion_turns = sum(m["role"] == "assistant" for m in answers)
+        if not completion_turns:
+            raise RowError("field completion: expected an assistant turn, got none, so nothing is trained; add one")
+        messages = prompt + answers
+    else:
+        raise missing_field("messages", fields)
+    if not any(m["role"] == "assistant" for m in messages):
+        raise RowError("field messages: expected an assistant turn, got none, so nothing would be trained; add one")
+    unusual = unusual_turn(messages, name) is not None
+    masked = masked_turns(messages, name)
+    item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked, unusual)
+    for number, message in enumerate(messages):
+        if message["role"] == "assistant" and item.thinks and opens_unclosed_block(message["content"]):
+            raise RowError(
+                f"field messages[{number}].content: expected </think>, got a think block that is never closed; close it"
+            )
+    return item
+
+
+def prompt_turns(prompt: Any, system: Any) -> list[Fields]:
+    """The turns that an answer follows.
+
+    Raises:
+        RowError: they end with an assistant turn, so that it is not to be seen where the answer begins.
+    """
+    turns = with_system(system, as_messages(prompt, "user", "prompt"))
+    if turns[-1]["role"] == "assistant":
+        raise RowError(
+            "field prompt: expected turns that end before the assistant answers, got an assistant turn at their end; "
+            "move it to the answer"
+        )
+    return turns
+
+
+def masked_turns(messages: list[Fields], name: str) -> frozenset[int]:
+    """Numbers of the assistant turns that flags keep from being trained, counted among the assistant's.
+
+    Raises:
+        RowError: a flag that is neither yes nor no, or flags that leave no turn to train.
+    """
+    masked, answers = set(), 0
+    for number, message in enumerate(messages):
+        trained = carries_loss(message, f"field {name}[{number}]")
+        if message["role"] == "assistant":
+            if not trained:
+                masked.add(answers)
+            answers += 1
+    if len(masked) == answers:
+        raise RowError(
+            f"field {name}: expected a turn that is trained, got flags that mask every one; unmask one or drop the row"
+        )
+    return frozenset(masked)
+
+
+def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
+    """The pair of a row with `chosen` and `rejected`, with or without an explicit `prompt`.
+
+    Where both sides are whole conversations, the prompt is what they share up to the last assistant turn; a `prompt`
+    string beside them is only a copy of the first user turn (as the Tulu3 mixture ships it) and is not needed.
+
+    Raises:
+        RowError: naming the field, what was expected and what is there.
+    """
+    for name in ("chosen", "rejected"):
+        if name not in fields:
+            raise missing_field(name, fields)
+    chosen = as_messages(fields["chosen"], "assistant", "chosen")
+    rejected = as_messages(fields["rejected"], "assistant", "rejected")
+    greeted = "prompt" not in fields and any(m["role"] == "user" for m in chosen)  # a whole conversation all the same
+    if chosen[0]["role"] == "assistant" and not greeted:
+        if "prompt" not in fields:
+            remedy = rename_remedy(fields, ("prompt",)) or "map the column that holds it with rename"
+            raise RowError(f"field prompt: expected a prompt, got none, and chosen begins with the assistant; {remedy}")
+        prompt = prompt_turns(fields["prompt"], None)
+    else:
+        prompt, chosen, rejected = _without_shared_prompt(chosen, rejected)
+        given = fields.get("prompt")
+        if isinstance(given, list) and given and given[0].get("role") == "system" and prompt[0]["role"] != "system":
+            prompt = [*checked_messages(given[:1], "prompt"), *prompt]
+    prompt = with_system(fields.get("system"), prompt)
+    if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
+        raise RowError("fields chosen, rejected: expected two answers, got the same one twice; leave the row out")
+    for side, answer in (("chosen", chosen), ("rejected", rejected)):
+        unusual = unusual_turn(prompt + answer, f"prompt + {side}") is not None
+        if opens_unclosed_block(answer[-1]["content"]):
+            raise RowError(f"field {side}: expected </think>, got a think block that is never closed; close it")
+        if not carries_loss(answer[-1], f"field {side}"):
+            raise RowError(
+                f"field {side}: expected an answer that is trained, got a flag that masks it; remove the flag"
+            )
+        if len(answer) > 1:
+            raise RowError(
+                f"field {side}: expected one assistant turn behind the prompt, got {len(answer)} turns; "
+                "conversations must share all turns but the last"
+            )
+    return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
+
+
+def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tuple[list[Fields], ...]:
+    """The prompt that two conversations share, and what follows it on either side."""
+    shared = 0
+    longest = min(len(chosen), len(rejected)) - 1
+    while shared < longest and _spoken_parts(chosen[shared]) == _spoken_parts(rejected[shared]):
+        shared += 1
+    prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+    if not prompt or chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
+        raise RowError(
+            "fields chosen, rejected: expected a shared prompt that ends before an assistant turn, got conversations "
+            "that part elsewhere; give the turns before it as prompt"
+        )
+    return prompt, chosen, rejected
+
+
+def _spoken_parts(message: Fields) -> tuple[Any, ...]:
+    """What a turn says, without the marks that data sets put beside it, such as an id or a time."""
+    return tuple(message.get(key) for key in ("role", "content", "tool_calls", "reasoning_content"))

@@ -1,0 +1,189 @@
+"""How rows of every shape become the one this project works on: `messages`, or `prompt` with `chosen` and `rejected`.
+
+A converter changes names and nesting only; fields that it does not name (template arguments, tools) pass through.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from apo_soup.data.conversations.dialects import written_value
+from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.sources.rows import Fields, RowError, described
+
+# Columns that hold a whole conversation; the first that a row has is read.
+CONVERSATIONS = ("messages", "conversations", "conversation")
+
+
+def unchanged(fields: Fields) -> Fields:
+    """The fields of a row that already has one of our shapes."""
+    return fields
+
+
+def text_only(fields: Fields) -> Fields:
+    """The text alone: template arguments have no template to go to."""
+    return {"text": fields["text"]}
+
+
+def sharegpt(fields: Fields) -> Fields:
+    """`conversations` of `from` and `value`, with `function_call` and `observation` turns."""
+    return _of_column(fields, "conversations")
+
+
+def conversation(fields: Fields) -> Fields:
+    """`conversation` of exchanges, a question and an answer each."""
+    return _of_column(fields, "conversation")
+
+
+def alpaca(fields: Fields) -> Fields:
+    """`instruction`, an optional `input` below it, `output`; also `system`, and `history` as question-answer lists."""
+    return _of_texts(fields, "instruction", "output", ("input",))
+
+
+def instruction_response(fields: Fields) -> Fields:
+    """`instruction`, an optional `input` or `context` below it, `response`; also `system` and `history`."""
+    return _of_texts(fields, "instruction", "response", ("input", "context"))
+
+
+def query_response(fields: Fields) -> Fields:
+    """`query` and `response`; also `system`, and `history` as question-answer lists."""
+    return _of_texts(fields, "query", "response", ())
+
+
+def preference(fields: Fields) -> Fields:
+    """`chosen` and `rejected`; where both are answers alone and no `prompt` is there, `messages` are the prompt."""
+    if "prompt" in fields or "messages" not in fields or _holds_conversation(fields["chosen"]):
+        return fields
+    return {**_without(fields, ("messages",)), "prompt": checked_messages(fields["messages"], "messages")}
+
+
+def sharegpt_preference(fields: Fields) -> Fields:
+    """A ShareGPT prompt, and one turn of `from` and `value` each for `chosen` and `rejected`."""
+    prompt = checked_messages(fields["conversations"], "conversations")
+    return {**_without(fields, ("conversations",)), "prompt": prompt}
+
+
+def instruction_preference(fields: Fields) -> Fields:
+    """LLaMA-Factory's ranked rows: `instruction`, an optional `input` below it, `chosen` and `rejected`."""
+    prompt = _asked(fields, "instruction", ("input",))
+    return {**_without(fields, ("instruction", "input", "history", "system")), "prompt": prompt}
+
+
+def output_preference(fields: Fields) -> Fields:
+    """LLaMA-Factory's older ranked rows: `output` is the list of a better and a worse answer."""
+    output = fields["output"]
+    if not isinstance(output, list) or len(output) != 2:
+        raise RowError(
+            f"field output: expected a list of a better and a worse answer, got {described(output)}; correct the row"
+        )
+    sides = dict(zip(("chosen", "rejected"), output, strict=True))
+    return instruction_preference({**_without(fields, ("output",)), **sides})
+
+
+def chosen_messages(fields: Fields) -> Fields:
+    """`chosen_messages` and `rejected_messages`, whole conversations both."""
+    return _two_conversations(fields, "chosen_messages", "rejected_messages")
+
+
+def rejected_messages(fields: Fields) -> Fields:
+    """ms-swift's pairs: `messages` is the better conversation, `rejected_messages` the worse."""
+    return _two_conversations(fields, _column(fields), "rejected_messages")
+
+
+def rejected_response(fields: Fields) -> Fields:
+    """ms-swift's pairs: a conversation, or `query` and `response`, and `rejected_response` in place of its end."""
+    if "query" in fields:
+        messages = query_response(fields)["messages"]
+        rest = _without(fields, ("query", "response", "history", "system", "rejected_response"))
+    else:
+        column = _column(fields)
+        messages = checked_messages(fields[column], column)
+        rest = _without(fields, (column, "rejected_response"))
+    if messages[-1]["role"] != "assistant":
+        raise RowError(
+            "field rejected_response: expected a conversation that ends with the better answer beside it, got one that "
+            f"ends with a turn of role {messages[-1]['role']}; add the answer"
+        )
+    rejected = as_messages(fields["rejected_response"], "assistant", "rejected_response")
+    return {**rest, "prompt": messages[:-1], "chosen": messages[-1:], "rejected": rejected}
+
+
+def preferred_output(fields: Fields) -> Fields:
+    """OpenAI's pairs: `input` with `messages` and `tools`, `preferred_output` and `non_preferred_output`."""
+    asked = fields["input"]
+    if not isinstance(asked, dict) or "messages" not in asked:
+        raise RowError(f"field input: expected a mapping with messages, got {described(asked)}; correct the row")
+    rest = _without(fields, ("input", "preferred_output", "non_preferred_output"))
+    tools = {"tools": asked["tools"]} if asked.get("tools") else {}
+    prompt = checked_messages(asked["messages"], "input.messages")
+    sides = {"chosen": fields["preferred_output"], "rejected": fields["non_preferred_output"]}
+    return {**rest, **tools, "prompt": prompt, **sides}
+
+
+def _of_column(fields: Fields, column: str) -> Fields:
+    return {**_without(fields, (column,)), "messages": checked_messages(fields[column], column)}
+
+
+def _of_texts(fields: Fields, question: str, answer: str, below: tuple[str, ...]) -> Fields:
+    said = text_field(fields, answer)
+    if not said.strip():
+        raise RowError(f"field {answer}: expected an answer, got an empty text; correct the row or leave it out")
+    messages = [*_asked(fields, question, below), {"role": "assistant", "content": said}]
+    return {**_without(fields, (question, answer, *below, "history", "system", "text")), "messages": messages}
+
+
+def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields]:
+    """System text, history and question of a row of texts."""
+    messages = _history(fields.get("history"))
+    asked = text_field(fields, question)
+    for name in below:
+        context = text_field(fields, name) if fields.get(name) is not None else ""
+        asked = f"{asked}\n\n{context}" if context.strip() else asked
+    return with_system(fields.get("system"), [*messages, {"role": "user", "content": asked}])
+
+
+def _history(history: Any) -> list[Fields]:
+    """Earlier turns, from a list of questions and their answers."""
+    if isinstance(history, str):
+        history = written_value(history)
+    history = history or []
+    if not isinstance(history, list) or any(not isinstance(h, list | tuple) or len(h) != 2 for h in history):
+        raise RowError(f"field history: expected a list of [question, answer], got {described(history)}; correct it")
+    roles = ("user", "assistant")
+    return [{"role": r, "content": text} for exchange in history for r, text in zip(roles, exchange, strict=True)]
+
+
+def text_field(fields: Fields, name: str) -> str:
+    """The text of a field.
+
+    Raises:
+        RowError: it holds none.
+    """
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise RowError(f"field {name}: expected text, got {described(value)}; correct the row")
+    return value
+
+
+def _two_conversations(fields: Fields, better: str, worse: str) -> Fields:
+    sides = {"chosen": checked_messages(fields[better], better), "rejected": checked_messages(fields[worse], worse)}
+    return {**_without(fields, (better, worse)), **sides}
+
+
+def _column(fields: Fields) -> str:
+    """The column that holds a row's conversation; raises RowError where none does."""
+    column = next((name for name in CONVERSATIONS if name in fields), None)
+    if column is None:
+        have = ", ".join(sorted(fields))
+        raise RowError(
+            f"field messages: expected a conversation, got a row with {have}; map a column to it with rename"
+        )
+    return column
+
+
+def _holds_conversation(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1
+
+
+def _without(fields: Fields, names: Iterable[str]) -> Fields:
+    gone = frozenset(names)
+    return {k: v for k, v in fields.items() if k not in gone}

@@ -1,0 +1,137 @@
+"""The shapes that rows come in, and how each becomes the one this project works on.
+
+Supervised rows become `messages`, `prompt` + `completion`, or `text`; preference rows become `chosen` and `rejected`
+with or without `prompt`. Other fields (template arguments, tools) pass through.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from apo_soup.data.conversations import converters
+from apo_soup.data.conversations.messages import checked_messages
+from apo_soup.data.conversations.rename_guess import rename_remedy
+from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
+from apo_soup.data.conversations.turn_order import joined_turns, usual_turns, without_leading_turns
+from apo_soup.data.sources.rows import Fields, RowError
+
+# What is done with turns in an unusual order, where a source asks for it.
+ORDERS = {"join": joined_turns, "drop_leading": without_leading_turns, "refuse": usual_turns}
+# Fields that every format but plain text reads.
+COMMON = ("system", "system_prompt", "chat_template_kwargs", *TOOL_FIELDS)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A shape of rows: the fields that mark it, how a row of it is converted, and the fields that are read of it beside
+    these; copies of them that data sets keep count as read. `turn_order` is what a source asks for turns in an unusual
+    order.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    convert: Callable[[Fields], Fields]
+    beside: tuple[str, ...] = ()
+    turn_order: str | None = None
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Every field that is read of a row."""
+        return frozenset((*self.needs, *self.beside))
+
+
+# In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
+SUPERVISED = (
+    # HuggingFaceH4's sets keep a copy of the first turn as `prompt`.
+    Format("messages", ("messages",), converters.unchanged, (*COMMON, "prompt", "prompt_id")),
+    Format("sharegpt", ("conversations",), converters.sharegpt, COMMON),
+    Format("conversation", ("conversation",), converters.conversation, COMMON),
+    # Alpaca's own file keeps the rendered prompt as `text`.
+    Format("alpaca", ("instruction", "output"), converters.alpaca, (*COMMON, "input", "history", "text")),
+    Format(
+        "instruction_response",
+        ("instruction", "response"),
+        converters.instruction_response,
+        (*COMMON, "input", "context", "history"),
+    ),
+    Format("query_response", ("query", "response"), converters.query_response, (*COMMON, "history")),
+    Format("prompt_completion", ("prompt", "completion"), converters.unchanged, COMMON),
+    Format("text", ("text",), converters.text_only, ()),
+)
+PREFERENCE = (
+    Format("chosen_messages", ("chosen_messages", "rejected_messages"), converters.chosen_messages, COMMON),
+    Format(
+        "rejected_messages", ("rejected_messages",), converters.rejected_messages, (*COMMON, *converters.CONVERSATIONS)
+    ),
+    Format(
+        "rejected_response",
+        ("rejected_response",),
+        converters.rejected_response,
+        (*COMMON, *converters.CONVERSATIONS, "query", "response", "history"),
+    ),
+    Format(
+        "preferred_output",
+        ("input", "preferred_output", "non_preferred_output"),
+        converters.preferred_output,
+        COMMON,
+    ),
+    Format("sharegpt_preference", ("conversations", "chosen", "rejected"), converters.sharegpt_preference, COMMON),
+    Format(
+        "instruction_preference",
+        ("instruction", "chosen", "rejected"),
+        converters.instruction_preference,
+        (*COMMON, "input", "history"),
+    ),
+    Format("output_preference", ("instruction", "output"), converters.output_preference, (*COMMON, "input", "history")),
+    # UltraFeedback's sets keep the chosen conversation as `messages`.
+    Format("preference", ("chosen", "rejected"), converters.preference, (*COMMON, "prompt", "prompt_id", "messages")),
+)
+
+
+def formats_of(pairs: bool) -> tuple[Format, ...]:
+    """The formats of preference rows, or of supervised ones."""
+    return PREFERENCE if pairs else SUPERVISED
+
+
+def missing_field(name: str, fields: Fields) -> RowError:
+    """The error of a row without a field that it needs."""
+    have = ", ".join(sorted(fields)) or "no fields"
+    remedy = rename_remedy(fields, (name,)) or "map a column to it with rename"
+    return RowError(f"field {name}: expected a value, got a row with {have}; {remedy}")
+
+
+def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
+    """The first format all of whose marks a row has, or None."""
+    return next((f for f in formats if all(name in fields for name in f.needs)), None)
+
+
+def canonical(fields: Fields, row_format: Format) -> Fields:
+    """A row's fields in this project's own shape.
+
+    Raises:
+        RowError: a field that the format needs is missing, or its inside is not what the format says.
+    """
+    for name in row_format.needs:
+        if name not in fields:
+            raise missing_field(name, fields)
+    if "system_prompt" in fields:  # ms-swift's other name of it
+        fields = {**fields, "system": _one_system(fields)}
+    converted = row_format.convert(fields)
+    return converted if row_format.turn_order is None else _with_order(converted, ORDERS[row_format.turn_order])
+
+
+def _one_system(fields: Fields) -> Any:
+    """The system text of a row that has a `system_prompt`; raises RowError where it has another one too."""
+    system, prompt = fields.get("system"), fields["system_prompt"]
+    if system and prompt and system != prompt:
+        raise RowError("fields system, system_prompt: expected one system text, got two that differ; remove one")
+    return system or prompt
+
+
+def _with_order(fields: Fields, change: Callable[[list[Fields], str], list[Fields]]) -> Fields:
+    """A row's fields with each of its lists of turns changed."""
+    if "messages" in fields:
+        return {**fields, "messages": change(checked_messages(fields["messages"], "messages"), "messages")}
+    names = [n for n in ("prompt", "completion", "chosen", "rejected") if isinstance(fields.get(n), list)]
+    return {**fields, **{n: change(checked_messages(fields[n], n), n) for n in names}}

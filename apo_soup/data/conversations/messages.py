@@ -1,0 +1,165 @@
+"""Turns checked one by one: content, reasoning and tool calls. What dialect they are in is `dialects.py`'s work."""
+
+import json
+from typing import Any
+
+from apo_soup.data.conversations.dialects import (
+    holds_turns,
+    plain_turns,
+    system_text,
+    told_turns,
+    turn_list,
+    written_value,
+)
+from apo_soup.data.conversations.turn_fields import REASONING
+from apo_soup.data.sources.rows import Fields, RowError, described
+from apo_soup.errors import first_line
+
+END_OF_THINKING = "</think>"
+
+
+def as_messages(value: Any, role: str, name: str) -> list[Fields]:
+    """A message list as it is, or a plain string as one turn of `role`; checked as `checked_messages` does.
+
+    Raises:
+        RowError: naming the turn and its fault, or a text that is a list of turns.
+    """
+    if isinstance(value, str):
+        if value[:1] == "[" and holds_turns(written_value(value)):
+            raise RowError(f"field {name}: expected text or turns, got turns written as text; store them as a list")
+        value = [{"role": role, "content": value}]
+    return checked_messages(value, name)
+
+
+def checked_messages(messages: Any, name: str) -> list[Fields]:
+    """The turns of the field `name`, in whatever dialect they are written, with calls in one shape.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
+    if isinstance(messages, str):
+        messages = written_value(messages)
+    messages = turn_list(messages)
+    if not isinstance(messages, list) or not messages:
+        raise RowError(f"field {name}: expected a list of turns, got {described(messages)}; correct the row")
+    if plain_turns(messages):
+        return [checked_message(m, f"field {name}[{number}]") for number, m in enumerate(messages)]
+    return [checked_message(turn, place) for place, turn in told_turns(messages, name)]
+
+
+def checked_message(message: Fields, place: str) -> Fields:
+    """One turn of a role; a call's arguments become a mapping, and a turn of calls alone gets empty content.
+
+    Raises:
+        RowError: beginning with `place`, the name of the turn.
+    """
+    message = _current_form(message, place)
+    role, content, calls = message["role"], message.get("content"), message.get("tool_calls")
+    if calls:
+        if role != "assistant":
+            raise RowError(
+                f"{place}.tool_calls: expected calls in assistant turns only, got some in a {role} turn; correct it"
+            )
+        message = {**message, "content": content or "", "tool_calls": checked_calls(calls, f"{place}.tool_calls")}
+        content = message["content"]
+    if not isinstance(content, str):
+        raise RowError(f"{place}.content: expected text, got {described(content)}; correct the turn")
+    return _checked_answer(message, content, place) if role == "assistant" else message
+
+
+def _current_form(message: Fields, place: str) -> Fields:
+    """A turn with one call list, whichever way calls were written, and none where there are none."""
+    if "function_call" not in message and message.get("tool_calls") != []:
+        return message
+    kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
+    if message.get("function_call"):
+        if message.get("tool_calls"):
+            raise RowError(f"{place}: expected tool_calls or function_call, got both; remove one")
+        kept["tool_calls"] = [{"type": "function", "function": message["function_call"]}]
+    return kept
+
+
+def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
+    """`messages` below a system turn, where a row has a system text and no system turn of its own.
+
+    Raises:
+        RowError: the system text is none, or the row has a system turn that says something else.
+    """
+    if system is None:
+        return messages
+    system = system_text(system)
+    if not system:
+        return messages
+    if messages and messages[0]["role"] == "system":
+        if messages[0]["content"].strip() != system.strip():
+            raise RowError(
+                "field system: expected the text of the row's own system turn, got another text; remove one of them"
+            )
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def _checked_answer(message: Fields, content: str, place: str) -> Fields:
+    """An assistant turn with its reasoning under the names that templates read."""
+    reasoning = next((message[n] for n in REASONING if message.get(n) is not None), None)
+    if reasoning is not None:
+        if not isinstance(reasoning, str):
+            raise RowError(f"{place}.reasoning_content: expected text, got {described(reasoning)}; correct it")
+        if reasoning.strip() and content.lstrip().startswith("<think>"):
+            raise RowError(
+                f"{place}: expected reasoning in the content or in a field of its own, got it in both; remove one"
+            )
+        message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    if not content.strip() and not message.get("tool_calls") and not reasoning:
+        raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty; fill or remove it")
+    if content.lstrip().startswith("<think>") and END_OF_THINKING not in content:
+        raise RowError(f"{place}.content: expected </think>, got a think block that is never closed; close it")
+    return message
+
+
+def checked_calls(calls: Any, place: str) -> list[Fields]:
+    """Structured calls, their arguments as mappings whichever way they were written.
+
+    Raises:
+        RowError: naming the call that is none.
+    """
+    if not isinstance(calls, list):
+        raise RowError(f"{place}: expected a list of calls, got {described(calls)}; write a list")
+    checked = []
+    for number, call in enumerate(calls):
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowError(f"{place}[{number}]: expected a call with function.name, got {described(call)}; name it")
+        arguments = call_arguments(function.get("arguments", {}), f"{place}[{number}].function.arguments")
+        identity = {"id": call["id"]} if "id" in call else {}
+        named = {"name": function["name"], "arguments": arguments}
+        checked.append({**identity, "type": "function", "function": named})
+    return checked
+
+
+def call_arguments(arguments: Any, place: str) -> Fields:
+    """The arguments of a call as a mapping; JSON text is decoded, and once more where a text was written as JSON.
+
+    Raises:
+        RowError: they are no mapping, or hold a number that JSON has no word for.
+    """
+    decoded = arguments
+    for _ in range(2):
+        if isinstance(decoded, str):
+            try:
+                decoded = json.loads(decoded, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
+                told = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
+                raise RowError(f"{place}: expected JSON, got {described(arguments)} ({told}); correct it") from None
+    if not isinstance(decoded, dict):
+        raise RowError(f"{place}: expected a mapping of arguments, got {described(arguments)}; write one")
+    return decoded
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def opens_unclosed_block(content: str) -> bool:
+    """Whether a text opens a think block that it never closes."""
+    return content.rfind("<think>") > content.rfind(END_OF_THINKING)

@@ -1,0 +1,99 @@
+"""Which `rename` would make rows of unknown columns readable, guessed from their names and values."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from apo_soup.data.conversations.dialects import holds_turns
+from apo_soup.data.sources.rows import Fields
+
+# The words by which columns of other data sets go, the likeliest first; a name is compared without case and dashes.
+NAMES = {
+    "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns", "trajectory"),
+    "chosen": ("chosen", "preferred", "accepted", "better", "win", "winner", "positive", "good"),
+    "rejected": ("rejected", "dispreferred", "worse", "lose", "loser", "negative", "bad"),
+    "prompt": (
+        "prompt", "question", "query", "instruction", "problem", "input", "user", "human", "request", "q",
+    ),
+    "completion": (
+        "completion", "response", "solution", "answer", "output", "assistant", "gpt", "reply", "target", "final",
+        "explanation", "summary", "generation", "a",
+    ),
+    "text": ("text", "content", "document", "body", "passage", "story"),
+    "system": ("system", "system_prompt", "system_message"),
+}  # fmt: skip
+SHAPES = (("messages",), ("prompt", "completion"), ("text",))
+PAIR_SHAPES = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
+
+# Words that YAML does not read as text.
+YAML_WORDS = ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
+
+
+def rename_remedy(fields: Fields, needs: tuple[str, ...]) -> str | None:
+    """`write rename: {...}` for the fields that are needed, or None where no column looks like each of them."""
+    found: dict[str, str] = {}
+    for need in needs:
+        column = _column_for(need, fields, (*needs, *found.values()))
+        if column:
+            found[need] = column
+    if len(found) < len(needs):
+        return None
+    renamed = [f"{_quoted(column)}: {need}" for need, column in found.items() if column != need]
+    if "system" not in fields and not set(needs) & {"text", "messages"}:
+        system = _column_for("system", fields, (*needs, *found.values()))
+        renamed += [f"{_quoted(system)}: system"] if system else []
+    return f"write rename: {{{', '.join(renamed)}}} for the source" if renamed else None
+
+
+def format_remedy(fields: Fields, pairs: bool) -> str:
+    """What to do with rows of no known format: the `rename` that would do, or what a rename would have to name."""
+    if not pairs and {"chosen", "rejected"} <= fields.keys():
+        return "train on pairs with apo.yaml, or write rename: {chosen: completion} to train on the better answers"
+    for needs in PAIR_SHAPES if pairs else SHAPES:
+        remedy = rename_remedy(fields, needs)
+        if remedy:
+            return remedy
+    texts = [name for name, value in fields.items() if isinstance(value, str)]
+    if not pairs and len(texts) == 2:
+        return (
+            f"write rename: {{{_quoted(texts[0])}: prompt, {_quoted(texts[1])}: completion}} if that is what they are"
+        )
+    wanted = "prompt, chosen and rejected" if pairs else "messages, prompt and completion, or text"
+    return f"map their columns to {wanted} with rename, such as rename: {{question: prompt}}"
+
+
+def _column_for(need: str, fields: Fields, taken: Iterable[str]) -> str | None:
+    """The column that is most likely meant by a field of ours: one of its own name, or of a name that is close."""
+    if need in fields:
+        return need
+    free = {n: _words(n) for n, v in fields.items() if n not in taken and _fits(need, v)}
+    for name in NAMES.get(need, ()):
+        same = [column for column, words in free.items() if words == [*name.split("_")]]
+        if same:
+            return same[0]
+    for name in NAMES.get(need, ()):
+        close = [column for column, words in free.items() if len(name) > 1 and name in words]
+        if len(close) == 1:
+            return close[0]
+    turns = [column for column in free if need == "messages" and holds_turns(fields[column])]
+    return turns[0] if len(turns) == 1 else None
+
+
+def _fits(need: str, value: Any) -> bool:
+    """Whether a value may be what a field of ours holds."""
+    if need in ("messages", "chosen", "rejected", "prompt", "completion") and holds_turns(value):
+        return True
+    return need != "messages" and isinstance(value, str) and bool(value.strip())
+
+
+def _words(name: str) -> list[str]:
+    """A column's name as its words: `userPrompt` and `user-prompt` are `user` and `prompt`."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return re.findall(r"[^\W_]+", spaced.lower())
+
+
+def _quoted(name: str) -> str:
+    """A column's name as YAML takes it inside braces."""
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name) and name.lower() not in YAML_WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,112 @@
+"""In which mode a source's rows are trained where neither they nor the recipe say so: by what they hold.
+
+Plain instruction rows know nothing of think and no-think mode. A source whose first rows hold no reasoning is a
+no-think source; one that mixes both must say `mode: by_row`, because a think row that lost its reasoning would
+otherwise pass for a no-think row.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from apo_soup.data.conversations.conversation import (
+    Conversation,
+    PlainText,
+    PreferencePair,
+    RowItem,
+    parse_pair,
+    parse_supervised,
+)
+from apo_soup.data.conversations.formats import canonical
+from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.sources.mixture import MixtureSource
+from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.data.sources.source import Source
+from apo_soup.errors import UserError
+
+ModedT = TypeVar("ModedT", bound=RowItem)
+ROWS_LOOKED_AT = 1000
+ASSUMED = "no-think, as no row among the first of its source holds reasoning"
+
+
+def sources_in_mode(
+    entries: Iterator[MixtureSource], defaults: dict[str, Any], pairs: bool, say: Callable[[str], None]
+) -> Iterator[MixtureSource]:
+    """The sources of a mixture under a template that knows modes, each with the mode of its rows.
+
+    Args:
+        defaults: the recipe's template arguments.
+        say: told which sources are taken for no-think ones.
+
+    Raises:
+        UserError: a source mixes rows with and without reasoning, and nothing says which mode they are in.
+    """
+    for entry in entries:
+        source = entry.source
+        if source.mode or "enable_thinking" in {**defaults, **dict(source.chat_template_kwargs)}:
+            yield entry
+            continue
+        looked_at = list(islice(entry.rows, ROWS_LOOKED_AT))
+        parse = parse_pair if pairs else parse_supervised
+        with_reasoning, without = 0, []
+        for row in looked_at:
+            try:
+                item = parse(canonical(row.fields, entry.format), defaults)
+            except RowError:
+                continue  # it is counted and listed when it is encoded
+            if isinstance(item, PlainText) or states_mode(item):
+                continue
+            if holds_reasoning(item):
+                with_reasoning += 1
+            else:
+                without.append(row.place)
+        if without and with_reasoning:
+            raise UserError(
+                f"{source.place}: source {source.name}: expected rows of one mode, got {with_reasoning} with reasoning "
+                f"and {len(without)} without among the first {len(looked_at)}, the first of those {without[0]}; write "
+                "mode: by_row into the source's entry, or correct the rows"
+            )
+        if without:
+            say(
+                f"source {source.name}: none of the first {len(without)} rows holds reasoning, so its rows are "
+                "no-think rows; chat_template_kwargs: {enable_thinking: true} or mode: by_row in its entry says "
+                "otherwise"
+            )
+            source = replace(source, mode="assumed")
+        yield replace(entry, source=source, rows=chain(looked_at, entry.rows))
+
+
+def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
+    """A row with the mode that its source gives it, where it states none itself.
+
+    Raises:
+        UserError: a row with reasoning in a source that was taken for a no-think one.
+    """
+    if not source.mode or isinstance(item, PlainText) or states_mode(item):
+        return item
+    reasons = holds_reasoning(item)
+    if reasons and source.mode == "assumed":
+        raise UserError(
+            f"{source.place}: source {source.name}: expected no-think rows, as none among the first held reasoning, "
+            f"got reasoning in {place}; write mode: by_row into the source's entry, or chat_template_kwargs: "
+            "{enable_thinking: true} where every row should hold some"
+        )
+    return replace(item, kwargs={**item.kwargs, "enable_thinking": reasons})
+
+
+def states_mode(item: Conversation | PreferencePair) -> bool:
+    """Whether a row says itself which mode it is in: by a template argument, or by a word of its system text."""
+    if "enable_thinking" in item.kwargs:
+        return True
+    system = item.kwargs.get("custom_instructions") or ""
+    messages = item.messages
+    if messages and messages[0]["role"] == "system":
+        system = messages[0]["content"]
+    return "/" in system and not {"/think", "/no_think"}.isdisjoint(system.split())
+
+
+def holds_reasoning(item: Conversation | PreferencePair) -> bool:
+    """Whether an assistant's turn has reasoning; of a pair, whether the chosen answer has some."""
+    turns: list[Fields] = item.chosen if isinstance(item, PreferencePair) else item.answers
+    return any(m.get("reasoning_content") or END_OF_THINKING in m["content"] for m in turns)

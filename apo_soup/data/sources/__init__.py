@@ -1,0 +1,1 @@
+"""Files and datasets of the Hub to raw rows, each with a place to point at."""

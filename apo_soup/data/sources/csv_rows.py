@@ -1,0 +1,103 @@
+"""Rows of CSV and TSV files: the first line names the columns, quoted texts may hold line breaks."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from apo_soup.data.conversations.dialects import holds_turns, written_value
+from apo_soup.data.sources.row_bytes import NOT_UTF8, opened_rows
+from apo_soup.data.sources.rows import SourceRow, without_row_nulls
+from apo_soup.errors import UserError
+
+# The longest text of one cell; Python's own limit of 131 072 characters is below a long reasoning.
+LONGEST_CELL = 2**31 - 1
+OTHER_SEPARATORS = (";", "\t", "|", ",")
+# A name of a column is shorter, and no sentence.
+LONGEST_NAME = 60
+
+
+def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
+    """Rows of a file of separated values; a record that is at fault is a row with a problem, placed at its first line.
+
+    A cell that holds a list of turns as JSON, or as Python writes it, becomes that list.
+
+    Raises:
+        UserError: the first line does not name columns, or the file ends inside a quoted text.
+    """
+    csv.field_size_limit(LONGEST_CELL)
+    with opened_rows(file, where) as opened:
+        text = io.TextIOWrapper(opened, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        records = csv.reader(text, delimiter=separator, strict=True)
+        names: list[str] | None = None
+        while True:
+            place = f"{file}:{records.line_num + 1}"
+            try:
+                cells = next(records)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if "unexpected end of data" in str(error):
+                    raise UserError(
+                        f"{where}: {place}: expected a closing quote, got the end of the file inside a text of this "
+                        "record; close the quote, or double the quotes inside of texts"
+                    ) from None
+                yield SourceRow(place, None, f"not valid CSV: {error}; double the quotes inside of texts")
+                continue
+            if not cells:
+                continue
+            if names is None:
+                names = column_names(cells, f"{where}: {place}", separator)
+            else:
+                yield _row(place, names, cells, keep_nulls)
+
+
+def column_names(cells: list[str], place: str, separator: str) -> list[str]:
+    """The names in the first line. A first column without one holds the row's number, as pandas writes it.
+
+    Raises:
+        UserError: a name is missing or there twice, or the columns are separated by something else.
+    """
+    names = [cell.strip() for cell in cells]
+    if len(names) == 1:
+        other = next((s for s in OTHER_SEPARATORS if s != separator and s in names[0]), None)
+        if other:
+            raise UserError(
+                f"{place}: expected columns separated by {separator!r}, got one column {names[0]!r} with {other!r} in "
+                "it; separate them by commas in .csv files and by tabs in .tsv files"
+            )
+    names[0] = names[0] or "index"
+    for number, name in enumerate(names):
+        if len(name) > LONGEST_NAME or name.endswith((".", "?", "!")):
+            raise UserError(
+                f"{place}: expected the names of the columns in the first line, got the text {name[:40]!r}; write them "
+                f"above it, such as prompt{separator}completion"
+            )
+        if not name:
+            raise UserError(f"{place}: expected a name for every column, got none for column {number + 1}; name it")
+        if name in names[:number]:
+            raise UserError(f"{place}: expected a name of its own for every column, got {name!r} twice; rename one")
+    return names
+
+
+def _row(place: str, names: list[str], cells: list[str], keep_nulls: bool) -> SourceRow:
+    if len(cells) != len(names):
+        return SourceRow(
+            place,
+            None,
+            f"expected {len(names)} fields, got {len(cells)}; quote texts that hold separators or line breaks",
+        )
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return SourceRow(place, None, f"not valid UTF-8; {NOT_UTF8}")
+    fields, nulls = without_row_nulls(dict(zip(names, map(_cell, cells), strict=True)), keep_nulls)
+    return SourceRow(place, fields, size=sum(map(len, cells)), nulls=nulls)
+
+
+def _cell(text: str) -> object:
+    """A cell's text, or the turns that it holds."""
+    if text[:1] not in ("[", "{"):
+        return text
+    value = written_value(text)
+    return value if holds_turns(value) or holds_turns([value]) else text

@@ -1,0 +1,107 @@
+"""Rows of `.jsonl` files and of `.json` files, in the layouts that people write."""
+
+import codecs
+import contextlib
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from apo_soup.data.sources.row_bytes import NOT_UTF8, opened_rows
+from apo_soup.data.sources.rows import SourceRow, text_length, without_row_nulls
+from apo_soup.errors import UserError, first_line
+
+WRAPPERS = ("data", "rows", "examples", "train")
+
+
+def json_line_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
+    """Rows of a file with one JSON object a line; a line that is not one is a row with a problem.
+
+    Raises:
+        UserError: the file cannot be read, or is no text in UTF-8.
+    """
+    with opened_rows(file, where) as lines:
+        for number, line in enumerate(lines, 1):
+            place = f"{file}:{number}"
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                yield SourceRow(place, None, f"not valid UTF-8 at byte {error.start} of the line; {NOT_UTF8}")
+                continue
+            except json.JSONDecodeError as error:
+                yield SourceRow(
+                    place, None, f"not valid JSON at column {error.colno}: {error.msg}; write one object a line"
+                )
+                continue
+            except (ValueError, RecursionError) as error:
+                yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+                continue
+            nulls = False
+            if b"null" in line:
+                try:
+                    fields, nulls = without_row_nulls(fields, keep_nulls)
+                except RecursionError as error:  # nested less deeply than the parser allows
+                    yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+                    continue
+            # The way of most rows, without a call more.
+            yield (
+                SourceRow(place, fields, None, len(line), nulls) if type(fields) is dict else _no_object(place, fields)
+            )
+
+
+def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
+    """Rows of a `.json` file: a list of objects, a mapping with such a list as `data`, or one object a line.
+
+    Raises:
+        UserError: the file is not JSON, or has no list of rows.
+    """
+    if _has_json_lines(file, where):
+        yield from json_line_rows(file, where, keep_nulls)
+        return
+    try:
+        with opened_rows(file, where) as opened:
+            content = json.loads(opened.read().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: {file}: expected UTF-8, got another byte at {error.start}; {NOT_UTF8}") from None
+    except RecursionError:
+        raise UserError(f"{where}: {file}: expected rows, got JSON nested too deeply; flatten them") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where}: {file}:{error.lineno}: not valid JSON at column {error.colno}: {error.msg}; correct the file"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{where}: {file}: not usable JSON: {first_line(error)}; correct the file") from None
+    if isinstance(content, dict):
+        content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), list)), [content])
+    if not isinstance(content, list):
+        raise UserError(
+            f"{where}: {file}: expected a JSON list of objects, or one object a line, got {type(content).__name__}; "
+            "write the rows as a list"
+        )
+    for number, fields in enumerate(content):
+        fields, nulls = without_row_nulls(fields, keep_nulls)
+        place = f"{file}:row {number}"
+        is_row = isinstance(fields, dict)
+        yield SourceRow(place, fields, None, text_length(fields), nulls) if is_row else _no_object(place, fields)
+
+
+def _no_object(place: str, value: Any) -> SourceRow:
+    return SourceRow(place, None, f"expected a JSON object, got {type(value).__name__}; write one object a row")
+
+
+def _has_json_lines(file: Path, where: str) -> bool:
+    """Whether a `.json` file is JSON lines by another name: two of its first lines are objects each. A bad line
+    among them is then one bad row.
+    """
+    with opened_rows(file, where) as opened:
+        lines = [line for line in islice(opened, 20) if line.strip()]
+    objects = 0
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            objects += isinstance(json.loads(line.decode("utf-8-sig" if number == 0 else "utf-8")), dict)
+    return objects >= 2

@@ -1,0 +1,99 @@
+"""The sources of a recipe's mixture, each with its rows and their format."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.data.conversations.formats import Format, formats_of, recognise
+from apo_soup.data.conversations.rename_guess import format_remedy
+from apo_soup.data.sources.read import read_rows
+from apo_soup.data.sources.rows import SourceRow
+from apo_soup.data.sources.source import Source
+from apo_soup.errors import UserError
+
+PEEKED = 100
+
+
+@dataclass(frozen=True)
+class MixtureSource:
+    """A source, its number in the mixture, its rows, and the format they have."""
+
+    number: int
+    source: Source
+    rows: Iterator[SourceRow]
+    format: Format
+
+
+def mixture_sources(
+    recipe: TrainingFile, without: Collection[int] = (), say: Callable[[str], None] | None = None
+) -> Iterator[MixtureSource]:
+    """Every source with its rows and their format, recognised from the first rows where the recipe names none.
+
+    Args:
+        without: numbers of sources that are passed over.
+        say: is told, behind a source's last row, in how many of its rows nulls were taken for missing keys.
+
+    Raises:
+        UserError: a format nobody knows, or none that fits the first rows.
+    """
+    formats = formats_of(recipe.kind == "apo")
+    listed: Counter[str] = Counter()
+    for number, entry in enumerate(recipe.dataset_mixture.datasets):
+        key = f"dataset_mixture.datasets.{number}"
+        source = Source.from_entry(entry, recipe.place(key))
+        listed[source.name] += 1
+        if number in without:
+            continue
+        source = replace(source, listing=listed[source.name])
+        where = recipe.place(f"{key}.id")
+        rows = read_rows(source, where)
+        if say:
+            rows = _telling_nulls(rows, source.name, say)
+        if source.format:
+            row_format = named_format(source.format, formats, recipe.place(f"{key}.format"))
+        else:
+            peeked = list(islice(rows, PEEKED))
+            rows = chain(peeked, rows)
+            row_format = recognised_format(source, peeked, formats, where)
+        yield MixtureSource(number, source, rows, replace(row_format, turn_order=source.turn_order))
+
+
+def _telling_nulls(rows: Iterator[SourceRow], name: str, say: Callable[[str], None]) -> Iterator[SourceRow]:
+    """The rows, and behind the last of them a line on those with nulls inside calls or tools."""
+    count = 0
+    for row in rows:
+        count += row.nulls
+        yield row
+    if count:
+        say(
+            f"note: nulls inside the calls or tools of {count:,} row{'' if count == 1 else 's'} of {name} stand for "
+            "keys that the row does not have; where they are meant, write keep_nulls: true for the source"
+        )
+
+
+def named_format(name: str, formats: tuple[Format, ...], where: str) -> Format:
+    """The format of that name; raises UserError where there is none."""
+    row_format = next((f for f in formats if f.name == name), None)
+    if row_format is None:
+        raise UserError(f"{where}: expected one of {', '.join(f.name for f in formats)}, got {name}; correct the name")
+    return row_format
+
+
+def recognised_format(source: Source, peeked: list[SourceRow], formats: tuple[Format, ...], where: str) -> Format:
+    """The format of the first row that has one; the first format where no row can be read.
+
+    Raises:
+        UserError: rows can be read and none of them fits a format.
+    """
+    readable = [row.content for row in peeked if row.content is not None]
+    row_format = next((f for f in (recognise(content, formats) for content in readable) if f), None)
+    if row_format is None and readable:
+        have = ", ".join(sorted(readable[0])) or "no fields"
+        remedy = format_remedy(readable[0], formats is formats_of(pairs=True))
+        raise UserError(
+            f"{where}: source {source.name}: expected rows of a format among {', '.join(f.name for f in formats)}, got "
+            f"rows with {have}; {remedy}"
+        )
+    return row_format or formats[0]

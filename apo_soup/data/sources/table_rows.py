@@ -1,0 +1,136 @@
+"""Rows of Parquet and Arrow files."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from apo_soup.data.sources.json_columns import Decoder, decoded_row, json_columns
+from apo_soup.data.sources.rows import (
+    ARBITRARY,
+    ROWS_A_READ,
+    Fields,
+    SourceRow,
+    text_length,
+    without_nulls,
+    without_row_nulls,
+)
+from apo_soup.errors import UserError, first_line
+
+
+def table_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
+    """Rows of a table file; one that is damaged, or has text that is not UTF-8, is a row with a problem.
+
+    Raises:
+        UserError: the file is not what its suffix says.
+    """
+    number = 0
+    for rows, decoders in _read_batches(file, where):
+        for fields in rows:
+            place = f"{file}:row {number}"
+            if isinstance(fields, str):
+                yield SourceRow(place, None, fields)
+            elif decoders:
+                yield _with_json(place, fields, decoders, keep_nulls)
+            else:
+                yield SourceRow(place, without_nulls(fields, ARBITRARY if keep_nulls else ()), size=text_length(fields))
+            number += 1
+
+
+def _with_json(place: str, fields: Fields, decoders: dict[str, Decoder], keep_nulls: bool) -> SourceRow:
+    try:
+        decoded, nulls = without_row_nulls(decoded_row(fields, decoders), keep_nulls)
+    except (ValueError, RecursionError) as error:
+        return SourceRow(place, None, f"not valid JSON in a column of JSON: {first_line(error)}; correct it")
+    return SourceRow(place, decoded, size=text_length(fields), nulls=nulls)
+
+
+def parquet_row_count(file: Path) -> int | None:
+    """The rows of a Parquet file as its footer says; None where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(file).num_rows
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def declared_columns(files: list[Path]) -> set[str]:
+    """The columns that Parquet and Arrow files declare."""
+    import pyarrow.parquet as pq
+
+    names: set[str] = set()
+    for file in files:
+        if file.suffix.lower() == ".parquet":
+            names |= set(pq.read_schema(file).names)
+        elif file.suffix.lower() == ".arrow":
+            names |= {name for batch in islice(_arrow_batches(file), 1) for name in batch.schema.names}
+    return names
+
+
+def _read_batches(file: Path, where: str) -> Iterator[tuple[list[Fields | str], dict[str, Decoder]]]:
+    """The rows of each batch, and what decodes their columns of JSON; an error of the library's is the file's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in (
+            pq.ParquetFile(file, page_checksum_verification=True).iter_batches(ROWS_A_READ)
+            if file.suffix.lower() == ".parquet"
+            else _arrow_batches(file)
+        ):
+            yield _batch_rows(batch), json_columns(batch.schema)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        kind = file.suffix[1:].lower()
+        raise UserError(
+            f"{where}: {file}: expected a file of format {kind}, got one that cannot be read as {kind}: "
+            f"{first_line(error)}; write it again"
+        ) from error
+
+
+def _batch_rows(batch: Any) -> list[Fields | str]:
+    """The rows of a record batch; in place of a row that cannot be read, what is wrong with it.
+
+    A batch whose offsets point outside of its buffers is read out of bounds, so it is validated before.
+    """
+    import pyarrow as pa
+
+    try:
+        batch.validate(full=True)
+        return batch.to_pylist(maps_as_pydicts="strict")
+    except (pa.ArrowInvalid, UnicodeDecodeError, KeyError):
+        pass  # a row of the batch is at fault, and the others are to be kept
+    return [_one_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
+
+
+def _one_row(batch: Any) -> Fields | str:
+    """The one row of a batch, or what is wrong with it."""
+    import pyarrow as pa
+
+    try:
+        batch.validate(full=True)
+        row: Fields = batch.to_pylist(maps_as_pydicts="strict")[0]
+    except KeyError as error:
+        return f"a map has a key twice: {first_line(error)}; correct the row"
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
+            return "not valid UTF-8 in one of the texts; convert texts before they are stored"
+        return f"damaged: {first_line(error)}; write the file again"
+    return row
+
+
+def _arrow_batches(file: Path) -> Iterator[Any]:
+    """Batches of an Arrow file in either layout: the stream that `datasets` writes, or the file that others write."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(file)) as opened:
+        try:
+            batches = pa.ipc.open_stream(opened)
+        except pa.ArrowInvalid:
+            opened.seek(0)
+            reader = pa.ipc.open_file(opened)
+            batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
+        for batch in batches:
+            for start in range(0, batch.num_rows, ROWS_A_READ):
+                yield batch.slice(start, ROWS_A_READ)

@@ -1,0 +1,44 @@
+"""The mask check stops the launch and shows the row; it decodes what is trained."""
+
+import pytest
+from data_helpers import ROWS, trained_turns
+from helpers import chat, python
+
+from apo_soup.data.checks.mask_check import decoded_fault
+
+
+@pytest.mark.parametrize(
+    ("decoded", "fault"),
+    [
+        ("It is 4<|im_end|>", None),
+        ("It  is 4 <|im_end|>", None),
+        (" is 4<|im_end|>", "the tokens of an answer do not say what the answer says"),
+        ("It is [UNK]<|im_end|>", "the tokens of an answer do not say what the answer says"),
+        ("assistant It is 4<|im_end|>", "tokens outside of an answer are trained"),
+    ],
+)
+def test_tokens_are_decoded_and_compared_with_the_answer(use, decoded, fault):
+    found = decoded_fault(trained_turns(use(None), chat("2 + 2?", "It is 4", False)), [decoded])
+    assert (found is None) == (fault is None)
+    assert (found or "").startswith(fault or "")
+
+
+def test_composed_characters_are_the_same_however_they_are_written(use):
+    row = trained_turns(use(None), chat("Q", "cafe\u0301", False))
+    assert decoded_fault(row, ["caf\u00e9<|im_end|>"]) is None
+
+
+def test_the_mask_check_stops_a_source_and_shows_the_row(training_recipe):
+    path = training_recipe([*ROWS, chat("Q?", "no thought here", True)])
+    result = python("-m", "apo_soup", "prepare", "--config", path)
+    assert result.returncode == 2
+    assert "rows.jsonl:82: a think row trains on no reasoning" in result.stderr
+    assert "no thought here" in result.stderr
+    assert not list((path.parent / "run" / "prepared").glob("sft-*"))
+
+
+def test_whole_rows_are_held_to_their_mode_too(training_recipe):
+    rows = [chat("Q?", "A", False)] * 3 + [chat("Q?", "<think>\nso\n</think>\nA", False)]
+    result = python("-m", "apo_soup", "prepare", "--config", training_recipe(rows, assistant_only_loss=False))
+    assert result.returncode == 2
+    assert "a no-think row trains on reasoning" in result.stderr

@@ -1,0 +1,177 @@
+"""Every row is held to what it says: nothing is missing from its trained turns, and nothing of others is in them."""
+
+from dataclasses import replace
+
+import pytest
+from conftest import CHATML
+from data_helpers import CALL, THOUGHT, TOOLS, mode, trained_turns
+from helpers import chat
+
+from apo_soup.data.checks.row_faults import TrainedTurns, row_fault, whole_row_fault
+from apo_soup.data.conversations.conversation import parse_conversation
+
+QUESTION = {"role": "user", "content": "1 + 2?"}
+MARKED = """{%- for message in messages -%}<|im_start|>{{ message.role }}
+{% if message.role == 'assistant' %}{% generation %}{{ message.content + eos_token }}{% endgeneration %}
+{% else %}{{ message.content }}<|im_end|>
+{% endif %}{%- endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif %}"""
+TOOL_TURNS = [
+    {"role": "system", "content": "Be brief. /no_think"},
+    {"role": "user", "content": "2?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "3"},
+    {"role": "assistant", "content": "3 it is"},
+]
+
+
+def fault_of(renderer, row, change=lambda text, spans: spans, **changes):
+    """What is wrong with a row as a template renders it, with its spans changed."""
+    turns = trained_turns(renderer, row, **changes)
+    return row_fault(replace(turns, spans=change(turns.text, turns.spans)))
+
+
+def test_good_rows_pass_and_each_fault_is_named(use):
+    ours = use(None)
+    good = chat("Question?", THOUGHT, True)
+    assert fault_of(ours, good) is None
+    assert fault_of(ours, chat("Q", "4", False)) is None
+    wide = fault_of(ours, chat("Q", "4", False), lambda text, spans: [(text.index("<think>"), len(text) - 1)])
+    assert wide == "the empty think block that the template prefills is trained"
+    assert "end-of-turn token" in fault_of(ours, good, lambda text, spans: [(spans[0][0], spans[0][1] - 10)])
+    assert "think row trains on no reasoning" in fault_of(ours, chat("Q", "4", True))
+    assert "mode: by_row" in fault_of(ours, chat("Q", "4", True))
+    assert "no-think row trains on reasoning" in fault_of(ours, chat("Q", THOUGHT, False))
+    late = fault_of(ours, chat("Q", "four", False), lambda text, spans: [(spans[0][0] + 2, spans[0][1])])
+    assert late == "an answer of the assistant is not trained"
+
+
+@pytest.mark.parametrize("role", ["system", "user", "tool"])
+def test_any_other_turn_that_is_trained_is_found(use, role):
+    words = {"system": "Be brief.", "user": "2?", "tool": "3\n</tool_response>"}[role]
+
+    def widen(text, spans):
+        place = text.index(words)
+        return [spans[0], (place, spans[1][1])] if role == "tool" else [(place, spans[0][1]), spans[1]]
+
+    assert fault_of(use(None), {"messages": TOOL_TURNS}) is None
+    assert fault_of(use(None), {"messages": TOOL_TURNS}, widen) == f"the text of a {role} turn is trained"
+
+
+def test_a_short_result_that_stands_elsewhere_too_is_found_when_trained():
+    """A tool's result inside the model's own turn: its one character stands in the question as well."""
+    item = parse_conversation({"messages": [{"role": "user", "content": "1 + 3?"}, *TOOL_TURNS[2:]]}, {})
+    text = "<user>1 + 3?<model>add a 1 b 2<|im_end|><result>3</result>3 it is<|im_end|>"
+    call, answer = (text.index("add"), text.index("<result>")), (text.index("3 it is"), len(text))
+    row = TrainedTurns(item, text, [call, answer], item.answers, ("<|im_end|>",), modes=False)
+    assert row_fault(row) is None
+    wide = replace(row, spans=[call, (call[1], len(text))])
+    assert row_fault(wide) == "the text of a tool turn is trained"
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "fault"),
+    [
+        (CHATML, [{"role": "assistant", "content": "3"}], None),
+        (CHATML, [{"role": "assistant", "tool_calls": [CALL]}], "does not render a tool call (its name add)"),
+        (CHATML, [{"role": "assistant", "content": "Wait.", "tool_calls": [CALL]}], "does not render a tool call"),
+        (
+            CHATML,
+            [{"role": "assistant", "content": "", "reasoning_content": "hm"}],
+            "does not render reasoning_content",
+        ),
+        (
+            CHATML,
+            [{"role": "assistant", "content": "3", "reasoning_content": "hm"}],
+            "does not render reasoning_content",
+        ),
+        (None, [{"role": "assistant", "content": "3", "reasoning_content": "hm"}], None),
+        (
+            CHATML.replace("message.content", "message.content.split('</think>')[-1]"),
+            [{"role": "assistant", "content": "<think>\nlong reasoning\n</think>\n\n3"}],
+            "does not render the think block of an answer",
+        ),
+        (
+            MARKED.replace("message.content", "message.content[:7]"),
+            [{"role": "assistant", "content": "a long answer"}],
+            "does not render all of an answer",
+        ),
+        (
+            MARKED.replace("eos_token", "eos_token + eos_token"),
+            [{"role": "assistant", "content": "3"}],
+            "the end-of-turn token <|im_end|> stands inside an answer",
+        ),
+        (CHATML, [{"role": "assistant", "content": "so 3\n</think>\n3"}], "closes a think block that nothing opens"),
+    ],
+)
+def test_what_a_template_does_not_render_is_named(use, template, messages, fault):
+    found = fault_of(use(template), {"messages": [QUESTION, *messages]}, modes=False)
+    assert (found is None) == (fault is None)
+    assert (fault or "") in (found or "")
+
+
+@pytest.mark.parametrize("skipped", ["system", "tool", "user"])
+def test_a_turn_that_the_template_leaves_out_is_named(use, skipped):
+    template = CHATML.replace("in messages", f"in messages if message.role != '{skipped}' or message.content == 'kept'")
+    assert template != CHATML
+    result = [{"role": "tool", "content": "a result"}, {"role": "assistant", "content": "Two"}]
+    plain = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "kept" if skipped != "user" else "left out"},
+        {"role": "assistant", "content": "One"},
+        *(result if skipped == "tool" else []),
+    ]
+    found = fault_of(use(template), {"messages": plain}, modes=False)
+    assert found == f"the chat template does not render the text of a {skipped} turn"
+
+
+def test_a_masked_turn_that_is_trained_is_named(use):
+    bad, good = {"role": "assistant", "content": "BAD", "weight": 0}, {"role": "assistant", "content": "3"}
+    row = {"messages": [QUESTION, bad, QUESTION, good], **mode(False)}
+    whole = trained_turns(use(None), row)
+    kept = replace(whole, spans=whole.spans[1:], turns=whole.turns[1:])
+    assert row_fault(kept) is None
+    wide = replace(kept, spans=[(whole.spans[0][0], whole.spans[1][1])])
+    assert row_fault(wide) == "the text of a assistant turn is trained"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ('say "hi"\n', '{"text": "say \\"hi\\"\\n"}'),
+        ("d\u00e9j\u00e0", '{"text": "d\\u00e9j\\u00e0"}'),
+        (True, "text=True"),
+        (None, '{"text": null}'),
+        ({"deep": [1, {"x": "y z"}]}, '{"text": {"deep": [1, {"x": "y z"}]}}'),
+        ("two\nlines", "<parameter=text>\ntwo\nlines\n</parameter>"),
+    ],
+)
+def test_values_of_a_call_are_found_however_they_are_written(use, value, written):
+    call = {"type": "function", "function": {"name": "add", "arguments": {"text": value}}}
+    messages = [QUESTION, {"role": "assistant", "tool_calls": [call]}]
+    turns = trained_turns(use(None), {"messages": messages, "xml_tools": TOOLS, **mode(False)})
+    start, end = turns.spans[0]
+    said = f"add {written}<|im_end|>"
+    shown = replace(turns, text=turns.text[:start] + said + turns.text[end:], spans=[(start, start + len(said))])
+    assert row_fault(shown) is None
+    lost = shown.text.replace(written, "text")
+    fault = row_fault(replace(shown, text=lost, spans=[(start, start + len(said) - len(shown.text) + len(lost))]))
+    assert fault == (
+        "the chat template does not render a tool call (the value of its argument text), so it is not trained"
+    )
+
+
+def test_answers_must_end_with_the_token_that_stops_generation(use):
+    row = chat("1 + 2?", "3", False)
+    assert fault_of(use(None), row, ends=("<|im_end|>", "<|endoftext|>")) is None
+    fault = fault_of(use(None), row, ends=("<|endoftext|>", "<|im_end|>"))
+    assert "answers end with <|im_end|> and generation stops at <|endoftext|>" in fault
+
+
+def test_a_row_trained_as_a_whole_is_held_to_its_turns(use):
+    item = parse_conversation(chat("1 + 2?", "3", False), {})
+    text = use(None).text(item)
+    assert whole_row_fault(item, text, True) is None
+    fault = whole_row_fault(item, text.replace("1 + 2?", ""), True)
+    assert fault == "the chat template does not render the text of a user turn"
+    assert "does not render all of an answer" in whole_row_fault(item, text.replace("\n3<", "\n<"), True)

@@ -1,0 +1,106 @@
+"""Rows of every format become the same conversation or pair."""
+
+import pytest
+from data_helpers import BAD, GOOD, MESSAGES, PROMPT, parsed_row
+
+from apo_soup.data.sources.rows import RowError
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("messages", {"messages": MESSAGES, "prompt": "What?"}),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]}),
+        (
+            "sharegpt",
+            {"conversations": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "That."}]},
+        ),
+        ("alpaca", {"instruction": "What?", "input": "", "output": "That.", "text": "Below is an instruction"}),
+        ("prompt_completion", {"prompt": "What?", "completion": "That."}),
+    ],
+)
+def test_every_supervised_format_becomes_the_same_messages(name, row):
+    recognised, item = parsed_row(row)
+    assert recognised == name
+    assert item.messages == MESSAGES
+
+
+def test_plain_text_stays_text():
+    assert parsed_row({"text": "Once upon a time"})[1].text == "Once upon a time"
+    with pytest.raises(RowError, match="field text: expected text, got an empty one"):
+        parsed_row({"text": " "})
+
+
+def test_sharegpt_calls_and_observations_become_tool_turns():
+    turns = [
+        {"from": "human", "value": "1 + 2?"},
+        {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1, "b": 2}}'},
+        {"from": "observation", "value": "3"},
+        {"from": "gpt", "value": "3"},
+    ]
+    tools = '[{"name": "add"}]'
+    _, item = parsed_row({"conversations": turns, "system": "Calculate.", "tools": tools})
+    assert [m["role"] for m in item.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert item.messages[2]["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1, "b": 2}}
+    assert item.kwargs["tools"] == [{"name": "add"}]
+
+
+def test_alpaca_puts_the_input_below_and_the_history_before():
+    row = {"instruction": "Add.", "input": "1, 2", "output": "3", "history": [["Hi", "Hello"]], "system": "Be brief."}
+    contents = [m["content"] for m in parsed_row(row)[1].messages]
+    assert contents == ["Be brief.", "Hi", "Hello", "Add.\n\n1, 2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("preference", {"prompt": "What?", "chosen": "That.", "rejected": "No."}),
+        ("preference", {"prompt": PROMPT, "chosen": GOOD, "rejected": BAD}),
+        ("preference", {"prompt": "What?", "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
+        ("preference", {"chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
+        (
+            "sharegpt_preference",
+            {
+                "conversations": [{"from": "human", "value": "What?"}],
+                "chosen": {"from": "gpt", "value": "That."},
+                "rejected": {"from": "gpt", "value": "No."},
+            },
+        ),
+    ],
+)
+def test_every_preference_format_becomes_the_same_pair(name, row):
+    recognised, item = parsed_row(row, pairs=True)
+    assert recognised == name
+    assert (item.prompt, item.chosen, item.rejected) == (PROMPT, GOOD, BAD)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (
+            {"conversations": [{"from": "alien", "value": "x"}]},
+            r"conversations\[0\].from: expected one of .*got 'alien'",
+        ),
+        ({"conversations": "x"}, "conversations: expected a list of turns, got str 'x'"),
+        ({"conversations": [{"from": "function_call", "value": "{"}]}, r"conversations\[0\].value: .* as JSON"),
+        ({"instruction": 3, "output": "x"}, "field instruction: expected text, got int 3"),
+        ({"instruction": "x", "output": "y", "history": ["a"]}, "field history: expected a list"),
+    ],
+)
+def test_a_row_that_breaks_its_format_names_the_field(row, reason):
+    with pytest.raises(RowError, match=reason):
+        parsed_row(row)
+
+
+def test_a_system_column_is_read_in_every_format():
+    system = {"role": "system", "content": "Be brief."}
+    for row in (
+        {"messages": MESSAGES, "system": "Be brief."},
+        {"prompt": "What?", "completion": "That.", "system": "Be brief."},
+    ):
+        assert parsed_row(row)[1].messages == [system, *MESSAGES]
+    for row in (
+        {"prompt": "What?", "chosen": "That.", "rejected": "No.", "system": "Be brief."},
+        {"prompt": [system, *PROMPT], "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD},
+    ):
+        assert parsed_row(row, pairs=True)[1].prompt == [system, *PROMPT]

@@ -1,0 +1,47 @@
+"""Rows of unknown columns are told with the `rename` that would do."""
+
+import pytest
+from data_helpers import MESSAGES
+
+from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
+from apo_soup.data.conversations.rename_guess import format_remedy
+from apo_soup.data.sources.mixture import mixture_sources
+from apo_soup.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("row", "rename"),
+    [
+        ({"question": "q", "answer": "a"}, "question: prompt, answer: completion"),
+        ({"prompt": "q", "response": "a"}, "response: completion"),
+        ({"input": "q", "output": "a"}, "input: prompt, output: completion"),
+        ({"Question": "q", "final_answer": "a", "n": 3}, "Question: prompt, final_answer: completion"),
+        ({"userPrompt": "q", "model-answer": "a"}, "userPrompt: prompt, model-answer: completion"),
+        ({"problem": "q", "solution": "a", "answer": "4"}, "problem: prompt, solution: completion"),
+        ({"system_prompt": "s", "question": "q", "response": "a"},
+         "question: prompt, response: completion, system_prompt: system"),
+        ({"dialog": MESSAGES, "id": 3}, "dialog: messages"),
+        ({"my_chat": [{"from": "user", "value": "x"}]}, "my_chat: messages"),
+        ({"content": "long", "url": "x"}, "content: text"),
+        ({"y": "q", "no": "a"}, '"y": prompt, "no": completion'),
+    ],
+)  # fmt: skip
+def test_the_rename_is_guessed_from_names_and_types(row, rename):
+    assert format_remedy(row, pairs=False).startswith(f"write rename: {{{rename}}}")
+
+
+def test_pairs_are_guessed_too_and_what_cannot_be_guessed_is_told_in_general():
+    row = {"question": "q", "response_better": "a", "response_worse": "b"}
+    told = "write rename: {question: prompt, response_better: chosen, response_worse: rejected} for the source"
+    assert format_remedy(row, pairs=True) == told
+    assert "map their columns to prompt, chosen and rejected with rename" in format_remedy({"a": "x"}, pairs=True)
+    assert "map their columns to messages, prompt and completion, or text" in format_remedy({"a": 3}, pairs=False)
+
+
+def test_a_source_of_unknown_columns_stops_with_the_line_that_would_do(training_recipe):
+    path = training_recipe([{"question": "q", "answer": "a"}])
+    with pytest.raises(
+        UserError, match=r"got rows with answer, question; write rename: {question: prompt, answer: compl"
+    ):
+        list(mixture_sources(load(path, stage_of_file(path))))

@@ -1,0 +1,43 @@
+"""Texts that are a rendered chat."""
+
+import pytest
+from data_helpers import options
+
+from apo_soup.data.conversations.conversation import PlainText
+from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
+from apo_soup.data.encode_supervised import SupervisedEncoder, spans_with_loss
+from apo_soup.data.sources.rows import RowError
+
+CHAT = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>\n"
+
+
+def test_a_rendered_chat_is_refused_where_only_the_assistant_is_trained(tokenizer):
+    encoder = SupervisedEncoder(tokenizer, options(assistant_only_loss=True))
+    with pytest.raises(RowError, match=r"^field text: expected messages where .* rendered chat \(<\|im_start\|>\), .*"):
+        encoder.parsed({"text": CHAT}, {})
+    assert encoder.parsed({"text": "Once."}, {}) == PlainText("Once.")
+
+
+def test_it_is_trained_as_a_whole_with_its_own_end_otherwise(use):
+    assert spans_with_loss(PlainText(CHAT), use(None), options()) == (CHAT, [(0, len(CHAT))])
+    assert spans_with_loss(PlainText("Once."), use(None), options(assistant_only_loss=True))[0] == "Once.<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<s>[INST] hi [/INST] yo</s>",
+        "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>",
+        "<start_of_turn>user\nhi<end_of_turn>\n",
+        "<｜User｜>hi<｜Assistant｜>yo",
+        "<|start|>user<|message|>hi<|end|>",
+        "<|user|>\nhi<|end|>\n<|assistant|>\nyo",
+    ],
+)
+def test_chats_of_many_families_are_known(text):
+    assert rendered_chat_fault(text)
+
+
+@pytest.mark.parametrize("text", ["if a <|b|> c:", "[INSTALL] it", "x <start> y", "user: hi", "a|im_start|b"])
+def test_other_texts_are_not(text):
+    assert rendered_chat_fault(text) is None

@@ -1,0 +1,213 @@
+"""Rows of every kind of file, their columns, and files and rows that cannot be read."""
+
+import codecs
+import json
+
+import pytest
+from data_helpers import MESSAGES, ROWS
+
+from apo_soup.config.mixture import SourceKeys
+from apo_soup.data.sources.read import read_rows
+from apo_soup.data.sources.source import Source
+from apo_soup.errors import UserError
+
+
+def test_rows_read_the_same_from_every_kind_of_file(tmp_path, write_rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [*ROWS[:5], {"messages": MESSAGES}]
+    table = pa.Table.from_pylist(rows)
+    write_rows("r.jsonl", rows)
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "inside.json").write_text(json.dumps({"version": 1, "data": rows}))
+    (tmp_path / "lines.json").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    pq.write_table(table, tmp_path / "r.parquet")
+    with pa.ipc.new_stream(str(tmp_path / "stream.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_file(str(tmp_path / "file.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "bom.jsonl").write_bytes(codecs.BOM_UTF8 + (tmp_path / "r.jsonl").read_bytes())
+    files = (
+        "r.jsonl",
+        "bom.jsonl",
+        "list.json",
+        "inside.json",
+        "lines.json",
+        "r.parquet",
+        "stream.arrow",
+        "file.arrow",
+    )
+    for name in files:
+        assert [r.fields for r in read_rows(Source(str(tmp_path / name)), "x")] == rows, name
+    found = list(read_rows(Source(str(tmp_path / "*.arrow")), "x"))
+    assert [r.fields for r in found] == rows * 2
+    assert found[0].place == f"{tmp_path}/file.arrow:row 0"
+    (tmp_path / "one[1].json").write_text(json.dumps(rows[0]))
+    assert [r.fields for r in read_rows(Source(str(tmp_path / "one[1].json")), "x")] == rows[:1]
+
+
+def test_files_that_are_not_what_they_say_are_refused(tmp_path):
+    for name, content, reason in (
+        ("a.json", "[1, 2", "a.json:1: not valid JSON at column 6"),
+        ("b.json", "3", "b.json: expected a JSON list of objects, or one object a line, got int"),
+        ("c.parquet", "no", "c.parquet: expected a file of format parquet, got one that cannot be read"),
+        ("d.arrow", "no", "d.arrow: expected a file of format arrow, got one that cannot be read"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=reason):
+            list(read_rows(Source(str(tmp_path / name)), "x.yaml:3"))
+
+
+def test_columns_are_chosen_and_renamed(write_rows):
+    path = str(write_rows("r.jsonl", [{"question": "What?", "reply": "That.", "other": 1}]))
+    entry = {"id": path, "columns": ["question", "reply"], "rename": {"question": "prompt", "reply": "completion"}}
+    assert [r.fields for r in read_rows(Source.from_entry(SourceKeys(**entry)), "x")] == [
+        {"prompt": "What?", "completion": "That."}
+    ]
+    with pytest.raises(
+        UserError,
+        match=r"x: source .*: columns, rename: expected columns that the rows have, got colour, which no row has",
+    ):
+        list(read_rows(Source.from_entry(SourceKeys(id=path, rename={"colour": "prompt"})), "x"))
+
+
+def test_nulls_and_globs_mean_the_same_in_every_kind_of_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    call = {"name": "f", "arguments": {"a": 0, "b": None}}
+    rows = [{"messages": None, "prompt": "Hi", "completion": "Yes", "chat_template_kwargs": {"enable_thinking": None}}]
+    deep = tmp_path / "d" / "x" / "y"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path / "d", deep):
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    kinds = [list(read_rows(Source(str(tmp_path / name)), "w")) for name in ("d/**/*.jsonl", "rows.parquet")]
+    assert [len(k) for k in kinds] == [2, 1]
+    for row in (*kinds[0], *kinds[1]):
+        assert {k: v for k, v in row.fields.items() if v} == {"prompt": "Hi", "completion": "Yes"}
+        assert "messages" not in row.fields
+    (tmp_path / "calls.jsonl").write_text(json.dumps({"calls": [call], "x": None}) + "\n")
+    for keep, arguments in ((False, {"a": 0}), (True, {"a": 0, "b": None})):
+        (row,) = read_rows(Source(str(tmp_path / "calls.jsonl"), keep_nulls=keep), "w")
+        assert row.fields == {"calls": [{"name": "f", "arguments": arguments}]}
+        assert row.nulls is not keep
+
+
+def test_a_bad_text_in_a_table_is_one_bad_row(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.array([b"one", b"\xff\xfe", b"three"]).cast(pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
+    pq.write_table(pa.table({"text": column}), tmp_path / "rows.parquet")
+    found = list(read_rows(Source(str(tmp_path / "rows.parquet")), "w"))
+    assert [row.content for row in found] == [{"text": "one"}, None, {"text": "three"}]
+    assert "not valid UTF-8" in found[1].problem
+
+
+def test_a_renamed_column_takes_the_place_of_one_of_that_name(write_rows):
+    rows = write_rows("r.jsonl", [{"question": "Q?", "prompt": "OTHER", "completion": "A"}])
+    (row,) = read_rows(Source(str(rows), rename=(("question", "prompt"),)), "here")
+    assert row.fields == {"prompt": "Q?", "completion": "A"}
+
+
+def test_a_column_of_nulls_may_be_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"text": ["a"], "tools": pa.array([None], pa.string())}), file)
+    assert [r.fields for r in read_rows(Source(str(file), columns=("text", "tools")), "here")] == [{"text": "a"}]
+
+
+def test_a_bad_line_of_a_json_file_of_lines_is_one_bad_row(tmp_path):
+    file = tmp_path / "r.json"
+    good = [json.dumps({"text": t}).encode() for t in "abc"]
+    file.write_bytes(b"\n".join([b"{broken", *good, b'{"text": "\xff"}']))
+    rows = list(read_rows(Source(str(file)), "here"))
+    assert [r.content for r in rows] == [None, {"text": "a"}, {"text": "b"}, {"text": "c"}, None]
+    assert rows[0].problem.startswith("not valid JSON")
+    assert rows[-1].problem.startswith("not valid UTF-8")
+
+
+def test_a_damaged_table_ends_in_bad_rows_or_one_sentence_and_never_in_the_reader(tmp_path):
+    """Offsets that point outside of their buffers are what ends a process, so each is changed in turn."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"messages": [{"role": "user", "content": f"What is {n}?"}], "note": None if n % 2 else "x"} for n in range(8)
+    ]
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(str(tmp_path / "whole.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, tmp_path / "whole.parquet", write_page_checksum=True)
+    bad = stopped = 0
+    for suffix in (".arrow", ".parquet"):
+        whole = (tmp_path / f"whole{suffix}").read_bytes()
+        damaged = tmp_path / f"damaged{suffix}"
+        for place in range(0, len(whole), 7):
+            damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+            try:
+                bad += any(row.content is None for row in read_rows(Source(str(damaged)), "x"))
+            except UserError as error:
+                stopped += str(damaged) in str(error)
+    assert bad > 20
+    assert stopped > 100
+
+
+TOOL_ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name, "arguments": arguments}}]},
+            {"role": "tool", "content": "3"},
+            {"role": "assistant", "content": "3"},
+        ],
+        "tools": [{"name": name, "parameters": dict.fromkeys(arguments, "int")}],
+    }
+    for name, arguments in (("f", {"a": 1}), ("g", {"b": 2}))
+]
+
+
+def test_rows_with_calls_come_back_from_every_file_that_datasets_writes(tmp_path, write_rows):
+    from datasets import Dataset, load_dataset
+
+    written = str(write_rows("in.jsonl", TOOL_ROWS))
+    of_structs = Dataset.from_list(TOOL_ROWS)
+    of_json = load_dataset("json", data_files=written, split="train", cache_dir=str(tmp_path / "cache"))
+    of_structs.to_json(tmp_path / "structs.jsonl")
+    of_structs.to_parquet(tmp_path / "structs.parquet")
+    of_json.to_parquet(tmp_path / "json.parquet")
+    of_json.save_to_disk(tmp_path / "saved")
+    names = ("structs.jsonl", "structs.parquet", "json.parquet", "saved/*.arrow")
+    for name in names:
+        found = list(read_rows(Source(str(tmp_path / name)), "w"))
+        assert [row.fields for row in found] == TOOL_ROWS, name
+        assert {row.nulls for row in found} == {name == "structs.jsonl"}
+    kept = [row.fields for row in read_rows(Source(str(tmp_path / "structs.jsonl"), keep_nulls=True), "w")]
+    assert kept[0]["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"a": 1, "b": None}
+
+
+def test_arguments_in_a_map_of_a_table_are_a_mapping(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    maps = pa.array([[("a", "1")], [("a", "1"), ("a", "2")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"arguments": maps}), tmp_path / "r.parquet")
+    good, bad = read_rows(Source(str(tmp_path / "r.parquet")), "w")
+    assert good.content == {"arguments": {"a": "1"}}
+    assert bad.problem.startswith("a map has a key twice:")
+
+
+def test_a_bad_text_in_a_column_of_json_is_one_bad_row(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": null}', "{", None]))
+    pq.write_table(pa.table({"tools": column}), tmp_path / "r.parquet")
+    found = list(read_rows(Source(str(tmp_path / "r.parquet")), "w"))
+    assert [(row.content, row.nulls) for row in found] == [({"tools": {}}, True), (None, False), ({}, False)]
+    assert found[1].problem.startswith("not valid JSON in a column of JSON: ")
