@@ -90,7 +90,7 @@ def test_pairs_that_teach_nothing_are_rejected_with_the_reason(apo_recipe, write
     rejects = [json.loads(line) for line in (folder.parent / "prepared" / "apo-rejects.jsonl").read_text().splitlines()]
     reasons = [r["reason"] for r in rejects]
     (dropped,) = (json.loads(file.read_text()) for file in folder.parent.glob("prepared/apo-*/dropped.jsonl"))
-    assert reasons[0] == "fields chosen, rejected: expected two answers, got the same one twice"
+    assert reasons[0] == "fields chosen, rejected: expected two answers, got the same one twice; leave the row out"
     assert "expected a prompt shorter than max_length 64, got" in dropped["reason"]
     assert reasons[1] == "field rejected: expected a value, got a row with chosen; map a column to it with rename"
 

@@ -12,7 +12,7 @@ from typing import Any
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, REASONING
 from apo_soup.data.sources.rows import Fields, RowError
 
-Render = Callable[[list[Fields], dict[str, Any]], tuple[str, Any]]
+RenderMessages = Callable[[list[Fields], dict[str, Any]], tuple[str, Any]]
 # Behind which turns a turn stands in the order that every template takes; None is the beginning.
 USUAL = {
     "system": (None,),
@@ -118,7 +118,9 @@ def order_remedy(messages: list[Fields], number: int | None = None) -> str:
     return "mend the row or leave it out"
 
 
-def check_order(messages: list[Fields], kwargs: dict[str, Any], render: Render, order: str | None = None) -> None:
+def check_order(
+    messages: list[Fields], kwargs: dict[str, Any], render: RenderMessages, order: str | None = None
+) -> None:
     """Hold a row of unusual order to what the source asks for, and to what the template writes of each turn.
 
     Raises:
@@ -156,7 +158,7 @@ def _told(messages: list[Fields], number: int) -> str:
     return f"turn {number} ({messages[number]['role']} {behind})"
 
 
-def writes_names(render: Render) -> bool:
+def writes_names(render: RenderMessages) -> bool:
     """Whether a template writes the `name` of a user."""
     word = "nameprobe"
     messages = [{"role": "user", "content": "?", "name": word}, {"role": "assistant", "content": "!"}]

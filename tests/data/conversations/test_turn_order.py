@@ -69,6 +69,8 @@ def encoded(use, tokenizer):
     return encode
 
 
+# It stands in the last turn where that is the user's, so it is in no row that ends with an answer.
+SYSTEM_LOST = "the chat template does not render the text of a system turn"
 ALTERNATE = "the chat template refuses the row: roles must alternate; "
 JOIN = "write turn_order: join for the source, or mend the row"
 DROP = "write turn_order: drop_leading for the source, or mend the row"
@@ -91,13 +93,14 @@ def test_the_template_decides_and_its_complaint_comes_with_the_cure(encoded, rol
     assert encoded(row, MISTRAL_LIKE) == ALTERNATE + remedy
     order = remedy.split()[2]
     for template in TEMPLATES.values():
-        assert "assistant" in encoded(row, template, order)
+        lost = template == MISTRAL_LIKE and roles[0] == "s"
+        assert (SYSTEM_LOST if lost else "assistant") in encoded(row, template, order)
         assert encoded(row, template, "refuse").startswith("expected turns in the usual order, got turn ")
 
 
 def test_turns_are_joined_with_a_blank_line_and_leading_ones_dropped(encoded):
     assert encoded({"messages": turns("uaa")}, MISTRAL_LIKE, "join").strip() == "assistant 1.\n\nassistant 2.|"
-    assert encoded({"messages": turns("saua")}, MISTRAL_LIKE, "drop_leading").strip() == "assistant 3.|"
+    assert encoded({"messages": turns("aua")}, MISTRAL_LIKE, "drop_leading").strip() == "assistant 2.|"
     assert encoded({"messages": turns("saua")}, None, "drop_leading") == "assistant 3.|"
     for dialect in ("messages", "conversations"):
         row = {dialect: [{"from": "system", "value": "A"}, *turns("suua")]}
@@ -126,8 +129,8 @@ def test_a_template_that_drops_joins_or_moves_turns_in_silence_does_not_pass(enc
     assert encoded({"messages": turns("uaa")}, JOINING) == told.format("2 (assistant behind assistant)")
     assert encoded({"messages": turns("ssua")}, JOINING) == told.format("1 (system behind system)")
     moving = CHATML.replace("in messages", "in messages | sort(attribute='role')")
-    assert encoded({"messages": turns("uuaua")}, moving).startswith("the chat template moves turn ")
-    assert encoded({"messages": turns("suaua")}, MISTRAL_LIKE).strip() == "assistant 2.| assistant 4.|"
+    assert encoded({"messages": turns("uuaua")}, moving).startswith("the chat template asks for an answer behind")
+    assert encoded({"messages": turns("suaua")}, MISTRAL_LIKE) == SYSTEM_LOST
 
 
 @pytest.mark.parametrize(
