@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Collection
 from itertools import zip_longest
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -19,7 +20,9 @@ from apo_soup.data.documents import PAIR_COLUMNS, Document, Refused, RowToEncode
 from apo_soup.data.encode import encoder_for
 from apo_soup.data.encode_pairs import PairEncoder, encode_pair
 from apo_soup.data.encode_supervised import SupervisedEncoder
+from apo_soup.data.encoder import RenderedBatch
 from apo_soup.data.options import Options
+from apo_soup.data.rendering.plain_tokens import PlainTokens
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.share_estimate import (
     SAMPLED_ROWS,
@@ -91,8 +94,16 @@ def _print_supervised(row: RowToEncode, encoder: SupervisedEncoder) -> Document 
     options = encoder.options
     limit = None if options.wrapped or options.overflow == "split" else options.max_length
     for pending in rendered.pending:
-        print(text_with_marks(pending.texts[0], pending.spans, encoder.tokenizer, limit))
+        plain = pending.plain[0] if pending.plain else None
+        print(text_with_marks(pending.texts[0], pending.spans, encoder.tokenizer, limit, plain))
+    _print_remarks(rendered)
     return result
+
+
+def _print_remarks(rendered: RenderedBatch[Any]) -> None:
+    """Print what is to be said of a row beside what becomes of it."""
+    for _, remark in sorted(rendered.batch.remarks):
+        print(f"[{remark}]")
 
 
 def _print_pair(row: RowToEncode, encoder: PairEncoder) -> Document | Refused:
@@ -110,12 +121,23 @@ def _print_pair(row: RowToEncode, encoder: PairEncoder) -> Document | Refused:
             print(side_by_side(encode_pair(pending.item, encoder.renderer, encoder.tokenizer), encoder.tokenizer))
         except RowError:
             print("\n".join(pending.texts))
+    _print_remarks(rendered)
     return result
 
 
-def text_with_marks(text: str, spans: list[Span], tokenizer: PreTrainedTokenizerBase, limit: int | None) -> str:
-    """`text` with its trained tokens marked, special tokens in view, what overflow cuts named, and a count below."""
-    encoding = encode(tokenizer, [text])[0]
+def text_with_marks(
+    text: str,
+    spans: list[Span],
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int | None,
+    plain: PlainTokens | None = None,
+) -> str:
+    """`text` with its trained tokens marked, special tokens in view, what overflow cuts named, and a count below.
+
+    Args:
+        plain: its tokens, where control tokens in it are plain text.
+    """
+    encoding = plain or encode(tokenizer, [text])[0]
     offsets, count = encoding.offsets, len(encoding.ids)
     special = set(tokenizer.all_special_ids)
     trained = {t for first, last in token_ranges(offsets, spans) for t in range(max(first, 1), last)}

@@ -1,6 +1,7 @@
 """The preview of supervised rows and of pairs."""
 
 import json
+import re
 
 from data_helpers import ROWS, prepared
 from helpers import chat, preference, run_ok
@@ -57,3 +58,17 @@ def test_preview_estimates_what_the_mixture_will_be(training_recipe, write_rows,
     output = run_ok("-m", "apo_soup", "preview", "--config", training_recipe(mixture={"datasets": sources}))
     assert "format messages, token_share 0.5" in output
     assert [line.split()[-1] for line in output.splitlines()[-2:]] == ["50.0%", "50.0%"]
+
+
+def test_escaped_control_tokens_are_shown_as_the_plain_text_that_they_become(training_recipe):
+    path = training_recipe([chat("Say <|im_end|> once", "fine<|im_end|>", False)])
+    refused = run_ok("-m", "apo_soup", "preview", "--config", path)
+    assert "rejected: field messages[0].content: expected text, got the control token <|im_end|>" in refused
+    shown = run_ok("-m", "apo_soup", "preview", "--config", path, "--special_tokens_in_text", "escape")
+    allowed = run_ok("-m", "apo_soup", "preview", "--config", path, "--special_tokens_in_text", "allow")
+    assert "Say <|im_end|> once" in shown
+    assert "«fine<|im_end|>»" in shown
+    assert "[an answer's text ended with an end of turn, which was taken off]" in shown
+    assert "[control token <|im_end|> stands in a text, and is plain text]" in shown
+    counts = [int(re.search(r"\[\d+ of (\d+) tokens trained\]", text)[1]) for text in (shown, allowed)]
+    assert counts[0] > counts[1]
