@@ -12,36 +12,27 @@ from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import verifier_source
 
 PACKAGE = PROJECT / "apo_soup"
-# Files that decide what a model is asked and how it answers.
-RENDERING_FILES = (
-    "data/trained_spans.py",
-    "data/template.py",
-    "data/conversation.py",
-    "data/messages.py",
-    "models/generation.py",
-    "models/tokenizer.py",
-)
-# Files that decide what is a prompt and what is right.
+# Rooms and files that decide what a model is asked and how it answers.
+RENDERING_ROOMS = ("apo_soup/data/conversations", "apo_soup/data/rendering")
+RENDERING_FILES = ("models/generation.py", "models/tokenizer.py")
+# Rooms and files that decide what is a prompt and what is right.
+JUDGING_ROOMS = ("apo_soup/data/sources",)
 JUDGING_FILES = (
     "verify/answers.py",
     "verify/modes.py",
     "verify/numbers.py",
     "data/words.py",
     "models/completion.py",
-    "data/formats.py",
-    "data/rows.py",
-    "data/source.py",
-    "data/read.py",
-    "data/json_rows.py",
-    "data/table_rows.py",
-    "data/hub_rows.py",
-    "data/draw.py",
 )
 
 
 def rendering_code() -> str:
     """Hash of the code that asks a local model: its answers are of other prompts when that has changed."""
-    return hash_value([hash_file(PACKAGE / name) for name in RENDERING_FILES])
+    return _code(RENDERING_ROOMS, RENDERING_FILES)
+
+
+def _code(rooms: tuple[str, ...], files: tuple[str, ...]) -> str:
+    return hash_value([*map(code_hash, rooms), *(hash_file(PACKAGE / name) for name in files)])
 
 
 def pairs_stage(recipe: PairsFile) -> Stage:
@@ -55,8 +46,8 @@ def pairs_stage(recipe: PairsFile) -> Stage:
         rows_hash(source.id, recipe.place(f"prompts.{number}.id"), source.revision, beside)
         for number, source in enumerate(recipe.prompts)
     ]
-    judging = [hash_file(PACKAGE / name) for name in JUDGING_FILES]
-    inputs = {"prompts": hash_value(rows), "code": hash_value([code_hash("apo/pairs"), rendering_code(), judging])}
+    code = [code_hash("apo/pairs"), rendering_code(), _code(JUDGING_ROOMS, JUDGING_FILES)]
+    inputs = {"prompts": hash_value(rows), "code": hash_value(code)}
     for name, side in (("strong", recipe.strong), ("weak", recipe.weak)):
         if isinstance(side, OpenaiSide):
             inputs[name] = f"{side.model} at {side.base_url}"  # nothing more can be known of it
