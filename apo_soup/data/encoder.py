@@ -19,7 +19,7 @@ from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.conversation import RowItem
 from apo_soup.data.conversations.formats import canonical
 from apo_soup.data.conversations.messages import END_OF_THINKING
-from apo_soup.data.conversations.source_mode import ASSUMED, in_mode
+from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
 from apo_soup.data.conversations.turn_fields import unread_fields
 from apo_soup.data.conversations.turn_order import check_order, writes_names
 from apo_soup.data.conversations.unroll import joined_samples
@@ -147,11 +147,17 @@ class Encoder(ABC, Generic[ItemT]):
         if source.mode == "by_row":
             arguments.pop("enable_thinking", None)
         item = self.parsed(fields, arguments)
-        if not source.mode:
-            return item
-        moded = in_mode(item, source, row.row.place)
-        batch.remarks[source.name, ASSUMED] += source.mode == "assumed" and moded is not item
-        return moded
+        if source.mode:
+            moded = in_mode(item, source, row.row.place)
+            if source.mode == "assumed" and moded is not item:
+                batch.remarks[source.name, ASSUMED] += 1
+            item = moded
+        if self.renderer.knows_modes:
+            bare = without_empty_blocks(item)
+            if bare is not item:
+                batch.remarks[source.name, EMPTY_TAKEN_OFF] += 1
+            item = bare
+        return item
 
     def samples(self, item: ItemT) -> list[ItemT]:
         """What becomes documents of its own of a row, the longest last."""

@@ -4,11 +4,15 @@ import json
 import re
 
 import pytest
-from data_helpers import dropped_rows, prepared
+from conftest import CHATML
+from data_helpers import CALL, dropped_rows, options, prepared
 from helpers import preference, python
 
-from apo_soup.data.encode_pairs import pair_ids
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.conversations.formats import formats_of, recognise
+from apo_soup.data.documents import RowToEncode
+from apo_soup.data.encode_pairs import PairEncoder, pair_ids
+from apo_soup.data.sources.rows import RowError, SourceRow
+from apo_soup.data.sources.source import Source
 
 
 def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):
@@ -44,7 +48,7 @@ def test_pairs_count_their_reasoning(training_recipe, tokenizer):
 @pytest.mark.parametrize(
     ("think", "chosen", "rejected", "reason"),
     [
-        (False, "fine", "<think>\n\n</think>\nbad", "has reasoning|empty think block"),
+        (False, "fine", "<think>\nhm\n</think>\nbad", "the rejected answer of a no-think pair has reasoning"),
         (True, "fine", "bad", "the chosen answer of a think pair has no reasoning"),
         (
             True,
@@ -85,3 +89,28 @@ def test_every_reason_says_what_to_do():
     for ids in ([[], [5], [6]], [[5, 6], [5, 7], [5]], [[5], [5], [5, 6]], [[5], [5, 6], [5, 6]]):
         with pytest.raises(RowError, match=r"^fields? .*: expected .*, got .*; \w+"):
             pair_ids(ids, end_of_turn=1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "fault"),
+    [
+        ([], {"content": "y", "tool_calls": [CALL]}, "the chosen answer: the chat template does not render a tool"),
+        (
+            [],
+            {"content": "y", "reasoning_content": "deep"},
+            "chosen answer: the chat template does not render reasoning",
+        ),
+        ([{"role": "system", "content": "Be brief."}], {"content": "y"}, "does not render the text of a system turn"),
+    ],
+)
+def test_what_a_template_leaves_out_of_a_pair_is_named(tokenizer, use, prompt, chosen, fault):
+    use(CHATML.replace("in messages", "in messages if message.role != 'system'"))
+    row = {
+        "prompt": [*prompt, {"role": "user", "content": "q"}],
+        "chosen": [{"role": "assistant", **chosen}],
+        "rejected": [{"role": "assistant", "content": "n"}],
+    }
+    encoder = PairEncoder(tokenizer, options(pairs=True))
+    shape = recognise(row, formats_of(pairs=True))
+    (result,) = encoder([RowToEncode(Source("s"), SourceRow("s:1", row), shape, 1, checked=False)]).results
+    assert fault in result.reason

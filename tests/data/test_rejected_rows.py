@@ -79,11 +79,7 @@ def test_faults_behind_the_rows_of_the_mask_check_are_rejected(training_recipe):
     bad = {
         "a think row trains on no reasoning": chat("Q", "Just so", True),
         "a no-think row trains on reasoning": chat("Q", "Sure.\n<think>\nhm\n</think>\n4", False),
-        "the chat template renders nothing of an answer but its end of turn": {
-            **empty,
-            "chat_template_kwargs": {"enable_thinking": False},
-        },
-        "the empty think block that the template prefills is trained": chat("Q", "<think>\n\n</think>\n\n4", False),
+        "the chat template does not render reasoning_content": empty,
     }
     folder, _, stats = prepared(training_recipe([*good, *bad.values()]), "--max_reject_share", "0.1")
     found = [json.loads(line)["reason"] for line in (folder / "rejects.jsonl").read_text().splitlines()]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.checks.mask_check import mask_check_error
-from apo_soup.data.checks.row_faults import EMPTY_BLOCK, has_reasoning
-from apo_soup.data.conversations.conversation import PreferencePair
+from apo_soup.data.checks.row_faults import EMPTY_BLOCK, TrainedTurns, has_reasoning, others_fault, said_fault
+from apo_soup.data.conversations.conversation import Conversation, PreferencePair
 
 ANSWER_SIDES = ("chosen", "rejected")
 
@@ -57,6 +57,9 @@ def _side_fault(
     if answer[-1] not in tokenizer.all_special_ids:
         return f"the {name} answer does not end with the end-of-turn token {tokenizer.eos_token}"
     text = whole[len(prompt) :]
+    fault = _unsaid(pair, name, whole)
+    if fault:
+        return f"the {name} answer: {fault}"
     if EMPTY_BLOCK.match(text):
         return f"the {name} answer trains on an empty think block; give no-think pairs enable_thinking: false"
     if pair.modes and pair.item.mode == "no_think" and has_reasoning(text):
@@ -64,3 +67,12 @@ def _side_fault(
     if pair.modes and pair.item.mode == "think" and name == "chosen" and not has_reasoning(text):
         return "the chosen answer of a think pair has no reasoning; give no-think pairs enable_thinking: false"
     return None
+
+
+def _unsaid(pair: CheckedPair, name: str, whole: str) -> str | None:
+    """What of a pair's prompt or answer its text does not say, or says where it is trained."""
+    answer = pair.item.chosen if name == "chosen" else pair.item.rejected
+    item = Conversation([*pair.item.prompt, *answer], pair.item.kwargs)
+    start = len(pair.texts[0])
+    turns = TrainedTurns(item, whole, [(start, len(whole))], item.answers[-1:], (), pair.modes)
+    return said_fault(item, item.answers[-1], whole[start:], whole) or others_fault(turns)

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from apo_soup.data.checks.said import lacking_call, same_words, spoken_content, spoken_reasoning, written_in
+from apo_soup.data.checks.said import (
+    lacking_call,
+    reasons_itself,
+    same_words,
+    spoken_content,
+    spoken_reasoning,
+    written_in,
+)
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.data.conversations.messages import END_OF_THINKING
 from apo_soup.data.rendering.template import Span
@@ -45,7 +52,8 @@ class TrainedTurns:
 def row_fault(row: TrainedTurns) -> str | None:
     """What is wrong with a row whose assistant turns are trained, or None."""
     answers = row.answers()
-    fault = end_fault(row.turns, answers, row.ends) or others_fault(row)
+    ends_row = row.turns[-1] is row.item.messages[-1]
+    fault = end_fault(row.turns, answers, row.ends, ends_row) or others_fault(row)
     if fault:
         return fault
     for number, answer in enumerate(answers):
@@ -61,8 +69,8 @@ def whole_row_fault(item: Conversation, text: str, modes: bool) -> str | None:
         if message["role"] == "assistant":
             fault = said_fault(item, message, text, text)
         else:
-            said = without_flags(message["content"]).strip()
-            fault = None if written_in(said, text) else _not_rendered(message)
+            rendered = any(written_in(said, text) for said in _spoken_forms(message))
+            fault = None if rendered else _not_rendered(message)
         if fault:
             return fault
     return row_mode_fault(item, assistant_texts(item), modes)
@@ -74,10 +82,12 @@ def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
     if not row.ends_inside and answer.find(end, 0, -len(end)) >= 0:
         return f"the end-of-turn token {end} stands inside an answer"
     closing = answer.find(END_OF_THINKING)
-    if closing >= 0 and not 0 <= answer.find("<think>") < closing:
-        before = row.text[: row.spans[number][0]].rstrip()
-        if not before.endswith("<think>"):
+    if closing >= 0:
+        opened = row.text[: row.spans[number][0]].rstrip().endswith("<think>")
+        if not opened and not 0 <= answer.find("<think>") < closing:
             return "an answer closes a think block that nothing opens; write <think> before its reasoning"
+        if answer.count(END_OF_THINKING) != answer.count("<think>") + opened:
+            return "an answer opens and closes think blocks in unequal numbers; mend its <think> and </think>"
     if answer[:1].isalnum() and not answer.startswith(tuple(row.ends)):
         return None  # most answers: they begin with a word, so they are neither of these
     if EMPTY_BLOCK.match(answer):
@@ -102,7 +112,7 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
         if lacking:
             return f"the chat template does not render a tool call ({lacking}), so it is not trained"
     name, reasoning = spoken_reasoning(message)
-    if reasoning and item.thinks and reasoning not in answer and not same_words(reasoning, answer):
+    if reasoning and reasoning not in answer and not same_words(reasoning, answer):
         if message is item.answers[-1]:
             return f"the chat template does not render {name}, so it is not trained"
         if reasoning in text:
@@ -117,12 +127,14 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
     """
     if not modes and "enable_thinking" not in item.kwargs:
         return None
-    if item.thinks and not any(map(has_reasoning, answers)) and not _has_reasoning_without_tags(item, answers):
+    reasons = item.reasons_elsewhere or any(map(has_reasoning, answers)) or any(map(reasons_itself, item.answers))
+    if item.thinks and not reasons:
         return (
             "a think row trains on no reasoning; give no-think rows enable_thinking: false, or their source "
             "chat_template_kwargs: {enable_thinking: false}, or mode: by_row where it holds both"
         )
-    if not item.thinks and any(has_reasoning(answer) or INLINE_BLOCK.search(answer) for answer in answers):
+    inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
+    if not item.thinks and any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
         return (
             "a no-think row trains on reasoning (<think> in an answer); give think rows enable_thinking: true, or "
             "their source chat_template_kwargs: {enable_thinking: true}, or mode: by_row where it holds both"
@@ -130,13 +142,15 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
     return None
 
 
-def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[str]) -> str | None:
-    """How the trained texts of turns miss their end. A call may end with another special token than an answer does."""
+def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[str], ends_row: bool) -> str | None:
+    """How the trained texts of turns miss their end. A call may end with another special token than an answer does, and
+    an earlier answer with another one than the last, so only the last turn of a row (`ends_row`) says how answers end.
+    """
     if all(answer.endswith(ends[0]) for answer in answers):
         return None
     if not all(answer.endswith(tuple(ends)) for answer in answers):
         return f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)"
-    if not turns[-1].get("tool_calls") and not answers[-1].endswith(ends[0]):
+    if ends_row and not turns[-1].get("tool_calls") and not answers[-1].endswith(ends[0]):
         written = next(end for end in ends if answers[-1].endswith(end))
         return (
             f"answers end with {written} and generation stops at {ends[0]}, which is never trained; "
@@ -158,7 +172,7 @@ def others_fault(row: TrainedTurns) -> str | None:
             passed, position = passed + 1, 0
             continue
         answers = message["role"] == "assistant"
-        said = spoken_content(message) if answers else without_flags(message["content"]).strip()
+        said = spoken_content(message) if answers else message["content"].strip()
         start = parts[passed].find(said, position)
         if start >= 0:
             position = start + len(said)
@@ -172,17 +186,26 @@ def others_fault(row: TrainedTurns) -> str | None:
 def _misplaced(row: TrainedTurns, message: Fields, said: str, passed: int, parts: list[str]) -> str | None:
     """What is wrong with a turn whose words do not stand, as they are, in the text behind `passed` trained turns."""
     role = message["role"]
-    if written_in(said, parts[passed]):
+    if any(written_in(form, parts[passed]) for form in _spoken_forms(message)):
         return None
     # Some templates write the system text into the last user turn, so the order need not be that of the messages.
     neighbours = [] if role == "system" else row.spans[max(0, passed - 1) : passed + 1]
-    if any(said in row.text[start:end] for start, end in neighbours):
+    forms = _spoken_forms(message)
+    if any(form in row.text[start:end] for form in forms for start, end in neighbours):
         return f"the text of a {role} turn is trained"
-    if any(written_in(said, part) for part in parts):
+    if any(written_in(form, part) for form in _spoken_forms(message) for part in parts):
         return None
-    if said in row.text:
+    if any(form in row.text for form in forms):
         return f"the text of a {role} turn is trained"
     return None if role == "assistant" else _not_rendered(message)
+
+
+def _spoken_forms(message: Fields) -> tuple[str, ...]:
+    """What a turn says, as templates may write it: a system text also without the words that choose a mode."""
+    if message["role"] == "assistant":
+        return (spoken_content(message),)
+    said = message["content"].strip()
+    return (said, without_flags(said).strip()) if message["role"] == "system" else (said,)
 
 
 def _not_rendered(message: Fields) -> str:
@@ -214,9 +237,3 @@ def without_flags(text: str) -> str:
         return text
     lines = (" ".join(word for word in line.split(" ") if word not in MODE_FLAGS) for line in text.split("\n"))
     return "\n".join(lines)
-
-
-def _has_reasoning_without_tags(item: Conversation, answers: Sequence[str]) -> bool:
-    """Whether a turn's reasoning is trained between other words than think tags, as in gpt-oss's template."""
-    thoughts = (m.get("reasoning_content") for m in item.messages if m["role"] == "assistant")
-    return any(t and t.strip() in answer for t in thoughts for answer in answers)

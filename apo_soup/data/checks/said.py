@@ -27,6 +27,14 @@ def spoken_reasoning(message: Fields) -> tuple[str, str]:
     return "the think block of an answer", inline[1].strip() if inline else ""
 
 
+def reasons_itself(message: Fields) -> bool:
+    """Whether a turn has reasoning, in a field or in a think block that is not empty; the prompt may have opened it."""
+    if message.get("reasoning_content"):
+        return True
+    before, closed, _ = message["content"].partition(END_OF_THINKING)
+    return bool(closed and before.replace("<think>", "").strip())
+
+
 def same_words(said: str, text: str) -> bool:
     """Whether a text holds some words, however the white space between them is written."""
     return said in text or SPACE.sub("", said) in SPACE.sub("", text)

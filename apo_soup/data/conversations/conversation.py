@@ -21,7 +21,8 @@ from apo_soup.data.sources.rows import Fields, RowError, described
 @dataclass(frozen=True)
 class Conversation:
     """Messages in order, the row's template arguments, how many assistant turns came as its `completion`, the numbers
-    of the assistant turns that its flags keep from being trained, and whether templates differ on its turns' order.
+    of the assistant turns that its flags keep from being trained, whether templates differ on its turns' order, and, of
+    a sample of a row, whether the row has an answer with reasoning.
     """
 
     messages: list[Fields]
@@ -29,6 +30,7 @@ class Conversation:
     completion_turns: int = 0
     masked_turns: frozenset[int] = frozenset()
     unusual_order: bool = False
+    reasons_elsewhere: bool = False
 
     @property
     def in_order(self) -> list[Fields]:

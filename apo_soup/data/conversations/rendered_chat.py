@@ -5,7 +5,7 @@ import re
 # What the templates of model families write before a turn.
 TURN_MARKS = re.compile(
     r"<\|(?:im_start|start_header_id|start|header_start|turn|role_start)\|?>|<\|(?:user|assistant|system)\|>"
-    r"|<\|START_OF_TURN_TOKEN\|>|<start_of_turn>|<\|turn>|\[/?INST\]|<｜(?:User|Assistant)｜>|\[\|(?:user|assistant)\|\]"
+    r"|<\|START_OF_TURN_TOKEN\|>|<start_of_turn>|<\|turn>|\[INST\].*\[/INST\]|<｜(?:User|Assistant)｜>|\[\|(?:user|assistant)\|\]"
 )
 
 
@@ -16,5 +16,6 @@ def rendered_chat_fault(text: str) -> str | None:
         return None
     return (
         f"field text: expected messages where assistant_only_loss is true, got a rendered chat ({mark[0]}), of which "
-        "every turn would be trained; give the row its messages, or write assistant_only_loss: false"
+        "every turn would be trained; give the row its messages, or write assistant_only_loss: false and "
+        "special_tokens_in_text: allow"
     )

@@ -5,11 +5,13 @@ no-think source; one that mixes both must say `mode: by_row`, because a think ro
 otherwise pass for a no-think row.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from apo_soup.data.checks.said import reasons_itself
 from apo_soup.data.conversations.conversation import (
     Conversation,
     PlainText,
@@ -19,7 +21,6 @@ from apo_soup.data.conversations.conversation import (
     parse_supervised,
 )
 from apo_soup.data.conversations.formats import canonical
-from apo_soup.data.conversations.messages import END_OF_THINKING
 from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.sources.source import Source
@@ -27,6 +28,8 @@ from apo_soup.errors import UserError
 
 ModedT = TypeVar("ModedT", bound=RowItem)
 ROWS_LOOKED_AT = 1000
+EMPTY_THOUGHT = re.compile(r"\A\s*<think>\s*</think>\s*")
+EMPTY_TAKEN_OFF = "a no-think answer began with an empty think block, which was taken off, as the template writes it"
 ASSUMED = "no-think, as no row among the first of its source holds reasoning"
 
 
@@ -95,6 +98,24 @@ def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
     return replace(item, kwargs={**item.kwargs, "enable_thinking": reasons})
 
 
+def without_empty_blocks(item: ModedT) -> ModedT:
+    """A no-think row without the empty think blocks that its answers begin with; the template prefills them."""
+    if isinstance(item, PlainText) or item.mode == "think":
+        return item
+    names = ("messages",) if isinstance(item, Conversation) else ("chosen", "rejected")
+    changed: dict[str, Any] = {}
+    for name in names:
+        messages = getattr(item, name)
+        if any(m["role"] == "assistant" and EMPTY_THOUGHT.match(m["content"]) for m in messages):
+            changed[name] = [_without_empty_block(m) for m in messages]
+    return replace(item, **changed) if changed else item
+
+
+def _without_empty_block(message: Fields) -> Fields:
+    bare = EMPTY_THOUGHT.sub("", message["content"]) if message["role"] == "assistant" else message["content"]
+    return {**message, "content": bare} if bare else message
+
+
 def states_mode(item: Conversation | PreferencePair) -> bool:
     """Whether a row says itself which mode it is in: by a template argument, or by a word of its system text."""
     if "enable_thinking" in item.kwargs:
@@ -109,4 +130,4 @@ def states_mode(item: Conversation | PreferencePair) -> bool:
 def holds_reasoning(item: Conversation | PreferencePair) -> bool:
     """Whether an assistant's turn has reasoning; of a pair, whether the chosen answer has some."""
     turns: list[Fields] = item.chosen if isinstance(item, PreferencePair) else item.answers
-    return any(m.get("reasoning_content") or END_OF_THINKING in m["content"] for m in turns)
+    return any(map(reasons_itself, turns))

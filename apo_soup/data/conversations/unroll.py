@@ -4,19 +4,21 @@ history as the template shortens it, with its own reasoning.
 
 from dataclasses import replace
 
-from apo_soup.data.checks.said import same_words, spoken_reasoning
+from apo_soup.data.checks.said import reasons_itself, same_words, spoken_reasoning
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.data.documents import Document, Refused
 
 
 def samples_of(item: Conversation, turns: list[int]) -> list[Conversation]:
     """The conversation up to each of some assistant turns, given by their numbers among the assistant's."""
+    reasons = any(map(reasons_itself, item.answers))
     places = [number for number, message in enumerate(item.messages) if message["role"] == "assistant"]
     return [
         replace(
             item,
             messages=item.messages[: places[turn] + 1],
             masked_turns=frozenset(masked for masked in item.masked_turns if masked < turn),
+            reasons_elsewhere=reasons,
         )
         for turn in turns
     ]

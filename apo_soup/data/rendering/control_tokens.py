@@ -43,7 +43,8 @@ class ControlTokens:
         special = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
         around, behind = text_around_turns(renderer)
         named = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
-        self.pairs = markup_pairs(known, around, named)
+        self.pairs = markup_pairs(known, special, around, named)
+        self.begin = tokenizer.bos_token
         markup = {token for pair in self.pairs.items() for token in pair}
         written = {token for token in known if _is_control_shaped(token) and token in around}
         written |= {match for match in CONTROL_SHAPE.findall(around) if not MARKUP_NAME.search(match)}
@@ -85,26 +86,32 @@ class ControlTokens:
 
 
 def is_balanced(found: list[str], pair: tuple[str, str]) -> bool:
-    """Whether markup is opened and closed in turn among some tokens of a text.
+    """Whether all markup of a kind that is opened is closed, and the other way round, among some tokens of a text.
 
     Reasoning may be closed first, where the prompt opens it; whether it may is for the mask check.
     """
     marks = [token for token in found if token in pair]
     if marks and "think" in pair[0].lower() and marks[0] == pair[1]:
         marks = marks[1:]
-    return marks == list(pair) * (len(marks) // 2)
+    depth = 0
+    for mark in marks:
+        depth += 1 if mark == pair[0] else -1
+        if depth < 0:
+            return False
+    return depth == 0
 
 
-def markup_pairs(known: set[str], around: str, named: set[Any]) -> dict[str, str]:
+def markup_pairs(known: set[str], special: set[str], around: str, named: set[Any]) -> dict[str, str]:
     """Opening and closing tokens, among the known ones, of what an assistant may say: of reasoning, calls and code, and
-    of anything that the template does not write `around` turns; `named` are tokens that are none.
+    special ones that the template does not write `around` turns; `named` are tokens that are none.
     """
     pairs = {}
     for opening in known - named:
         closing = next((c for c in _closings(opening) if c in known and c not in named), None)
         if closing is None or RESULT_NAME.search(opening):
             continue
-        if MARKUP_NAME.search(opening) or (opening[1:] == closing[2:] and opening not in around):
+        tag = opening in special and opening[1:] == closing[2:] and opening not in around
+        if tag or MARKUP_NAME.search(opening):
             pairs[opening] = closing
     return pairs
 

@@ -1,5 +1,6 @@
 """The texts of a row on their way into a template: no control token goes along unless the recipe says so."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from apo_soup.data.sources.rows import Fields, RowError
 
 TokenPolicy = Literal["refuse", "escape", "allow"]
 THINKING = "<think>"
+UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
+MEDIA_MARKS = ("<image>", "<video>", "<audio>")
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
 
@@ -44,13 +47,14 @@ class TextPolicy:
         Raises:
             RowError: a control token that the recipe does not allow, or an answer that is nothing but its end of turn.
         """
+        texts = item.text if isinstance(item, PlainText) else "\0".join(_all_texts(item))
+        remarks = placeholders_in(texts)
         if self.policy == "allow":
-            return CheckedTexts(item, item)
-        remarks: list[str] = []
+            return CheckedTexts(item, item, remarks)
         if isinstance(item, PlainText):
             return CheckedTexts(item, self._shown_text(item, remarks), remarks)
-        if not self.tokens.may_be_in("\0".join(_all_texts(item))):
-            return CheckedTexts(item, item)
+        if not self.tokens.may_be_in(texts):
+            return CheckedTexts(item, item, remarks)
         item = self._without_ends(item, remarks)
         unfit = list(self._unfit(item))
         if not unfit:
@@ -63,8 +67,8 @@ class TextPolicy:
 
     def _shown_text(self, item: PlainText, remarks: list[str]) -> PlainText:
         """A plain text; the begin and the end that it may have of its own are no fault."""
-        begin = self.tokens.pattern.match(item.text)
-        start = begin.end() if begin and begin[0] not in self.tokens.pairs else 0
+        begin = self.tokens.begin
+        start = len(begin) if begin and item.text.startswith(begin) else 0
         stop = len(self.tokens.without_end(item.text))
         inside = item.text[start:stop]
         unfit = [token for token in self.tokens.unfit(inside, True) if token in self.tokens.control]
@@ -145,6 +149,15 @@ class TextPolicy:
                     "around turns and the tokenizer does not know; remove it from the row"
                 )
         return marked(text, self.tokens, unfit)
+
+
+def placeholders_in(text: str) -> list[str]:
+    """What a text holds that something should have filled or replaced, in sentences: `{{name}}`, `<image>`."""
+    found = []
+    if "{{" in text and UNFILLED.search(text):
+        found.append("warning: a text holds a placeholder such as {{name}}, which nothing fills")
+    found += [f"warning: a text holds {mark}, and no such media are read" for mark in MEDIA_MARKS if mark in text]
+    return found
 
 
 def _turns(item: Conversation | PreferencePair) -> Iterator[tuple[str, list[Fields]]]:

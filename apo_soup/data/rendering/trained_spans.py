@@ -9,6 +9,7 @@ prefilled think block and a newline behind the end of turn are trimmed, as far a
 has no such loop, each answer in turn is replaced by a word (`probe_spans.py`).
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -82,7 +83,7 @@ class Renderer:
 
     def unread(self, arguments: set[str]) -> set[str]:
         """Those template arguments that the template's text never names, and so cannot honour."""
-        return {key for key in arguments if key not in self.template.text}
+        return {key for key in arguments if not re.search(rf"\b{re.escape(key)}\b", self.template.text)}
 
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
         """The text a model is given to answer `messages`."""

@@ -175,3 +175,30 @@ def test_a_row_trained_as_a_whole_is_held_to_its_turns(use):
     fault = whole_row_fault(item, text.replace("1 + 2?", ""), True)
     assert fault == "the chat template does not render the text of a user turn"
     assert "does not render all of an answer" in whole_row_fault(item, text.replace("\n3<", "\n<"), True)
+
+
+@pytest.mark.parametrize(
+    ("role", "words"), [("user", "Explain what /think means in it"), ("system", "Use /no_think unless told")]
+)
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_words_that_choose_a_mode_are_words_where_a_template_writes_them(use, role, words, template):
+    turns = [{"role": role, "content": words}, QUESTION, {"role": "assistant", "content": "3"}]
+    row = {"messages": turns if role == "system" else [turns[0], turns[2]], **mode(False)}
+    assert fault_of(use(template), row) is None
+
+
+def test_an_earlier_end_than_the_last_is_no_fault_behind_which_the_user_speaks(use):
+    row = chat("1 + 2?", "3", False)
+    row["messages"].append({"role": "user", "content": "Thanks"})
+    assert fault_of(use(None), row, ends=("<|endoftext|>", "<|im_end|>")) is None
+
+
+def test_think_blocks_are_opened_as_often_as_closed(use):
+    row = chat("Q", "<think>\na\n</think>\nb\n</think>\nc", True)
+    assert fault_of(use(None), row).startswith("an answer opens and closes think blocks in unequal numbers")
+
+
+def test_a_tag_inside_a_call_is_no_reasoning(use):
+    call = {"type": "function", "function": {"name": "add", "arguments": {"text": "<think>hm</think>"}}}
+    row = {"messages": [QUESTION, {"role": "assistant", "content": "So:", "tool_calls": [call]}], **mode(False)}
+    assert fault_of(use(None), row) is None

@@ -122,3 +122,20 @@ def test_mode_beside_enable_thinking_is_a_mistake(training_recipe):
     path = training_recipe(PLAIN, {"datasets": [{"id": str(path.parent / "rows.jsonl"), **source}]})
     with pytest.raises(UserError, match=r"datasets\.0\.mode: expected one way to give the mode"):
         prepared(path)
+
+
+@pytest.mark.parametrize("how", ["nobody", "row", "by_row"])
+def test_an_empty_think_block_is_a_no_think_answers_and_is_taken_off(training_recipe, tokenizer, how):
+    """As Qwen3's own no-think data has it."""
+    rows = [chat(f"What is {n} + 1?", f"<think>\n\n</think>\n\n{n + 1}") for n in range(30)]
+    if how == "row":
+        rows = [{**row, "chat_template_kwargs": {"enable_thinking": False}} for row in rows]
+    path = training_recipe(rows)
+    if how == "by_row":
+        source = {"id": str(path.parent / "rows.jsonl"), "mode": "by_row"}
+        path = training_recipe([*rows, *THINK], {"datasets": [source]})
+    _, splits, stats = prepared(path)
+    assert modes(stats)["no_think"] == 30
+    assert "a no-think answer began with an empty think block" in stats["remarks"][0]["remark"]
+    text = next(t for t in map(tokenizer.decode, documents_of(splits["train"])) if "<think>\n\n</think>" in t)
+    assert text.count("<think>") == 1

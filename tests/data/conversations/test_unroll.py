@@ -92,12 +92,28 @@ def test_a_sample_that_is_too_long_is_lost_and_the_others_stay(tokenizer):
 
 def test_a_sample_at_fault_makes_the_row_one(tokenizer, use):
     use(QWEN3_LIKE)
-    row = {"messages": [*chat("Q1?", "Plain.")["messages"], *chat("Q2?", "<think>\nhm\n</think>\n\nA.")["messages"]]}
+    row = {
+        "messages": [
+            *chat("Q1?", "a <|im_start|> b")["messages"],
+            *chat("Q2?", "<think>\nhm\n</think>\n\nA.")["messages"],
+        ]
+    }
     shape = Format("messages", ("messages",), lambda fields: fields)
     encoder = SupervisedEncoder(tokenizer, options(assistant_only_loss=True, train_on="unroll"))
     (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:1", row), shape, 1, checked=False)]).results
     assert isinstance(result, Refused)
-    assert result.reason.startswith("a think row trains on no reasoning")
+    assert "got the control token <|im_start|> in it" in result.reason
+
+
+def test_a_plain_answer_beside_one_with_reasoning_is_trained_too(tokenizer, use):
+    """A row with reasoning has not lost it, though one of its answers, such as that to a tool's result, has none."""
+    use(QWEN3_LIKE)
+    row = {"messages": [*chat("Q1?", "Plain.")["messages"], *chat("Q2?", "<think>\nhm\n</think>\n\nA.")["messages"]]}
+    shape = Format("messages", ("messages",), lambda fields: fields)
+    for train_on, samples in (("unroll", 2), ("last_turn", 1), ("all_turns", 1)):
+        encoder = SupervisedEncoder(tokenizer, options(assistant_only_loss=True, train_on=train_on))
+        (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:1", row), shape, 1, checked=True)]).results
+        assert (result.mode, result.samples) == ("think", samples)
 
 
 def test_statistics_count_samples_of_rows(training_recipe):

@@ -97,6 +97,7 @@ def test_an_end_of_turn_that_an_answer_brings_along_is_taken_off(tokenizer):
         ("<think>\nhm\n</think>\n3", True),
         ("Write <code>x = 1</code>.", True),
         ('<tool_call>\n{"name": "add"}\n</tool_call>', True),
+        ("<code>a<code>b</code></code>", True),
         ("Write <code> here.", False),
         ("</code> and <code>", False),
         ("<tool_response>3</tool_response>", False),
@@ -249,3 +250,27 @@ def test_rows_without_control_tokens_stay_the_same_objects(tokenizer):
         checked = policy.checked(item)
         assert checked.item is item
         assert checked.shown is item
+
+
+def test_ordinary_tokens_are_words():
+    """Tags that a tokenizer keeps whole, as Gemma's of HTML or a recipe's own of chemistry, are no control tokens."""
+    tokenizer = llama2_like()
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<b>", "</b>", "<smiles>", "</smiles>")])
+    policy = TextPolicy(tokenizer, Renderer(tokenizer), "refuse")
+    item = parse_conversation(chat("Is <b>this</b> <smiles>C0</smiles>?", "<b><b>Yes</b>"), {})
+    assert policy.checked(item).shown is item
+    assert set(policy.tokens.tokens) == {"<unk>", "<s>", "</s>", "[INST]", "[/INST]"}
+
+
+def test_placeholders_that_nothing_filled_are_remarked(tokenizer):
+    _, remarks = encoded(tokenizer, chat("Dear {{name}}, look at <image>", "Yes", False))
+    assert remarks == [
+        "warning: a text holds a placeholder such as {{name}}, which nothing fills",
+        "warning: a text holds <image>, and no such media are read",
+    ]
+    assert encoded(tokenizer, chat("if (a) {{ 1: 2 }} < image", "Yes", False))[1] == []
+
+
+def test_only_a_begin_of_text_may_begin_a_plain_text(tokenizer):
+    inside, _ = encoded(tokenizer, {"text": "<tool_response>hello"})
+    assert "got the control token <tool_response>" in inside.reason
