@@ -6,6 +6,7 @@ assistant turn that thinks anew behind its words becomes two.
 
 from typing import Any
 
+from apo_soup.data.conversations.call_fields import ARGUMENTS, given_arguments
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS
 from apo_soup.data.sources.rows import Fields, RowError, described
 
@@ -159,9 +160,8 @@ def _call(part: Fields, where: str) -> Fields:
     name = part.get("name")
     if not isinstance(name, str):
         raise RowError(f"{where}.name: expected the name of a tool, got {described(name)}; correct it")
-    arguments: Any = next((part[key] for key in ("input", "args", "arguments") if key in part), {})
     identity = {"id": part["id"]} if "id" in part else {}
-    return {**identity, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {**identity, "type": "function", "function": {"name": name, "arguments": given_arguments(part, where)}}
 
 
 def _result(part: Fields, where: str) -> Fields:
@@ -189,7 +189,7 @@ def _unread(part: Any, where: str) -> Fields:
     """
     if not isinstance(part, dict) or part.keys() <= SILENT:
         return {}
-    known = {"name", "input", "args", "arguments", "tool_use_id", "content", "is_error", "summary"}
+    known = {"name", *ARGUMENTS, "tool_use_id", "content", "is_error", "summary"}
     strange = part.keys() - SILENT - (known if part.get("type") in (*CALL_PARTS, *RESULT_PARTS) else set())
     if part.get("tools"):
         raise RowError(f"{where}.tools: expected tools as a column of the row, got some in a part; move them there")

@@ -9,6 +9,7 @@ import ast
 import json
 from typing import Any
 
+from apo_soup.data.conversations.call_fields import read_call
 from apo_soup.data.conversations.channels import Placed, folded_channels, in_channels
 from apo_soup.data.conversations.content_blocks import joined_text, turns_of_parts
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS
@@ -176,7 +177,8 @@ def _item(item: Fields, place: str) -> Fields:
         return {"role": "tool", "content": item.get("output"), **answered, **beside}
     if kind == "function_call":
         identity = {"id": item["call_id"]} if "call_id" in item else {}
-        call = {**identity, "name": item.get("name"), "arguments": item.get("arguments", {})}
+        call = {k: v for k, v in item.items() if k not in ("type", "id", "call_id", *LOSS_FLAGS)}
+        call = {**identity, **call}
         return {"role": "function_call", "content": call, **beside}
     parts = item.get("content") or item.get("summary") or []
     if not isinstance(parts, list) or any(not isinstance(p, dict) or not isinstance(p.get("text"), str) for p in parts):
@@ -200,15 +202,7 @@ def calls_of_json(value: Any, place: str) -> list[Fields]:
             f"{place}: expected a function call as JSON, got {described(value)} ({told}); correct it"
         ) from None
     calls = calls if isinstance(calls, list) else [calls]
-    structured = []
-    for call in calls:
-        function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise RowError(
-                f"{place}: expected a function call with name and arguments, got {described(value)}; correct it"
-            )
-        named = {"name": function["name"], "arguments": function.get("arguments", {})}
-        structured.append({**({"id": call["id"]} if "id" in call else {}), "type": "function", "function": named})
+    structured = [read_call(call, place) for call in calls]
     if not structured:
         raise RowError(f"{place}: expected a function call with name and arguments, got an empty list; correct it")
     return structured

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from apo_soup.data.conversations.call_fields import read_call
 from apo_soup.data.conversations.dialects import (
     holds_turns,
     plain_turns,
@@ -11,6 +12,7 @@ from apo_soup.data.conversations.dialects import (
     turn_list,
     written_value,
 )
+from apo_soup.data.conversations.json_values import check_json
 from apo_soup.data.conversations.turn_fields import REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
@@ -125,15 +127,11 @@ def checked_calls(calls: Any, place: str) -> list[Fields]:
     """
     if not isinstance(calls, list):
         raise RowError(f"{place}: expected a list of calls, got {described(calls)}; write a list")
-    checked = []
-    for number, call in enumerate(calls):
-        function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise RowError(f"{place}[{number}]: expected a call with function.name, got {described(call)}; name it")
-        arguments = call_arguments(function.get("arguments", {}), f"{place}[{number}].function.arguments")
-        identity = {"id": call["id"]} if "id" in call else {}
-        named = {"name": function["name"], "arguments": arguments}
-        checked.append({**identity, "type": "function", "function": named})
+    checked = [read_call(call, f"{place}[{number}]") for number, call in enumerate(calls)]
+    for number, call in enumerate(checked):
+        where = f"{place}[{number}].function.arguments"
+        call["function"]["arguments"] = call_arguments(call["function"]["arguments"], where)
+        check_json(call["function"]["arguments"], where)
     return checked
 
 

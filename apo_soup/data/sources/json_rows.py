@@ -84,10 +84,14 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
             "write the rows as a list"
         )
     for number, fields in enumerate(content):
-        fields, nulls = without_row_nulls(fields, keep_nulls)
         place = f"{file}:row {number}"
-        is_row = isinstance(fields, dict)
-        yield SourceRow(place, fields, None, text_length(fields), nulls) if is_row else _no_object(place, fields)
+        try:
+            fields, nulls = without_row_nulls(fields, keep_nulls)
+            size = text_length(fields)
+        except RecursionError as error:  # nested less deeply than the parser allows
+            yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+            continue
+        yield SourceRow(place, fields, None, size, nulls) if isinstance(fields, dict) else _no_object(place, fields)
 
 
 def _no_object(place: str, value: Any) -> SourceRow:
