@@ -1,13 +1,12 @@
 """A content that is a list of parts, as OpenAI, Anthropic and Mistral write it: text, reasoning, calls and results.
 
-Most turns come out as one. A user turn that brings tools' results becomes a tool turn for each, in their place, and an
-assistant turn that thinks anew behind its words becomes two.
+Most turns come out as one. A user turn that brings tools' results becomes a tool turn for each, in their place.
 """
 
 from typing import Any
 
 from apo_soup.data.conversations.call_fields import ARGUMENTS, given_arguments
-from apo_soup.data.conversations.turn_fields import LOSS_FLAGS
+from apo_soup.data.conversations.turn_fields import EMPTY, LOSS_FLAGS, REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "developer_content")
@@ -31,11 +30,14 @@ class _Draft:
         self.thoughts: list[str] = []
         self.calls: list[Fields] = []
 
-    def turn(self, beside: Fields) -> Fields:
-        """The turn, with what stood beside its content."""
+    def turn(self, beside: Fields, place: str) -> Fields:
+        """The turn, with what stood beside its content; raises RowError where other reasoning stood there."""
         turn = {**beside, "content": "".join(self.texts)}
         if self.thoughts:
-            turn["reasoning_content"] = "\n\n".join(self.thoughts)
+            thought = "\n\n".join(self.thoughts)
+            if any(beside.get(name) not in (*EMPTY, thought) for name in REASONING):
+                raise RowError(f"{place}: expected reasoning in the content or in a field, got two; remove one")
+            turn["reasoning_content"] = thought
         if self.calls:
             turn["tool_calls"] = self.calls
         return turn
@@ -52,12 +54,12 @@ def turns_of_parts(message: Fields, place: str) -> list[Fields]:
     for part, where in named:
         beside |= _unread(part, where)
     if message.get("role") == "assistant":
-        return _assistant_turns(beside, named, place)
+        return [_assistant_turn(beside, named, place)]
     return _other_turns(beside, named)
 
 
-def _assistant_turns(beside: Fields, named: list[tuple[Any, str]], place: str) -> list[Fields]:
-    turns, draft = [], _Draft()
+def _assistant_turn(beside: Fields, named: list[tuple[Any, str]], place: str) -> Fields:
+    draft = _Draft()
     for part, where in named:
         kind = part_kind(part, where)
         if kind == "text":
@@ -65,17 +67,20 @@ def _assistant_turns(beside: Fields, named: list[tuple[Any, str]], place: str) -
                 raise RowError(f"{where}: expected text before the calls of a turn, got text behind one; move it")
             draft.texts.append(words_of(part, where))
         elif kind == "thought":
-            if draft.texts or draft.calls:
-                turns.append(draft.turn(beside))
-                draft = _Draft()
-            draft.thoughts.append(words_of(part, where))
+            thought = words_of(part, where)
+            if thought.strip() and (draft.texts or draft.calls):
+                raise RowError(
+                    f"{where}: expected reasoning before the words and calls of a turn, as templates write it, got "
+                    "reasoning behind one; move it, or make it a turn of its own"
+                )
+            draft.thoughts.append(thought)
         elif kind == "call":
             draft.calls.append(_call(part, where))
         else:
             raise RowError(f"{where}: expected a tool_result in a user turn, got one in an assistant turn; move it")
     if draft.calls and beside.get("tool_calls"):
         raise RowError(f"{place}: expected calls in the content or in tool_calls, got both; remove one")
-    return [*turns, draft.turn(beside)]
+    return draft.turn(beside, place)
 
 
 def _other_turns(beside: Fields, named: list[tuple[Any, str]]) -> list[Fields]:

@@ -13,11 +13,9 @@ from apo_soup.data.conversations.dialects import (
     written_value,
 )
 from apo_soup.data.conversations.json_values import check_json
-from apo_soup.data.conversations.turn_fields import REASONING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, one_reasoning
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
-
-END_OF_THINKING = "</think>"
 
 
 def as_messages(value: Any, role: str, name: str) -> list[Fields]:
@@ -75,10 +73,15 @@ def _current_form(message: Fields, place: str) -> Fields:
         return message
     kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
     if message.get("function_call"):
-        if message.get("tool_calls"):
+        older = [{"type": "function", "function": message["function_call"]}]
+        if message.get("tool_calls") and _functions(message["tool_calls"], place) != _functions(older, place):
             raise RowError(f"{place}: expected tool_calls or function_call, got both; remove one")
-        kept["tool_calls"] = [{"type": "function", "function": message["function_call"]}]
+        kept.setdefault("tool_calls", older)
     return kept
+
+
+def _functions(calls: Any, place: str) -> list[Fields]:
+    return [call["function"] for call in checked_calls(calls, place)]
 
 
 def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
@@ -103,16 +106,8 @@ def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
 
 def _checked_answer(message: Fields, content: str, place: str) -> Fields:
     """An assistant turn with its reasoning under the names that templates read."""
-    reasoning = next((message[n] for n in REASONING if message.get(n) is not None), None)
-    if reasoning is not None:
-        if not isinstance(reasoning, str):
-            raise RowError(f"{place}.reasoning_content: expected text, got {described(reasoning)}; correct it")
-        if reasoning.strip() and content.lstrip().startswith("<think>"):
-            raise RowError(
-                f"{place}: expected reasoning in the content or in a field of its own, got it in both; remove one"
-            )
-        message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
-    if not content.strip() and not message.get("tool_calls") and not reasoning:
+    message = one_reasoning(message, content, place)
+    if not content.strip() and not message.get("tool_calls") and not message.get("reasoning_content"):
         raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty; fill or remove it")
     if content.lstrip().startswith("<think>") and END_OF_THINKING not in content:
         raise RowError(f"{place}.content: expected </think>, got a think block that is never closed; close it")

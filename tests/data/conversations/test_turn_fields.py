@@ -127,7 +127,7 @@ def test_openais_older_calls_are_calls():
     assert item.messages[1]["tool_calls"] == [CALL]
     assert [m["role"] for m in item.messages] == ["user", "assistant", "tool", "assistant"]
     assert not {"function_call", "tool_calls"} & item.messages[3].keys()
-    turns[1]["tool_calls"] = [CALL]
+    turns[1]["tool_calls"] = [{**CALL, "function": {"name": "sub", "arguments": {}}}]
     with pytest.raises(RowError, match="expected tool_calls or function_call, got both; remove one"):
         parsed_row({"messages": turns})
 

@@ -1,0 +1,62 @@
+"""Reasoning wherever it stands in a turn: once where it is the same, refused where one would be lost."""
+
+import pytest
+from data_helpers import PROMPT, parsed_row
+
+from apo_soup.data.sources.rows import RowError
+
+TEXT, THOUGHT = {"type": "text", "text": "A"}, {"type": "thinking", "thinking": "r"}
+
+
+def answer(**beside) -> dict:
+    return parsed_row({"messages": [*PROMPT, {"role": "assistant", "content": "A", **beside}]})[1].messages[1]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"reasoning_content": "r"},
+        {"reasoning_content": "", "thinking": "r"},
+        {"reasoning_content": "r", "thinking": "r", "reasoning": "r\n"},
+        {"reasoning_content": "<think>\nr\n</think>\n"},
+        {"content": [THOUGHT, TEXT], "reasoning_content": "r"},
+    ],
+)
+def test_one_reasoning_is_read_wherever_it_stands(beside):
+    message = answer(**beside)
+    assert (message["content"], message["reasoning_content"], message["thinking"]) == ("A", "r", "r")
+
+
+def test_a_block_and_the_same_reasoning_beside_it_are_the_block():
+    block = "<think>\nr\n</think>\nA"
+    assert answer(content=block, reasoning_content="r") == {"role": "assistant", "content": block}
+
+
+@pytest.mark.parametrize(
+    ("beside", "reason"),
+    [
+        (
+            {"reasoning_content": "r", "thinking": "q"},
+            "expected one reasoning, got reasoning_content and thinking that differ",
+        ),
+        ({"reasoning_content": "r</think>z"}, "reasoning_content: expected reasoning without <think> and </think>"),
+        ({"thinking": "a <think> b"}, "thinking: expected reasoning without <think> and </think>, which the template"),
+        ({"reasoning": "<think>a</think><think>b</think>"}, "reasoning: expected reasoning without <think>"),
+        ({"content": "<think>r</think>A", "reasoning": "q"}, "in the content or in a field of its own, got it in both"),
+        ({"content": [THOUGHT, TEXT], "reasoning": "q"}, "reasoning in the content or in a field, got two; remove one"),
+        ({"content": [TEXT, THOUGHT, TEXT]}, r"content\[1\]: expected reasoning before the words and calls of a turn"),
+        ({"reasoning": 3}, "reasoning: expected text, got int 3; correct it"),
+    ],
+)
+def test_reasoning_that_would_be_lost_or_moved_is_refused(beside, reason):
+    with pytest.raises(RowError, match=reason):
+        answer(**beside)
+
+
+def test_calls_in_both_fields_are_read_where_they_are_the_same():
+    call = {"name": "add", "arguments": {"a": 1}}
+    calls = [{"id": "c", "type": "function", "function": call}]
+    message = answer(tool_calls=calls, function_call={"name": "add", "arguments": '{"a": 1}'})
+    assert (message["tool_calls"], "function_call" in message) == (calls, False)
+    with pytest.raises(RowError, match="expected tool_calls or function_call, got both; remove one"):
+        answer(tool_calls=calls, function_call={"name": "sub", "arguments": {}})
