@@ -11,6 +11,7 @@ from apo_soup.data.conversations.messages import (
     opens_unclosed_block,
     with_system,
 )
+from apo_soup.data.conversations.prompt_copy import check_prompt_copy
 from apo_soup.data.conversations.rename_guess import rename_remedy
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_fields import carries_loss
@@ -199,7 +200,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     """The pair of a row with `chosen` and `rejected`, with or without an explicit `prompt`.
 
     Where both sides are whole conversations, the prompt is what they share up to the last assistant turn; a `prompt`
-    string beside them is only a copy of the first user turn (as the Tulu3 mixture ships it) and is not needed.
+    beside them is only a copy (of the first user turn, as the Tulu3 mixture ships it) and is not needed.
 
     Raises:
         RowError: naming the field, what was expected and what is there.
@@ -210,7 +211,8 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     chosen = as_messages(fields["chosen"], "assistant", "chosen")
     rejected = as_messages(fields["rejected"], "assistant", "rejected")
     greeted = "prompt" not in fields and any(m["role"] == "user" for m in chosen)  # a whole conversation all the same
-    if chosen[0]["role"] == "assistant" and not greeted:
+    whole = chosen[0]["role"] != "assistant" or greeted
+    if not whole:
         if "prompt" not in fields:
             remedy = rename_remedy(fields, ("prompt",)) or "map the column that holds it with rename"
             raise RowError(f"field prompt: expected a prompt, got none, and chosen begins with the assistant; {remedy}")
@@ -221,6 +223,8 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
         if isinstance(given, list) and given and given[0].get("role") == "system" and prompt[0]["role"] != "system":
             prompt = [*checked_messages(given[:1], "prompt"), *prompt]
     prompt = with_system(fields.get("system"), prompt)
+    if whole:
+        check_prompt_copy(fields.get("prompt"), prompt)
     if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
         raise RowError("fields chosen, rejected: expected two answers, got the same one twice; leave the row out")
     for side, answer in (("chosen", chosen), ("rejected", rejected)):

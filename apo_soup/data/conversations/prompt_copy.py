@@ -1,0 +1,59 @@
+"""The `prompt` beside two whole conversations: a copy of what they bring along, in a form that data sets use."""
+
+import re
+from typing import Any
+
+from apo_soup.data.conversations.dialects import holds_turns, written_value
+from apo_soup.data.conversations.messages import checked_messages
+from apo_soup.data.sources.rows import Fields, RowError, described
+
+# What stands before and behind a turn's words in a rendered prompt: its start and end, a line's, or a template's mark.
+BEFORE, BEHIND = r"(?:^|[\n:>\]|])\s*", r"\s*(?:$|[\n<\[|#]|[A-Z][A-Za-z]*:)"
+
+
+def check_prompt_copy(given: Any, prompt: list[Fields]) -> None:
+    """Compare a row's `prompt` with the turns that both of its conversations share.
+
+    A copy has the first or the last of the user's turns, or all of them, joined or rendered as one text.
+
+    Raises:
+        RowError: it is none, and so something else was to be asked.
+    """
+    if isinstance(given, str) and given[:1] == "[" and holds_turns(written_value(given)):
+        given = written_value(given)
+    if not given or not isinstance(given, str | list | dict):
+        return
+    shared = _said(prompt, "user")
+    if isinstance(given, str):
+        if not shared or given.strip() in (shared[0], shared[-1]) or _joins(given, shared):
+            return
+        raise _other("text", given, shared[-1])
+    turns = checked_messages(given, "prompt")
+    for role in ("system", "user"):
+        told, known = _said(turns, role), _said(prompt, role)
+        if told and known and told[-1] != known[-1] and told != known[:1]:
+            raise _other(f"{role} turn", told[-1], known[-1])
+
+
+def _said(turns: list[Fields], role: str) -> list[str]:
+    return [turn["content"].strip() for turn in turns if turn["role"] == role]
+
+
+def _joins(text: str, turns: list[str]) -> bool:
+    """Whether a text is these turns behind one another, or a rendering in which they stand in order."""
+    if text.split() == " ".join(turns).split():
+        return True
+    position = 0
+    for turn in turns:
+        found = re.compile(BEFORE + re.escape(turn) + BEHIND).search(text, position)
+        if found is None:
+            return False
+        position = found.end() - 1
+    return True
+
+
+def _other(what: str, given: str, known: str) -> RowError:
+    return RowError(
+        f"field prompt: expected the {what} that chosen and rejected have, {described(known)}, got {described(given)}; "
+        "remove the prompt, or mend the conversations"
+    )
