@@ -8,7 +8,7 @@ from apo_soup.data.conversations.messages import END_OF_THINKING
 from apo_soup.data.sources.rows import Fields
 
 SPACE = re.compile(r"\s+")
-INLINE_REASONING = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
+THINKING = "<think>"
 
 
 def spoken_content(message: Fields) -> str:
@@ -23,8 +23,10 @@ def spoken_reasoning(message: Fields) -> tuple[str, str]:
     if reasoning:
         return "reasoning_content", reasoning.strip()
     content = message["content"]
-    inline = INLINE_REASONING.match(content) if END_OF_THINKING in content else None
-    return "the think block of an answer", inline[1].strip() if inline else ""
+    before, closed, _ = content.partition(END_OF_THINKING)
+    opened = before.lstrip()
+    inline = opened.removeprefix(THINKING).strip() if closed and opened.startswith(THINKING) else ""
+    return "the think block of an answer", inline
 
 
 def reasons_itself(message: Fields) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from apo_soup.data.checks.said import reasons_itself
+from apo_soup.data.checks.said import THINKING, reasons_itself
 from apo_soup.data.conversations.conversation import (
     Conversation,
     PlainText,
@@ -28,6 +28,7 @@ from apo_soup.errors import UserError
 
 ModedT = TypeVar("ModedT", bound=RowItem)
 ROWS_LOOKED_AT = 1000
+LEADING = 64  # characters among which an empty think block begins
 EMPTY_THOUGHT = re.compile(r"\A\s*<think>\s*</think>\s*")
 EMPTY_TAKEN_OFF = "a no-think answer began with an empty think block, which was taken off, as the template writes it"
 ASSUMED = "no-think, as no row among the first of its source holds reasoning"
@@ -100,7 +101,9 @@ def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
 
 def without_empty_blocks(item: ModedT) -> ModedT:
     """A no-think row without the empty think blocks that its answers begin with; the template prefills them."""
-    if isinstance(item, PlainText) or item.mode == "think":
+    if isinstance(item, PlainText) or not any(THINKING in m["content"][:LEADING] for m in item.messages):
+        return item
+    if item.mode == "think":
         return item
     names = ("messages",) if isinstance(item, Conversation) else ("chosen", "rejected")
     changed: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from apo_soup.data.checks.said import THINKING
 from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair, RowItem
 from apo_soup.data.conversations.messages import END_OF_THINKING
 from apo_soup.data.rendering.control_tokens import ControlTokens
@@ -15,7 +16,6 @@ from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
 
 TokenPolicy = Literal["refuse", "escape", "allow"]
-THINKING = "<think>"
 UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
@@ -153,7 +153,9 @@ class TextPolicy:
 
 def placeholders_in(text: str) -> list[str]:
     """What a text holds that something should have filled or replaced, in sentences: `{{name}}`, `<image>`."""
-    found = []
+    found: list[str] = []
+    if "<" not in text and "{{" not in text:
+        return found
     if "{{" in text and UNFILLED.search(text):
         found.append("warning: a text holds a placeholder such as {{name}}, which nothing fills")
     found += [f"warning: a text holds {mark}, and no such media are read" for mark in MEDIA_MARKS if mark in text]
