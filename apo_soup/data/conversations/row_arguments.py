@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from apo_soup.data.conversations.tool_schemas import row_tools
+from apo_soup.data.conversations.tool_schemas import row_tools, same_tools
 from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
 from apo_soup.data.sources.rows import Fields, RowError, described
 
@@ -25,18 +25,39 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(own, dict):
         raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}; write one")
     merged = {**defaults, **own}
-    if "add_generation_prompt" in merged:
-        raise RowError("field chat_template_kwargs: expected no add_generation_prompt, got one; remove it")
     if not isinstance(merged.get("custom_instructions") or "", str):
         raise RowError(
             f"field chat_template_kwargs: custom_instructions: expected text, got "
             f"{described(merged['custom_instructions'])}; correct it"
         )
+    _check_own_words(merged)
+    told = {}
     for key in TOOL_FIELDS:
         # An empty column says nothing, as in the rows without tools of a set that has some.
-        tools = row_tools(fields.get(key), key) or row_tools(merged.get(key), key)
-        if tools:
-            merged[key] = tools
+        column, inside = row_tools(fields.get(key), key), row_tools(merged.get(key), key)
+        if column and key in own and inside and not same_tools(column, inside):
+            raise RowError(f"field {key}: expected tools once, got others in chat_template_kwargs; remove one")
+        if column or inside:
+            merged[key] = column or inside
         else:
             merged.pop(key, None)
+        if column or (inside and key in own):
+            told[key] = column or inside
+    if len(told) > 1 and "tools" in told:
+        for key, tools in told.items():
+            if not same_tools(tools, told["tools"]):
+                raise RowError(f"fields tools, {key}: expected tools once, got two lists that differ; remove one")
     return merged
+
+
+def _check_own_words(arguments: dict[str, Any]) -> None:
+    """Raise RowError at an argument that the template gets from elsewhere, or a mode that is neither yes nor no."""
+    taken = next((name for name in ("add_generation_prompt", "messages") if name in arguments), None)
+    if taken:
+        raise RowError(f"field chat_template_kwargs: expected no {taken}, got one; remove it")
+    thinks = arguments.get("enable_thinking")
+    if thinks not in (None, True, False):
+        raise RowError(
+            f"field chat_template_kwargs: enable_thinking: expected true or false, got {described(thinks)}; write true "
+            "or false without quotes"
+        )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from apo_soup.data.conversations.dialects import written_value
+from apo_soup.data.conversations.json_values import check_json
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 
@@ -10,10 +11,10 @@ def row_tools(tools: Any, name: str) -> list[Any]:
     """The tools of the field `name`: a list, its JSON text, or one tool's text; none where it says nothing.
 
     Raises:
-        RowError: it is no list.
+        RowError: it is no list, or something in it is no tool.
     """
     if isinstance(tools, str):
-        if tools.strip() in ("", "[]"):
+        if tools.strip() in ("", "[]", "{}", "null", "None"):
             return []
         found = written_value(tools)
         tools = [tools] if isinstance(found, str) else found
@@ -21,7 +22,32 @@ def row_tools(tools: Any, name: str) -> list[Any]:
         return []
     if not isinstance(tools, list):
         raise RowError(f"field {name}: expected a list of tools, got {described(tools)}; write a list")
+    check_json(tools, f"field {name}")
+    for number, tool in enumerate(tools):
+        _check_tool(tool, name, f"field {name}[{number}]")
     return [function_schema(tool) for tool in tools]
+
+
+def same_tools(some: list[Any], others: list[Any]) -> bool:
+    """Whether two lists declare the same tools, flat or as function schemas."""
+    return [_bare(tool) for tool in some] == [_bare(tool) for tool in others]
+
+
+def _bare(tool: Any) -> Any:
+    found = written_value(tool) if isinstance(tool, str) else tool
+    return found.get("function", found) if isinstance(found, dict) else found
+
+
+def _check_tool(tool: Any, name: str, place: str) -> None:
+    """Raise RowError where a tool is no mapping with a name, as JSON or not; a Python tool may be any text."""
+    if isinstance(tool, str) and name == "python_tools" and tool.strip():
+        return
+    # Not parsed, which would cost more than the rest of the row: a text that is a mapping with a name in it.
+    if isinstance(tool, str) and tool.strip()[:1] == "{" and "name" in tool:
+        return
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
+        raise RowError(f"{place}: expected a tool with a name, got {described(tool)}; write a function schema")
 
 
 def function_schema(tool: Any) -> Any:

@@ -129,7 +129,6 @@ def test_every_way_of_declaring_a_tool_is_a_function_schema():
         (flat, FUNCTION),
         (FUNCTION, FUNCTION),
         (bare, bare),
-        ("def add(a): ...", "def add(a): ..."),
     ):
         row = {"messages": [ASK, {"role": "assistant", "content": "3"}], "tools": [tool]}
         assert parsed_row(row)[1].kwargs["tools"] == [read]
