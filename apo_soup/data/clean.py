@@ -14,12 +14,13 @@ class Cleaner:
     """Looks at one row alone, so it runs wherever rows are encoded.
 
     `duplicates` is None, `exact` or `near`; `evals` has the n-grams of evaluation prompts; `prompts` is whether rows
-    are held out, which is by prompt.
+    are held out, which is by prompt; `unrolled` is whether conversations become samples of their own.
     """
 
     duplicates: str | None = None
     evals: EvalPrompts | None = None
     prompts: bool = False
+    unrolled: bool = False
 
     def fingerprint(self, item: RowItem) -> Fingerprint | None:
         """What `Duplicates` needs of a row, or None when it is not asked for."""
@@ -27,7 +28,7 @@ class Cleaner:
 
     def prompt(self, item: RowItem) -> PromptMark | None:
         """What a row's prompt is recognised by, or None when no rows are held out."""
-        return prompt_mark(item) if self.prompts else None
+        return prompt_mark(item, self.unrolled) if self.prompts else None
 
     def contaminated(self, item: RowItem) -> str | None:
         """Which evaluation's prompt a row shares words with, in a sentence, or None."""

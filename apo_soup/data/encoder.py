@@ -196,13 +196,16 @@ class Encoder(ABC, Generic[ItemT]):
                 result = self.document(rendered.batch.rows[pending.index], pending, ids)
             except RowError as error:
                 result = Refused("rejected", str(error))
-            if isinstance(result, Document):
-                result.fingerprint = self.cleaner.fingerprint(pending.item)
-                result.prompt = self.cleaner.prompt(pending.item)
             if pending.index in done:
                 result = joined_samples(rendered.batch.results[pending.index], result)
             done.add(pending.index)
             rendered.batch.results[pending.index] = result
+        # The last sample of a row is the longest: a row is known by all of it, whichever samples are left.
+        for index, item in {pending.index: pending.item for pending in rendered.pending}.items():
+            result = rendered.batch.results[index]
+            if isinstance(result, Document):
+                result.fingerprint = self.cleaner.fingerprint(item)
+                result.prompt = self.cleaner.prompt(item)
         return rendered.batch
 
     @cached_property

@@ -49,7 +49,9 @@ class Preparation:
         self.test_size = self.mixture.test_split_size
         duplicates = self.mixture.deduplicate
         evals = eval_prompts(eval_sources(recipe), self.mixture.decontaminate_ngram)
-        self.encoder = encoder_for(tokenizer, self.options, Cleaner(duplicates, evals, self.test_size is not None))
+        unrolled = self.options.train_on == "unroll"
+        cleaner = Cleaner(duplicates, evals, self.test_size is not None, unrolled)
+        self.encoder = encoder_for(tokenizer, self.options, cleaner)
         threshold = self.mixture.deduplicate_threshold
         self.duplicates = Duplicates(duplicates == "near", threshold, folder) if duplicates else None
         self.statistics = Statistics(folder, self.options)
@@ -225,7 +227,7 @@ class Preparation:
             else:
                 self.statistics.skip(source)
                 self.kept.leave_out(row)
-        self.statistics.check(self.recipe.max_reject_share, where)
+        self.statistics.check(self.recipe.max_reject_share, where, bool(shares))
         if empty:
             raise UserError(
                 f"{where}: source {empty[0]}: expected rows for token_share {shares[empty[0]]:g}, got none but "

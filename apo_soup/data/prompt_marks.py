@@ -36,20 +36,33 @@ class PromptMark:
     sketch: np.ndarray
 
 
-def prompt_mark(item: RowItem) -> PromptMark:
+def prompt_mark(item: RowItem, unrolled: bool = False) -> PromptMark:
     """The mark of a row's prompt: of a pair its prompt, without regard to the mode; of a conversation its mode and all
     turns but the assistant's, so that several answers to the same questions are one group; of a plain text all of it.
     Upper case and white space make no difference.
+
+    Args:
+        unrolled: whether a conversation's first answer is a sample of its own, whose prompt is all before it: rows that
+            begin with the same one are one group then.
     """
     if isinstance(item, PlainText):
         mode, texts = "", [item.text]
     elif isinstance(item, Conversation):
-        mode, texts = item.mode, [_turn_text(m) for m in item.messages if m["role"] != "assistant"]
+        turns = _before_an_answer(item.messages) if unrolled else item.messages
+        mode, texts = item.mode, [_turn_text(m) for m in turns if m["role"] != "assistant"]
     else:
         mode, texts = "", [FLAG_WORDS.sub("", _turn_text(m)) for m in item.prompt]
     plain = [" ".join(text.split()).casefold() for text in texts]
     digest = hashlib.blake2b("\0".join([mode, *filter(None, plain)]).encode(errors="surrogatepass"), digest_size=8)
     return PromptMark(int.from_bytes(digest.digest(), "little", signed=True), _sketch(" ".join(plain)))
+
+
+def _before_an_answer(messages: list[Fields]) -> list[Fields]:
+    """The turns up to the first answer to a user; all, where there is none."""
+    for place in range(1, len(messages)):
+        if messages[place]["role"] == "assistant" and any(m["role"] == "user" for m in messages[:place]):
+            return messages[:place]
+    return messages
 
 
 def _turn_text(message: Fields) -> str:

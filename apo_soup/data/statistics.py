@@ -147,11 +147,14 @@ class Statistics:
                 path.unlink()
         return {kind: path for kind, path in self._files.items() if path.exists()}
 
-    def check(self, share: float, where: str) -> None:
+    def check(self, share: float, where: str, by_tokens: bool) -> None:
         """Every row read is kept, rejected or dropped, and not too many are rejected.
 
+        Args:
+            by_tokens: whether rows are drawn by tokens, as for `check_share`.
+
         Raises:
-            UserError: more than `share` of the drawn rows are rejected, or no row is left.
+            UserError: more than `share` of the encoded rows are rejected, or no row is left.
             AssertionError: a row was lost, which is our own fault.
         """
         for name, read in self.seen.items():
@@ -159,7 +162,7 @@ class Statistics:
             accounted = sum(c.kept + c.rejected + c.dropped for c in counts)
             if accounted != read:
                 raise AssertionError(f"rows of {name} lost in preparation: {read} read, {accounted} accounted for")
-        check_share(self.total(), share, where, self.first_reject)
+        check_share(self.total(), share, where, self.first_reject, by_tokens)
         for source in dict.fromkeys(name for name, _ in self.counts):
             self._check_source(source, where)
 
@@ -227,12 +230,18 @@ def check_unread(unread: list[dict[str, Any]], refuse: bool, where: str) -> None
         )
 
 
-def check_share(total: dict[str, Any], share: float, where: str, first: str) -> None:
-    """Raise UserError, naming the first, where more than `share` of the drawn rows are rejected."""
-    rejected, drawn = total.get("rejected", 0), total.get("read", 0) - total.get("not_drawn", 0)
-    if rejected > share * drawn:
+def check_share(total: dict[str, Any], share: float, where: str, first: str, by_tokens: bool) -> None:
+    """Raise UserError, naming the first, where more than `share` of the encoded rows are rejected.
+
+    Args:
+        by_tokens: whether rows are drawn by tokens, which is once all are encoded, so that those not drawn count too.
+    """
+    rejected, encoded = total.get("rejected", 0), total.get("read", 0)
+    if not by_tokens:
+        encoded -= total.get("not_drawn", 0)
+    if rejected > share * encoded:
         raise UserError(
-            f"{where}: max_reject_share: expected at most {share} of the rows rejected, got {rejected} of {drawn}; "
+            f"{where}: max_reject_share: expected at most {share} of the rows rejected, got {rejected} of {encoded}; "
             f"correct them or raise the share; the first is {first}"
         )
 

@@ -7,7 +7,8 @@ What a row has is known once it is encoded, so all rows are encoded, and then wh
 import random
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ SHARE_TOLERANCE = 0.01
 # Where whole rows miss that, a mixture smaller by this part of its tokens is tried, and so on, down to half.
 SMALLER, TRIED = 0.005, 101
 
+# What is counted of a document, by its fields.
+COUNTS = ("tokens", "trained", "reasoning", "lost", "samples", "shortened")
+
 
 @dataclass
 class EncodedRows:
@@ -27,7 +31,7 @@ class EncodedRows:
 
     sources: list[str] = field(default_factory=list)
     modes: list[str] = field(default_factory=list)
-    # For each row: numbers of its source and mode; and its tokens, trained, reasoning and lost.
+    # For each row: numbers of its source and mode; and its counts, in the order of `COUNTS`.
     names: "array[int]" = field(default_factory=lambda: array("i"))
     counts: "array[int]" = field(default_factory=lambda: array("i"))
     tokens: int = 0
@@ -39,21 +43,23 @@ class EncodedRows:
         """Note a row."""
         self.names.extend((_number(self.sources, source), _number(self.modes, document.mode)))
         self.tokens += document.tokens
-        self.counts.extend((document.tokens, document.trained, document.reasoning, document.lost))
+        self.counts.extend(getattr(document, name) for name in COUNTS)
 
     def __iter__(self) -> Iterator[tuple[str, Document]]:
         """Every row's source, and its counts as a document without parts."""
         for row in range(len(self)):
             source, mode = self.names[2 * row : 2 * row + 2]
-            tokens, trained, reasoning, lost = self.counts[4 * row : 4 * row + 4]
-            yield self.sources[source], Document(self.modes[mode], [], tokens, trained, reasoning, lost)
+            counts = self.counts[len(COUNTS) * row : len(COUNTS) * (row + 1)]
+            document = Document(self.modes[mode], [], 0, 0, 0, 0)
+            yield self.sources[source], replace(document, **dict[str, Any](zip(COUNTS, counts, strict=True)))
 
     def trained(self, source: str) -> tuple[list[int], list[int]]:
         """The rows of a source, and the trained tokens of each."""
         if source not in self.sources:
             return [], []
         rows = np.flatnonzero(np.array(self.names[::2]) == self.sources.index(source)).tolist()
-        return rows, [self.counts[4 * row + 1] for row in rows]
+        trained = self.counts[COUNTS.index("trained") :: len(COUNTS)]
+        return rows, [trained[row] for row in rows]
 
 
 def _number(names: list[str], name: str) -> int:

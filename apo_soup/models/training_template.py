@@ -2,7 +2,8 @@
 the original strips from old answers.
 
 TRL stores the templates of models as they are published, and beside many of them one to train with. A tokenizer's
-template is known again when it is the published one, character by character.
+template is known again when it is the published one, character by character, or the one to train with, as a stage that
+was trained with it saves it.
 """
 
 from functools import cache
@@ -19,7 +20,7 @@ def training_template(text: str) -> tuple[str, str] | None:
     for place in (package.submodule_search_locations or []) if package else []:
         for path in sorted(Path(place, "chat_templates").glob(f"*{TRAINING}")):
             name = path.name.removesuffix(TRAINING)
-            published = path.with_name(f"{name}.jinja")
-            if published.is_file() and published.read_text(encoding="utf-8") == text:
-                return name, path.read_text(encoding="utf-8")
+            published, training = path.with_name(f"{name}.jinja"), path.read_text(encoding="utf-8")
+            if text == training or (published.is_file() and published.read_text(encoding="utf-8") == text):
+                return name, training
     return None

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from conftest import QWEN3_LIKE
 from data_helpers import ROWS, documents_of, prepared
 from helpers import chat, preference
 from hypothesis import given, settings
@@ -175,3 +176,26 @@ def test_shares_hold_for_any_rows(sizes, parts):
     assert 0.5 * whole <= total <= 1.01 * whole
     met = [abs(taken[name] / total / share - 1) <= 0.01 for name, share in shares.items()]
     assert all(met) or total >= 0.98 * whole - 40, "the most tokens, where no mixture meets the shares"
+
+
+def test_rows_that_are_not_drawn_count_among_those_that_may_be_rejected(mixture):
+    big = [chat(f"Q{n}", "yes", False) for n in range(195)] + [{"messages": 3}] * 2
+    small = [chat(f"W{n}", "yes", False) for n in range(5)]
+    sources = (("big.jsonl", big, {"token_share": 0.5}), ("small.jsonl", small, {"token_share": 0.5}))
+    path = mixture(sources=sources, max_reject_share=0.01)
+    folder, _, stats = prepared(path)
+    assert stats["total"]["rejected"] == 2
+    assert stats["total"]["not_drawn"] == 190
+    assert prepared(path)[0] == folder, "the folder is found, and held to the same share"
+    with pytest.raises(UserError, match=re.escape("expected at most 0.009 of the rows rejected, got 2 of 202")):
+        prepared(path, "--max_reject_share", "0.009")
+
+
+def test_samples_and_shortened_answers_of_drawn_rows_are_counted(mixture):
+    answers = [{"role": "assistant", "content": f"<think>\nI add {n}.\n</think>\n\nYes {n}."} for n in range(3)]
+    turns = [turn for n, answer in enumerate(answers) for turn in ({"role": "user", "content": f"Q{n}?"}, answer)]
+    sources = [(f"{name}.jsonl", [{"messages": turns}] * 4, {"token_share": 0.5}) for name in "ab"]
+    total = prepared(mixture(sources=sources, chat_template=QWEN3_LIKE))[2]["total"]
+    assert (total["shortened"], total["shortened_turns"], total["samples"]) == (8, 16, 8)
+    total = prepared(mixture(sources=sources, train_on="unroll"))[2]["total"]
+    assert (total["kept"], total["samples"]) == (8, 24)

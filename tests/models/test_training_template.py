@@ -23,7 +23,15 @@ def test_a_published_template_has_its_training_template(name):
     assert training_template(text_of(name)) == (name, text_of(f"{name}_training"))
 
 
-@pytest.mark.parametrize("text", ["", "{{ messages }}", text_of("qwen3") + " ", text_of("qwen3_training")])
+@pytest.mark.parametrize("name", ["qwen3", "gptoss"])
+def test_a_training_template_is_its_own(name):
+    training = text_of(f"{name}_training")
+    found = training_template(training)
+    assert found is not None
+    assert found[1] == training
+
+
+@pytest.mark.parametrize("text", ["", "{{ messages }}", text_of("qwen3") + " "])
 def test_any_other_text_has_none(text):
     assert training_template(text) is None
 

@@ -4,11 +4,10 @@ import json
 import re
 from typing import Any
 
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 from apo_soup.data.sources.rows import Fields
 
 SPACE = re.compile(r"\s+")
-THINKING = "<think>"
 
 
 def spoken_content(message: Fields) -> str:

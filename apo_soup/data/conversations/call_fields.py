@@ -9,7 +9,7 @@ from apo_soup.data.sources.rows import Fields, RowError, described
 # OpenAI's name of the arguments, and those of Llama, LangChain, Anthropic and others.
 ARGUMENTS = ("arguments", "parameters", "args", "input", "kwargs")
 # What a call holds beside its name and arguments without saying anything that a model is to write.
-SILENT = frozenset(("type", "function", "name", "call_id", "tool_call_id", "status", "signature", *HARMLESS))
+SAYS_NOTHING = frozenset(("type", "function", "name", "call_id", "tool_call_id", "status", "signature", *HARMLESS))
 
 
 def read_call(call: Any, place: str) -> Fields:
@@ -46,9 +46,9 @@ def given_arguments(function: Fields, place: str) -> Any:
 
 
 def _check_read(fields: Fields, place: str) -> None:
-    if fields.keys() <= SILENT:
+    if fields.keys() <= SAYS_NOTHING:
         return
-    for name in sorted(fields.keys() - SILENT - {*ARGUMENTS}):
+    for name in sorted(fields.keys() - SAYS_NOTHING - {*ARGUMENTS}):
         if fields[name] not in EMPTY:
             raise RowError(
                 f"{place}.{name}: expected a name and arguments in a call, got {described(fields[name])}, which "

@@ -220,7 +220,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     else:
         prompt, chosen, rejected = _without_shared_prompt(chosen, rejected)
         given = fields.get("prompt")
-        if isinstance(given, list) and given and given[0].get("role") == "system" and prompt[0]["role"] != "system":
+        if isinstance(given, list) and given and _is_system(given[0]) and prompt[0]["role"] != "system":
             prompt = [*checked_messages(given[:1], "prompt"), *prompt]
     prompt = with_system(fields.get("system"), prompt)
     if whole:
@@ -241,6 +241,10 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
                 "conversations must share all turns but the last"
             )
     return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
+
+
+def _is_system(turn: Any) -> bool:
+    return isinstance(turn, dict) and turn.get("role") == "system"
 
 
 def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tuple[list[Fields], ...]:

@@ -94,8 +94,9 @@ def written_value(text: str) -> Any:
         found = json.loads(text)
     except (ValueError, RecursionError):
         try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            # Keys become text, as JSON has them.
+            found = json.loads(json.dumps(ast.literal_eval(text)))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return text
     return found if isinstance(found, list | dict) else text
 

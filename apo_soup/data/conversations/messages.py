@@ -131,7 +131,8 @@ def checked_calls(calls: Any, place: str) -> list[Fields]:
 
 
 def call_arguments(arguments: Any, place: str) -> Fields:
-    """The arguments of a call as a mapping; JSON text is decoded, and once more where a text was written as JSON.
+    """The arguments of a call as a mapping; JSON text is decoded, and once more where a text was written as JSON. An
+    empty text and the JSON text `null` are no arguments.
 
     Raises:
         RowError: they are no mapping, or hold a number that JSON has no word for.
@@ -139,6 +140,8 @@ def call_arguments(arguments: Any, place: str) -> Fields:
     decoded = arguments
     for _ in range(2):
         if isinstance(decoded, str):
+            if decoded.strip() in ("", "null"):
+                return {}
             try:
                 decoded = json.loads(decoded, parse_constant=_no_constant)
             except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from apo_soup.data.conversations.dialects import holds_turns
+from apo_soup.data.conversations.turn_fields import HARMLESS
 from apo_soup.data.sources.rows import Fields
 
 # The words by which columns of other data sets go, the likeliest first; a name is compared without case and dashes.
@@ -54,7 +55,7 @@ def format_remedy(fields: Fields, pairs: bool) -> str:
         remedy = rename_remedy(fields, needs)
         if remedy:
             return remedy
-    texts = [name for name, value in fields.items() if isinstance(value, str)]
+    texts = [name for name, value in fields.items() if isinstance(value, str) and _guessed(name, "prompt")]
     if not pairs and len(texts) == 2:
         return (
             f"write rename: {{{_quoted(texts[0])}: prompt, {_quoted(texts[1])}: completion}} if that is what they are"
@@ -67,7 +68,7 @@ def _column_for(need: str, fields: Fields, taken: Iterable[str]) -> str | None:
     """The column that is most likely meant by a field of ours: one of its own name, or of a name that is close."""
     if need in fields:
         return need
-    free = {n: _words(n) for n, v in fields.items() if n not in taken and _fits(need, v)}
+    free = {n: _words(n) for n, v in fields.items() if n not in taken and _guessed(n, need) and _fits(need, v)}
     for name in NAMES.get(need, ()):
         same = [column for column, words in free.items() if words == [*name.split("_")]]
         if same:
@@ -78,6 +79,13 @@ def _column_for(need: str, fields: Fields, taken: Iterable[str]) -> str | None:
             return close[0]
     turns = [column for column in free if need == "messages" and holds_turns(fields[column])]
     return turns[0] if len(turns) == 1 else None
+
+
+def _guessed(column: str, need: str) -> bool:
+    """Whether a column may be guessed to be a field of ours: none that tells of the row, nor a system text as another
+    field.
+    """
+    return column not in HARMLESS and (need == "system" or column.lower() not in NAMES["system"])
 
 
 def _fits(need: str, value: Any) -> bool:

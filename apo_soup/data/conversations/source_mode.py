@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from apo_soup.data.checks.said import THINKING, reasons_itself
+from apo_soup.data.checks.said import reasons_itself
 from apo_soup.data.conversations.conversation import (
     Conversation,
     PlainText,
@@ -21,6 +21,7 @@ from apo_soup.data.conversations.conversation import (
     parse_supervised,
 )
 from apo_soup.data.conversations.formats import canonical
+from apo_soup.data.conversations.reasoning import THINKING
 from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.sources.source import Source

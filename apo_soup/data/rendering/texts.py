@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.checks.said import THINKING
 from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair, RowItem
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 from apo_soup.data.rendering.control_tokens import ControlTokens
 from apo_soup.data.rendering.plain_tokens import MARK, PlainTokenizer, mapped_text, marked
 from apo_soup.data.rendering.trained_spans import Renderer

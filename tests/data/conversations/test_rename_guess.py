@@ -45,3 +45,17 @@ def test_a_source_of_unknown_columns_stops_with_the_line_that_would_do(training_
         UserError, match=r"got rows with answer, question; write rename: {question: prompt, answer: compl"
     ):
         list(mixture_sources(load(path, stage_of_file(path))))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "q", "completions": [{"response": "a"}], "source": "evol_instruct", "models": ["one"]},
+        {"system": "SYSTEM: Help.", "chat": "USER: Hi. ASSISTANT: Hello."},
+    ],
+)
+def test_columns_that_tell_of_a_row_and_system_texts_are_not_guessed(row):
+    told = (
+        "map their columns to messages, prompt and completion, or text with rename, such as rename: {question: prompt}"
+    )
+    assert format_remedy(row, pairs=False) == told

@@ -144,10 +144,10 @@ def test_openais_older_calls_are_calls():
         ("[1]", None),
         ([1], None),
         ("3", None),
-        ("null", None),
+        ("null", {}),
         ('{"a": NaN}', None),
         ('{"a": Infinity}', None),
-        ("", None),
+        ("", {}),
         (json.dumps(json.dumps(json.dumps({"a": 1}))), None),
     ],
 )

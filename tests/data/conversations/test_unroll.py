@@ -150,3 +150,25 @@ def test_preview_shows_every_sample(training_recipe, tokenizer, capsys):
     assert "One.\n</think>\nAnswer 1.<|im_end|>»" in shown
     assert "Two.\n</think>\nAnswer 2.<|im_end|>»" in shown
     assert "[unrolled into 2 samples, 2 documents]" in shown
+
+
+def test_a_row_is_known_by_all_of_it_where_its_longest_sample_is_dropped(training_recipe):
+    rows = [reasoned("One.", f"{word} " * 200) for word in ("so", "no", "so")]
+    for row, question in zip(rows, ("Why?", "How?", "Why?"), strict=True):
+        row["messages"][2]["content"] = question
+    keys = {"train_on": "unroll", "overflow": "drop", "max_length": 150}
+    path = training_recipe(rows, mixture={"deduplicate": "exact"}, **keys)
+    total = prepared(path)[2]["total"]
+    assert (total["kept"], total["duplicate"]) == (2, 1)
+
+
+def test_unrolled_rows_of_the_same_first_question_are_held_out_together(training_recipe):
+    rows = []
+    for number in range(40):
+        row = reasoned("One.", "Two.")
+        row["messages"][0]["content"] = f"First {number % 4}?"
+        row["messages"][2]["content"] = f"Second {number}?"
+        rows.append(row)
+    path = training_recipe(rows, mixture={"test_split_size": 10}, train_on="unroll", max_length=512)
+    _, _, stats = prepared(path)
+    assert (stats["held_out"]["rows"], stats["held_out"]["prompts"]) == (10, 1)
