@@ -96,7 +96,10 @@ def test_pairs_that_teach_nothing_are_rejected_with_the_reason(apo_recipe, write
 
 
 FAULTY = {
-    "an empty prompt": ({"prompt": "", "chosen": "good", "rejected": "bad"}, "field prompt: expected tokens, got none"),
+    "an empty prompt": (
+        {"prompt": "", "chosen": "good", "rejected": "bad"},
+        "field prompt[0].content: expected words, got a user turn",
+    ),
     "an empty answer": ({"prompt": "Q", "chosen": "", "rejected": "bad"}, "chosen"),
 }
 

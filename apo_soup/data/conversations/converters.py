@@ -6,6 +6,7 @@ A converter changes names and nesting only; fields that it does not name (templa
 from collections.abc import Iterable
 from typing import Any
 
+from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.dialects import written_value
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.sources.rows import Fields, RowError, described
@@ -137,7 +138,8 @@ def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields
     asked = text_field(fields, question)
     for name in below:
         context = text_field(fields, name) if fields.get(name) is not None else ""
-        asked = f"{asked}\n\n{context}" if context.strip() else asked
+        if not is_blank(context):
+            asked = context if is_blank(asked) else f"{asked}\n\n{context}"
     return with_system(fields.get("system"), [*messages, {"role": "user", "content": asked}])
 
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.call_fields import read_call
 from apo_soup.data.conversations.dialects import (
     holds_turns,
@@ -64,6 +65,8 @@ def checked_message(message: Fields, place: str) -> Fields:
         content = message["content"]
     if not isinstance(content, str):
         raise RowError(f"{place}.content: expected text, got {described(content)}; correct the turn")
+    if role == "user" and is_blank(content):
+        raise RowError(f"{place}.content: expected words, got a user turn that is empty; fill it, or leave the row out")
     return _checked_answer(message, content, place) if role == "assistant" else message
 
 
@@ -107,7 +110,7 @@ def with_system(system: Any, messages: list[Fields]) -> list[Fields]:
 def _checked_answer(message: Fields, content: str, place: str) -> Fields:
     """An assistant turn with its reasoning under the names that templates read."""
     message = one_reasoning(message, content, place)
-    if not content.strip() and not message.get("tool_calls") and not message.get("reasoning_content"):
+    if is_blank(content) and not message.get("tool_calls") and is_blank(message.get("reasoning_content") or ""):
         raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty; fill or remove it")
     if content.lstrip().startswith("<think>") and END_OF_THINKING not in content:
         raise RowError(f"{place}.content: expected </think>, got a think block that is never closed; close it")
