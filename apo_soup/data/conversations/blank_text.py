@@ -3,7 +3,7 @@
 import string
 
 # Spaces, and the characters of no width that web pages leave in texts.
-INVISIBLE = string.whitespace + "".join(
+UNSEEN = string.whitespace + "".join(
     map(
         chr,
         (
@@ -16,4 +16,4 @@ INVISIBLE = string.whitespace + "".join(
 
 def is_blank(text: str) -> bool:
     """Whether a text is empty, or nothing but spaces and invisible characters."""
-    return not text.strip(INVISIBLE)
+    return not text.strip(UNSEEN)
