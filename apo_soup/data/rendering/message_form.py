@@ -46,10 +46,15 @@ CALL_FORMS = (CallForm(), CallForm(as_text=True), CallForm(no_content=True), Cal
 
 
 def wants_parts(render: Callable[[list[Fields]], str]) -> bool:
-    """Whether `render` writes an answer only where its content is a list of parts."""
+    """Whether `render` writes an answer only where its content is a list of parts. One that writes the list itself, as
+    Python or as JSON, does not write the answer.
+    """
     for turns, parts in (([USER, ANSWER], False), (in_parts([USER, ANSWER]), True)):
+        content = turns[-1]["content"]
+        lists = (repr(content), json.dumps(content)) if parts else ()
         try:
-            if PROBE in render(turns):
+            text = render(turns)
+            if PROBE in text and not any(written in text for written in lists):
                 return parts
         except RowError:
             continue

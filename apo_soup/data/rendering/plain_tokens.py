@@ -70,8 +70,10 @@ class PlainTokenizer:
         self.tokenizer, self.tokens = tokenizer, tokens
 
     @cached_property
-    def _copy(self) -> tuple[Tokenizer, dict[int, int]]:
-        """The tokenizer with a mark before each of its control tokens, and their ids in it as ids of the tokenizer."""
+    def _copy(self) -> tuple[Tokenizer, dict[int, int], frozenset[str]]:
+        """The tokenizer with a mark before each of its control tokens, their ids in it as ids of the tokenizer, and
+        those of the control tokens that it knows.
+        """
         content = json.loads(plain_backend(self.tokenizer).to_str())
         for token in content["added_tokens"]:
             if token["content"] in self.tokens.tokens:
@@ -80,7 +82,7 @@ class PlainTokenizer:
         vocabulary = self.tokenizer.get_vocab()
         marked_vocabulary = copy.get_vocab()
         known = [token for token in self.tokens.tokens if token in vocabulary]
-        return copy, {marked_vocabulary[MARK + token]: vocabulary[token] for token in known}
+        return copy, {marked_vocabulary[MARK + token]: vocabulary[token] for token in known}, frozenset(known)
 
     def encode(self, text: str, plain: frozenset[int]) -> PlainTokens:
         """The tokens of a rendered text; the control tokens that begin at `plain` are text.
@@ -88,13 +90,13 @@ class PlainTokenizer:
         Raises:
             RowError: the tokenizer has no other tokens for the text of a control token.
         """
-        copy, ids_of = self._copy
+        copy, ids_of, known = self._copy
         parts: list[str] = []
         places: list[int] = []
         before = position = 0
         while match := self.tokens.pattern.search(text, position):
             position = match.start() + 1 if match.start() in plain else match.end()
-            if match.start() not in plain and match[0] in self.tokenizer.get_vocab():
+            if match.start() not in plain and match[0] in known:
                 places.append(match.start() + len(places))
                 parts += [text[before : match.start()], MARK]
                 before = match.start()

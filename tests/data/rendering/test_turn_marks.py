@@ -125,3 +125,12 @@ def test_a_row_of_many_turns_takes_time_linear_in_its_text(use, template):
     started = time.perf_counter()
     assert len(renderer.conversation(parse_conversation(many, {})).spans) == 300
     assert time.perf_counter() - started < 0.5, "two renderings a turn took 3 s"
+
+
+@pytest.mark.parametrize("written", ["m.content[:8]", "m.content | capitalize if m.content is string else m.content"])
+def test_a_list_of_parts_that_is_printed_is_no_form_that_a_template_takes(use, written):
+    """A template that shortens or changes texts prints the list itself, which is no answer."""
+    template = CHATML.replace("message in", "m in").replace("message.role", "m.role")
+    template = template.replace("message.content", written)
+    shown = use(template).render([{"role": "user", "content": "?"}, {"role": "assistant", "content": "b"}], {})[0]
+    assert "type" not in shown
