@@ -14,8 +14,7 @@ checked by `apo_soup.data` before the model is loaded, and in the way, not the r
 trainer (`apo/which_trainer.py`), with one line that says so.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, cast
 
@@ -35,7 +34,7 @@ from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import TRAINER_LIBRARIES, adapters, say_notes, trl_arguments
+from apo_soup.training.arguments import adapters, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.run import release, train_and_save
@@ -149,22 +148,6 @@ def packed_trainer(
 def loading_options(arguments: DPOConfig) -> dict[str, Any]:
     """The arguments that TRL loads the model with, to be read or changed; `trl_arguments` has made them a mapping."""
     return cast(dict[str, Any], arguments.model_init_kwargs)
-
-
-@contextmanager
-def refused_by_trl(recipe: ApoFile) -> Iterator[None]:
-    """What TRL's constructor refuses, as a mistake in the recipe. A TypeError is one where options for loading the
-    model are given, and elsewhere our own fault.
-    """
-    slips = (TypeError,) if recipe.model_init_kwargs else ()
-    refusals = (ValueError, ImportError, NotImplementedError)
-    taken, arguments = "a model and settings that TRL trains with", "arguments that the model is loaded with"
-    way, loading = "correct the key that it names", recipe.place("model_init_kwargs")
-    with (
-        told_by_library(recipe.path, refusals, expected=taken, way=way, libraries=TRAINER_LIBRARIES),
-        told_by_library(loading, slips, expected=arguments, way="correct them", libraries=TRAINER_LIBRARIES),
-    ):
-        yield
 
 
 def check_attention(recipe: ApoFile, requested: str | None) -> None:

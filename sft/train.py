@@ -16,10 +16,9 @@ from trl import SFTConfig, SFTTrainer
 from apo_soup.config.sft import SftFile
 from apo_soup.data.packing import position_ids
 from apo_soup.data.prepare import training_rows
-from apo_soup.errors import told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import TRAINER_LIBRARIES, adapters, say_notes, trl_arguments
+from apo_soup.training.arguments import adapters, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
@@ -87,8 +86,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     base = model_to_load(recipe, stage, rows.tokenizer, dtype)
     if adapting["peft_config"] is not None:
         adapting["peft_config"] = train_new_rows(adapting["peft_config"], recipe, base, rows.tokenizer)
-    taken = "a model and settings that TRL trains with"
-    with told_by_library(recipe.path, expected=taken, way="correct the key that it names", libraries=TRAINER_LIBRARIES):
+    with refused_by_trl(recipe):
         trainer = PackedSFTTrainer(
             model=base,
             args=arguments,

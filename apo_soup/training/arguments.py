@@ -1,6 +1,8 @@
 """TRL's arguments from a recipe, on the machine that is here."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +57,22 @@ def say_notes(recipe: TrainingFile) -> None:
 
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+@contextmanager
+def refused_by_trl(recipe: TrainingFile) -> Iterator[None]:
+    """What TRL's constructor refuses, as a mistake in the recipe. A TypeError is one where options for loading the
+    model are given, and elsewhere our own fault.
+    """
+    slips = (TypeError,) if recipe.model_init_kwargs else ()
+    refusals = (ValueError, ImportError, NotImplementedError)
+    taken, arguments = "a model and settings that TRL trains with", "arguments that the model is loaded with"
+    way, loading = "correct the key that it names", recipe.place("model_init_kwargs")
+    with (
+        told_by_library(recipe.path, refusals, expected=taken, way=way, libraries=TRAINER_LIBRARIES),
+        told_by_library(loading, slips, expected=arguments, way="correct them", libraries=TRAINER_LIBRARIES),
+    ):
+        yield
 
 
 def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **fixed: Any) -> tuple[C, ModelConfig]:

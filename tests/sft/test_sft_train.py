@@ -227,3 +227,11 @@ def test_non_finite_gradients_stop_the_run(sft_recipe, tiny_model, tmp_path):
     assert result.returncode == 2
     assert "expected a finite gradient, got one that is not at step 1" in result.stderr
     assert not folder.exists()
+
+
+def test_options_for_loading_that_the_model_does_not_take_are_one_sentence(sft_recipe):
+    path, _ = sft_recipe(model_init_kwargs={"nonsense": 1}, max_steps=1)
+    refused = python("-m", "sft", "--config", path)
+    assert refused.returncode == 2
+    assert "model_init_kwargs: expected arguments that the model is loaded with, got a refusal" in refused.stderr
+    assert "Traceback" not in refused.stderr
