@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from apo_soup.config.training import TrainingFile
-from apo_soup.models.embeddings import check_fits, embedding_rows
+from apo_soup.models.embeddings import check_fits, embedding_rows, rows_for
 from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.runs.makers import Upstream, upstream
 from apo_soup.runs.sources import model_folder
@@ -39,14 +39,28 @@ def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = N
     model_folder(way.model, first.place("model_name_or_path"), recipe.path.parent)
     if say:
         say(_origin(recipe, way))
-    files = way.model
+    files, rows = way.model, model_rows(first, way.model)
     with TemporaryDirectory() as folder:
         for number, above in enumerate(reversed(way.files)):
             saved = Path(folder) / str(number)
-            _with_template_of(above, files).save_pretrained(saved)
+            tokenizer = _with_template_of(above, files)
+            tokenizer.save_pretrained(saved)
             _copy_config(files, above.model_revision, saved)
-            files = str(saved)
-        return _with_template_of(recipe, files)
+            files, rows = str(saved), _rows_made(above, token_ids(tokenizer), rows)
+        tokenizer = _with_template_of(recipe, files)
+        check_fits(recipe, token_ids(tokenizer), rows)
+        return tokenizer
+
+
+def _rows_made(recipe: TrainingFile, ids: int, rows: int | None) -> int | None:
+    """The rows of the embeddings of the model that a file will make of one with `rows`; None where they are not known.
+
+    Raises:
+        UserError: the tokenizer is larger, and the file resizes nothing.
+    """
+    check_fits(recipe, ids, rows)
+    multiple = recipe.embedding_multiple
+    return rows if rows is None or multiple is None else rows_for(ids, rows, multiple)
 
 
 def _with_template_of(recipe: TrainingFile, files: str | None) -> PreTrainedTokenizerBase:
@@ -81,13 +95,15 @@ def new_token_ids(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> l
     return sorted(i for text, i in vocabulary if own.get(text) != i or (rows is not None and i >= rows))
 
 
-def model_rows(recipe: TrainingFile) -> int | None:
-    """The rows of the embeddings of a training file's model by its configuration; None where that does not say, or
-    cannot be loaded: what loads the weights will tell.
+def model_rows(recipe: TrainingFile, model: str | None = None) -> int | None:
+    """The rows of the embeddings of a training file's model, or of `model` in its place, by its configuration; None
+    where that does not say, or cannot be loaded: what loads the weights will tell.
     """
     try:
         config = AutoConfig.from_pretrained(
-            recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+            model or recipe.model_name_or_path,
+            revision=recipe.model_revision,
+            trust_remote_code=recipe.trust_remote_code,
         )
     except Exception:
         return None

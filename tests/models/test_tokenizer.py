@@ -9,6 +9,7 @@ from helpers import TRAINING, preference, python, run_ok
 
 from apo_soup.config.load import load
 from apo_soup.data.prepare import prepare_mixture
+from apo_soup.errors import UserError
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.models.tokenizer import tokenizer_text
 
@@ -106,3 +107,22 @@ def test_a_template_that_is_nowhere_on_the_way_is_asked_for(recipe):
     assert result.returncode == 2
     assert "mid.yaml" in result.stderr
     assert "without one; give chat_template: apo-soup" in result.stderr
+
+
+def test_new_tokens_must_fit_the_model_that_the_files_upstream_will_make(recipe):
+    """The base has 1,024 rows: sft's token fits where sft or mid resizes, and there alone."""
+
+    def ids(name, *words):
+        return len(recipe_tokenizer(load(recipe / f"{name}.yaml", "sft", list(words))).get_vocab())
+
+    with pytest.raises(UserError, match=r"add_tokens: expected a tokenizer of at most 1,024 ids"):
+        ids("sft", "--add_tokens", "[<cite>]")
+    assert ids("sft", "--add_tokens", "[<cite>]", "--resize_embeddings", "true") == 1025
+    mid = recipe / "mid.yaml"
+    written = mid.read_text()
+    mid.write_text(written + "\nadd_tokens: [<cite>]\n")
+    with pytest.raises(UserError, match=r"mid\.yaml:\d+: add_tokens: expected a tokenizer of at most 1,024 ids"):
+        ids("sft")
+    mid.write_text(written + "\nadd_tokens: [<cite>]\nresize_embeddings: true\nresize_embeddings_multiple_of: 8\n")
+    assert ids("sft") == 1025
+    assert ids("sft", "--add_tokens", "[<a>, <b>]") == 1027, "mid has made 1,032 rows"
