@@ -85,7 +85,10 @@ def test_a_prompt_is_found_in_system_turns_and_calls_too(training_recipe, write_
     folder, _, _ = prepared(training_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
     assert [int(d["row"].rpartition(":")[2]) for d in dropped_rows(folder)] == [1, 2]
     evals.write_text("{broken\n")
-    with pytest.raises(UserError, match=r"eval\.jsonl:1: not valid JSON .*; correct the row, or its prompt stays"):
+    with pytest.raises(
+        UserError,
+        match=r"eval\.jsonl:1: expected a JSON object, got .* not valid JSON .*; correct the row, or its prompt stays",
+    ):
         prepared(training_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
 
 

@@ -12,8 +12,14 @@ from apo_soup.errors import UserError
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b'{"messages": [\n', "not valid JSON"),
-        (b'{"messages": "\xff\xfe"}\n', "not valid UTF-8 at byte"),
+        (
+            b'{"messages": [\n',
+            "expected a JSON object, got a line that is not valid JSON at column 1: Expecting value; write one",
+        ),
+        (
+            b'{"messages": "\xff\xfe"}\n',
+            "expected UTF-8, got another encoding at byte 14 of the line; convert the file",
+        ),
         (b"[1]\n", "expected a JSON object, got list"),
         (
             json.dumps(chat("Q", "<think>\nno end", True)).encode() + b"\n",
@@ -47,7 +53,7 @@ ODD_LINES = {
     "got a row with \ud800": json.dumps({"\ud800": 1}),
     "expected a list of tools": json.dumps({**chat("Q", "A"), "tools": {"name": "f"}}),
     "never closed": json.dumps(chat("Q", "Well: <think>\nhm")),
-    "not usable JSON": '{"messages": ' + "9" * 5000 + "}",
+    "expected JSON that can be read, got: Exceeds the limit (4300 digits)": '{"messages": ' + "9" * 5000 + "}",
     "custom_instructions: expected text": json.dumps(
         {**chat("Q", "A"), "chat_template_kwargs": {"custom_instructions": 5}}
     ),

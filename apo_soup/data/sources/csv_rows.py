@@ -42,7 +42,7 @@ def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -
                         f"{where}: {place}: expected a closing quote, got the end of the file inside a text of this "
                         "record; close the quote, or double the quotes inside of texts"
                     ) from None
-                yield SourceRow(place, None, f"not valid CSV: {error}; double the quotes inside of texts")
+                yield SourceRow(place, None, f"expected valid CSV, got: {error}; double the quotes inside of texts")
                 continue
             if not cells:
                 continue
@@ -90,7 +90,7 @@ def _row(place: str, names: list[str], cells: list[str], keep_nulls: bool) -> So
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
-        return SourceRow(place, None, f"not valid UTF-8; {NOT_UTF8}")
+        return SourceRow(place, None, f"expected UTF-8, got another encoding in this record; {NOT_UTF8}")
     fields, nulls = without_row_nulls(dict(zip(names, map(_cell, cells), strict=True)), keep_nulls)
     return SourceRow(place, fields, size=sum(map(len, cells)), nulls=nulls)
 

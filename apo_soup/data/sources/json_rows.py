@@ -31,22 +31,27 @@ def json_line_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
             try:
                 fields = json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
-                yield SourceRow(place, None, f"not valid UTF-8 at byte {error.start} of the line; {NOT_UTF8}")
+                yield SourceRow(
+                    place, None, f"expected UTF-8, got another encoding at byte {error.start} of the line; {NOT_UTF8}"
+                )
                 continue
             except json.JSONDecodeError as error:
                 yield SourceRow(
-                    place, None, f"not valid JSON at column {error.colno}: {error.msg}; write one object a line"
+                    place,
+                    None,
+                    f"expected a JSON object, got a line that is not valid JSON at column {error.colno}: {error.msg}; "
+                    "write one object a line",
                 )
                 continue
             except (ValueError, RecursionError) as error:
-                yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+                yield SourceRow(place, None, _unreadable(error))
                 continue
             nulls = False
             if b"null" in line:
                 try:
                     fields, nulls = without_row_nulls(fields, keep_nulls)
                 except RecursionError as error:  # nested less deeply than the parser allows
-                    yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+                    yield SourceRow(place, None, _unreadable(error))
                     continue
             # The way of most rows, without a call more.
             yield (
@@ -67,15 +72,16 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
         with opened_rows(file, where) as opened:
             content = json.loads(opened.read().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: {file}: expected UTF-8, got another byte at {error.start}; {NOT_UTF8}") from None
-    except RecursionError:
-        raise UserError(f"{where}: {file}: expected rows, got JSON nested too deeply; flatten them") from None
+        raise UserError(
+            f"{where}: {file}: expected UTF-8, got another encoding at byte {error.start}; {NOT_UTF8}"
+        ) from None
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{where}: {file}:{error.lineno}: not valid JSON at column {error.colno}: {error.msg}; correct the file"
+            f"{where}: {file}:{error.lineno}: expected rows as JSON, got text that is not valid JSON at column "
+            f"{error.colno}: {error.msg}; correct the file"
         ) from None
-    except ValueError as error:
-        raise UserError(f"{where}: {file}: not usable JSON: {first_line(error)}; correct the file") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: {file}: {_unreadable(error)}") from None
     if isinstance(content, dict):
         content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), list)), [content])
     if not isinstance(content, list):
@@ -89,9 +95,17 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
             fields, nulls = without_row_nulls(fields, keep_nulls)
             size = text_length(fields)
         except RecursionError as error:  # nested less deeply than the parser allows
-            yield SourceRow(place, None, f"not usable JSON: {first_line(error)}")
+            yield SourceRow(place, None, _unreadable(error))
             continue
         yield SourceRow(place, fields, None, size, nulls) if isinstance(fields, dict) else _no_object(place, fields)
+
+
+def _unreadable(error: Exception) -> str:
+    """What is wrong with JSON that the standard allows and Python does not read."""
+    if isinstance(error, RecursionError):
+        return "expected JSON that can be read, got values nested too deeply; flatten them"
+    reason = first_line(error).partition(";")[0]  # what follows is advice to programmers
+    return f"expected JSON that can be read, got: {reason}; write long numbers as text"
 
 
 def _no_object(place: str, value: Any) -> SourceRow:

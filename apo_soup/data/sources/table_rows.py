@@ -41,7 +41,10 @@ def _with_json(place: str, fields: Fields, decoders: dict[str, Decoder], keep_nu
     try:
         decoded, nulls = without_row_nulls(decoded_row(fields, decoders), keep_nulls)
     except (ValueError, RecursionError) as error:
-        return SourceRow(place, None, f"not valid JSON in a column of JSON: {first_line(error)}; correct it")
+        reason = first_line(error)
+        return SourceRow(
+            place, None, f"expected valid JSON in columns of JSON, got text that is not: {reason}; correct it"
+        )
     return SourceRow(place, decoded, size=text_length(fields), nulls=nulls)
 
 
@@ -112,11 +115,11 @@ def _one_row(batch: Any) -> Fields | str:
         batch.validate(full=True)
         row: Fields = batch.to_pylist(maps_as_pydicts="strict")[0]
     except KeyError as error:
-        return f"a map has a key twice: {first_line(error)}; correct the row"
+        return f"expected each key of a map once, got one twice: {first_line(error)}; correct the row"
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
-            return "not valid UTF-8 in one of the texts; convert texts before they are stored"
-        return f"damaged: {first_line(error)}; write the file again"
+            return "expected UTF-8, got another encoding in one of the texts; convert texts before they are stored"
+        return f"expected a row that can be read, got a damaged one: {first_line(error)}; write the file again"
     return row
 
 

@@ -51,8 +51,8 @@ def test_a_record_at_fault_is_one_bad_row_with_its_line(read, tmp_path):
     assert [row.problem for row in rows if row.problem] == [
         f"expected 2 fields, got 3; {quote}",
         f"expected 2 fields, got 1; {quote}",
-        """not valid CSV: ',' expected after '"'; double the quotes inside of texts""",
-        "not valid UTF-8; convert the file, such as with iconv -f LATIN1 -t UTF-8",
+        """expected valid CSV, got: ',' expected after '"'; double the quotes inside of texts""",
+        "expected UTF-8, got another encoding in this record; convert the file, such as with iconv -f LATIN1 -t UTF-8",
     ]
 
 

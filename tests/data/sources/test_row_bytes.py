@@ -89,8 +89,9 @@ def test_a_file_in_latin_1_says_how_to_convert_it(tmp_path):
     file = tmp_path / "r.jsonl"
     file.write_bytes('{"text": "caf\u00e9"}\n{"text": "tea"}\n'.encode("latin-1"))
     bad, good = read_rows(Source(str(file)), "x")
-    assert (
-        bad.problem == "not valid UTF-8 at byte 13 of the line; convert the file, such as with iconv -f LATIN1 -t UTF-8"
+    assert bad.problem == (
+        "expected UTF-8, got another encoding at byte 13 of the line; "
+        "convert the file, such as with iconv -f LATIN1 -t UTF-8"
     )
     assert good.content == {"text": "tea"}
 
