@@ -34,6 +34,15 @@ class DocumentFile:
         self._size += self._file.write(np.concatenate(parts, dtype=TOKEN, casting="same_kind").data)
         return len(self._starts) - 1
 
+    def extend(self, lengths: np.ndarray, tokens: np.ndarray) -> int:
+        """Write documents, the `lengths` of whose arrays are `[D, columns]`; returns the number of the first."""
+        first = len(self._starts)
+        sizes = lengths.sum(axis=1, dtype=np.int64) * TOKEN.itemsize
+        self._starts.frombytes((self._size + np.cumsum(sizes) - sizes).tobytes())
+        self.lengths.frombytes(lengths.astype(np.intc).tobytes())
+        self._size += self._file.write(tokens.astype(TOKEN, copy=False).data)
+        return first
+
     def flush(self) -> None:
         """Make what was appended readable."""
         self._file.flush()

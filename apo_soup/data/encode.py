@@ -1,29 +1,26 @@
-"""Batches of rows through an encoder, in one process or in many, in their order."""
+"""Portions of rows through an encoder, in one process or in many, in their order."""
 
-import os
-import pickle
+import gc
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import cache
-from multiprocessing import get_context
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.clean import Cleaner
-from apo_soup.data.documents import Batch, RowToEncode
 from apo_soup.data.encode_pairs import PairEncoder
 from apo_soup.data.encode_supervised import SupervisedEncoder
+from apo_soup.data.encoded import EncodedBatch
 from apo_soup.data.encoder import RenderedBatch
 from apo_soup.data.options import Options
+from apo_soup.data.reading import Portion, RowBatch
+from apo_soup.data.workers import WorkerEnded, in_processes
 from apo_soup.errors import UserError
 from apo_soup.models.tokenizer import encode_ids
 
 RowEncoder = SupervisedEncoder | PairEncoder
+BATCHES_A_COLLECTION = 64
 
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, options: Options, cleaner: Cleaner | None = None) -> RowEncoder:
@@ -31,62 +28,76 @@ def encoder_for(tokenizer: PreTrainedTokenizerBase, options: Options, cleaner: C
     return (PairEncoder if options.pairs else SupervisedEncoder)(tokenizer, options, cleaner)
 
 
-def encoded_batches(batches: Iterable[list[RowToEncode]], encoder: RowEncoder, processes: int) -> Iterator[Batch]:
-    """Encode batches in their order, the same whatever the number of processes.
+def encoded_batches(portions: Iterable[Portion], encoder: RowEncoder, processes: int) -> Iterator[EncodedBatch]:
+    """Read and encode portions in their order; what comes of them is the same whatever the number of processes.
 
     One process renders a batch while the tokenizer, which needs no interpreter, works on the one before. Several
-    processes encode whole batches each.
+    processes read and encode whole portions each; of a source that is not divided, this one reads the rows.
 
     Raises:
         UserError: a row fails the mask check, or the system ended one of the processes.
     """
-    if processes == 1:
-        yield from _overlapped(batches, encoder)
-        return
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["apo_soup.data.encode"])
+    # The collector would walk the libraries' many objects again and again, and then every row's. What is left in cycles
+    # here is little, and is looked for now and then.
+    gc.freeze()
+    gc.disable()
     try:
-        with TemporaryDirectory() as folder, ProcessPoolExecutor(processes, context, _use_one_thread) as pool:
-            path = str(Path(folder) / "encoder")
-            Path(path).write_bytes(pickle.dumps(encoder))
-            waiting: deque[Future[Batch]] = deque()
-            for rows in batches:
-                waiting.append(pool.submit(_encode_in_worker, path, rows))
-                if len(waiting) > 2 * processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    except BrokenProcessPool as error:
+        if processes == 1:
+            batches = (batch for portion in portions for batch in portion.batches())
+            yield from _now_and_then_collected(_overlapped(batches, encoder))
+        else:
+            yield from _in_processes(portions, encoder, processes)
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _in_processes(portions: Iterable[Portion], encoder: RowEncoder, processes: int) -> Iterator[EncodedBatch]:
+    items = (item for portion in portions for item in ([portion] if portion.chunk.divided else portion.batches()))
+    try:
+        for encoded in in_processes(_Encoding(encoder), items, processes):
+            yield from encoded
+    except WorkerEnded as error:
+        place = error.item.place if isinstance(error.item, (Portion, RowBatch)) else ""
         raise UserError(
-            f"dataset_num_proc: expected {processes} processes to prepare rows, got one that was ended from outside, "
-            "by too little memory perhaps; take fewer"
+            f"{place}: expected rows that a process can read and encode, got a process that was ended {error.ended}; "
+            "if memory was short, take a smaller dataset_num_proc, else look at these rows"
         ) from error
 
 
-def _use_one_thread() -> None:
-    """A worker's tokenizer uses one thread, as there is a process for every core."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+class _Encoding:
+    """What a process does with rows, read here or sent to it."""
+
+    def __init__(self, encoder: RowEncoder):
+        self.encoder = encoder
+
+    def __call__(self, item: Portion | RowBatch) -> list[EncodedBatch]:
+        encoder = self.encoder
+        batches = item.batches() if isinstance(item, Portion) else [item]
+        encoded = [EncodedBatch.of(batch, encoder(batch.rows)) for batch in batches]
+        gc.collect()
+        return encoded
 
 
-@cache
-def _unpickled_encoder(path: str) -> RowEncoder:
-    """The encoder that the parent process left for its workers, read once in each of them."""
-    return pickle.loads(Path(path).read_bytes())
+def _now_and_then_collected(batches: Iterator[EncodedBatch]) -> Iterator[EncodedBatch]:
+    for number, batch in enumerate(batches, 1):
+        yield batch
+        if number % BATCHES_A_COLLECTION == 0:
+            gc.collect()
 
 
-def _encode_in_worker(path: str, rows: list[RowToEncode]) -> Batch:
-    return _unpickled_encoder(path)(rows)
-
-
-def _overlapped(batches: Iterable[list[RowToEncode]], encoder: RowEncoder) -> Iterator[Batch]:
+def _overlapped(batches: Iterable[RowBatch], encoder: RowEncoder) -> Iterator[EncodedBatch]:
     with ThreadPoolExecutor(1) as pool:
-        ahead: deque[tuple[RenderedBatch[Any], Future[Any]]] = deque()
+        ahead: deque[tuple[RowBatch, RenderedBatch[Any], Future[Any]]] = deque()
+
+        def finished() -> EncodedBatch:
+            rows, rendered, encodings = ahead.popleft()
+            return EncodedBatch.of(rows, encoder.finish(rendered, encodings.result()))
+
         for rows in batches:
-            rendered = encoder.render(rows)
-            ahead.append((rendered, pool.submit(encode_ids, encoder.tokenizer, rendered.rests)))
+            rendered = encoder.render(rows.rows)
+            ahead.append((rows, rendered, pool.submit(encode_ids, encoder.tokenizer, rendered.rests)))
             if len(ahead) > 2:
-                before, encodings = ahead.popleft()
-                yield encoder.finish(before, encodings.result())
+                yield finished()
         while ahead:
-            before, encodings = ahead.popleft()
-            yield encoder.finish(before, encodings.result())
+            yield finished()

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
-from apo_soup.data.preparation import Preparation
+from apo_soup.data.preparation import prepare_into
 from apo_soup.data.statistics import check_share, check_unread
 from apo_soup.data.statistics_table import statistics_table
 from apo_soup.errors import UserError
@@ -106,7 +106,7 @@ def prepare_mixture(
         partial = _partial_folder(folder)
         partial.mkdir()
         try:
-            Preparation(recipe, tokenizer, partial, say).run(folder)
+            prepare_into(partial, folder, recipe, tokenizer, say)
             if rows_state(recipe) != state:
                 raise UserError(
                     f"{recipe.path}: expected rows that stay, got a file that changed while it was read; run again"

@@ -96,10 +96,10 @@ class PromptMarks:
         self._path = folder / "prompts.bin"
         self._file = self._path.open("w+b")
 
-    def append(self, mark: PromptMark) -> None:
-        """Keep the mark of a row."""
-        self.groups.append(mark.group)
-        self._file.write(mark.sketch.tobytes())
+    def append(self, groups: np.ndarray, sketches: np.ndarray) -> None:
+        """Keep the marks of rows: their groups `[N]` and sketches `[N, 32]`."""
+        self.groups.frombytes(groups.astype(np.int64, copy=False).tobytes())
+        self._file.write(sketches.astype(np.uint32, copy=False).data)
 
     def sketches(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
         """The sketches of some rows in blocks of `[N, 32]`, in the order of all rows."""

@@ -7,8 +7,9 @@ from typing import Any
 from apo_soup.config.mixture import TrainedSourceKeys
 from apo_soup.data.documents import Document, RowToEncode
 from apo_soup.data.encode import RowEncoder
+from apo_soup.data.sources.chunks import count_rows
 from apo_soup.data.sources.mixture import MixtureSource
-from apo_soup.data.sources.read import count_rows, read_rows
+from apo_soup.data.sources.read import read_rows
 from apo_soup.runs.sources import row_files
 
 SAMPLED_ROWS, SAMPLED_CHARACTERS = 200, 1_000_000

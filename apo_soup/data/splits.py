@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from apo_soup.data.document_file import DocumentFile
-from apo_soup.data.documents import IGNORED, PAIR_COLUMNS, SEQUENCE_COLUMNS, Array, Document
+from apo_soup.data.documents import IGNORED, PAIR_COLUMNS, SEQUENCE_COLUMNS, Array
+from apo_soup.data.encoded import KeptRows
 from apo_soup.data.options import Options
 from apo_soup.data.packing import DocumentSlice, packed_sequences
 from apo_soup.data.writer import write_split
@@ -28,13 +29,12 @@ class KeptDocuments:
         # For each kept row: its first document in the file, how many it is in, and how often it is taken.
         self.first, self.pieces, self.times = array("q"), array("i"), array("i")
 
-    def append(self, document: Document, times: int) -> None:
-        """Keep a row that is taken `times` times."""
-        self.first.append(len(self.file))
-        self.pieces.append(len(document.parts))
-        self.times.append(times)
-        for parts in document.parts:
-            self.file.append(parts)
+    def append(self, kept: KeptRows) -> None:
+        """Keep the rows of a batch."""
+        first = self.file.extend(kept.lengths, kept.tokens)
+        self.first.frombytes((first + kept.first.astype(np.int64)).tobytes())
+        self.pieces.frombytes(kept.pieces.astype(np.intc).tobytes())
+        self.times.frombytes(kept.times.astype(np.intc).tobytes())
 
     def leave_out(self, row: int) -> None:
         """Take the row of this number, counted as they were kept, not at all."""

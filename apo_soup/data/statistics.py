@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from apo_soup.data.documents import Document, Refused, RowToEncode
+import numpy as np
+
+from apo_soup.data.documents import Array
+from apo_soup.data.encoded import KeptRows, RefusedRow
 from apo_soup.data.options import Options
 from apo_soup.errors import UserError
 
@@ -97,43 +100,47 @@ class Statistics:
         """A count over all sources and modes."""
         return sum(getattr(c, name) for c in self.counts.values())
 
-    def keep(self, source: str, times: int, document: Document) -> None:
-        """Count a row of a source that is trained on, taken `times` times."""
-        counts = self.of(source, document.mode)
-        counts.read += 1
-        counts.kept += 1
-        counts.copies += times - 1
-        counts.trained_with_copies += times * document.trained
-        counts.lengths.append(document.tokens)
-        counts.tokens += document.tokens
-        counts.trained += document.trained
-        counts.reasoning += document.reasoning
-        counts.lost += document.lost
-        counts.cut += document.lost > 0
-        counts.samples += document.samples
-        counts.shortened += document.shortened > 0
-        counts.shortened_turns += document.shortened
+    def keep(self, source: str, kept: KeptRows, times: Array) -> None:
+        """Count rows of a source that are trained on, each taken so many `times`, `[N]`."""
+        for number, mode in enumerate(kept.modes):
+            of_mode = kept.mode == number
+            rows, taken = kept.counts[of_mode].astype(np.int64), times[of_mode]
+            tokens, trained, reasoning, lost, samples, shortened = rows.T
+            counts = self.of(source, mode)
+            counts.read += len(rows)
+            counts.kept += len(rows)
+            counts.copies += int((taken - 1).sum())
+            counts.trained_with_copies += int((taken * trained).sum())
+            counts.lengths.frombytes(tokens.astype(np.intc).tobytes())
+            counts.tokens += int(tokens.sum())
+            counts.trained += int(trained.sum())
+            counts.reasoning += int(reasoning.sum())
+            counts.lost += int(lost.sum())
+            counts.cut += int((lost > 0).sum())
+            counts.samples += int(samples.sum())
+            counts.shortened += int((shortened > 0).sum())
+            counts.shortened_turns += int(shortened.sum())
 
-    def refuse(self, row: RowToEncode, refused: Refused) -> None:
-        """Count a row that is not trained on, and write it down."""
-        counts = self.of(row.source.name)
+    def refuse(self, source: str, row: RefusedRow) -> None:
+        """Count a row of a source that is not trained on, and write it down."""
+        counts, refused = self.of(source), row.refused
         counts.read += 1
         counts.lost += refused.lost
         setattr(counts, refused.kind, getattr(counts, refused.kind) + 1)
-        entry = {"source": row.source.name, "row": row.row.place, "reason": refused.reason}
-        told = f"{row.row.place}: {refused.reason}"
-        self._first_of_source.setdefault(row.source.name, told)
+        entry = {"source": source, "row": row.place, "reason": refused.reason}
+        told = f"{row.place}: {refused.reason}"
+        self._first_of_source.setdefault(source, told)
         if refused.kind == "rejected":
             self.first_reject = self.first_reject or told
             self._write("rejects", entry)
         else:
             self._write("dropped", {**entry, "kind": refused.kind})
 
-    def skip(self, source: str) -> None:
-        """Count a row that the source's weight or its share of the tokens leaves out."""
+    def leave_out(self, source: str, rows: int) -> None:
+        """Count rows that the source's weight or its share of the tokens leaves out."""
         counts = self.of(source)
-        counts.read += 1
-        counts.not_drawn += 1
+        counts.read += rows
+        counts.not_drawn += rows
 
     def _write(self, kind: str, entry: dict[str, str]) -> None:
         self._lists[kind].write(json.dumps(entry, ensure_ascii=False) + "\n")

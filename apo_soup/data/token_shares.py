@@ -5,14 +5,11 @@ What a row has is known once it is encoded, so all rows are encoded, and then wh
 """
 
 import random
-from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from apo_soup.data.documents import Document
+from apo_soup.data.encoded import KeptRows
 
 # To fill the gap that the draw leaves: how many rows are looked at, how many of those taken may give way, how often.
 LOOKED_AT, GIVEN_UP, EXCHANGES = 4096, 64, 8
@@ -21,75 +18,53 @@ SHARE_TOLERANCE = 0.01
 # Where whole rows miss that, a mixture smaller by this part of its tokens is tried, and so on, down to half.
 SMALLER, TRIED = 0.005, 101
 
-# What is counted of a document, by its fields.
-COUNTS = ("tokens", "trained", "reasoning", "lost", "samples", "shortened")
-
 
 @dataclass
-class EncodedRows:
-    """Rows that are encoded and not drawn yet: their source, mode and counts, in the order they were kept."""
+class UndrawnRows:
+    """Rows that are encoded and not drawn yet: batches of them with their sources, in the order they were kept."""
 
-    sources: list[str] = field(default_factory=list)
-    modes: list[str] = field(default_factory=list)
-    # For each row: numbers of its source and mode; and its counts, in the order of `COUNTS`.
-    names: "array[int]" = field(default_factory=lambda: array("i"))
-    counts: "array[int]" = field(default_factory=lambda: array("i"))
+    batches: list[tuple[str, KeptRows]] = field(default_factory=list)
+    rows: int = 0
     tokens: int = 0
 
-    def __len__(self) -> int:
-        return len(self.names) // 2
+    def append(self, source: str, kept: KeptRows) -> None:
+        """Note the kept rows of a batch; of their documents nothing is needed here."""
+        self.batches.append((source, kept.counted()))
+        self.rows += len(kept)
+        self.tokens += int(kept.count("tokens").sum())
 
-    def append(self, source: str, document: Document) -> None:
-        """Note a row."""
-        self.names.extend((_number(self.sources, source), _number(self.modes, document.mode)))
-        self.tokens += document.tokens
-        self.counts.extend(getattr(document, name) for name in COUNTS)
-
-    def __iter__(self) -> Iterator[tuple[str, Document]]:
-        """Every row's source, and its counts as a document without parts."""
-        for row in range(len(self)):
-            source, mode = self.names[2 * row : 2 * row + 2]
-            counts = self.counts[len(COUNTS) * row : len(COUNTS) * (row + 1)]
-            document = Document(self.modes[mode], [], 0, 0, 0, 0)
-            yield self.sources[source], replace(document, **dict[str, Any](zip(COUNTS, counts, strict=True)))
-
-    def trained(self, source: str) -> tuple[list[int], list[int]]:
-        """The rows of a source, and the trained tokens of each."""
-        if source not in self.sources:
-            return [], []
-        rows = np.flatnonzero(np.array(self.names[::2]) == self.sources.index(source)).tolist()
-        trained = self.counts[COUNTS.index("trained") :: len(COUNTS)]
-        return rows, [trained[row] for row in rows]
+    def trained(self, source: str) -> dict[int, int]:
+        """The trained tokens of each row of a source, by the row's number among all."""
+        trained: dict[int, int] = {}
+        start = 0
+        for name, kept in self.batches:
+            if name == source:
+                trained |= enumerate(kept.count("trained").tolist(), start)
+            start += len(kept)
+        return trained
 
 
-def _number(names: list[str], name: str) -> int:
-    if name not in names:
-        names.append(name)
-    return names.index(name)
-
-
-def drawn_by_tokens(encoded: EncodedRows, shares: dict[str, float], seed: int) -> set[int]:
+def drawn_by_tokens(trained: list[dict[int, int]], shares: list[float], seed: int) -> set[int]:
     """The rows that are taken so that each source has its share of the trained tokens: the largest mixture that meets
     all within 1 %; where none does, that of the most tokens.
 
     Args:
-        shares: by source, in the order of the mixture; they sum to 1.
+        trained: of each source, in the order of the mixture, the trained tokens of its rows by their numbers.
+        shares: of each source; they sum to 1.
         seed: of the order in which a source's rows are taken; the draw depends on it, the sources' places in the
             mixture and their rows alone.
     """
     rows: list[list[int]] = []
     sizes: list[list[int]] = []
-    for number, source in enumerate(shares):
-        of_source, trained = encoded.trained(source)
-        order = list(range(len(of_source)))
+    for number, of_source in enumerate(trained):
+        order = list(of_source)
         random.Random(f"{seed} {number} tokens").shuffle(order)
-        rows.append([of_source[place] for place in order])
-        sizes.append([trained[place] for place in order])
-    asked = list(shares.values())
-    most = min(sum(of_source) / share for of_source, share in zip(sizes, asked, strict=True))
-    drawn = (_mixture_of(most * (1 - step * SMALLER), sizes, asked) for step in range(TRIED))
+        rows.append(order)
+        sizes.append([of_source[row] for row in order])
+    most = min(sum(of_source) / share for of_source, share in zip(sizes, shares, strict=True))
+    drawn = (_mixture_of(most * (1 - step * SMALLER), sizes, shares) for step in range(TRIED))
     first = next(drawn)
-    taken = first if _met(first, sizes, asked) else next((d for d in drawn if _met(d, sizes, asked)), first)
+    taken = first if _met(first, sizes, shares) else next((d for d in drawn if _met(d, sizes, shares)), first)
     return {rows[number][place] for number, places in enumerate(taken) for place in places}
 
 

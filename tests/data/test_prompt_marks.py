@@ -64,7 +64,7 @@ def test_sketches_come_back_in_the_rows_order(tmp_path):
     marks = PromptMarks(tmp_path)
     made = [mark(chat(f"Question number {n}?", "A")) for n in range(5)]
     for one in made:
-        marks.append(one)
+        marks.append(np.array([one.group]), one.sketch[None])
     (block,) = marks.sketches([4, 0, 2])
     assert block.tolist() == [made[n].sketch.tolist() for n in (0, 2, 4)]
     assert block.shape == (3, SKETCH)

@@ -10,9 +10,8 @@ from helpers import chat, preference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apo_soup.data.documents import Document
 from apo_soup.data.statistics_table import statistics_table
-from apo_soup.data.token_shares import EncodedRows, drawn_by_tokens
+from apo_soup.data.token_shares import drawn_by_tokens
 from apo_soup.errors import UserError
 
 LONG = [chat(f"Tell me of {n}.", "so it goes " * (8 + n % 5), False) for n in range(120)]
@@ -145,11 +144,8 @@ def test_a_source_at_fault_is_told_as_without_shares(mixture):
 
 def test_a_mixture_gives_up_some_rows_to_meet_its_shares():
     """100 tokens one by one beside rows of 40: 81 and 80 are even within 1 %, 100 and 80 or 120 are not."""
-    encoded = EncodedRows()
-    for source, size, count in (("small", 1, 100), ("large", 40, 10)):
-        for _ in range(count):
-            encoded.append(source, Document("text", [], size, size, 0, 0))
-    drawn = drawn_by_tokens(encoded, {"small": 0.5, "large": 0.5}, 0)
+    small, large = dict.fromkeys(range(100), 1), dict.fromkeys(range(100, 110), 40)
+    drawn = drawn_by_tokens([small, large], [0.5, 0.5], 0)
     assert sum(row < 100 for row in drawn) == 81
     assert sum(row >= 100 for row in drawn) == 2
 
@@ -161,20 +157,15 @@ def test_a_mixture_gives_up_some_rows_to_meet_its_shares():
 )
 def test_shares_hold_for_any_rows(sizes, parts):
     """Rows of up to 40 tokens in sources of sixty and more: each share is met within 1 %, of most tokens."""
-    encoded, shares = EncodedRows(), {}
-    for number, rows in enumerate(sizes):
-        shares[f"s{number}"] = parts[number] / sum(parts[: len(sizes)])
-        for size in rows:
-            encoded.append(f"s{number}", Document("text", [], size, size, 0, 0))
-    drawn = drawn_by_tokens(encoded, shares, 3)
-    whole = min(sum(rows) / shares[f"s{n}"] for n, rows in enumerate(sizes))
-    taken = {}
-    for name in shares:
-        rows, trained = encoded.trained(name)
-        taken[name] = sum(size for row, size in zip(rows, trained, strict=True) if row in drawn)
-    total = sum(taken.values())
+    shares = [part / sum(parts[: len(sizes)]) for part in parts[: len(sizes)]]
+    starts = [sum(map(len, sizes[:number])) for number in range(len(sizes))]
+    trained = [dict(enumerate(rows, start)) for start, rows in zip(starts, sizes, strict=True)]
+    drawn = drawn_by_tokens(trained, shares, 3)
+    whole = min(sum(rows) / share for rows, share in zip(sizes, shares, strict=True))
+    taken = [sum(size for row, size in rows.items() if row in drawn) for rows in trained]
+    total = sum(taken)
     assert 0.5 * whole <= total <= 1.01 * whole
-    met = [abs(taken[name] / total / share - 1) <= 0.01 for name, share in shares.items()]
+    met = [abs(of_source / total / share - 1) <= 0.01 for of_source, share in zip(taken, shares, strict=True)]
     assert all(met) or total >= 0.98 * whole - 40, "the most tokens, where no mixture meets the shares"
 
 

@@ -2,8 +2,10 @@
 
 import codecs
 import contextlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,29 @@ from apo_soup.errors import UserError, first_line
 WRAPPERS = ("data", "rows", "examples", "train")
 
 
-def json_line_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
-    """Rows of a file with one JSON object a line; a line that is not one is a row with a problem.
+@dataclass(frozen=True)
+class LineRange:
+    """Whole lines of a plain file: its bytes `[start, end)`, and the number of the first line, counted from 1."""
+
+    start: int
+    end: int
+    first_line: int
+
+
+def json_line_rows(
+    file: Path, where: str, keep_nulls: bool = False, part: LineRange | None = None
+) -> Iterator[SourceRow]:
+    """Rows of a file, or of a part of it, with one JSON object a line; a line that is not one is a row with a problem.
 
     Raises:
         UserError: the file cannot be read, or is no text in UTF-8.
     """
-    with opened_rows(file, where) as lines:
-        for number, line in enumerate(lines, 1):
+    with opened_rows(file, where) as opened:
+        lines: Iterable[bytes] = opened
+        if part is not None:
+            opened.seek(part.start)
+            lines = io.BytesIO(opened.read(part.end - part.start))
+        for number, line in enumerate(lines, part.first_line if part else 1):
             place = f"{file}:{number}"
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)

@@ -1,7 +1,7 @@
 """The sources of a recipe's mixture, each with its rows and their format."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -26,31 +26,33 @@ class MixtureSource:
     format: Format
 
 
-def mixture_sources(
-    recipe: TrainingFile, without: Collection[int] = (), say: Callable[[str], None] | None = None
-) -> Iterator[MixtureSource]:
+def named_sources(recipe: TrainingFile) -> list[Source]:
+    """The sources of a mixture in their order; one that is listed again is told apart by its `listing`."""
+    listed: Counter[str] = Counter()
+    sources = []
+    for number, entry in enumerate(recipe.dataset_mixture.datasets):
+        source = Source.from_entry(entry, recipe.place(f"dataset_mixture.datasets.{number}"))
+        listed[source.name] += 1
+        sources.append(replace(source, listing=listed[source.name]))
+    return sources
+
+
+def mixture_sources(recipe: TrainingFile, without: Collection[int] = ()) -> Iterator[MixtureSource]:
     """Every source with its rows and their format, recognised from the first rows where the recipe names none.
 
     Args:
         without: numbers of sources that are passed over.
-        say: is told, behind a source's last row, in how many of its rows nulls were taken for missing keys.
 
     Raises:
         UserError: a format nobody knows, or none that fits the first rows.
     """
     formats = formats_of(recipe.kind == "apo")
-    listed: Counter[str] = Counter()
-    for number, entry in enumerate(recipe.dataset_mixture.datasets):
-        key = f"dataset_mixture.datasets.{number}"
-        source = Source.from_entry(entry, recipe.place(key))
-        listed[source.name] += 1
+    for number, source in enumerate(named_sources(recipe)):
         if number in without:
             continue
-        source = replace(source, listing=listed[source.name])
+        key = f"dataset_mixture.datasets.{number}"
         where = recipe.place(f"{key}.id")
         rows = read_rows(source, where)
-        if say:
-            rows = _telling_nulls(rows, source.name, say)
         if source.format:
             row_format = named_format(source.format, formats, recipe.place(f"{key}.format"))
         else:
@@ -60,17 +62,12 @@ def mixture_sources(
         yield MixtureSource(number, source, rows, replace(row_format, turn_order=source.turn_order))
 
 
-def _telling_nulls(rows: Iterator[SourceRow], name: str, say: Callable[[str], None]) -> Iterator[SourceRow]:
-    """The rows, and behind the last of them a line on those with nulls inside calls or tools."""
-    count = 0
-    for row in rows:
-        count += row.nulls
-        yield row
-    if count:
-        say(
-            f"note: nulls inside the calls or tools of {count:,} row{'' if count == 1 else 's'} of {name} stand for "
-            "keys that the row does not have; where they are meant, write keep_nulls: true for the source"
-        )
+def nulls_note(count: int, name: str) -> str:
+    """A line on `count` rows of a source with nulls inside calls or tools."""
+    return (
+        f"note: nulls inside the calls or tools of {count:,} row{'' if count == 1 else 's'} of {name} stand for keys "
+        "that the row does not have; where they are meant, write keep_nulls: true for the source"
+    )
 
 
 def named_format(name: str, formats: tuple[Format, ...], where: str) -> Format:

@@ -1,7 +1,8 @@
 """Rows of Parquet and Arrow files."""
 
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,24 @@ from apo_soup.data.sources.rows import (
 from apo_soup.errors import UserError, first_line
 
 
-def table_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
-    """Rows of a table file; one that is damaged, or has text that is not UTF-8, is a row with a problem.
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a Parquet file: its number, that of its first row in the file, and its bytes, uncompressed."""
+
+    number: int
+    first_row: int
+    size: int
+
+
+def table_rows(file: Path, where: str, keep_nulls: bool = False, part: RowGroup | None = None) -> Iterator[SourceRow]:
+    """Rows of a table file, or of one row group of it; a row that is damaged, or has text that is not UTF-8, is a row
+    with a problem.
 
     Raises:
         UserError: the file is not what its suffix says.
     """
-    number = 0
-    for rows, decoders in _read_batches(file, where):
+    number = part.first_row if part else 0
+    for rows, decoders in _read_batches(file, where, part):
         for fields in rows:
             place = f"{file}:row {number}"
             if isinstance(fields, str):
@@ -48,15 +59,23 @@ def _with_json(place: str, fields: Fields, decoders: dict[str, Decoder], keep_nu
     return SourceRow(place, decoded, size=text_length(fields), nulls=nulls)
 
 
-def parquet_row_count(file: Path) -> int | None:
-    """The rows of a Parquet file as its footer says; None where it cannot be read."""
+def row_groups(file: Path) -> list[tuple[RowGroup, int]] | None:
+    """The row groups of a Parquet file with the number of rows in each, as its footer says; None where it cannot be
+    read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_metadata(file).num_rows
+        footer = pq.read_metadata(file)
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     except (pa.ArrowException, OSError):
         return None
+    first_rows = accumulate((group.num_rows for group in groups), initial=0)
+    return [
+        (RowGroup(number, first, group.total_byte_size), group.num_rows)
+        for number, (group, first) in enumerate(zip(groups, first_rows, strict=False))
+    ]
 
 
 def declared_columns(files: list[Path]) -> set[str]:
@@ -72,14 +91,18 @@ def declared_columns(files: list[Path]) -> set[str]:
     return names
 
 
-def _read_batches(file: Path, where: str) -> Iterator[tuple[list[Fields | str], dict[str, Decoder]]]:
+def _read_batches(
+    file: Path, where: str, part: RowGroup | None
+) -> Iterator[tuple[list[Fields | str], dict[str, Decoder]]]:
     """The rows of each batch, and what decodes their columns of JSON; an error of the library's is the file's."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         for batch in (
-            pq.ParquetFile(file, page_checksum_verification=True).iter_batches(ROWS_A_READ)
+            pq.ParquetFile(file, page_checksum_verification=True).iter_batches(
+                ROWS_A_READ, row_groups=None if part is None else [part.number]
+            )
             if file.suffix.lower() == ".parquet"
             else _arrow_batches(file)
         ):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from data_helpers import ROWS
 
-from apo_soup.data.sources.read import count_rows, read_rows
+from apo_soup.data.sources.chunks import count_rows
+from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
 
