@@ -7,36 +7,15 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from apo_soup.cli.command_line import Commands, Program, Stopped
 from apo_soup.errors import UserError, run_main, told_together
 from apo_soup.resources import launch_file, recipe_folder, shipped_names
 
-
-class Stopped(Exception):
-    """A command was stopped from outside: interrupted, or the reader of its output is gone."""
-
-    def __init__(self, cause: KeyboardInterrupt | BrokenPipeError):
-        self.cause = cause
-
-
-class Commands(TyperGroup):
-    """Commands whose interruption is `run_main`'s to deal with, as it is for every other program of ours."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that `ctx` names."""
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, BrokenPipeError) as cause:
-            raise Stopped(cause) from cause
-
-
-app = typer.Typer(
-    cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = Program(cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 # What is left of the command line are `--key value` words that are laid over the file.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="stage file, such as recipes/tiny/sft.yaml")]
@@ -64,13 +43,9 @@ def exit_code() -> int:
         BrokenPipeError: the reader of its output is gone.
     """
     try:
-        return app(standalone_mode=False) or 0
+        return app(prog_name="apo-soup", standalone_mode=False) or 0
     except Stopped as stopped:
         raise stopped.cause from None
-    except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "apo-soup"
-        raise UserError(f"{command}: {error.format_message().rstrip('.')}; see {command} --help") from error
 
 
 @app.callback(invoke_without_command=True)

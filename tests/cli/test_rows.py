@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from helpers import ROOT, python
+from helpers import ROOT
 
 
 @pytest.fixture
@@ -18,21 +18,21 @@ def clone(tmp_path):
     return tmp_path
 
 
-def test_sft_rows_are_generated_shown_and_prepared_before_mid_has_run(clone):
-    result = python("-m", "apo_soup", "preview", "--config", "recipes/tiny/sft.yaml", "--rows", "1", cwd=clone)
+def test_sft_rows_are_generated_shown_and_prepared_before_mid_has_run(apo_soup, clone):
+    result = apo_soup("preview", "--config", "recipes/tiny/sft.yaml", "--rows", "1")
     assert result.returncode == 0, result.stderr
     assert "data: running, because it has not run yet" in result.stdout
     told = "runs/tiny/mid is not there yet; taken are the tokenizer of recipes/tiny/base and chat template of "
     assert f"{told}recipes/tiny/sft.yaml:8\n" in result.stdout
     assert "Reasoning Mode: /think" in result.stdout
-    result = python("-m", "apo_soup", "prepare", "--config", "recipes/tiny/sft.yaml", cwd=clone)
+    result = apo_soup("prepare", "--config", "recipes/tiny/sft.yaml")
     assert result.returncode == 0, result.stderr
     assert "100 of 100 rows kept" in result.stdout
     assert sorted(f.name for f in (clone / "runs" / "tiny").iterdir()) == ["data", "prepared"]
 
 
-def test_pairs_that_are_not_made_yet_are_named(clone):
-    result = python("-m", "apo_soup", "preview", "--config", "recipes/tiny/apo.yaml", cwd=clone)
+def test_pairs_that_are_not_made_yet_are_named(apo_soup, clone):
+    result = apo_soup("preview", "--config", "recipes/tiny/apo.yaml")
     assert result.returncode == 0, result.stderr
     told = (
         "recipes/tiny/apo.yaml:11: dataset_mixture.datasets.1.id: expected rows, got runs/tiny/pairs/train.jsonl, "
@@ -40,14 +40,14 @@ def test_pairs_that_are_not_made_yet_are_named(clone):
     )
     assert f"{told}, so this source is not shown; make it: `apo-soup run pairs recipes/tiny`" in result.stdout
     assert "=== runs/tiny/data/preference.jsonl" in result.stdout
-    result = python("-m", "apo_soup", "prepare", "--config", "recipes/tiny/apo.yaml", cwd=clone)
+    result = apo_soup("prepare", "--config", "recipes/tiny/apo.yaml")
     assert result.returncode == 2
     assert result.stderr == f"error: {told}; make them: `apo-soup run pairs recipes/tiny`\n"
 
 
-def test_rows_that_the_data_stage_has_not_among_its_own_are_a_slip(clone):
+def test_rows_that_the_data_stage_has_not_among_its_own_are_a_slip(apo_soup, clone):
     words = ("--dataset_mixture.datasets.0.id", "runs/tiny/data/sft_thnik.jsonl")
-    python("-m", "apo_soup", "run", "data", "recipes/tiny", cwd=clone)
-    result = python("-m", "apo_soup", "prepare", "--config", "recipes/tiny/sft.yaml", *words, cwd=clone)
+    apo_soup("run", "data", "recipes/tiny")
+    result = apo_soup("prepare", "--config", "recipes/tiny/sft.yaml", *words)
     assert result.returncode == 2
     assert "expected a data file, got runs/tiny/data/sft_thnik.jsonl, which is not there" in result.stderr
