@@ -99,11 +99,22 @@ def preview(
 
 
 @app.command(context_settings=OVERRIDES)
-def prepare(context: typer.Context, config: Config) -> None:
+def prepare(
+    context: typer.Context,
+    config: Config,
+    shard: Annotated[str, typer.Option(metavar="K/N", help="encode part K of N of the rows alone")] = "",
+    join: Annotated[bool, typer.Option("--join", help="make the whole of the shards")] = False,
+    on: Annotated[str, typer.Option(metavar="local|slurm", help="make and join shards as tasks of datatrove")] = "",
+    tasks: Annotated[int, typer.Option(metavar="N", min=1, help="with --on: how many shards")] = 2,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, help="with --on: how many run at once; 0: all")] = 0,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="with --on slurm: partition, time, ...; repeatable")
+    ] = None,
+) -> None:
     """Write the training sequences of a mid, sft or apo file, and a table of what is in them."""
-    from apo_soup.cli.rows import prepare_rows
+    from apo_soup.cli.rows import WayToPrepare, prepare_rows
 
-    prepare_rows(config, context.args)
+    prepare_rows(config, context.args, WayToPrepare.of(shard, join, on, tasks, workers, slurm or []))
 
 
 @app.command()

@@ -1,9 +1,12 @@
 """`apo-soup prepare --config F` and `apo-soup preview --config F`: see apo_soup/data/prepare.py and preview.py."""
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from apo_soup.cli.order import run_stages
+from apo_soup.cli.prepare_tasks import prepare_on
 from apo_soup.cli.remembered import arguments_file, remembered
 from apo_soup.cli.steps import STEPS
 from apo_soup.config.given import Given
@@ -44,20 +47,64 @@ def apo_file_of_pairs(recipe: PairsFile) -> TrainingFile:
     return apo_file
 
 
-def prepare_rows(config: Path, overrides: list[str]) -> None:
+@dataclass(frozen=True)
+class WayToPrepare:
+    """How rows are prepared: as one whole, or in shards. `shard` is K and N, of K/N, counted from 1; `on` is where
+    tasks run that make and join the shards.
+    """
+
+    shard: tuple[int, int] | None
+    join: bool
+    on: str
+    tasks: int
+    workers: int
+    slurm: list[str]
+
+    @classmethod
+    def of(cls, shard: str, join: bool, on: str, tasks: int, workers: int, slurm: list[str]) -> "WayToPrepare":
+        """From the words of the command line.
+
+        Raises:
+            UserError: one of them is wrong, or they do not go together.
+        """
+        parts = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
+        if shard and (not parts or int(parts[1]) > int(parts[2])):
+            raise UserError(f"--shard: expected K/N with K from 1 to N, got {shard}; write it so, such as 3/16")
+        if on not in ("", "local", "slurm"):
+            raise UserError(f"--on: expected one of local, slurm, got {on}; correct it")
+        given = [name for name, value in (("--shard", shard), ("--join", join), ("--on", on)) if value]
+        if len(given) > 1:
+            raise UserError(
+                f"prepare: expected one of --shard, --join, --on, got {', '.join(given)}; leave one of them"
+            )
+        if slurm and on != "slurm":
+            raise UserError(f"--slurm: expected --on slurm beside it, got {on or 'none'}; add it, or leave --slurm out")
+        return cls((int(parts[1]), int(parts[2])) if parts else None, join, on, tasks, workers, slurm)
+
+
+def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare) -> None:
     """Write the training sequences of a mid, sft or apo file, and print the table of what is in them."""
     recipe = opened_recipe(config, overrides)
     make_generated_rows(recipe)
     for number, maker in missing_sources(recipe).items():
         raise UserError(f"{_not_made(recipe, number, maker)}; make them: {_command(recipe, maker)}")
-    rows_inputs(recipe)
+    if not (way.shard or way.join or way.on):
+        rows_inputs(recipe)
     _print_notes(recipe)
     quiet_libraries()
     from apo_soup.data.prepare import prepare_mixture
+    from apo_soup.data.shards import join_shards, prepare_shard
     from apo_soup.data.statistics_table import statistics_table
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
-    folder = prepare_mixture(recipe, recipe_tokenizer(recipe, print))
+    if way.on:
+        prepare_on(way.on, recipe, overrides, way.tasks, way.workers, way.slurm)
+        return
+    tokenizer = recipe_tokenizer(recipe, print)
+    if way.shard:
+        prepare_shard(recipe, tokenizer, *way.shard)
+        return
+    folder = join_shards(recipe, tokenizer) if way.join else prepare_mixture(recipe, tokenizer)
     print(statistics_table(json.loads((folder / "stats.json").read_text())))
     print(folder)
 

@@ -15,7 +15,7 @@ from apo_soup.data.encode import RowEncoder, encoded_batches, encoder_for
 from apo_soup.data.encoded import EncodedBatch
 from apo_soup.data.options import Options
 from apo_soup.data.reading import mixture_portions
-from apo_soup.data.sources.chunks import source_chunks
+from apo_soup.data.sources.chunks import Chunk, source_chunks
 from apo_soup.data.sources.mixture import named_sources
 from apo_soup.models.new_tokens import unknown_control_words
 from apo_soup.progress import Progress, is_main
@@ -38,13 +38,26 @@ def prepare_into(
             f"note: the chat template writes {', '.join(words)}, which the tokenizer cuts into pieces; "
             "add_special_tokens in a mid or sft file makes a token of each"
         )
-    places = [recipe.place(f"dataset_mixture.datasets.{n}.id") for n in range(len(recipe.dataset_mixture.datasets))]
-    chunks = [source_chunks(s, where) for s, where in zip(named_sources(recipe), places, strict=True)]
-    counts = [chunk.rows for of_source in chunks for chunk in of_source]
+    chunks = recipe_chunks(recipe)
     portions = mixture_portions(recipe, chunks, encoder.renderer.knows_modes, say)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
-    rows = None if None in counts else sum(count or 0 for count in counts)
-    collect_into(partial, folder, recipe, batches, rows, encoder, say)
+    collect_into(partial, folder, recipe, batches, row_count(chunks), encoder, say)
+
+
+def recipe_chunks(recipe: TrainingFile) -> list[list[Chunk]]:
+    """The chunks of each source of a mixture.
+
+    Raises:
+        UserError: a file that is not there, or that cannot be read.
+    """
+    sources = enumerate(named_sources(recipe))
+    return [source_chunks(source, recipe.place(f"dataset_mixture.datasets.{n}.id")) for n, source in sources]
+
+
+def row_count(chunks: list[list[Chunk]]) -> int | None:
+    """How many rows all sources have, where that is known before they are read."""
+    counts = [chunk.rows for of_source in chunks for chunk in of_source]
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
 def recipe_encoder(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> RowEncoder:

@@ -12,7 +12,7 @@ counts everything that was read.
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -51,15 +51,22 @@ OPTION_KEYS = (
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 
-def prepared_folder(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """Where the prepared data of this recipe lies: beside the run's stages, named by content."""
+def prepared_folder(
+    recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any] | None = None
+) -> Path:
+    """Where the prepared data of this recipe lies: beside the run's stages, named by content.
+
+    Args:
+        rows: what stands for the sources' rows; their hashes where it is not given.
+    """
     given, sources = recipe.given_values(), recipe.dataset_mixture.datasets
     mixture = given["dataset_mixture"]
     near = recipe.dataset_mixture.deduplicate == "near"
-    rows = [
-        rows_hash(s.id, recipe.place(f"dataset_mixture.datasets.{n}.id"), s.revision, recipe.path.parent)
-        for n, s in enumerate(sources)
-    ]
+    if rows is None:
+        rows = [
+            rows_hash(s.id, recipe.place(f"dataset_mixture.datasets.{n}.id"), s.revision, recipe.path.parent)
+            for n, s in enumerate(sources)
+        ]
     content = {
         "rows": rows,
         "names": [s.written_id for s in sources],
@@ -81,32 +88,56 @@ def prepared_folder(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) ->
 def prepare_mixture(
     recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None] = print
 ) -> Path:
-    """The prepared folder of a recipe, made now if its content is not there yet; safe for many processes at once.
-
-    One process makes it while the others wait for its lock, outside any collective, so none of them times out.
+    """The prepared folder of a recipe, made now if its content is not there yet.
 
     Raises:
         UserError: too many rejected rows, a source that fails the mask check, or nothing left to train on.
     """
     state = rows_state(recipe)
     folder = prepared_folder(recipe, tokenizer)
+    make_folder(folder.parent, recipe)
+    made_once(recipe, state, folder, say, lambda partial: prepare_into(partial, folder, recipe, tokenizer, say))
+    return folder
+
+
+def make_folder(folder: Path, recipe: TrainingFile) -> None:
+    """Make the folder that prepared rows lie in; raises UserError where that cannot be."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{recipe.place('output_dir')}: expected a folder that can be made, got {folder.parent}: "
-            f"{error.strerror}; name another one"
+            f"{recipe.place('output_dir')}: expected a folder that can be made, got {folder}: {error.strerror}; name "
+            "another one"
         ) from error
+
+
+def made_once(
+    recipe: TrainingFile,
+    state: list[tuple[str, int, int]],
+    folder: Path,
+    say: Callable[[str], None],
+    make: Callable[[Path], None],
+) -> None:
+    """Let `make` write the prepared folder, if it is not there yet; safe for many processes at once.
+
+    One process makes it while the others wait for its lock, outside any collective, so none of them times out.
+
+    Args:
+        state: what `rows_state` said before the content of the rows was hashed.
+
+    Raises:
+        UserError: as `make` does; or the rows changed while it was at work.
+    """
     with FileLock(_lock_file(folder)):
         if (folder / "stats.json").is_file():
             say(f"prepared rows found in {folder}; they passed the mask check when they were made")
             check_found(folder, recipe)
-            return folder
+            return
         remove_abandoned(folder)
         partial = _partial_folder(folder)
         partial.mkdir()
         try:
-            prepare_into(partial, folder, recipe, tokenizer, say)
+            make(partial)
             if rows_state(recipe) != state:
                 raise UserError(
                     f"{recipe.path}: expected rows that stay, got a file that changed while it was read; run again"
@@ -114,7 +145,6 @@ def prepare_mixture(
             replace_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return folder
 
 
 def _lock_file(folder: Path) -> Path:
@@ -126,11 +156,16 @@ def _partial_folder(folder: Path) -> Path:
 
 
 def rows_state(recipe: TrainingFile) -> list[tuple[str, int, int]]:
-    """Path, size and time of every local file of rows: what they were when their content was hashed."""
+    """Path, size and time of every local file of rows: what they were when their content was hashed; of a dataset on
+    the Hub its commit.
+    """
     states = []
     for number, source in enumerate(recipe.dataset_mixture.datasets):
         where = recipe.place(f"dataset_mixture.datasets.{number}.id")
-        for file in row_files(source.id, where, recipe.path.parent) or ():
+        files = row_files(source.id, where, recipe.path.parent)
+        if files is None:
+            states.append((rows_hash(source.id, where, source.revision), 0, 0))
+        for file in files or ():
             states.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
     return states
 

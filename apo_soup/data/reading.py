@@ -1,6 +1,6 @@
 """From the sources of a mixture to batches of rows to encode, in their order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 
@@ -88,33 +88,46 @@ class Portion:
         return zip(rows, repeat(self.times) if isinstance(self.times, int) else self.times, strict=False)
 
 
-def source_portions(entry: MixtureSource, chunks: list[Chunk], where: str, seed: int) -> Iterator[Portion]:
-    """The portions of a source, in the order of its rows."""
+def source_portions(
+    entry: MixtureSource, chunks: list[Chunk], where: str, seed: int, taken: Collection[int] | None = None
+) -> Iterator[Portion]:
+    """The portions of a source, in the order of its rows; those of the places `taken`, where they are given."""
     draw = Draw(entry.source.weight, seed, entry.number)
     drawn = draw.times_of(sum(chunk.rows or 0 for chunk in chunks))
-    for chunk in chunks:
+    for place, chunk in enumerate(chunks):
         times: list[int] | int | Draw = draw.whole
         if not draw.of_all:
             times = draw if chunk.rows is None else list(islice(drawn, chunk.rows))
-        yield Portion(entry.source, entry.format, where, chunk, times)
+        if taken is None or place in taken:
+            yield Portion(entry.source, entry.format, where, chunk, times)
 
 
 def mixture_portions(
-    recipe: TrainingFile, chunks: list[list[Chunk]], knows_modes: bool, say: Callable[[str], None]
+    recipe: TrainingFile,
+    chunks: list[list[Chunk]],
+    knows_modes: bool,
+    say: Callable[[str], None],
+    taken: Collection[tuple[int, int]] | None = None,
 ) -> Iterator[Portion]:
     """The portions of every source of a mixture, one source after the other.
 
     Args:
         chunks: those of each source.
         knows_modes: whether the chat template has modes, so that a source's rows are to be in one.
+        taken: numbers of sources and places of their chunks, where not all are to be read.
 
     Raises:
         UserError: a source that cannot be read, or whose format or mode is not known.
     """
     options = Options.of(recipe)
-    entries = mixture_sources(recipe)
+    sources = range(len(chunks))
+    places: dict[int, set[int] | None] = dict.fromkeys(sources)
+    if taken is not None:
+        places = {number: {place for source, place in taken if source == number} for number in sources}
+    entries = mixture_sources(recipe, without=[number for number in sources if places[number] == set()])
     if knows_modes:
         entries = sources_in_mode(entries, options.template_kwargs, options.pairs, say)
     for entry in entries:
         where = recipe.place(f"dataset_mixture.datasets.{entry.number}.id")
-        yield from source_portions(entry, chunks[entry.number], where, recipe.dataset_mixture.seed)
+        seed = recipe.dataset_mixture.seed
+        yield from source_portions(entry, chunks[entry.number], where, seed, places[entry.number])

@@ -8,7 +8,7 @@ depends on the files alone, so that every number of processes, and every task of
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -35,13 +35,15 @@ class Chunk:
     """Rows of a source that are read together.
 
     `part` is what is read of `file`, None for all of it; `file` is None for the whole source. `rows` is how many they
-    are, None where that is not known before they are read. `first` is whether the source begins with them.
+    are, None where that is not known before they are read. `first` is whether the source begins with them, and `size`
+    about how many bytes they are where they are stored.
     """
 
     file: Path | None = None
     part: LineRange | RowGroup | None = None
     rows: int | None = None
     first: bool = True
+    size: int = 0
 
     @property
     def place(self) -> str:
@@ -70,23 +72,23 @@ def source_chunks(source: Source, where: str) -> list[Chunk]:
     chunks = [chunk for file in files for chunk in _file_chunks(file, where)]
     if source.weight % 1 and any(chunk.rows is None for chunk in chunks):
         return [Chunk()]
-    return [Chunk(c.file, c.part, c.rows, first=number == 0) for number, c in enumerate(chunks)]
+    return [replace(chunk, first=number == 0) for number, chunk in enumerate(chunks)]
 
 
 def _file_chunks(file: Path, where: str) -> Iterator[Chunk]:
     if file.suffix.lower() == ".jsonl":
         with opened_rows(file, where) as opened:
             for part, rows in line_ranges(opened, BYTES_A_CHUNK):
-                yield Chunk(file, part, rows)
+                yield Chunk(file, part, rows, size=part.end - part.start)
     elif file.suffix.lower() == ".parquet":
         groups = row_groups(file)
         if groups is None:
             yield Chunk(file)  # reading it says what is wrong with it
             return
         for group, rows in groups:
-            yield Chunk(file, group, rows)
+            yield Chunk(file, group, rows, size=group.size)
     else:
-        yield Chunk(file)
+        yield Chunk(file, size=file.stat().st_size)
 
 
 def line_ranges(opened: BinaryIO, size: int) -> Iterator[tuple[LineRange, int]]:

@@ -1,0 +1,203 @@
+"""Preparation in shards: part K of N of a mixture's rows a task, and one task that joins the parts.
+
+    apo-soup prepare --config FILE --shard K/N     # N of these, anywhere that sees the same files
+    apo-soup prepare --config FILE --join          # what `apo-soup prepare` makes alone, byte for byte
+
+What is to be done is planned once, by whichever task is first: the content of the rows is hashed and the files are
+divided into chunks. A shard encodes its chunks into a file that is there when it is whole; a task that is run again
+finds it. Duplicates, splits and packing need all rows and are the joining task's.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from transformers import PreTrainedTokenizerBase
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.data.encode import encoded_batches
+from apo_soup.data.encoded import EncodedBatch
+from apo_soup.data.preparation import collect_into, recipe_chunks, recipe_encoder, row_count
+from apo_soup.data.prepare import made_once, make_folder, prepared_folder, rows_state
+from apo_soup.data.reading import mixture_portions
+from apo_soup.data.shard_file import read_shard, write_shard
+from apo_soup.data.sources.chunks import Chunk
+from apo_soup.data.sources.json_rows import LineRange
+from apo_soup.data.sources.table_rows import RowGroup
+from apo_soup.errors import UserError
+from apo_soup.progress import Progress
+from apo_soup.runs.manifest import write_json
+
+SHARD_NAME = re.compile(r"(\d+)-of-(\d+)\.rows")
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Which folder all shards make, and the chunks of each source."""
+
+    folder: Path
+    chunks: list[list[Chunk]]
+
+    @property
+    def shards(self) -> Path:
+        """Where the shards lie until they are joined."""
+        return self.folder.parent / f".{self.folder.name}.shards"
+
+    def shard(self, number: int, count: int) -> Path:
+        """The file of shard `number` of `count`, counted from 1."""
+        return self.shards / f"{number:05}-of-{count:05}.rows"
+
+
+def shard_plan(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> ShardPlan:
+    """The plan of a recipe's shards, made now if no other task has made it.
+
+    Raises:
+        UserError: rows that are not there or cannot be read.
+    """
+    file = plan_file(recipe, tokenizer)
+    make_folder(file.parent, recipe)
+    with FileLock(file.with_suffix(".lock")):
+        plan = kept_plan(recipe, tokenizer)
+        if plan is None:
+            plan = ShardPlan(prepared_folder(recipe, tokenizer), recipe_chunks(recipe))
+            chunks = [[_written(chunk) for chunk in of_source] for of_source in plan.chunks]
+            write_json(file, {"folder": plan.folder.name, "chunks": chunks})
+    return plan
+
+
+def kept_plan(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> ShardPlan | None:
+    """The plan that an earlier task made; None where there is none, or its shards are joined."""
+    file = plan_file(recipe, tokenizer)
+    if not file.is_file():
+        return None
+    plan = json.loads(file.read_text())
+    return ShardPlan(file.parent / plan["folder"], [[_chunk(*written) for written in one] for one in plan["chunks"]])
+
+
+def prepare_shard(
+    recipe: TrainingFile,
+    tokenizer: PreTrainedTokenizerBase,
+    number: int,
+    count: int,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """The file of shard `number` of `count`, made now if it is not there yet.
+
+    Raises:
+        UserError: as `prepare_mixture` does for a row or a source.
+    """
+    plan = shard_plan(recipe, tokenizer)
+    file = plan.shard(number, count)
+    if (plan.folder / "stats.json").is_file():
+        say(f"prepared rows found in {plan.folder}; there is nothing to do for a shard")
+        return plan.folder
+    if file.is_file():
+        say(f"shard found: {file}")
+        return file
+    encoder = recipe_encoder(recipe, tokenizer)
+    taken = shard_chunks(plan.chunks, number, count)
+    portions = mixture_portions(recipe, plan.chunks, encoder.renderer.knows_modes, say, taken)
+    batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
+    plan.shards.mkdir(exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    progress = Progress("prepare", "rows", row_count([[plan.chunks[source][place] for source, place in taken]]))
+    try:
+        rows, tokens = write_shard(partial, _told(batches, progress))
+        partial.rename(file)
+    finally:
+        progress.end()
+        partial.unlink(missing_ok=True)
+    say(f"shard {number} of {count}: {rows:,} rows, {tokens:,} tokens, in {progress.seconds:.0f} s, in {file}")
+    return file
+
+
+def join_shards(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None] = print) -> Path:
+    """The prepared folder of a recipe, made of its shards.
+
+    Raises:
+        UserError: a shard is missing or damaged; or as `prepare_mixture` does for all rows together.
+    """
+    state = rows_state(recipe)
+    plan = shard_plan(recipe, tokenizer)
+
+    def make(partial: Path) -> None:
+        batches = (batch for file in whole_shards(plan, recipe) for batch in read_shard(file))
+        encoder = recipe_encoder(recipe, tokenizer)
+        collect_into(partial, plan.folder, recipe, batches, row_count(plan.chunks), encoder, say)
+
+    made_once(recipe, state, plan.folder, say, make)
+    shutil.rmtree(plan.shards, ignore_errors=True)
+    plan_file(recipe, tokenizer).unlink(missing_ok=True)
+    return plan.folder
+
+
+def whole_shards(plan: ShardPlan, recipe: TrainingFile) -> list[Path]:
+    """The files of all shards, in their order.
+
+    Raises:
+        UserError: some are missing, whichever number of shards there was to be.
+    """
+    found = [SHARD_NAME.fullmatch(file.name) for file in plan.shards.glob("*.rows")] if plan.shards.is_dir() else []
+    counts = {int(match[2]): 0 for match in found if match}
+    for match in found:
+        if match:
+            counts[int(match[2])] += 1
+    whole = next((count for count, there in counts.items() if count == there), None)
+    if whole is not None:
+        return [plan.shard(number, whole) for number in range(1, whole + 1)]
+    if not counts:
+        raise UserError(
+            f"{recipe.path}: --join: expected shards in {plan.shards}, got none for these rows and options; make them "
+            "first, with --shard K/N"
+        )
+    count = max(counts, key=lambda count: counts[count])
+    missing = [f"{n}/{count}" for n in range(1, count + 1) if not plan.shard(n, count).is_file()]
+    raise UserError(
+        f"{recipe.path}: --join: expected {count} shards in {plan.shards}, got {counts[count]}; make "
+        f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}, with --shard"
+    )
+
+
+def shard_chunks(chunks: list[list[Chunk]], number: int, count: int) -> list[tuple[int, int]]:
+    """The chunks of shard `number` of `count`, each as its source and its place there: consecutive ones, and about as
+    many bytes as the others'.
+    """
+    places = [(source, place) for source, of_source in enumerate(chunks) for place in range(len(of_source))]
+    sizes = [max(1, chunks[source][place].size) for source, place in places]
+    total = sum(sizes) or 1
+    middles = (end - size / 2 for end, size in zip(accumulate(sizes), sizes, strict=True))
+    return [place for place, middle in zip(places, middles, strict=True) if int(count * middle / total) == number - 1]
+
+
+def plan_file(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """Where the plan lies: named by all that decides it, but by sizes and times of the rows instead of their content,
+    so that no task but the first reads all rows.
+    """
+    folder = prepared_folder(recipe, tokenizer, rows_state(recipe))
+    return folder.parent / f".{folder.name}.plan.json"
+
+
+def _told(batches: Iterator[EncodedBatch], progress: Progress) -> Iterator[EncodedBatch]:
+    rows = 0
+    for batch in batches:
+        yield batch
+        rows += batch.read
+        progress.at(rows)
+
+
+def _written(chunk: Chunk) -> list[Any]:
+    kind = "lines" if isinstance(chunk.part, LineRange) else "group"
+    part = asdict(chunk.part) if chunk.part else None
+    return [str(chunk.file) if chunk.file else None, kind, part, chunk.rows, chunk.first, chunk.size]
+
+
+def _chunk(file: str | None, kind: str, part: dict[str, int] | None, rows: int | None, first: bool, size: int) -> Chunk:
+    read = None if part is None else LineRange(**part) if kind == "lines" else RowGroup(**part)
+    return Chunk(Path(file) if file else None, read, rows, first, size)

@@ -1,0 +1,87 @@
+"""Shards, joined, are what one process makes, byte for byte."""
+
+import json
+import re
+
+import pytest
+from data_helpers import ROWS
+
+from apo_soup.config.load import load
+from apo_soup.data.prepare import prepare_mixture
+from apo_soup.data.shards import join_shards, plan_file, prepare_shard, shard_chunks, shard_plan
+from apo_soup.data.sources import chunks
+from apo_soup.data.sources.chunks import Chunk
+from apo_soup.errors import UserError
+
+
+@pytest.fixture
+def recipe(training_recipe, write_rows, monkeypatch):
+    """Two sources, with a draw, duplicates, held-out rows and rows at fault, in many chunks."""
+    monkeypatch.setattr(chunks, "BYTES_A_CHUNK", 2000)
+    rows = write_rows("rows.jsonl", [*ROWS, {"messages": 3}, *ROWS[:5]])
+    lists = [json.dumps(row["messages"]).replace('"', '""') for row in ROWS]
+    rows.with_name("rows.csv").write_text("messages\n" + "".join(f'"{row}"\n' for row in lists))
+    sources = [{"id": str(rows), "weight": 1.4}, {"id": str(rows.with_name("rows.csv"))}]
+    mixture = {"datasets": sources, "deduplicate": "near", "test_split_size": 3}
+    path = training_recipe(mixture=mixture, max_reject_share=0.5, chat_template_kwargs={"enable_thinking": False})
+    return load(path, "sft")
+
+
+def content(folder):
+    """Every file of a prepared folder, but for what tells of time and memory."""
+    files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    stats = json.loads(files.pop("stats.json"))
+    return files, {k: v for k, v in stats.items() if k not in ("seconds", "tokens_per_second", "peak_memory_mb")}
+
+
+def test_joined_shards_are_what_one_process_makes(recipe, tokenizer, tmp_path):
+    said = []
+    files = [prepare_shard(recipe, tokenizer, number, 3, said.append) for number in (3, 1, 2)]
+    rows = [int(re.search(r"(\d+) rows", line)[1]) for line in said if line.startswith("shard ")]
+    assert sum(rows) == 2 * len(ROWS) + 6
+    assert prepare_shard(recipe, tokenizer, 2, 3, said.append) == files[2]
+    assert said[-1] == f"shard found: {files[2]}"
+    folder = join_shards(recipe, tokenizer, said.append)
+    assert [file.name for file in folder.parent.glob("*") if not file.name.endswith(".lock")] == [
+        folder.name,
+        "sft-rejects.jsonl",
+    ], "no shard and no plan is left"
+    joined = content(folder)
+    folder.rename(tmp_path / "joined")
+    assert prepare_mixture(recipe, tokenizer, said.append) == folder
+    assert content(folder) == joined
+    assert prepare_shard(recipe, tokenizer, 1, 2, said.append) == folder, "there is nothing to do for a shard"
+
+
+def test_shards_that_are_missing_or_damaged_are_told(recipe, tokenizer):
+    with pytest.raises(UserError, match=r"--join: expected shards in .*, got none for these rows and options; make"):
+        join_shards(recipe, tokenizer)
+    for number in (1, 3):
+        file = prepare_shard(recipe, tokenizer, number, 4)
+    with pytest.raises(UserError, match=r"--join: expected 4 shards in .*, got 2; make 2/4, 4/4, with --shard"):
+        join_shards(recipe, tokenizer)
+    prepare_shard(recipe, tokenizer, 2, 4)
+    prepare_shard(recipe, tokenizer, 4, 4)
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(UserError, match=r"00003-of-00004\.rows: expected a whole shard .* damaged file \(7 bytes are"):
+        join_shards(recipe, tokenizer)
+
+
+def test_the_rows_are_read_for_a_plan_once_and_again_when_they_change(recipe, tokenizer, tmp_path):
+    plan = shard_plan(recipe, tokenizer)
+    file = plan_file(recipe, tokenizer)
+    written = file.stat().st_mtime_ns
+    assert shard_plan(recipe, tokenizer) == plan
+    assert file.stat().st_mtime_ns == written
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(rows.read_text() + json.dumps(ROWS[0]) + "\n")
+    assert shard_plan(recipe, tokenizer).folder != plan.folder
+
+
+def test_every_chunk_is_in_one_shard_and_shards_are_of_like_size():
+    sources = [[Chunk(size=size) for size in (10, 30, 5)], [], [Chunk(size=size) for size in (20,) * 7]]
+    for count in (1, 2, 5, 40):
+        shards = [shard_chunks(sources, number, count) for number in range(1, count + 1)]
+        assert [chunk for shard in shards for chunk in shard] == [(0, 0), (0, 1), (0, 2)] + [(2, n) for n in range(7)]
+        sizes = [sum(sources[s][c].size for s, c in shard) for shard in shards]
+        assert max(sizes) <= 185 / count + 30
