@@ -12,6 +12,8 @@ from apo_soup.data.sources.rows import SourceRow
 from apo_soup.data.sources.source import Source
 
 PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+# Whether an answer of a pair was cut off at `max_length`.
+TRUNCATED_COLUMN = "truncated"
 SEQUENCE_COLUMNS = ("input_ids", "trained_ranges", "seq_lengths")
 Array = np.ndarray
 

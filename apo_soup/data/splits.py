@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from apo_soup.data.document_file import DocumentFile
-from apo_soup.data.documents import PAIR_COLUMNS, SEQUENCE_COLUMNS, Array, Document
+from apo_soup.data.documents import PAIR_COLUMNS, SEQUENCE_COLUMNS, TRUNCATED_COLUMN, Array, Document
 from apo_soup.data.options import Options
 from apo_soup.data.packing import DocumentSlice, packed_sequences
 from apo_soup.data.trained_ranges import range_array, range_list, ranges_within, trained_count
@@ -26,14 +26,16 @@ class KeptDocuments:
     def __init__(self, folder: Path, options: Options):
         self.folder, self.options = folder, options
         self.file = DocumentFile(folder / FILE_NAME, len(PAIR_COLUMNS) if options.pairs else 2)
-        # For each kept row: its first document in the file, how many it is in, and how often it is taken.
-        self.first, self.pieces, self.times = array("q"), array("i"), array("i")
+        # For each kept row: its first document in the file, how many it is in, how often it is taken, and whether
+        # something of it was cut off.
+        self.first, self.pieces, self.times, self.cut = array("q"), array("i"), array("i"), array("b")
 
     def append(self, document: Document, times: int) -> None:
         """Keep a row that is taken `times` times."""
         self.first.append(len(self.file))
         self.pieces.append(len(document.parts))
         self.times.append(times)
+        self.cut.append(document.lost > 0)
         for parts in document.parts:
             self.file.append(parts)
 
@@ -66,10 +68,11 @@ class KeptDocuments:
         splits = {"train": with_copies(train, self.times, seed)} | ({"test": test} if test else {})
         packed: dict[str, Any] = {}
         for name, rows in splits.items():
-            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
             if self.options.pairs:
-                write_split(self.folder / name, PAIR_COLUMNS, (self.file.read(d) for d in documents))
+                pairs = ((*self.file.read(self.first[r]), bool(self.cut[r])) for r in rows)
+                write_split(self.folder / name, PAIR_COLUMNS, pairs, flags=[TRUNCATED_COLUMN])
                 continue
+            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
             lengths = [self.file.lengths[2 * d] for d in documents]
             sequences = packed_sequences(lengths, self.options.max_length, self.options.strategy)
             counts = PackedCounts()
