@@ -17,18 +17,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 SHARED_BRANCH, CHOSEN_BRANCH, REJECTED_BRANCH = 0, 1, 2
 
 
-class PairIds(NamedTuple):
-    """The token ids of a pair. Every part has at least one."""
+Ids = np.ndarray | Sequence[int]
 
-    prompt: Sequence[int]
-    chosen: Sequence[int]
-    rejected: Sequence[int]
+
+class PairIds(NamedTuple):
+    """The token ids of a pair, arrays as they come from a split. Every part has at least one."""
+
+    prompt: Ids
+    chosen: Ids
+    rejected: Ids
 
 
 @dataclass(frozen=True)
@@ -97,38 +101,41 @@ def position_count(prompt: int, chosen: int, rejected: int) -> int:
 
 def pack_pairs(pairs: Sequence[PairIds]) -> PackedPairs:
     """One row of these pairs, in their order."""
-    ids: list[int] = []
-    position_ids: list[int] = []
-    pair_index: list[int] = []
-    branch: list[int] = []
-    scored_positions: list[int] = []
-    targets: list[int] = []
-    answer_index: list[int] = []
-    for number, (prompt, chosen, rejected) in enumerate(pairs):
+    ids: list[np.ndarray] = []
+    position_ids: list[np.ndarray] = []
+    pair_index: list[np.ndarray] = []
+    branch: list[np.ndarray] = []
+    scored_positions: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    answer_index: list[np.ndarray] = []
+    position = 0
+    for number, pair in enumerate(pairs):
+        prompt, chosen, rejected = (np.asarray(part, dtype=np.int64) for part in pair)
         shared = len(prompt) - 1
-        ids += prompt[:-1]
-        position_ids += range(shared)
-        branch += [SHARED_BRANCH] * shared
+        ids.append(prompt[:-1])
+        position_ids.append(np.arange(shared))
+        branch.append(np.full(shared, SHARED_BRANCH))
+        position += shared
         for side, (name, answer) in enumerate(((CHOSEN_BRANCH, chosen), (REJECTED_BRANCH, rejected))):
-            start = len(ids)
-            ids += [prompt[-1], *answer]
-            position_ids += range(shared, shared + 1 + len(answer))
-            branch += [name] * (1 + len(answer))
-            scored_positions += range(start, start + len(answer))
-            targets += answer
-            answer_index += [2 * number + side] * len(answer)
-        pair_index += [number] * (len(ids) - len(pair_index))
+            ids += [prompt[-1:], answer]
+            position_ids.append(np.arange(shared, shared + 1 + len(answer)))
+            branch.append(np.full(1 + len(answer), name))
+            scored_positions.append(np.arange(position, position + len(answer)))
+            targets.append(answer)
+            answer_index.append(np.full(len(answer), 2 * number + side))
+            position += 1 + len(answer)
+        pair_index.append(np.full(position_count(*map(len, pair)), number))
     return PackedPairs(
-        _integers(ids),
-        _integers(position_ids),
-        _integers(pair_index),
-        _integers(branch),
-        _integers(scored_positions),
-        _integers(targets),
-        _integers(answer_index),
+        _joined(ids),
+        _joined(position_ids),
+        _joined(pair_index),
+        _joined(branch),
+        _joined(scored_positions),
+        _joined(targets),
+        _joined(answer_index),
         pair_count=len(pairs),
     )
 
 
-def _integers(values: list[int]) -> Tensor:
-    return torch.tensor(values, dtype=torch.long)
+def _joined(arrays: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate(arrays))

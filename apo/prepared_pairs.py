@@ -1,16 +1,16 @@
 """A split of prepared pairs: how long they are, and rows of them as tensors."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as compute
 import torch
 from datasets import Dataset
 from torch import Tensor
 
 from apo.packed_pairs import PackedPairs, PairIds, pack_pairs, position_count
-from apo_soup.data.documents import PAIR_COLUMNS
+from apo_soup.data.documents import PAIR_COLUMNS, TRUNCATED_COLUMN
 
 # The columns that TRL gives the reference's log-probabilities.
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -40,16 +40,12 @@ class PackedRow:
 
 
 class PreparedPairs:
-    """A split with the columns `prompt_ids`, `chosen_ids` and `rejected_ids`, and those of the reference once it ran.
-
-    Args:
-        dataset: the split.
-        max_length: the longest prompt + answer that was kept whole; None where none was cut.
-        end_of_turn: the token that ends an answer which was not cut.
+    """A split with the columns `prompt_ids`, `chosen_ids`, `rejected_ids` and `truncated`, and those of the reference
+    once it ran. Its ids are read as arrays, from the memory-mapped table.
     """
 
-    def __init__(self, dataset: Dataset, max_length: int | None, end_of_turn: int):
-        self.dataset, self.max_length, self.end_of_turn = dataset, max_length, end_of_turn
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset.with_format("numpy")
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -74,12 +70,11 @@ class PreparedPairs:
             return PackedRow(pack_pairs([PLACEHOLDER]), torch.zeros(1, 2), truncated=0, placeholder=True)
         columns = self.dataset[numbers]
         pairs = pairs_of(columns)
-        reference = torch.tensor([columns[name] for name in REFERENCE_COLUMNS]).T
-        truncated = sum(is_truncated(pair, self.max_length, self.end_of_turn) for pair in pairs)
-        return PackedRow(pack_pairs(pairs), reference, truncated)
+        reference = np.stack([columns[name] for name in REFERENCE_COLUMNS], axis=1, dtype=np.float32)
+        return PackedRow(pack_pairs(pairs), torch.from_numpy(reference), int(columns[TRUNCATED_COLUMN].sum()))
 
 
-def pairs_of(columns: dict[str, list[Any]]) -> list[PairIds]:
+def pairs_of(columns: dict[str, Any]) -> list[PairIds]:
     """The pairs of some rows, given as columns."""
     return [PairIds(*parts) for parts in zip(*(columns[name] for name in PAIR_COLUMNS), strict=True)]
 
@@ -95,11 +90,3 @@ def mean_length(dataset: Dataset, name: str) -> float:
     """The mean number of tokens in a column; 0 where there are no rows."""
     lengths = column_lengths(dataset, name)
     return sum(lengths) / max(1, len(lengths))
-
-
-def is_truncated(pair: PairIds, max_length: int | None, end_of_turn: int) -> bool:
-    """Whether an answer of a prepared pair was cut: it reaches `max_length` without its end-of-turn token."""
-    limit = max_length or math.inf
-    return any(
-        len(pair.prompt) + len(answer) >= limit and answer[-1] != end_of_turn for answer in (pair.chosen, pair.rejected)
-    )

@@ -24,9 +24,8 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
-from trl import DPOConfig
 
 from apo.losses import PAIR_LOSSES
 from apo.metrics import SUM_NAMES, LogWindow, mean_metrics, pair_sums, rates
@@ -97,7 +96,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     def reference_added(self, dataset: Dataset, split: str) -> Dataset:
         """The rows with the reference's columns."""
-        values = self.reference.logprobs(self._prepared(dataset), split, self.keyed_store())
+        values = self.reference.logprobs(PreparedPairs(dataset), split, self.keyed_store())
         for name, column in zip(REFERENCE_COLUMNS, values, strict=True):
             dataset = dataset.add_column(name, column.tolist())
         return dataset
@@ -115,7 +114,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
         self.window.forget_time()
-        pairs = self._prepared(cast(Dataset, self.train_dataset))
+        pairs = PreparedPairs(cast(Dataset, self.train_dataset))
         numbers = PairNumbers(len(pairs))
         loaders = stock_loaders(
             numbers,
@@ -196,7 +195,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
         """This rank's rows of the held-out pairs, each pair once."""
-        pairs = self._prepared(cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset))
+        pairs = PreparedPairs(cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset))
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         rows = [pairs.packed_row(row) for row in rows_of_every_pair(pairs.lengths(), self.capacity, ranks, rank)]
         return DataLoader(cast(Any, rows), batch_size=1, collate_fn=single_item)
@@ -257,7 +256,3 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """All ranks' sums by name, from this rank's `[len(SUM_NAMES)]`."""
         reduced = self.accelerator.reduce(sums.to(self.accelerator.device), "sum").tolist()
         return dict(zip(SUM_NAMES, reduced, strict=True))
-
-    def _prepared(self, dataset: Dataset) -> PreparedPairs:
-        tokenizer = cast(PreTrainedTokenizerBase, self.processing_class)
-        return PreparedPairs(dataset, cast(DPOConfig, self.args).max_length, tokenizer.eos_token_id)

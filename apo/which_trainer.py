@@ -5,7 +5,7 @@ runs on the stock trainer; none is ignored. Models are judged by their configura
 a probe: two short pairs scored packed and by the model's own logits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from trl import DPOConfig
 
 from apo.losses import PAIR_LOSSES
 from apo.metrics import METRIC_NAMES
-from apo.packed_pairs import PairIds, pack_pairs
+from apo.packed_pairs import Ids, PairIds, pack_pairs
 from apo.scoring import scoring_inputs
 from apo_soup.errors import first_line
 from apo_soup.private import causal_model_class, supports_attention
@@ -168,9 +168,7 @@ def check_packed_logprobs(
         )
 
 
-def _answer_alone(
-    model: Callable[..., Any], device: torch.device | str, prompt: Sequence[int], answer: Sequence[int]
-) -> torch.Tensor:
+def _answer_alone(model: Callable[..., Any], device: torch.device | str, prompt: Ids, answer: Ids) -> torch.Tensor:
     """Log-probability `[]` of one answer in a sequence of its own, from the model's logits `[1, S, V]`."""
     ids = torch.tensor([[*prompt, *answer]], device=device)
     with refusals_of_model():

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
-from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -23,11 +22,13 @@ from transformers import PreTrainedTokenizerBase  # noqa: E402
 
 from apo_soup.config.yaml_lines import read_yaml  # noqa: E402
 from apo_soup.data.conversations.formats import formats_of, recognise  # noqa: E402
-from apo_soup.data.documents import IGNORED, Document, RowToEncode  # noqa: E402
+from apo_soup.data.documents import Document, RowToEncode  # noqa: E402
 from apo_soup.data.encode_supervised import SupervisedEncoder  # noqa: E402
 from apo_soup.data.options import Options  # noqa: E402
+from apo_soup.data.rendering.template import Span  # noqa: E402
 from apo_soup.data.sources.rows import Fields, SourceRow  # noqa: E402
 from apo_soup.data.sources.source import Source  # noqa: E402
+from apo_soup.data.trained_ranges import range_list  # noqa: E402
 from apo_soup.errors import UserError  # noqa: E402
 from apo_soup.resources import chat_template  # noqa: E402
 from apo_soup.toy.tokenizer import trained_tokenizer  # noqa: E402
@@ -134,17 +135,16 @@ def cell(encoder: SupervisedEncoder, row: Fields) -> str:
             return str(error).splitlines()[0].partition("row:1: ")[2]
         if not isinstance(result, Document):
             return result.reason
-    ids, labels = (part.tolist() for part in result.parts[0])
-    fault = judged(encoder.tokenizer, row, ids, labels)
+    ids, ranges = result.parts[0]
+    fault = judged(encoder.tokenizer, row, ids.tolist(), range_list(ranges))
     return f"WRONG: {fault}" if fault else "right"
 
 
-def judged(tokenizer: PreTrainedTokenizerBase, row: Fields, ids: list[int], labels: list[int]) -> str | None:
+def judged(tokenizer: PreTrainedTokenizerBase, row: Fields, ids: list[int], ranges: list[Span]) -> str | None:
     """What is wrong with a row's trained tokens, or None."""
     messages, arguments = row["messages"], {**row.get("chat_template_kwargs", {}), "tools": row.get("tools")}
     answers = [m for m in messages if m["role"] == "assistant"]
-    places = [list(group) for trained, group in groupby(range(len(ids)), lambda n: labels[n] != IGNORED) if trained]
-    texts = [str(tokenizer.decode([ids[n] for n in run])) for run in places]
+    texts = [str(tokenizer.decode(ids[first:last])) for first, last in ranges]
     if len(texts) != len(answers):
         return f"{len(texts)} trained stretches for {len(answers)} answers: {texts}"
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
@@ -163,7 +163,7 @@ def judged(tokenizer: PreTrainedTokenizerBase, row: Fields, ids: list[int], labe
         others += [a["content"] for a in answers if a is not answer and a["content"]]
         if any(other in text for other in others):
             return f"others' words in {text!r}"
-    return _judged_prompt(tokenizer, messages, arguments, str(tokenizer.decode(ids[: places[-1][0]])))
+    return _judged_prompt(tokenizer, messages, arguments, str(tokenizer.decode(ids[: ranges[-1][0]])))
 
 
 def _judged_prompt(

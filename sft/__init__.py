@@ -1,1 +1,1 @@
-"""Mid-training and supervised fine-tuning: train.py holds the batch, the trainer and the method, top to bottom."""
+"""Mid-training and supervised fine-tuning: train.py holds the trainer and the method, packed_batch.py its batch."""

@@ -10,11 +10,12 @@ never see each other whatever the attention implementation, because every row ca
 
 from typing import Any
 
+import numpy as np
 import torch
+from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTConfig, SFTTrainer
 
 from apo_soup.config.sft import SftFile
-from apo_soup.data.packing import position_ids
 from apo_soup.data.prepare import training_rows
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
@@ -25,27 +26,7 @@ from apo_soup.training.new_rows import settle_adapter, train_new_rows
 from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
 from apo_soup.training.trainer import StageTrainer
-
-
-class PackedCollator:
-    """Rows of packed documents as `[B, S]` tensors; padding is one more document at the end of a row.
-
-    No attention mask is given: transformers builds the block mask from positions that start again at 0.
-    """
-
-    def __init__(self, pad_token_id: int):
-        self.pad_token_id = pad_token_id
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `labels` and `position_ids`, each `[B, S]`, of rows of at most S tokens."""
-        width = max(len(row["input_ids"]) for row in rows)
-        batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
-        for row in rows:
-            free = width - len(row["input_ids"])
-            batch["input_ids"].append(list(row["input_ids"]) + [self.pad_token_id] * free)
-            batch["labels"].append(list(row["labels"]) + [-100] * free)
-            batch["position_ids"].append(position_ids([*row["seq_lengths"], free]))
-        return {name: torch.tensor(values) for name, values in batch.items()}
+from sft.packed_batch import PackedCollator
 
 
 class PackedSFTTrainer(StageTrainer, SFTTrainer):
@@ -75,12 +56,11 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     rows = training_rows(recipe, say)
     begin_stage(stage)
 
-    # FlashAttention wants one flat row with its document boundaries, which TRL's own collator builds from seq_lengths.
-    flash = (model.attn_implementation or "").startswith("flash_attention")
-    arguments.padding_free, arguments.packing, arguments.eval_packing = flash, False, False
-    if flash:
-        arguments.max_length = None
-    collator = None if flash else PackedCollator(rows.tokenizer.pad_token_id)
+    # Rows are packed already, and their columns are the collator's, not the model's.
+    arguments.padding_free, arguments.packing, arguments.eval_packing = False, False, False
+    arguments.remove_unused_columns = False
+    splits = rows.splits.with_format("numpy", dtype=np.int32)
+    collator = PackedCollator(rows.tokenizer.pad_token_id)
     adapting = adapters(model, recipe.path)
     dtype = "auto" if model.use_peft and not recipe.gives("dtype") else model.dtype
     base = model_to_load(recipe, stage, rows.tokenizer, dtype)
@@ -91,11 +71,13 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             model=base,
             args=arguments,
             data_collator=collator,
-            train_dataset=rows.splits["train"],
-            eval_dataset=rows.splits.get("test"),
+            train_dataset=splits["train"],
+            eval_dataset=splits.get("test"),
             processing_class=rows.tokenizer,
             callbacks=[Watch(stage.name)],
             **adapting,
         )
+    # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.
+    collator.flat = is_flash_attention_requested(trainer.trained_model.config.get_text_config())
     settle_adapter(trainer, recipe)
     train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": rows.packed})

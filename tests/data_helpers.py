@@ -71,6 +71,11 @@ def documents_of(rows: Any) -> list[tuple[int, ...]]:
     return out
 
 
+def trained_ids(ids: Any, ranges: Any) -> list[int]:
+    """The trained tokens of a row, from its ids and its trained ranges."""
+    return [int(i) for first, last in zip(ranges[::2], ranges[1::2], strict=True) for i in ids[first:last]]
+
+
 def dropped_rows(folder: Path) -> list[dict]:
     """The list of dropped rows of a prepared folder."""
     return [json.loads(line) for line in (folder / "dropped.jsonl").read_text().splitlines()]

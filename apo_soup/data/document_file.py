@@ -1,4 +1,4 @@
-"""Token arrays in one flat file, for documents of any number.
+"""Arrays of integers in one flat file, for documents of any number.
 
 Memory has only the lengths. Documents are appended as they come and read back by number once it is known which sequence
 they go to, so two million rows need no more memory than two thousand.
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-TOKEN = np.dtype(np.int32)
+INTEGER = np.dtype(np.int32)
 
 
 class DocumentFile:
-    """Documents of `columns` token arrays `[S]` each; numbered from 0 in the order they were appended."""
+    """Documents of `columns` arrays each: token ids, or what is said of them; numbered from 0 as they were appended."""
 
     def __init__(self, path: Path, columns: int):
         self.columns = columns
@@ -31,16 +31,16 @@ class DocumentFile:
         """Write one document; returns its number."""
         self._starts.append(self._size)
         self.lengths.extend(map(len, parts))
-        self._size += self._file.write(np.concatenate(parts, dtype=TOKEN, casting="same_kind").data)
+        self._size += self._file.write(np.concatenate(parts, dtype=INTEGER, casting="same_kind").data)
         return len(self._starts) - 1
 
     def extend(self, lengths: np.ndarray, tokens: np.ndarray) -> int:
         """Write documents, the `lengths` of whose arrays are `[D, columns]`; returns the number of the first."""
         first = len(self._starts)
-        sizes = lengths.sum(axis=1, dtype=np.int64) * TOKEN.itemsize
+        sizes = lengths.sum(axis=1, dtype=np.int64) * INTEGER.itemsize
         self._starts.frombytes((self._size + np.cumsum(sizes) - sizes).tobytes())
         self.lengths.frombytes(lengths.astype(np.intc).tobytes())
-        self._size += self._file.write(tokens.astype(TOKEN, copy=False).data)
+        self._size += self._file.write(tokens.astype(INTEGER, copy=False).data)
         return first
 
     def flush(self) -> None:
@@ -51,8 +51,8 @@ class DocumentFile:
         """The arrays of a document."""
         lengths = self.lengths[number * self.columns : (number + 1) * self.columns]
         # A read, not a map: pages of a mapped file count as memory of the process until the system takes them back.
-        data = os.pread(self._file.fileno(), sum(lengths) * TOKEN.itemsize, self._starts[number])
-        whole = np.frombuffer(data, dtype=TOKEN)
+        data = os.pread(self._file.fileno(), sum(lengths) * INTEGER.itemsize, self._starts[number])
+        whole = np.frombuffer(data, dtype=INTEGER)
         parts, begin = [], 0
         for length in lengths:
             parts.append(whole[begin : begin + length])

@@ -11,10 +11,10 @@ from apo_soup.data.prompt_marks import PromptMark
 from apo_soup.data.sources.rows import SourceRow
 from apo_soup.data.sources.source import Source
 
-# The label of a token without a loss, as torch's cross entropy has it.
-IGNORED = -100
 PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
-SEQUENCE_COLUMNS = ("input_ids", "labels", "seq_lengths")
+# Whether an answer of a pair was cut off at `max_length`.
+TRUNCATED_COLUMN = "truncated"
+SEQUENCE_COLUMNS = ("input_ids", "trained_ranges", "seq_lengths")
 Array = np.ndarray
 
 
@@ -31,7 +31,7 @@ class RowToEncode:
 
 @dataclass
 class Document:
-    """A row as tokens. `parts` of a supervised row: ids and labels, a pair of arrays `[S]` for each piece of it (one,
+    """A row as tokens. `parts` of a supervised row: ids `[S]` and trained ranges `[2k]` for each piece of it (one,
     unless it was split); of a preference row: ids of prompt, chosen and rejected.
 
     `tokens` are those of all parts, `trained` those with a loss, `reasoning` trained ones inside think blocks, `lost`

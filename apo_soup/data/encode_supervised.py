@@ -1,13 +1,11 @@
-"""Conversations and plain texts to ids and labels: the loss mask of supervised training.
+"""Conversations and plain texts to ids and trained ranges: the loss mask of supervised training.
 
-The labels of trained tokens are their ids, those of all others -100. Which tokens are trained is TRL's rule; that they
-are the assistant's own words, and nothing of the header or of a prefilled think block, is `trained_spans.py`'s work.
+Which tokens are trained is TRL's rule; that they are the assistant's own words, and nothing of the header or of a
+prefilled think block, is `trained_spans.py`'s work.
 """
 
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from apo_soup.data.char_to_token import token_ranges
 from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
@@ -17,12 +15,13 @@ from apo_soup.data.conversations.messages import END_OF_THINKING
 from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.unroll import samples_of, shortened_turns
-from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode, longer_than
-from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
+from apo_soup.data.documents import Array, Document, Refused, RowToEncode, longer_than
+from apo_soup.data.encoder import Encoder, PendingRow
 from apo_soup.data.options import Options
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.data.trained_ranges import range_array, ranges_within
 
 
 class SupervisedEncoder(Encoder[SupervisedItem]):
@@ -49,29 +48,29 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         return [text], spans
 
     def document(self, row: RowToEncode, pending: PendingRow[SupervisedItem], ids: list[Array]) -> Document | Refused:
-        """Ids and labels, cut to `max_length`, with every row's cheap checks or the first rows' whole ones."""
+        """Ids and trained ranges, cut to `max_length`, with every row's cheap checks or the first rows' whole ones."""
         item, spans, (text,), (tokens,) = pending.item, pending.spans, pending.texts, ids
         if pending.plain:
             ranges = token_ranges(pending.plain[0].offsets, spans)
         else:
             ranges = self.char_to_token.token_ranges(text, tokens, spans)
-        labels = np.full(len(tokens), IGNORED, dtype=np.int32)
-        for first, last in ranges:
-            labels[first:last] = tokens[first:last]
-        # The first token of a document has no context of its own to be predicted from.
-        labels[:1] = IGNORED
         self._check(row, pending, tokens, ranges)
-        pieces, positions, lost = self.pieces_within_max_length(tokens, labels)
-        if not pieces:
+        positions, lost = pieces_within_max_length(len(tokens), ranges, self.options)
+        if not positions:
             return Refused("long", longer_than(self.options.max_length, len(tokens)), lost)
-        trained = tokens_within(ranges, [(start + 1, end) for start, end in positions])  # a piece's first never is
+        of_pieces = [ranges_within(ranges, start, end) for start, end in positions]
+        trained = sum(last - first for of_piece in of_pieces for first, last in of_piece)
         if not trained:
-            return self._untrained(len(tokens), bool((labels != IGNORED).any()))
-        count = sum(len(part[0]) for part in pieces)
+            return self._untrained(len(tokens), bool(ranges_within(ranges, 0, len(tokens))))
+        parts: list[tuple[Array, ...]] = [
+            (tokens[start:end], range_array(of_piece))
+            for (start, end), of_piece in zip(positions, of_pieces, strict=True)
+        ]
+        count = sum(end - start for start, end in positions)
         mode = self._counted_mode(item)
         reasoning = self.reasoning_tokens(text, tokens, spans, ranges, positions) if mode == "think" else 0
         shortened = shortened_turns(item, text) if isinstance(item, Conversation) and len(item.answers) > 1 else 0
-        return Document(mode, pieces, count, trained, min(reasoning, trained), lost, shortened=shortened)
+        return Document(mode, parts, count, trained, min(reasoning, trained), lost, shortened=shortened)
 
     def _check(self, row: RowToEncode, pending: PendingRow[SupervisedItem], tokens: Array, ranges: list[Span]) -> None:
         """Hold a row to what it says.
@@ -126,31 +125,22 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             return item.mode
         return "think" if any(END_OF_THINKING in words for words in assistant_texts(item)) else "no_think"
 
-    def pieces_within_max_length(self, ids: Array, labels: Array) -> tuple[list[tuple[Array, ...]], list[Span], int]:
-        """The pieces of a document that fit `max_length`, as ids and labels `[S]` each, their positions `[first, last)`
-        in it, and how many tokens are lost; no piece when it is dropped.
-        """
-        limit = self.options.max_length
-        if len(ids) <= limit or self.options.wrapped:
-            return [(ids, labels)], [(0, len(ids))], 0
-        if self.options.overflow == "drop":
-            return [], [], len(ids)
-        beginning: tuple[list[tuple[Array, ...]], list[Span], int]
-        beginning = [(ids[:limit], labels[:limit])], [(0, limit)], len(ids) - limit
-        if self.options.overflow == "truncate":
-            return beginning
-        pieces: list[tuple[Array, ...]] = []
-        positions: list[Span] = []
-        lost = 0
-        for start in range(0, len(ids), limit):
-            piece = labels[start : start + limit].copy()
-            piece[:1] = IGNORED
-            if (piece != IGNORED).any():
-                pieces.append((ids[start : start + limit], piece))
-                positions.append((start, start + len(piece)))
-            else:  # a piece that trains nothing would be a sequence without a loss
-                lost += len(piece)
-        return (pieces, positions, lost) if pieces else (beginning[0], beginning[1], lost)
+
+def pieces_within_max_length(count: int, ranges: list[Span], options: Options) -> tuple[list[Span], int]:
+    """The pieces `[first, last)` of a document of `count` tokens that are kept, and how many tokens are lost; no piece
+    when it is dropped. `ranges` are its trained tokens.
+    """
+    limit = options.max_length
+    if count <= limit or options.wrapped:
+        return [(0, count)], 0
+    if options.overflow == "drop":
+        return [], count
+    if options.overflow == "truncate":
+        return [(0, limit)], count - limit
+    pieces = [(start, min(start + limit, count)) for start in range(0, count, limit)]
+    # A piece that trains nothing would be a sequence without a loss.
+    kept = [(start, end) for start, end in pieces if ranges_within(ranges, start, end)]
+    return kept or pieces[:1], count - sum(end - start for start, end in kept)
 
 
 def trains_whole_row(item: SupervisedItem, options: Options) -> bool:

@@ -179,7 +179,7 @@ class Encoder(ABC, Generic[ItemT]):
         return PendingRow(index, checked.item, texts, spans, [None] * len(texts), plain, checked.remarks)
 
     def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
-        """The second half: ids, labels and counts of the rendered rows.
+        """The second half: ids, trained ranges and counts of the rendered rows.
 
         Raises:
             UserError: a row that the mask check looks at fails it.

@@ -4,6 +4,10 @@
 of all documents every `capacity` tokens. Both are functions of lengths alone, so they are tested without a model.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+
 # A document's number, and the tokens `[start, end)` of it.
 DocumentSlice = tuple[int, int, int]
 
@@ -75,10 +79,11 @@ def wrapped(lengths: list[int], capacity: int) -> list[list[DocumentSlice]]:
     return sequences
 
 
-def position_ids(seq_lengths: list[int]) -> list[int]:
+def position_ids(seq_lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     """Position ids `[S]` of a packed sequence: from 0 again at each document start.
 
-    >>> position_ids([3, 2])
+    >>> position_ids([3, 2]).tolist()
     [0, 1, 2, 0, 1]
     """
-    return [position for length in seq_lengths for position in range(length)]
+    ends = np.cumsum(seq_lengths)
+    return np.arange(ends[-1]) - np.repeat(ends - seq_lengths, seq_lengths)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from apo_soup.data.document_file import DocumentFile
-from apo_soup.data.documents import IGNORED, PAIR_COLUMNS, SEQUENCE_COLUMNS, Array
+from apo_soup.data.documents import PAIR_COLUMNS, SEQUENCE_COLUMNS, TRUNCATED_COLUMN, Array
 from apo_soup.data.encoded import KeptRows
 from apo_soup.data.options import Options
 from apo_soup.data.packing import DocumentSlice, packed_sequences
+from apo_soup.data.trained_ranges import range_array, range_list, ranges_within, trained_count
 from apo_soup.data.writer import write_split
 from apo_soup.errors import UserError
 
@@ -26,8 +27,9 @@ class KeptDocuments:
     def __init__(self, folder: Path, options: Options):
         self.folder, self.options = folder, options
         self.file = DocumentFile(folder / FILE_NAME, len(PAIR_COLUMNS) if options.pairs else 2)
-        # For each kept row: its first document in the file, how many it is in, and how often it is taken.
-        self.first, self.pieces, self.times = array("q"), array("i"), array("i")
+        # For each kept row: its first document in the file, how many it is in, how often it is taken, and whether
+        # something of it was cut off.
+        self.first, self.pieces, self.times, self.cut = array("q"), array("i"), array("i"), array("b")
 
     def append(self, kept: KeptRows) -> None:
         """Keep the rows of a batch."""
@@ -35,6 +37,7 @@ class KeptDocuments:
         self.first.frombytes((first + kept.first.astype(np.int64)).tobytes())
         self.pieces.frombytes(kept.pieces.astype(np.intc).tobytes())
         self.times.frombytes(kept.times.astype(np.intc).tobytes())
+        self.cut.frombytes((kept.count("lost") > 0).astype(np.int8).tobytes())
 
     def leave_out(self, row: int) -> None:
         """Take the row of this number, counted as they were kept, not at all."""
@@ -65,10 +68,11 @@ class KeptDocuments:
         splits = {"train": with_copies(train, self.times, seed)} | ({"test": test} if test else {})
         packed: dict[str, Any] = {}
         for name, rows in splits.items():
-            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
             if self.options.pairs:
-                write_split(self.folder / name, PAIR_COLUMNS, (self.file.read(d) for d in documents))
+                pairs = ((*self.file.read(self.first[r]), bool(self.cut[r])) for r in rows)
+                write_split(self.folder / name, PAIR_COLUMNS, pairs, flags=[TRUNCATED_COLUMN])
                 continue
+            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
             lengths = [self.file.lengths[2 * d] for d in documents]
             sequences = packed_sequences(lengths, self.options.max_length, self.options.strategy)
             counts = PackedCounts()
@@ -82,19 +86,18 @@ class KeptDocuments:
         return list(splits), packed
 
     def _sequence(self, slices: list[DocumentSlice], documents: list[int]) -> tuple[Array, Array, Array]:
-        """Ids `[S]`, labels `[S]` and document lengths of a packed sequence; no label crosses the start of a slice."""
-        ids, labels = [], []
+        """Ids `[S]`, trained ranges `[2k]` and document lengths of a packed sequence."""
+        ids, ranges, place = [], [], 0
         for number, start, end in slices:
-            document_ids, document_labels = self.file.read(documents[number])
-            if start:
-                document_labels = document_labels.copy()
-                document_labels[start] = IGNORED
+            document_ids, document_ranges = self.file.read(documents[number])
             if end - start < len(document_ids):
-                document_ids, document_labels = document_ids[start:end], document_labels[start:end]
+                document_ids = document_ids[start:end]
+                document_ranges = range_array(ranges_within(range_list(document_ranges), start, end))
             ids.append(document_ids)
-            labels.append(document_labels)
+            ranges.append(document_ranges + place)
+            place += end - start
         lengths = np.array([end - start for _, start, end in slices], dtype=np.int32)
-        return np.concatenate(ids), np.concatenate(labels), lengths
+        return np.concatenate(ids), np.concatenate(ranges), lengths
 
 
 @dataclass
@@ -110,16 +113,16 @@ class PackedCounts:
     untrained: int = 0
 
     def trained_only(self, sequences: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
-        """The sequences of ids, labels and lengths that have a trained token."""
-        for ids, labels, lengths in sequences:
-            trained = int(np.count_nonzero(labels != IGNORED))
+        """The sequences of ids, trained ranges and lengths that have a trained token."""
+        for ids, ranges, lengths in sequences:
+            trained = trained_count(ranges)
             if not trained:
                 self.untrained += len(ids)
                 continue
             self.sequences += 1
             self.tokens += len(ids)
             self.trained += trained
-            yield ids, labels, lengths
+            yield ids, ranges, lengths
 
     def as_dict(self, capacity: int) -> dict[str, Any]:
         """What packing made; `untrained` are the tokens of the sequences that were kept back."""

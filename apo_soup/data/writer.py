@@ -8,6 +8,7 @@ written once, and memory has a million tokens at a time.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +17,22 @@ from datasets.arrow_writer import ArrowWriter
 from datasets.table import InMemoryTable
 
 TOKENS_A_BATCH = 2**20
+# Arrays, and values of yes or no behind them.
+Row = Sequence[Any]
 
 
-def write_split(folder: Path, names: Sequence[str], rows: Iterable[Sequence[np.ndarray]]) -> int:
-    """Write rows of token arrays `[S]` as one split that `datasets.load_from_disk` opens; returns the number of rows.
+def write_split(folder: Path, names: Sequence[str], rows: Iterable[Row], flags: Sequence[str] = ()) -> int:
+    """Write rows as one split that `datasets.load_from_disk` opens; returns the number of rows.
 
     Args:
         folder: named by the split, in a folder that is named by the content of the rows.
-        names: the columns, one for each array of a row.
+        names: the columns of integers, one for each array `[S]` that a row begins with.
+        flags: the columns of yes or no, one for each of its values behind them.
     """
-    features = Features({name: List(Value("int32")) for name in names})
-    one_row = InMemoryTable.from_pydict({name: [[]] for name in names}, schema=features.arrow_schema)
+    features = Features({name: List(Value("int32")) for name in names} | {name: Value("bool") for name in flags})
+    one_row = InMemoryTable.from_pydict(
+        {name: [[]] for name in names} | {name: [False] for name in flags}, schema=features.arrow_schema
+    )
     info, split = DatasetInfo(features=features), NamedSplit(folder.name)
     # By the fingerprint `datasets` names what it caches of a split, so those of other rows have another one.
     fingerprint = f"{folder.parent.name.strip('.')}-{folder.name}"
@@ -34,19 +40,20 @@ def write_split(folder: Path, names: Sequence[str], rows: Iterable[Sequence[np.n
     (file,) = folder.glob("*.arrow")
     with ArrowWriter(features=features, path=str(file)) as writer:
         for batch in _batches(rows):
-            columns = {name: _list_array([row[c] for row in batch]) for c, name in enumerate(names)}
-            writer.write_batch(columns, writer_batch_size=len(batch))
+            columns = dict(zip((*names, *flags), zip(*batch, strict=True), strict=True))
+            arrays = {name: pa.array(c) if name in flags else _list_array(c) for name, c in columns.items()}
+            writer.write_batch(arrays, writer_batch_size=len(batch))
         count, _ = writer.finalize()
     return count
 
 
-def _batches(rows: Iterable[Sequence[np.ndarray]]) -> Iterator[list[Sequence[np.ndarray]]]:
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Rows in batches of about a million tokens, however long each row is."""
-    batch: list[Sequence[np.ndarray]] = []
+    batch: list[Row] = []
     tokens = 0
     for row in rows:
         batch.append(row)
-        tokens += sum(map(len, row))
+        tokens += sum(map(np.size, row))
         if tokens >= TOKENS_A_BATCH:
             yield batch
             batch, tokens = [], 0
@@ -54,6 +61,6 @@ def _batches(rows: Iterable[Sequence[np.ndarray]]) -> Iterator[list[Sequence[np.
         yield batch
 
 
-def _list_array(rows: list[np.ndarray]) -> pa.ListArray:
+def _list_array(rows: Sequence[np.ndarray]) -> pa.ListArray:
     offsets = np.fromiter(accumulate(map(len, rows), initial=0), dtype=np.int32, count=len(rows) + 1)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows), type=pa.int32()))

@@ -165,7 +165,7 @@ def test_pairs_without_a_reference_are_not_trained_on():
 
     from apo.prepared_pairs import PreparedPairs
 
-    pairs = PreparedPairs(Dataset.from_dict({n: [[1, 2]] for n in ("prompt_ids", "chosen_ids", "rejected_ids")}), 8, 2)
+    pairs = PreparedPairs(Dataset.from_dict({n: [[1, 2]] for n in ("prompt_ids", "chosen_ids", "rejected_ids")}))
     assert pairs.packed_pairs([0]).pair_count == 1
     with pytest.raises(KeyError, match="ref_chosen_logps"):
         pairs.packed_row([0])

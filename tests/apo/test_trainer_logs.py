@@ -19,6 +19,7 @@ def test_cut_pairs_are_told(packed_recipe):
     cut = sum({p["chosen_ids"][-1], p["rejected_ids"][-1]} != {2} for p in pairs)
     assert len(pairs) == 24
     assert 0 < cut < 24
+    assert sum(pairs["truncated"]) == cut
     assert sum(logged(folder, "truncated_share")) * 2 == pytest.approx(cut)
     assert json.loads((prepared.parent / "stats.json").read_text())["total"]["cut"] == cut
 

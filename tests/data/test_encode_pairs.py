@@ -23,6 +23,7 @@ def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):
     assert (stats["total"]["kept"], stats["total"]["duplicate"]) == (9, 1)
     assert stats["total"]["lost"] > 100
     assert max(len(r["prompt_ids"]) + len(r["chosen_ids"]) for r in splits["train"]) == 128
+    assert [len(r["prompt_ids"]) + len(r["chosen_ids"]) for r in splits["train"] if r["truncated"]] == [128]
     _, splits, stats = prepared(path, "--overflow", "drop")
     assert (stats["total"]["kept"], stats["total"]["long"]) == (9, 1)
     refused = python("-m", "apo_soup", "prepare", "--config", path, "--overflow", "split")

@@ -1,15 +1,14 @@
 """Which tokens carry loss, and what overflow and packing make of long rows."""
 
-import numpy as np
 import pytest
-from data_helpers import ROWS, documents_of, options, prepared
+from data_helpers import ROWS, documents_of, options, prepared, trained_ids
 from helpers import chat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.documents import IGNORED
-from apo_soup.data.encode_supervised import SupervisedEncoder, spans_with_loss
+from apo_soup.data.encode_supervised import pieces_within_max_length, spans_with_loss
+from apo_soup.data.trained_ranges import IGNORED, labels_of
 
 
 def spans_of(use, row, **changes):
@@ -54,38 +53,34 @@ def test_a_truncated_answer_is_trained_up_to_the_cut(training_recipe, tokenizer,
     _, splits, _ = prepared(training_recipe([*ROWS[:3], chat("Count.", answer, think)], max_length=96))
     (cut,) = [row for row in splits["train"] if "one two" in tokenizer.decode(row["input_ids"])]
     start = sum(cut["seq_lengths"][: cut["seq_lengths"].index(96)])
-    labels = cut["labels"][start : start + 96]
-    trained = tokenizer.decode([i for i in labels if i != -100])
+    ranges = zip(cut["trained_ranges"][::2], cut["trained_ranges"][1::2], strict=True)
+    ((first, last),) = [(a, b) for a, b in ranges if start <= a < start + 96]
+    trained = tokenizer.decode(cut["input_ids"][first:last])
     assert answer.startswith(trained)
     assert len(trained) > 100
-    first = next(n for n, i in enumerate(labels) if i != -100)
-    assert all(i != -100 for i in labels[first:]), "from its first word to the cut"
+    assert last == start + 96, "from its first word to the cut"
 
 
 @settings(max_examples=60)
 @given(st.integers(1, 50), st.integers(2, 20), st.sampled_from(["truncate", "drop", "split"]))
-def test_overflow_keeps_order_and_counts_what_is_lost(tokenizer, length, limit, overflow):
-    encoder = SupervisedEncoder(tokenizer, options(max_length=limit, overflow=overflow))
-    ids = np.arange(1, length + 1, dtype=np.int32)
-    labels = np.where(ids == 1, IGNORED, ids)
-    pieces, _, lost = encoder.pieces_within_max_length(ids, labels)
-    kept = [i for piece, _ in pieces for i in piece.tolist()]
-    assert kept == list(range(1, length - lost + 1))
+def test_overflow_keeps_order_and_counts_what_is_lost(length, limit, overflow):
+    changes = options(max_length=limit, overflow=overflow)
+    pieces, lost = pieces_within_max_length(length, [(0, length)], changes)
+    kept = [place for start, end in pieces for place in range(start, end)]
+    assert kept == list(range(length - lost))
     # A last piece of one token predicts nothing and would be a sequence without a loss.
     alone = int(length > limit and length % limit == 1)
     assert lost == {"truncate": max(0, length - limit), "drop": length * (length > limit), "split": alone}[overflow]
-    for piece, marks in pieces:
-        assert len(piece) <= limit
-        assert marks.tolist() == [IGNORED, *piece.tolist()[1:]], "a piece begins without a label"
+    assert all(end - start <= limit for start, end in pieces)
 
 
 def test_wrapped_sequences_without_a_trained_token_are_kept_back_and_counted(training_recipe):
     rows = [chat("so " * 400, "Yes", False) for _ in range(10)]
     _, splits, stats = prepared(training_recipe(rows, packing_strategy="wrapped", max_length=64))
-    labels = [[label for label in row["labels"] if label != -100] for row in splits["train"]]
-    assert all(labels)
+    trained = [trained_ids(row["input_ids"], row["trained_ranges"]) for row in splits["train"]]
+    assert all(trained)
     packed = stats["packed"]
-    assert packed["trained"] == sum(map(len, labels))
+    assert packed["trained"] == sum(map(len, trained))
     assert packed["tokens"] + packed["untrained"] == stats["total"]["tokens"]
     assert packed["untrained"] > packed["tokens"]
 
@@ -98,7 +93,7 @@ def test_wrapped_documents_carry_no_label_over_their_start(training_recipe):
         assert sum(row["seq_lengths"]) == len(row["input_ids"]) <= 13
         place = 0
         for length in row["seq_lengths"]:
-            assert row["labels"][place] == -100
+            assert labels_of(row["input_ids"], row["trained_ranges"])[place] == IGNORED
             starts += 1
             place += length
     assert starts > len(ROWS), "some documents were cut"

@@ -59,7 +59,7 @@ def test_wrapped_keeps_every_token_in_order(lengths, capacity):
 
 
 def test_position_ids_begin_again_at_each_document():
-    assert position_ids([3, 1, 2]) == [0, 1, 2, 0, 0, 1]
+    assert position_ids([3, 1, 2]).tolist() == [0, 1, 2, 0, 0, 1]
 
 
 @settings(max_examples=60)
@@ -77,15 +77,14 @@ def test_sequences_hold_every_token_of_every_document_once_and_in_order(lengths,
 def test_packed_logits_equal_unpacked_logits(tiny_model):
     from transformers import AutoModelForCausalLM
 
-    from sft.train import PackedCollator
+    from sft.packed_batch import PackedCollator
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
     generator = torch.Generator().manual_seed(1)
     documents = [torch.randint(5, 500, (n,), generator=generator).tolist() for n in (7, 12, 5, 9)]
-    rows = [
-        {"input_ids": documents[0] + documents[1], "labels": documents[0] + documents[1], "seq_lengths": [7, 12]},
-        {"input_ids": documents[2] + documents[3], "labels": documents[2] + documents[3], "seq_lengths": [5, 9]},
-    ]
+    columns = ((documents[0] + documents[1], [1, 7, 8, 19], [7, 12]), (documents[2] + documents[3], [], [5, 9]))
+    names = ("input_ids", "trained_ranges", "seq_lengths")
+    rows = [dict(zip(names, map(np.array, of_row), strict=True)) for of_row in columns]
     batch = PackedCollator(0)(rows)
     with torch.no_grad():
         packed = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits

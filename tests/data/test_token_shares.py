@@ -5,7 +5,7 @@ import re
 
 import pytest
 from conftest import QWEN3_LIKE
-from data_helpers import ROWS, documents_of, prepared
+from data_helpers import ROWS, documents_of, prepared, trained_ids
 from helpers import chat, preference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,7 +42,9 @@ def test_each_source_has_its_share_of_the_trained_tokens(mixture, share):
     taken = documents_of(splits["train"])
     assert len(taken) == len(set(taken)) == found["short.jsonl"]["rows"] + found["long.jsonl"]["rows"]
     assert max(found["short.jsonl"]["rows"] / len(ROWS), found["long.jsonl"]["rows"] / len(LONG)) == 1, "the largest"
-    assert sum(label != -100 for row in splits["train"] for label in row["labels"]) == stats["total"]["trained"]
+    assert (
+        sum(len(trained_ids(r["input_ids"], r["trained_ranges"])) for r in splits["train"]) == stats["total"]["trained"]
+    )
     assert stats["total"]["not_drawn"] == len(ROWS) + len(LONG) - len(taken)
     told = statistics_table(stats)
     assert "of the rows  trained tokens  of the trained" in told

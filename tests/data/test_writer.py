@@ -19,5 +19,8 @@ def test_a_split_opens_with_datasets_and_holds_the_rows(tmp_path, monkeypatch):
     assert str(written.split) == "train"
     state = json.loads((tmp_path / "train" / "state.json").read_text())
     assert state["_fingerprint"] == f"{tmp_path.name}-train", "named by the content, as caches go by it"
+    flagged = [(ids, n % 3 == 0) for n, (ids, _) in enumerate(rows)]
+    assert write_split(tmp_path / "flagged", ("ids",), flagged, flags=("third",)) == 40
+    assert load_from_disk(str(tmp_path / "flagged"))["third"][:5] == [True, False, False, True, False]
     assert write_split(tmp_path / "empty", ("ids",), []) == 0
     assert len(load_from_disk(str(tmp_path / "empty"))) == 0

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from data_helpers import trained_ids
 from helpers import ROOT, TRAINING, chat, python, run_ok, state_dict
 
 ROWS = [
@@ -207,7 +208,7 @@ def test_prompt_and_completion_rows_train_on_the_completion_only(sft_recipe, wri
     run_ok("-m", "sft", "--config", path)
     (prepared,) = (folder.parent / "prepared").glob("sft-*")
     for row in load_from_disk(str(prepared))["train"]:
-        trained = tokenizer.decode([i for i in row["labels"] if i != -100])
+        trained = tokenizer.decode(trained_ids(row["input_ids"], row["trained_ranges"]))
         assert trained.startswith("It is ")
         assert trained.endswith("<|im_end|>")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import QWEN3_LIKE
-from data_helpers import CALL, ROWS, options, parsed_row, prepared
+from data_helpers import CALL, ROWS, options, parsed_row, prepared, trained_ids
 from helpers import chat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,7 +98,7 @@ def test_a_prepared_row_is_trained_on_its_unmasked_turns_alone(training_recipe, 
     row = two_answers("messages", {"weight": 0}, {"weight": 1})
     _, splits, stats = prepared(training_recipe([*ROWS[:300], row], packing=False))
     (found,) = [r for r in splits["train"] if "BAD?" in tokenizer.decode(r["input_ids"])]
-    assert tokenizer.decode([i for i in found["labels"] if i != -100]) == "GOOD<|im_end|>"
+    assert tokenizer.decode(trained_ids(found["input_ids"], found["trained_ranges"])) == "GOOD<|im_end|>"
     assert stats["unread_fields"] == []
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import CHATML, LLAMA_LIKE
-from data_helpers import CALL, options, parsed_row
+from data_helpers import CALL, options, parsed_row, trained_ids
 
 from apo_soup.data.conversations.formats import canonical, formats_of, recognise
 from apo_soup.data.documents import Document, Refused, RowToEncode
@@ -63,8 +63,7 @@ def encoded(use, tokenizer):
         if isinstance(result, Refused):
             return result.reason
         assert isinstance(result, Document)
-        (_, labels), *_ = result.parts
-        return tokenizer.decode([i for i in labels if i != -100]).replace("<|im_end|>", "|").replace(" words", "")
+        return tokenizer.decode(trained_ids(*result.parts[0])).replace("<|im_end|>", "|").replace(" words", "")
 
     return encode
 

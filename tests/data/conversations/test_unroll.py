@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import QWEN3_LIKE
-from data_helpers import options, prepared
+from data_helpers import options, prepared, trained_ids
 from helpers import chat
 
 from apo_soup.data.conversations.formats import Format
@@ -29,7 +29,7 @@ def trained(tokenizer, row: dict, train_on: str, **changes) -> tuple[list[str], 
     (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:1", row), shape, 1, checked=True)]).results
     parts = result.parts if isinstance(result, Document) else []
     texts = [tokenizer.decode(ids) for ids, _ in parts]
-    return texts, [tokenizer.decode([i for i in labels if i >= 0]) for _, labels in parts], result
+    return texts, [tokenizer.decode(trained_ids(*part)) for part in parts], result
 
 
 def think(thought: str, answer: str) -> str:
@@ -49,7 +49,7 @@ def test_unroll_trains_every_answer_with_its_own_reasoning_as_it_is_asked(tokeni
         assert text.startswith(renderer.prompt(row["messages"][: 2 * number + 1], {}) + "<think>")
     assert (result.samples, result.shortened) == (3, 0)
     assert result.tokens == sum(len(ids) for ids, _ in result.parts)
-    assert result.trained == sum(int((labels >= 0).sum()) for _, labels in result.parts)
+    assert result.trained == sum(len(trained_ids(*part)) for part in result.parts)
 
 
 def test_all_turns_trains_what_is_left_and_counts_what_is_not(tokenizer, use):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import CHATML
-from data_helpers import CALL, mode, options, prepared
+from data_helpers import CALL, mode, options, prepared, trained_ids
 from helpers import chat, preference
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
@@ -66,13 +66,13 @@ def test_escaped_it_is_plain_text_and_the_row_reads_the_same(tokenizer, role, to
     allowed, none = encoded(tokenizer, row, special_tokens_in_text="allow")
     assert isinstance(plain, Document)
     assert isinstance(allowed, Document)
-    (ids, labels), (other, _) = plain.parts[0], allowed.parts[0]
+    (ids, ranges), (other, _) = plain.parts[0], allowed.parts[0]
     assert tokenizer.decode(ids) == tokenizer.decode(other)
     name = token.partition("assistant")[0]
     control = tokenizer.convert_tokens_to_ids(name)
     # One such token fewer than where it is allowed, and everything else as the template wrote it.
     assert (ids == control).sum() == (other == control).sum() - 1
-    answer = tokenizer.decode([i for i in labels.tolist() if i >= 0]).partition("</tool_call><|im_end|>")[2]
+    answer = tokenizer.decode(trained_ids(ids, ranges)).partition("</tool_call><|im_end|>")[2]
     assert answer == ("It is 3." if role != "assistant" else f"before {token} after") + "<|im_end|>"
     assert remarks == [f"control token {name} stands in a text, and is plain text"]
     assert none == []
@@ -88,7 +88,7 @@ def test_an_end_of_turn_that_an_answer_brings_along_is_taken_off(tokenizer):
     nothing, _ = encoded(tokenizer, chat("1 + 2?", " <|im_end|>", False))
     assert "expected an answer, got nothing but its end of turn; remove the turn" in nothing.reason
     kept, _ = encoded(tokenizer, chat("1 + 2?", "3<|im_end|>", False), special_tokens_in_text="allow")
-    assert (kept.parts[0][1] == tokenizer.eos_token_id).sum() == 2
+    assert trained_ids(*kept.parts[0]).count(tokenizer.eos_token_id) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,12 @@ def test_a_tokenizer_with_marks_for_spaces_escapes_too():
     refused, _ = encoded(tokenizer, row)
     assert refused.reason.startswith("field messages[0].content: expected text, got the control token <s> in it")
     plain, _ = encoded(tokenizer, row, special_tokens_in_text="escape")
-    ids, labels = (part.tolist() for part in plain.parts[0])
+    ids, ranges = (part.tolist() for part in plain.parts[0])
     assert ids.count(1) == 1
     assert ids.count(2) == 1
-    assert ids[-1] == labels[-1] == 2
-    trained = [i for i in labels if i >= 0]
+    trained = trained_ids(ids, ranges)
+    assert ids[-1] == trained[-1] == 2
+    assert ranges[-1] == len(ids)
     assert "".join(tokenizer.convert_ids_to_tokens(trained)) == "▁The▁<s>tag</s>▁strikes▁out.</s>"
     whole = "".join(tokenizer.convert_ids_to_tokens(ids))
     assert whole.startswith("<s>▁[INST]▁What▁is▁<s>struck</s>▁here?▁[/INST]▁The")
