@@ -81,7 +81,7 @@ class ReferenceStore:
 
 def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
     """Where this model's log-probabilities of these pairs are kept, beside the folder of prepared pairs."""
-    names = {*keys_of("ModelConfig"), "model_init_kwargs", "tf32"}.difference(ADAPTER_KEYS)
+    names = {*keys_of("ModelConfig"), "model_init_kwargs", "master_dtype", "tf32"}.difference(ADAPTER_KEYS)
     loading = {k: str(v) for k, v in recipe.given_values().items() if k in names and v is not None}
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     content = {

@@ -73,7 +73,12 @@ class TrainingFile(StageFile):
 
     model_revision: Text = key("main", "branch, tag or commit of a model of the Hub")
     trust_remote_code: Flag = key(False, "run code that comes with the model")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = key("float32", "type that weights are loaded in")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = key(
+        "float32", "type that the finished weights are written in, and a frozen base is loaded in"
+    )
+    master_dtype: Literal["float32", "bfloat16"] = key(
+        "float32", "type that weights are trained in, with their optimiser; small steps are lost in `bfloat16`"
+    )
     attn_implementation: Text | None = key(None, "attention of transformers, such as `sdpa` or `flex_attention`")
     model_init_kwargs: Table | Text | None = key(None, "further arguments of `from_pretrained`")
     max_length: Positive = key(1024, "longest sequence, in tokens")

@@ -15,6 +15,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
+from apo_soup.training.precision import precision
 
 # Libraries whose code TRL's constructors run beside ours, which they call back; a model may bring code of its own.
 TRAINER_LIBRARIES = ("trl", "transformers", "transformers_modules", "accelerate", "peft")
@@ -107,13 +108,15 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         model = ModelConfig(**{k: v for k, v in values.items() if k in model_names})
     training["model_init_kwargs"] = {
-        "dtype": model.dtype,
         "attn_implementation": model.attn_implementation,
         "revision": model.model_revision,
-        **loading,
+        **{key: value for key, value in loading.items() if key not in ("dtype", "torch_dtype")},
     }
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         arguments = config_class(**(training | fixed))
+    training["model_init_kwargs"]["dtype"] = precision(recipe, arguments, model.use_peft).loaded
+    trained_with: Any = arguments  # `model_init_kwargs` is a key of both classes, not of their common one
+    trained_with.model_init_kwargs = training["model_init_kwargs"]
     _check_schedule(arguments, recipe.place("lr_scheduler_kwargs"))
     return arguments, model
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from peft import PeftModel
 from transformers import PrinterCallback
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
-from apo_soup.progress import is_main
+from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.stage import Stage
 from apo_soup.training.arguments import machine_overrides
 from apo_soup.training.checkpoints import last_checkpoint
+from apo_soup.training.precision import MovedShare, cast_folder, precision, raise_masters
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.trainer import StageTrainer
 
@@ -27,6 +29,12 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     Raises:
         UserError: the recipe's `metric_for_best_model` is not measured.
     """
+    types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
+    say(f"{stage.name}: {types.told()}")
+    if not trainer.is_deepspeed_enabled:  # which keeps masters of its own
+        raise_masters(trainer.trained_model, types.trained)
+    if types.loaded == types.trained == "bfloat16":
+        trainer.add_callback(MovedShare(stage.name, types.trained))
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -49,6 +57,7 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     final = stage.partial / "final"
     save_model(trainer, final, recipe)
     if is_main():
+        cast_folder(final, types.saved)
         trainer.state.save_to_json(str(final / "trainer_state.json"))
         metrics["tokens_seen"] = round(trainer.token_count)
         metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}

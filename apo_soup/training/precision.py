@@ -1,0 +1,142 @@
+"""In which types weights are trained, computed with and saved.
+
+At the learning rates of preference training a step is smaller than what bfloat16 can add to most weights, so that they
+stay where they are. Weights that are trained, and with them the optimiser, are float32 unless `master_dtype` asks
+otherwise; products are taken in what `bf16` or `fp16` say (autocast, or the mixed precision of FSDP and DeepSpeed), and
+the finished folder is written in `dtype`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.progress import say
+from apo_soup.training.callbacks import local_shard
+
+LOW = (torch.bfloat16, torch.float16)
+# Weights of a parameter that are compared before and after a training.
+COMPARED = 4096
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Types by their names in torch: `loaded` is what the model is loaded in, `trained` that of trained weights and
+    their optimiser, `computed` that of matrix products, `saved` that of the finished folder.
+    """
+
+    loaded: str
+    trained: str
+    computed: str
+    saved: str
+
+    def told(self) -> str:
+        """A line for the beginning of a training."""
+        base = "" if self.loaded == self.trained else f", the frozen ones in {self.loaded}"
+        return (
+            f"trained weights and optimiser in {self.trained}{base}, products in {self.computed}, saved in {self.saved}"
+        )
+
+
+def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool) -> Precision:
+    """The types of a stage's weights, from its recipe and TRL's arguments; `adapted` is whether an adapter is trained
+    on a frozen base, which stays in the type that it is saved in.
+    """
+    given = cast(dict[str, Any], recipe.model_init_kwargs or {})
+    asked = given.get("dtype", given.get("torch_dtype", recipe.dtype if recipe.gives("dtype") else None))
+    asked = str(asked).removeprefix("torch.") if asked is not None else None
+    saved = stored_dtype(recipe) if asked == "auto" or (asked is None and adapted) else asked or "float32"
+    master = recipe.master_dtype
+    mixed = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else None
+    if not adapted:
+        return Precision(master, master, mixed or master, saved)
+    base = stored_dtype(recipe) if asked == "auto" else asked or "float32"
+    return Precision(base, master if mixed else base, mixed or base, saved)
+
+
+def stored_dtype(recipe: TrainingFile) -> str:
+    """The type that a model's weights are stored in, as its configuration says."""
+    config = AutoConfig.from_pretrained(
+        recipe.model_name_or_path,
+        revision=recipe.model_revision if recipe.gives("model_revision") else None,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    return str(config.dtype or torch.float32).removeprefix("torch.")
+
+
+def raise_masters(model: torch.nn.Module, dtype: str) -> None:
+    """Bring trained weights of a lower type to the one they are trained in; PEFT leaves whole layers that it trains
+    (`modules_to_save`) in the base's.
+    """
+    master = getattr(torch, dtype)
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype in LOW and parameter.dtype != master:
+            parameter.data = parameter.data.to(master)
+
+
+def cast_folder(folder: Path, dtype: str) -> None:
+    """Write a model folder's float weights again in another type, a file after the other, where they have another."""
+    wanted = getattr(torch, dtype)
+    total = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata()
+        tensors = load_file(file)
+        cast_tensors = {n: t.to(wanted) if t.is_floating_point() else t for n, t in tensors.items()}
+        total += sum(tensor.nbytes for tensor in cast_tensors.values())
+        if any(tensors[name].dtype != tensor.dtype for name, tensor in cast_tensors.items()):
+            partial = file.with_name(f".{file.name}.partial")
+            save_file(cast_tensors, partial, metadata)
+            partial.replace(file)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        listed = json.loads(index.read_text())
+        listed["metadata"]["total_size"] = total
+        index.write_text(json.dumps(listed, indent=2) + "\n")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("torch_dtype", None)
+    if config.get("dtype") != dtype:
+        (folder / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
+
+
+class MovedShare(TrainerCallback):
+    """Says at the end which share of the weights has moved, where they are trained in a type of few bits."""
+
+    def __init__(self, name: str, dtype: str):
+        self.name, self.dtype = name, dtype
+        self.before: list[torch.Tensor] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        """Keep some weights of every trained parameter."""
+        self.before = _some_weights(model)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        """Compare them."""
+        after = _some_weights(model)
+        count = sum(len(values) for values in after)
+        pairs = zip(self.before, after, strict=True)
+        moved = sum(int((one != other).sum()) for one, other in pairs)
+        if state.is_world_process_zero and count:
+            say(
+                f"{self.name}: warning: {moved / count:.2%} of the weights have moved, for they are trained in "
+                f"{self.dtype}, to which small steps add nothing; master_dtype: float32 moves all of them"
+            )
+
+
+def _some_weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    kept = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            values = local_shard(parameter.detach()).flatten()
+            kept.append(values[:: max(1, len(values) // COMPARED)].to("cpu", copy=True))
+    return kept
