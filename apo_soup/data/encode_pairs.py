@@ -8,11 +8,12 @@ from transformers import PreTrainedTokenizerBase
 from apo_soup.data.checks.pair_check import CheckedPair, check_pair, pair_fault
 from apo_soup.data.conversations.conversation import PreferencePair, parse_pair
 from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode, longer_than
-from apo_soup.data.encoder import Encoder, PendingRow
+from apo_soup.data.encoder import Encoder
+from apo_soup.data.pending_row import PendingRow
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
-from apo_soup.models.tokenizer import encode
+from apo_soup.models.tokenizer import encode_ids
 
 
 class PairEncoder(Encoder[PreferencePair]):
@@ -26,9 +27,14 @@ class PairEncoder(Encoder[PreferencePair]):
         """The three texts of a pair; its answers are trained as a whole, so it has no spans."""
         return pair_texts(item, self.renderer), []
 
+    def shared_characters(self, texts: list[str]) -> int:
+        """The prompt up to behind its last control token: so much of it is tokenised once for both answers."""
+        prompt, *wholes = texts
+        return self.text_cuts.last(prompt) if all(whole.startswith(prompt) for whole in wholes) else 0
+
     def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
         """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers, never the prompt."""
-        prompt, chosen, rejected = pair_ids([tokens.tolist() for tokens in ids], self.tokenizer.eos_token_id)
+        prompt, chosen, rejected = pair_ids(ids, self.tokenizer.eos_token_id)
         pair = CheckedPair(row.source.name, row.row.place, pending.item, pending.texts, self.renderer.knows_modes)
         if row.checked:
             check_pair(pair, (prompt, chosen, rejected), self.tokenizer)
@@ -50,14 +56,13 @@ class PairEncoder(Encoder[PreferencePair]):
                 count,
             )
         chosen, rejected = chosen[:room], rejected[:room]
-        if chosen == rejected:
+        if np.array_equal(chosen, rejected):
             return Refused(
                 "long",
                 f"expected answers that differ before max_length {limit}, got the same "
                 f"{len(prompt) + len(chosen)} tokens up to the cut of overflow: truncate; raise max_length",
                 count,
             )
-        parts = tuple(np.array(part, dtype=np.int32) for part in (prompt, chosen, rejected))
         trained = len(chosen) + len(rejected)
         reasoning = 0
         if pending.item.mode == "think":
@@ -66,7 +71,9 @@ class PairEncoder(Encoder[PreferencePair]):
                 end = len(prompt) + len(answer)
                 ranges = [(len(prompt), end)]
                 reasoning += self.reasoning_tokens(text, whole, [(start, len(text))], ranges, [(0, end)])
-        return Document(pending.item.mode, [parts], len(prompt) + trained, trained, reasoning, lost)
+        return Document(
+            pending.item.mode, [(prompt, chosen, rejected)], len(prompt) + trained, trained, reasoning, lost
+        )
 
 
 def pair_texts(item: PreferencePair, renderer: Renderer) -> list[str]:
@@ -79,33 +86,35 @@ def pair_texts(item: PreferencePair, renderer: Renderer) -> list[str]:
     return [prompt] + [renderer.render(item.prompt + side, item.kwargs)[0] for side in (item.chosen, item.rejected)]
 
 
-def pair_ids(ids: list[list[int]], end_of_turn: int) -> tuple[list[int], list[int], list[int]]:
-    """Prompt, chosen and rejected tokens of the three tokenised texts; answers end with their end-of-turn token.
+def pair_ids(ids: list[Array], end_of_turn: int) -> tuple[Array, Array, Array]:
+    """Prompt, chosen and rejected tokens of the three tokenised texts, arrays `[S]`; answers end with their end-of-turn
+    token.
 
     Raises:
         RowError: the prompt has no tokens or is not a prefix of prompt + answer, an answer has no tokens, or both are
             equal.
     """
     prompt, answers = ids[0], []
-    if not prompt:
+    if not len(prompt):
         raise RowError(
             "field prompt: expected tokens, got none, so nothing predicts the first token of an answer; give a "
             "question, or a chat_template that writes a turn's header"
         )
     for name, whole in (("chosen", ids[1]), ("rejected", ids[2])):
-        if whole[: len(prompt)] != prompt:
+        if not np.array_equal(whole[: len(prompt)], prompt):
             raise RowError(
                 f"field {name}: expected the prompt's tokens before the answer's, got others, for the tokenizer "
                 "joins the prompt's end and the answer's beginning; take a chat_template that ends a prompt in a "
                 "special token or a new line"
             )
         answer = whole[len(prompt) :]
-        if end_of_turn in answer:
-            answer = answer[: len(answer) - answer[::-1].index(end_of_turn)]
-        if not answer:
+        ends = np.flatnonzero(answer == end_of_turn)
+        if len(ends):
+            answer = answer[: ends[-1] + 1]
+        if not len(answer):
             raise RowError(f"field {name}: expected an answer, got no tokens; write one, or leave the pair out")
         answers.append(answer)
-    if answers[0] == answers[1]:
+    if np.array_equal(answers[0], answers[1]):
         raise RowError("fields chosen, rejected: expected different answers, got the same tokens; leave the pair out")
     return prompt, answers[0], answers[1]
 
@@ -116,5 +125,6 @@ def encode_pair(item: PreferencePair, renderer: Renderer, tokenizer: PreTrainedT
     Raises:
         RowError: as `pair_ids` does.
     """
-    ids = [e.ids for e in encode(tokenizer, pair_texts(item, renderer))]
-    return dict(zip(PAIR_COLUMNS, pair_ids(ids, tokenizer.eos_token_id), strict=True))
+    ids = [np.array(e.ids, dtype=np.int32) for e in encode_ids(tokenizer, pair_texts(item, renderer))]
+    parts = pair_ids(ids, tokenizer.eos_token_id)
+    return {name: part.tolist() for name, part in zip(PAIR_COLUMNS, parts, strict=True)}

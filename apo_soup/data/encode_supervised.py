@@ -16,8 +16,9 @@ from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.unroll import samples_of, shortened_turns
 from apo_soup.data.documents import Array, Document, Refused, RowToEncode, longer_than
-from apo_soup.data.encoder import Encoder, PendingRow
+from apo_soup.data.encoder import Encoder
 from apo_soup.data.options import Options
+from apo_soup.data.pending_row import PendingRow
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError

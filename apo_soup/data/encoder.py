@@ -8,7 +8,7 @@ between supervised rows and pairs is in `encode_supervised.py` and `encode_pairs
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 from tokenizers import Encoding
@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.char_to_token import CharToToken
 from apo_soup.data.clean import Cleaner
-from apo_soup.data.conversations.conversation import RowItem
 from apo_soup.data.conversations.formats import canonical
 from apo_soup.data.conversations.messages import END_OF_THINKING
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
@@ -25,31 +24,15 @@ from apo_soup.data.conversations.turn_order import check_order, writes_names
 from apo_soup.data.conversations.unroll import joined_samples
 from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
 from apo_soup.data.options import Options
+from apo_soup.data.pending_row import ItemT, PendingRow
 from apo_soup.data.prefix_cache import PrefixCache
-from apo_soup.data.rendering.plain_tokens import PlainTokens, without_marks
+from apo_soup.data.rendering.plain_tokens import without_marks
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.texts import TextPolicy
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.data.text_cuts import TextCuts
 from apo_soup.models.tokenizer import encode_ids
-
-ItemT = TypeVar("ItemT", bound=RowItem)
-
-
-@dataclass
-class PendingRow(Generic[ItemT]):
-    """A rendered row whose texts are being tokenised; `index` is its number in the batch, `spans` the trained
-    characters of its text, `prefixes` the tokens that the cache has of each text's beginning. `plain` are the tokens of
-    texts with control tokens in them that are plain text; such texts are tokenised already.
-    """
-
-    index: int
-    item: ItemT
-    texts: list[str]
-    spans: list[Span]
-    prefixes: list[Array | None]
-    plain: list[PlainTokens] | None = None
-    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -68,7 +51,8 @@ class Encoder(ABC, Generic[ItemT]):
         self.tokenizer = tokenizer
         self.renderer = Renderer(tokenizer)
         self.char_to_token = CharToToken(tokenizer)
-        self.prefix_cache = PrefixCache(tokenizer, self.char_to_token.byte_lengths is not None)
+        self.text_cuts = TextCuts(tokenizer, self.char_to_token.byte_lengths is not None)
+        self.prefix_cache = PrefixCache(tokenizer, self.text_cuts)
         self.thought_end_id = tokenizer.get_vocab().get(END_OF_THINKING)
         self.options = options
         self.cleaner = cleaner or Cleaner()
@@ -130,7 +114,8 @@ class Encoder(ABC, Generic[ItemT]):
             for sample in pending:
                 out.pending.append(sample)
                 if sample.plain is None:
-                    prefixes, rests = zip(*map(self.prefix_cache.split, sample.texts), strict=True)
+                    sample.shared = self.shared_characters(sample.texts)
+                    prefixes, rests = zip(*map(self.prefix_cache.split, sample.parts), strict=True)
                     sample.prefixes = list(prefixes)
                     out.rests += rests
         return out
@@ -159,6 +144,10 @@ class Encoder(ABC, Generic[ItemT]):
             item = bare
         return item
 
+    def shared_characters(self, texts: list[str]) -> int:
+        """How many characters, the same in all texts of a row, may be tokenised once."""
+        return 0
+
     def samples(self, item: ItemT) -> list[ItemT]:
         """What becomes documents of its own of a row, the longest last."""
         return [item]
@@ -176,7 +165,7 @@ class Encoder(ABC, Generic[ItemT]):
             shown = [without_marks(text, spans) for text in texts]
             texts, spans = [text for text, _, _ in shown], shown[0][1]
             plain = [self.text_policy.plain.encode(text, places) for text, _, places in shown]
-        return PendingRow(index, checked.item, texts, spans, [None] * len(texts), plain, checked.remarks)
+        return PendingRow(index, checked.item, texts, spans, plain=plain, remarks=checked.remarks)
 
     def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
         """The second half: ids, trained ranges and counts of the rendered rows.
@@ -188,7 +177,7 @@ class Encoder(ABC, Generic[ItemT]):
         done: set[int] = set()
         for pending in rendered.pending:
             if pending.plain is None:
-                ids = [_joined(prefix, next(rests)) for prefix in pending.prefixes]
+                ids = pending.joined([_joined(prefix, next(rests)) for prefix in pending.prefixes])
             else:
                 ids = [tokens.ids for tokens in pending.plain]
             result: Document | Refused

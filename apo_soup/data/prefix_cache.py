@@ -1,13 +1,13 @@
 """Tokenise the beginning that many rows share once.
 
-Rows of one source often begin alike: the same system turn, the same ten pages of tools. A tokenizer takes the
-end-of-turn token out of a text before it looks at anything else, so what stands before it and what stands behind it
-are tokenised as if they were alone, and the tokens of a shared beginning may be kept.
+Rows of one source often begin alike: the same system turn, the same ten pages of tools. Where a text may be cut behind
+its end-of-turn tokens (`text_cuts.py`), the tokens of a shared beginning may be kept.
 """
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from apo_soup.data.text_cuts import TextCuts
 from apo_soup.models.tokenizer import encode_ids
 
 KEPT_PREFIXES = 1024
@@ -17,13 +17,10 @@ REMEMBERED_DIGESTS = 16384
 class PrefixCache:
     """Tokens of texts up to their first end-of-turn token, kept from the second time a beginning is met."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, byte_level: bool):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, cuts: TextCuts):
         self.tokenizer = tokenizer
         self.end = tokenizer.eos_token
-        added = next((t for t in tokenizer.added_tokens_decoder.values() if t.content == self.end), None)
-        plain = added is not None and not (added.lstrip or added.rstrip or added.single_word)
-        # Tokenizers that are not byte-level write a space or a mark at the start of what they are given.
-        self.usable = byte_level and plain
+        self.usable = self.end in cuts.tokens
         self.known: dict[str, np.ndarray] = {}
         self.once: set[int] = set()
 

@@ -3,16 +3,24 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from conftest import CHATML
 from data_helpers import CALL, dropped_rows, options, prepared
 from helpers import preference, python
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apo_soup.data.conversations.formats import formats_of, recognise
-from apo_soup.data.documents import RowToEncode
+from apo_soup.data.documents import Document, RowToEncode
 from apo_soup.data.encode_pairs import PairEncoder, pair_ids
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
+from apo_soup.data.text_cuts import TextCuts
+
+
+def arrays(ids: list[list[int]]) -> list[np.ndarray]:
+    return [np.array(part, dtype=np.int32) for part in ids]
 
 
 def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):
@@ -79,17 +87,18 @@ def test_every_pair_is_held_to_its_mode(training_recipe, think, chosen, rejected
 )
 def test_ids_that_are_no_pair_are_refused(ids, reason):
     with pytest.raises(RowError, match=reason):
-        pair_ids(ids, end_of_turn=1)
+        pair_ids(arrays(ids), end_of_turn=1)
 
 
 def test_answers_end_with_their_end_of_turn():
-    assert pair_ids([[5], [5, 7, 1, 9], [5, 8]], end_of_turn=1) == ([5], [7, 1], [8])
+    found = pair_ids(arrays([[5], [5, 7, 1, 9], [5, 8]]), end_of_turn=1)
+    assert [part.tolist() for part in found] == [[5], [7, 1], [8]]
 
 
 def test_every_reason_says_what_to_do():
     for ids in ([[], [5], [6]], [[5, 6], [5, 7], [5]], [[5], [5], [5, 6]], [[5], [5, 6], [5, 6]]):
         with pytest.raises(RowError, match=r"^fields? .*: expected .*, got .*; \w+"):
-            pair_ids(ids, end_of_turn=1)
+            pair_ids(arrays(ids), end_of_turn=1)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +124,57 @@ def test_what_a_template_leaves_out_of_a_pair_is_named(tokenizer, use, prompt, c
     shape = recognise(row, formats_of(pairs=True))
     (result,) = encoder([RowToEncode(Source("s"), SourceRow("s:1", row), shape, 1, checked=False)]).results
     assert fault in result.reason
+
+
+ODD = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["\n\nx", " x", "\tx", "e\u0301", "\U0001f600", "<|im_", "x \n", "\u00a0x", "</think", "12"]),
+    st.sampled_from(["<|im_start|>assistant\n", "<|endoftext|>", "<think>", "x<|im_end|>"]),
+)
+
+
+@pytest.mark.parametrize("policy", ["refuse", "escape", "allow"])
+@settings(max_examples=60)
+@given(
+    prompt=st.lists(ODD, min_size=3, max_size=3), answers=st.tuples(ODD, ODD), think=st.booleans(), long=st.booleans()
+)
+def test_a_prompt_that_is_tokenised_once_has_the_tokens_of_the_whole(both_ways, policy, prompt, answers, think, long):
+    turns = [
+        {"role": role, "content": f"{text}?"} for role, text in zip(("user", "assistant", "user"), prompt, strict=True)
+    ]
+    thought = "<think>\nhm\n</think>\n" if think else ""
+    good, bad = (f"{thought}{text}{end}" for text, end in zip(answers, (" yes", " no"), strict=True))
+    row = preference("", good, bad, think) | {"prompt": turns if long else turns[:1]}
+    once, whole = (of_pair(encoder, row) for encoder in both_ways[policy])
+    assert once == whole
+
+
+@pytest.fixture(scope="module")
+def both_ways(tokenizer):
+    """By policy, an encoder as it is, and one that tokenises each text as a whole."""
+    made = {}
+    for policy in ("refuse", "escape", "allow"):
+        made[policy] = [PairEncoder(tokenizer, options(pairs=True, special_tokens_in_text=policy)) for _ in range(2)]
+        made[policy][1].text_cuts = TextCuts(tokenizer, byte_level=False)
+    return made
+
+
+def of_pair(encoder: PairEncoder, row: dict) -> tuple:
+    """What becomes of a pair: its ids and counts, or the reason."""
+    shape = recognise(row, formats_of(pairs=True))
+    (result,) = encoder([RowToEncode(Source("s"), SourceRow("s:1", row), shape, 1, checked=False)]).results
+    if not isinstance(result, Document):
+        return result.kind, result.reason
+    return [part.tolist() for part in result.parts[0]], result.trained, result.reasoning, result.lost
+
+
+def test_a_prompt_is_tokenised_once(both_ways):
+    row = preference("What is it?", "This.", "That.")
+    encoder, whole = both_ways["refuse"]
+    shape = recognise(row, formats_of(pairs=True))
+    (once, thrice) = (
+        e.render([RowToEncode(Source("s"), SourceRow("s:1", row), shape, 1, checked=False)]).rests
+        for e in (encoder, whole)
+    )
+    assert sum("What is it?" in text for text in once) == 1
+    assert sum("What is it?" in text for text in thrice) == 3

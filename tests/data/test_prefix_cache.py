@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apo_soup.data.prefix_cache import PrefixCache
+from apo_soup.data.text_cuts import TextCuts
 from apo_soup.models.tokenizer import encode
 
 
@@ -14,7 +15,7 @@ from apo_soup.models.tokenizer import encode
 )
 @settings(max_examples=200)
 def test_a_shared_beginning_is_tokenised_as_the_whole_text_is(tokenizer, head, rest, middle):
-    cache = PrefixCache(tokenizer, True)
+    cache = PrefixCache(tokenizer, TextCuts(tokenizer, byte_level=True))
     text = f"{head}{middle}{rest}"
     assert cache.split(text) == (None, text), "the first time nothing is known"
     known, left = cache.split(text)

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from apo_soup.data.checks.mask_check import mask_check_error
 from apo_soup.data.checks.row_faults import EMPTY_BLOCK, TrainedTurns, has_reasoning, others_fault, said_fault
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
+from apo_soup.data.documents import Array
 
 ANSWER_SIDES = ("chosen", "rejected")
 
@@ -22,11 +23,11 @@ class CheckedPair:
     modes: bool = True
 
 
-def check_pair(pair: CheckedPair, ids: tuple[list[int], ...], tokenizer: PreTrainedTokenizerBase) -> None:
+def check_pair(pair: CheckedPair, ids: tuple[Array, ...], tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a source of pairs whose answers are not what the model would be asked to say in their mode.
 
     Args:
-        ids: tokens of prompt, chosen and rejected.
+        ids: tokens `[S]` of prompt, chosen and rejected.
 
     Raises:
         UserError: naming source and row.
@@ -37,11 +38,11 @@ def check_pair(pair: CheckedPair, ids: tuple[list[int], ...], tokenizer: PreTrai
         raise mask_check_error(pair.source, pair.place, fault, dict(zip(titles, pair.texts, strict=True)))
 
 
-def pair_fault(pair: CheckedPair, ids: tuple[list[int], ...], tokenizer: PreTrainedTokenizerBase) -> str | None:
+def pair_fault(pair: CheckedPair, ids: tuple[Array, ...], tokenizer: PreTrainedTokenizerBase) -> str | None:
     """What is wrong with the answers of a pair, or None; every pair is asked, not only those the check stops at.
 
     Args:
-        ids: tokens of prompt, chosen and rejected.
+        ids: tokens `[S]` of prompt, chosen and rejected.
     """
     _, *wholes = pair.texts
     faults = (_side_fault(pair, *side, tokenizer) for side in zip(ANSWER_SIDES, wholes, ids[1:], strict=True))
@@ -49,7 +50,7 @@ def pair_fault(pair: CheckedPair, ids: tuple[list[int], ...], tokenizer: PreTrai
 
 
 def _side_fault(
-    pair: CheckedPair, name: str, whole: str, answer: list[int], tokenizer: PreTrainedTokenizerBase
+    pair: CheckedPair, name: str, whole: str, answer: Array, tokenizer: PreTrainedTokenizerBase
 ) -> str | None:
     prompt = pair.texts[0]
     if not whole.startswith(prompt):

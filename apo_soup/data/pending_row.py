@@ -1,0 +1,45 @@
+"""A rendered row on its way through the tokenizer."""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from apo_soup.data.conversations.conversation import RowItem
+from apo_soup.data.documents import Array
+from apo_soup.data.rendering.plain_tokens import PlainTokens
+from apo_soup.data.rendering.template import Span
+
+ItemT = TypeVar("ItemT", bound=RowItem)
+
+
+@dataclass
+class PendingRow(Generic[ItemT]):
+    """A rendered row whose texts are being tokenised; `index` is its number in the batch, `spans` the trained
+    characters of its text. Of the characters that all its texts begin with, `shared` are tokenised once and alone;
+    `prefixes` are the tokens that the cache has of the beginning of each part. `plain` are the tokens of texts with
+    control tokens in them that are plain text; such texts are tokenised already.
+    """
+
+    index: int
+    item: ItemT
+    texts: list[str]
+    spans: list[Span]
+    prefixes: list[Array | None] = field(default_factory=list)
+    shared: int = 0
+    plain: list[PlainTokens] | None = None
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def parts(self) -> list[str]:
+        """What is tokenised, each for itself."""
+        if not self.shared:
+            return self.texts
+        return [self.texts[0][: self.shared], *(text[self.shared :] for text in self.texts)]
+
+    def joined(self, ids: list[Array]) -> list[Array]:
+        """The tokens of every text, from those of every part."""
+        if not self.shared:
+            return ids
+        shared, *rests = ids
+        return [np.concatenate((shared, rest)) for rest in rests]
