@@ -12,11 +12,12 @@ import numpy as np
 from apo_soup.data.char_to_token import token_ranges
 from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
+from apo_soup.data.checks.said import shortened_turns
 from apo_soup.data.conversations.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
 from apo_soup.data.conversations.turn_fields import carries_loss
-from apo_soup.data.conversations.unroll import samples_of, shortened_turns
+from apo_soup.data.conversations.unroll import samples_of
 from apo_soup.data.documents import IGNORED, Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder, PendingRow, tokens_within
 from apo_soup.data.options import Options

@@ -18,7 +18,7 @@ from apo_soup.data.char_to_token import CharToToken
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.conversation import RowItem
 from apo_soup.data.conversations.formats import canonical
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
 from apo_soup.data.conversations.turn_fields import unread_fields
 from apo_soup.data.conversations.turn_order import check_order, writes_names
