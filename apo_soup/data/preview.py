@@ -104,6 +104,8 @@ def _print_remarks(rendered: RenderedBatch[Any]) -> None:
     """Print what is to be said of a row beside what becomes of it."""
     for _, remark in sorted(rendered.batch.remarks):
         print(f"[{remark}]")
+    for _, field in sorted(rendered.batch.unread):
+        print(f"[field {field} is not used]")
 
 
 def _print_pair(row: RowToEncode, encoder: PairEncoder) -> Document | Refused:

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from apo_soup.data.conversations.tool_schemas import row_tools, same_tools
-from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
+from apo_soup.data.conversations.turn_fields import EMPTY, MODE_FIELDS, TOOL_FIELDS, told_mode
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 
 def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Template arguments: the recipe's, then the row's `chat_template_kwargs`, then its tool columns.
+    """Template arguments: the recipe's, then the row's `chat_template_kwargs`, then its columns of mode and tools.
 
     Raises:
         RowError: naming the argument that is not what templates read.
@@ -24,7 +24,7 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
             ) from None
     if not isinstance(own, dict):
         raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}; write one")
-    merged = {**defaults, **own}
+    merged = {**defaults, **own, **_mode_of_columns(fields, own)}
     if not isinstance(merged.get("custom_instructions") or "", str):
         raise RowError(
             f"field chat_template_kwargs: custom_instructions: expected text, got "
@@ -48,6 +48,31 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
             if not same_tools(tools, told["tools"]):
                 raise RowError(f"fields tools, {key}: expected tools once, got two lists that differ; remove one")
     return merged
+
+
+def _mode_of_columns(fields: Fields, own: dict[str, Any]) -> dict[str, bool]:
+    """The mode that columns of a row say: `enable_thinking` true or false, `reasoning` on or off, and the like.
+
+    Raises:
+        RowError: they contradict one another or the row's own arguments, or `enable_thinking` is neither yes nor no.
+    """
+    told: dict[str, Any] = {}
+    for name in MODE_FIELDS:
+        if name in fields:
+            mode = told_mode(fields[name])
+            if mode is not None:
+                told[name] = mode
+            elif name == "enable_thinking" and fields[name] not in EMPTY:
+                raise RowError(
+                    f"field enable_thinking: expected true or false, got {described(fields[name])}; correct the row"
+                )
+    if not told:
+        return {}
+    if own.get("enable_thinking") is not None:
+        told["chat_template_kwargs"] = own["enable_thinking"]
+    if len(set(told.values())) > 1:
+        raise RowError(f"fields {', '.join(told)}: expected one mode of the row, got two that differ; remove one")
+    return {"enable_thinking": next(iter(told.values()))}
 
 
 def _check_own_words(arguments: dict[str, Any]) -> None:
