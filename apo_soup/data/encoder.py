@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from apo_soup.data.char_to_token import CharToToken
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.conversation import RowItem
-from apo_soup.data.conversations.formats import canonical
+from apo_soup.data.conversations.formats import ordered_fields
 from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
 from apo_soup.data.conversations.turn_fields import unread_fields
@@ -109,7 +109,7 @@ class Encoder(ABC, Generic[ItemT]):
         out: RenderedBatch[ItemT] = RenderedBatch(Batch(rows, [Refused("rejected", "")] * len(rows)))
         for index, row in enumerate(rows):
             try:
-                fields = canonical(row.row.fields, row.format)
+                fields, ordered = ordered_fields(row.row.fields, row.format)
                 samples = self.samples(self._item(row, fields, out.batch))
                 pending = [self._pending(index, sample) for sample in samples]
                 item = pending[-1].item  # the longest
@@ -118,7 +118,7 @@ class Encoder(ABC, Generic[ItemT]):
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
-            for remark in pending[-1].remarks:
+            for remark in (*pending[-1].remarks, *([ordered] if ordered else ())):
                 out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
             for name in unread_fields(row.row.fields, item.messages, row.format.reads, self.writes_names):

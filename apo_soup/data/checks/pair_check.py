@@ -82,8 +82,9 @@ def prompt_fault(item: PreferencePair, name: str, prompt: str, whole: str) -> st
     system = item.prompt[0]["content"].strip() if item.prompt[0]["role"] == "system" else ""
     if system and prompt.find(system) != whole.find(system):
         return (
-            f"the chat template writes the system text elsewhere once the {name} answer follows, so a model would be "
-            "asked otherwise than it is trained; write it into the first user turn, or take another chat_template"
+            f"the chat template writes the system text elsewhere, or not at all, once the {name} answer follows, so a "
+            "model would be asked otherwise than it is trained; write it into the first user turn, or take another "
+            "chat_template"
         )
     return (
         f"the chat template asks with {asked!r} before the {name} answer and writes {written!r} there, so a model "

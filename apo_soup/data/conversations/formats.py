@@ -18,6 +18,10 @@ from apo_soup.data.sources.rows import Fields, RowError
 
 # What is done with turns in an unusual order, where a source asks for it.
 ORDERS = {"join": joined_turns, "drop_leading": without_leading_turns, "refuse": usual_turns}
+DONE_TO_TURNS = {
+    "join": "turn_order: join made one turn of several of one role",
+    "drop_leading": "turn_order: drop_leading left out what the assistant says before the first user turn",
+}
 # Fields that every format but plain text reads.
 COMMON = ("system", "system_prompt", "chat_template_kwargs", *TOOL_FIELDS)
 
@@ -107,7 +111,12 @@ def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
 
 
 def canonical(fields: Fields, row_format: Format) -> Fields:
-    """A row's fields in this project's own shape.
+    """A row's fields in this project's own shape; raises as `ordered_fields` does."""
+    return ordered_fields(fields, row_format)[0]
+
+
+def ordered_fields(fields: Fields, row_format: Format) -> tuple[Fields, str | None]:
+    """A row's fields in this project's own shape, and how the order that its source asks for changed its turns.
 
     Raises:
         RowError: a field that the format needs is missing, or its inside is not what the format says.
@@ -118,7 +127,7 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
     if "system_prompt" in fields:  # ms-swift's other name of it
         fields = {**fields, "system": _one_system(fields)}
     converted = row_format.convert(fields)
-    return converted if row_format.turn_order is None else _with_order(converted, ORDERS[row_format.turn_order])
+    return (converted, None) if row_format.turn_order is None else _with_order(converted, row_format.turn_order)
 
 
 def _one_system(fields: Fields) -> Any:
@@ -129,9 +138,13 @@ def _one_system(fields: Fields) -> Any:
     return system or prompt
 
 
-def _with_order(fields: Fields, change: Callable[[list[Fields], str], list[Fields]]) -> Fields:
-    """A row's fields with each of its lists of turns changed."""
+def _with_order(fields: Fields, order: str) -> tuple[Fields, str | None]:
+    """A row's fields with each of its lists of turns changed, and what was done to them, or None."""
     if "messages" in fields:
-        return {**fields, "messages": change(checked_messages(fields["messages"], "messages"), "messages")}
-    names = [n for n in ("prompt", "completion", "chosen", "rejected") if isinstance(fields.get(n), list)]
-    return {**fields, **{n: change(checked_messages(fields[n], n), n) for n in names}}
+        names = ["messages"]
+    else:
+        names = [n for n in ("prompt", "completion", "chosen", "rejected") if isinstance(fields.get(n), list)]
+    turns = {name: checked_messages(fields[name], name) for name in names}
+    changed = {name: ORDERS[order](messages, name) for name, messages in turns.items()}
+    fewer = any(len(changed[name]) < len(turns[name]) for name in names)
+    return {**fields, **changed}, DONE_TO_TURNS[order] if fewer else None

@@ -67,7 +67,12 @@ FULL, CLOSED = "<think>\nhm\n</think>\n\n4", "hm\n</think>\n\n5"
         (CHATML, (FULL, "5"), False, "the chosen answer of a no-think pair has reasoning; .*, or mode: by_row where"),
         (CHATML, ("4", FULL), False, "the rejected answer of a no-think pair has reasoning; take it off, or leave the"),
         (CHATML, ("4", "5"), True, "the chosen answer of a think pair has no reasoning; .*, or mode: by_row where"),
-        (SYSTEM_LAST, ("4", "5"), None, "writes the system text elsewhere once the chosen answer follows"),
+        (
+            SYSTEM_LAST,
+            ("4", "5"),
+            None,
+            "writes the system text elsewhere, or not at all, once the chosen answer follows",
+        ),
         (QWEN3_LIKE, (f"So {FULL}", "5"), False, "the chosen answer of a no-think pair has reasoning"),
     ],
 )
