@@ -5,7 +5,7 @@ with or without `prompt`. Other fields (template arguments, tools) pass through.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,12 +39,17 @@ class Format:
     beside: tuple[str, ...] = ()
     turn_order: str | None = None
 
+    def fits(self, fields: Fields) -> bool:
+        """Whether a row has every field that marks the format."""
+        return all(name in fields for name in self.needs)
+
     @cached_property
     def reads(self) -> frozenset[str]:
         """Every field that is read of a row."""
         return frozenset((*self.needs, *self.beside))
 
 
+TEXT = Format("text", ("text",), converters.text_only, ())
 # In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
 SUPERVISED = (
     # HuggingFaceH4's sets keep a copy of the first turn as `prompt`.
@@ -61,7 +66,7 @@ SUPERVISED = (
     ),
     Format("query_response", ("query", "response"), converters.query_response, (*COMMON, "history")),
     Format("prompt_completion", ("prompt", "completion"), converters.unchanged, COMMON),
-    Format("text", ("text",), converters.text_only, ()),
+    TEXT,
 )
 PREFERENCE = (
     Format("chosen_messages", ("chosen_messages", "rejected_messages"), converters.chosen_messages, COMMON),
@@ -107,7 +112,32 @@ def missing_field(name: str, fields: Fields) -> RowError:
 
 def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
     """The first format all of whose marks a row has, or None."""
-    return next((f for f in formats if all(name in fields for name in f.needs)), None)
+    return next((f for f in formats if f.fits(fields)), None)
+
+
+def format_of_row(fields: Fields, usual: Format, named: bool) -> Format:
+    """The format of a row of a source of the format `usual`: that, or, where the row lacks its fields, the only other
+    format that it fits. A plain text is never taken for a row of a source of conversations.
+
+    Args:
+        named: the recipe itself names the source's format, so every row has it.
+
+    Raises:
+        RowError: the row fits none but plain text.
+    """
+    if named or usual.fits(fields):
+        return usual
+    fitting = [f for f in formats_of(usual.name in {f.name for f in PREFERENCE}) if f.fits(fields)]
+    others = [f for f in fitting if f.name != TEXT.name]
+    if len(others) == 1:
+        return replace(others[0], turn_order=usual.turn_order)
+    if not fitting:
+        return usual
+    raise RowError(
+        f"field {usual.needs[0]}: expected a row of format {usual.name}, as the first rows of its source, got one of "
+        f"format {' or '.join(f.name for f in others or fitting)}; put such rows into a source of their own, whose "
+        "format says what they are"
+    )
 
 
 def canonical(fields: Fields, row_format: Format) -> Fields:

@@ -16,7 +16,7 @@ from apo_soup.data.conversations.conversation import (
     RowItem,
     parse_supervised,
 )
-from apo_soup.data.conversations.formats import canonical
+from apo_soup.data.conversations.formats import canonical, format_of_row
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, THINKING
 from apo_soup.data.sources.mixture import MixtureSource
@@ -53,7 +53,8 @@ def sources_in_mode(
         with_reasoning, without = 0, []
         for row in looked_at:
             try:
-                item = parse(canonical(row.fields, entry.format), defaults)
+                row_format = format_of_row(row.fields, entry.format, source.format is not None)
+                item = parse(canonical(row.fields, row_format), defaults)
             except RowError:
                 continue  # it is counted and listed when it is encoded
             if isinstance(item, PlainText) or item.stated_mode is not None:
