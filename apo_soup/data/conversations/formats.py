@@ -12,7 +12,7 @@ from typing import Any
 from apo_soup.data.conversations import converters
 from apo_soup.data.conversations.messages import checked_messages
 from apo_soup.data.conversations.rename_guess import rename_remedy
-from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
+from apo_soup.data.conversations.turn_fields import OLDER_TOOLS, TOOL_FIELDS
 from apo_soup.data.conversations.turn_order import joined_turns, usual_turns, without_leading_turns
 from apo_soup.data.sources.rows import Fields, RowError
 
@@ -23,7 +23,7 @@ DONE_TO_TURNS = {
     "drop_leading": "turn_order: drop_leading left out what the assistant says before the first user turn",
 }
 # Fields that every format but plain text reads.
-COMMON = ("system", "system_prompt", "chat_template_kwargs", *TOOL_FIELDS)
+COMMON = ("system", "system_prompt", "chat_template_kwargs", OLDER_TOOLS, *TOOL_FIELDS)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from apo_soup.data.conversations.tool_schemas import row_tools, same_tools
-from apo_soup.data.conversations.turn_fields import EMPTY, MODE_FIELDS, TOOL_FIELDS, told_mode
+from apo_soup.data.conversations.turn_fields import EMPTY, MODE_FIELDS, OLDER_TOOLS, TOOL_FIELDS, told_mode
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 
@@ -14,16 +14,7 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RowError: naming the argument that is not what templates read.
     """
-    own = fields.get("chat_template_kwargs") or {}
-    if isinstance(own, str):
-        try:
-            own = json.loads(own)
-        except (ValueError, RecursionError):
-            raise RowError(
-                f"field chat_template_kwargs: expected a mapping, got text {own[:40]!r}; write it as JSON"
-            ) from None
-    if not isinstance(own, dict):
-        raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}; write one")
+    own = _own_arguments(fields)
     merged = {**defaults, **own, **_mode_of_columns(fields, own)}
     if not isinstance(merged.get("custom_instructions") or "", str):
         raise RowError(
@@ -31,6 +22,8 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
             f"{described(merged['custom_instructions'])}; correct it"
         )
     _check_own_words(merged)
+    if OLDER_TOOLS in fields:
+        fields = _with_older_tools(fields)
     told = {}
     for key in TOOL_FIELDS:
         # An empty column says nothing, as in the rows without tools of a set that has some.
@@ -48,6 +41,29 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
             if not same_tools(tools, told["tools"]):
                 raise RowError(f"fields tools, {key}: expected tools once, got two lists that differ; remove one")
     return merged
+
+
+def _own_arguments(fields: Fields) -> dict[str, Any]:
+    """A row's `chat_template_kwargs`, a mapping or its JSON text; raises RowError where it is neither."""
+    own = fields.get("chat_template_kwargs") or {}
+    if isinstance(own, str):
+        try:
+            own = json.loads(own)
+        except (ValueError, RecursionError):
+            raise RowError(
+                f"field chat_template_kwargs: expected a mapping, got text {own[:40]!r}; write it as JSON"
+            ) from None
+    if not isinstance(own, dict):
+        raise RowError(f"field chat_template_kwargs: expected a mapping, got {type(own).__name__}; write one")
+    return own
+
+
+def _with_older_tools(fields: Fields) -> Fields:
+    """A row with its `functions` as `tools`; raises RowError where it has others as well."""
+    older, tools = row_tools(fields[OLDER_TOOLS], OLDER_TOOLS), row_tools(fields.get("tools"), "tools")
+    if older and tools and not same_tools(older, tools):
+        raise RowError(f"fields tools, {OLDER_TOOLS}: expected tools once, got two lists that differ; remove one")
+    return {**fields, "tools": tools or [{"type": "function", "function": tool} for tool in older]}
 
 
 def _mode_of_columns(fields: Fields, own: dict[str, Any]) -> dict[str, bool]:

@@ -11,6 +11,8 @@ LOSS_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "
 # The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
 REASONING = ("reasoning_content", "thinking", "reasoning")
 TOOL_FIELDS = ("tools", "xml_tools", "python_tools")
+# OpenAI's older name of the tools, beside its older calls.
+OLDER_TOOLS = "functions"
 # Columns by which data sets say whether a row thinks; the last three may hold a thought instead.
 MODE_FIELDS = ("enable_thinking", "think", "thinking", "reasoning")
 MODE_WORDS = {"on": True, "true": True, "off": False, "false": False}
@@ -75,6 +77,8 @@ def unread_fields(
         if not message.keys() <= TURN_FIELDS:
             strange = message.keys() - TURN_FIELDS - HARMLESS
             unread |= {f"turns.{name}" for name in strange if message[name] not in EMPTY}
+        if len(message) > 2 and message["role"] != "assistant":
+            unread |= {f"turns.{flag} of a {message['role']} turn" for flag in LOSS_FLAGS if message.get(flag)}
         if not writes_names and "name" in message and message["role"] != "tool":
             unread.add("turns.name")
     return unread

@@ -29,6 +29,7 @@ def test_the_same_tools_twice_are_one():
         "xml_tools": [F],
         "python_tools": ["def g(): ..."],
     }
+    assert kwargs_of(functions=[F]) == kwargs_of(functions=[F], tools=[wrapped]) == {"tools": [wrapped]}
     assert kwargs_of({"enable_thinking": False}) == {"enable_thinking": False}
 
 
@@ -46,6 +47,11 @@ def test_the_same_tools_twice_are_one():
         ({}, {"tools": [5]}, r"field tools\[0\]: expected a tool with a name, got int 5; write a function schema"),
         ({}, {"tools": [F, {"foo": 1}]}, r"field tools\[1\]: expected a tool with a name, got dict {'foo': 1}; write"),
         ({}, {"tools": [{**F, "x": math.nan}]}, "field tools: expected JSON, got nan, which JSON has no word for"),
+        (
+            {},
+            {"tools": [F], "functions": [G]},
+            "fields tools, functions: expected tools once, got two lists that differ",
+        ),
         ({"messages": []}, {}, "field chat_template_kwargs: expected no messages, got one; remove it"),
         (
             {"enable_thinking": True},
