@@ -190,7 +190,7 @@ def _of_mean(shares: list[float], mean: float) -> list[int]:
 
 def tokenised(options: argparse.Namespace) -> list[dict]:
     """The first rows of a file, as tokens."""
-    from apo_soup.data.conversations.conversation import parse_pair
+    from apo_soup.data.conversations.pair import parse_pair
     from apo_soup.data.encode_pairs import encode_pair
     from apo_soup.data.rendering.trained_spans import Renderer
     from apo_soup.data.sources.read import read_all_rows

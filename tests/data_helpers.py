@@ -11,8 +11,9 @@ from helpers import ROOT, chat
 from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.data.char_to_token import CharToToken, token_ranges
 from apo_soup.data.checks.row_faults import TrainedTurns
-from apo_soup.data.conversations.conversation import RowItem, parse_conversation, parse_pair, parse_supervised
+from apo_soup.data.conversations.conversation import RowItem, parse_conversation, parse_supervised
 from apo_soup.data.conversations.formats import canonical, formats_of, recognise
+from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.options import Options
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.models.tokenizer import encode

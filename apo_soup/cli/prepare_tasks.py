@@ -2,18 +2,19 @@
 
 import inspect
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # What is decided here, and not by `--slurm KEY=VALUE`.
-OURS = {"self", "pipeline", "tasks", "logging_dir", "depends", "skip_completed", "job_name", "sbatch_args"}
+OURS = {"self", "pipeline", "tasks", "workers", "logging_dir", "depends", "skip_completed", "job_name", "sbatch_args"}
 DAY = "24:00:00"
 
 
@@ -58,9 +59,16 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
     name = f"prepare-{recipe.path.absolute().parent.name}-{recipe.path.stem}"
     first = SlurmPipelineExecutor(shards, tasks, logging_dir=folders[0], job_name=name, workers=workers or -1, **common)
     alone = {key: value for key, value in common.items() if key != "tasks_per_job"}
-    SlurmPipelineExecutor(
+    last = SlurmPipelineExecutor(
         join, 1, logging_dir=folders[1], job_name=f"{name}-join", depends=first, skip_completed=False, **alone
-    ).run()
+    )
+    try:
+        last.run()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"--on slurm: expected sbatch to queue the tasks, got {first_line(error).rstrip('.')}; correct --slurm as it says, or "
+            "run where jobs are queued"
+        ) from error
 
 
 def forget_lost_shards(recipe: TrainingFile, tokenizer: "PreTrainedTokenizerBase", logs: Path, tasks: int) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator
 
+from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
     AS_NUMBER,
     AS_WHOLE,
@@ -62,6 +63,15 @@ class HubKeys(Located):
         return [name for name, unusual in asked.items() if unusual]
 
 
+def mode_faults(arguments: dict[str, Any] | None) -> Iterator[Fault]:
+    """The fault of an `enable_thinking` among template arguments that is neither true nor false, quoted perhaps."""
+    thinks = (arguments or {}).get("enable_thinking", False)
+    if not isinstance(thinks, bool):
+        got = "none" if thinks is None else as_written(thinks)
+        told = f"expected true or false without quotes, got {got}; write one, or leave it out"
+        yield Fault("chat_template_kwargs.enable_thinking", told)
+
+
 class SourceKeys(HubKeys):
     """One source of rows."""
 
@@ -81,6 +91,10 @@ class SourceKeys(HubKeys):
     def hub_keys(self) -> list[str]:
         return [*super().hub_keys(), *(["streaming"] if self.streaming else [])]
 
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        yield from mode_faults(self.chat_template_kwargs)
+
 
 class TrainedSourceKeys(SourceKeys):
     """One source of rows to train on."""
@@ -93,6 +107,7 @@ class TrainedSourceKeys(SourceKeys):
     )
 
     def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
         if self.mode and "enable_thinking" in (self.chat_template_kwargs or {}):
             told = "expected one way to give the mode, got enable_thinking beside it; leave one out"
             yield Fault("mode", told, ("chat_template_kwargs",))

@@ -74,7 +74,7 @@ class SftFile(TrainingFile):
         elif self.overflow not in (None, "split") and strategy == "bfd_split":
             told = f"expected split with packing_strategy: bfd_split, got {self.overflow}; keep one of the two"
             yield Fault("overflow", told, ("packing", "packing_strategy"))
-        if self.train_on != "all_turns" and not self.assistant_only_loss:
-            told = "expected assistant_only_loss: true beside it, got none, so all of a row is trained; write it, or "
-            told += "leave the key out"
-            yield Fault("train_on", told, ("assistant_only_loss",))
+        if self.train_on != "all_turns" and not self.assistant_only_loss and self.completion_only_loss is False:
+            told = "expected assistant_only_loss: true beside it, got completion_only_loss: false alone, so all of a "
+            told += "row is trained; write it, or leave the key out"
+            yield Fault("train_on", told, ("assistant_only_loss", "completion_only_loss"))

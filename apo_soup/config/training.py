@@ -18,7 +18,7 @@ from apo_soup.config.keys import (
     Whole,
     key,
 )
-from apo_soup.config.mixture import Mixture
+from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.stage_file import Fault, StageFile
 
 # Keys that TRL knows and this pipeline cannot honour: name -> what holds instead, and what to do.
@@ -111,6 +111,7 @@ class TrainingFile(StageFile):
         return None
 
     def faults(self) -> Iterator[Fault]:
+        yield from mode_faults(self.chat_template_kwargs)
         given = self.model_dump(include=set(REFUSED), exclude_unset=True, exclude_none=True)
         for name, value in given.items():
             why, way = REFUSED[name]

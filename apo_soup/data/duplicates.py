@@ -16,7 +16,7 @@ import numpy as np
 
 from apo_soup.data.conversations.conversation import RowItem
 from apo_soup.data.document_file import DocumentFile
-from apo_soup.data.words import item_content, item_texts, shingles, words
+from apo_soup.data.words import item_content, item_setting, item_texts, shingles, words
 
 PERMUTATIONS = 128
 SCHEME = "affine32"
@@ -26,10 +26,13 @@ CANDIDATE_MARGIN = 0.18
 
 @dataclass(frozen=True)
 class NearFingerprint:
-    """The hashes of a row's 5-word shingles, each once, and the MinHash values of them, `[128]`."""
+    """The hashes of a row's 5-word shingles, each once, and the MinHash values of them, `[128]`; `setting` is a hash of
+    what else makes a row another one: its mode, tools and masks.
+    """
 
     shingles: np.ndarray
     minhash: np.ndarray
+    setting: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Fingerprint:
 
 def fingerprint(item: RowItem, near: bool) -> Fingerprint:
     """What `Duplicates` needs of a row."""
-    content = json.dumps([item.mode, item_content(item)], sort_keys=True, default=str)
+    setting = item_setting(item)
+    content = json.dumps([setting, item_content(item)], sort_keys=True, default=str)
     digest = hashlib.sha256(content.encode()).digest()[:16]
     row_words = words(" ".join(item_texts(item))) if near else []
     if not row_words:
@@ -53,7 +57,9 @@ def fingerprint(item: RowItem, near: bool) -> Fingerprint:
     sketch = _empty_sketch().copy()
     sketch.update_batch(runs)
     hashes = np.unique(np.array([zlib.crc32(run) for run in runs], dtype=np.uint32).view(np.int32))
-    return Fingerprint(digest, NearFingerprint(hashes, sketch.hashvalues))
+    # The texts among the arguments are words like others, and are compared as such.
+    apart = json.dumps({k: v for k, v in setting.items() if not isinstance(v, str)}, sort_keys=True, default=str)
+    return Fingerprint(digest, NearFingerprint(hashes, sketch.hashvalues, zlib.crc32(f"{item.mode} {apart}".encode())))
 
 
 @cache
@@ -101,7 +107,7 @@ class _NearDuplicates:
 
         self.threshold = threshold
         self.index = MinHashLSH(threshold=threshold - CANDIDATE_MARGIN, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
-        self.places: list[str] = []
+        self.places: list[tuple[str, int]] = []
         self.path = path
         self.shingles = DocumentFile(path, 1)
 
@@ -109,15 +115,15 @@ class _NearDuplicates:
         from datasketch import MinHash
 
         sketch = MinHash(hashvalues=mark.minhash, scheme=SCHEME)
-        candidates = sorted(self.index.query(sketch))
+        candidates = [other for other in sorted(self.index.query(sketch)) if self.places[other][1] == mark.setting]
         if candidates:
             self.shingles.flush()
         for other in candidates:
             similarity = jaccard(mark.shingles, self.shingles.read(other)[0])
             if similarity >= self.threshold:
-                return f"nearly the same as {self.places[other]} (similarity {similarity:.2f})"
+                return f"nearly the same as {self.places[other][0]} (similarity {similarity:.2f})"
         self.index.insert(self.shingles.append([mark.shingles]), sketch)
-        self.places.append(place)
+        self.places.append((place, mark.setting))
         return None
 
     def close(self) -> None:

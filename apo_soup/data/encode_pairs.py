@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.checks.pair_check import CheckedPair, check_pair, pair_fault
-from apo_soup.data.conversations.conversation import PreferencePair, parse_pair
+from apo_soup.data.checks.pair_check import ANSWER_SIDES, CheckedPair, check_pair, pair_fault, prompt_fault
+from apo_soup.data.conversations.conversation import PreferencePair
+from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder
 from apo_soup.data.pending_row import PendingRow
@@ -80,10 +81,15 @@ def pair_texts(item: PreferencePair, renderer: Renderer) -> list[str]:
     """Three texts: the prompt with its generation prompt, and the prompt with each answer.
 
     Raises:
-        RowError: the template refuses the row.
+        RowError: the template refuses the row, or writes the prompt otherwise once an answer follows.
     """
     prompt = renderer.prompt(item.prompt, item.kwargs)
-    return [prompt] + [renderer.render(item.prompt + side, item.kwargs)[0] for side in (item.chosen, item.rejected)]
+    texts = [renderer.render(item.prompt + side, item.kwargs)[0] for side in (item.chosen, item.rejected)]
+    for name, text in zip(ANSWER_SIDES, texts, strict=True):
+        fault = prompt_fault(item, name, prompt, text)
+        if fault:
+            raise RowError(fault)
+    return [prompt, *texts]
 
 
 def pair_ids(ids: list[Array], end_of_turn: int) -> tuple[Array, Array, Array]:

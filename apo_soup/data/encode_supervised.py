@@ -10,11 +10,12 @@ from typing import Any
 from apo_soup.data.char_to_token import token_ranges
 from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
+from apo_soup.data.checks.said import shortened_turns
 from apo_soup.data.conversations.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
 from apo_soup.data.conversations.turn_fields import carries_loss
-from apo_soup.data.conversations.unroll import samples_of, shortened_turns
+from apo_soup.data.conversations.unroll import samples_of
 from apo_soup.data.documents import Array, Document, Refused, RowToEncode, longer_than
 from apo_soup.data.encoder import Encoder
 from apo_soup.data.options import Options
@@ -35,6 +36,9 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             fault = rendered_chat_fault(item.text)
             if fault:
                 raise RowError(fault)
+        fault = loss_fault(item, self.options)
+        if fault:
+            raise RowError(fault)
         return item
 
     def samples(self, item: SupervisedItem) -> list[SupervisedItem]:
@@ -145,14 +149,32 @@ def pieces_within_max_length(count: int, ranges: list[Span], options: Options) -
 
 
 def trains_whole_row(item: SupervisedItem, options: Options) -> bool:
-    """Whether all of a row's text is trained, as TRL decides it: not where the recipe asks for the assistant's own or
-    for completions, and by default not where a row has a completion. A plain text is always trained as a whole.
+    """Whether all of a row's text is trained, as TRL decides it: not where the recipe asks for the assistant's own, and
+    by default not where a row has a completion. A plain text is always trained as a whole.
     """
     if isinstance(item, PlainText):
         return True
-    if options.assistant_only_loss or options.completion_only_loss:
+    if options.assistant_only_loss:
         return False
     return not item.completion_turns or options.completion_only_loss is False
+
+
+def loss_fault(item: SupervisedItem, options: Options) -> str | None:
+    """Why a row cannot be trained as the recipe asks, or None: it asks for what the row does not have. TRL would train
+    all of it.
+    """
+    completes = isinstance(item, Conversation) and item.completion_turns
+    if options.completion_only_loss and not options.assistant_only_loss and not completes:
+        return (
+            "field completion: expected one, as completion_only_loss is true, got a row without; write "
+            "assistant_only_loss: true to train the assistant's turns, or leave completion_only_loss out"
+        )
+    if options.train_on != "all_turns" and isinstance(item, Conversation) and trains_whole_row(item, options):
+        return (
+            f"field messages: expected a row of which answers alone are trained, as train_on is {options.train_on}, "
+            "got one that is trained as a whole; write assistant_only_loss: true"
+        )
+    return None
 
 
 def turns_with_loss(item: Conversation, options: Options) -> list[int]:

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.char_to_token import CharToToken
 from apo_soup.data.clean import Cleaner
-from apo_soup.data.conversations.formats import canonical
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.formats import format_of_row, ordered_fields
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
 from apo_soup.data.conversations.turn_fields import unread_fields
 from apo_soup.data.conversations.turn_order import check_order, writes_names
@@ -33,6 +33,8 @@ from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.text_cuts import TextCuts
 from apo_soup.models.tokenizer import encode_ids
+
+OTHER_FORMAT = "a row of format {} was read as such, in a source whose first rows are of format {}"
 
 
 @dataclass
@@ -93,19 +95,21 @@ class Encoder(ABC, Generic[ItemT]):
         out: RenderedBatch[ItemT] = RenderedBatch(Batch(rows, [Refused("rejected", "")] * len(rows)))
         for index, row in enumerate(rows):
             try:
-                fields = canonical(row.row.fields, row.format)
+                row_format = format_of_row(row.row.fields, row.format, row.source.format is not None)
+                fields, ordered = ordered_fields(row.row.fields, row_format)
                 samples = self.samples(self._item(row, fields, out.batch))
                 pending = [self._pending(index, sample) for sample in samples]
                 item = pending[-1].item  # the longest
                 if item.unusual_order:
-                    check_order(item.in_order, item.kwargs, self.renderer.render, row.format.turn_order)
+                    check_order(item.in_order, item.kwargs, self.renderer.render, row_format.turn_order)
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
-            for remark in pending[-1].remarks:
+            other = None if row_format is row.format else OTHER_FORMAT.format(row_format.name, row.format.name)
+            for remark in (*pending[-1].remarks, *filter(None, (ordered, other))):
                 out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
-            for name in unread_fields(row.row.fields, item.messages, row.format.reads, self.writes_names):
+            for name in unread_fields(row.row.fields, item.messages, row_format.reads, self.writes_names):
                 out.batch.unread[row.source.name, name] += 1
             match = self.cleaner.contaminated(item)
             if match:

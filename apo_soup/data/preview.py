@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -35,6 +35,7 @@ from apo_soup.data.sources.draw import weighted_draw
 from apo_soup.data.sources.mixture import mixture_sources
 from apo_soup.data.sources.rows import RowError
 from apo_soup.data.statistics_table import share_lines
+from apo_soup.errors import UserError
 from apo_soup.models.tokenizer import encode, encode_ids
 
 GREEN, RED, BLUE, RESET = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[0m"
@@ -56,12 +57,19 @@ def preview_mixture(
     if encoder.renderer.knows_modes:
         entries = sources_in_mode(entries, options.template_kwargs, options.pairs, print)
     for entry in entries:
+        first = list(islice(entry.rows, 1))
+        if not first:
+            told = f"source {entry.source.name}: expected at least one row, got none; write its rows first"
+            raise UserError(f"{recipe.path}: {told}")
         source, keys = entry.source, mixture.datasets[entry.number]
         share = f"weight {source.weight:g}" if keys.token_share is None else f"token_share {keys.token_share:g}"
         print(f"=== {source.name}: format {entry.format.name}, {share}")
-        draw = weighted_draw(entry.rows, source.weight, mixture.seed, entry.number)
+        draw = weighted_draw(chain(first, entry.rows), source.weight, mixture.seed, entry.number)
         drawn = (RowToEncode(source, row, entry.format, n, checked=False) for row, n in draw if n)
         rows = list(first_rows(drawn, count))
+        if not rows:
+            told = f"source {source.name}: expected a row to train on, got none that is drawn; raise weight"
+            raise UserError(f"{source.place}: {told}")
         where = recipe.where(f"dataset_mixture.datasets.{entry.number}.id")
         sources.append(sampled(entry, keys, rows, encoder, where))
         for one in rows[:count]:
@@ -104,6 +112,8 @@ def _print_remarks(rendered: RenderedBatch[Any]) -> None:
     """Print what is to be said of a row beside what becomes of it."""
     for _, remark in sorted(rendered.batch.remarks):
         print(f"[{remark}]")
+    for _, field in sorted(rendered.batch.unread):
+        print(f"[field {field} is not used]")
 
 
 def _print_pair(row: RowToEncode, encoder: PairEncoder) -> Document | Refused:

@@ -52,6 +52,16 @@ def item_content(item: RowItem) -> list[Any]:
     return [[*(m.get(k) for k in keys), [c["function"] for c in m.get("tool_calls") or []]] for m in item_turns(item)]
 
 
+def item_setting(item: RowItem) -> dict[str, Any]:
+    """What decides how a row's turns are rendered, and which of them are trained: its mode, its template arguments
+    (tools among them) and its masks.
+    """
+    setting = {name: value for name, value in item.kwargs.items() if name != "enable_thinking"} | {"mode": item.mode}
+    if isinstance(item, Conversation):
+        setting |= {"masked": sorted(item.masked_turns), "completion": item.completion_turns}
+    return setting
+
+
 def item_texts(item: RowItem) -> list[str]:
     """The text of every turn of a row, its reasoning and calls among them."""
     if isinstance(item, PlainText):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apo_soup.config.eval import AnswerTask, Mode, ToolTask
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint

@@ -6,7 +6,8 @@ import torch
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import token_ranges
-from apo_soup.data.conversations.conversation import parse_conversation, parse_pair
+from apo_soup.data.conversations.conversation import parse_conversation
+from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_order import check_order
 from apo_soup.data.encode_pairs import encode_pair

@@ -22,7 +22,7 @@ from apo_soup.training.callbacks import local_shard
 
 LOW = (torch.bfloat16, torch.float16)
 # Weights of a parameter that are compared before and after a training.
-COMPARED = 4096
+SAMPLED_WEIGHTS = 4096
 
 
 @dataclass(frozen=True)
@@ -138,5 +138,5 @@ def _some_weights(model: torch.nn.Module) -> list[torch.Tensor]:
     for parameter in model.parameters():
         if parameter.requires_grad:
             values = local_shard(parameter.detach()).flatten()
-            kept.append(values[:: max(1, len(values) // COMPARED)].to("cpu", copy=True))
+            kept.append(values[:: max(1, len(values) // SAMPLED_WEIGHTS)].to("cpu", copy=True))
     return kept

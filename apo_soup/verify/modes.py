@@ -2,7 +2,7 @@
 
 import re
 
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 
 # What opens a turn in the common templates; a model that writes it goes on to speak for somebody else.
 TURN_HEADER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>")

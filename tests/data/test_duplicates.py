@@ -50,6 +50,26 @@ def test_duplicates_are_told_by_what_is_said(training_recipe):
         assert stats["total"]["duplicate"] == 5, kind
 
 
+@pytest.mark.parametrize("kind", ["exact", "near"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tools": [{"name": "g"}]},
+        {"tools": None, "python_tools": ["def f(): ..."]},
+        {"chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": 3}},
+        {"messages": [MESSAGES[0], {**MESSAGES[1], "weight": 0}, *MESSAGES]},
+        mode(True),
+    ],
+)
+def test_other_tools_arguments_masks_or_modes_make_another_row(tmp_path, kind, other):
+    row = {"messages": [*MESSAGES, *MESSAGES], "tools": [{"name": "f"}], **mode(False)}
+    duplicates = Duplicates(kind == "near", 0.8, tmp_path)
+    marks = [fingerprint(parse_supervised(one, {}), kind == "near") for one in (row, row | other, row)]
+    found = [duplicates.duplicate_of(mark, f"row {number}") for number, mark in enumerate(marks)]
+    duplicates.close()
+    assert found == [None, None, "the same as row 0"]
+
+
 def test_every_planted_near_duplicate_at_the_threshold_is_found(tmp_path):
     """One changed word in the middle of 49 leaves 40 of 50 runs of five (with the mode's name): 0.8 exactly."""
     duplicates = Duplicates(True, 0.8, tmp_path)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.encode_supervised import pieces_within_max_length, spans_with_loss
+from apo_soup.data.encode_supervised import loss_fault, pieces_within_max_length, spans_with_loss
 from apo_soup.data.trained_ranges import IGNORED, labels_of
 
 
@@ -25,7 +25,28 @@ def test_the_recipe_decides_between_answers_completion_and_all(use):
     assert len(spans_of(use, row, completion_only_loss=False)[0]) > 60
     whole = spans_of(use, chat("One?", "1"))
     assert whole[0].startswith("<|im_start|>system")
-    assert spans_of(use, chat("One?", "1"), completion_only_loss=True) == ["1<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        (
+            {"completion_only_loss": True},
+            "field completion: expected one, as completion_only_loss is true, got a row wit",
+        ),
+        ({"completion_only_loss": True, "assistant_only_loss": True}, None),
+        ({"train_on": "last_turn"}, "expected a row of which answers alone are trained, as train_on is last_turn, got"),
+        ({"train_on": "unroll", "assistant_only_loss": True}, None),
+    ],
+)
+def test_a_recipe_that_asks_for_what_a_row_lacks_is_told(changes, fault):
+    """TRL trains all of a row without a completion, also where it is asked for completions alone."""
+    found = loss_fault(parse_conversation(chat("One?", "1"), {}), options(**changes))
+    assert (found is None) == (fault is None)
+    assert (fault or "") in (found or "")
+    completed = parse_conversation({"prompt": "One?", "completion": "1"}, {})
+    assert loss_fault(completed, options(**changes)) is None
 
 
 @pytest.mark.parametrize("overflow", ["truncate", "drop", "split"])

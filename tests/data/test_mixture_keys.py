@@ -28,6 +28,11 @@ from apo_soup.errors import UserError
         (("--max_reject_share", "-1"), "max_reject_share: expected a number between 0 and 1, got -1"),
         (("--dataset_mixture.datasets.0.rename", "[messages]"), "rename: expected a mapping"),
         (("--dataset_mixture.datasets.0.columns", "{messages: 3}"), "columns: expected a list of text"),
+        (("--chat_template_kwargs.enable_thinking", "'false'"), "expected true or false without quotes, got 'false'"),
+        (
+            ("--dataset_mixture.datasets.0.chat_template_kwargs", "{enable_thinking: null}"),
+            r"datasets\.0\.chat_template_kwargs\.enable_thinking: expected true or false without quotes, got none",
+        ),
         (("--chat_template_kwargs", "{1: a, b: c}"), r"chat_template_kwargs\.1: expected text as the key, got 1"),
     ],
 )

@@ -3,10 +3,13 @@
 import json
 import re
 
+import pytest
 from data_helpers import ROWS, prepared
 from helpers import chat, preference, run_ok
 
-from apo_soup.data.preview import side_by_side
+from apo_soup.config.load import load
+from apo_soup.data.preview import preview_mixture, side_by_side
+from apo_soup.errors import UserError
 
 
 def test_preview_shows_rows_with_the_trained_tokens_marked(training_recipe):
@@ -19,6 +22,25 @@ def test_preview_shows_rows_with_the_trained_tokens_marked(training_recipe):
     assert "«because it is»" in output
     line = next(line for line in output.splitlines() if "bad<|im_end|>" in line)
     assert line.split(" | ")[0].strip() == "good<|im_end|>"
+
+
+def test_a_source_without_rows_is_told(training_recipe, tokenizer):
+    path = training_recipe([])
+    with pytest.raises(UserError, match=r"rows\.jsonl: expected at least one row, got none; write its rows first"):
+        preview_mixture(load(path, "sft"), tokenizer, 3)
+    path = training_recipe(ROWS[:3])
+    with pytest.raises(UserError, match=r"datasets\.0: source .*: expected a row to train on, got none that is drawn"):
+        preview_mixture(load(path, "sft", ["--dataset_mixture.datasets.0.weight", "0.01"]), tokenizer, 3)
+
+
+def test_what_is_read_otherwise_or_not_at_all_is_shown_below_its_row(training_recipe, tokenizer, capsys):
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]
+    path = training_recipe([*ROWS[:1], {"conversations": turns, "score": 3, "enable_thinking": False}])
+    preview_mixture(load(path, "sft"), tokenizer, 3)
+    assert (
+        "[a row of format sharegpt was read as such, in a source whose first rows are of format messages]\n"
+        "[field score is not used]\n"
+    ) in capsys.readouterr().out
 
 
 def test_side_by_side_wraps_both_answers(tokenizer):

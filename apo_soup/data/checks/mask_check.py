@@ -8,7 +8,8 @@ seen. A fault in one of these stops the launch and shows the row; a row behind t
 import unicodedata
 
 from apo_soup.data.checks.row_faults import TrainedTurns
-from apo_soup.data.checks.said import same_words, spoken_content
+from apo_soup.data.checks.said import same_words
+from apo_soup.data.conversations.reasoning import spoken_content
 from apo_soup.errors import UserError
 
 # It looks at so many rows of a source, and at no more than so much text, so that it stays within seconds.

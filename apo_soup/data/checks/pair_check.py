@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.checks.mask_check import mask_check_error
-from apo_soup.data.checks.row_faults import EMPTY_BLOCK, TrainedTurns, has_reasoning, others_fault, said_fault
+from apo_soup.data.checks.row_faults import TrainedTurns, others_fault, said_fault
+from apo_soup.data.checks.think_blocks import NO_THINK_CURE, NOT_OPENED, THINK_CURE, has_reasoning, think_block_fault
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, END_OF_THINKING, THINKING, opens_block_at, reasons_itself
 from apo_soup.data.documents import Array
+from apo_soup.data.rendering.turn_frame import parting
 
 ANSWER_SIDES = ("chosen", "rejected")
 
@@ -52,21 +55,66 @@ def pair_fault(pair: CheckedPair, ids: tuple[Array, ...], tokenizer: PreTrainedT
 def _side_fault(
     pair: CheckedPair, name: str, whole: str, answer: Array, tokenizer: PreTrainedTokenizerBase
 ) -> str | None:
-    prompt = pair.texts[0]
-    if not whole.startswith(prompt):
-        return f"the prompt's text is not how prompt + {name} begins"
+    start = len(pair.texts[0])
     if answer[-1] not in tokenizer.all_special_ids:
         return f"the {name} answer does not end with the end-of-turn token {tokenizer.eos_token}"
-    text = whole[len(prompt) :]
-    fault = _unsaid(pair, name, whole)
-    if fault:
-        return f"the {name} answer: {fault}"
-    if EMPTY_BLOCK.match(text):
-        return f"the {name} answer trains on an empty think block; give no-think pairs enable_thinking: false"
-    if pair.modes and pair.item.mode == "no_think" and has_reasoning(text):
-        return f"the {name} answer of a no-think pair has reasoning"
-    if pair.modes and pair.item.mode == "think" and name == "chosen" and not has_reasoning(text):
-        return "the chosen answer of a think pair has no reasoning; give no-think pairs enable_thinking: false"
+    text = whole[start:]
+    fault = _unsaid(pair, name, whole) or think_block_fault(text, opens_block_at(whole, start))
+    return f"the {name} answer: {fault}" if fault else _mode_fault(pair, name, text)
+
+
+def prompt_fault(item: PreferencePair, name: str, prompt: str, whole: str) -> str | None:
+    """Why the text of a prompt is not how the text of prompt + answer begins, or None where it is."""
+    parted = parting(prompt, whole)
+    if parted is None:
+        return None
+    answer = (item.chosen if name == "chosen" else item.rejected)[-1]
+    if item.mode == "no_think" and reasons_itself(answer):
+        return reasoning_in_no_think(item, name)
+    asked, written = parted
+    if opens_block_at(prompt, len(prompt)):
+        if not reasons_itself(answer):
+            return (
+                f"the chat template's prompt opens a think block before every answer, and the {name} one has no "
+                "reasoning; add it, or take a template that opens no block"
+            )
+        if END_OF_THINKING in answer["content"] and THINKING not in answer["content"]:
+            return f"the {name} answer: {NOT_OPENED}"
+    system = item.prompt[0]["content"].strip() if item.prompt[0]["role"] == "system" else ""
+    if system and prompt.find(system) != whole.find(system):
+        return (
+            f"the chat template writes the system text elsewhere, or not at all, once the {name} answer follows, so a "
+            "model would be asked otherwise than it is trained; write it into the first user turn, or take another "
+            "chat_template"
+        )
+    return (
+        f"the chat template asks with {asked!r} before the {name} answer and writes {written!r} there, so a model "
+        "would be asked otherwise than it is trained; correct the template or the answer"
+    )
+
+
+def reasoning_in_no_think(item: PreferencePair, name: str) -> str:
+    """What to do about an answer with reasoning in a no-think pair."""
+    cure = THINK_CURE.format("pairs") if item.reasons else "take it off, or leave the pair out"
+    return f"the {name} answer of a no-think pair has reasoning; {cure}"
+
+
+def _mode_fault(pair: CheckedPair, name: str, text: str) -> str | None:
+    """How an answer breaks the mode of its pair; one whose template knows none has the mode that it gives."""
+    item = pair.item
+    if EMPTY_BLOCK.match(text) and item.mode == "think" and name == "rejected":
+        return (
+            "the rejected answer of a think pair has no reasoning, and trains on the empty think block before it; give "
+            "it some, or leave the pair out"
+        )
+    if EMPTY_BLOCK.match(text) and item.mode == "no_think":
+        return f"the {name} answer trains on an empty think block; remove it from the row, or correct the template"
+    if not pair.modes and "enable_thinking" not in item.kwargs and not EMPTY_BLOCK.match(text):
+        return None
+    if item.mode == "no_think" and has_reasoning(text):
+        return reasoning_in_no_think(item, name)
+    if item.mode == "think" and name == "chosen" and (EMPTY_BLOCK.match(text) or not has_reasoning(text)):
+        return f"the chosen answer of a think pair has no reasoning; {NO_THINK_CURE.format('pairs')}"
     return None
 
 

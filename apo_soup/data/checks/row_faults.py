@@ -8,21 +8,29 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apo_soup.data.checks.said import (
-    lacking_call,
-    reasons_itself,
-    same_words,
-    spoken_content,
-    spoken_reasoning,
-    written_in,
+from apo_soup.data.checks.said import lacking_call, same_words, written_in
+from apo_soup.data.checks.think_blocks import (
+    NO_THINK_CURE,
+    THINK_CURE,
+    has_reasoning,
+    think_block_fault,
+    whole_text_block_fault,
 )
 from apo_soup.data.conversations.conversation import Conversation
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import (
+    EMPTY_BLOCK,
+    END_OF_THINKING,
+    is_one_block_first,
+    opens_block_at,
+    spoken_content,
+    spoken_reasoning,
+    think_blocks,
+)
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import Fields
 
-EMPTY_BLOCK = re.compile(r"\s*(<\|im_start\|>\s*assistant\s*)?<think>\s*</think>")
 INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
+NOT_ALL = "the chat template does not render all of an answer, so it is not trained"
 MODE_FLAGS = ("/no_think", "/think", "/system_override")
 
 
@@ -72,7 +80,7 @@ def whole_row_fault(item: Conversation, text: str, modes: bool) -> str | None:
             fault = None if rendered else _not_rendered(message)
         if fault:
             return fault
-    return row_mode_fault(item, assistant_texts(item), modes)
+    return whole_text_block_fault(item, text) or row_mode_fault(item, assistant_texts(item), modes)
 
 
 def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
@@ -80,20 +88,24 @@ def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
     end = row.ends[0]
     if not row.ends_inside and answer.find(end, 0, -len(end)) >= 0:
         return f"the end-of-turn token {end} stands inside an answer"
-    closing = answer.find(END_OF_THINKING)
-    if closing >= 0:
-        opened = row.text[: row.spans[number][0]].rstrip().endswith("<think>")
-        if not opened and not 0 <= answer.find("<think>") < closing:
-            return "an answer closes a think block that nothing opens; write <think> before its reasoning"
-        if answer.count(END_OF_THINKING) != answer.count("<think>") + opened:
-            return "an answer opens and closes think blocks in unequal numbers; mend its <think> and </think>"
+    opened = opens_block_at(row.text, row.spans[number][0])
+    fault = think_block_fault(answer, opened) if opened or END_OF_THINKING in answer else None
+    if fault:
+        return fault
     if answer[:1].isalnum() and not answer.startswith(tuple(row.ends)):
         return None  # most answers: they begin with a word, so they are neither of these
-    if EMPTY_BLOCK.match(answer):
-        return "the empty think block that the template prefills is trained"
     if without_end(answer, row.ends) == "":
         return "the chat template renders nothing of an answer but its end of turn"
-    return None
+    return empty_block_fault(row.turns[number], answer)
+
+
+def empty_block_fault(message: Fields, answer: str) -> str | None:
+    """What is wrong with a trained text that begins with an empty think block, or None."""
+    if not EMPTY_BLOCK.match(answer):
+        return None
+    if EMPTY_BLOCK.match(message["content"]):
+        return "an empty think block stands in the answer and is trained; remove it from the row"
+    return "the empty think block that the template prefills is trained"
 
 
 def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> str | None:
@@ -105,16 +117,23 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
     if content not in answer and not same_words(content, answer):
         if same_words(content, text):
             return "an answer of the assistant is not trained"
-        return "the chat template does not render all of an answer, so it is not trained"
+        return NOT_ALL
     for call in message.get("tool_calls") or ():
         lacking = lacking_call(call["function"], answer)
         if lacking:
             return f"the chat template does not render a tool call ({lacking}), so it is not trained"
     name, reasoning = spoken_reasoning(message)
-    if reasoning and reasoning not in answer and not same_words(reasoning, answer):
+    if reasoning in answer and is_one_block_first(message["content"]):
+        return None
+    blocks = think_blocks(message["content"])
+    if not all(same_words(words, answer) for words, _ in blocks):
+        return NOT_ALL
+    for thought in (reasoning, *(thought for _, thought in blocks[1:])):
+        if same_words(thought, answer):
+            continue
         if message is item.answers[-1]:
             return f"the chat template does not render {name}, so it is not trained"
-        if reasoning in text:
+        if thought in text:
             return "the reasoning of an earlier answer is rendered and not trained"
     return None
 
@@ -126,18 +145,11 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
     """
     if not modes and "enable_thinking" not in item.kwargs:
         return None
-    reasons = item.reasons_elsewhere or any(map(has_reasoning, answers)) or any(map(reasons_itself, item.answers))
-    if item.thinks and not reasons:
-        return (
-            "a think row trains on no reasoning; give no-think rows enable_thinking: false, or their source "
-            "chat_template_kwargs: {enable_thinking: false}, or mode: by_row where it holds both"
-        )
+    if item.thinks and not (item.reasons_elsewhere or any(map(has_reasoning, answers)) or item.reasons):
+        return f"a think row trains on no reasoning; {NO_THINK_CURE.format('rows')}"
     inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
     if not item.thinks and any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
-        return (
-            "a no-think row trains on reasoning (<think> in an answer); give think rows enable_thinking: true, or "
-            "their source chat_template_kwargs: {enable_thinking: true}, or mode: by_row where it holds both"
-        )
+        return f"a no-think row trains on reasoning (<think> in an answer); {THINK_CURE.format('rows')}"
     return None
 
 
@@ -220,11 +232,6 @@ def assistant_texts(item: Conversation) -> list[str]:
     turns = item.answers
     thoughts = [m.get("reasoning_content") if item.thinks else None for m in turns]
     return [f"<think>{t}</think>{m['content']}" if t else m["content"] for m, t in zip(turns, thoughts, strict=True)]
-
-
-def has_reasoning(answer: str) -> bool:
-    """Whether an answer begins with a think block, or closes one that the generation prompt opened."""
-    return answer.lstrip().startswith("<think>") or (END_OF_THINKING in answer and "<think>" not in answer)
 
 
 def without_end(answer: str, ends: Sequence[str]) -> str:

@@ -1,39 +1,14 @@
-"""What a turn says, and whether a rendered text says it too, in whichever form a template writes it."""
+"""Whether a rendered text says what a turn says, in whichever form a template writes it."""
 
 import json
 import re
 from typing import Any
 
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
+from apo_soup.data.conversations.conversation import Conversation
+from apo_soup.data.conversations.reasoning import spoken_reasoning
 from apo_soup.data.sources.rows import Fields
 
 SPACE = re.compile(r"\s+")
-
-
-def spoken_content(message: Fields) -> str:
-    """The text of a turn behind its think block, without white space around it."""
-    content: str = message["content"]
-    return content.rpartition(END_OF_THINKING)[2].strip() if END_OF_THINKING in content else content.strip()
-
-
-def spoken_reasoning(message: Fields) -> tuple[str, str]:
-    """Where a turn has its reasoning, in words, and that reasoning without white space around it; empty without one."""
-    reasoning = message.get("reasoning_content")
-    if reasoning:
-        return "reasoning_content", reasoning.strip()
-    content = message["content"]
-    before, closed, _ = content.partition(END_OF_THINKING)
-    opened = before.lstrip()
-    inline = opened.removeprefix(THINKING).strip() if closed and opened.startswith(THINKING) else ""
-    return "the think block of an answer", inline
-
-
-def reasons_itself(message: Fields) -> bool:
-    """Whether a turn has reasoning, in a field or in a think block that is not empty; the prompt may have opened it."""
-    if message.get("reasoning_content"):
-        return True
-    before, closed, _ = message["content"].partition(END_OF_THINKING)
-    return bool(closed and before.replace("<think>", "").strip())
 
 
 def same_words(said: str, text: str) -> bool:
@@ -69,6 +44,12 @@ def lacking_call(function: Fields, answer: str) -> str | None:
         if not all(_value_in(leaf, answer) for leaf in _leaves(value)):
             return f"the value of its argument {name}"
     return None
+
+
+def shortened_turns(item: Conversation, text: str) -> int:
+    """How many answers before the last had reasoning that the template left out of the text."""
+    thoughts = (spoken_reasoning(answer)[1] for answer in item.answers[:-1])
+    return sum(1 for thought in thoughts if thought and not same_words(thought, text))
 
 
 def _value_in(value: Any, text: str) -> bool:

@@ -1,8 +1,9 @@
-"""A content that is a list of parts, as OpenAI, Anthropic and Mistral write it: text, reasoning, calls and results.
+"""A content that is a list of parts, as OpenAI, Anthropic, Mistral and Gemini write it: text, thoughts, calls, results.
 
 Most turns come out as one. A user turn that brings tools' results becomes a tool turn for each, in their place.
 """
 
+import json
 from typing import Any
 
 from apo_soup.data.conversations.call_fields import ARGUMENTS, given_arguments
@@ -17,8 +18,18 @@ RESULT_PARTS = ("tool_result",)
 WORDS = ("text", "thinking", "reasoning", "refusal", "instructions")
 # What a part may hold beside its words without saying anything of them.
 SILENT = frozenset(
-    ("type", "id", "cache_control", "citations", "annotations", "logprobs", "signature", "caller", *WORDS)
+    (
+        *"type id cache_control citations annotations logprobs signature caller".split(),
+        *("thoughtSignature", "thought_signature", *WORDS),
+    )
 )
+# Gemini's names of calls and results, in both of its spellings.
+GEMINI_PARTS = {
+    "functionCall": "tool_use",
+    "function_call": "tool_use",
+    "functionResponse": "tool_result",
+    "function_response": "tool_result",
+}
 MEDIA = ("image", "audio", "video", "file", "document", "media")
 
 
@@ -50,12 +61,29 @@ def turns_of_parts(message: Fields, place: str) -> list[Fields]:
         RowError: naming the part that is no text, reasoning, call or result, or stands where it may not.
     """
     beside = {k: v for k, v in message.items() if k != "content"}
-    named = [(part, f"{place}.content[{number}]") for number, part in enumerate(message["content"])]
+    named = [(_typed(part), f"{place}.content[{number}]") for number, part in enumerate(message["content"])]
     for part, where in named:
         beside |= _unread(part, where)
     if message.get("role") == "assistant":
         return [_assistant_turn(beside, named, place)]
     return _other_turns(beside, named)
+
+
+def _typed(part: Any) -> Any:
+    """A part as it is, or Gemini's calls, results and thoughts, which have no type, as parts that have one."""
+    if not isinstance(part, dict) or "type" in part:
+        return part
+    for name, kind in GEMINI_PARTS.items():
+        if isinstance(part.get(name), dict):
+            beside = {k: v for k, v in part.items() if k != name}
+            inside = part[name]
+            if kind == "tool_use":
+                return {**beside, **inside, "type": kind}
+            result = {"type": kind, "content": json.dumps(inside.get("response"), ensure_ascii=False)}
+            return {**beside, **result, **{k: v for k, v in inside.items() if k != "response"}}
+    if part.get("thought") is True:
+        return {**{k: v for k, v in part.items() if k != "thought"}, "type": "thinking"}
+    return part
 
 
 def _assistant_turn(beside: Fields, named: list[tuple[Any, str]], place: str) -> Fields:
@@ -90,7 +118,7 @@ def _other_turns(beside: Fields, named: list[tuple[Any, str]]) -> list[Fields]:
         kind = part_kind(part, where)
         if kind == "text":
             texts.append(words_of(part, where))
-        elif kind == "result" and beside.get("role") == "user":
+        elif kind == "result" and beside.get("role") in ("user", "tool"):
             if texts:
                 turns.append({**beside, "content": "".join(texts)})
                 texts = []
@@ -175,6 +203,8 @@ def _result(part: Fields, where: str) -> Fields:
     if isinstance(content, list):
         content = joined_text(content, f"{where}.content")
     turn = {"role": "tool", "content": content}
+    if isinstance(part.get("name"), str):
+        turn["name"] = part["name"]
     if "tool_use_id" in part:
         turn["tool_call_id"] = part["tool_use_id"]
     if part.get("is_error"):

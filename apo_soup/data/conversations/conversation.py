@@ -1,18 +1,14 @@
-"""A raw row as a conversation, a plain text or a preference pair, checked field by field."""
+"""What a row is: a conversation, a plain text or a preference pair; and raw rows as the first two, checked field by
+field.
+"""
 
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from apo_soup.data.conversations.formats import missing_field
-from apo_soup.data.conversations.messages import (
-    as_messages,
-    checked_messages,
-    opens_unclosed_block,
-    with_system,
-)
-from apo_soup.data.conversations.prompt_copy import check_prompt_copy
-from apo_soup.data.conversations.rename_guess import rename_remedy
+from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.conversations.reasoning import opens_unclosed_block, reasons_itself
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
@@ -44,17 +40,29 @@ class Conversation:
         return [m for m in self.messages if m["role"] == "assistant"]
 
     @cached_property
-    def thinks(self) -> bool:
-        """Whether the row is in think mode, as the template will decide it."""
+    def stated_mode(self) -> bool | None:
+        """Whether the row says that it thinks, by a word of its system text or a template argument; None where it says
+        neither.
+        """
         system = self.kwargs.get("custom_instructions") or ""
         if self.messages and self.messages[0]["role"] == "system":
             system = self.messages[0]["content"]
-        words = system.split()
+        words = system.split() if "/" in system else ()
         if "/no_think" in words:
             return False
         if "/think" in words:
             return True
-        return bool(self.kwargs.get("enable_thinking", True))
+        return bool(self.kwargs["enable_thinking"]) if "enable_thinking" in self.kwargs else None
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the row is in think mode, as the template will decide it."""
+        return self.stated_mode is not False
+
+    @cached_property
+    def reasons(self) -> bool:
+        """Whether any answer has reasoning."""
+        return any(map(reasons_itself, self.answers))
 
     @property
     def mode(self) -> str:
@@ -98,10 +106,20 @@ class PreferencePair:
         """Every turn: the prompt's, and both answers."""
         return [*self.prompt, *self.chosen, *self.rejected]
 
+    @cached_property
+    def stated_mode(self) -> bool | None:
+        """Whether the prompt says that the answers think, as of a conversation."""
+        return Conversation(self.prompt, self.kwargs).stated_mode
+
+    @cached_property
+    def reasons(self) -> bool:
+        """Whether the chosen answer has reasoning."""
+        return any(map(reasons_itself, self.chosen))
+
     @property
     def mode(self) -> str:
         """The name of the prompt's mode: `think` or `no_think`."""
-        return Conversation(self.prompt, self.kwargs).mode
+        return "no_think" if self.stated_mode is False else "think"
 
 
 SupervisedItem = Conversation | PlainText
@@ -194,74 +212,3 @@ def masked_turns(messages: list[Fields], name: str) -> frozenset[int]:
             f"field {name}: expected a turn that is trained, got flags that mask every one; unmask one or drop the row"
         )
     return frozenset(masked)
-
-
-def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
-    """The pair of a row with `chosen` and `rejected`, with or without an explicit `prompt`.
-
-    Where both sides are whole conversations, the prompt is what they share up to the last assistant turn; a `prompt`
-    beside them is only a copy (of the first user turn, as the Tulu3 mixture ships it) and is not needed.
-
-    Raises:
-        RowError: naming the field, what was expected and what is there.
-    """
-    for name in ("chosen", "rejected"):
-        if name not in fields:
-            raise missing_field(name, fields)
-    chosen = as_messages(fields["chosen"], "assistant", "chosen")
-    rejected = as_messages(fields["rejected"], "assistant", "rejected")
-    greeted = "prompt" not in fields and any(m["role"] == "user" for m in chosen)  # a whole conversation all the same
-    whole = chosen[0]["role"] != "assistant" or greeted
-    if not whole:
-        if "prompt" not in fields:
-            remedy = rename_remedy(fields, ("prompt",)) or "map the column that holds it with rename"
-            raise RowError(f"field prompt: expected a prompt, got none, and chosen begins with the assistant; {remedy}")
-        prompt = prompt_turns(fields["prompt"], None)
-    else:
-        prompt, chosen, rejected = _without_shared_prompt(chosen, rejected)
-        given = fields.get("prompt")
-        if isinstance(given, list) and given and _is_system(given[0]) and prompt[0]["role"] != "system":
-            prompt = [*checked_messages(given[:1], "prompt"), *prompt]
-    prompt = with_system(fields.get("system"), prompt)
-    if whole:
-        check_prompt_copy(fields.get("prompt"), prompt)
-    if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
-        raise RowError("fields chosen, rejected: expected two answers, got the same one twice; leave the row out")
-    for side, answer in (("chosen", chosen), ("rejected", rejected)):
-        unusual = unusual_turn(prompt + answer, f"prompt + {side}") is not None
-        if opens_unclosed_block(answer[-1]["content"]):
-            raise RowError(f"field {side}: expected </think>, got a think block that is never closed; close it")
-        if not carries_loss(answer[-1], f"field {side}"):
-            raise RowError(
-                f"field {side}: expected an answer that is trained, got a flag that masks it; remove the flag"
-            )
-        if len(answer) > 1:
-            raise RowError(
-                f"field {side}: expected one assistant turn behind the prompt, got {len(answer)} turns; "
-                "conversations must share all turns but the last"
-            )
-    return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
-
-
-def _is_system(turn: Any) -> bool:
-    return isinstance(turn, dict) and turn.get("role") == "system"
-
-
-def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tuple[list[Fields], ...]:
-    """The prompt that two conversations share, and what follows it on either side."""
-    shared = 0
-    longest = min(len(chosen), len(rejected)) - 1
-    while shared < longest and _spoken_parts(chosen[shared]) == _spoken_parts(rejected[shared]):
-        shared += 1
-    prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-    if not prompt or chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
-        raise RowError(
-            "fields chosen, rejected: expected a shared prompt that ends before an assistant turn, got conversations "
-            "that part elsewhere; give the turns before it as prompt"
-        )
-    return prompt, chosen, rejected
-
-
-def _spoken_parts(message: Fields) -> tuple[Any, ...]:
-    """What a turn says, without the marks that data sets put beside it, such as an id or a time."""
-    return tuple(message.get(key) for key in ("role", "content", "tool_calls", "reasoning_content"))

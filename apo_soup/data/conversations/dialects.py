@@ -159,6 +159,7 @@ def _with_role(turn: Fields, place: str) -> Fields:
     role = SPEAKERS.get(speaker.lower().replace("-", "_")) if isinstance(speaker, str) else None
     if role is None:
         raise RowError(f"{place}.{name}: expected one of {', '.join(SPEAKERS)}, got {speaker!r}; correct the speaker")
+    _check_one_speaker(turn, name, role, place)
     said = next((key for key in WORD_KEYS if key in turn), "content")
     content = turn.get(said)
     beside = {k: v for k, v in turn.items() if k not in (name, said)}
@@ -167,6 +168,17 @@ def _with_role(turn: Fields, place: str) -> Fields:
     # One part alone, in place of a list of them.
     content = [content] if isinstance(content, dict) and "type" in content and role != "function_call" else content
     return {**beside, "role": role, "content": content}
+
+
+def _check_one_speaker(turn: Fields, name: str, role: str, place: str) -> None:
+    """Raise RowError where a second key names another speaker than `role`; a call is the assistant's."""
+    for other in SPEAKER_KEYS[:3]:
+        if other != name and isinstance(turn.get(other), str):
+            second = SPEAKERS.get(turn[other].lower().replace("-", "_"), role)
+            if {second, role} not in ({role}, {"function_call", "assistant"}):
+                raise RowError(
+                    f"{place}: expected one speaker, got {name} {turn[name]!r} and {other} {turn[other]!r}; remove one"
+                )
 
 
 def _item(item: Fields, place: str) -> Fields:

@@ -5,21 +5,25 @@ with or without `prompt`. Other fields (template arguments, tools) pass through.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from apo_soup.data.conversations import converters
 from apo_soup.data.conversations.messages import checked_messages
 from apo_soup.data.conversations.rename_guess import rename_remedy
-from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
+from apo_soup.data.conversations.turn_fields import OLDER_TOOLS, TOOL_FIELDS
 from apo_soup.data.conversations.turn_order import joined_turns, usual_turns, without_leading_turns
 from apo_soup.data.sources.rows import Fields, RowError
 
 # What is done with turns in an unusual order, where a source asks for it.
 ORDERS = {"join": joined_turns, "drop_leading": without_leading_turns, "refuse": usual_turns}
+DONE_TO_TURNS = {
+    "join": "turn_order: join made one turn of several of one role",
+    "drop_leading": "turn_order: drop_leading left out what the assistant says before the first user turn",
+}
 # Fields that every format but plain text reads.
-COMMON = ("system", "system_prompt", "chat_template_kwargs", *TOOL_FIELDS)
+COMMON = ("system", "system_prompt", "chat_template_kwargs", OLDER_TOOLS, *TOOL_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,17 @@ class Format:
     beside: tuple[str, ...] = ()
     turn_order: str | None = None
 
+    def fits(self, fields: Fields) -> bool:
+        """Whether a row has every field that marks the format."""
+        return all(name in fields for name in self.needs)
+
     @cached_property
     def reads(self) -> frozenset[str]:
         """Every field that is read of a row."""
         return frozenset((*self.needs, *self.beside))
 
 
+TEXT = Format("text", ("text",), converters.text_only, ())
 # In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
 SUPERVISED = (
     # HuggingFaceH4's sets keep a copy of the first turn as `prompt`.
@@ -57,7 +66,7 @@ SUPERVISED = (
     ),
     Format("query_response", ("query", "response"), converters.query_response, (*COMMON, "history")),
     Format("prompt_completion", ("prompt", "completion"), converters.unchanged, COMMON),
-    Format("text", ("text",), converters.text_only, ()),
+    TEXT,
 )
 PREFERENCE = (
     Format("chosen_messages", ("chosen_messages", "rejected_messages"), converters.chosen_messages, COMMON),
@@ -103,11 +112,41 @@ def missing_field(name: str, fields: Fields) -> RowError:
 
 def recognise(fields: Fields, formats: tuple[Format, ...]) -> Format | None:
     """The first format all of whose marks a row has, or None."""
-    return next((f for f in formats if all(name in fields for name in f.needs)), None)
+    return next((f for f in formats if f.fits(fields)), None)
+
+
+def format_of_row(fields: Fields, usual: Format, named: bool) -> Format:
+    """The format of a row of a source of the format `usual`: that, or, where the row lacks its fields, the only other
+    format that it fits. A plain text is never taken for a row of a source of conversations.
+
+    Args:
+        named: the recipe itself names the source's format, so every row has it.
+
+    Raises:
+        RowError: the row fits none but plain text.
+    """
+    if named or usual.fits(fields):
+        return usual
+    fitting = [f for f in formats_of(usual.name in {f.name for f in PREFERENCE}) if f.fits(fields)]
+    others = [f for f in fitting if f.name != TEXT.name]
+    if len(others) == 1:
+        return replace(others[0], turn_order=usual.turn_order)
+    if not fitting:
+        return usual
+    raise RowError(
+        f"field {usual.needs[0]}: expected a row of format {usual.name}, as the first rows of its source, got one of "
+        f"format {' or '.join(f.name for f in others or fitting)}; put such rows into a source of their own, whose "
+        "format says what they are"
+    )
 
 
 def canonical(fields: Fields, row_format: Format) -> Fields:
-    """A row's fields in this project's own shape.
+    """A row's fields in this project's own shape; raises as `ordered_fields` does."""
+    return ordered_fields(fields, row_format)[0]
+
+
+def ordered_fields(fields: Fields, row_format: Format) -> tuple[Fields, str | None]:
+    """A row's fields in this project's own shape, and how the order that its source asks for changed its turns.
 
     Raises:
         RowError: a field that the format needs is missing, or its inside is not what the format says.
@@ -118,7 +157,7 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
     if "system_prompt" in fields:  # ms-swift's other name of it
         fields = {**fields, "system": _one_system(fields)}
     converted = row_format.convert(fields)
-    return converted if row_format.turn_order is None else _with_order(converted, ORDERS[row_format.turn_order])
+    return (converted, None) if row_format.turn_order is None else _with_order(converted, row_format.turn_order)
 
 
 def _one_system(fields: Fields) -> Any:
@@ -129,9 +168,13 @@ def _one_system(fields: Fields) -> Any:
     return system or prompt
 
 
-def _with_order(fields: Fields, change: Callable[[list[Fields], str], list[Fields]]) -> Fields:
-    """A row's fields with each of its lists of turns changed."""
+def _with_order(fields: Fields, order: str) -> tuple[Fields, str | None]:
+    """A row's fields with each of its lists of turns changed, and what was done to them, or None."""
     if "messages" in fields:
-        return {**fields, "messages": change(checked_messages(fields["messages"], "messages"), "messages")}
-    names = [n for n in ("prompt", "completion", "chosen", "rejected") if isinstance(fields.get(n), list)]
-    return {**fields, **{n: change(checked_messages(fields[n], n), n) for n in names}}
+        names = ["messages"]
+    else:
+        names = [n for n in ("prompt", "completion", "chosen", "rejected") if isinstance(fields.get(n), list)]
+    turns = {name: checked_messages(fields[name], name) for name in names}
+    changed = {name: ORDERS[order](messages, name) for name, messages in turns.items()}
+    fewer = any(len(changed[name]) < len(turns[name]) for name in names)
+    return {**fields, **changed}, DONE_TO_TURNS[order] if fewer else None

@@ -14,7 +14,7 @@ from apo_soup.data.conversations.dialects import (
     written_value,
 )
 from apo_soup.data.conversations.json_values import check_json
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, one_reasoning
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING, one_reasoning
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
 
@@ -112,7 +112,7 @@ def _checked_answer(message: Fields, content: str, place: str) -> Fields:
     message = one_reasoning(message, content, place)
     if is_blank(content) and not message.get("tool_calls") and is_blank(message.get("reasoning_content") or ""):
         raise RowError(f"{place}.content: expected an answer, got an assistant turn that is empty; fill or remove it")
-    if content.lstrip().startswith("<think>") and END_OF_THINKING not in content:
+    if content.lstrip().startswith(THINKING) and END_OF_THINKING not in content:
         raise RowError(f"{place}.content: expected </think>, got a think block that is never closed; close it")
     return message
 
@@ -157,8 +157,3 @@ def call_arguments(arguments: Any, place: str) -> Fields:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
-
-
-def opens_unclosed_block(content: str) -> bool:
-    """Whether a text opens a think block that it never closes."""
-    return content.rfind("<think>") > content.rfind(END_OF_THINKING)

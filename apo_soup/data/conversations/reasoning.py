@@ -1,10 +1,18 @@
-"""The reasoning of an assistant's turn, which may stand in several fields and in its words, as one."""
+"""The reasoning of an assistant's turn: as one, though it may stand in several fields and in its words, and told from
+what else the turn says.
+"""
+
+import re
 
 from apo_soup.data.conversations.turn_fields import REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 THINKING = "<think>"
 END_OF_THINKING = "</think>"
+# A think block without a thought, as no-think mode prefills it.
+EMPTY_BLOCK = re.compile(rf"\s*{THINKING}\s*{END_OF_THINKING}\s*")
+# Characters in which a tag and the white space behind it find room.
+NEAR = 40
 
 
 def one_reasoning(message: Fields, content: str, place: str) -> Fields:
@@ -47,3 +55,65 @@ def _bare(reasoning: str, place: str) -> str:
             f"{described(reasoning)}; remove them"
         )
     return inside.strip()
+
+
+def spoken_content(message: Fields) -> str:
+    """The text of a turn behind its think blocks, without white space around it."""
+    content: str = message["content"]
+    return content.rpartition(END_OF_THINKING)[2].strip() if END_OF_THINKING in content else content.strip()
+
+
+def spoken_reasoning(message: Fields) -> tuple[str, str]:
+    """Where a turn has its reasoning, in words, and that reasoning without white space around it; empty without one.
+
+    Where it stands in the content, it is that of the first block, which the prompt may have opened.
+    """
+    reasoning = message.get("reasoning_content")
+    if reasoning:
+        return "reasoning_content", reasoning.strip()
+    before, closed, _ = message["content"].partition(END_OF_THINKING)
+    return "the think block of an answer", before.rpartition(THINKING)[2].strip() if closed else ""
+
+
+def reasons_itself(message: Fields) -> bool:
+    """Whether a turn has reasoning, in a field or in a think block that is not empty."""
+    if message.get("reasoning_content"):
+        return True
+    before, closed, behind = message["content"].partition(END_OF_THINKING)
+    if not closed:
+        return False
+    if before.rpartition(THINKING)[2].strip():
+        return True
+    return END_OF_THINKING in behind and any(thought for _, thought in think_blocks(behind))
+
+
+def think_blocks(content: str) -> list[tuple[str, str]]:
+    """The think blocks of a text: the words before each, and the thought in it, without white space around them.
+
+    >>> think_blocks("<think>a</think>One <think>b</think>Two")
+    [('', 'a'), ('One', 'b')]
+
+    A block that is closed and not opened is one that the prompt opens.
+    """
+    blocks = []
+    for closed in content.split(END_OF_THINKING)[:-1]:
+        words, opened, thought = closed.rpartition(THINKING)
+        blocks.append((words.strip() if opened else "", thought.strip()))
+    return blocks
+
+
+def is_one_block_first(content: str) -> bool:
+    """Whether a text is one think block and what stands behind it, as most with a block are, or has none."""
+    closing = content.find(END_OF_THINKING)
+    return closing < 0 or (content.startswith(THINKING) and content.find(END_OF_THINKING, closing + 1) < 0)
+
+
+def opens_unclosed_block(content: str) -> bool:
+    """Whether a text opens a think block that it never closes."""
+    return content.rfind(THINKING) > content.rfind(END_OF_THINKING)
+
+
+def opens_block_at(text: str, position: int) -> bool:
+    """Whether what stands before a position of a text ends by opening a think block."""
+    first = max(0, position - NEAR)
+    return text.find(THINKING, first, position) >= 0 and text[first:position].rstrip().endswith(THINKING)

@@ -7,15 +7,24 @@ TURN_MARKS = re.compile(
     r"<\|(?:im_start|start_header_id|start|header_start|turn|role_start)\|?>|<\|(?:user|assistant|system)\|>"
     r"|<\|START_OF_TURN_TOKEN\|>|<start_of_turn>|<\|turn>|\[INST\].*\[/INST\]|<｜(?:User|Assistant)｜>|\[\|(?:user|assistant)\|\]"
 )
+# Texts that begin with the user's name and go on with the assistant's: Guanaco's, Alpaca's, Vicuna's, Anthropic's.
+NAMED_TURNS = re.compile(
+    r"\A\s*(### ?(?:Human|User|Instruction):).*### ?(?:Assistant|Response):"
+    r"|\A\s*((?:Human|User|USER): ).*(?:\s|>)(?:Assistant|ASSISTANT): "
+    r"|\A(Below is an instruction that describes a task).*### ?Response:",
+    re.DOTALL,
+)
 
 
 def rendered_chat_fault(text: str) -> str | None:
     """Why a text cannot be trained where only the assistant's words are to be, or None."""
     mark = TURN_MARKS.search(text)
-    if not mark:
+    names = None if mark else NAMED_TURNS.match(text)
+    if not mark and not names:
         return None
+    found = mark[0] if mark else next(filter(None, names.groups() if names else ()))
     return (
-        f"field text: expected messages where assistant_only_loss is true, got a rendered chat ({mark[0]}), of which "
+        f"field text: expected messages where assistant_only_loss is true, got a rendered chat ({found}), of which "
         "every turn would be trained; give the row its messages, or write assistant_only_loss: false and "
         "special_tokens_in_text: allow"
     )

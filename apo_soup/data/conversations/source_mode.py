@@ -5,23 +5,20 @@ no-think source; one that mixes both must say `mode: by_row`, because a think ro
 otherwise pass for a no-think row.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from apo_soup.data.checks.said import reasons_itself
 from apo_soup.data.conversations.conversation import (
     Conversation,
     PlainText,
-    PreferencePair,
     RowItem,
-    parse_pair,
     parse_supervised,
 )
-from apo_soup.data.conversations.formats import canonical
-from apo_soup.data.conversations.reasoning import THINKING
+from apo_soup.data.conversations.formats import canonical, format_of_row
+from apo_soup.data.conversations.pair import parse_pair
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, THINKING
 from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.sources.source import Source
@@ -30,7 +27,6 @@ from apo_soup.errors import UserError
 ModedT = TypeVar("ModedT", bound=RowItem)
 ROWS_LOOKED_AT = 1000
 LEADING = 64  # characters among which an empty think block begins
-EMPTY_THOUGHT = re.compile(r"\A\s*<think>\s*</think>\s*")
 EMPTY_TAKEN_OFF = "a no-think answer began with an empty think block, which was taken off, as the template writes it"
 ASSUMED = "no-think, as no row among the first of its source holds reasoning"
 
@@ -57,12 +53,13 @@ def sources_in_mode(
         with_reasoning, without = 0, []
         for row in looked_at:
             try:
-                item = parse(canonical(row.fields, entry.format), defaults)
+                row_format = format_of_row(row.fields, entry.format, source.format is not None)
+                item = parse(canonical(row.fields, row_format), defaults)
             except RowError:
                 continue  # it is counted and listed when it is encoded
-            if isinstance(item, PlainText) or states_mode(item):
+            if isinstance(item, PlainText) or item.stated_mode is not None:
                 continue
-            if holds_reasoning(item):
+            if item.reasons:
                 with_reasoning += 1
             else:
                 without.append(row.place)
@@ -88,16 +85,15 @@ def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
     Raises:
         UserError: a row with reasoning in a source that was taken for a no-think one.
     """
-    if not source.mode or isinstance(item, PlainText) or states_mode(item):
+    if not source.mode or isinstance(item, PlainText) or item.stated_mode is not None:
         return item
-    reasons = holds_reasoning(item)
-    if reasons and source.mode == "assumed":
+    if item.reasons and source.mode == "assumed":
         raise UserError(
             f"{source.place}: source {source.name}: expected no-think rows, as none among the first held reasoning, "
             f"got reasoning in {place}; write mode: by_row into the source's entry, or chat_template_kwargs: "
             "{enable_thinking: true} where every row should hold some"
         )
-    return replace(item, kwargs={**item.kwargs, "enable_thinking": reasons})
+    return replace(item, kwargs={**item.kwargs, "enable_thinking": item.reasons})
 
 
 def without_empty_blocks(item: ModedT) -> ModedT:
@@ -110,28 +106,12 @@ def without_empty_blocks(item: ModedT) -> ModedT:
     changed: dict[str, Any] = {}
     for name in names:
         messages = getattr(item, name)
-        if any(m["role"] == "assistant" and EMPTY_THOUGHT.match(m["content"]) for m in messages):
+        if any(m["role"] == "assistant" and EMPTY_BLOCK.match(m["content"]) for m in messages):
             changed[name] = [_without_empty_block(m) for m in messages]
     return replace(item, **changed) if changed else item
 
 
 def _without_empty_block(message: Fields) -> Fields:
-    bare = EMPTY_THOUGHT.sub("", message["content"]) if message["role"] == "assistant" else message["content"]
+    block = EMPTY_BLOCK.match(message["content"]) if message["role"] == "assistant" else None
+    bare = message["content"][block.end() :] if block else ""
     return {**message, "content": bare} if bare else message
-
-
-def states_mode(item: Conversation | PreferencePair) -> bool:
-    """Whether a row says itself which mode it is in: by a template argument, or by a word of its system text."""
-    if "enable_thinking" in item.kwargs:
-        return True
-    system = item.kwargs.get("custom_instructions") or ""
-    messages = item.messages
-    if messages and messages[0]["role"] == "system":
-        system = messages[0]["content"]
-    return "/" in system and not {"/think", "/no_think"}.isdisjoint(system.split())
-
-
-def holds_reasoning(item: Conversation | PreferencePair) -> bool:
-    """Whether an assistant's turn has reasoning; of a pair, whether the chosen answer has some."""
-    turns: list[Fields] = item.chosen if isinstance(item, PreferencePair) else item.answers
-    return any(map(reasons_itself, turns))

@@ -11,6 +11,11 @@ LOSS_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "
 # The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
 REASONING = ("reasoning_content", "thinking", "reasoning")
 TOOL_FIELDS = ("tools", "xml_tools", "python_tools")
+# OpenAI's older name of the tools, beside its older calls.
+OLDER_TOOLS = "functions"
+# Columns by which data sets say whether a row thinks; the last three may hold a thought instead.
+MODE_FIELDS = ("enable_thinking", "think", "thinking", "reasoning")
+MODE_WORDS = {"on": True, "true": True, "off": False, "false": False}
 TURN_FIELDS = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", *REASONING, *LOSS_FLAGS)
 )
@@ -19,11 +24,13 @@ HARMLESS = frozenset(
     """id idx index uid uuid hash row_id message_id conversation_id conversation_hash source sources dataset subset
     split origin license url turn turn_id timestamp created_at date language lang""".split()
 )
-# Columns by which data sets say whether, or how, a row is to be used; a warning names them.
+# Columns by which data sets say whether, or how, a row is to be used, or what was thought before its answer; a warning
+# names them.
 JUDGING = frozenset(
     """label labels kto_tag score scores rating reward quality preference chosen rejected chosen_messages
     rejected_messages rejected_response preferred_output non_preferred_output image images video videos
-    audio audios""".split()
+    audio audios enable_thinking think thinking reasoning reasoning_content thought thoughts rationale cot
+    chain_of_thought""".split()
 )
 # Values of a field that says nothing, as in the rows without it of a set that has some. False and 0 say something.
 EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -47,6 +54,13 @@ def carries_loss(message: Fields, place: str) -> bool:
     return bool(next(iter(marks.values())))
 
 
+def told_mode(value: Any) -> bool | None:
+    """Whether the value of a column says that its row thinks: true, false, on or off; None where it says neither."""
+    return (
+        MODE_WORDS.get(value.strip().lower()) if isinstance(value, str) else value if value in (True, False) else None
+    )
+
+
 def unread_fields(
     fields: Fields, messages: Iterable[Fields], reads: frozenset[str], writes_names: bool = True
 ) -> set[str]:
@@ -58,10 +72,13 @@ def unread_fields(
         writes_names: the template writes the names of those who speak.
     """
     unread = {name for name in fields.keys() - reads - HARMLESS if fields[name] not in EMPTY}
+    unread -= {name for name in unread.intersection(MODE_FIELDS) if told_mode(fields[name]) is not None}
     for message in messages:
         if not message.keys() <= TURN_FIELDS:
             strange = message.keys() - TURN_FIELDS - HARMLESS
             unread |= {f"turns.{name}" for name in strange if message[name] not in EMPTY}
+        if len(message) > 2 and message["role"] != "assistant":
+            unread |= {f"turns.{flag} of a {message['role']} turn" for flag in LOSS_FLAGS if message.get(flag)}
         if not writes_names and "name" in message and message["role"] != "tool":
             unread.add("turns.name")
     return unread

@@ -4,21 +4,19 @@ history as the template shortens it, with its own reasoning.
 
 from dataclasses import replace
 
-from apo_soup.data.checks.said import reasons_itself, same_words, spoken_reasoning
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.data.documents import Document, Refused
 
 
 def samples_of(item: Conversation, turns: list[int]) -> list[Conversation]:
     """The conversation up to each of some assistant turns, given by their numbers among the assistant's."""
-    reasons = any(map(reasons_itself, item.answers))
     places = [number for number, message in enumerate(item.messages) if message["role"] == "assistant"]
     return [
         replace(
             item,
             messages=item.messages[: places[turn] + 1],
             masked_turns=frozenset(masked for masked in item.masked_turns if masked < turn),
-            reasons_elsewhere=reasons,
+            reasons_elsewhere=item.reasons,
         )
         for turn in turns
     ]
@@ -48,9 +46,3 @@ def joined_samples(first: Document | Refused, second: Document | Refused) -> Doc
     kept, dropped = (first, second) if isinstance(first, Document) else (second, first)
     assert isinstance(kept, Document)
     return replace(kept, lost=kept.lost + dropped.lost)
-
-
-def shortened_turns(item: Conversation, text: str) -> int:
-    """How many answers before the last had reasoning that the template left out of the text."""
-    thoughts = (spoken_reasoning(answer)[1] for answer in item.answers[:-1])
-    return sum(1 for thought in thoughts if thought and not same_words(thought, text))

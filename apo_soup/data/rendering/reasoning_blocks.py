@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, NEAR, THINKING
 from apo_soup.data.rendering.message_form import USER
 from apo_soup.data.rendering.template import ChatTemplate, Span
-from apo_soup.data.rendering.turn_frame import OPENED_BLOCK
 from apo_soup.data.sources.rows import RowError
 
 THOUGHT = "probe0f0thought"
-# Characters before a span in which a block that the prompt opens or prefills ends.
-BLOCK_END = 40
 
 
 def block_fault(text: str, spans: list[Span], thinks: bool) -> str | None:
@@ -26,8 +23,8 @@ def block_fault(text: str, spans: list[Span], thinks: bool) -> str | None:
         closed = text.find(END_OF_THINKING, start, end)
         if closed < 0:
             continue
-        opened = text.find(OPENED_BLOCK, start, closed)
-        before = text[max(0, start - BLOCK_END) : start].rstrip()
+        opened = text.find(THINKING, start, closed)
+        before = text[max(0, start - NEAR) : start].rstrip()
         if opened >= 0 and before.endswith(END_OF_THINKING):
             return (
                 f"assistant turn {number + 1}: the chat template writes an empty think block before the one in the "
@@ -38,7 +35,7 @@ def block_fault(text: str, spans: list[Span], thinks: bool) -> str | None:
 
 def renders_reasoning(template: ChatTemplate, arguments: dict[str, Any]) -> bool:
     """Whether a template renders the think block that stands in the content of a last answer."""
-    answer = {"role": "assistant", "content": f"{OPENED_BLOCK}\n{THOUGHT}\n{END_OF_THINKING}\n\n?"}
+    answer = {"role": "assistant", "content": f"{THINKING}\n{THOUGHT}\n{END_OF_THINKING}\n\n?"}
     try:
         return THOUGHT in template.render([USER, answer], arguments)[0]
     except RowError:

@@ -19,7 +19,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 from apo_soup.data.rendering.message_form import CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.rendering.probe_spans import probed_spans
 from apo_soup.data.rendering.reasoning_blocks import block_fault, renders_reasoning
@@ -202,7 +202,7 @@ class Renderer:
             )
         fault = block_fault(text, spans, item.thinks)
         if not fault and (frames.behind_user.opens_block or frames.behind_tool.opens_block):
-            fault = self._reasoning_fault(text[slice(*spans[-1])], item)
+            fault = self._reasoning_fault(text, spans[-1], item)
         if fault:
             raise RowError(fault)
         start, end = spans[-1]
@@ -213,13 +213,18 @@ class Renderer:
                 f"{text[end:][:SHOWN_OF_TEXT]!r}; {cure}"
             )
 
-    def _reasoning_fault(self, last: str, item: Conversation) -> str | None:
+    def _reasoning_fault(self, text: str, last: Span, item: Conversation) -> str | None:
         """How the last answer, as it is rendered, lacks the reasoning that the prompt asks for."""
         if not self.frames_of(item)[-1].opens_block or len(item.answers) - 1 in item.masked_turns:
             return None
-        thought, closed, _ = last.partition(END_OF_THINKING)
+        thought, closed, _ = text[slice(*last)].partition(END_OF_THINKING)
         if closed and thought.strip():
-            return None
+            if not thought.lstrip().startswith(THINKING):
+                return None
+            return (
+                f"the chat template's prompt opens a think block and a line, and the last answer opens it with "
+                f"{thought.lstrip()[:SHOWN_OF_TEXT]!r}; write a line break behind {THINKING}"
+            )
         answer = item.answers[-1]
         if END_OF_THINKING not in answer["content"] and not answer.get("reasoning_content"):
             return (

@@ -5,18 +5,16 @@ the header, what the template writes behind that is the model's to write. An emp
 of the header whether the prompt holds it or not.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, THINKING
 from apo_soup.data.rendering.message_form import ANSWER, PROBE, TOOL, USER, call_turn
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import Fields, RowError
 
-OPENED_BLOCK = "<think>"
-PREFILLED_BLOCK = re.compile(r"\s*<think>\s*</think>\s*")
 Render = Callable[[list[Fields], dict[str, Any]], str]
 BOTH_MODES = ({"enable_thinking": True}, {"enable_thinking": False})
 # Characters of a prompt that a message shows.
@@ -97,14 +95,14 @@ def _frame(
     for mode in BOTH_MODES:
         asked, asking = render(context, mode), prompt(context, mode)
         prompts.add(asking[len(asked) :] if asking.startswith(asked) else "")
-        opens.append(asking.rstrip().endswith(OPENED_BLOCK))
+        opens.append(asking.rstrip().endswith(THINKING))
         for turn_behind in ([], [USER]):
             text, spans = turns([*context, ANSWER, *turn_behind], mode)
             place = text.find(PROBE)
             if place < 0:
                 continue
             if not turn_behind:
-                differing.append(None if opens[-1] else _difference(asking, text))
+                differing.append(None if opens[-1] else parting(asking, text))
             if text.startswith(asked):
                 before.add(text[len(asked) : place])
             for start, end in spans:
@@ -121,7 +119,7 @@ def _frame(
     return frame, encloses, differing[0] if differing and all(differing) else None
 
 
-def _difference(asking: str, text: str) -> tuple[str, str] | None:
+def parting(asking: str, text: str) -> tuple[str, str] | None:
     """A prompt and a text that does not begin with it, from where they part."""
     if text.startswith(asking):
         return None
@@ -135,7 +133,7 @@ def _is_header(text: str, prompts: set[str]) -> bool:
     rest = text[len(prompt) :]
     if not rest.strip():
         return False  # white space before an answer is its own
-    return not prompt or PREFILLED_BLOCK.fullmatch(rest) is not None
+    return not prompt or EMPTY_BLOCK.fullmatch(rest) is not None
 
 
 def _longest_first(texts: set[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from apo_soup.data.conversations.messages import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.private import HarnessHooks
 

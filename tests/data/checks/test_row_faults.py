@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import CHATML
+from conftest import CHATML, QWEN3_LIKE
 from data_helpers import CALL, THOUGHT, TOOLS, mode, trained_turns
 from helpers import chat
 
@@ -202,3 +202,47 @@ def test_a_tag_inside_a_call_is_no_reasoning(use):
     call = {"type": "function", "function": {"name": "add", "arguments": {"text": "<think>hm</think>"}}}
     row = {"messages": [QUESTION, {"role": "assistant", "content": "So:", "tool_calls": [call]}], **mode(False)}
     assert fault_of(use(None), row) is None
+
+
+ALWAYS_OPENS = (
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + ('<think>\n' if m.role == 'assistant' else '') -}}"
+    "{{- m.content + '<|im_end|>\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n<think>\n' -}}{%- endif -%}"
+)
+CLOSED = "hm\n</think>\n\n4"
+
+
+def test_a_block_that_the_template_opens_is_closed_by_every_answer_not_the_last_alone(use):
+    assert fault_of(use(ALWAYS_OPENS), two_answers(CLOSED, CLOSED)) is None
+    fault = fault_of(use(ALWAYS_OPENS), two_answers("4", CLOSED))
+    assert fault.startswith("the chat template opens a think block before an answer that never closes it")
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "fault"),
+    [
+        (CHATML, f"<think>\n{CLOSED}", None),
+        (ALWAYS_OPENS, CLOSED, None),
+        (CHATML, CLOSED, "an answer closes a think block that nothing opens"),
+        (ALWAYS_OPENS, "4", "opens a think block before an answer that never closes it"),
+        (ALWAYS_OPENS, f"<think>\n{CLOSED}", "an answer opens and closes think blocks in unequal numbers"),
+    ],
+)
+def test_think_blocks_of_a_row_trained_as_a_whole_are_balanced(use, template, answer, fault):
+    """What the user says of the tags is the user's."""
+    item = parse_conversation(chat("Is <think> a tag, and </think>, and <think>?", answer), {})
+    found = whole_row_fault(item, use(template).text(item), False)
+    assert (found is None) == (fault is None)
+    assert (fault or "") in (found or "")
+
+
+@pytest.mark.parametrize("answer", ["So <think>hm</think>4", "<think>a</think>One <think>b</think>4"])
+def test_words_between_think_blocks_are_not_lost(use, answer):
+    """Templates that take an answer apart at its tags keep the first block and what stands behind the last."""
+    assert fault_of(use(CHATML), chat("Q", answer), modes=False) is None
+    found = fault_of(use(QWEN3_LIKE), two_answers(answer, f"<think>\n{CLOSED}"))
+    assert found == "the chat template does not render all of an answer, so it is not trained"
+
+
+def two_answers(*said: str) -> dict:
+    return {"messages": [turn for text in said for turn in (QUESTION, {"role": "assistant", "content": text})]}

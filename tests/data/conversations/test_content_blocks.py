@@ -47,6 +47,22 @@ def test_anthropics_blocks_become_turns_calls_and_reasoning():
     assert item.kwargs["tools"] == [FUNCTION]
 
 
+def test_geminis_parts_are_calls_results_and_thoughts():
+    called = {"functionCall": {"name": "add", "args": {"a": 1, "b": 2}}, "thoughtSignature": "x"}
+    row = {
+        "messages": [
+            {"role": "user", "parts": [text("1 + 2?")]},
+            {"role": "model", "parts": [{"text": "Hm.", "thought": True}, {"text": "Wait."}, called]},
+            {"role": "function", "parts": [{"functionResponse": {"name": "add", "response": {"sum": 3}}}]},
+            {"role": "model", "parts": [{"text": "3"}]},
+        ],
+    }
+    _, asked, result, answer = parsed_row(row)[1].messages
+    assert (asked["content"], asked["reasoning_content"], asked["tool_calls"]) == ("Wait.", "Hm.", [CALL])
+    assert result == {"role": "tool", "content": '{"sum": 3}', "name": "add"}
+    assert answer == {"role": "assistant", "content": "3"}
+
+
 def test_parts_of_other_dialects_are_text_and_reasoning():
     row = {
         "messages": [

@@ -4,7 +4,8 @@ import pytest
 from data_helpers import BAD, GOOD, PROMPT, parsed_row
 from helpers import chat
 
-from apo_soup.data.conversations.conversation import parse_conversation, parse_pair, parse_supervised
+from apo_soup.data.conversations.conversation import parse_conversation, parse_supervised
+from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.sources.rows import RowError
 
 

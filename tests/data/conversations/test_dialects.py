@@ -159,3 +159,21 @@ def test_pairs_that_lack_a_side_or_a_prompt_say_what_to_write():
     ):
         with pytest.raises(RowError, match=reason):
             parsed_row(row, pairs=True)
+
+
+@pytest.mark.parametrize(
+    ("turn", "fits"),
+    [
+        ({"from": "human", "role": "user", "value": "What?"}, True),
+        ({"from": "human", "role": "Ann", "value": "What?"}, True),
+        ({"from": "human", "role": "assistant", "value": "What?"}, False),
+        ({"from": "gpt", "speaker": "user", "value": "What?"}, False),
+    ],
+)
+def test_a_turn_that_names_two_speakers_is_refused(turn, fits):
+    row = {"conversations": [turn, {"from": "gpt", "value": "That."}]}
+    if fits:
+        assert parsed_row(row)[1].messages[0]["role"] == "user"
+        return
+    with pytest.raises(RowError, match=r"field conversations\[0\]: expected one speaker, got from '.*remove one"):
+        parsed_row(row)

@@ -1,8 +1,11 @@
 """Rows of every format become the same conversation or pair."""
 
+from dataclasses import replace
+
 import pytest
 from data_helpers import BAD, GOOD, MESSAGES, PROMPT, parsed_row
 
+from apo_soup.data.conversations.formats import SUPERVISED, format_of_row
 from apo_soup.data.sources.rows import RowError
 
 
@@ -104,3 +107,32 @@ def test_a_system_column_is_read_in_every_format():
         {"prompt": [system, *PROMPT], "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD},
     ):
         assert parsed_row(row, pairs=True)[1].prompt == [system, *PROMPT]
+
+
+USUAL = SUPERVISED[0]
+SHAREGPT = {"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        (SHAREGPT, "sharegpt"),
+        ({"instruction": "What?", "output": "That.", "text": "a copy"}, "alpaca"),
+        ({"messages": MESSAGES, **SHAREGPT}, "messages"),
+        ({"foo": 1}, "messages"),
+    ],
+)
+def test_a_row_of_another_format_is_read_as_such_where_it_fits_no_second(row, name):
+    found = format_of_row(row, replace(USUAL, turn_order="join"), named=False)
+    assert (found.name, found.turn_order) == (name, "join")
+    assert format_of_row(row, USUAL, named=True) is USUAL
+
+
+@pytest.mark.parametrize(
+    ("row", "got"),
+    [({"text": "words"}, "text"), ({**SHAREGPT, "instruction": "What?", "output": "That."}, "sharegpt or alpaca")],
+)
+def test_a_row_that_may_be_more_than_one_thing_names_what_it_is(row, got):
+    told = f"expected a row of format messages, as the first rows of its source, got one of format {got}; put such rows"
+    with pytest.raises(RowError, match=told):
+        format_of_row(row, USUAL, named=False)

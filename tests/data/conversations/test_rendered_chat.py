@@ -32,6 +32,10 @@ def test_it_is_trained_as_a_whole_with_its_own_end_otherwise(use):
         "<｜User｜>hi<｜Assistant｜>yo",
         "<|start|>user<|message|>hi<|end|>",
         "<|user|>\nhi<|end|>\n<|assistant|>\nyo",
+        "### Human: hi### Assistant: yo",
+        "\n\nHuman: hi\n\nAssistant: yo",
+        "USER: hi ASSISTANT: yo</s>",
+        "Below is an instruction that describes a task.\n\n### Instruction:\nhi\n\n### Response:\nyo",
     ],
 )
 def test_chats_of_many_families_are_known(text):

@@ -6,6 +6,7 @@ import math
 import pytest
 from data_helpers import MESSAGES, parsed_row
 
+from apo_soup.data.conversations.turn_fields import unread_fields
 from apo_soup.data.sources.rows import RowError
 
 F, G = {"name": "f", "parameters": {}}, {"name": "g", "parameters": {}}
@@ -28,6 +29,7 @@ def test_the_same_tools_twice_are_one():
         "xml_tools": [F],
         "python_tools": ["def g(): ..."],
     }
+    assert kwargs_of(functions=[F]) == kwargs_of(functions=[F], tools=[wrapped]) == {"tools": [wrapped]}
     assert kwargs_of({"enable_thinking": False}) == {"enable_thinking": False}
 
 
@@ -45,7 +47,19 @@ def test_the_same_tools_twice_are_one():
         ({}, {"tools": [5]}, r"field tools\[0\]: expected a tool with a name, got int 5; write a function schema"),
         ({}, {"tools": [F, {"foo": 1}]}, r"field tools\[1\]: expected a tool with a name, got dict {'foo': 1}; write"),
         ({}, {"tools": [{**F, "x": math.nan}]}, "field tools: expected JSON, got nan, which JSON has no word for"),
+        (
+            {},
+            {"tools": [F], "functions": [G]},
+            "fields tools, functions: expected tools once, got two lists that differ",
+        ),
         ({"messages": []}, {}, "field chat_template_kwargs: expected no messages, got one; remove it"),
+        (
+            {"enable_thinking": True},
+            {"reasoning": "off"},
+            "fields reasoning, chat_template_kwargs: expected one mode of",
+        ),
+        ({}, {"enable_thinking": True, "think": False}, "fields enable_thinking, think: expected one mode of the row"),
+        ({}, {"enable_thinking": "maybe"}, "field enable_thinking: expected true or false, got str 'maybe'; correct"),
         (
             {"enable_thinking": "false"},
             {},
@@ -56,3 +70,26 @@ def test_the_same_tools_twice_are_one():
 def test_what_would_be_lost_or_misread_is_refused(own, columns, reason):
     with pytest.raises(RowError, match=reason):
         kwargs_of(own, **columns)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "mode"),
+    [
+        ("enable_thinking", False, False),
+        ("enable_thinking", "True", True),
+        ("reasoning", "on", True),
+        ("reasoning", "Off ", False),
+        ("thinking", True, True),
+        ("think", 0, False),
+    ],
+)
+def test_a_column_says_the_mode_of_its_row_and_is_read(column, value, mode):
+    assert kwargs_of(**{column: value}) == {"enable_thinking": mode}
+    assert kwargs_of({"enable_thinking": mode}, **{column: value}) == {"enable_thinking": mode}
+    assert unread_fields({column: value}, [], frozenset()) == set()
+
+
+@pytest.mark.parametrize("value", ["", "first add, then halve", None])
+def test_a_thought_in_a_column_is_no_mode(value):
+    assert kwargs_of(reasoning=value, thinking=value) == {}
+    assert unread_fields({"reasoning": value}, [], frozenset()) == ({"reasoning"} if value else set())

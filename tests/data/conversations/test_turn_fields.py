@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.turn_fields import LOSS_FLAGS
+from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, unread_fields
 from apo_soup.data.encode_supervised import spans_with_loss
 from apo_soup.data.sources.rows import RowError
 from apo_soup.data.statistics_table import statistics_table
@@ -235,3 +235,9 @@ def test_a_field_that_is_null_or_empty_says_nothing(training_recipe):
     rows = [{**row, "images": None, "label": [], "score": ""} for row in ROWS[:20]]
     assert prepared(training_recipe(rows))[2]["unread_fields"] == []
     assert chat("a", "b")["messages"][0].keys() == {"role", "content"}
+
+
+def test_a_flag_that_asks_to_train_another_turn_than_the_assistants_is_not_passed_over():
+    turns = [{"role": "user", "content": "a", "train": True}, {"role": "assistant", "content": "b", "train": True}]
+    assert unread_fields({}, turns, frozenset()) == {"turns.train of a user turn"}
+    assert unread_fields({}, [{**turns[0], "train": False}], frozenset()) == set()

@@ -108,6 +108,28 @@ def test_turns_are_joined_with_a_blank_line_and_leading_ones_dropped(encoded):
         assert contents == ["A\n\nsystem words 0.", "user words 1.\n\nuser words 2.", "assistant words 3."]
 
 
+@pytest.mark.parametrize(
+    ("row", "order", "told"),
+    [
+        ({"messages": turns("uua")}, "join", "turn_order: join made one turn of several of one role"),
+        ({"messages": turns("ua")}, "join", None),
+        (
+            {"messages": turns("aua")},
+            "drop_leading",
+            "turn_order: drop_leading left out what the assistant says before the first user turn",
+        ),
+        ({"messages": turns("suua")}, "drop_leading", None),
+        ({"prompt": turns("uu"), "completion": "A"}, "join", "turn_order: join made one turn of several of one role"),
+        ({"messages": turns("uua")}, None, None),
+    ],
+)
+def test_rows_that_an_order_changes_are_remarked_upon(tokenizer, use, row, order, told):
+    encoder = encoder_for(use(CHATML).tokenizer, options(assistant_only_loss=True))
+    row_format = replace(recognise(row, formats_of(pairs=False)), turn_order=order)
+    batch = encoder([RowToEncode(Source("rows"), SourceRow("rows:1", row, size=9), row_format, 1, checked=False)])
+    assert dict(batch.remarks) == ({("rows", told): 1} if told else {})
+
+
 def test_a_system_turn_in_the_middle_is_the_templates_matter(encoded):
     row = {"messages": turns("uasua")}
     for template in (CHATML, LLAMA_LIKE):

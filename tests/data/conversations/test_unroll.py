@@ -135,8 +135,11 @@ def test_the_key_needs_the_assistants_turns(training_recipe):
     from apo_soup.config.load import load
     from apo_soup.errors import UserError
 
-    path = training_recipe([reasoned("One.")], train_on="unroll", assistant_only_loss=False)
-    with pytest.raises(UserError, match="train_on: expected assistant_only_loss: true beside it, got none"):
+    keys = {"train_on": "unroll", "assistant_only_loss": False}
+    with pytest.raises(UserError, match="train_on is unroll, got one that is trained as a whole; write assistant_only"):
+        prepared(training_recipe([reasoned("One.")], **keys))
+    path = training_recipe([reasoned("One.")], **keys, completion_only_loss=False)
+    with pytest.raises(UserError, match="train_on: expected assistant_only_loss: true beside it, got completion_only"):
         load(path, "sft", [])
 
 

@@ -9,8 +9,9 @@ from helpers import chat, preference
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from apo_soup.data.conversations.conversation import parse_conversation, parse_pair, parse_supervised
+from apo_soup.data.conversations.conversation import parse_conversation, parse_supervised
 from apo_soup.data.conversations.formats import PREFERENCE, SUPERVISED, recognise
+from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import Document, Refused, RowToEncode
 from apo_soup.data.encode_pairs import PairEncoder
 from apo_soup.data.encode_supervised import SupervisedEncoder

@@ -62,7 +62,7 @@ def test_files_of_all_kinds_give_the_rows_that_reading_them_gives(tmp_path, monk
 def test_a_part_is_drawn_of_a_whole_source_where_rows_cannot_be_counted(tmp_path):
     (tmp_path / "a.csv").write_text("text\nx\n")
     assert source_chunks(Source(str(tmp_path / "a.csv"), weight=0.5), "here") == [Chunk()]
-    assert source_chunks(Source(str(tmp_path / "a.csv"), weight=2.0), "here") == [Chunk(tmp_path / "a.csv")]
+    assert source_chunks(Source(str(tmp_path / "a.csv"), weight=2.0), "here") == [Chunk(tmp_path / "a.csv", size=7)]
 
 
 @pytest.mark.parametrize("content", ['{"text": "a"}\n\n', '{"text": "a"}\n' * 3])

@@ -1,0 +1,53 @@
+"""Think blocks in what is trained: opened where they are closed, and closed where they are opened."""
+
+from apo_soup.data.conversations.conversation import Conversation
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
+
+NOT_OPENED = "an answer closes a think block that nothing opens; write <think> before its reasoning"
+NOT_CLOSED = (
+    "the chat template opens a think block before an answer that never closes it, so the answer would be trained as "
+    "reasoning; add its reasoning, or take a template that opens no block there"
+)
+NO_THINK_CURE = (
+    "give no-think {0} enable_thinking: false, or their source chat_template_kwargs: {{enable_thinking: false}}, or "
+    "mode: by_row where it holds both"
+)
+THINK_CURE = (
+    "give think {0} enable_thinking: true, or their source chat_template_kwargs: {{enable_thinking: true}}, or "
+    "mode: by_row where it holds both"
+)
+UNEQUAL = "an answer opens and closes think blocks in unequal numbers; mend its <think> and </think>"
+
+
+def think_block_fault(answer: str, opened: bool) -> str | None:
+    """What is wrong with the think blocks of a trained text, or None.
+
+    Args:
+        opened: the text before it ends by opening a block.
+    """
+    closing = answer.find(END_OF_THINKING)
+    if closing < 0:
+        return NOT_CLOSED if opened else None
+    if not opened and not 0 <= answer.find(THINKING) < closing:
+        return NOT_OPENED
+    return None if answer.count(END_OF_THINKING) == answer.count(THINKING) + opened else UNEQUAL
+
+
+def whole_text_block_fault(item: Conversation, text: str) -> str | None:
+    """What is wrong with the think blocks of a text that is trained as a whole, or None; the tags that others than the
+    assistant write are theirs.
+    """
+    if END_OF_THINKING not in text and THINKING not in text:
+        return None
+    others = [message["content"] for message in item.messages if message["role"] != "assistant"]
+    opened, closed = (text.count(tag) - sum(said.count(tag) for said in others) for tag in (THINKING, END_OF_THINKING))
+    if opened == closed:
+        return None
+    if opened > closed and not any(THINKING in answer["content"] for answer in item.answers):
+        return NOT_CLOSED
+    return NOT_OPENED if opened < closed else UNEQUAL
+
+
+def has_reasoning(answer: str) -> bool:
+    """Whether an answer begins with a think block, or closes one that the generation prompt opened."""
+    return answer.lstrip().startswith(THINKING) or (END_OF_THINKING in answer and THINKING not in answer)
