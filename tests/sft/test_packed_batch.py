@@ -1,11 +1,17 @@
 """Batches of packed documents, padded or flat, from the arrays of a prepared split."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from datasets import load_from_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AutoModelForCausalLM
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from apo_soup.data.documents import SEQUENCE_COLUMNS
@@ -41,7 +47,7 @@ def for_trl(row):
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(ROW, min_size=1, max_size=4))
 def test_a_flat_batch_is_that_of_trl(rows):
     rows = [arrays(documents, seed) for seed, documents in enumerate(rows)]
@@ -56,7 +62,7 @@ def test_a_flat_batch_is_that_of_trl(rows):
             assert ours[name] == value, name
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(ROW, min_size=1, max_size=4))
 def test_a_padded_batch_has_every_row_and_a_document_of_padding(rows):
     rows = [arrays(documents, seed) for seed, documents in enumerate(rows)]
@@ -84,3 +90,33 @@ def test_rows_of_a_split_come_as_arrays_of_its_own_type(tmp_path, flat):
     assert {name: str(value) for name, value in PackedCollator(0, flat)(found).items()} == {
         name: str(value) for name, value in expected.items()
     }
+
+
+def attention_by_boundaries(module, query, key, value, attention_mask, scaling, cu_seq_lens_q, **others):
+    """What FlashAttention computes of a flat row: every document alone, as the boundaries have it, and no mask."""
+    assert attention_mask is None
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    parts = [
+        scaled_dot_product_attention(
+            query[..., a:b, :], key[..., a:b, :], value[..., a:b, :], is_causal=True, scale=scaling
+        )
+        for a, b in pairwise(cu_seq_lens_q.tolist())
+    ]
+    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+
+
+def test_a_flat_batch_has_the_logits_of_a_padded_one(tiny_model, monkeypatch):
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "by_boundaries", attention_by_boundaries)
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS, "by_boundaries", flash_attention_mask)
+    rows = [arrays([(7, 2), (9, 3)]), arrays([(5, 1), (1, 1), (6, 2)], 1), arrays([(4, 2)], 2)]
+    logits, losses = [], []
+    for flat, attention in ((False, "sdpa"), (True, "by_boundaries")):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, attn_implementation=attention)
+        with torch.no_grad():
+            out = model.eval()(**PackedCollator(0, flat)(rows), use_cache=False)
+        logits.append(out.logits)
+        losses.append(out.loss)
+    padded = [of_row[: len(row["input_ids"])] for of_row, row in zip(logits[0], rows, strict=True)]
+    torch.testing.assert_close(logits[1][0], torch.cat(padded), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(*losses)
