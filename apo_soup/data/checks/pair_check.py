@@ -8,7 +8,14 @@ from apo_soup.data.checks.mask_check import mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, others_fault, said_fault
 from apo_soup.data.checks.think_blocks import NO_THINK_CURE, NOT_OPENED, THINK_CURE, has_reasoning, think_block_fault
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
-from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, END_OF_THINKING, THINKING, opens_block_at, reasons_itself
+from apo_soup.data.conversations.reasoning import (
+    EMPTY_BLOCK,
+    END_OF_THINKING,
+    THINKING,
+    opens_block_at,
+    reasons_itself,
+    spoken_reasoning,
+)
 from apo_soup.data.documents import Array
 from apo_soup.data.rendering.turn_frame import parting
 
@@ -56,11 +63,28 @@ def _side_fault(
     pair: CheckedPair, name: str, whole: str, answer: Array, tokenizer: PreTrainedTokenizerBase
 ) -> str | None:
     start = len(pair.texts[0])
-    if answer[-1] not in tokenizer.all_special_ids:
-        return f"the {name} answer does not end with the end-of-turn token {tokenizer.eos_token}"
+    turn = (pair.item.chosen if name == "chosen" else pair.item.rejected)[-1]
+    fault = _end_fault(answer[-1], bool(turn.get("tool_calls")), tokenizer)
+    if fault:
+        return f"the {name} answer {fault}"
     text = whole[start:]
     fault = _unsaid(pair, name, whole) or think_block_fault(text, opens_block_at(whole, start))
     return f"the {name} answer: {fault}" if fault else _mode_fault(pair, name, text)
+
+
+def _end_fault(last: int, calls: bool, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """What is wrong with the last token of an answer, or None; a call may end with another special one (gpt-oss)."""
+    if last == tokenizer.eos_token_id:
+        return None
+    token = tokenizer.added_tokens_decoder.get(last)
+    if token is None or not token.special:
+        return f"does not end with the end-of-turn token {tokenizer.eos_token}"
+    if calls:
+        return None
+    return (
+        f"ends with {token.content} and generation stops at {tokenizer.eos_token}, which is never trained; give the "
+        f"tokenizer the eos_token {token.content}, or correct the template"
+    )
 
 
 def prompt_fault(item: PreferencePair, name: str, prompt: str, whole: str) -> str | None:
@@ -77,6 +101,11 @@ def prompt_fault(item: PreferencePair, name: str, prompt: str, whole: str) -> st
             return (
                 f"the chat template's prompt opens a think block before every answer, and the {name} one has no "
                 "reasoning; add it, or take a template that opens no block"
+            )
+        if spoken_reasoning(answer)[1] not in whole:
+            return (
+                f"the chat template leaves out the reasoning of the {name} answer, and its prompt opens a think block; "
+                "take a template that renders it"
             )
         if END_OF_THINKING in answer["content"] and THINKING not in answer["content"]:
             return f"the {name} answer: {NOT_OPENED}"

@@ -118,8 +118,13 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
         if same_words(content, text):
             return "an answer of the assistant is not trained"
         return NOT_ALL
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls") or ()
+    for call in calls:
         lacking = lacking_call(call["function"], answer)
+        if not lacking and len(calls) > 1:
+            names = [other["function"]["name"] for other in calls]
+            name = call["function"]["name"]
+            lacking = f"a second one of {name}" if answer.count(name) < names.count(name) else None
         if lacking:
             return f"the chat template does not render a tool call ({lacking}), so it is not trained"
     name, reasoning = spoken_reasoning(message)

@@ -9,6 +9,7 @@ from typing import Any
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.conversations.reasoning import opens_unclosed_block, reasons_itself
+from apo_soup.data.conversations.rendered_chat import check_transcript
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
@@ -159,6 +160,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     elif "prompt" in fields and "completion" in fields:
         name = "prompt + completion"
         prompt = prompt_turns(fields["prompt"], system)
+        check_transcript(fields["completion"], "completion")
         answers = as_messages(fields["completion"], "assistant", "completion")
         completion_turns = sum(m["role"] == "assistant" for m in answers)
         if not completion_turns:

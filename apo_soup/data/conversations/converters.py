@@ -14,6 +14,9 @@ from apo_soup.data.sources.rows import Fields, RowError, described
 # Columns that hold a whole conversation; the first that a row has is read.
 CONVERSATIONS = ("messages", "conversations", "conversation")
 
+# What Alpaca's generated rows hold in place of an empty input.
+NO_INPUT = "<noinput>"
+
 
 def unchanged(fields: Fields) -> Fields:
     """The fields of a row that already has one of our shapes."""
@@ -138,7 +141,7 @@ def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields
     asked = text_field(fields, question)
     for name in below:
         context = text_field(fields, name) if fields.get(name) is not None else ""
-        if not is_blank(context):
+        if not is_blank(context) and context.strip() != NO_INPUT:
             asked = context if is_blank(asked) else f"{asked}\n\n{context}"
     return with_system(fields.get("system"), [*messages, {"role": "user", "content": asked}])
 

@@ -1,6 +1,9 @@
 """Plain texts that are a rendered chat: every turn of them would be trained, whoever said it."""
 
 import re
+from typing import Any
+
+from apo_soup.data.sources.rows import RowError
 
 # What the templates of model families write before a turn.
 TURN_MARKS = re.compile(
@@ -15,6 +18,8 @@ NAMED_TURNS = re.compile(
     re.DOTALL,
 )
 
+PROMPT_END = re.compile(r"(?:^|[\s\0>])((?:### ?)?(?:Assistant|ASSISTANT|Response):)\s*(?:\0|\Z)")
+
 
 def rendered_chat_fault(text: str) -> str | None:
     """Why a text cannot be trained where only the assistant's words are to be, or None."""
@@ -28,3 +33,22 @@ def rendered_chat_fault(text: str) -> str | None:
         "every turn would be trained; give the row its messages, or write assistant_only_loss: false and "
         "special_tokens_in_text: allow"
     )
+
+
+def check_transcript(answer: Any, name: str) -> None:
+    """Raise RowError where an answer is the text of a whole dialogue, the user's turns and all."""
+    found = NAMED_TURNS.match(answer) if isinstance(answer, str) else None
+    if found:
+        mark = next(filter(None, found.groups()))
+        raise RowError(
+            f"field {name}: expected an answer, got a rendered chat ({mark.strip()}), every turn of which would be "
+            "trained; give the row its turns as a list"
+        )
+
+
+def ends_as_prompt(text: str) -> str | None:
+    """The name of the assistant with which a text ends, as rendered prompts do, or None; texts lie between nulls."""
+    if "ssistant:" not in text and "SSISTANT:" not in text and "Response:" not in text:
+        return None
+    found = PROMPT_END.search(text)
+    return found[1] if found else None

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair, RowItem
 from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
+from apo_soup.data.conversations.rendered_chat import ends_as_prompt
 from apo_soup.data.rendering.control_tokens import ControlTokens
 from apo_soup.data.rendering.plain_tokens import MARK, PlainTokenizer, mapped_text, marked
 from apo_soup.data.rendering.trained_spans import Renderer
@@ -17,6 +18,7 @@ from apo_soup.data.sources.rows import Fields, RowError
 TokenPolicy = Literal["refuse", "escape", "allow"]
 UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
+PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
 
@@ -48,6 +50,9 @@ class TextPolicy:
         """
         texts = item.text if isinstance(item, PlainText) else "\0".join(_all_texts(item))
         remarks = placeholders_in(texts)
+        ending = None if isinstance(item, PlainText) else ends_as_prompt(texts)
+        if ending:
+            remarks.append(PROMPT_IN_TURN.format(ending))
         if self.policy == "allow":
             return CheckedTexts(item, item, remarks)
         if isinstance(item, PlainText):

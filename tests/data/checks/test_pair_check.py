@@ -4,10 +4,10 @@ import re
 
 import pytest
 from conftest import CHATML, QWEN3_LIKE
-from data_helpers import options
+from data_helpers import CALL, options
 from helpers import preference
 
-from apo_soup.data.checks.pair_check import CheckedPair, check_pair
+from apo_soup.data.checks.pair_check import CheckedPair, check_pair, pair_fault
 from apo_soup.data.conversations.formats import formats_of
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import RowToEncode
@@ -27,7 +27,7 @@ def test_the_mask_check_looks_at_pairs(tokenizer):
     texts = ["Q:", "Q: yes", "Q: no"]
     check(texts, ([5], [6, end], [7, end]))
     faults = [
-        (texts, [7], False, "the rejected answer does not end with the end-of-turn token"),
+        (texts, [700], False, "the rejected answer does not end with the end-of-turn token"),
         (["Q:", "Q:<think>\n\n</think>\nyes", "Q: no"], [7, end], False, "the chosen answer trains on an empty think"),
         (["Q:", "Q:<think>\nhm\n</think>\nyes", "Q: no"], [7, end], False, "chosen answer of a no-think pair has"),
         (texts, [7, end], True, "the chosen answer of a think pair has no reasoning"),
@@ -35,6 +35,20 @@ def test_the_mask_check_looks_at_pairs(tokenizer):
     for faulty, rejected, think, reason in faults:
         with pytest.raises(UserError, match=reason):
             check(faulty, ([5], [6, end], rejected), think)
+
+
+def test_an_answer_ends_with_the_token_that_stops_generation_and_a_call_with_any(tokenizer):
+    row = preference("Q", "yes", "no", False)
+    texts, other = ["Q:", "Q: yes", "Q: no"], tokenizer.convert_tokens_to_ids("<|im_start|>")
+    ids = ([5], [6, other], [7, tokenizer.eos_token_id])
+    pair = CheckedPair("s", "f:1", parse_pair(row, {}), texts)
+    fault = pair_fault(pair, ids, tokenizer)
+    assert fault.startswith(
+        "the chosen answer ends with <|im_start|> and generation stops at <|im_end|>, which is never"
+    )
+    call = {"role": "assistant", "tool_calls": [CALL]}
+    pair = CheckedPair("s", "f:1", parse_pair({**row, "chosen": [call]}, {}), ["Q:", "Q: add a 1 b 2", "Q: no"])
+    assert pair_fault(pair, ids, tokenizer) is None
 
 
 OPENS_THINK = (

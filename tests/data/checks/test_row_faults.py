@@ -246,3 +246,11 @@ def test_words_between_think_blocks_are_not_lost(use, answer):
 
 def two_answers(*said: str) -> dict:
     return {"messages": [turn for text in said for turn in (QUESTION, {"role": "assistant", "content": text})]}
+
+
+def test_one_of_two_calls_that_are_the_same_is_not_lost(use):
+    calls = "(message.tool_calls{} | tojson if message.tool_calls else message.content)"
+    row = {"messages": [QUESTION, {"role": "assistant", "tool_calls": [CALL, CALL]}]}
+    assert fault_of(use(MARKED.replace("message.content +", calls.format("") + " +")), row, modes=False) is None
+    found = fault_of(use(MARKED.replace("message.content +", calls.format("[:1]") + " +")), row, modes=False)
+    assert found == "the chat template does not render a tool call (a second one of add), so it is not trained"

@@ -89,3 +89,22 @@ def test_conversations_that_share_no_prompt_are_no_pair(beside):
     for sides in ((PROMPT + GOOD, other + BAD), (PROMPT + PROMPT + GOOD, PROMPT + other + BAD)):
         with pytest.raises(RowError, match="expected a shared prompt that ends before an assistant turn"):
             parsed_row(dict(zip(("chosen", "rejected"), sides, strict=True)) | beside, pairs=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "fits"),
+    [
+        ({"score_chosen": 9, "score_rejected": 9}, True),
+        ({"chosen-rating": 4.5, "rejected-rating": 1}, True),
+        ({"chosen_score": 1, "rejected_score": 9}, False),
+        ({"rating_chosen": 1, "rating_rejected": 1.5}, False),
+        ({"score_chosen": "low", "score_rejected": "high"}, True),
+    ],
+)
+def test_scores_that_contradict_the_sides_of_a_pair_are_refused(scores, fits):
+    row = {"prompt": "What?", "chosen": "That.", "rejected": "No.", **scores}
+    if fits:
+        assert parse_pair(row, {}).chosen[0]["content"] == "That."
+        return
+    with pytest.raises(RowError, match="expected the chosen answer to score no less than the rejected one, got 1 and "):
+        parse_pair(row, {})

@@ -1,10 +1,10 @@
 """Texts that are a rendered chat."""
 
 import pytest
-from data_helpers import options
+from data_helpers import options, parsed_row
 
 from apo_soup.data.conversations.conversation import PlainText
-from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
+from apo_soup.data.conversations.rendered_chat import ends_as_prompt, rendered_chat_fault
 from apo_soup.data.encode_supervised import SupervisedEncoder, spans_with_loss
 from apo_soup.data.sources.rows import RowError
 
@@ -45,3 +45,35 @@ def test_chats_of_many_families_are_known(text):
 @pytest.mark.parametrize("text", ["if a <|b|> c:", "[INSTALL] it", "x <start> y", "user: hi", "a|im_start|b"])
 def test_other_texts_are_not(text):
     assert rendered_chat_fault(text) is None
+
+
+HUMAN = "\n\nHuman: hi\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"chosen": f"{HUMAN} yo", "rejected": f"{HUMAN} no"}, "chosen"),
+        ({"prompt": "hi", "chosen": "yo", "rejected": f"{HUMAN} no"}, "rejected"),
+        ({"prompt": "hi", "completion": f"{HUMAN} yo"}, "completion"),
+    ],
+)
+def test_an_answer_that_is_a_whole_dialogue_is_refused(row, field):
+    with pytest.raises(
+        RowError, match=rf"field {field}: expected an answer, got a rendered chat \(Human:\), every turn"
+    ):
+        parsed_row(row, pairs="chosen" in row)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (HUMAN, "Assistant:"),
+        ("### Instruction:\nhi\n\n### Response:\n\0yo", "### Response:"),
+        ("USER: hi ASSISTANT: \0yo", "ASSISTANT:"),
+        ("What does Assistant: mean?", None),
+        ("name it:\0yo", None),
+    ],
+)
+def test_a_prompt_that_ends_with_the_assistants_name_is_known(text, name):
+    assert ends_as_prompt(text) == name
