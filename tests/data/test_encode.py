@@ -1,7 +1,7 @@
 """Batches of rows through an encoder, in one process and in many."""
 
 from data_helpers import ROWS, prepared
-from helpers import run_ok
+from programs import run_ok
 
 
 def test_many_processes_make_the_same_rows_as_one(training_recipe):

@@ -4,7 +4,8 @@ import json
 import re
 
 from data_helpers import ROWS, prepared
-from helpers import chat, preference, run_ok
+from helpers import chat, preference
+from programs import run_ok
 
 from apo_soup.data.preview import side_by_side
 
