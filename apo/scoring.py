@@ -66,6 +66,8 @@ def add_scoring(model: PreTrainedModel) -> None:
         hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state  # [1, S, H]
         head = self.get_output_embeddings()
         weight, bias = (p.full_tensor() if hasattr(p, "full_tensor") else p for p in (head.weight, head.bias))
+        if hidden.shape[-1] != weight.shape[-1]:
+            raise ValueError(f"hidden states of {hidden.shape[-1]} for an LM head of {weight.shape[-1]}")
         return tiled_logprobs(hidden[0, scored_positions], weight, bias, targets)
 
     forward.scores_positions = True  # type: ignore[attr-defined]  # a mark by which a second call knows the first

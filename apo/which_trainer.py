@@ -7,6 +7,7 @@ a probe: two short pairs scored packed and by the model's own logits.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from trl import DPOConfig
 from apo.losses import PAIR_LOSSES
 from apo.metrics import METRIC_NAMES
 from apo.packed_pairs import Ids, PairIds, pack_pairs
-from apo.scoring import scoring_inputs
+from apo.scoring import scoring_inputs, tiled_logprobs
 from apo_soup.errors import first_line
 from apo_soup.private import causal_model_class, supports_attention
 
@@ -123,13 +124,15 @@ def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bo
 @contextmanager
 def refusals_of_model() -> Iterator[None]:
     """Turn what a model raises over its arguments into NotPackable. Only the model's own call stands inside: elsewhere
-    the same exceptions are faults of ours.
+    the same exceptions are faults of ours, and so are those of our scoring, which that call ends with.
     """
     try:
         yield
     except torch.OutOfMemoryError:
         raise  # is no word on what the model takes
     except FORWARD_ERRORS as error:
+        if any(frame.f_code is tiled_logprobs.__code__ for frame, _ in walk_tb(error.__traceback__)):
+            raise
         raise NotPackable(f"a model that does not take packed pairs ({first_line(error)[:120]})") from error
 
 

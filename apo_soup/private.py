@@ -129,7 +129,8 @@ def hold_gradients(state: GradientState, held: bool) -> None:
 
 def attention_implementation(config: PreTrainedConfig) -> str:
     """The attention that a loaded model runs with, such as `sdpa`; it can be set in public, not read."""
-    return config._attn_implementation
+    name: str = config._attn_implementation
+    return name
 
 
 def causal_model_class(config: PreTrainedConfig) -> type | None:

@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tokenizers import AddedToken  # noqa: E402 - the repository's root comes first
+from jinja2 import TemplateError  # noqa: E402 - the repository's root comes first
+from tokenizers import AddedToken  # noqa: E402
 from transformers import PreTrainedTokenizerBase  # noqa: E402
 
 from apo_soup.config.yaml_lines import read_yaml  # noqa: E402
@@ -180,7 +181,7 @@ def _judged_prompt(
                 prompts.append(
                     str(tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False, **given))
                 )
-            except Exception:
+            except (TemplateError, TypeError):  # a template that takes no content of this form
                 continue
     # Dates differ: ours stand still.
     if any(_undated(prompt) == _undated(before) for prompt in prompts):

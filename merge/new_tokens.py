@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 from apo_soup.errors import UserError, read_json
+from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 
 
 def check_new_tokens(folders: list[Path], where: str) -> None:
@@ -28,12 +29,15 @@ def check_new_tokens(folders: list[Path], where: str) -> None:
 
 
 def _token_ids(folder: Path, where: str) -> dict[str, int] | None:
-    """The ids of all tokens by their texts; None where `tokenizer.json` is not there, or holds no such mapping."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
+    """The ids of all tokens by their texts; None where `tokenizer.json` is not there, or holds no tokenizer.
+
+    Raises:
+        UserError: it is no JSON.
+    """
+    tokenizer = stored_tokenizer(file_in(folder), where)
+    if tokenizer is None:
+        file = file_in(folder)("tokenizer.json")
+        if file:
+            read_json(file, where)
         return None
-    content = read_json(file, where)
-    vocabulary = content.get("model", {}).get("vocab")
-    if not isinstance(vocabulary, dict):
-        return None
-    return {**vocabulary, **{token["content"]: token["id"] for token in content.get("added_tokens", [])}}
+    return dict(tokenizer.get_vocab(with_added_tokens=True))

@@ -31,19 +31,14 @@ TRAINING = {
 }
 
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
 def python(*words: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
-    """Run `python WORDS` with the project importable, one thread, and no network tried."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    """Run a fresh `python WORDS` with the project importable, one thread, and no network tried."""
     return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout
+        [sys.executable, *map(str, words)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
     )
-
-
-def run_ok(*words: str) -> str:
-    """Run `python WORDS`, which must succeed; returns what it printed."""
-    result = python(*words)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 def chat(user: str, assistant: str, think: bool | None = None) -> dict:

@@ -2,12 +2,13 @@
 
 import json
 
-from helpers import python, state_dict
+from helpers import state_dict
+from programs import program
 
 
 def refused(*words):
     """What `python WORDS` says when it refuses to go on."""
-    result = python(*words)
+    result = program(*words)
     assert result.returncode == 2, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     return result.stderr

@@ -65,9 +65,10 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
     try:
         last.run()
     except (OSError, subprocess.CalledProcessError) as error:
+        refusal = first_line(error).rstrip(".")
         raise UserError(
-            f"--on slurm: expected sbatch to queue the tasks, got {first_line(error).rstrip('.')}; correct --slurm as it says, or "
-            "run where jobs are queued"
+            f"--on slurm: expected sbatch to queue the tasks, got {refusal}; correct --slurm as it says, or run where "
+            "jobs are queued"
         ) from error
 
 

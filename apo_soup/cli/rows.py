@@ -167,7 +167,7 @@ def _print_notes(recipe: TrainingFile) -> None:
 def _not_made(recipe: TrainingFile, number: int, maker: Path) -> str:
     key = f"dataset_mixture.datasets.{number}.id"
     rows = recipe.dataset_mixture.datasets[number].written_id
-    return f"{recipe.where(key)}: {key}: expected rows, got {rows}, which {maker.name} has not made yet"
+    return f"{recipe.place(key)}: expected rows, got {rows}, which {maker.name} has not made yet"
 
 
 def _command(recipe: TrainingFile, maker: Path) -> str:

@@ -60,6 +60,11 @@ def run_folder_of(recipe: StageFile) -> Path:
     return output if recipe.kind == "merge" else output.parent
 
 
+def resolved(name: str | Path) -> Path:
+    """A path without links or dots, whether or not it is there."""
+    return Path(name).expanduser().resolve()
+
+
 def _is_there(path: Path) -> bool:
     try:
         return path.exists() or (glob.has_magic(str(path)) and any(glob.iglob(str(path), recursive=True)))

@@ -37,7 +37,7 @@ def read_results(path: Path) -> Results:
             "runs/tiny/evals/sft"
         )
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file}: expected JSON, got {error}; run `apo-soup eval` again on that model") from error
     try:

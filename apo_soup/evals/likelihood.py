@@ -86,10 +86,12 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
 def token_losses(checkpoint: Checkpoint, ids: list[int]) -> torch.Tensor:
     """Negative log-likelihood in nats of every token of `ids` [S] but the first: [S - 1], on the CPU."""
     batch = torch.tensor([ids], device=checkpoint.model.device)
-    logits = checkpoint.model(input_ids=batch, use_cache=False).logits[0, :-1]
+    logits: torch.Tensor = checkpoint.model(input_ids=batch, use_cache=False).logits[0, :-1]
     pieces = [
         -part.float().log_softmax(-1).gather(1, target[:, None])[:, 0]
-        for part, target in zip(logits.split(LOGITS_AT_ONCE), batch[0, 1:].split(LOGITS_AT_ONCE), strict=True)
+        for part, target in zip(
+            torch.split(logits, LOGITS_AT_ONCE), torch.split(batch[0, 1:], LOGITS_AT_ONCE), strict=True
+        )
     ]
     return torch.cat(pieces).cpu() if pieces else torch.zeros(0)
 

@@ -45,7 +45,7 @@ def misfit(recipe: TrainingFile, ids: int, rows: int | None) -> str | None:
         else "give resize_embeddings: true in the mid or sft file that makes this model"
     )
     return (
-        f"{recipe.where(name)}: {name}: expected a tokenizer of at most {rows:,} ids, for the embeddings of "
+        f"{recipe.place(name)}: expected a tokenizer of at most {rows:,} ids, for the embeddings of "
         f"{recipe.model_name_or_path} have as many rows, got one of {ids:,}; {cure}, or name a model that fits its "
         "tokenizer"
     )

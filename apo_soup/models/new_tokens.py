@@ -26,7 +26,7 @@ def add_new_tokens(tokenizer: PreTrainedTokenizerBase, recipe: TrainingFile) -> 
     taken = {token_id: text for text, token_id in tokenizer.get_vocab().items()}
     end = recipe.end_of_turn or tokenizer.eos_token
     for token in recipe.new_tokens:
-        where = f"{recipe.where(token.key)}: {token.key}"
+        where = recipe.place(token.key)
         if end and end in token.text and end != token.text:
             raise UserError(
                 f"{where}: expected a token without the end-of-turn token {end}, got {token.text!r}, behind which no "

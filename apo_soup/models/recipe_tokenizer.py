@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
@@ -14,6 +15,9 @@ from apo_soup.models.embeddings import check_fits, embedding_rows, rows_for
 from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.runs.makers import Upstream, upstream
 from apo_soup.runs.sources import model_folder
+
+# What transformers raises over a configuration that is not there, or that it does not know or cannot read.
+CONFIG_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, StrictDataclassError)
 
 
 def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = None) -> PreTrainedTokenizerBase:
@@ -105,7 +109,7 @@ def model_rows(recipe: TrainingFile, model: str | None = None) -> int | None:
             revision=recipe.model_revision,
             trust_remote_code=recipe.trust_remote_code,
         )
-    except Exception:
+    except CONFIG_ERRORS:
         return None
     return embedding_rows(config.to_dict())
 

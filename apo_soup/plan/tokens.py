@@ -8,22 +8,19 @@ cost the training before them.
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from tokenizers import AddedToken, Tokenizer
 
 from apo_soup.config.merge import MergeFile
+from apo_soup.config.places import resolved
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import read_json
 from apo_soup.models.embeddings import embedding_rows, misfit, rows_for
-
-# Files that may name tokens which `tokenizer.json` has not.
-BESIDE_TOKENIZER = ("added_tokens.json", "tokenizer_config.json", "special_tokens_map.json")
-SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class ModelTokens:
 def token_problems(recipes: list[StageFile]) -> list[str]:
     """A sentence for each training file whose tokens do not fit its model, and for each merge of unlike tokens."""
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
-    makers = {_folder(recipe.output_dir): recipe for recipe in training}
+    makers = {resolved(recipe.output_dir): recipe for recipe in training}
     known: dict[Path, ModelTokens | None] = {}
     problems: list[str] = []
     for recipe in training:
@@ -61,7 +58,7 @@ def token_problems(recipes: list[StageFile]) -> list[str]:
 
 def _follow(
     recipe: TrainingFile,
-    makers: Mapping[str, TrainingFile],
+    makers: Mapping[Path, TrainingFile],
     known: dict[Path, ModelTokens | None],
     problems: list[str],
 ) -> ModelTokens | None:
@@ -75,7 +72,7 @@ def _follow(
     if recipe.path in known:
         return known[recipe.path]
     known[recipe.path] = None  # for a file that begins with what it makes
-    parent = makers.get(_folder(recipe.model_name_or_path))
+    parent = makers.get(resolved(recipe.model_name_or_path))
     before = _follow(parent, makers, known, problems) if parent else read_tokens(recipe)
     if before is None:
         return None
@@ -102,36 +99,18 @@ def _with_new_tokens(before: ModelTokens, recipe: TrainingFile) -> ModelTokens:
 
 def read_tokens(recipe: TrainingFile) -> ModelTokens | None:
     """The tokens of a training file's model, from its folder or the Hub's cache; None where they are not there."""
-    settings, tokens = (_model_file(recipe, name) for name in ("config.json", "tokenizer.json"))
-    if settings is None or tokens is None:
-        return None
-    try:
-        tokenizer = Tokenizer.from_file(str(tokens))
-    except Exception:  # tokenizers raises plain ones; the stage tells what is wrong with the file
-        return None
     where = recipe.where("model_name_or_path")
-    known = tokenizer.get_vocab(with_added_tokens=True)
-    for name in BESIDE_TOKENIZER:
-        file = _model_file(recipe, name)
-        texts = _listed_tokens(name, read_json(file, where)) if file else []
-        tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts if text not in known])
+    settings = _model_file(recipe, "config.json")
+    tokenizer = stored_tokenizer(partial(_model_file, recipe), where) if settings else None
+    if settings is None or tokenizer is None:
+        return None
     return ModelTokens(tokenizer, embedding_rows(read_json(settings, where)))
-
-
-def _listed_tokens(name: str, content: Mapping[str, Any]) -> list[str]:
-    """The tokens that a file beside `tokenizer.json` names: transformers adds those that are not there yet."""
-    if name == "added_tokens.json":
-        return sorted(content, key=lambda text: str(content[text]))
-    listed = content.get("added_tokens_decoder")
-    named = [*(listed.values() if isinstance(listed, dict) else ()), *(content.get(key) for key in SPECIAL_TOKENS)]
-    texts = [token.get("content") if isinstance(token, dict) else token for token in named]
-    return [text for text in texts if isinstance(text, str)]
 
 
 def _model_file(recipe: TrainingFile, name: str) -> Path | None:
     folder = Path(recipe.model_name_or_path).expanduser()
     if folder.is_dir():
-        return folder / name if (folder / name).is_file() else None
+        return file_in(folder)(name)
     try:
         cached = try_to_load_from_cache(recipe.model_name_or_path, name, revision=recipe.model_revision)
     except ValueError:  # no id of the Hub, so a folder that is not there yet
@@ -139,7 +118,7 @@ def _model_file(recipe: TrainingFile, name: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def _merge_problems(recipe: MergeFile, made: Mapping[str, ModelTokens | None]) -> Iterator[str]:
+def _merge_problems(recipe: MergeFile, made: Mapping[Path, ModelTokens | None]) -> Iterator[str]:
     """A sentence where the stages that a merge averages have other tokens, or more rows, than one another; `made` has
     those that are known, by folder.
     """
@@ -149,11 +128,11 @@ def _merge_problems(recipe: MergeFile, made: Mapping[str, ModelTokens | None]) -
     names = [entry.model for entry in merge.models or () if isinstance(entry.model, str)]
     run = Path(recipe.output_dir)
     stages = {
-        name: made.get(_folder(run / ("apo" if name == "soup" or name.startswith("apo/") else name))) for name in names
+        name: made.get(resolved(run / ("apo" if name == "soup" or name.startswith("apo/") else name))) for name in names
     }
     found = [(name, tokens) for name, tokens in stages.items() if tokens]
     for (first, expected), (name, tokens) in itertools.pairwise(found):
-        where = f"{recipe.where('merge.models')}: merge.models"
+        where = recipe.place("merge.models")
         new = sorted({text for text, _ in expected.texts.items() ^ tokens.texts.items()})
         if new:
             yield (
@@ -166,7 +145,3 @@ def _merge_problems(recipe: MergeFile, made: Mapping[str, ModelTokens | None]) -
                 f"{where}: expected models with embeddings of one size, got {first} with {expected.rows:,} rows and "
                 f"{name} with {tokens.rows:,}; give both resize_embeddings, and the same resize_embeddings_multiple_of"
             )
-
-
-def _folder(name: str | Path) -> str:
-    return str(Path(name).expanduser().absolute())

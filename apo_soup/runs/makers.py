@@ -10,7 +10,7 @@ from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile, SoupKeys
-from apo_soup.config.places import settled
+from apo_soup.config.places import resolved, settled
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.runs.members import FOLDER, member_recipes
@@ -39,8 +39,8 @@ def upstream(recipe: TrainingFile) -> Upstream:
     folder = recipe.path.parent
     files: list[TrainingFile] = []
     model, passed = recipe.model_name_or_path, set[Path]()
-    while not Path(model).expanduser().exists() and _place(model) not in passed:
-        passed.add(_place(model))
+    while not Path(model).expanduser().exists() and resolved(model) not in passed:
+        passed.add(resolved(model))
         made = _maker(model, folder)
         if made is None:
             break
@@ -48,7 +48,7 @@ def upstream(recipe: TrainingFile) -> Upstream:
             files.append(made)
             model = made.model_name_or_path
         else:
-            model = _tokenizer_parent(made, _place(model).name)
+            model = _tokenizer_parent(made, resolved(model).name)
     return Upstream(tuple(files), model)
 
 
@@ -60,17 +60,12 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
     for number, source in enumerate(recipe.dataset_mixture.datasets):
         if glob.glob(str(Path(source.id).expanduser()), recursive=True):
             continue
-        place = _place(source.id)
+        place = resolved(source.id)
         makers = (made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs"))
         for file, output in makers:
             if place.is_relative_to(output) and not output.exists():
                 missing[number] = file
     return missing
-
-
-def _place(name: str) -> Path:
-    """A path without links or dots, whether or not it is there."""
-    return Path(name).expanduser().resolve()
 
 
 def _outputs(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -82,13 +77,13 @@ def _outputs(folder: Path) -> Iterator[tuple[Path, Path]]:
         except UserError:
             continue
         if isinstance(output, str) and output:
-            found.append((file, _place(output)))
+            found.append((file, resolved(output)))
     yield from sorted(found, key=lambda pair: -len(pair[1].parts))
 
 
 def _maker(model: str, folder: Path) -> TrainingFile | MergeFile | None:
     """The checked file that makes a model folder, a member's with its own keys; None where no file does."""
-    place = _place(model)
+    place = resolved(model)
     for file, output in _outputs(folder):
         kind = stage_of_file(file)
         if kind == "sft" and place == output:
@@ -125,7 +120,7 @@ def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
     if own or not isinstance(model, str):
         what = f"names a {own} of its own" if own else "names no first model"
         raise UserError(
-            f"{recipe.where('merge')}: merge: expected a merge whose tokenizer is that of its first model, got one "
+            f"{recipe.place('merge')}: expected a merge whose tokenizer is that of its first model, got one "
             f"that {what}, and {run / name} is not there yet; make it: `apo-soup run merge {recipe.path.parent}`"
         )
     staged = model in STAGES_OF_A_RUN or model.startswith("apo/")

@@ -44,7 +44,7 @@ def train_new_rows(
     if names.tied and len(left) == 1:
         key = "lora_modules_to_save" if adapter.modules_to_save else "lora_target_modules"
         raise UserError(
-            f"{recipe.where(key)}: {key}: expected both {names.embeddings} and {names.head} or none of them, for they "
+            f"{recipe.place(key)}: expected both {names.embeddings} and {names.head} or none of them, for they "
             f"are tied and the model has {len(ids):,} new tokens, got one without {left[0]}; leave both out, and the "
             "rows of the new tokens are trained"
         )
@@ -68,7 +68,7 @@ def settle_adapter(trainer: Trainer, recipe: TrainingFile) -> None:
     adapter: Any = model.peft_config[model.active_adapter]
     if adapter.trainable_token_indices and (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
         raise UserError(
-            f"{recipe.where('use_peft')}: use_peft: expected weights that are whole on every process, for an adapter "
+            f"{recipe.place('use_peft')}: expected weights that are whole on every process, for an adapter "
             "trains rows of new tokens in them, got sharded ones; launch with recipes/accelerate/ddp.yaml, or leave "
             "use_peft out"
         )

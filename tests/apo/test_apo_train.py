@@ -6,7 +6,8 @@ import pytest
 import torch
 from apo_helpers import PAIRS, log_of, train_members
 from conftest import LLAMA_LIKE
-from helpers import ROOT, TRAINING, preference, python, run_ok, state_dict
+from helpers import ROOT, TRAINING, preference, python, state_dict
+from programs import run_ok
 
 
 def test_members_are_trained_in_turn_and_whole_ones_skipped(apo_recipe):

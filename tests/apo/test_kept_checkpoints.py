@@ -7,7 +7,8 @@ import shutil
 import pytest
 import torch
 from apo_helpers import train_members
-from helpers import run_ok, state_dict
+from helpers import state_dict
+from programs import run_ok
 
 from apo_soup.errors import UserError
 

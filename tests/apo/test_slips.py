@@ -4,7 +4,7 @@ import re
 
 import pytest
 from apo_helpers import train_members
-from helpers import run_ok
+from programs import run_ok
 
 from apo_soup.errors import UserError
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from apo_helpers import DESCENT, assert_same_moves, facts, logged, train_members
-from helpers import run_ok, state_dict
+from helpers import state_dict
+from programs import succeeded, two_ranks
 
 
 @pytest.mark.parametrize("changes", [{}, DESCENT], ids=["twenty steps", "one gradient"])
@@ -11,7 +12,7 @@ def test_two_processes_take_the_steps_of_one(packed_recipe, tiny_model, changes)
     """Two ranks of batch 2 against the stock trainer's one rank of batch 4: losses, weights, and every gradient."""
     options = {"gradient_accumulation_steps": 2, "num_train_epochs": 10} | changes
     path, folder = packed_recipe("two", per_device_train_batch_size=2, **options)
-    run_ok("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "apo", "--config", path)
+    succeeded(two_ranks("-m", "apo", "--config", path).wait())
     path, stock = packed_recipe("one", per_device_train_batch_size=4, packed_pairs=False, **options)
     train_members(path)
     assert logged(folder, "loss") == pytest.approx(logged(stock, "loss"), rel=1e-5)

@@ -58,6 +58,20 @@ def test_only_what_the_model_itself_raises_is_a_word_on_the_model():
         check_packed_logprobs(model, "sdpa", "nowhere", 300, exact=True)
 
 
+def test_a_fault_of_our_scoring_is_no_word_on_the_model(monkeypatch):
+    def faulty(*tensors):
+        raise ValueError("too many values to unpack")
+
+    model = tiny_model_of("llama")
+    add_scoring(model)
+    monkeypatch.setattr("apo.scoring._tile_logprobs", faulty)
+    with torch.no_grad(), pytest.raises(ValueError, match="too many values"):
+        check_packed_logprobs(model, "sdpa", "cpu", 300, exact=True)
+    model.get_output_embeddings = lambda: torch.nn.Linear(16, 300)
+    with torch.no_grad(), pytest.raises(NotPackable, match=r"\(hidden states of \d+ for an LM head of 16\)"):
+        check_packed_logprobs(model, "sdpa", "cpu", 300, exact=True)
+
+
 def test_a_model_the_probe_refuses_trains_on_the_stock_path(packed_recipe, tokenizer, tmp_path, capsys):
     from transformers import MambaConfig, MambaForCausalLM
 

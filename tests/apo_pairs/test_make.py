@@ -1,15 +1,12 @@
 """Pairs of a model in this process: provenance, restarts, the same rows again, and what a file gets wrong."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from helpers import ROOT, chat, python, run_ok
+from helpers import chat, python
+from programs import Programs, kill_when, run_ok
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
@@ -68,17 +65,9 @@ def test_killed_runs_end_with_the_rows_of_one_that_was_not(pairs_recipe, tmp_pat
     path, folder = pairs_recipe(count=30, batch_size=4)
     make_here(path)
     path, killed = pairs_recipe(count=30, batch_size=4, name="killed")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for _ in range(2):
         before = journal_lines(killed)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "apo.pairs", "--config", str(path)], env=environment, stdout=subprocess.DEVNULL
-        )
-        while process.poll() is None and journal_lines(killed) == before:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert journal_lines(killed) > before
+        kill_when(Programs("-m", "apo.pairs", "--config", path), lambda before=before: journal_lines(killed) > before)
     make_here(path)
     assert (killed / "train.jsonl").read_text() == (folder / "train.jsonl").read_text()
 

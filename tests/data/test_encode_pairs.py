@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import CHATML
 from data_helpers import CALL, dropped_rows, options, prepared
-from helpers import preference, python
+from helpers import preference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import program
 
 from apo_soup.data.conversations.formats import formats_of, recognise
 from apo_soup.data.documents import Document, RowToEncode
@@ -34,7 +35,7 @@ def test_pairs_are_deduplicated_cut_and_dropped_too(training_recipe):
     assert [len(r["prompt_ids"]) + len(r["chosen_ids"]) for r in splits["train"] if r["truncated"]] == [128]
     _, splits, stats = prepared(path, "--overflow", "drop")
     assert (stats["total"]["kept"], stats["total"]["long"]) == (9, 1)
-    refused = python("-m", "apo_soup", "prepare", "--config", path, "--overflow", "split")
+    refused = program("-m", "apo_soup", "prepare", "--config", path, "--overflow", "split")
     assert refused.returncode == 2
     assert "expected truncate or drop, since a pair cannot be split, got split" in refused.stderr
     assert "duplicate" in dropped_rows(folder)[0]["kind"]

@@ -1,14 +1,8 @@
 """The prepared folder: found again by content, made once, whole or not at all."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 from data_helpers import ROWS, documents_of, prepared
-from helpers import ROOT
+from programs import Programs, kill_when, succeeded
 
 from apo_soup.errors import UserError
 
@@ -35,28 +29,15 @@ def test_unchanged_content_is_found_and_anything_changed_is_not(training_recipe,
 
 def test_two_processes_at_once_make_the_folder_once(training_recipe):
     path = training_recipe(ROWS * 20)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "apo_soup", "prepare", "--config", str(path)]
-    running = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
-    assert sum("prepared rows found" in output for output in outputs) == 1
+    both = Programs("-m", "apo_soup", "prepare", "--config", path, environments=({}, {}))
+    assert succeeded(both.wait()).count("prepared rows found") == 1
 
 
 def test_a_killed_preparation_leaves_nothing_half_made(training_recipe):
     path = training_recipe(ROWS * 400)
     folder = path.parent / "run" / "prepared"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "apo_soup", "prepare", "--config", path], cwd=ROOT, env=environment
-    )
-    while not any(f.stat().st_size for f in folder.glob(".sft-*.partial/documents.bin")):
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    running = Programs("-m", "apo_soup", "prepare", "--config", path)
+    kill_when(running, lambda: any(f.stat().st_size for f in folder.glob(".sft-*.partial/documents.bin")))
     assert not list(folder.glob("sft-*"))
     made, splits, _ = prepared(path)
     assert len(documents_of(splits["train"])) == 81 * 400

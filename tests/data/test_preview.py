@@ -5,7 +5,8 @@ import re
 
 import pytest
 from data_helpers import ROWS, prepared
-from helpers import chat, preference, run_ok
+from helpers import chat, preference
+from programs import run_ok
 
 from apo_soup.config.load import load
 from apo_soup.data.preview import preview_mixture, side_by_side

@@ -2,7 +2,8 @@
 
 import pytest
 from data_helpers import ROWS, dropped_rows, prepared
-from helpers import chat, preference, run_ok
+from helpers import chat, preference
+from programs import run_ok
 
 from apo_soup.data.statistics_table import statistics_table
 from apo_soup.errors import UserError

@@ -2,38 +2,24 @@
 
 import os
 import signal
-import subprocess
-import sys
+import time
 
 import pytest
 from helpers import ROOT, python
+from programs import Programs, succeeded
 
 from apo_soup.evals.streaming import DIMMED, UNDIMMED, print_answer, streamed_answer
 
+CHAT = ("-m", "apo_soup", "chat", ROOT / "recipes/tiny/base", "--greedy", "--max_new_tokens")
 
-def test_chat_answers_in_both_modes_and_leaves():
-    said = "/think\nWhat is 4 + 5?\n/no_think\nWhat is 4 + 5?\n/new\n/quit\n"
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "apo_soup",
-            "chat",
-            ROOT / "recipes/tiny/base",
-            "--greedy",
-            "--max_new_tokens",
-            "5",
-        ],
-        input=said,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "mode /think" in result.stdout
-    assert "mode /no_think" in result.stdout
-    assert result.stdout.count("> ") == 6
+
+def test_chat_answers_in_both_modes_and_leaves(tmp_path):
+    words = tmp_path / "words"
+    words.write_text("/think\nWhat is 4 + 5?\n/no_think\nWhat is 4 + 5?\n/new\n/quit\n")
+    said = succeeded(Programs(*CHAT, "5", stdin=words).wait())
+    assert "mode /think" in said
+    assert "mode /no_think" in said
+    assert said.count("> ") == 6
 
 
 def test_chat_with_no_model_is_one_sentence():
@@ -61,38 +47,16 @@ def test_what_goes_wrong_in_an_answer_is_raised_and_not_waited_for(tokenizer):
     assert "--max_new_tokens" in result.stderr
 
 
-def test_an_interrupt_ends_the_answer_and_not_the_talk():
-    words = [
-        sys.executable,
-        "-u",
-        "-m",
-        "apo_soup",
-        "chat",
-        ROOT / "recipes/tiny/base",
-        "--max_new_tokens",
-        "100000",
-        "--greedy",  # this model then goes on and on after these words
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        # A shell that runs the suite in the background has its children ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as talk:
-        talk.stdin.write("Go on.\n")
-        talk.stdin.flush()
-        head = ""
-        while "> " not in head:
-            head += talk.stdout.read(1)
-        head += talk.stdout.read(20)  # the answer has begun
-        talk.send_signal(signal.SIGINT)
-        out, errors = talk.communicate("/quit\n", timeout=60)
-    assert talk.returncode == 0, errors
+def test_an_interrupt_ends_the_answer_and_not_the_talk(tmp_path):
+    os.mkfifo(tmp_path / "words")
+    talk = Programs(*CHAT, "100000", stdin=tmp_path / "words")  # this model then goes on and on after these words
+    with (tmp_path / "words").open("w", buffering=1) as words:
+        words.write("Go on.\n")
+        while len(talk.output().partition("> ")[2]) < 20:  # until the answer has begun
+            assert talk.running()
+            time.sleep(0.005)
+        os.kill(talk.ids[0], signal.SIGINT)
+        words.write("/quit\n")
+    out = succeeded(talk.wait())
     assert "[stopped]" in out
     assert out.rstrip().endswith(">")

@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 from helpers import ROOT, chat, preference, python
+from programs import program
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
@@ -46,7 +47,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     ]
     values = {"output_dir": str(tmp_path / "evals"), "models": {"one": str(tiny_model)}, "tasks": tasks, "samples": 2}
     path = write_recipe("eval.yaml", values)
-    first = python("-m", "apo_soup", "eval", "--config", path)
+    first = program("-m", "apo_soup", "eval", "--config", path)
     assert first.returncode == 0, first.stderr
     results = json.loads((tmp_path / "evals" / "one" / "results.json").read_text())
     metrics = results["metrics"]
@@ -58,7 +59,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert len(results["samples"]) == 4
     schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     jsonschema.validate(results, schema)
-    again = python("-m", "apo_soup", "eval", "--config", path)
+    again = program("-m", "apo_soup", "eval", "--config", path)
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
     assert missing.returncode == 2

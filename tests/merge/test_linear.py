@@ -1,14 +1,13 @@
 """The linear average: mergekit's own tensors bit for bit, and the float64 average to half a unit in the last place."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
-from helpers import run_ok, state_dict
+from helpers import state_dict
 from merge_helpers import PAIR, averaged
+from programs import run_ok
 
 
 def test_soup_and_merge_are_the_float64_average_rounded_once(run, merge_file):
@@ -31,7 +30,7 @@ def test_merge_is_bit_for_bit_what_mergekit_yaml_makes(run, merge_file, tmp_path
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(config))
     script = "from mergekit.scripts.run_yaml import main; main()"
     words = [str(tmp_path / "plain.yaml"), str(tmp_path / "plain"), "--no-write-model-card"]
-    subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True)
+    run_ok("-c", script, *words)
     ours, theirs = state_dict(run / "merged"), state_dict(tmp_path / "plain")
     assert ours.keys() == theirs.keys()
     for name in ours:

@@ -24,7 +24,8 @@ def cut_off(folder):
 def other_words(folder):
     file = folder / "tokenizer.json"
     content = json.loads(file.read_text())
-    content["added_tokens"][0]["content"] = "<other>"
+    a, b, *_ = vocabulary = content["model"]["vocab"]
+    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
     file.write_text(json.dumps(content))
 
 
@@ -147,10 +148,7 @@ def test_a_vocabulary_may_differ_where_the_merge_names_its_tokenizer(run, merge_
 def test_a_chat_template_that_the_merge_names_excuses_no_other_tokens(run, merge_run):
     file = run / "mid" / "tokenizer.json"
     text = file.read_text(encoding="utf-8")
-    tokenizer = json.loads(text)
-    a, b, *_ = vocabulary = tokenizer["model"]["vocab"]
-    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
-    file.write_text(json.dumps(tokenizer))
+    other_words(run / "mid")
     for chosen in ({}, {"chat_template": "chatml"}):
         with pytest.raises(UserError, match=r"tokens: expected that of .* key tokenizer_source"):
             merge_run(merge=PAIR | chosen)

@@ -1,12 +1,10 @@
 """`python -m merge` from outside: what is up to date, what is refused, what a kill leaves."""
 
 import json
-import subprocess
-import sys
 
 import torch
-from helpers import run_ok
 from merge_helpers import refused
+from programs import Programs, kill_at, run_ok
 from safetensors.torch import load_file, save_file
 
 
@@ -63,20 +61,12 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
 
 def test_a_killed_merge_leaves_no_folder(run, merge_file):
     """Killed while it writes: a large tensor makes it long enough."""
-    import signal
-    import time
-
     for name in ("apo/1", "apo/2", "apo/3"):
         file = run / name / "model.safetensors"
         tensors = load_file(file) | {"extra": torch.zeros(60_000_000)}
         save_file(tensors, file, metadata={"format": "pt"})
     partial = run / ".soup.partial" / "final" / "model.safetensors"
-    process = subprocess.Popen([sys.executable, "-m", "merge", "--config", str(merge_file()), "--only", "soup"])
-    while not partial.exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert partial.exists()
+    kill_at(Programs("-m", "merge", "--config", merge_file(), "--only", "soup"), partial)
     assert not (run / "soup").exists()
     run_ok("-m", "merge", "--config", merge_file(), "--only", "soup")
     assert (run / "soup" / "manifest.json").is_file()

@@ -1,12 +1,10 @@
 """What a merged folder holds beside its weights: tokenizer, generation settings, long context, card."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from helpers import run_ok
+from programs import run_ok
 
 from apo_soup.errors import UserError
 
@@ -23,9 +21,7 @@ def test_the_merged_folder_is_complete_and_runs_without_this_project(run, merge_
         "assert t.decode(p['input_ids'][0]).endswith('<think>\\n\\n</think>\\n');"
         "o = m.generate(**p, max_new_tokens=4); print(m.generation_config.eos_token_id, t.eos_token_id, o.shape[1])"
     )
-    result = subprocess.run([sys.executable, "-c", code, run / "merged"], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("[2] 2 ")
+    assert run_ok("-c", code, run / "merged", cwd=tmp_path).startswith("[2] 2 ")
 
 
 def test_a_long_context_is_asked_for_in_the_configuration_and_works(run, merge_run):

@@ -1,14 +1,13 @@
 """What goes to mergekit, and what of a merge file mergekit would pass over."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
 from helpers import state_dict
 from merge_helpers import PAIR
+from programs import run_ok
 from safetensors.torch import load_file, save_file
 
 from apo_soup.errors import UserError
@@ -34,7 +33,7 @@ def test_other_methods_are_mergekits_own(run, merge_run, tmp_path, method, setti
     (tmp_path / "plain.yaml").write_text(text)
     script = "from mergekit.scripts.run_yaml import main; main()"
     words = [str(tmp_path / "plain.yaml"), str(tmp_path / "plain"), "--no-write-model-card"]
-    subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True)
+    run_ok("-c", script, *words)
     theirs = state_dict(tmp_path / "plain")
     for name, tensor in state_dict(run / "merged").items():
         assert torch.equal(tensor, theirs[name]), name

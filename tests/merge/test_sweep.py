@@ -5,8 +5,8 @@ import re
 import shutil
 
 import pytest
-from helpers import run_ok
 from merge_helpers import refused
+from programs import run_ok
 
 from apo_soup.errors import UserError
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers import run_ok
 from merge_helpers import PAIR, refused
+from programs import run_ok
 from safetensors.torch import load_file, save_file
 
 from apo_soup.errors import UserError

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 from data_helpers import ROWS, prepared
-from helpers import TRAINING, preference, python, run_ok
+from helpers import TRAINING, preference
+from programs import program, run_ok
 
 from apo_soup.config.load import load
 from apo_soup.data.prepare import prepare_mixture
@@ -93,7 +94,7 @@ def test_what_a_stage_upstream_lays_over_a_tokenizer_is_what_it_saves(recipe):
 
 def test_a_model_that_nothing_makes_is_one_sentence(recipe):
     (recipe / "mid.yaml").unlink()
-    result = python("-m", "apo_soup", "preview", "--config", recipe / "sft.yaml")
+    result = program("-m", "apo_soup", "preview", "--config", recipe / "sft.yaml")
     assert result.returncode == 2
     assert f"expected a model folder, got {recipe}/run/mid, which is not there; run the stage" in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -103,7 +104,7 @@ def test_a_template_that_is_nowhere_on_the_way_is_asked_for(recipe):
     text = (recipe / "mid.yaml").read_text()
     start, end = text.index("chat_template:"), text.index("eos_token:")
     (recipe / "mid.yaml").write_text(text[:start] + text[end:])
-    result = python("-m", "apo_soup", "prepare", "--config", recipe / "apo.yaml")
+    result = program("-m", "apo_soup", "prepare", "--config", recipe / "apo.yaml")
     assert result.returncode == 2
     assert "mid.yaml" in result.stderr
     assert "without one; give chat_template: apo-soup" in result.stderr

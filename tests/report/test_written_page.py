@@ -5,6 +5,7 @@ import json
 
 import pytest
 from helpers import ROOT, TRAINING, chat, preference, python
+from programs import program
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
@@ -46,7 +47,7 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
     ]
     models = {"base": str(tiny_model), "merged": str(tiny_model)}
     recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
-    assert python("-m", "apo_soup", "eval", "--config", recipe).returncode == 0
+    assert program("-m", "apo_soup", "eval", "--config", recipe).returncode == 0
     rows = write_rows("rows.jsonl", [chat(f"{n}?", f"It is {n}", False) for n in range(8)])
     sft = TRAINING | {"model_name_or_path": str(tiny_model), "output_dir": str(folder / "sft"), "max_steps": 1}
     sft |= {"dataset_mixture": {"datasets": [{"id": str(rows)}]}, "assistant_only_loss": True}

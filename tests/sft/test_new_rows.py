@@ -1,15 +1,11 @@
 """Training with new tokens end to end: what is saved, a kill, an adapter; two processes are in test_fsdp.py."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
-from helpers import ROOT, TRAINING, chat, python, run_ok, state_dict
+from helpers import TRAINING, chat, state_dict
+from programs import Programs, kill_at, program, run_ok
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROWS = [chat(f"What is {a} + {b}?", f"<cite>{a} + {b}</cite>{a + b}", False) for a in range(9) for b in range(4)]
@@ -77,7 +73,7 @@ def test_a_model_grows_by_rows_of_the_mean_and_nothing_else_changes(cite_recipe,
 
 def test_without_resizing_the_run_ends_before_any_row_is_tokenised(cite_recipe):
     path, folder = cite_recipe(add_tokens=["<cite>"])
-    result = python("-m", "sft", "--config", path)
+    result = program("-m", "sft", "--config", path)
     assert result.returncode == 2
     assert "add_tokens: expected a tokenizer of at most 1,024 ids" in result.stderr
     assert not (folder.parent / "prepared").exists()
@@ -88,14 +84,8 @@ def test_a_killed_adapter_with_new_rows_ends_with_the_same_bytes(cite_recipe):
     whole_path, whole = cite_recipe("whole", **options)
     run_ok("-m", "sft", "--config", whole_path)
     path, folder = cite_recipe("killed", **options)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "sft", "--config", path], cwd=ROOT, env=environment)
     partial = folder.parent / ".sft.partial"
-    while not (partial / "checkpoint-10" / "whole").is_file():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_at(Programs("-m", "sft", "--config", path), partial / "checkpoint-10" / "whole")
     assert (partial / "resized" / "config.json").is_file()
     assert "going on from step" in run_ok("-m", "sft", "--config", path)
     assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -135,7 +125,7 @@ def test_an_adapter_trains_the_new_rows_and_no_others(cite_recipe, tiny_model, u
 def test_one_of_two_tied_layers_is_refused_where_tokens_are_new(cite_recipe):
     """PEFT would untie them, and the head's rows of the new tokens would stay the mean."""
     path, _ = cite_recipe(**NEW, **LORA, lora_modules_to_save=["embed_tokens"])
-    result = python("-m", "sft", "--config", path)
+    result = program("-m", "sft", "--config", path)
     assert result.returncode == 2
     assert (
         "lora_modules_to_save: expected both model.embed_tokens and lm_head or none of them, for they are tied and the "

@@ -1,16 +1,12 @@
 """Supervised training end to end on a tiny model: loss, resuming after a kill, PEFT, two processes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from data_helpers import trained_ids
-from helpers import ROOT, TRAINING, chat, python, run_ok, state_dict
+from helpers import ROOT, TRAINING, chat, python, state_dict
+from programs import Programs, kill_at, program, run_ok
 
 ROWS = [
     chat(f"What is {a} + {b}?", f"<think>\n{a} + {b} = {a + b}\n</think>\n{a + b}", True)
@@ -67,14 +63,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(sft_recipe):
     whole_path, whole = sft_recipe("whole", **options)
     run_ok("-m", "sft", "--config", whole_path)
     path, folder = sft_recipe("killed", **options)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "sft", "--config", path], cwd=ROOT, env=environment)
     partial = folder.parent / ".sft.partial"
-    while not (partial / "checkpoint-10" / "whole").is_file():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_at(Programs("-m", "sft", "--config", path), partial / "checkpoint-10" / "whole")
     assert not folder.exists()
     (partial / "checkpoint-39").mkdir()  # as a kill in the middle of a save leaves it
     output = run_ok("-m", "sft", "--config", path)
@@ -143,7 +133,8 @@ def test_two_processes_train_on_the_whole_step(sft_recipe):
     one_path, one = sft_recipe("one", max_steps=2, per_device_train_batch_size=4)
     two_path, two = sft_recipe("two", max_steps=2, per_device_train_batch_size=2)
     run_ok("-m", "sft", "--config", one_path)
-    run_ok("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "sft", "--config", two_path)
+    launched = python("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "sft", "--config", two_path)
+    assert launched.returncode == 0, launched.stderr
     for name, tensor in state_dict(one).items():
         torch.testing.assert_close(state_dict(two)[name], tensor, atol=1e-5, rtol=1e-4)
 
@@ -153,7 +144,7 @@ def test_bad_rows_are_counted_kept_aside_and_stop_the_run_when_many(sft_recipe, 
     rows = write_rows("rows.jsonl", [*ROWS, {"messages": [{"role": "user", "content": 3}]}])
     with rows.open("a") as file:
         file.write("{not json\n")
-    result = python("-m", "sft", "--config", path)
+    result = program("-m", "sft", "--config", path)
     assert result.returncode == 2
     assert "max_reject_share: expected at most 0.01 of the rows rejected, got 2 of 83" in result.stderr
     assert f"{rows}:82: field messages[0].content: expected text, got int 3" in result.stderr
@@ -190,7 +181,7 @@ def test_a_published_recipe_file_trains_with_model_and_data_paths_changed(name, 
 
 def test_a_column_that_no_row_has_is_an_error(sft_recipe):
     path, _ = sft_recipe()
-    result = python(
+    result = program(
         "-m", "sft", "--config", path, "--dataset_mixture.datasets.0.columns", "[messages, chat_template_kwarg]"
     )
     assert result.returncode == 2
@@ -224,7 +215,7 @@ def test_non_finite_gradients_stop_the_run(sft_recipe, tiny_model, tmp_path):
     tensors["model.norm.weight"][0] = float("nan")
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
     path, folder = sft_recipe(model_name_or_path=str(broken))
-    result = python("-m", "sft", "--config", path)
+    result = program("-m", "sft", "--config", path)
     assert result.returncode == 2
     assert "expected a finite gradient, got one that is not at step 1" in result.stderr
     assert not folder.exists()
@@ -232,7 +223,7 @@ def test_non_finite_gradients_stop_the_run(sft_recipe, tiny_model, tmp_path):
 
 def test_options_for_loading_that_the_model_does_not_take_are_one_sentence(sft_recipe):
     path, _ = sft_recipe(model_init_kwargs={"nonsense": 1}, max_steps=1)
-    refused = python("-m", "sft", "--config", path)
+    refused = program("-m", "sft", "--config", path)
     assert refused.returncode == 2
     assert "model_init_kwargs: expected arguments that the model is loaded with, got a refusal" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -1,17 +1,13 @@
 """FSDP2 on two CPU processes: weights of both stages, the sharded reference, a kill and a resume."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 
-import psutil
 import pytest
 import torch
-from helpers import ROOT, TRAINING, chat, preference, python, run_ok, state_dict
+from helpers import ROOT, TRAINING, chat, preference, state_dict
+from programs import kill_at, run_ok, succeeded, two_ranks
 
-LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2", ROOT / "tests" / "fsdp_on_cpu.py")
+SHARDED = ROOT / "tests" / "fsdp_on_cpu.py"
 OPTIONS = TRAINING | {"learning_rate": 1.0e-4, "max_steps": 6, "gradient_accumulation_steps": 2,
                       "num_train_epochs": 10, "save_strategy": "no", "max_length": 128}  # fmt: skip
 
@@ -51,7 +47,7 @@ def test_supervised_steps_of_sharded_ranks_equal_those_of_one_process(recipe):
     rows = [chat(f"What is {n} plus {n}?", f"It is {2 * n}. " * (n % 4 + 1), False) for n in range(40)]
     options = {"packing": True, "assistant_only_loss": True, "max_length": 64}
     path, ours = recipe("sft", "sharded", rows, **options)
-    run_ok(*LAUNCH, "sft", "--config", path)
+    succeeded(two_ranks(SHARDED, "sft", "--config", path).wait())
     path, plain = recipe("sft", "plain", rows, **options, per_device_train_batch_size=4)
     run_ok("-m", "sft", "--config", path)
     assert_equal_weights(state_dict(ours), state_dict(plain))
@@ -62,14 +58,14 @@ def test_rows_of_new_tokens_in_sharded_weights(recipe):
     rows = [chat(f"What is {n} plus {n}?", f"<a>{2 * n}</a>", False) for n in range(40)]
     options = {"assistant_only_loss": True, "add_tokens": ["<a>", "</a>"], "resize_embeddings": True, "max_steps": 3}
     path, ours = recipe("sft", "sharded", rows, **options)
-    run_ok(*LAUNCH, "sft", "--config", path)
+    succeeded(two_ranks(SHARDED, "sft", "--config", path).wait())
     path, plain = recipe("sft", "plain", rows, **options, per_device_train_batch_size=4)
     run_ok("-m", "sft", "--config", path)
     assert_equal_weights(state_dict(ours), state_dict(plain))
     assert state_dict(ours)["model.embed_tokens.weight"].shape == (1026, 32)
 
     path, _ = recipe("sft", "adapter", rows, **options, use_peft=True, lora_target_modules=["q_proj", "v_proj"])
-    refused = python(*LAUNCH, "sft", "--config", path)
+    refused = two_ranks(SHARDED, "sft", "--config", path).wait()
     assert refused.returncode != 0
     assert "use_peft: expected weights that are whole on every process, for an adapter trains rows" in refused.stderr
 
@@ -79,7 +75,7 @@ def test_preference_steps_of_sharded_ranks_equal_the_stock_trainers_and_survive_
     options = {"loss_type": "apo_zero", "beta": 0.1, "max_steps": 12}
     saving = {"save_strategy": "steps", "save_steps": 2}
     path, ours = recipe("apo", "sharded", pairs(), **options, **saving)
-    run_ok(*LAUNCH, "apo", "--config", path)
+    succeeded(two_ranks(SHARDED, "apo", "--config", path).wait())
     path, stock = recipe("apo", "stock", pairs(), **options, per_device_train_batch_size=4, packed_pairs=False)
     run_ok("-m", "apo", "--config", path)
     assert_equal_weights(state_dict(ours / "1"), state_dict(stock / "1"))
@@ -88,18 +84,8 @@ def test_preference_steps_of_sharded_ranks_equal_the_stock_trainers_and_survive_
     assert manifest["metrics"]["reference_passes"] > 0
 
     path, killed = recipe("apo", "killed", pairs(), **options, **saving)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    words = [sys.executable, *map(str, LAUNCH), "apo", "--config", str(path)]
-    process = psutil.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    mark = killed / ".1.partial" / "checkpoint-2" / "whole"
-    deadline = time.monotonic() + 120
-    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    for each in (*process.children(recursive=True), process):  # the launcher's ranks are in sessions of their own
-        each.kill()
-    process.wait()
-    assert mark.exists()
-    assert not (killed / "1").exists(), "it ended before it could be killed"
-    assert "going on from step" in run_ok(*LAUNCH, "apo", "--config", path)
+    kill_at(two_ranks(SHARDED, "apo", "--config", path), killed / ".1.partial" / "checkpoint-2" / "whole")
+    assert not (killed / "1").exists()
+    assert "going on from step" in succeeded(two_ranks(SHARDED, "apo", "--config", path).wait())
     expected = state_dict(ours / "1")
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state_dict(killed / "1").items())

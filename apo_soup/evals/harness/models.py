@@ -77,7 +77,8 @@ class RefusesOverflow(HarnessHooks):
     def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
         """As the harness's, after the check."""
         check_prompts_fit(self, requests)
-        return super().generate_until(requests, *args, **kwargs)  # type: ignore[misc]  # the harness's model has it
+        answers: list[str] = super().generate_until(requests, *args, **kwargs)  # type: ignore[misc]  # the harness's
+        return answers
 
     def score_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
         """As the harness's, after the check."""
@@ -89,7 +90,7 @@ def reasoning_hflm() -> type:
     """The harness's transformers model with reasoning taken off before it scores. Made late: its import is long."""
     from lm_eval.models.huggingface import HFLM
 
-    class ReasoningHFLM(RefusesOverflow, HFLM):
+    class ReasoningHFLM(RefusesOverflow, HFLM):  # type: ignore[misc]  # the harness ships no types
         """`HFLM` whose stop words do not end a reasoning, and whose unclosed reasoning is no answer."""
 
         def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
@@ -101,7 +102,8 @@ def reasoning_hflm() -> type:
             """Ids `[B, S]` of prompts `[B, P]` and their answers; padding where a reasoning never closed."""
             thinking = self.chat_template_args.get("enable_thinking", False)
             end = self.tokenizer.eos_token
-            output = super().generate_tokens(context, max_length, [end] if thinking else stop, **kwargs)
+            stops = [end] if thinking else stop
+            output: torch.Tensor = super().generate_tokens(context, max_length, stops, **kwargs)
             if thinking:
                 for row, prompt in zip(output, context, strict=True):
                     answer, before = self.tokenizer.decode(row[len(prompt) :]), self.tokenizer.decode(prompt[-4:])
@@ -116,7 +118,7 @@ def reasoning_vllm() -> type:
     """The harness's vLLM model, as `reasoning_hflm` is its transformers one. It leaves stop words out by itself."""
     from lm_eval.models.vllm_causallms import VLLM
 
-    class ReasoningVLLM(RefusesOverflow, VLLM):
+    class ReasoningVLLM(RefusesOverflow, VLLM):  # type: ignore[misc]  # as above
         """`VLLM` whose unclosed reasoning is no answer."""
 
         def generate_tokens(self, requests: Any = None, generate: bool = False, sampling_params: Any = None) -> Any:

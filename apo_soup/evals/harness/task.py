@@ -94,7 +94,7 @@ def lm_eval_results(
     if task.unsafe_code:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
     with lm_eval_refusals(checkpoint.place(task, "tasks"), names):
-        return simple_evaluate(
+        found: dict[str, Any] = simple_evaluate(
             engine.model(think, tokenizer),
             tasks=files,
             task_manager=manager,
@@ -110,6 +110,7 @@ def lm_eval_results(
             torch_random_seed=checkpoint.seed,
             fewshot_random_seed=checkpoint.seed,
         )
+    return found
 
 
 @contextmanager

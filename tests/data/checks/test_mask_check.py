@@ -2,7 +2,8 @@
 
 import pytest
 from data_helpers import ROWS, trained_turns
-from helpers import chat, python
+from helpers import chat
+from programs import program
 
 from apo_soup.data.checks.mask_check import decoded_fault
 
@@ -30,7 +31,7 @@ def test_composed_characters_are_the_same_however_they_are_written(use):
 
 def test_the_mask_check_stops_a_source_and_shows_the_row(training_recipe):
     path = training_recipe([*ROWS, chat("Q?", "no thought here", True)])
-    result = python("-m", "apo_soup", "prepare", "--config", path)
+    result = program("-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 2
     assert "rows.jsonl:82: a think row trains on no reasoning" in result.stderr
     assert "no thought here" in result.stderr
@@ -39,6 +40,6 @@ def test_the_mask_check_stops_a_source_and_shows_the_row(training_recipe):
 
 def test_whole_rows_are_held_to_their_mode_too(training_recipe):
     rows = [chat("Q?", "A", False)] * 3 + [chat("Q?", "<think>\nso\n</think>\nA", False)]
-    result = python("-m", "apo_soup", "prepare", "--config", training_recipe(rows, assistant_only_loss=False))
+    result = program("-m", "apo_soup", "prepare", "--config", training_recipe(rows, assistant_only_loss=False))
     assert result.returncode == 2
     assert "a no-think row trains on reasoning" in result.stderr

@@ -5,7 +5,8 @@ import json
 import pytest
 from conftest import CHATML
 from data_helpers import documents_of, prepared
-from helpers import chat, preference, run_ok
+from helpers import chat, preference
+from programs import run_ok
 
 from apo_soup.errors import UserError
 

@@ -1,0 +1,83 @@
+"""A process that has imported the libraries once, and becomes each program that a test starts: see programs.py.
+
+It reads requests from stdin, a line each: a JSON list of processes that are started together. It answers with a line of
+their ids, and when all are gone with a line of their exit codes.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import sys
+
+# None of ours: what a program of ours imports before its file is read, and what after, is its own affair.
+LIBRARIES = (
+    "accelerate", "datasets", "mergekit.config", "peft", "pydantic", "scipy.stats", "torch.distributed.tensor",
+    "torch.utils.data", "transformers.generation", "transformers.models.auto",
+    "transformers.models.smollm3.modeling_smollm3", "transformers.trainer", "trl.trainer.dpo_trainer",
+    "trl.trainer.sft_trainer",
+)  # fmt: skip
+
+
+def serve() -> dict | None:
+    """Answer requests until nobody is left to ask; in a process that is to become a program, what is asked of it."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # libraries may print
+    while line := sys.stdin.readline():
+        children: list[int] = []
+        for asked in json.loads(line):
+            child = os.fork()
+            if child == 0:
+                replies.close()
+                return asked
+            children.append(child)
+        print(json.dumps(children), file=replies)
+        print(json.dumps(exit_codes(children)), file=replies)
+    return None
+
+
+def exit_codes(children: list[int]) -> list[int]:
+    """The exit codes of processes, in their order; where one fails, the others are ended, as a launcher does."""
+    codes: dict[int, int] = {}
+    while len(codes) < len(children):
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        for other in children if codes[child] else ():
+            if other not in codes:
+                os.kill(other, signal.SIGTERM)
+    return [codes[child] for child in children]
+
+
+def become(asked: dict) -> None:
+    """Run a module, a file or code as Python does, with the words, folder, variables and files that are asked for."""
+    # A shell that runs the suite in the background has its children ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(asked["cwd"])
+    os.environ |= asked["environment"]
+    os.dup2(os.open(asked["stdin"], os.O_RDONLY), 0)
+    for descriptor, path in ((1, asked["stdout"]), (2, asked["stderr"])):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    kind, *words = asked["words"]
+    sys.path[0] = asked["cwd"]
+    if kind == "-m":
+        sys.argv = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.argv = ["-c", *words[1:]]
+        exec(compile(words[0], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = [kind, *words]
+        sys.path[0] = os.path.dirname(kind)
+        runpy.run_path(kind, run_name="__main__")
+
+
+if __name__ == "__main__":
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()  # what lives now is shared by all children, and their ends need not go through it
+    asked = serve()
+    if asked is None:
+        os._exit(0)
+    become(asked)

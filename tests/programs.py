@@ -1,0 +1,112 @@
+"""Programs that tests start as processes of their own, forked from one that has imported the libraries.
+
+A stage takes a second or two on a model of this size; to import torch, transformers and TRL before it takes four.
+"""
+
+import functools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
+
+from helpers import ENVIRONMENT, ROOT
+
+
+@functools.cache
+def preloaded() -> subprocess.Popen:
+    """The process that forks, one for all tests of a worker; it ends when the worker does."""
+    words = [sys.executable, str(ROOT / "tests" / "preloaded.py")]
+    return subprocess.Popen(words, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+
+class Programs:
+    """Processes that were started together, and run. One such group runs at a time."""
+
+    def __init__(
+        self,
+        *words: str | Path,
+        cwd: Path = ROOT,
+        stdin: str | Path = os.devnull,
+        environments: tuple[dict, ...] = ({},),
+    ):
+        self.words = [str(word) for word in words]
+        self.outputs = Path(tempfile.mkdtemp(prefix="programs"))
+        asked = [
+            {"words": self.words, "cwd": str(cwd), "stdin": str(stdin), "environment": environment}
+            | {name: str(self.outputs / f"{name}{number}") for name in ("stdout", "stderr")}
+            for number, environment in enumerate(environments)
+        ]
+        preloaded().stdin.write(json.dumps(asked).encode() + b"\n")
+        self.ids = self._reply(120)
+
+    def _reply(self, timeout: float) -> list[int]:
+        if not select.select([preloaded().stdout], [], [], timeout)[0]:
+            self.kill()
+            raise TimeoutExpired(self.words, timeout)
+        return json.loads(preloaded().stdout.readline())
+
+    def running(self) -> bool:
+        """Whether one of them still does."""
+        return any(Path(f"/proc/{number}").exists() for number in self.ids)
+
+    def kill(self) -> None:
+        """End all of them as a machine that fails does."""
+        for number in self.ids:
+            os.kill(number, signal.SIGKILL)
+
+    def output(self, name: str = "stdout") -> str:
+        """What they have written until now, one after another."""
+        return "".join(file.read_text() for file in sorted(self.outputs.glob(f"{name}*")))
+
+    def wait(self, timeout: float = 300) -> CompletedProcess:
+        """The end of all: the first exit code that is not 0, and what they wrote, one after another."""
+        codes = self._reply(timeout)
+        code = next((code for code in codes if code), 0)
+        return CompletedProcess(self.words, code, self.output("stdout"), self.output("stderr"))
+
+
+def program(*words: str | Path, cwd: Path = ROOT) -> CompletedProcess:
+    """Run `python WORDS` with one thread and no network tried."""
+    return Programs(*words, cwd=cwd).wait()
+
+
+def two_ranks(*words: str | Path) -> Programs:
+    """Start two ranks of `python WORDS` with the variables that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return Programs(*words, environments=tuple(shared | {"RANK": r, "LOCAL_RANK": r} for r in "01"))
+
+
+def run_ok(*words: str | Path, cwd: Path = ROOT) -> str:
+    """Run `python WORDS`, which must succeed; returns what it printed."""
+    return succeeded(program(*words, cwd=cwd))
+
+
+def succeeded(result: CompletedProcess) -> str:
+    """What a program printed, which must have succeeded."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def kill_at(started: Programs, mark: Path) -> None:
+    """Kill what was started once a file is there, which must be before it ends."""
+    kill_when(started, mark.exists)
+
+
+def kill_when(started: Programs, ready: Callable[[], bool]) -> None:
+    """Kill what was started once something holds, which must be before it ends."""
+    while not ready():
+        assert started.running(), "it ended before it could be killed"
+        time.sleep(0.002)
+    started.kill()
+    started.wait()
