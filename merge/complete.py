@@ -7,27 +7,19 @@ from typing import Any
 
 from apo_soup.config.merge import LongContextKeys
 from apo_soup.errors import UserError, read_json
+from apo_soup.runs.model_files import TOKENIZER_FILES, file_name
 from merge.tensors import stored_tensors
 
 # SmolLM3's sampling, for a model whose parent says nothing of its own.
 SAMPLING = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "tokenizer.model",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
 
 
 def copy_tokenizer(parent: Path, folder: Path) -> None:
     """Copy the parent's tokenizer and template, byte by byte."""
-    for name in TOKENIZER_FILES:
-        if (parent / name).is_file():
-            shutil.copyfile(parent / name, folder / name)
+    for file in (file for pattern in TOKENIZER_FILES for file in sorted(parent.glob(pattern))):
+        target = folder / file_name(file, parent)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target)
 
 
 def write_config(folder: Path, parent: Path) -> None:

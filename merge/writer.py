@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from merge.tensors import DTYPES, INDEX_FILE, WEIGHTS_FILE
+from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE
+from merge.tensors import DTYPES
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_FILE_BYTES = 5 * 10**9

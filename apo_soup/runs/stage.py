@@ -26,7 +26,7 @@ from apo_soup.runs.manifest import (
     versions,
     write_json,
 )
-from apo_soup.runs.model_files import file_record, model_files
+from apo_soup.runs.model_files import file_name, file_record, model_files
 from apo_soup.runs.secrets import redacted, without_secrets
 
 
@@ -111,7 +111,7 @@ class Stage:
             metrics: the stage's own figures.
             extra: further entries of the manifest, such as what the stage ran with.
         """
-        outputs = {f.name: file_record(f) for f in model_files(result)}
+        outputs = {file_name(f, result): file_record(f) for f in model_files(result)}
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,

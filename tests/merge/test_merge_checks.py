@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from apo_soup.errors import UserError
 
 
-def without_index(folder):
+def without_a_part(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "model-00002.safetensors"}}))
 
 
@@ -59,7 +60,8 @@ def a_part_alone(folder):
 
 
 def an_index_that_promises_more(folder):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"more": "model.safetensors"}}))
+    (folder / "model.safetensors").rename(folder / "all.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"more": "all.safetensors"}}))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,9 @@ def an_index_that_promises_more(folder):
         (other_heads, "config.json: num_attention_heads: expected 4, as in"),
         (other_theta, "config.json: rope_theta: expected"),
         (other_end, "end-of-turn token: expected that of"),
-        (a_part_alone, "expected model.safetensors.index.json beside weights in parts, got none"),
-        (an_index_that_promises_more, "expected tensor more in model.safetensors"),
-        (without_index, "index.json: expected model-00002.safetensors beside it, got no such file"),
+        (a_part_alone, "with model-00001-of-00002.safetensors; name it model.safetensors, or put"),
+        (an_index_that_promises_more, "expected tensor more in all.safetensors"),
+        (without_a_part, "index.json: expected model-00002.safetensors beside it, got no such file"),
         (cut_off, "the file is cut off"),
         (other_words, "tokens: expected that of"),
         (other_template, "chat template: expected that of"),
