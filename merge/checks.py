@@ -1,6 +1,7 @@
 """What must hold before anything is merged: whole folders, equal architecture, tensors, vocabulary and template."""
 
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,12 @@ from typing import Any
 from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
 from apo_soup.errors import UserError, read_json
 from apo_soup.runs.model_files import first_non_finite
+from merge.adapter_checks import check_adapter
+from merge.layers import check_layers_alike, output_layers
+from merge.model_tensors import check_equal_integers, check_plain, model_tensors
 from merge.new_tokens import check_new_tokens
+from merge.own_code import check_own_code, other_code
+from merge.rope import rope_difference
 from merge.tensors import stored_tensors
 
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -19,6 +25,9 @@ ARCHITECTURE = (
     "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "attention_bias", "mlp_bias", "layer_types",
     "no_rope_layers", "sliding_window", "tie_word_embeddings", "vocab_size",
 )  # fmt: skip
+# Of these, what depends on the number of layers; and where that number stands in the name of a tensor.
+LAYERED = ("num_hidden_layers", "layer_types", "no_rope_layers")
+LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
 def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: str) -> None:
@@ -32,9 +41,13 @@ def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: s
     if not folders:
         return
     named = config.names_tokens
+    check_own_code(base_folder(config, folders), where)
     if not named:
         check_new_tokens(folders, where)
-    elements, itemsize = check_alike(folders, where, named)
+    layers = output_layers(config, where)
+    elements, itemsize = check_alike(folders, where, named, sliced=layers is not None)
+    if layers:
+        check_layers_alike(layers, where)
     if not named:
         check_tokenizers(folders, where, bool(config.chat_template))
         donor = base_folder(config, folders)
@@ -47,6 +60,17 @@ def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: s
     written = plain_float(config.out_dtype or config.dtype or "")
     check_disk(elements * ITEM_BYTES.get(written, itemsize), output, where)
     check_finite(folders, where)
+
+
+def merge_notes(first: Path, folders: list[Path], where: str) -> list[str]:
+    """What a merge takes from the model `first` where another of its models says otherwise, a line each."""
+    lines = other_code(first, folders, where)
+    limit = read_json(first / "config.json", where).get("max_position_embeddings")
+    for folder in folders:
+        other = read_json(folder / "config.json", where).get("max_position_embeddings")
+        if other != limit:
+            lines.append(f"max_position_embeddings is {limit}, as in {first}, and {other} in {folder}")
+    return lines
 
 
 def base_folder(config: MergekitKeys, folders: list[Path]) -> Path:
@@ -84,17 +108,23 @@ def check_weights(config: MergekitKeys, where: str) -> None:
         )
 
 
-def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False) -> tuple[int, int]:
+def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False, sliced: bool = False) -> tuple[int, int]:
     """Refuse models that cannot be averaged; returns how many values the first one has, and the bytes of its largest.
 
     Args:
         own_tokenizer: the merge names its tokenizer, so vocabularies, and what has a row a token, may differ.
+        sliced: the merge names its layers, so models may have different numbers of them.
 
     Raises:
         UserError: naming what differs, and in which folders.
     """
     first, *others = folders
-    shapes, architecture = _shapes(first, where, own_tokenizer), _architecture(first, where)
+    for folder in folders:
+        check_plain(folder, where)
+    check_equal_integers(folders, where)
+    shapes, architecture = _shapes(first, where, own_tokenizer, sliced), _architecture(first, where)
+    for key in LAYERED if sliced else ():
+        architecture.pop(key)
     for folder in others:
         other = _architecture(folder, where)
         for key, value in architecture.items():
@@ -105,7 +135,13 @@ def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False) ->
                     f"{where}: {folder}/config.json: {key}: expected {value}, as in {first}/config.json, got "
                     f"{other[key]}; {cure if key == 'vocab_size' else 'merge models of one architecture'}"
                 )
-        others_shapes = _shapes(folder, where, own_tokenizer)
+        rope = rope_difference(read_json(first / "config.json", where), read_json(folder / "config.json", where))
+        if rope:
+            raise UserError(
+                f"{where}: {folder}/config.json: {rope[0]}: expected {_worded(rope[1])}, as in {first}/config.json, "
+                f"got {_worded(rope[2])}; merge models of one rope, and scale the result with long_context"
+            )
+        others_shapes = _shapes(folder, where, own_tokenizer, sliced)
         for name in sorted(shapes.keys() ^ others_shapes.keys()):
             has, lacks = (first, folder) if name in shapes else (folder, first)
             raise UserError(
@@ -117,24 +153,27 @@ def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False) ->
                     f"{where}: {folder}: tensor {name}: expected shape {list(shape)}, as in {first}, got "
                     f"{list(others_shapes[name])}; merge models of one architecture"
                 )
-    stored = stored_tensors(first, where).values()
+    stored = model_tensors(first, where).values()
     return sum(s.count for s in stored), max(s.dtype.itemsize for s in stored)
 
 
 def _architecture(folder: Path, where: str) -> dict[str, Any]:
     """What decides the function that the weights compute, beside their shapes."""
     config = read_json(folder / "config.json", where)
-    rope = config.get("rope_parameters") or {}
-    return {key: config.get(key) for key in ARCHITECTURE} | {
-        "rope_theta": rope.get("rope_theta", config.get("rope_theta"))
-    }
+    return {key: config.get(key) for key in ARCHITECTURE}
 
 
-def _shapes(folder: Path, where: str, own_tokenizer: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; a copy of tied embeddings under the head's name does not count."""
-    shapes = {name: stored.shape for name, stored in stored_tensors(folder, where).items()}
-    if read_json(folder / "config.json", where).get("tie_word_embeddings"):
-        shapes.pop("lm_head.weight", None)
+def _worded(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _shapes(folder: Path, where: str, own_tokenizer: bool, sliced: bool) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; without rows where `own_tokenizer` says how many tokens there are, and by names without a layer's
+    number where the merge is `sliced`.
+    """
+    shapes = {name: stored.shape for name, stored in model_tensors(folder, where).items()}
+    if sliced:
+        shapes = {LAYER_NUMBER.sub(".N.", name, count=1): shape for name, shape in shapes.items()}
     if own_tokenizer:
         shapes = {n: s[1:] if n.endswith(("embed_tokens.weight", "lm_head.weight")) else s for n, s in shapes.items()}
     return shapes
@@ -198,6 +237,8 @@ def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -
     """
     bases = list(dict.fromkeys(base for base, _ in adapted))
     check_alike(bases, where)
+    for base, adapter in adapted:
+        check_adapter(base, adapter, where)
     size = {base: sum(s.count * s.dtype.itemsize for s in stored_tensors(base, where).values()) for base in bases}
     check_disk(sum(size[base] for base, _ in adapted), output, where)
     check_finite([*bases, *(adapter for _, adapter in adapted)], where)

@@ -236,3 +236,45 @@ def test_models_of_the_same_tokens_and_other_sizes_are_told_to_be_resized_alike(
         UserError, match=r"vocab_size: expected 1032, .* got 1088; resize both alike, or name the result"
     ):
         merge_run()
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (["soup", "merged"], r"merge\.models\.1\.model: expected a model that is there before the merge, got merged"),
+        (["mid", "mid"], r"merge\.models\.1: expected every model once, got .*/mid again; name it once"),
+    ],
+)
+def test_a_merge_of_itself_or_of_one_model_twice_is_refused(run, merge_file, models, told):
+    from apo_soup.config.load import load
+    from merge.plan import merge_plan
+
+    entries = [{"model": model, "parameters": {"weight": 0.5}} for model in models]
+    with pytest.raises(UserError, match=told):
+        merge_plan(load(merge_file(merge=PAIR | {"models": entries}), "merge"), "merged")
+
+
+def test_a_soup_has_no_member_twice(run, merge_file):
+    from apo_soup.config.load import load
+    from merge.plan import merge_plan
+
+    for members, told in (
+        (["1", "1"], r"soup\.members.*: expected every model once"),
+        (["1", str(run / "soup")], "got the soup"),
+    ):
+        shutil.copytree(run / "mid", run / "soup", dirs_exist_ok=True)
+        with pytest.raises(UserError, match=told):
+            merge_plan(load(merge_file(soup={"members": members}), "merge"), "soup")
+
+
+def test_scaled_positions_and_plain_ones_are_not_averaged(run, merge_run):
+    yarn = {"rope_type": "yarn", "rope_theta": 5e4, "factor": 4.0, "original_max_position_embeddings": 512}
+    set_config(run / "apo" / "2", rope_parameters=yarn)
+    with pytest.raises(UserError, match=r"apo/2/config\.json: rope_type: expected default, as in .*, got yarn; merge"):
+        merge_run()
+
+
+def test_other_limits_of_positions_are_told(run, merge_run, capsys):
+    set_config(run / "apo" / "2", max_position_embeddings=77)
+    merge_run()
+    assert f"and 77 in {run}/apo/2" in capsys.readouterr().out
