@@ -37,13 +37,15 @@ def output_layers(config: MergekitKeys, where: str) -> list[list[SourceLayer]] |
     Raises:
         UserError: a slice asks for layers that its model has not, or for unequal numbers of them.
     """
-    if config.slices is None:
+    key_of_slices, slices = _slices(config)
+    if slices is None:
         return None
+    where_of_slices = f"{where}.{key_of_slices}"
     layers: list[list[SourceLayer]] = []
-    for number, part in enumerate(config.slices):
+    for number, part in enumerate(slices):
         sources = []
         for place, source in enumerate(part["sources"]):
-            key = f"{where}.slices.{number}.sources.{place}.layer_range"
+            key = f"{where_of_slices}.{number}.sources.{place}.layer_range"
             begin, end = source["layer_range"]
             folder = Path(str(source["model"]))
             settings = read_json(folder / "config.json", where)
@@ -56,11 +58,20 @@ def output_layers(config: MergekitKeys, where: str) -> list[list[SourceLayer]] |
             sources.append([SourceLayer(folder, index) for index in range(begin, end)])
         if len({len(one) for one in sources}) > 1:
             raise UserError(
-                f"{where}.slices.{number}.sources: expected as many layers of every model, got "
+                f"{where_of_slices}.{number}.sources: expected as many layers of every model, got "
                 f"{', '.join(str(len(one)) for one in sources)}; correct layer_range"
             )
         layers += [list(together) for together in zip(*sources, strict=True)]
     return layers
+
+
+def _slices(config: MergekitKeys) -> tuple[str, list[Any] | None]:
+    """The slices of a merge with their key: its own, or those of its only module."""
+    modules = (config.model_extra or {}).get("modules")
+    if config.slices is None and isinstance(modules, dict) and len(modules) == 1:
+        ((name, module),) = modules.items()
+        return f"modules.{name}.slices", module.get("slices") if isinstance(module, dict) else None
+    return "slices", config.slices
 
 
 def layer_settings(folder: Path, where: str) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from apo_soup.errors import UserError, read_json, told_by_library
 from apo_soup.progress import say
+from merge.tensors import stored_tensors
 
 # What transformers tells of a load -> how a sentence says it.
 _KINDS = {
@@ -16,7 +17,7 @@ _KINDS = {
 
 def check_loads(folder: Path, parents: list[Path], where: str) -> None:
     """Load a merged folder in transformers, on the meta device, where tensors have shapes and no values. What a parent
-    leaves over when it is loaded is told and no fault of the merge.
+    has left over too when it is loaded is told, and no fault of the merge.
 
     Raises:
         UserError: transformers cannot load it, or a tensor is missing, has no place or another shape.
@@ -27,21 +28,30 @@ def check_loads(folder: Path, parents: list[Path], where: str) -> None:
         return
     if not any(found.values()):
         return
-    known = [faults for parent in parents if (faults := _loading_faults(parent, where))]
+    known = {parent: faults for parent in parents if (faults := _loading_faults(parent, where))}
     for kind, sentence in _KINDS.items():
-        theirs = {name for faults in known for name in faults[kind]}
-        own = sorted(found[kind] - theirs)
-        if own:
-            more = f" (and {len(own) - 1:,} more)" if own[1:] else ""
+        for name in sorted(found[kind]):
+            at_fault = [parent for parent, faults in known.items() if name in faults[kind]]
+            if at_fault and kind == "unexpected_keys":
+                continue
+            more = f" (and {len(found[kind]) - 1:,} more)" if len(found[kind]) > 1 else ""
+            named = at_fault[0] if at_fault else "the merged folder"
             raise UserError(
-                f"{where}: the merged folder: expected {sentence.format(name=own[0])}{more}; merge models whose "
-                "weights and config.json belong together"
+                f"{where}: {named}: expected {sentence.format(name=name)}{more}; {_cure(name, parents, where)}"
             )
-        for name in sorted(found[kind])[:1]:
-            say(
-                f"note: {where}: as in its parents, transformers finds {kind.replace('_', ' ')} in the merged folder: "
-                f"{name}{f' and {len(found[kind]) - 1:,} more' if found[kind] > {name} else ''}"
-            )
+    left = sorted(found["unexpected_keys"])
+    more = f" and {len(left) - 1:,} more" if left[1:] else ""
+    say(f"note: {where}: transformers reads no tensor {left[0]}{more}, in the merged folder as in its parents")
+
+
+def _cure(name: str, parents: list[Path], where: str) -> str:
+    """What to do about a tensor without a place, or a place without a tensor."""
+    if any(name in stored_tensors(parent, where) for parent in parents):
+        return (
+            "mergekit writes the tensors that its table of the architecture lists: average the models with "
+            "merge_method linear, which takes all"
+        )
+    return "merge models whose weights and config.json belong together"
 
 
 def model_class(config: dict[str, Any]) -> Any:

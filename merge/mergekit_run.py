@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, read_json, told_by_library
 from apo_soup.private import mergekit_config_changes
 from merge.complete import copy_tokenizer
+from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration
 from merge.tensors import pieces, stored_tensors
-from merge.views import with_views
+from merge.views import view_place, with_views
 
 # What a merge may change in a model's config.json.
 CHANGED_KEYS = ("architectures", "num_hidden_layers", "vocab_size", "dtype", "torch_dtype")
@@ -61,7 +64,8 @@ def run_mergekit(
             settings = MergeOptions(**{"copy_tokenizer": named, **options.given_values(), **fixed})
             if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
                 torch.set_num_threads(settings.num_threads)
-            run_merge(parsed, str(folder), settings)
+            with _named_as_given(config, views):
+                run_merge(parsed, str(folder), settings)
     shutil.rmtree(views)
     _check_result(folder, where)
     if not named:
@@ -76,6 +80,18 @@ def run_mergekit(
     if "vocab_size" in inner and isinstance(whole.get("text_config"), dict):
         whole["text_config"] = {**whole["text_config"], "vocab_size": inner["vocab_size"]}
     (folder / "config.json").write_text(json.dumps(whole, indent=2) + "\n")
+
+
+@contextmanager
+def _named_as_given(config: MergekitKeys, views: Path) -> Iterator[None]:
+    """Let mergekit's complaints name the folders of the models, not the links to them."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        words = str(error)
+        for model in named_models(config):
+            words = words.replace(str(view_place(Path(model), views)), model)
+        raise RuntimeError(words) from error
 
 
 def _check_result(folder: Path, where: str) -> None:

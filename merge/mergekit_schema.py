@@ -57,6 +57,9 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
         ) from error
     _refuse_unread(given, read, where)
     _refuse_unread(given_options, read_options, f"{where.rpartition(': ')[0]}: options")
+    base = _base_policy(method)
+    if base == "required" and not config.base_model and not config.slices and "modules" not in given:
+        raise UserError(f"{where}.base_model: expected the model that {method} starts from, got none; add base_model")
     known = set[str]().union(COMMON_PARAMETERS, *parameters.values())
     for name in _parameter_names(given):
         if name not in known:
@@ -74,6 +77,13 @@ def _parameters_by_method() -> dict[str, set[str]]:
     from mergekit.merge_methods.registry import registered_methods
 
     return {method.spec.name: {p.name for p in method.spec.parameters} for method in registered_methods()}
+
+
+def _base_policy(method: str) -> str:
+    """Whether a method has a base model: `required`, `optional`, `forbidden` or `ignored`."""
+    from mergekit.merge_methods.registry import registered_methods
+
+    return next(str(m.spec.contract.base.value) for m in registered_methods() if m.spec.name == method)
 
 
 def unused_parameters(config: MergekitKeys) -> list[str]:

@@ -13,7 +13,7 @@ from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from merge.average import LinearAverage, one_pass_average, plain_linear
 from merge.members import adapter_base, soup_members
-from merge.mergekit_names import named_models, resolved_model, with_models
+from merge.mergekit_names import named_models, resolved_model, with_models, with_names_as_text
 
 # Keys beside `merge:` that decide what is merged.
 BESIDE = ("long_context", "options")
@@ -109,7 +109,8 @@ def mix_config(recipe: MergeFile) -> MergekitKeys:
     """
     if recipe.merge is None:
         raise UserError(f"{recipe.place('merge')}: expected a mapping of mergekit's schema, got nothing; add it")
-    names = named_models(recipe.merge)
+    given = with_names_as_text(recipe.merge, recipe.place("merge"))
+    names = named_models(given)
     resolved = {model: resolved_model(model, recipe, name) for model, name in names.items()}
     made = str((Path(recipe.output_dir) / "merged").resolve())
     for model, name in names.items():
@@ -118,7 +119,7 @@ def mix_config(recipe: MergeFile) -> MergekitKeys:
                 f"{recipe.place(name)}: expected a model that is there before the merge, got {model}, which the merge "
                 "makes; name soup, or copy the folder and name the copy"
             )
-    config = with_models(recipe.merge, resolved.__getitem__)
+    config = with_models(given, resolved.__getitem__)
     _refuse_doubles([entry.model for entry in config.models or []], recipe, "merge.models")
     for number, part in enumerate(config.slices or []):
         sources = part.get("sources") if isinstance(part, dict) else None

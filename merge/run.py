@@ -24,8 +24,9 @@ from apo_soup.runs.lineage import model_label
 from apo_soup.runs.stage import hidden_sibling
 from merge.adapter_checks import trained_on
 from merge.adapters import is_adapted, with_whole_models
+from merge.alike import merge_notes
 from merge.average import LinearAverage, plain_linear
-from merge.checks import base_folder, check_adapters, check_merge, check_weights, merge_notes
+from merge.checks import base_folder, check_adapters, check_merge, check_weights
 from merge.complete import complete_folder, copy_tokenizer, write_config, yarn_config
 from merge.hub import with_snapshots
 from merge.layers import layer_changes, output_layers

@@ -25,9 +25,14 @@ def with_views(config: MergekitKeys, folder: Path, where: str) -> MergekitKeys:
     return with_models(config, lambda model: str(model_view(Path(model), folder, where)))
 
 
+def view_place(model: Path, folder: Path) -> Path:
+    """Where the links to a model's files lie: one place a model, below `folder`."""
+    return folder / f"{model.name}-{hash_value(str(model))[:8]}"
+
+
 def model_view(model: Path, folder: Path, where: str) -> Path:
     """The folder of links to a model's files, made now if it is not there yet."""
-    view = folder / f"{model.name}-{hash_value(str(model))[:8]}"
+    view = view_place(model, folder)
     if view.exists():
         return view
     view.mkdir(parents=True)

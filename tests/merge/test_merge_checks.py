@@ -278,3 +278,16 @@ def test_other_limits_of_positions_are_told(run, merge_run, capsys):
     set_config(run / "apo" / "2", max_position_embeddings=77)
     merge_run()
     assert f"and 77 in {run}/apo/2" in capsys.readouterr().out
+
+
+def test_what_else_the_configurations_say_is_refused_or_told(run, merge_run, capsys):
+    set_config(run / "apo" / "2", window_scale=3)
+    set_config(run / "apo" / "1", window_scale=2)
+    merge_run()
+    assert f"note: {run.parent}/merge.yaml:2: soup: window_scale is 2, as in {run}/apo/1, and 3 in {run}/apo/2" in (
+        capsys.readouterr().out
+    )
+    for number, scale in (("1", 1.0), ("3", 8.0)):
+        set_config(run / "apo" / number, logits_scaling=scale)
+    with pytest.raises(UserError, match=r"apo/3/config\.json: logits_scaling: expected 1\.0, as in .*, got 8\.0"):
+        merge_run()

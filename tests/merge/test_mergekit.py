@@ -98,6 +98,10 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
             {"merge": PAIR | {"chat_template": "chatmll"}},
             r"merge\.chat_template: expected Jinja text or one of auto, .*, got chatmll",
         ),
+        (
+            {"merge": PAIR | {"merge_method": "ties"}},
+            r"merge\.base_model: expected the model that ties starts from, got none",
+        ),
         ({"merge": PAIR | {"tokenizer": {"sorce": "union"}}}, r"merge\.tokenizer\.sorce: expected a key of mergekit's"),
         ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "got unoin; the nearest name is union"),
         (
