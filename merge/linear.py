@@ -61,8 +61,9 @@ def same_as_mergekit(average: LinearAverage, where: str) -> bool:
     )
 
 
-def write_average(average: LinearAverage, folder: Path, where: str, name: str = "merge") -> int:
-    """Write the weights of the average into `folder`, progress under `name`; returns the number of tensors.
+def write_average(average: LinearAverage, folder: Path, where: str, name: str = "merge") -> dict[str, str]:
+    """Write the weights of the average into `folder`, progress under `name`; returns the SHA-256 of each file by name.
+    All values in them are finite.
 
     Raises:
         UserError: an input holds values that are not finite, or the result does not fit the type it is written in.
@@ -88,9 +89,9 @@ def write_average(average: LinearAverage, folder: Path, where: str, name: str = 
             progress.at(done)
         while writing:
             writing.popleft().result()
-    writer.close()
+    hashes = writer.close()
     progress.end()
-    return len(names)
+    return hashes
 
 
 @dataclass(frozen=True)
