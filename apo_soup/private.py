@@ -179,6 +179,28 @@ def mergekit_template_names() -> list[str]:
     return sorted(f.name.removesuffix(".jinja") for f in files(chat_templates).iterdir() if f.name.endswith(".jinja"))
 
 
+@contextmanager
+def mergekit_config_changes(changes: dict[str, Any]) -> Iterator[None]:
+    """Inside, mergekit's merges give the configuration that they make these values. It sets the number of layers alone,
+    and saving then fails where the configuration has a list with an entry a layer.
+    """
+    from mergekit import merge
+
+    original = merge._model_out_config
+
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        config = original(*args, **kwargs)
+        for key, value in changes.items():
+            setattr(config, key, value)
+        return config
+
+    merge._model_out_config = changed
+    try:
+        yield
+    finally:
+        merge._model_out_config = original
+
+
 class HarnessHooks:
     """What lm-eval's models call under private names; override the public ones. Stands before the model's class."""
 

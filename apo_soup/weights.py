@@ -1,4 +1,4 @@
-"""Safetensors files without torch: their header, their content hash, and whether their values are finite.
+"""Safetensors files without torch: which of a folder's are read, their header, content hash, and finite values.
 
 The format (github.com/huggingface/safetensors): eight bytes that say how long the header is, little-endian; a header of
 that length in JSON; the tensors' bytes behind it. This is the only reader of such headers. It stands on the ground
@@ -16,6 +16,9 @@ import numpy as np
 
 from apo_soup.errors import UserError
 
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+ADAPTER_FILE = "adapter_model.safetensors"
 LENGTH_BYTES = 8
 # The bits of a float type's exponent, and the integer type to read them with: all ones is infinity or not a number.
 EXPONENTS = {
@@ -37,6 +40,23 @@ class TensorEntry:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of a model folder that transformers reads, by name; none where it would find none.
+
+    It takes the first of: one whole file, the parts that an index names, an adapter's file. What lies beside, such as
+    the parts of an older save or an optimiser's state, belongs to no model. A part that is not there is in the list.
+    """
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    if (folder / INDEX_FILE).is_file():
+        try:
+            file_of = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
+            return [folder / str(name) for name in sorted(set(file_of.values()))]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []
+    return [folder / ADAPTER_FILE] if (folder / ADAPTER_FILE).is_file() else []
 
 
 def read_header(path: Path, where: str) -> dict[str, TensorEntry]:

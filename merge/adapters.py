@@ -5,6 +5,7 @@ from pathlib import Path
 from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import told_by_library
 from apo_soup.hashing import hash_value
+from merge.adapter_checks import check_all_loaded
 from merge.mergekit_names import with_models
 
 
@@ -31,10 +32,14 @@ def _merged_adapter(model: str, folder: Path, where: str) -> str:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from apo_soup.models.adapted import untied
+
         own = adapter if (Path(adapter) / "tokenizer_config.json").is_file() else base
         taken = f"an adapter that peft merges into its base, {model}"
         with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):
             whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), adapter)
-            whole.merge_and_unload().save_pretrained(target)
+        check_all_loaded(whole, Path(adapter), where)
+        with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):
+            untied(whole).merge_and_unload().save_pretrained(target)
             AutoTokenizer.from_pretrained(own).save_pretrained(target)
     return str(target)

@@ -3,22 +3,20 @@
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
 from apo_soup.runs.model_files import first_non_finite
+from merge.adapter_checks import check_adapter
+from merge.alike import check_alike
+from merge.layers import check_layers_alike, output_layers
 from merge.new_tokens import check_new_tokens
+from merge.own_code import check_own_code
 from merge.tensors import stored_tensors
+from merge.token_checks import check_tokenizers
 
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-# Keys of config.json that change what equal weights compute; a key that only one model writes is a default of both.
-ARCHITECTURE = (
-    "architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "attention_bias", "mlp_bias", "layer_types",
-    "no_rope_layers", "sliding_window", "tie_word_embeddings", "vocab_size",
-)  # fmt: skip
 
 
 def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: str) -> None:
@@ -32,9 +30,13 @@ def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: s
     if not folders:
         return
     named = config.names_tokens
+    check_own_code(base_folder(config, folders), where)
     if not named:
         check_new_tokens(folders, where)
-    elements, itemsize = check_alike(folders, where, named)
+    layers = output_layers(config, where)
+    elements, itemsize = check_alike(folders, where, named, sliced=layers is not None)
+    if layers:
+        check_layers_alike(layers, where)
     if not named:
         check_tokenizers(folders, where, bool(config.chat_template))
         donor = base_folder(config, folders)
@@ -84,110 +86,6 @@ def check_weights(config: MergekitKeys, where: str) -> None:
         )
 
 
-def check_alike(folders: list[Path], where: str, own_tokenizer: bool = False) -> tuple[int, int]:
-    """Refuse models that cannot be averaged; returns how many values the first one has, and the bytes of its largest.
-
-    Args:
-        own_tokenizer: the merge names its tokenizer, so vocabularies, and what has a row a token, may differ.
-
-    Raises:
-        UserError: naming what differs, and in which folders.
-    """
-    first, *others = folders
-    shapes, architecture = _shapes(first, where, own_tokenizer), _architecture(first, where)
-    for folder in others:
-        other = _architecture(folder, where)
-        for key, value in architecture.items():
-            both = value is not None and other[key] is not None
-            if both and other[key] != value and not (own_tokenizer and key == "vocab_size"):
-                cure = "resize both alike, or name the result's tokens with mergekit's key tokenizer_source"
-                raise UserError(
-                    f"{where}: {folder}/config.json: {key}: expected {value}, as in {first}/config.json, got "
-                    f"{other[key]}; {cure if key == 'vocab_size' else 'merge models of one architecture'}"
-                )
-        others_shapes = _shapes(folder, where, own_tokenizer)
-        for name in sorted(shapes.keys() ^ others_shapes.keys()):
-            has, lacks = (first, folder) if name in shapes else (folder, first)
-            raise UserError(
-                f"{where}: {lacks}: expected tensor {name}, as in {has}, got none; merge models of one architecture"
-            )
-        for name, shape in shapes.items():
-            if others_shapes[name] != shape:
-                raise UserError(
-                    f"{where}: {folder}: tensor {name}: expected shape {list(shape)}, as in {first}, got "
-                    f"{list(others_shapes[name])}; merge models of one architecture"
-                )
-    stored = stored_tensors(first, where).values()
-    return sum(s.count for s in stored), max(s.dtype.itemsize for s in stored)
-
-
-def _architecture(folder: Path, where: str) -> dict[str, Any]:
-    """What decides the function that the weights compute, beside their shapes."""
-    config = read_json(folder / "config.json", where)
-    rope = config.get("rope_parameters") or {}
-    return {key: config.get(key) for key in ARCHITECTURE} | {
-        "rope_theta": rope.get("rope_theta", config.get("rope_theta"))
-    }
-
-
-def _shapes(folder: Path, where: str, own_tokenizer: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; a copy of tied embeddings under the head's name does not count."""
-    shapes = {name: stored.shape for name, stored in stored_tensors(folder, where).items()}
-    if read_json(folder / "config.json", where).get("tie_word_embeddings"):
-        shapes.pop("lm_head.weight", None)
-    if own_tokenizer:
-        shapes = {n: s[1:] if n.endswith(("embed_tokens.weight", "lm_head.weight")) else s for n, s in shapes.items()}
-    return shapes
-
-
-def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:
-    """Refuse models whose tokens or, without `own_template`, chat templates differ, where both say what theirs are.
-
-    Raises:
-        UserError: naming what differs, in which folders, and the key that says which is meant.
-    """
-    for read, what, key in (
-        (_tokens, "tokens", "tokenizer_source"),
-        (_end_of_turn, "end-of-turn token", "tokenizer_source"),
-        (_template, "chat template", "chat_template"),
-    ):
-        if own_template and key == "chat_template":
-            continue
-        known = [(folder, value) for folder in folders if (value := read(folder, where)) is not None]
-        for folder, value in known[1:]:
-            if value != known[0][1]:
-                raise UserError(
-                    f"{where}: {folder}: {what}: expected that of {known[0][0]}, got another; take models of one "
-                    f"family, or say which is meant with mergekit's key {key}"
-                )
-
-
-def _tokens(folder: Path, where: str) -> Any:
-    """Vocabulary and added tokens of `tokenizer.json`; None without that file."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return None
-    tokenizer = read_json(file, where)
-    return tokenizer.get("model", {}).get("vocab"), [(t["id"], t["content"]) for t in tokenizer.get("added_tokens", [])]
-
-
-def _end_of_turn(folder: Path, where: str) -> Any:
-    """The text of the end-of-turn token; None where the folder does not say."""
-    settings = folder / "tokenizer_config.json"
-    end = read_json(settings, where).get("eos_token") if settings.is_file() else None
-    return end.get("content") if isinstance(end, dict) else end
-
-
-def _template(folder: Path, where: str) -> str | None:
-    """The text of the chat template; None where the folder has none."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8").strip()
-    settings = folder / "tokenizer_config.json"
-    template = read_json(settings, where).get("chat_template") if settings.is_file() else None
-    return template.strip() if isinstance(template, str) else None
-
-
 def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -> None:
     """Refuse adapters, each as (base, adapter), whose merged models would not fit on the disk or hold no numbers.
 
@@ -198,6 +96,8 @@ def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -
     """
     bases = list(dict.fromkeys(base for base, _ in adapted))
     check_alike(bases, where)
+    for base, adapter in adapted:
+        check_adapter(base, adapter, where)
     size = {base: sum(s.count * s.dtype.itemsize for s in stored_tensors(base, where).values()) for base in bases}
     check_disk(sum(size[base] for base, _ in adapted), output, where)
     check_finite([*bases, *(adapter for _, adapter in adapted)], where)

@@ -7,27 +7,21 @@ from typing import Any
 
 from apo_soup.config.merge import LongContextKeys
 from apo_soup.errors import UserError, read_json
+from apo_soup.runs.model_files import TOKENIZER_FILES, file_name
+from merge.own_code import copy_own_code
 from merge.tensors import stored_tensors
+from merge.token_ids import special_token_id, translated_ids, with_special_tokens
 
 # SmolLM3's sampling, for a model whose parent says nothing of its own.
 SAMPLING = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "tokenizer.model",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
 
 
 def copy_tokenizer(parent: Path, folder: Path) -> None:
     """Copy the parent's tokenizer and template, byte by byte."""
-    for name in TOKENIZER_FILES:
-        if (parent / name).is_file():
-            shutil.copyfile(parent / name, folder / name)
+    for file in (file for pattern in TOKENIZER_FILES for file in sorted(parent.glob(pattern))):
+        target = folder / file_name(file, parent)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target)
 
 
 def write_config(folder: Path, parent: Path) -> None:
@@ -40,14 +34,19 @@ def write_config(folder: Path, parent: Path) -> None:
 
 
 def complete_folder(folder: Path, parent: Path, long_context: LongContextKeys | None, where: str) -> None:
-    """Give a merged folder the parent's generation settings, and the long context that the recipe asks for.
+    """Give a merged folder the parent's generation settings and code, and the long context that the recipe asks for.
+    Ids of tokens are those of the folder's own tokenizer.
 
     Raises:
         UserError: as `yarn_config`.
     """
     path, file = folder / "config.json", parent / "generation_config.json"
-    config = read_json(path, where)
-    settings = generation_settings(read_json(file, where) if file.is_file() else {}, config, folder)
+    config = with_special_tokens(read_json(path, where), parent, folder)
+    if isinstance(config.get("text_config"), dict):
+        config["text_config"] = translated_ids(config["text_config"], parent, folder)
+    theirs = translated_ids(read_json(file, where) if file.is_file() else {}, parent, folder)
+    settings = generation_settings(theirs, config, folder)
+    copy_own_code(parent, folder, where)
     (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     config["use_cache"] = True
     if long_context:
@@ -66,18 +65,6 @@ def generation_settings(parent: dict[str, Any], config: dict[str, Any], folder: 
     sampling = {} if SAMPLING.keys() & parent.keys() else SAMPLING
     own = {k: v for k, v in parent.items() if not k.startswith("_") and k != "transformers_version"}
     return {**sampling, **own, "eos_token_id": ends or None, "pad_token_id": pad if pad is not None else end}
-
-
-def special_token_id(folder: Path, name: str) -> int | None:
-    """The id of a special token of the folder's tokenizer, or None where it has no such token."""
-    from tokenizers import Tokenizer
-
-    settings, tokens = folder / "tokenizer_config.json", folder / "tokenizer.json"
-    if not settings.is_file() or not tokens.is_file():
-        return None
-    token = read_json(settings, folder).get(name)
-    token = token.get("content") if isinstance(token, dict) else token
-    return None if token is None else Tokenizer.from_file(str(tokens)).token_to_id(token)
 
 
 def yarn_config(config: dict[str, Any], long_context: LongContextKeys, where: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from apo_soup.errors import UserError, first_line
 from apo_soup.runs.sources import hub_commit
 from merge.mergekit_names import with_models
 
-MODEL_PATTERNS = ["README.md", "*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+MODEL_PATTERNS = ["README.md", "*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 
 def with_snapshots(config: MergekitKeys, where: str) -> MergekitKeys:

@@ -19,10 +19,10 @@ import torch
 from apo_soup.errors import UserError
 from apo_soup.progress import Progress
 from merge.average import LinearAverage
-from merge.tensors import StoredTensor, pieces, stored_tensors
+from merge.model_tensors import has_several_parts, model_tensors
+from merge.tensors import StoredTensor, pieces
 from merge.writer import DTYPE_NAMES, SafetensorsWriter
 
-HEAD = "lm_head.weight"
 # Pieces that are read, and that wait to be written, beside the one that is summed.
 PIECES_AHEAD = 4
 
@@ -48,26 +48,27 @@ def weighted_sum(
 def same_as_mergekit(average: LinearAverage, where: str) -> bool:
     """Whether `write_average` gives what mergekit writes.
 
-    mergekit promotes mixed types, refuses a model listed twice, leaves out whole numbers, and writes a tied head that
-    only some of the models store.
+    mergekit promotes mixed types, refuses a model listed twice, leaves out whole numbers, and gives the parts of a
+    model of several (its vision tower, say) the names that they have in memory.
     """
-    inputs = [stored_tensors(f, where) for f in average.folders]
+    inputs = [model_tensors(f, where) for f in average.folders]
     types = {stored.dtype for tensors in inputs for stored in tensors.values()}
     return (
         len(set(average.folders)) == len(inputs)
-        and len({HEAD in tensors for tensors in inputs}) == 1
+        and not has_several_parts(average.folders[0], where)
         and (average.dtype is not None or len(types) == 1)
         and all(t.is_floating_point for t in types)
     )
 
 
-def write_average(average: LinearAverage, folder: Path, where: str, name: str = "merge") -> int:
-    """Write the weights of the average into `folder`, progress under `name`; returns the number of tensors.
+def write_average(average: LinearAverage, folder: Path, where: str, name: str = "merge") -> dict[str, str]:
+    """Write the weights of the average into `folder`, progress under `name`; returns the SHA-256 of each file by name.
+    All values in them are finite.
 
     Raises:
         UserError: an input holds values that are not finite, or the result does not fit the type it is written in.
     """
-    inputs = [stored_tensors(f, where) for f in average.folders]
+    inputs = [model_tensors(f, where) for f in average.folders]
     names = [n for n in inputs[0] if all(n in tensors for tensors in inputs)]
     dtype = getattr(torch, average.dtype) if average.dtype else inputs[0][names[0]].dtype
     out = getattr(torch, average.out_dtype) if average.out_dtype else dtype
@@ -88,9 +89,9 @@ def write_average(average: LinearAverage, folder: Path, where: str, name: str = 
             progress.at(done)
         while writing:
             writing.popleft().result()
-    writer.close()
+    hashes = writer.close()
     progress.end()
-    return len(names)
+    return hashes
 
 
 @dataclass(frozen=True)

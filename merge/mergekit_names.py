@@ -28,6 +28,45 @@ def _with_models(node: Any, change: Callable[[str], str]) -> Any:
     return [_with_models(v, change) for v in node] if isinstance(node, list) else node
 
 
+def with_names_as_text(config: MergekitKeys, where: str) -> MergekitKeys:
+    """A mergekit configuration in which models that are written as mappings are `model@revision+adapter@revision`.
+
+    Raises:
+        UserError: a mapping says more than that.
+    """
+    return MergekitKeys.model_validate(_with_text(config.given_values(), where))
+
+
+def _with_text(node: Any, where: str) -> Any:
+    if isinstance(node, dict):
+        return {
+            k: _model_text(v, f"{where}.{k}") if _is_mapping(k, v) else _with_text(v, f"{where}.{k}")
+            for k, v in node.items()
+        }
+    if isinstance(node, list):
+        return [_with_text(value, f"{where}.{number}") for number, value in enumerate(node)]
+    return node
+
+
+def _is_mapping(key: str, value: Any) -> bool:
+    return key in MODEL_KEYS and isinstance(value, dict) and "kind" not in value
+
+
+def _model_text(model: dict[str, Any], where: str) -> str:
+    parts = [model.get("model"), model.get("lora")] if "path" not in model else [model, None]
+    beyond = model.keys() - ({"model", "lora"} if "path" not in model else {"path", "revision"})
+    texts = []
+    for part in (part for part in parts if part):
+        path = part if isinstance(part, str) else part.get("path") if isinstance(part, dict) else None
+        revision = part.get("revision") if isinstance(part, dict) else None
+        texts.append(f"{path}@{revision}" if revision else str(path))
+        if path is None or beyond:
+            raise UserError(
+                f"{where}: expected a folder or OWNER/NAME@REVISION, with +ADAPTER behind it, got {model}; write it so"
+            )
+    return "+".join(texts)
+
+
 def named_models(config: MergekitKeys) -> dict[str, str]:
     """Every model that a mergekit configuration names, once each, in order, with the dotted key that first names it."""
     names: dict[str, str] = {}

@@ -2,43 +2,71 @@
 
 import json
 import logging
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, read_json, told_by_library
+from apo_soup.private import mergekit_config_changes
 from merge.complete import copy_tokenizer
+from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration
 from merge.tensors import pieces, stored_tensors
+from merge.views import view_place, with_views
 
 # What a merge may change in a model's config.json.
 CHANGED_KEYS = ("architectures", "num_hidden_layers", "vocab_size", "dtype", "torch_dtype")
 
 
-def run_mergekit(config: MergekitKeys, options: MergekitOptions, first: Path, folder: Path, where: str) -> None:
+def run_mergekit(
+    config: MergekitKeys,
+    options: MergekitOptions,
+    first: Path,
+    folder: Path,
+    where: str,
+    changes: dict[str, Any] | None = None,
+) -> None:
     """Write what mergekit makes of local folders; configuration and tokenizer are those of the folder `first`.
+
+    Args:
+        changes: keys of the configuration that the merge changes, with their values.
 
     Raises:
         UserError: mergekit refuses the file or the merge, or the result holds values that are not finite.
     """
+    from huggingface_hub.errors import StrictDataclassError
+    from mergekit.io.tasks import LoaderCache
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
-    parsed = parsed_configuration(config, options, where)
+    views = folder.parent / "views"
+    shutil.rmtree(views, ignore_errors=True)
+    LoaderCache.loaders.clear()  # by path, and what lies there may have changed
+    parsed = parsed_configuration(with_views(config, views, where), options, where)
     named = config.names_tokens or bool(config.chat_template)
     # The card is ours to write; mergekit's asks the Hub about every local folder.
     fixed = {"write_model_card": False, "quiet": True}
     logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        refusals, taken = (RuntimeError, ValueError, KeyError, OSError), "a merge that mergekit can do"
-        with told_by_library(where, refusals, expected=taken, way="correct what it names"):
+        refusals = (RuntimeError, ValueError, KeyError, OSError, StrictDataclassError)
+        taken = "a merge that mergekit can do"
+        with (
+            told_by_library(where, refusals, expected=taken, way="correct what it names"),
+            mergekit_config_changes(changes or {}),
+        ):
             settings = MergeOptions(**{"copy_tokenizer": named, **options.given_values(), **fixed})
             if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
                 torch.set_num_threads(settings.num_threads)
-            run_merge(parsed, str(folder), settings)
+            with _named_as_given(config, views):
+                run_merge(parsed, str(folder), settings)
+    shutil.rmtree(views)
     _check_result(folder, where)
     if not named:
         copy_tokenizer(first, folder)
@@ -47,8 +75,23 @@ def run_mergekit(config: MergekitKeys, options: MergekitOptions, first: Path, fo
     # mergekit takes the configuration of any of the models; what it changed in it stays.
     made, whole = read_json(folder / "config.json", where), read_json(first / "config.json", where)
     whole.pop("torch_dtype", None)
-    whole |= {key: made[key] for key in CHANGED_KEYS if key in made}
+    whole |= {key: made[key] for key in CHANGED_KEYS if key in made} | (changes or {})
+    inner = made.get("text_config") or {}
+    if "vocab_size" in inner and isinstance(whole.get("text_config"), dict):
+        whole["text_config"] = {**whole["text_config"], "vocab_size": inner["vocab_size"]}
     (folder / "config.json").write_text(json.dumps(whole, indent=2) + "\n")
+
+
+@contextmanager
+def _named_as_given(config: MergekitKeys, views: Path) -> Iterator[None]:
+    """Let mergekit's complaints name the folders of the models, not the links to them."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        words = str(error)
+        for model in named_models(config):
+            words = words.replace(str(view_place(Path(model), views)), model)
+        raise RuntimeError(words) from error
 
 
 def _check_result(folder: Path, where: str) -> None:

@@ -34,11 +34,10 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
         UserError: a key or parameter that mergekit does not know, or a file that it refuses.
     """
     from mergekit.config import MergeConfiguration
-    from mergekit.merge_methods.registry import registered_methods
     from mergekit.options import MergeOptions
     from pydantic import ValidationError
 
-    parameters = {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
+    parameters = _parameters_by_method()
     method, given, given_options = config.merge_method, config.given_values(), options.given_values()
     if method not in parameters:
         near = difflib.get_close_matches(method, parameters, n=1, cutoff=0.0)[0]
@@ -58,15 +57,41 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
         ) from error
     _refuse_unread(given, read, where)
     _refuse_unread(given_options, read_options, f"{where.rpartition(': ')[0]}: options")
-    known = parameters[method] | COMMON_PARAMETERS
+    base = _base_policy(method)
+    if base == "required" and not config.base_model and not config.slices and "modules" not in given:
+        raise UserError(f"{where}.base_model: expected the model that {method} starts from, got none; add base_model")
+    known = set[str]().union(COMMON_PARAMETERS, *parameters.values())
     for name in _parameter_names(given):
         if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise UserError(
-                f"{where}.parameters: expected those of {method} ({', '.join(sorted(known))}), got {name}, which "
-                "mergekit would pass over; correct or remove it"
+                f"{where}.parameters: expected those of {method} ({', '.join(sorted(parameters[method]))}), got "
+                f"{name}, which no method of mergekit's has; the nearest is {near}"
             )
     _check_template(config.chat_template, where)
     return read
+
+
+def _parameters_by_method() -> dict[str, set[str]]:
+    """The parameters of every method of mergekit's."""
+    from mergekit.merge_methods.registry import registered_methods
+
+    return {method.spec.name: {p.name for p in method.spec.parameters} for method in registered_methods()}
+
+
+def _base_policy(method: str) -> str:
+    """Whether a method has a base model: `required`, `optional`, `forbidden` or `ignored`."""
+    from mergekit.merge_methods.registry import registered_methods
+
+    return next(str(m.spec.contract.base.value) for m in registered_methods() if m.spec.name == method)
+
+
+def unused_parameters(config: MergekitKeys) -> list[str]:
+    """The parameters of a merge that its method lacks and another has, by name: mergekit passes over them, and people
+    leave them in when they change the method.
+    """
+    used = _parameters_by_method()[config.merge_method] | COMMON_PARAMETERS
+    return sorted(set(_parameter_names(config.given_values())) - used)
 
 
 def _refuse_unread(given: Any, read: Any, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.mergekit import MergekitKeys, MergekitModel, MergekitParameters
@@ -12,7 +13,7 @@ from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from merge.average import LinearAverage, one_pass_average, plain_linear
 from merge.members import adapter_base, soup_members
-from merge.mergekit_names import named_models, resolved_model, with_models
+from merge.mergekit_names import named_models, resolved_model, with_models, with_names_as_text
 
 # Keys beside `merge:` that decide what is merged.
 BESIDE = ("long_context", "options")
@@ -87,6 +88,9 @@ def soup_config(recipe: MergeFile, ask: bool) -> MergekitKeys:
             f"{where}.members: expected adapters of one base, got bases {' and '.join(sorted(adapted)[:2])}; "
             "list members of one base"
         )
+    _refuse_doubles([f.resolve() for f in members], recipe, "soup.members")
+    if (Path(recipe.output_dir) / "soup").resolve() in [f.resolve() for f in members]:
+        raise UserError(f"{where}.members: expected models that are there before the soup, got the soup; leave it out")
     names = [f"{bases[f]}+{f.resolve()}" if bases[f] else str(f.resolve()) for f in members]
     return MergekitKeys(
         merge_method="linear",
@@ -105,9 +109,33 @@ def mix_config(recipe: MergeFile) -> MergekitKeys:
     """
     if recipe.merge is None:
         raise UserError(f"{recipe.place('merge')}: expected a mapping of mergekit's schema, got nothing; add it")
-    names = named_models(recipe.merge)
+    given = with_names_as_text(recipe.merge, recipe.place("merge"))
+    names = named_models(given)
     resolved = {model: resolved_model(model, recipe, name) for model, name in names.items()}
-    return with_models(recipe.merge, resolved.__getitem__)
+    made = str((Path(recipe.output_dir) / "merged").resolve())
+    for model, name in names.items():
+        if resolved[model] == made:
+            raise UserError(
+                f"{recipe.place(name)}: expected a model that is there before the merge, got {model}, which the merge "
+                "makes; name soup, or copy the folder and name the copy"
+            )
+    config = with_models(given, resolved.__getitem__)
+    _refuse_doubles([entry.model for entry in config.models or []], recipe, "merge.models")
+    for number, part in enumerate(config.slices or []):
+        sources = part.get("sources") if isinstance(part, dict) else None
+        models = [source.get("model") for source in sources or [] if isinstance(source, dict)]
+        _refuse_doubles(models, recipe, f"merge.slices.{number}.sources")
+    return config
+
+
+def _refuse_doubles(models: list[Any], recipe: MergeFile, key: str) -> None:
+    """Refuse a model that is averaged with itself; raises UserError naming its second place."""
+    for number, model in enumerate(models):
+        if model in models[:number]:
+            raise UserError(
+                f"{recipe.place(f'{key}.{number}')}: expected every model once, got {model} again; name it once, with "
+                "the sum of its weights"
+            )
 
 
 def _merge_stage(recipe: MergeFile, name: str, config: MergekitKeys, where: str) -> Stage:

@@ -12,24 +12,30 @@ settings and a card.
 import errno
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, read_json
+from apo_soup.progress import say
 from apo_soup.runs.card import write_card
 from apo_soup.runs.lineage import model_label
 from apo_soup.runs.stage import hidden_sibling
+from merge.adapter_checks import trained_on
 from merge.adapters import is_adapted, with_whole_models
+from merge.alike import merge_notes
 from merge.average import LinearAverage, plain_linear
 from merge.checks import base_folder, check_adapters, check_merge, check_weights
 from merge.complete import complete_folder, copy_tokenizer, write_config, yarn_config
 from merge.hub import with_snapshots
+from merge.layers import layer_changes, output_layers
 from merge.linear import same_as_mergekit, write_average
+from merge.loading import check_loads, model_class
 from merge.mergekit_names import named_models
 from merge.mergekit_run import run_mergekit
-from merge.mergekit_schema import check_options, parsed_configuration
+from merge.mergekit_schema import check_options, parsed_configuration, unused_parameters
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
 
@@ -49,30 +55,41 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
     check_options(options, recipe.place("options"))
     if plan.linear is None and (options.model_fields_set or plain_linear(plan.config) is None):
         parsed_configuration(plan.config, options, where)
+        for name in unused_parameters(plan.config):
+            say(f"note: {where}.parameters: {plan.config.merge_method} has no parameter {name} and passes over it")
     with _whole_models(plan.config, stage.folder, where) as config:
         folders = list(plan.linear.folders) if plan.linear else [Path(m) for m in named_models(config)]
         check_merge(config, folders, run, where)
         first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
+        for line in merge_notes(first, folders, where):
+            say(f"note: {where}: {line}")
         first_config = read_json(first / "config.json", where)
         if long_context:
             yarn_config(first_config, long_context, recipe.place("long_context"))
         linear = _linear(plan, config, options)
+        layers = output_layers(config, where)
+        changes = layer_changes(layers, first, where) if layers else {}
         final = stage.begin() / "final"
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()
+        hashes: dict[str, str] = {}
         with _disk_errors(where, final):
             if linear:
-                write_average(linear, final, where, stage.name)
+                # Importing the model's class, to load it at the end, takes as long as writing a gigabyte.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(model_class, first_config)
+                    hashes = write_average(linear, final, where, stage.name)
                 write_config(final, first)
                 copy_tokenizer(first, final)
             else:
-                run_mergekit(config, options, first, final, where)
+                run_mergekit(config, options, first, final, where, changes)
             complete_folder(final, first, long_context, recipe.place("long_context"))
+        check_loads(final, folders, where)
         models = [str(f) for f in plan.linear.folders] if plan.linear else list(named_models(plan.config))
         write_card(final, stage.name, plan.config.given_values(), models, run)
     facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
-    stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))})
+    stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))}, hashes=hashes)
 
 
 def _linear(plan: MergePlan, config: MergekitKeys, options: MergekitOptions) -> LinearAverage | None:
@@ -93,7 +110,12 @@ def _whole_models(config: MergekitKeys, output: Path, where: str) -> Iterator[Me
         adapted = [model.partition("+") for model in named_models(config) if is_adapted(model)]
         if adapted:
             check_weights(config, where)
-            check_adapters([(Path(base), Path(adapter)) for base, _, adapter in adapted], output.parent, where)
+            pairs = [(Path(base), Path(adapter)) for base, _, adapter in adapted]
+            check_adapters(pairs, output.parent, where)
+            for base, adapter in pairs:
+                named = trained_on(adapter, where)
+                if named and named.resolve() != base.resolve():
+                    say(f"note: {where}: {adapter} was trained on {named}, and is merged into {base}")
         yield with_whole_models(config, adapters, where)
     finally:
         shutil.rmtree(adapters, ignore_errors=True)

@@ -11,14 +11,12 @@ from pathlib import Path
 import torch
 
 from apo_soup.errors import UserError, read_json
-from apo_soup.weights import read_header
+from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE, read_header, weight_files
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 # Elements of each input that are in memory at a time: few enough that the sums stay in the processor's cache.
 PIECE_ELEMENTS = 2**18
 
@@ -67,17 +65,10 @@ def stored_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
         UserError: a file that the index names is missing, a file is cut off, or its header cannot be read.
     """
     index = folder / INDEX_FILE
-    file_of = _weight_map(index, where) if index.is_file() else {}
-    if index.is_file():
-        files = [folder / name for name in sorted(set(file_of.values()))]
-    elif (folder / WEIGHTS_FILE).is_file():
-        files = [folder / WEIGHTS_FILE]
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-        if any("-of-" in file.name for file in files):
-            raise UserError(
-                f"{where}: {folder}: expected {INDEX_FILE} beside weights in parts, got none; copy the whole folder"
-            )
+    file_of = _weight_map(index, where) if index.is_file() and not (folder / WEIGHTS_FILE).is_file() else {}
+    files = weight_files(folder)
+    if not files:
+        raise UserError(f"{where}: {folder}: expected {WEIGHTS_FILE} or {INDEX_FILE}, got none; copy the whole folder")
     tensors: dict[str, StoredTensor] = {}
     for file in files:
         tensors |= _tensors_of(file, where)

@@ -1,5 +1,6 @@
 """Write a model folder's tensors piece by piece, into files as large as the Hub wants them."""
 
+import hashlib
 import json
 import math
 from io import FileIO
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from merge.tensors import DTYPES, INDEX_FILE, WEIGHTS_FILE
+from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE
+from merge.tensors import DTYPES
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_FILE_BYTES = 5 * 10**9
@@ -31,9 +33,12 @@ class SafetensorsWriter:
         if len(shards) > 1:
             files = [f"model-{n + 1:05}-of-{len(shards):05}.safetensors" for n in range(len(shards))]
         self._files: dict[str, FileIO] = {}
+        self._hashes = {file: hashlib.sha256() for file in files}
         for file, names in zip(files, shards, strict=True):
             opened = (folder / file).open("wb", buffering=0)
-            opened.write(_header_bytes({name: shapes[name] for name in names}, dtype))
+            header = _header_bytes({name: shapes[name] for name in names}, dtype)
+            opened.write(header)
+            self._hashes[file].update(header)
             self._files |= dict.fromkeys(names, opened)
         if len(shards) > 1:
             total = sum(math.prod(s) for s in shapes.values()) * dtype.itemsize
@@ -44,13 +49,16 @@ class SafetensorsWriter:
     def write(self, name: str, values: torch.Tensor) -> None:
         """The next values [count] of a tensor; tensors come in the order of `shapes`, each from its first value on."""
         data = memoryview(values.contiguous().view(torch.uint8).numpy().data)
+        file = self._files[name]
+        self._hashes[Path(str(file.name)).name].update(data)
         while data:
-            data = data[self._files[name].write(data) :]
+            data = data[file.write(data) :]
 
-    def close(self) -> None:
-        """Close the files; every tensor must have been written to its last value."""
+    def close(self) -> dict[str, str]:
+        """Close the files and return their SHA-256 by name; every tensor must have been written to its last value."""
         for file in set(self._files.values()):
             file.close()
+        return {file: digest.hexdigest() for file, digest in self._hashes.items()}
 
 
 def _header_bytes(shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> bytes:

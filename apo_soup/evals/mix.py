@@ -21,7 +21,10 @@ def whole_model(folder: Path) -> PreTrainedModel:
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         from peft import AutoPeftModelForCausalLM  # seconds to import, and seldom needed
 
-        merged: PreTrainedModel = AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto").merge_and_unload()
+        from apo_soup.models.adapted import untied
+
+        adapted = untied(AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto"))
+        merged: PreTrainedModel = adapted.merge_and_unload()
         return merged
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
 

@@ -5,25 +5,38 @@ from typing import Any
 
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.manifest import read_manifest
-from apo_soup.weights import hash_weights
+from apo_soup.weights import hash_weights, weight_files
 
-# What makes a model folder the model it is; cards, logs and training state do not.
-MODEL_FILES = (
-    "*.safetensors",
-    "config.json",
-    "generation_config.json",
-    "adapter_config.json",
+# Every file that a tokenizer of transformers is read from, its chat templates among them.
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "tokenizer.model",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
     "chat_template.jinja",
-    "*.py",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
 )
+# What makes a model folder, beside its weights, the model it is; cards, logs and training state do not.
+MODEL_FILES = ("config.json", "generation_config.json", "adapter_config.json", *TOKENIZER_FILES, "*.py")
 
 
 def model_files(folder: Path) -> list[Path]:
     """The files of a model folder that decide what the model is, by name."""
-    return sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
+    weights = [file for file in weight_files(folder) if file.is_file()]
+    return sorted({*weights, *(file for pattern in MODEL_FILES for file in folder.glob(pattern))})
+
+
+def file_name(file: Path, folder: Path) -> str:
+    """A model file's name in hashes and manifests: its path below the folder."""
+    return file.relative_to(folder).as_posix()
 
 
 def hash_model(folder: Path) -> str:
@@ -35,20 +48,26 @@ def hash_model(folder: Path) -> str:
     records = _file_records(folder)
     hashes = {}
     for file in model_files(folder):
-        record = records.get(file.name, {})
-        hashes[file.name] = record["sha256"] if _untouched(file, record) else hash_file(file)
+        name = file_name(file, folder)
+        record = records.get(name, {})
+        hashes[name] = record["sha256"] if _untouched(file, record) else hash_file(file)
     return hash_value(hashes)
 
 
-def file_record(file: Path) -> dict[str, Any]:
+def file_record(file: Path, finite_sha256: str | None = None) -> dict[str, Any]:
     """What a manifest says of an output file, so that its hash need not be computed again while it is untouched.
 
     Its content hash `sha256`, size `bytes`, modification time `mtime_ns`, and of weights whether all are `finite`.
+
+    Args:
+        finite_sha256: the hash of weights that are known to be finite, which are not read then.
     """
     stat = file.stat()
     size: dict[str, Any] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     if file.suffix != ".safetensors":
         return {"sha256": hash_file(file), **size}
+    if finite_sha256 is not None:
+        return {"sha256": finite_sha256, **size, "finite": True}
     digest, bad = hash_weights(file)
     return {"sha256": digest, **size, "finite": bad is None}
 
@@ -69,7 +88,7 @@ def first_non_finite(folder: Path) -> tuple[Path, str] | None:
     What a manifest says of an untouched file is believed; any other file is read.
     """
     records = _file_records(folder)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         record = records.get(file.name, {})
         if not (_untouched(file, record) and record.get("finite")):
             bad = hash_weights(file)[1]

@@ -9,6 +9,7 @@ from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError, read_json
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.model_files import hash_model
+from apo_soup.weights import INDEX_FILE, weight_files
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -57,11 +58,22 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
         )
     if not any((folder / n).is_file() for n in ("config.json", "adapter_config.json")):
         raise UserError(f"{where}: expected a model folder with config.json, got {name} without one; correct the path")
-    if not any(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{where}: expected a model folder with *.safetensors, got {name} without any; run the stage that makes it"
-        )
+    if not weight_files(folder) and not (folder / INDEX_FILE).is_file():
+        raise UserError(f"{where}: expected a model folder with model.safetensors, got {_other_weights(name, folder)}")
     return folder
+
+
+def _other_weights(name: str, folder: Path) -> str:
+    """What a folder has instead of weights that transformers would read, and what to do about it."""
+    for pattern, cure in (
+        ("pytorch_model*.bin", "load it in transformers and save it again, which writes safetensors"),
+        ("*.gguf", "load it in transformers with gguf_file and save it again"),
+        ("*.safetensors", f"name it model.safetensors, or put {INDEX_FILE} beside its parts"),
+    ):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return f"{name} with {found[0].name}; {cure}"
+    return f"{name} without any; run the stage that makes it"
 
 
 def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[Path] | None:

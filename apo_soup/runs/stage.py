@@ -26,7 +26,7 @@ from apo_soup.runs.manifest import (
     versions,
     write_json,
 )
-from apo_soup.runs.model_files import file_record, model_files
+from apo_soup.runs.model_files import file_name, file_record, model_files
 from apo_soup.runs.secrets import redacted, without_secrets
 
 
@@ -104,14 +104,22 @@ class Stage:
         write_json(self.partial / "begun.json", {**begun, "processes": processes})
         return self.partial
 
-    def finish(self, result: Path, metrics: dict[str, Any], extra: dict[str, Any] | None = None) -> None:
+    def finish(
+        self,
+        result: Path,
+        metrics: dict[str, Any],
+        extra: dict[str, Any] | None = None,
+        hashes: dict[str, str] | None = None,
+    ) -> None:
         """Write the manifest into `result`, a folder inside the partial one, and rename it into place.
 
         Args:
             metrics: the stage's own figures.
             extra: further entries of the manifest, such as what the stage ran with.
+            hashes: SHA-256 of weights that are known to be finite, by file name; they are not read again.
         """
-        outputs = {f.name: file_record(f) for f in model_files(result)}
+        known = hashes or {}
+        outputs = {(name := file_name(f, result)): file_record(f, known.get(name)) for f in model_files(result)}
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,

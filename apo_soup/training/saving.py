@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.models.adapted import untied
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.stage import Stage
@@ -72,7 +73,7 @@ def _save_merged(model: PeftModel, adapter: Path, folder: Path, recipe: Training
     trained = cast(PreTrainedModel, model.get_base_model())
     resized = folder.parent / RESIZED
     base = AutoModelForCausalLM.from_pretrained(resized if resized.is_dir() else recipe.model_name_or_path, **loading)
-    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    merged = untied(PeftModel.from_pretrained(base, adapter)).merge_and_unload()
     # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
     merged.config.eos_token_id = trained.config.eos_token_id
     merged.config.pad_token_id = trained.config.pad_token_id

@@ -1,5 +1,6 @@
 """The linear average: mergekit's own tensors bit for bit, and the float64 average to half a unit in the last place."""
 
+import json
 import shutil
 
 import pytest
@@ -55,6 +56,15 @@ def test_one_pass_is_within_half_a_unit_in_the_last_place(run, merge_run, dtype)
         worst = max(worst, ((values.double() - exact[name]).abs() / unit).max().item())
     assert 0.4 < worst <= 0.5 + 1e-4
     assert errors["merged"] == pytest.approx(worst, abs=1e-3)
+
+
+def test_a_written_folder_is_recorded_as_it_lies_there(run, merge_run):
+    """Weights are hashed while they are written; the manifest says what reading them again would."""
+    from apo_soup.runs.model_files import file_record
+
+    merge_run()
+    outputs = json.loads((run / "merged" / "manifest.json").read_text())["outputs"]
+    assert outputs["model.safetensors"] == file_record(run / "merged" / "model.safetensors")
 
 
 def test_two_steps_agree_with_one_pass_to_rounding(run, merge_run):

@@ -1,5 +1,6 @@
 """LoRA adapters in a soup."""
 
+import json
 import shutil
 
 import pytest
@@ -57,3 +58,35 @@ def test_adapters_that_fill_the_disk_are_told_before_one_is_written(run, merge_r
     with pytest.raises(UserError, match=r"GB free for the merge, got 0\.0 GB"):
         merge_run(soup={"members": [str(run / "adapter")], "dtype": "float32"})
     assert not list(run.glob(".soup*"))
+
+
+def test_an_adapter_of_another_depth_or_width_is_refused_by_its_header(tmp_path):
+    """peft would leave out the layers that the base has not, and make anew those that the adapter has not."""
+    from safetensors.torch import save_file
+
+    from merge.adapter_checks import check_adapter
+
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+    module = "model.layers.{}.mlp.up_proj"
+    save_file({f"{module.format(n)}.weight": torch.zeros(6, 4) for n in range(3)}, base / "model.safetensors")
+
+    def write(layers, width=4, **settings):
+        factors = {f"base_model.model.{module.format(n)}.lora_A.weight": torch.zeros(2, width) for n in layers}
+        save_file(factors, adapter / "adapter_model.safetensors")
+        (adapter / "adapter_config.json").write_text(json.dumps({"target_modules": ["up_proj"], **settings}))
+
+    write(range(3))
+    check_adapter(base, adapter, "here")
+    write([1], layers_to_transform=[1])
+    check_adapter(base, adapter, "here")
+    write(range(5))
+    with pytest.raises(UserError, match=r"layers\.4\.mlp.*: expected a layer of the base .*, which has 3, got layer 4"):
+        check_adapter(base, adapter, "here")
+    write(range(2))
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors: expected tensors for all 3 layers .*, got 2"):
+        check_adapter(base, adapter, "here")
+    write(range(3), width=5)
+    with pytest.raises(UserError, match=r"lora_A\.weight: expected a width of .*up_proj in the base .*, 6 or 4, got 5"):
+        check_adapter(base, adapter, "here")

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from apo_soup.errors import UserError
 
 
-def without_index(folder):
+def without_a_part(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "model-00002.safetensors"}}))
 
 
@@ -60,7 +61,8 @@ def a_part_alone(folder):
 
 
 def an_index_that_promises_more(folder):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"more": "model.safetensors"}}))
+    (folder / "model.safetensors").rename(folder / "all.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"more": "all.safetensors"}}))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +71,9 @@ def an_index_that_promises_more(folder):
         (other_heads, "config.json: num_attention_heads: expected 4, as in"),
         (other_theta, "config.json: rope_theta: expected"),
         (other_end, "end-of-turn token: expected that of"),
-        (a_part_alone, "expected model.safetensors.index.json beside weights in parts, got none"),
-        (an_index_that_promises_more, "expected tensor more in model.safetensors"),
-        (without_index, "index.json: expected model-00002.safetensors beside it, got no such file"),
+        (a_part_alone, "with model-00001-of-00002.safetensors; name it model.safetensors, or put"),
+        (an_index_that_promises_more, "expected tensor more in all.safetensors"),
+        (without_a_part, "index.json: expected model-00002.safetensors beside it, got no such file"),
         (cut_off, "the file is cut off"),
         (other_words, "tokens: expected that of"),
         (other_template, "chat template: expected that of"),
@@ -231,4 +233,59 @@ def test_models_of_the_same_tokens_and_other_sizes_are_told_to_be_resized_alike(
     with pytest.raises(
         UserError, match=r"vocab_size: expected 1032, .* got 1088; resize both alike, or name the result"
     ):
+        merge_run()
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (["soup", "merged"], r"merge\.models\.1\.model: expected a model that is there before the merge, got merged"),
+        (["mid", "mid"], r"merge\.models\.1: expected every model once, got .*/mid again; name it once"),
+    ],
+)
+def test_a_merge_of_itself_or_of_one_model_twice_is_refused(run, merge_file, models, told):
+    from apo_soup.config.load import load
+    from merge.plan import merge_plan
+
+    entries = [{"model": model, "parameters": {"weight": 0.5}} for model in models]
+    with pytest.raises(UserError, match=told):
+        merge_plan(load(merge_file(merge=PAIR | {"models": entries}), "merge"), "merged")
+
+
+def test_a_soup_has_no_member_twice(run, merge_file):
+    from apo_soup.config.load import load
+    from merge.plan import merge_plan
+
+    for members, told in (
+        (["1", "1"], r"soup\.members.*: expected every model once"),
+        (["1", str(run / "soup")], "got the soup"),
+    ):
+        shutil.copytree(run / "mid", run / "soup", dirs_exist_ok=True)
+        with pytest.raises(UserError, match=told):
+            merge_plan(load(merge_file(soup={"members": members}), "merge"), "soup")
+
+
+def test_scaled_positions_and_plain_ones_are_not_averaged(run, merge_run):
+    yarn = {"rope_type": "yarn", "rope_theta": 5e4, "factor": 4.0, "original_max_position_embeddings": 512}
+    set_config(run / "apo" / "2", rope_parameters=yarn)
+    with pytest.raises(UserError, match=r"apo/2/config\.json: rope_type: expected default, as in .*, got yarn; merge"):
+        merge_run()
+
+
+def test_other_limits_of_positions_are_told(run, merge_run, capsys):
+    set_config(run / "apo" / "2", max_position_embeddings=77)
+    merge_run()
+    assert f"and 77 in {run}/apo/2" in capsys.readouterr().out
+
+
+def test_what_else_the_configurations_say_is_refused_or_told(run, merge_run, capsys):
+    set_config(run / "apo" / "2", window_scale=3)
+    set_config(run / "apo" / "1", window_scale=2)
+    merge_run()
+    assert f"note: {run.parent}/merge.yaml:2: soup: window_scale is 2, as in {run}/apo/1, and 3 in {run}/apo/2" in (
+        capsys.readouterr().out
+    )
+    for number, scale in (("1", 1.0), ("3", 8.0)):
+        set_config(run / "apo" / number, logits_scaling=scale)
+    with pytest.raises(UserError, match=r"apo/3/config\.json: logits_scaling: expected 1\.0, as in .*, got 8\.0"):
         merge_run()

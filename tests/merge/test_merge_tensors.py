@@ -5,6 +5,7 @@ import torch
 from helpers import state_dict
 
 from apo_soup.errors import UserError
+from apo_soup.hashing import hash_file
 
 
 def test_shards_are_written_and_read(tmp_path, monkeypatch):
@@ -17,8 +18,9 @@ def test_shards_are_written_and_read(tmp_path, monkeypatch):
     for name, tensor in values.items():
         written.write(name, tensor.flatten()[:50])
         written.write(name, tensor.flatten()[50:])
-    written.close()
-    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    hashes = written.close()
+    assert hashes == {file.name: hash_file(file) for file in tmp_path.glob("*.safetensors")}
+    assert len(hashes) > 1
     stored = tensors.stored_tensors(tmp_path, "here")
     assert {n: s.shape for n, s in stored.items()} == {n: tuple(v.shape) for n, v in values.items()}
     for name, tensor in state_dict(tmp_path).items():

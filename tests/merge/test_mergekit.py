@@ -97,6 +97,10 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
             {"merge": PAIR | {"chat_template": "chatmll"}},
             r"merge\.chat_template: expected Jinja text or one of auto, .*, got chatmll",
         ),
+        (
+            {"merge": PAIR | {"merge_method": "ties"}},
+            r"merge\.base_model: expected the model that ties starts from, got none",
+        ),
         ({"merge": PAIR | {"tokenizer": {"sorce": "union"}}}, r"merge\.tokenizer\.sorce: expected a key of mergekit's"),
         ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "got unoin; the nearest name is union"),
         (
@@ -128,7 +132,7 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
                     "models": [{"model": "soup"}, {"model": "mid"}],
                 }
             },
-            r"parameters: expected those of ties \(.*\), got densty",
+            r"parameters: expected those of ties \(.*\), got densty, which no method .* has; the nearest is density",
         ),
     ],
 )
@@ -158,3 +162,13 @@ def test_options_reach_mergekit_as_they_are(run, merge_run, monkeypatch):
     assert (options.cuda, options.low_cpu_memory, options.num_threads) == (True, True, 1)
     assert torch.get_num_threads() == 1
     assert json.loads((run / "merged" / "manifest.json").read_text())["metrics"]["by"] == "mergekit"
+
+
+def test_a_parameter_of_another_method_is_told_and_passed_over(run, merge_run, capsys):
+    """As mergekit passes over it: files keep their `weight` when their method changes."""
+    models = [{"model": m, "parameters": {"weight": 0.5}} for m in ("soup", "mid")]
+    slerp = {"merge_method": "slerp", "base_model": "soup", "dtype": "float32", "models": models}
+    merge_run(merge={**slerp, "parameters": {"t": 0.25}})
+    assert "merge.parameters: slerp has no parameter weight and passes over it" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"got wieght, which no method of mergekit's has; the nearest is weight"):
+        merge_run(merge={**slerp, "parameters": {"t": 0.25, "wieght": 1}})

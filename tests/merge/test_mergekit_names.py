@@ -45,3 +45,19 @@ def test_models_are_named_wherever_mergekit_has_them():
     assert list(named_models(changed)) == ["A", "B", "C", "D"], "in the order of the file, which numbers the inputs"
     assert changed.tokenizer_source == "union"
     assert changed.slices[0]["sources"][0]["layer_range"] == [0, 4]
+
+
+def test_a_model_written_as_a_mapping_is_its_name(run, merge_file):
+    from merge.plan import mix_config
+
+    models = [
+        {"model": {"model": {"path": str(run / "mid")}}, "parameters": {"weight": 0.5}},
+        {"model": {"model": {"path": "owner/name", "revision": "v1"}, "lora": "owner/adapter"}},
+        {"model": {"path": "owner/other", "revision": "main"}},
+    ]
+    config = mix_config(load(merge_file(merge={"merge_method": "linear", "models": models}), "merge"))
+    names = [str(run / "mid"), "owner/name@v1+owner/adapter", "owner/other@main"]
+    assert [entry.model for entry in config.models] == names
+    models[0]["model"]["override_architecture"] = "LlamaForCausalLM"
+    with pytest.raises(UserError, match=r"merge\.models\.0\.model: expected a folder or OWNER/NAME@REVISION, .* got {"):
+        mix_config(load(merge_file(merge={"merge_method": "linear", "models": models}), "merge"))

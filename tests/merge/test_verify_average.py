@@ -21,7 +21,8 @@ def test_verify_finds_a_value_that_is_off(run, merge_file):
     tensors["model.norm.weight"][3] *= 1.02
     save_file(tensors, file, metadata={"format": "pt"})
     told = refused("-m", "merge", "--config", path, *words, "--only", "merged", "--verify")
-    assert "tensor model.norm.weight: expected at most 0.5 units in the last place" in told
+    assert "model.safetensors: tensor model.norm.weight: expected at most 0.5 units in the last place" in told
+    assert "more than rounding explains: the file or a model was changed after the merge" in told
 
 
 def test_verify_sees_what_is_missing_and_what_is_no_number(run, merge_run):

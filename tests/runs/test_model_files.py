@@ -2,7 +2,9 @@
 
 import json
 
-from apo_soup.runs.model_files import file_record, hash_model, model_files
+import pytest
+
+from apo_soup.runs.model_files import TOKENIZER_FILES, file_record, hash_model, model_files
 
 
 def test_a_model_hash_follows_content_not_names_or_times(tmp_path):
@@ -24,3 +26,28 @@ def test_cards_and_training_state_are_no_part_of_a_model(tmp_path):
     for name in ("model.safetensors", "config.json", "README.md", "trainer_state.json", "modeling.py"):
         (tmp_path / name).touch()
     assert [file.name for file in model_files(tmp_path)] == ["config.json", "model.safetensors", "modeling.py"]
+
+
+def test_weights_are_those_that_transformers_reads(tmp_path):
+    """One whole file before an index and its parts; what belongs to no model makes nothing stale."""
+    for name in ("model-1.safetensors", "model-2.safetensors", "older.safetensors", "optimizer.safetensors"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert model_files(tmp_path) == []
+    index = {"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors", "c": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert [file.name for file in model_files(tmp_path)] == ["model-1.safetensors", "model-2.safetensors"]
+    (tmp_path / "model.safetensors").write_bytes(b"whole")
+    assert [file.name for file in model_files(tmp_path)] == ["model.safetensors"]
+    before = hash_model(tmp_path)
+    (tmp_path / "model-1.safetensors").write_bytes(b"other")
+    assert hash_model(tmp_path) == before
+
+
+@pytest.mark.parametrize("pattern", TOKENIZER_FILES)
+def test_every_file_of_a_tokenizer_decides_what_the_model_is(tmp_path, pattern):
+    file = tmp_path / pattern.replace("*", "tools")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("one")
+    before = hash_model(tmp_path)
+    file.write_text("two")
+    assert hash_model(tmp_path) != before

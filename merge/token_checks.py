@@ -1,0 +1,54 @@
+"""Models whose tokens, ends of turn or chat templates differ."""
+
+from pathlib import Path
+from typing import Any
+
+from apo_soup.errors import UserError, read_json
+
+
+def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:
+    """Refuse models whose tokens or, without `own_template`, chat templates differ, where both say what theirs are.
+
+    Raises:
+        UserError: naming what differs, in which folders, and the key that says which is meant.
+    """
+    for read, what, key in (
+        (_tokens, "tokens", "tokenizer_source"),
+        (_end_of_turn, "end-of-turn token", "tokenizer_source"),
+        (_template, "chat template", "chat_template"),
+    ):
+        if own_template and key == "chat_template":
+            continue
+        known = [(folder, value) for folder in folders if (value := read(folder, where)) is not None]
+        for folder, value in known[1:]:
+            if value != known[0][1]:
+                raise UserError(
+                    f"{where}: {folder}: {what}: expected that of {known[0][0]}, got another; take models of one "
+                    f"family, or say which is meant with mergekit's key {key}"
+                )
+
+
+def _tokens(folder: Path, where: str) -> Any:
+    """Vocabulary and added tokens of `tokenizer.json`; None without that file."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    tokenizer = read_json(file, where)
+    return tokenizer.get("model", {}).get("vocab"), [(t["id"], t["content"]) for t in tokenizer.get("added_tokens", [])]
+
+
+def _end_of_turn(folder: Path, where: str) -> Any:
+    """The text of the end-of-turn token; None where the folder does not say."""
+    settings = folder / "tokenizer_config.json"
+    end = read_json(settings, where).get("eos_token") if settings.is_file() else None
+    return end.get("content") if isinstance(end, dict) else end
+
+
+def _template(folder: Path, where: str) -> str | None:
+    """The text of the chat template; None where the folder has none."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8").strip()
+    settings = folder / "tokenizer_config.json"
+    template = read_json(settings, where).get("chat_template") if settings.is_file() else None
+    return template.strip() if isinstance(template, str) else None
