@@ -60,8 +60,9 @@ class PreparedPairs:
         """The row of these pairs, or a placeholder where there are none."""
         return pack_pairs(pairs_of(self.dataset[numbers]) if numbers else [PLACEHOLDER])
 
-    def packed_row(self, numbers: list[int]) -> PackedRow:
-        """The row of these pairs with its reference, or a placeholder where there are none.
+    def packed_row(self, numbers: list[int], epoch: int = 0) -> PackedRow:
+        """The row of these pairs with its reference, or a placeholder where there are none. The reference is the one
+        taken for the epoch, where each has its own, else that of all.
 
         Raises:
             KeyError: the reference pass has not run.
@@ -71,6 +72,8 @@ class PreparedPairs:
         columns = self.dataset[numbers]
         pairs = pairs_of(columns)
         reference = np.stack([columns[name] for name in REFERENCE_COLUMNS], axis=1, dtype=np.float32)
+        if reference.ndim == 3:
+            reference = np.ascontiguousarray(reference[:, :, epoch])
         return PackedRow(pack_pairs(pairs), torch.from_numpy(reference), int(columns[TRUNCATED_COLUMN].sum()))
 
 

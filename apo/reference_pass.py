@@ -22,6 +22,7 @@ from apo.reference import ReferenceStore
 from apo.scoring import answer_logprobs
 from apo.steps import rows_of_every_pair
 from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
+from apo_soup.hashing import hash_value
 from apo_soup.private import attention_implementation
 from apo_soup.progress import Progress
 
@@ -69,20 +70,47 @@ class ReferencePass:
 
     def logprobs(self, pairs: PreparedPairs, split: str, store: ReferenceStore) -> tuple[Tensor, Tensor]:
         """Log-probabilities `[pairs]` of the chosen and the rejected answers, stored or computed now and stored."""
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        return self._kept(pairs, split, store, rows_of_every_pair(pairs.lengths(), self.capacity, ranks, rank), False)
+
+    def epoch_logprobs(
+        self, pairs: PreparedPairs, epochs: list[list[list[list[int]]]], store: ReferenceStore
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[pairs, E]` of the chosen and the rejected answers of the training pairs in E epochs, each
+        scored in the very row that it is trained in and by the kernels that train it.
+
+        Args:
+            epochs: every rank's rows of each epoch. A pair that is in none of them has zeros.
+        """
+        rank = self.accelerator.process_index
+        values = [
+            self._kept(pairs, "train", store.with_content(rows=hash_value(rows)), rows[rank], True) for rows in epochs
+        ]
+        chosen, rejected = zip(*values, strict=True)
+        return torch.stack(chosen, 1), torch.stack(rejected, 1)
+
+    def _kept(
+        self, pairs: PreparedPairs, split: str, store: ReferenceStore, rows: list[list[int]], trained: bool
+    ) -> tuple[Tensor, Tensor]:
         # Only the main process looks, and tells the others: on separate disks they might see otherwise, and a job that
         # runs beside this one may write in between.
         main = self.accelerator.is_main_process
         with self._locked(store, split):
             (stored,) = broadcast_object_list([store.read(split, len(pairs)) if main else None])
-            values: tuple[Tensor, Tensor] = self._computed(pairs) if stored is None else stored
+            values: tuple[Tensor, Tensor] = self._computed(pairs, rows, trained) if stored is None else stored
             if stored is None and main:
                 store.write(split, *values)
         return values
 
-    @torch.no_grad()
-    def _computed(self, pairs: PreparedPairs) -> tuple[Tensor, Tensor]:
-        """Reference log-probabilities of the chosen and of the rejected answers, `[N]` each, on the CPU."""
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+    def _computed(self, pairs: PreparedPairs, rows: list[list[int]], trained: bool) -> tuple[Tensor, Tensor]:
+        """Reference log-probabilities of the chosen and of the rejected answers, `[N]` each, on the CPU.
+
+        Args:
+            rows: this rank's.
+            trained: whether rows run as in training, with gradients and checkpoints of activations: attention may have
+                other kernels without.
+        """
+        ranks = self.accelerator.num_processes
         device = self.accelerator.device
         model = self.accelerator.unwrap_model(self.model)
         adapter: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -90,11 +118,12 @@ class ReferencePass:
             adapter = use_adapter(model, "ref" if "ref" in model.peft_config else None)
         # In float32: the sums they hold are, and Apple's GPUs have no other type.
         values = torch.zeros(len(pairs), 2, device=device)
-        progress = Progress("reference", "pairs", len(pairs), quiet=not self.accelerator.is_main_process)
+        count = sum(map(len, rows)) * ranks
+        progress = Progress("reference", "pairs", count, quiet=not self.accelerator.is_main_process)
         done = 0
-        with self._at_rest(), adapter, self.accelerator.autocast():
-            for numbers in rows_of_every_pair(pairs.lengths(), self.capacity, ranks, rank):
-                scores = self._answer_logprobs(pairs.packed_pairs(numbers))
+        with self._at_rest(trained), adapter, self.accelerator.autocast(), torch.set_grad_enabled(trained):
+            for numbers in rows:
+                scores = self._answer_logprobs(pairs.packed_pairs(numbers)).detach()
                 self.passes += 1
                 done += len(numbers) * ranks
                 progress.at(done)
@@ -110,13 +139,13 @@ class ReferencePass:
         return answer_logprobs(self.runner, row.to(self.accelerator.device), attention)
 
     @contextlib.contextmanager
-    def _at_rest(self) -> Iterator[None]:
-        """The runner on this rank's device without dropout inside, and where and as it was after."""
+    def _at_rest(self, trained: bool = False) -> Iterator[None]:
+        """The runner on this rank's device, without dropout or as it is trained; after it where and as it was."""
         device, home = self.accelerator.device, next(self.runner.parameters()).device
         was_training = self.runner.training
         # Quantised weights are there already, and cannot be moved; FSDP and DeepSpeed move theirs themselves.
         moves = home.type != device.type and self.runner is self.model
-        self.runner.eval()
+        self.runner.train(trained)
         if moves:
             self.runner.to(device)
         try:

@@ -6,8 +6,10 @@ numbers, for the batches of every rank. Every rank computes the same plan and ta
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypedDict
 
+import torch
 from accelerate import Accelerator
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -43,10 +45,12 @@ class MicroBatch:
     Attributes:
         rows: the pairs of each row; an empty one is a placeholder without weight.
         total: the number of pairs in the whole optimiser step, on all ranks.
+        epoch: the epoch that the step is in, counted from 0.
     """
 
     rows: list[list[int]]
     total: int
+    epoch: int = 0
 
 
 class MicroBatchRows(TypedDict):
@@ -56,28 +60,31 @@ class MicroBatchRows(TypedDict):
     total: int
 
 
-def micro_batches(
-    pairs: list[int], lengths: Sequence[int], capacity: int, ranks: int, rank: int, count: int
-) -> list[MicroBatch]:
-    """The `count` micro-batches of a step on one rank.
+def step_rows(pairs: list[int], lengths: Sequence[int], capacity: int, ranks: int) -> list[list[list[int]]]:
+    """The rows of a step on every rank.
 
-    All ranks get the same number of rows, because a sharded model gathers its weights in every pass; the last
-    micro-batch has at least one, because gradients are exchanged in it.
+    All ranks get the same number of rows, because a sharded model gathers its weights in every pass.
     """
     rows = []
     for share in pairs_to_ranks([lengths[pair] for pair in pairs], ranks):
         own = [pairs[i] for i in share]
         rows.append([[own[i] for i in row] for row in pairs_to_rows([lengths[pair] for pair in own], capacity)])
     most = max(map(len, rows))
-    mine = rows[rank] + [[]] * (most - len(rows[rank]))
-    bounds = [number * most // count for number in range(count + 1)]
-    return [MicroBatch(mine[bounds[n] : bounds[n + 1]], len(pairs)) for n in range(count)]
+    return [of_rank + [[]] * (most - len(of_rank)) for of_rank in rows]
+
+
+def micro_batches(rows: list[list[int]], pairs: int, count: int, epoch: int = 0) -> list[MicroBatch]:
+    """The `count` micro-batches of a step of `pairs` pairs, from its rows on one rank.
+
+    The last one has at least one row, because gradients are exchanged in it.
+    """
+    bounds = [number * len(rows) // count for number in range(count + 1)]
+    return [MicroBatch(rows[bounds[n] : bounds[n + 1]], pairs, epoch) for n in range(count)]
 
 
 def rows_of_every_pair(lengths: Sequence[int], capacity: int, ranks: int, rank: int) -> list[list[int]]:
     """Every pair once: this rank's rows for an evaluation or a reference pass, as many on every rank."""
-    (micro,) = micro_batches(list(range(len(lengths))), lengths, capacity, ranks, rank, 1)
-    return micro.rows
+    return step_rows(list(range(len(lengths))), lengths, capacity, ranks)[rank]
 
 
 class StepSampler(Sampler[list[MicroBatch]]):
@@ -94,21 +101,40 @@ class StepSampler(Sampler[list[MicroBatch]]):
     def __init__(self, loaders: list[Any], lengths: list[int], capacity: int, accumulation: int, rank: int):
         self.loaders, self.lengths, self.capacity = loaders, lengths, capacity
         self.accumulation, self.rank = accumulation, rank
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.loaders[self.rank])
 
     def set_epoch(self, epoch: int) -> None:
         """Another order for every epoch, as the stock loader has it."""
+        self.epoch = epoch
         for loader in self.loaders:
             loader.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[MicroBatch]]:
-        ranks = len(self.loaders)
-        for step in batched(zip(*self.loaders, strict=True), self.accumulation):
-            pairs = [pair for batches in step for batch in batches for pair in batch]
-            for micro in micro_batches(pairs, self.lengths, self.capacity, ranks, self.rank, len(step)):
+        for pairs, count in self._steps():
+            rows = step_rows(pairs, self.lengths, self.capacity, len(self.loaders))[self.rank]
+            for micro in micro_batches(rows, len(pairs), count, self.epoch):
                 yield [micro]
+
+    def epoch_rows(self, epoch: int, steps: int) -> list[list[list[int]]]:
+        """The rows of every rank in the first steps of an epoch, in the order they are trained in. The draw leaves
+        torch's generator as it was.
+        """
+        with torch.random.fork_rng(devices=[]):
+            self.set_epoch(epoch)
+            ranks = len(self.loaders)
+            rows: list[list[list[int]]] = [[] for _ in range(ranks)]
+            for pairs, _ in islice(self._steps(), steps):
+                for of_rank, more in zip(rows, step_rows(pairs, self.lengths, self.capacity, ranks), strict=True):
+                    of_rank += more
+        return rows
+
+    def _steps(self) -> Iterator[tuple[list[int], int]]:
+        """The pairs of every step, and how many micro-batches it has."""
+        for step in batched(zip(*self.loaders, strict=True), self.accumulation):
+            yield [pair for batches in step for batch in batches for pair in batch], len(step)
 
 
 class PairNumbers(Dataset[int]):
@@ -143,19 +169,19 @@ def stock_loaders(
 
 
 class StepRows(Dataset[MicroBatchRows]):
-    """Micro-batches as tensors; `packed_row` turns the numbers of a row's pairs into its tensors.
+    """Micro-batches as tensors; `packed_row` turns the numbers of a row's pairs, and the epoch, into its tensors.
 
     Its length is the number of pairs on all ranks, which the Trainer counts samples a second by.
     """
 
-    def __init__(self, pairs: int, packed_row: Callable[[list[int]], PackedRow]):
+    def __init__(self, pairs: int, packed_row: Callable[[list[int], int], PackedRow]):
         self.pairs, self.packed_row = pairs, packed_row
 
     def __len__(self) -> int:
         return self.pairs
 
     def __getitem__(self, micro: MicroBatch) -> MicroBatchRows:
-        return {"rows": [self.packed_row(row) for row in micro.rows], "total": micro.total}
+        return {"rows": [self.packed_row(row, micro.epoch) for row in micro.rows], "total": micro.total}
 
 
 class StepLoader(DataLoader[Any]):

@@ -12,6 +12,7 @@ mean over its pairs too; the stock trainer takes the mean of its micro-batches' 
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -95,11 +96,43 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         del self.reference  # and with it FSDP's copy of the model
 
     def reference_added(self, dataset: Dataset, split: str) -> Dataset:
-        """The rows with the reference's columns."""
-        values = self.reference.logprobs(PreparedPairs(dataset), split, self.keyed_store())
+        """The rows with the reference's columns. In less than float32 what a pair scores depends on the row that it is
+        in: the training pairs' reference is then taken on the rows of every epoch, so that each begins at a margin of
+        zero.
+        """
+        pairs, store = PreparedPairs(dataset), self.keyed_store()
+        if split == "train" and self.computes_low:
+            epochs = self.epochs_of_rows(pairs)
+            self._checkpoint_reference()
+            values = self.reference.epoch_logprobs(pairs, epochs, store)
+        else:
+            values = self.reference.logprobs(pairs, split, store)
         for name, column in zip(REFERENCE_COLUMNS, values, strict=True):
             dataset = dataset.add_column(name, column.tolist())
         return dataset
+
+    @property
+    def computes_low(self) -> bool:
+        """Whether log-probabilities are computed in less than float32."""
+        lower = self.accelerator.mixed_precision != "no" or bool(self.args.tf32)
+        return lower or self.trained_model.dtype != torch.float32
+
+    def epochs_of_rows(self, pairs: PreparedPairs) -> list[list[list[list[int]]]]:
+        """Every rank's rows of every epoch that is trained, in their order."""
+        sampler = self.step_sampler(pairs)
+        a_epoch = -(-len(sampler) // self.args.gradient_accumulation_steps)
+        steps = self.args.max_steps if self.args.max_steps > 0 else math.ceil(self.args.num_train_epochs * a_epoch)
+        return [sampler.epoch_rows(number, steps - number * a_epoch) for number in range(-(-steps // a_epoch))]
+
+    def _checkpoint_reference(self) -> None:
+        """Let what computes the reference checkpoint its activations as training will, where a recipe asks for that."""
+        options = dict(cast(dict[str, Any], self.args.activation_checkpointing_kwargs or {}))
+        every, offload = options.pop("every_n_layers", 1), options.pop("offload", False)
+        model: Any = self.accelerator.unwrap_model(self.reference_model or self.model)
+        if self.args.activation_checkpointing:
+            model.activation_checkpointing_enable(
+                activation_checkpointing_kwargs=options or None, every_n_layers=every, offload=offload
+            )
 
     def _reference_runner(self) -> torch.nn.Module:
         """What computes the reference: under FSDP TRL's sharded copy, elsewhere, and with an adapter, the model that is
@@ -115,6 +148,18 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
         self.window.forget_time()
         pairs = PreparedPairs(cast(Dataset, self.train_dataset))
+        return StepLoader(
+            StepRows(len(pairs), pairs.packed_row),
+            batch_sampler=self.step_sampler(pairs),
+            collate_fn=single_item,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+
+    def step_sampler(self, pairs: PreparedPairs) -> StepSampler:
+        """What draws the micro-batches of this rank."""
         numbers = PairNumbers(len(pairs))
         loaders = stock_loaders(
             numbers,
@@ -124,15 +169,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
             self.accelerator,
         )
         accumulation, rank = self.args.gradient_accumulation_steps, self.accelerator.process_index
-        return StepLoader(
-            StepRows(len(pairs), pairs.packed_row),
-            batch_sampler=StepSampler(loaders, pairs.lengths(), self.capacity, accumulation, rank),
-            collate_fn=single_item,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-        )
+        return StepSampler(loaders, pairs.lengths(), self.capacity, accumulation, rank)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of a micro-batch's rows; returns its share of the step's loss, a number `[]`.

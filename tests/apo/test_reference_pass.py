@@ -169,3 +169,31 @@ def test_pairs_without_a_reference_are_not_trained_on():
     assert pairs.packed_pairs([0]).pair_count == 1
     with pytest.raises(KeyError, match="ref_chosen_logps"):
         pairs.packed_row([0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gradient_checkpointing": True},
+        {"use_peft": True, "lora_r": 2, "lora_target_modules": ["q_proj", "up_proj"]},
+    ],
+    ids=["all", "checkpointing", "adapter"],
+)
+def test_in_bfloat16_too_a_training_begins_at_a_margin_of_zero(packed_recipe, changes):
+    """In two epochs, each with rows of its own: at a learning rate of zero every margin is nothing at all."""
+    path, folder = packed_recipe(
+        pairs=10, bf16=True, learning_rate=0.0, num_train_epochs=2, max_steps=-1, logging_steps=1, **changes
+    )
+    train_members(path)
+    assert logged(folder, "rewards/margins") == [0.0] * len(logged(folder, "loss"))
+    assert logged(folder, "loss") == [1.0] * len(logged(folder, "loss"))
+    assert facts(folder)["reference_passes"] < 2 * 10, "rows hold several pairs"
+
+
+def test_pairs_that_a_short_training_does_not_reach_need_no_reference(packed_recipe):
+    path, folder = packed_recipe(pairs=24, bf16=True, max_steps=1)
+    train_members(path)
+    short = facts(folder)["reference_passes"]
+    train_members(path, "--max_steps", "3")
+    assert facts(folder)["reference_passes"] > short

@@ -6,7 +6,7 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apo.steps import micro_batches, pairs_to_ranks, pairs_to_rows
+from apo.steps import micro_batches, pairs_to_ranks, pairs_to_rows, step_rows
 
 
 @given(
@@ -14,7 +14,8 @@ from apo.steps import micro_batches, pairs_to_ranks, pairs_to_rows
 )
 def test_a_step_holds_every_pair_once_on_every_rank_alike(lengths, ranks, count, capacity):
     pairs = list(range(len(lengths)))
-    by_rank = [micro_batches(pairs, lengths, capacity, ranks, rank, count) for rank in range(ranks)]
+    rows = step_rows(pairs, lengths, capacity, ranks)
+    by_rank = [micro_batches(of_rank, len(pairs), count) for of_rank in rows]
     placed = sorted(p for micros in by_rank for micro in micros for row in micro.rows for p in row)
     assert placed == pairs
     for micros in zip(*by_rank, strict=True):
