@@ -1,9 +1,10 @@
 """A split of prepared pairs: how long they are, and rows of them as tensors."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as compute
 import torch
 from datasets import Dataset
@@ -45,7 +46,7 @@ class PreparedPairs:
     """
 
     def __init__(self, dataset: Dataset):
-        self.dataset = dataset.with_format("numpy")
+        self.dataset = dataset.with_format("arrow")
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -71,15 +72,22 @@ class PreparedPairs:
             return PackedRow(pack_pairs([PLACEHOLDER]), torch.zeros(1, 2), truncated=0, placeholder=True)
         columns = self.dataset[numbers]
         pairs = pairs_of(columns)
-        reference = np.stack([columns[name] for name in REFERENCE_COLUMNS], axis=1, dtype=np.float32)
-        if reference.ndim == 3:
-            reference = np.ascontiguousarray(reference[:, :, epoch])
-        return PackedRow(pack_pairs(pairs), torch.from_numpy(reference), int(columns[TRUNCATED_COLUMN].sum()))
+        values = [np.array(columns[name].to_pylist(), dtype=np.float32) for name in REFERENCE_COLUMNS]
+        reference = np.stack([of_side[:, epoch] if of_side.ndim == 2 else of_side for of_side in values], axis=1)
+        truncated = compute.sum(columns[TRUNCATED_COLUMN]).as_py()
+        return PackedRow(pack_pairs(pairs), torch.from_numpy(reference), truncated)
 
 
-def pairs_of(columns: dict[str, Any]) -> list[PairIds]:
+def pairs_of(columns: pa.Table) -> list[PairIds]:
     """The pairs of some rows, given as columns."""
-    return [PairIds(*parts) for parts in zip(*(columns[name] for name in PAIR_COLUMNS), strict=True)]
+    return [PairIds(*parts) for parts in zip(*(arrays_of(columns[name]) for name in PAIR_COLUMNS), strict=True)]
+
+
+def arrays_of(column: pa.ChunkedArray) -> list[np.ndarray]:
+    """The rows of a column of lists, each an array that looks into the column's values."""
+    rows = column.combine_chunks()
+    values = rows.values.to_numpy()
+    return [values[start:end] for start, end in pairwise(rows.offsets.to_pylist())]
 
 
 def column_lengths(dataset: Dataset, name: str) -> list[int]:
