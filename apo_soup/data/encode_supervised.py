@@ -36,9 +36,10 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             fault = rendered_chat_fault(item.text)
             if fault:
                 raise RowError(fault)
-        fault = loss_fault(item, self.options)
-        if fault:
-            raise RowError(fault)
+        if self.options.completion_only_loss or self.options.train_on != "all_turns":
+            fault = loss_fault(item, self.options)
+            if fault:
+                raise RowError(fault)
         return item
 
     def samples(self, item: SupervisedItem) -> list[SupervisedItem]:

@@ -95,8 +95,10 @@ class Encoder(ABC, Generic[ItemT]):
         out: RenderedBatch[ItemT] = RenderedBatch(Batch(rows, [Refused("rejected", "")] * len(rows)))
         for index, row in enumerate(rows):
             try:
-                row_format = format_of_row(row.row.fields, row.format, row.source.format is not None)
-                fields, ordered = ordered_fields(row.row.fields, row_format)
+                given, row_format = row.row.fields, row.format
+                if not row_format.fits(given):
+                    row_format = format_of_row(given, row_format, row.source.format is not None)
+                fields, ordered = ordered_fields(given, row_format)
                 samples = self.samples(self._item(row, fields, out.batch))
                 pending = [self._pending(index, sample) for sample in samples]
                 item = pending[-1].item  # the longest
@@ -105,8 +107,12 @@ class Encoder(ABC, Generic[ItemT]):
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
-            other = None if row_format is row.format else OTHER_FORMAT.format(row_format.name, row.format.name)
-            for remark in (*pending[-1].remarks, *filter(None, (ordered, other))):
+            remarks = pending[-1].remarks
+            if ordered:
+                remarks.append(ordered)
+            if row_format is not row.format:
+                remarks.append(OTHER_FORMAT.format(row_format.name, row.format.name))
+            for remark in remarks:
                 out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
             for name in unread_fields(row.row.fields, item.messages, row_format.reads, self.writes_names):

@@ -55,7 +55,7 @@ class Conversation:
             return True
         return bool(self.kwargs["enable_thinking"]) if "enable_thinking" in self.kwargs else None
 
-    @cached_property
+    @property
     def thinks(self) -> bool:
         """Whether the row is in think mode, as the template will decide it."""
         return self.stated_mode is not False

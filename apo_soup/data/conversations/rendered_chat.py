@@ -48,7 +48,7 @@ def check_transcript(answer: Any, name: str) -> None:
 
 def ends_as_prompt(text: str) -> str | None:
     """The name of the assistant with which a text ends, as rendered prompts do, or None; texts lie between nulls."""
-    if "ssistant:" not in text and "SSISTANT:" not in text and "Response:" not in text:
+    if ":" not in text or not any(end in text for end in ("ssistant:", "SSISTANT:", "Response:")):
         return None
     found = PROMPT_END.search(text)
     return found[1] if found else None

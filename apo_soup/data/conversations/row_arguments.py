@@ -15,7 +15,9 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
         RowError: naming the argument that is not what templates read.
     """
     own = _own_arguments(fields)
-    merged = {**defaults, **own, **_mode_of_columns(fields, own)}
+    merged = {**defaults, **own}
+    if not fields.keys().isdisjoint(MODE_FIELDS):
+        merged |= _mode_of_columns(fields, own)
     if not isinstance(merged.get("custom_instructions") or "", str):
         raise RowError(
             f"field chat_template_kwargs: custom_instructions: expected text, got "

@@ -72,7 +72,8 @@ def unread_fields(
         writes_names: the template writes the names of those who speak.
     """
     unread = {name for name in fields.keys() - reads - HARMLESS if fields[name] not in EMPTY}
-    unread -= {name for name in unread.intersection(MODE_FIELDS) if told_mode(fields[name]) is not None}
+    if unread:
+        unread -= {name for name in unread.intersection(MODE_FIELDS) if told_mode(fields[name]) is not None}
     for message in messages:
         if not message.keys() <= TURN_FIELDS:
             strange = message.keys() - TURN_FIELDS - HARMLESS
