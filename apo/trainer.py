@@ -11,10 +11,8 @@ The losses themselves are in `apo/losses.py`. Where an epoch's pairs do not fill
 mean over its pairs too; the stock trainer takes the mean of its micro-batches' means.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -28,6 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
 
+from apo.held_gradients import gradients_held
 from apo.losses import PAIR_LOSSES
 from apo.metrics import SUM_NAMES, LogWindow, mean_metrics, pair_sums, rates
 from apo.packed_pairs import to_device
@@ -44,7 +43,7 @@ from apo.steps import (
     stock_loaders,
 )
 from apo.stock_trainer import PreparedDPOTrainer
-from apo_soup.private import attention_implementation, hold_gradients, without_model_hash
+from apo_soup.private import attention_implementation, without_model_hash
 
 
 class PackedDPOTrainer(PreparedDPOTrainer):
@@ -77,8 +76,6 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         # nats. Hidden states between the layers have the type they are computed in anyway.
         if plugin is not None and getattr(policy, "output_dtype", None) is not None:
             plugin.mixed_precision_policy = replace(cast(Any, policy), output_dtype=None)
-
-    # The reference.
 
     def add_reference(self) -> None:
         """Give the pairs of all splits the reference's log-probabilities, from the store or computed now and stored.
@@ -142,8 +139,6 @@ class PackedDPOTrainer(PreparedDPOTrainer):
             return cast(torch.nn.Module, self.reference_model)
         return self.inference_engine() if self.is_deepspeed_enabled else self.trained_model
 
-    # Training.
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
         self.window.forget_time()
@@ -186,7 +181,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         with self.maybe_activation_offload_context:
             for number, row in enumerate(inputs["rows"]):
                 last = number == len(inputs["rows"]) - 1
-                with self._gradients_held(model, last), self.compute_loss_context_manager():
+                with gradients_held(self.accelerator, model, last), self.compute_loss_context_manager():
                     loss, sums = self.row_loss(model, row)
                     loss = loss * scale
                     self.accelerator.backward(loss, **options)
@@ -207,28 +202,6 @@ class PackedDPOTrainer(PreparedDPOTrainer):
             lengths = pairs.answer_sums(torch.ones_like(pairs.answer_index, dtype=logps.dtype))
             sums = pair_sums(losses, logps, reference, lengths, self.beta, row.truncated, len(pairs))
         return losses.sum(), sums
-
-    @contextlib.contextmanager
-    def _gradients_held(self, model: torch.nn.Module, last: bool) -> Iterator[None]:
-        """Hold back the optimiser, and DDP's exchange of gradients, for all rows of a micro-batch but the last.
-
-        FSDP and DeepSpeed exchange after every row, since gradients held back would be whole on every rank. So does a
-        recipe with `sync_each_batch`.
-        """
-        state = self.accelerator.gradient_state
-        if last or not state.sync_gradients:  # without it, the Trainer holds them back already
-            yield
-            return
-        sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        exchanged = sharded or state.plugin_kwargs.get("sync_each_batch", False)
-        hold_gradients(state, True)
-        try:
-            with contextlib.nullcontext() if exchanged else self.accelerator.no_sync(model):
-                yield
-        finally:
-            hold_gradients(state, False)
-
-    # Evaluation.
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
         """This rank's rows of the held-out pairs, each pair once."""
@@ -254,8 +227,6 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         metrics = mean_metrics(sums) | rates(sums, seconds)
         named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         return EvalLoopOutput(np.empty(0), None, named, int(sums["pairs"]))
-
-    # What is logged, and what does not count as time of training.
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the stock trainer, with means and rates over the pairs since the last log."""

@@ -13,13 +13,14 @@ from apo_soup.config.keys import (
     Flag,
     NotNegative,
     Positive,
+    Said,
     Table,
     Text,
     Whole,
     in_list,
     key,
 )
-from apo_soup.config.stage_file import Fault, Keys, StageFile
+from apo_soup.config.stage_file import Fault, Keys, OpenKeys, StageFile
 from apo_soup.errors import UserError
 
 Mode = Literal["think", "no_think"]
@@ -131,13 +132,24 @@ class ContextLossTask(TaskKeys):
     length: Annotated[int, Ge(8), AS_WHOLE] = key(4096, "tokens of a window")
 
 
+class HarnessEntry(OpenKeys):
+    """A task of the harness with keys laid over it; those that are not listed here are the harness's own."""
+
+    task: Annotated[Text, MinLen(1)] = key(meaning="name of the task")
+    dataset_kwargs: Table | None = key(None, "where its data lie, such as `{data_files: {test: rows.jsonl}}`")
+    metadata: Table | None = key(None, "what a task that makes its items is told")
+
+
 class HarnessTask(TaskKeys):
     """Tasks of lm-evaluation-harness."""
 
     kind: Literal["harness"] = key(meaning="what is asked of the model")
-    tasks: Annotated[list[Annotated[Text, MinLen(1)] | Table], BeforeValidator(in_list), MinLen(1)] = key(
-        meaning="names of the harness, or mappings that change a task"
-    )
+    tasks: Annotated[
+        list[Annotated[Text, MinLen(1)] | HarnessEntry],
+        BeforeValidator(in_list),
+        MinLen(1),
+        Said("a list of 1 or more names, or mappings with `task`"),
+    ] = key(meaning="tasks of the harness, as they are or with keys laid over them")
     modes: Modes = key(["no_think"], "modes that the items are asked in")
     max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
     lengths: Annotated[list[Positive], BeforeValidator(in_list)] = key(

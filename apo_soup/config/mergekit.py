@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from annotated_types import MinLen
-from pydantic import AfterValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import AfterValidator, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import Flag, Said, Table, Text, key
-from apo_soup.config.stage_file import Fault, Keys
+from apo_soup.config.stage_file import Fault, Keys, OpenKeys
 
 FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
 # Options of mergekit's that are decided here: name -> why.
@@ -40,12 +40,6 @@ FloatName = Annotated[Text, AfterValidator(_float_name), Said(f"one of {', '.joi
 # mergekit takes a model's name, or its parts as a mapping. Python remembers one order of a union, so it is the order
 # that the same union has in other files.
 ModelName = Table | Text
-
-
-class OpenKeys(Keys):
-    """A mapping whose other keys are mergekit's to judge."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class MergekitParameters(OpenKeys):

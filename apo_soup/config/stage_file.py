@@ -56,6 +56,12 @@ class Keys(BaseModel):
         yield from ()
 
 
+class OpenKeys(Keys):
+    """A mapping whose other keys are a library's to judge."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class StageFile(Keys):
     """A checked stage file. `load` makes it; the keys of its kind are its attributes."""
 

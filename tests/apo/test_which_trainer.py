@@ -174,3 +174,22 @@ def test_what_a_model_is_loaded_with_counts_as_its_own_configuration(packed_reci
     path, _ = packed_recipe(max_steps=1, model_init_kwargs=loading)
     train_members(path)
     assert f"apo/1: pairs run on the stock trainer, because of {told}\n" in capsys.readouterr().out
+
+
+def test_the_options_looked_at_are_those_of_the_installed_libraries():
+    """One that a release renames would be read as not given."""
+    from dataclasses import fields
+
+    from transformers import CONFIG_MAPPING
+    from transformers.trainer_pt_utils import AcceleratorConfig
+    from trl import DPOConfig
+
+    from apo.train import WITHOUT_EFFECT
+    from apo.which_trainer import ACCELERATOR_OPTIONS, RESCALES, STOCK_OPTIONS
+
+    assert {*STOCK_OPTIONS, *WITHOUT_EFFECT} <= {field.name for field in fields(DPOConfig)}
+    usual = {field.name: field.default for field in fields(AcceleratorConfig)}
+    assert {name: usual[name] for name in ACCELERATOR_OPTIONS} == ACCELERATOR_OPTIONS
+    rescaling = {"gemma2": 0, "cohere": 1, "granite": 2, "falcon_h1": 3, "muse_spark": 4}
+    for kind, number in rescaling.items():
+        assert hasattr(CONFIG_MAPPING[kind]().get_text_config(), RESCALES[number]), kind

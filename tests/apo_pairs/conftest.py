@@ -38,3 +38,23 @@ def make_here():
         make_pairs(recipe, pairs_stage(recipe))
 
     return make
+
+
+@pytest.fixture
+def endpoint_recipe(talking_model, write_rows, write_recipe, tmp_path):
+    """A pairs file whose two sides are asked at a URL; keyword arguments override its keys."""
+
+    def make(url, count=12, side=None, **changes):
+        rows = [{"prompt": f"Say {n} of {n * n}"} for n in range(count)]
+        both = {"model": str(talking_model), "base_url": url, "concurrency": 4, "timeout": 30.0, **(side or {})}
+        values = {
+            "output_dir": str(tmp_path / "run" / "pairs"),
+            "prompts": str(write_rows("prompts.jsonl", rows)),
+            "mode": "no_think",
+            "strong": {**both, "temperature": 0.7},
+            "weak": {**both, "temperature": 1.2},
+            "max_new_tokens": 24,
+        }
+        return write_recipe("pairs.yaml", values | changes), tmp_path / "run" / "pairs"
+
+    return make

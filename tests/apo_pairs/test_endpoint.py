@@ -6,6 +6,7 @@ import random
 import time
 
 import pytest
+from endpoint_helpers import answers_of
 from programs import Programs, kill_when, run_ok
 
 from apo_soup.errors import UserError
@@ -33,36 +34,6 @@ def proxy(server):
     yield make
     for each in made:
         each.close()
-
-
-@pytest.fixture
-def endpoint_recipe(talking_model, write_rows, write_recipe, tmp_path):
-    def make(url, count=12, side=None, **changes):
-        rows = [{"prompt": f"Say {n} of {n * n}"} for n in range(count)]
-        both = {"model": str(talking_model), "base_url": url, "concurrency": 4, "timeout": 30.0, **(side or {})}
-        values = {
-            "output_dir": str(tmp_path / "run" / "pairs"),
-            "prompts": str(write_rows("prompts.jsonl", rows)),
-            "mode": "no_think",
-            "strong": {**both, "temperature": 0.7},
-            "weak": {**both, "temperature": 1.2},
-            "max_new_tokens": 24,
-        }
-        return write_recipe("pairs.yaml", values | changes), tmp_path / "run" / "pairs"
-
-    return make
-
-
-def answers_of(folder):
-    """What the journals hold: (side, prompt) to completions, each once."""
-    found = {}
-    for file in (folder.parent / "answers").glob("*.jsonl"):
-        for line in file.read_text().splitlines():
-            for answer in json.loads(line):
-                key = (file.name.partition("-")[0], answer["prompt"])
-                assert key not in found, "no answer is kept twice"
-                found[key] = answer["completions"]
-    return found
 
 
 def test_many_requests_at_once_give_a_pair_or_a_reason_for_every_prompt(
@@ -111,24 +82,6 @@ def test_a_rate_limit_is_kept(proxy, endpoint_recipe, make_here):
     gaps = [b - a for a, b in zip(between.times, between.times[1:], strict=False)]
     assert between.times[5] - between.times[0] >= 0.45, "six requests of one side, a tenth of a second apart"
     assert sorted(gaps)[len(gaps) // 2] > 0.05
-
-
-@pytest.mark.parametrize(
-    ("status", "told"),
-    [
-        (401, "api_key_env: expected an answer of the server at"),
-        (404, "got status 404 for the model"),
-        (500, "got 2 failures in a row on one request"),
-    ],
-)
-def test_what_does_not_pass_stops_the_run_with_a_sentence(proxy, endpoint_recipe, status, told, make_here):
-    between = proxy(lambda number: (status, {}))
-    path, folder = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 1})
-    with pytest.raises(UserError) as error:
-        make_here(path)
-    assert told in str(error.value)
-    assert between.url in str(error.value)
-    assert not folder.exists()
 
 
 def test_a_prompt_the_server_refuses_is_a_drop_with_its_words(proxy, endpoint_recipe, make_here):
@@ -214,92 +167,10 @@ def test_a_server_that_keeps_saying_when_to_come_back_is_obeyed_and_not_given_up
     assert len(answers_of(folder)) == 2 * 6
 
 
-def test_a_limit_that_never_ends_uses_up_the_tries_when_patience_does(proxy, endpoint_recipe, make_here, monkeypatch):
-    monkeypatch.setattr("apo.pairs.engines.endpoint.LIMIT_PATIENCE", 0.3)
-    between = proxy(lambda number: (429, {"Retry-After": "0.1"}))
-    path, _ = endpoint_recipe(between.url, side={"concurrency": 1, "retries": 1}, count=1)
-    with pytest.raises(UserError, match="got 2 failures in a row on one request"):
-        make_here(path)
-    assert len(between.asked) > 3, "told limits within it use up none"
-
-
-def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe, make_here):
-    path, _ = endpoint_recipe(proxy(lambda number: (402, {})).url, count=4)
-    with pytest.raises(UserError, match=r"expected an answer of the server at .*, got status 402"):
-        make_here(path)
-
-
 def test_a_prompt_too_long_for_the_server_is_a_drop(proxy, endpoint_recipe, make_here):
     path, folder = endpoint_recipe(proxy({0: (413, {})}.get).url, side={"concurrency": 1})
     make_here(path)
     assert "refused by the server" in (folder / "drops.jsonl").read_text()
-
-
-@pytest.mark.parametrize("wait", ["0", "-1", "Wed, 01 Jan 2020 00:00:00 GMT"])
-def test_a_server_that_fails_and_asks_for_no_wait_uses_up_the_tries(proxy, endpoint_recipe, wait, make_here):
-    between = proxy(lambda number: (500, {"retry-after": wait}))
-    path, _ = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 2}, count=4)
-    with pytest.raises(UserError, match="got 2 failures in a row on one request"):
-        make_here(path)
-    assert len(between.asked) <= 4
-
-
-def test_a_server_that_asks_for_an_hour_is_not_asked_before(proxy, endpoint_recipe, make_here):
-    between = proxy(lambda number: (429, {"retry-after": "3600"}))
-    path, _ = endpoint_recipe(between.url, side={"concurrency": 1}, count=4)
-    with pytest.raises(UserError, match="got a request to come back in 3,600 s"):
-        make_here(path)
-    assert len(between.asked) == 1
-
-
-GOOD = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "4"}}],
-        "usage": {"completion_tokens": 1, "prompt_tokens": 2}}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"usage": None},
-        {"usage": {"completion_tokens": None, "prompt_tokens": 2}},
-        {"choices": []},
-        {"choices": [None]},
-        {"choices": ["x"]},
-        {"choices": [{"message": "hi"}]},
-        {"choices": [{"message": {"role": "assistant", "content": 4}}]},
-        {"choices": [{"message": {"role": "assistant", "content": "4", "reasoning": {"a": 1}}}]},
-    ],
-)
-def test_a_reply_that_is_none_is_tried_again_and_never_kept(proxy, endpoint_recipe, changes, make_here):
-    """The first reply is malformed; the second try gets a whole one, and no traceback or record comes of the first."""
-    between = proxy(lambda number: json.dumps(GOOD | (changes if number == 0 else {})).encode())
-    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=1)
-    with pytest.raises(UserError, match=r"got none of 1 prompts \(1 both sides are the same\)"):
-        make_here(path)
-    assert len(between.asked) == 3
-    assert all(c[0]["tokens"] == 1 for c in answers_of(folder).values())
-
-
-def test_replies_in_parts_with_half_characters_or_parsed_calls(proxy, endpoint_recipe, make_here):
-    """Sides in turn: parts and a lone surrogate make an answer, a parsed call and a content filter make none."""
-    parts = [{"type": "text", "text": "four \ud83d"}, {"type": "text", "text": " it is"}]
-    replies = [
-        {"finish_reason": "eos", "message": {"role": "assistant", "content": parts}},
-        {"finish_reason": "tool_calls", "message": {"role": "assistant", "content": None}},
-        {"finish_reason": "end_turn", "message": {"role": "assistant", "content": "five", "reasoning_content": "\n"}},
-        {"finish_reason": "stop", "message": {"role": "assistant", "content": "six"}},
-    ]
-    about = {"model": "served", "system_fingerprint": "b7"}
-    between = proxy(lambda number: json.dumps(GOOD | about | {"choices": [replies[number]]}).encode())
-    secret = {"extra_body": {"api_key": "sk-very-secret"}, "send_template_kwargs": False}
-    path, folder = endpoint_recipe(between.url, side={"concurrency": 1, **secret}, count=2)
-    make_here(path)
-    (row,) = map(json.loads, (folder / "train.jsonl").read_text().splitlines())
-    assert row["chosen"][0]["content"] == "four ? it is"
-    assert row["rejected"][0]["content"] == "five"
-    assert row["provenance"]["servers"] == {"strong": "served@b7", "weak": "served@b7"}
-    assert row["provenance"]["strong"]["send_template_kwargs"] is False
-    assert "tool calls taken out of the answer by the server" in (folder / "drops.jsonl").read_text()
-    assert "sk-very-secret" not in "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
 
 
 def test_a_server_that_refuses_everything_is_told_in_its_words_and_asked_again(proxy, endpoint_recipe, make_here):

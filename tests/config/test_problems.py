@@ -189,3 +189,16 @@ def test_a_key_of_the_other_kind_of_training_file_says_whose_it_is(write_recipe)
         with pytest.raises(UserError) as refused:
             load(write_recipe(f"{kind}.yaml", rows | {key: True}), kind)
         assert f"{kind}.yaml:6: {key}: {told}" in str(refused.value)
+
+
+def test_what_is_wrong_with_entries_of_the_harness_is_told_at_once(write_recipe):
+    entries = ["gsm8k", {"dataset_path": "json"}, {"task": "ifeval", "dataset_kwargs": "rows.jsonl", "other": 1}]
+    suite = {"output_dir": "run", "tasks": [{"name": "h", "kind": "harness", "tasks": entries}]}
+    path = write_recipe("eval.yaml", suite)
+    with pytest.raises(UserError) as raised:
+        load(path, "eval")
+    assert str(raised.value).split("\n       ") == [
+        f"{path}:7: tasks.0.tasks.1.task: expected text of 1 or more characters, got nothing; add task to it",
+        f"{path}:9: tasks.0.tasks.2.dataset_kwargs: expected a mapping, got 'rows.jsonl'; write a mapping, a line "
+        "`name: value` each, or leave the key out",
+    ]

@@ -3,9 +3,9 @@
 import pytest
 
 from apo_soup.config.load import load
-from apo_soup.config.mergekit import MergekitKeys
+from apo_soup.config.mergekit import OWN_OPTIONS, MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError
-from merge.mergekit_names import named_models, resolved_model, with_models
+from merge.mergekit_names import MODEL_KEYS, named_models, resolved_model, with_models
 
 
 def test_a_model_is_a_stage_a_folder_beside_the_file_or_an_id_of_the_hub(run, merge_file, tmp_path, monkeypatch):
@@ -61,3 +61,28 @@ def test_a_model_written_as_a_mapping_is_its_name(run, merge_file):
     models[0]["model"]["override_architecture"] = "LlamaForCausalLM"
     with pytest.raises(UserError, match=r"merge\.models\.0\.model: expected a folder or OWNER/NAME@REVISION, .* got {"):
         mix_config(load(merge_file(merge={"merge_method": "linear", "models": models}), "merge"))
+
+
+def test_the_keys_and_options_are_those_of_the_installed_mergekit():
+    """A key of a new release that names a model would otherwise be taken for a path of its own, or a setting."""
+    from mergekit.config import (
+        ConditionalParameter,
+        InputModelDefinition,
+        InputSliceDefinition,
+        MergeConfiguration,
+        OutputModuleDefinition,
+        OutputSliceDefinition,
+    )
+    from mergekit.options import MergeOptions
+    from mergekit.tokenizer.config import ModelTokenEmbedding, TokenEmbeddingConfig, TokenizerConfig
+
+    schema = (
+        ConditionalParameter, InputModelDefinition, InputSliceDefinition, MergeConfiguration, ModelTokenEmbedding,
+        OutputModuleDefinition, OutputSliceDefinition, TokenEmbeddingConfig, TokenizerConfig,
+    )  # fmt: skip
+    fields = [(name, str(field.annotation)) for kind in schema for name, field in kind.model_fields.items()]
+    assert (
+        {name for name, kind in fields if "ModelReference" in kind} <= set(MODEL_KEYS) <= {name for name, _ in fields}
+    )
+    assert set(MergekitKeys.model_fields) <= set(MergeConfiguration.model_fields)
+    assert {*OWN_OPTIONS, *MergekitOptions.model_fields} <= set(MergeOptions.model_fields)

@@ -56,10 +56,10 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
             part_metrics = metrics_of_results(prefix, results, bool(task.lengths))
             metrics |= part_metrics
             if part.lengths and f"{prefix}/{part.lengths[0]}" not in part_metrics:
+                names = ", ".join(map(entry_name, task.tasks))
                 raise UserError(
                     f"{checkpoint.place(task, 'lengths')}: expected tasks that generate their items, such as "
-                    f"RULER's, got {', '.join(map(str, task.tasks))}, which have no score at {part.lengths[0]} tokens; "
-                    "leave lengths out"
+                    f"RULER's, got {names}, which have no score at {part.lengths[0]} tokens; leave lengths out"
                 )
             hashes.append([[s["doc_hash"] for s in kept] for _, kept in sorted(results["samples"].items())])
             samples += [

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from apo_soup.config.eval import HarnessTask
+from apo_soup.config.eval import HarnessEntry, HarnessTask
 from apo_soup.errors import UserError
 from apo_soup.evals.checkpoint import Checkpoint
 
-Entry = str | dict[str, Any]
+Entry = str | HarnessEntry
 
 # RULER's variable tracking puts an example of at most 500 tokens before its question, and leaves 30 for the answer.
 # Where the smallest example or the smallest question behind it does not fit, the harness searches for ever.
@@ -32,43 +32,35 @@ def named_entries(task: HarnessTask, manager: Any, where: str) -> list[Entry]:
     """The entries of a task; with lengths, a group such as `ruler` as the tasks in it, which are told their lengths.
 
     Raises:
-        UserError: an entry has no name, is a name that the harness does not know, or has a key of another type.
+        UserError: an entry is a name that the harness does not know.
     """
     entries: list[Entry] = []
     for entry in task.tasks:
-        if task.lengths and entry in manager.all_groups:
+        if task.lengths and isinstance(entry, str) and entry in manager.all_groups:
             group = yaml.safe_load(Path(manager.task_index[entry].yaml_path).read_text(encoding="utf-8"))
-            entries += group["task"]
+            entries += (HarnessEntry.model_validate(e) if isinstance(e, dict) else e for e in group["task"])
         else:
             entries.append(entry)
     for entry in entries:
-        if isinstance(entry, str):
-            if not manager.match_tasks([entry]):
-                raise UserError(
-                    f"{where}: expected a task, group or tag of lm-eval, got {entry}; see `lm-eval ls tasks`"
-                )
-            continue
-        if not isinstance(entry.get("task"), str):
-            raise UserError(f"{where}: expected a name, or a mapping with task, got {entry}; add the key task")
-        for key in ("dataset_kwargs", "metadata"):
-            if not isinstance(entry.get(key) or {}, dict):
-                raise UserError(f"{where}.{key}: expected a mapping, got {entry[key]!r}; correct it")
+        if isinstance(entry, str) and not manager.match_tasks([entry]):
+            raise UserError(f"{where}: expected a task, group or tag of lm-eval, got {entry}; see `lm-eval ls tasks`")
     return entries
 
 
 def entry_name(entry: Entry) -> str:
     """The name of a task."""
-    return entry if isinstance(entry, str) else entry["task"]
+    return entry if isinstance(entry, str) else entry.task
 
 
-def task_file(entry: Entry, task: HarnessTask, manager: Any, folder: Path) -> Entry:
+def task_file(entry: Entry, task: HarnessTask, manager: Any, folder: Path) -> str | dict[str, Any]:
     """A task as the harness takes it: a name, or a file in `folder` that includes a known task and lays keys over it.
 
     So `{task: gsm8k, dataset_path: json, dataset_kwargs: {...}}` is GSM8K on other data, and a task that generates its
     own items is told their lengths, and the tokenizer in `folder` to count them by.
     """
-    overlay: dict[str, Any] = {"task": entry} if isinstance(entry, str) else dict(entry)
-    files = (overlay.get("dataset_kwargs") or {}).get("data_files")
+    name = entry_name(entry)
+    overlay: dict[str, Any] = {"task": name} if isinstance(entry, str) else entry.given_values()
+    files = None if isinstance(entry, str) else (entry.dataset_kwargs or {}).get("data_files")
     if isinstance(files, dict):
         # Splits of the task's own data that the local files do not have would be asked for and not found.
         for key, usual in USUAL_SPLITS:
@@ -76,11 +68,11 @@ def task_file(entry: Entry, task: HarnessTask, manager: Any, folder: Path) -> En
                 overlay.setdefault(key, None)
     if task.lengths:
         generator = {"tokenizer": str(folder), "max_seq_lengths": list(task.lengths)}
-        overlay["metadata"] = generator | (overlay.get("metadata") or {})
-    known = manager.task_index.get(overlay["task"])
+        overlay["metadata"] = generator | ((None if isinstance(entry, str) else entry.metadata) or {})
+    known = manager.task_index.get(name)
     if overlay == {"task": entry} or known is None or known.yaml_path is None:
         return entry if isinstance(entry, str) else overlay
-    file = folder / f"{overlay['task']}.yaml"
+    file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"include": str(known.yaml_path), **overlay}))
     return str(file)
 

@@ -1,0 +1,125 @@
+"""What becomes of replies that are refusals, or none; whoever sends them, so no server stands behind."""
+
+import json
+
+import pytest
+from endpoint_helpers import answers_of
+
+from apo_soup.errors import UserError
+from bench.serving import Proxy
+
+pytest.importorskip("openai", reason="the openai package is not installed")
+
+
+@pytest.fixture
+def proxy():
+    """What answers as it is told to, and passes nothing on."""
+    made = []
+
+    def make(fault):
+        made.append(Proxy("http://127.0.0.1:9/v1", fault))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "api_key_env: expected an answer of the server at"),
+        (404, "got status 404 for the model"),
+        (500, "got 2 failures in a row on one request"),
+    ],
+)
+def test_what_does_not_pass_stops_the_run_with_a_sentence(proxy, endpoint_recipe, status, told, make_here):
+    between = proxy(lambda number: (status, {}))
+    path, folder = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 1})
+    with pytest.raises(UserError) as error:
+        make_here(path)
+    assert told in str(error.value)
+    assert between.url in str(error.value)
+    assert not folder.exists()
+
+
+def test_a_limit_that_never_ends_uses_up_the_tries_when_patience_does(proxy, endpoint_recipe, make_here, monkeypatch):
+    monkeypatch.setattr("apo.pairs.engines.endpoint.LIMIT_PATIENCE", 0.3)
+    between = proxy(lambda number: (429, {"Retry-After": "0.1"}))
+    path, _ = endpoint_recipe(between.url, side={"concurrency": 1, "retries": 1}, count=1)
+    with pytest.raises(UserError, match="got 2 failures in a row on one request"):
+        make_here(path)
+    assert len(between.asked) > 3, "told limits within it use up none"
+
+
+def test_a_status_that_does_not_pass_is_one_sentence(proxy, endpoint_recipe, make_here):
+    path, _ = endpoint_recipe(proxy(lambda number: (402, {})).url, count=4)
+    with pytest.raises(UserError, match=r"expected an answer of the server at .*, got status 402"):
+        make_here(path)
+
+
+@pytest.mark.parametrize("wait", ["0", "-1", "Wed, 01 Jan 2020 00:00:00 GMT"])
+def test_a_server_that_fails_and_asks_for_no_wait_uses_up_the_tries(proxy, endpoint_recipe, wait, make_here):
+    between = proxy(lambda number: (500, {"retry-after": wait}))
+    path, _ = endpoint_recipe(between.url, side={"retries": 1, "concurrency": 2}, count=4)
+    with pytest.raises(UserError, match="got 2 failures in a row on one request"):
+        make_here(path)
+    assert len(between.asked) <= 4
+
+
+def test_a_server_that_asks_for_an_hour_is_not_asked_before(proxy, endpoint_recipe, make_here):
+    between = proxy(lambda number: (429, {"retry-after": "3600"}))
+    path, _ = endpoint_recipe(between.url, side={"concurrency": 1}, count=4)
+    with pytest.raises(UserError, match="got a request to come back in 3,600 s"):
+        make_here(path)
+    assert len(between.asked) == 1
+
+
+GOOD = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "4"}}],
+        "usage": {"completion_tokens": 1, "prompt_tokens": 2}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"usage": None},
+        {"usage": {"completion_tokens": None, "prompt_tokens": 2}},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": ["x"]},
+        {"choices": [{"message": "hi"}]},
+        {"choices": [{"message": {"role": "assistant", "content": 4}}]},
+        {"choices": [{"message": {"role": "assistant", "content": "4", "reasoning": {"a": 1}}}]},
+    ],
+)
+def test_a_reply_that_is_none_is_tried_again_and_never_kept(proxy, endpoint_recipe, changes, make_here):
+    """The first reply is malformed; the second try gets a whole one, and no traceback or record comes of the first."""
+    between = proxy(lambda number: json.dumps(GOOD | (changes if number == 0 else {})).encode())
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=1)
+    with pytest.raises(UserError, match=r"got none of 1 prompts \(1 both sides are the same\)"):
+        make_here(path)
+    assert len(between.asked) == 3
+    assert all(c[0]["tokens"] == 1 for c in answers_of(folder).values())
+
+
+def test_replies_in_parts_with_half_characters_or_parsed_calls(proxy, endpoint_recipe, make_here):
+    """Sides in turn: parts and a lone surrogate make an answer, a parsed call and a content filter make none."""
+    parts = [{"type": "text", "text": "four \ud83d"}, {"type": "text", "text": " it is"}]
+    replies = [
+        {"finish_reason": "eos", "message": {"role": "assistant", "content": parts}},
+        {"finish_reason": "tool_calls", "message": {"role": "assistant", "content": None}},
+        {"finish_reason": "end_turn", "message": {"role": "assistant", "content": "five", "reasoning_content": "\n"}},
+        {"finish_reason": "stop", "message": {"role": "assistant", "content": "six"}},
+    ]
+    about = {"model": "served", "system_fingerprint": "b7"}
+    between = proxy(lambda number: json.dumps(GOOD | about | {"choices": [replies[number]]}).encode())
+    secret = {"extra_body": {"api_key": "sk-very-secret"}, "send_template_kwargs": False}
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1, **secret}, count=2)
+    make_here(path)
+    (row,) = map(json.loads, (folder / "train.jsonl").read_text().splitlines())
+    assert row["chosen"][0]["content"] == "four ? it is"
+    assert row["rejected"][0]["content"] == "five"
+    assert row["provenance"]["servers"] == {"strong": "served@b7", "weak": "served@b7"}
+    assert row["provenance"]["strong"]["send_template_kwargs"] is False
+    assert "tool calls taken out of the answer by the server" in (folder / "drops.jsonl").read_text()
+    assert "sk-very-secret" not in "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
