@@ -45,18 +45,36 @@ class TensorEntry:
 def weight_files(folder: Path) -> list[Path]:
     """The weights of a model folder that transformers reads, by name; none where it would find none.
 
-    It takes the first of: one whole file, the parts that an index names, an adapter's file. What lies beside, such as
-    the parts of an older save or an optimiser's state, belongs to no model. A part that is not there is in the list.
+    It takes the first of: what `transformers_weights` in config.json names, one whole file, the parts that an index
+    names, an adapter's file. What lies beside, such as the parts of an older save or an optimiser's state, belongs to
+    no model. A part that is not there is in the list.
     """
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / INDEX_FILE).is_file():
+    index = weight_index(folder)
+    if index is not None:
         try:
-            file_of = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
+            file_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
             return [folder / str(name) for name in sorted(set(file_of.values()))]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return []
-    return [folder / ADAPTER_FILE] if (folder / ADAPTER_FILE).is_file() else []
+    named = _named_weights(folder) or WEIGHTS_FILE
+    return next(([folder / name] for name in (named, ADAPTER_FILE) if (folder / name).is_file()), [])
+
+
+def weight_index(folder: Path) -> Path | None:
+    """The index that names the parts of a folder's weights; None where they are one file."""
+    named = _named_weights(folder)
+    if named:
+        return folder / named if named.endswith(INDEX_FILE.removeprefix("model")) else None
+    return folder / INDEX_FILE if (folder / INDEX_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file() else None
+
+
+def _named_weights(folder: Path) -> str | None:
+    """The file of weights, or of their index, that config.json names; None where it names none or cannot be read."""
+    try:
+        named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("transformers_weights")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return named if isinstance(named, str) else None
 
 
 def read_header(path: Path, where: str) -> dict[str, TensorEntry]:

@@ -8,6 +8,10 @@ from apo_soup.errors import UserError, read_json
 from merge.tensors import StoredTensor, stored_tensors
 
 LAYER = re.compile(r"\.(\d+)\.")
+# Adapters that change what a model reads, or add layers, and no weight that it has.
+_PROMPTS = (
+    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE",
+)  # fmt: skip
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"^(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 
@@ -18,6 +22,12 @@ def check_adapter(base: Path, adapter: Path, where: str) -> None:
     Raises:
         UserError: naming tensor and file.
     """
+    settings = read_json(adapter / "adapter_config.json", where)
+    if settings.get("peft_type") in _PROMPTS:
+        raise UserError(
+            f"{where}: {adapter}/adapter_config.json: peft_type: expected an adapter of weights, such as LORA, got "
+            f"{settings['peft_type']}, which no weights can hold; leave it out"
+        )
     factors, weights = stored_tensors(adapter, where), stored_tensors(base, where)
     depth, last = _last_layer(weights), _last_layer(factors)
     if depth is not None and last is not None:
@@ -27,7 +37,7 @@ def check_adapter(base: Path, adapter: Path, where: str) -> None:
                 f"{where}: {factors[name].file}: tensor {name}: expected a layer of the base {base}, which has "
                 f"{depth[1] + 1}, got layer {layer} of another base; name the model that the adapter was trained on"
             )
-        if layer < depth[1] and _adapts_all_layers(read_json(adapter / "adapter_config.json", where)):
+        if layer < depth[1] and _adapts_all_layers(settings):
             raise UserError(
                 f"{where}: {factors[name].file}: expected tensors for all {depth[1] + 1} layers of the base {base}, "
                 f"got {layer + 1}, of another base; name the model that the adapter was trained on"

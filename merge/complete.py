@@ -27,7 +27,8 @@ def copy_tokenizer(parent: Path, folder: Path) -> None:
 def write_config(folder: Path, parent: Path) -> None:
     """Write the parent's configuration, with the type that the weights were written in."""
     config = json.loads((parent / "config.json").read_text())
-    config.pop("torch_dtype", None)
+    for key in ("torch_dtype", "transformers_weights"):
+        config.pop(key, None)
     (written, *_) = stored_tensors(folder, str(folder)).values()
     config["dtype"] = str(written.dtype).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -24,7 +24,7 @@ def check_loads(folder: Path, parents: list[Path], where: str) -> None:
     """
     found = _loading_faults(folder, where)
     if found is None:
-        say(f"note: {folder.name}: not loaded, for the model comes with its own code")
+        say(f"note: {where}: the merged folder is not loaded, for the model comes with its own code")
         return
     if not any(found.values()):
         return

@@ -45,6 +45,13 @@ def run_mergekit(
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
+    for model in named_models(config):
+        classes = read_json(Path(model) / "config.json", where).get("architectures") or []
+        if len(classes) != 1:
+            raise UserError(
+                f"{where}: {model}/config.json: architectures: expected one class of transformers, by which mergekit "
+                f"knows the tensors, got {classes or 'none'}; write the model's class there"
+            )
     views = folder.parent / "views"
     shutil.rmtree(views, ignore_errors=True)
     LoaderCache.loaders.clear()  # by path, and what lies there may have changed
@@ -74,7 +81,8 @@ def run_mergekit(
         raise UserError(f"{where}.tokenizer: expected a tokenizer from mergekit, got none; its own words are above")
     # mergekit takes the configuration of any of the models; what it changed in it stays.
     made, whole = read_json(folder / "config.json", where), read_json(first / "config.json", where)
-    whole.pop("torch_dtype", None)
+    for key in ("torch_dtype", "transformers_weights"):
+        whole.pop(key, None)
     whole |= {key: made[key] for key in CHANGED_KEYS if key in made} | (changes or {})
     inner = made.get("text_config") or {}
     if "vocab_size" in inner and isinstance(whole.get("text_config"), dict):

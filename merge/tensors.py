@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from apo_soup.errors import UserError, read_json
-from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE, read_header, weight_files
+from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE, read_header, weight_files, weight_index
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -64,8 +64,8 @@ def stored_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
     Raises:
         UserError: a file that the index names is missing, a file is cut off, or its header cannot be read.
     """
-    index = folder / INDEX_FILE
-    file_of = _weight_map(index, where) if index.is_file() and not (folder / WEIGHTS_FILE).is_file() else {}
+    index = weight_index(folder)
+    file_of = _weight_map(index, where) if index else {}
     files = weight_files(folder)
     if not files:
         raise UserError(f"{where}: {folder}: expected {WEIGHTS_FILE} or {INDEX_FILE}, got none; copy the whole folder")
@@ -75,7 +75,7 @@ def stored_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
     absent = next((name for name in file_of if name not in tensors), None)
     if absent:
         raise UserError(
-            f"{where}: {folder}: expected tensor {absent} in {file_of[absent]}, as {INDEX_FILE} says, got none; copy "
+            f"{where}: {folder}: expected tensor {absent} in {file_of[absent]}, as its index says, got none; copy "
             "the whole folder"
         )
     return tensors

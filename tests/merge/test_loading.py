@@ -37,4 +37,4 @@ def test_what_a_parent_leaves_over_is_told_and_its_own_code_is_not_run(run, caps
     assert capsys.readouterr().out == told
     set_config(run / "mid", model_type="nobodys")
     check_loads(run / "mid", [], "here")
-    assert "mid: not loaded, for the model comes with its own code" in capsys.readouterr().out
+    assert "here: the merged folder is not loaded, for the model comes with its own code" in capsys.readouterr().out

@@ -81,6 +81,9 @@ def test_an_adapter_of_another_depth_or_width_is_refused_by_its_header(tmp_path)
     check_adapter(base, adapter, "here")
     write([1], layers_to_transform=[1])
     check_adapter(base, adapter, "here")
+    write(range(3), peft_type="PREFIX_TUNING")
+    with pytest.raises(UserError, match=r"peft_type: expected an adapter of weights, such as LORA, got PREFIX_TUNING"):
+        check_adapter(base, adapter, "here")
     write(range(5))
     with pytest.raises(UserError, match=r"layers\.4\.mlp.*: expected a layer of the base .*, which has 3, got layer 4"):
         check_adapter(base, adapter, "here")

@@ -172,3 +172,14 @@ def test_a_parameter_of_another_method_is_told_and_passed_over(run, merge_run, c
     assert "merge.parameters: slerp has no parameter weight and passes over it" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"got wieght, which no method of mergekit's has; the nearest is weight"):
         merge_run(merge={**slerp, "parameters": {"t": 0.25, "wieght": 1}})
+
+
+def test_a_model_that_does_not_name_its_class_is_refused(run, merge_run):
+    settings = json.loads((run / "mid" / "config.json").read_text())
+    settings["architectures"] = ["One", "Two"]
+    (run / "mid" / "config.json").write_text(json.dumps(settings))
+    slices = [{"sources": [{"model": "mid", "layer_range": [0, 2]}]}]
+    with pytest.raises(
+        UserError, match=r"mid/config\.json: architectures: expected one class .*, got \['One', 'Two'\]"
+    ):
+        merge_run(merge={"merge_method": "passthrough", "dtype": "float32", "slices": slices})

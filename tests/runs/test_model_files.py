@@ -41,6 +41,9 @@ def test_weights_are_those_that_transformers_reads(tmp_path):
     before = hash_model(tmp_path)
     (tmp_path / "model-1.safetensors").write_bytes(b"other")
     assert hash_model(tmp_path) == before
+    for named, found in (("older.safetensors", ["older"]), ("model.safetensors.index.json", ["model-1", "model-2"])):
+        (tmp_path / "config.json").write_text(json.dumps({"transformers_weights": named}))
+        assert [file.stem for file in model_files(tmp_path)[1:]] == found
 
 
 @pytest.mark.parametrize("pattern", TOKENIZER_FILES)
