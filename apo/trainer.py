@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
+from trl import DPOConfig
 
 from apo.held_gradients import gradients_held
-from apo.losses import PAIR_LOSSES
+from apo.losses import LogRatios, LossOptions, weighted_loss
 from apo.metrics import SUM_NAMES, LogWindow, mean_metrics, pair_sums, rates
 from apo.packed_pairs import to_device
 from apo.prepared_pairs import REFERENCE_COLUMNS, PackedRow, PreparedPairs
@@ -65,7 +66,8 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.window = LogWindow()
         with without_model_hash():
             super().__init__(*args, **kwargs)
-        self.pair_loss = PAIR_LOSSES[self.loss_types[0]]
+        self.pair_loss = weighted_loss(self.loss_types, self.loss_weights)
+        self.loss_options = LossOptions(self.beta, self.label_smoothing, cast(DPOConfig, self.args).discopop_tau)
 
     def create_accelerator_and_postprocess(self) -> None:
         """As the stock trainer, with log-probabilities that leave FSDP2 as they were computed."""
@@ -195,11 +197,12 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         logps = answer_logprobs(model, pairs, attention_implementation(self.trained_model.config))  # [N, 2]
         reference = to_device(row.reference, logps.device)
         chosen, rejected = (logps - reference).unbind(1)
-        losses = self.pair_loss(chosen, rejected, self.beta)
+        with torch.no_grad():
+            lengths = pairs.answer_sums(torch.ones_like(pairs.answer_index, dtype=logps.dtype))
+        losses = self.pair_loss(LogRatios(chosen, rejected, *lengths.unbind(1)), self.loss_options)
         if row.placeholder:
             return losses.sum() * 0.0, losses.new_zeros(len(SUM_NAMES))
         with torch.no_grad():
-            lengths = pairs.answer_sums(torch.ones_like(pairs.answer_index, dtype=logps.dtype))
             sums = pair_sums(losses, logps, reference, lengths, self.beta, row.truncated, len(pairs))
         return losses.sum(), sums
 

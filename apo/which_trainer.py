@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedConfig
 from trl import DPOConfig
 
-from apo.losses import PAIR_LOSSES
+from apo.losses import PAIR_LOSSES, SMOOTHED_LOSSES
 from apo.metrics import METRIC_NAMES
 from apo.packed_pairs import Ids, PairIds, pack_pairs
 from apo.scoring import scoring_inputs, tiled_logprobs
@@ -27,8 +27,6 @@ STOCK_OPTIONS: dict[str, Callable[[Any], bool]] = {
     "ld_alpha": lambda v: v is not None,
     "use_weighting": bool,
     "sync_ref_model": bool,
-    "label_smoothing": bool,
-    "loss_weights": bool,
     "neftune_noise_alpha": lambda v: v is not None,
     "include_num_input_tokens_seen": lambda v: v not in (None, False, "no"),
     "bf16_full_eval": bool,
@@ -68,8 +66,11 @@ class NotPackable(Exception):
 def stock_reason(arguments: DPOConfig, config: PreTrainedConfig) -> str | None:
     """Why the packed trainer cannot run these settings with a model of this configuration, in a few words, or None."""
     kinds = arguments.loss_type if isinstance(arguments.loss_type, list) else [arguments.loss_type]
-    if len(kinds) != 1 or kinds[0] not in PAIR_LOSSES:
-        return f"loss_type {', '.join(kinds)}"
+    unknown = [kind for kind in kinds if kind not in PAIR_LOSSES]
+    if unknown:
+        return f"loss_type {', '.join(unknown)}"
+    if arguments.label_smoothing and not set(kinds) & set(SMOOTHED_LOSSES):
+        return "label_smoothing"
     for name, asks in STOCK_OPTIONS.items():
         value = getattr(arguments, name)
         if asks(getattr(value, "value", value)):  # a name, where transformers makes an enumeration of it

@@ -5,7 +5,7 @@ import torch
 from apo_helpers import DESCENT, LORA_DESCENT, SETTINGS, assert_same_moves, logged, tiny_model_of, train_members
 from helpers import state_dict
 
-from apo.losses import PAIR_LOSSES
+OTHER_LOSSES = ("hinge", "ipo", "nca_pair", "bco_pair", "sppo_hard", "discopop", "sigmoid_norm")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -31,11 +31,11 @@ def test_twenty_steps_equal_those_of_the_stock_trainer(packed_recipe, capsys, na
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"loss_type": loss, "gradient_accumulation_steps": 3} for loss in PAIR_LOSSES),
+        *({"loss_type": loss, "gradient_accumulation_steps": 3} for loss in ("apo_zero", "apo_down", "sigmoid")),
         SETTINGS["checkpointing"],
         LORA_DESCENT,
     ],
-    ids=[*PAIR_LOSSES, "checkpointing", "lora"],
+    ids=["apo_zero", "apo_down", "sigmoid", "checkpointing", "lora"],
 )
 def test_every_gradient_is_the_stock_trainers(packed_recipe, changes):
     """Per tensor to 1e-4 relative."""
@@ -70,6 +70,30 @@ def test_losses_away_from_the_reference_are_the_stock_trainers(packed_recipe):
         found.append(logged(folder, "loss"))
     assert min(abs(loss - 1) for loss in found[1][1:]) > 1e-3, "no loss but the first is that of the reference"
     assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate"), [(dict.fromkeys(OTHER_LOSSES, 1.0), 1e-4), ({"exo_pair": 0.7, "robust": 0.4}, 3e-3)]
+)
+def test_weighted_losses_away_from_the_reference_are_the_stock_trainers(packed_recipe, losses, rate, capsys):
+    """Losses and weights of eight steps of plain descent. Each loss has a weight of its own, so none can stand for
+    another.
+    """
+    weights = [round(weight / (1 + number), 3) for number, weight in enumerate(losses.values())]
+    options = {"loss_type": list(losses), "loss_weights": weights, "label_smoothing": 0.1, "beta": 0.5}
+    options = options if "robust" in losses else {**options, "label_smoothing": 0.0}
+    steps = DESCENT | {"learning_rate": rate, "max_steps": 8, "per_device_train_batch_size": 3, "num_train_epochs": 2}
+    found, ends = [], []
+    for name, more in (("packed", {}), ("stock", {"packed_pairs": False})):
+        path, folder = packed_recipe(name, **steps | options | more)
+        train_members(path)
+        assert ("stock trainer" in capsys.readouterr().out) == bool(more)
+        found.append(logged(folder, "loss"))
+        ends.append(state_dict(folder / "1"))
+    assert len(set(found[1])) == 8
+    assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-5)
+    for name, values in ends[0].items():
+        torch.testing.assert_close(values, ends[1][name], atol=1e-5, rtol=1e-5)
 
 
 def test_a_last_step_that_is_not_full_is_the_mean_over_its_pairs(packed_recipe):
