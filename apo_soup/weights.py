@@ -56,19 +56,19 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / str(name) for name in sorted(set(file_of.values()))]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return []
-    named = _named_weights(folder) or WEIGHTS_FILE
+    named = named_weights(folder) or WEIGHTS_FILE
     return next(([folder / name] for name in (named, ADAPTER_FILE) if (folder / name).is_file()), [])
 
 
 def weight_index(folder: Path) -> Path | None:
     """The index that names the parts of a folder's weights; None where they are one file."""
-    named = _named_weights(folder)
+    named = named_weights(folder)
     if named:
         return folder / named if named.endswith(INDEX_FILE.removeprefix("model")) else None
     return folder / INDEX_FILE if (folder / INDEX_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file() else None
 
 
-def _named_weights(folder: Path) -> str | None:
+def named_weights(folder: Path) -> str | None:
     """The file of weights, or of their index, that config.json names; None where it names none or cannot be read."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("transformers_weights")

@@ -15,9 +15,12 @@ _KINDS = {
 }
 
 
-def check_loads(folder: Path, parents: list[Path], where: str) -> None:
+def check_loads(folder: Path, parents: list[Path], where: str, sliced: bool = False) -> None:
     """Load a merged folder in transformers, on the meta device, where tensors have shapes and no values. What a parent
     has left over too when it is loaded is told, and no fault of the merge.
+
+    Args:
+        sliced: the merge chose layers, and not all of its parents'.
 
     Raises:
         UserError: transformers cannot load it, or a tensor is missing, has no place or another shape.
@@ -37,15 +40,17 @@ def check_loads(folder: Path, parents: list[Path], where: str) -> None:
             more = f" (and {len(found[kind]) - 1:,} more)" if len(found[kind]) > 1 else ""
             named = at_fault[0] if at_fault else "the merged folder"
             raise UserError(
-                f"{where}: {named}: expected {sentence.format(name=name)}{more}; {_cure(name, parents, where)}"
+                f"{where}: {named}: expected {sentence.format(name=name)}{more}; {_cure(name, parents, where, sliced)}"
             )
     left = sorted(found["unexpected_keys"])
     more = f" and {len(left) - 1:,} more" if left[1:] else ""
     say(f"note: {where}: transformers reads no tensor {left[0]}{more}, in the merged folder as in its parents")
 
 
-def _cure(name: str, parents: list[Path], where: str) -> str:
+def _cure(name: str, parents: list[Path], where: str, sliced: bool) -> str:
     """What to do about a tensor without a place, or a place without a tensor."""
+    if sliced:
+        return "choose layers in an order that its config.json can describe"
     if any(name in stored_tensors(parent, where) for parent in parents):
         return (
             "mergekit writes the tensors that its table of the architecture lists: average the models with "

@@ -84,7 +84,7 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
             else:
                 run_mergekit(config, options, first, final, where, changes)
             complete_folder(final, first, long_context, recipe.place("long_context"))
-        check_loads(final, folders, where)
+        check_loads(final, folders, where, sliced=bool(layers))
         models = [str(f) for f in plan.linear.folders] if plan.linear else list(named_models(plan.config))
         write_card(final, stage.name, plan.config.given_values(), models, run)
     facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}

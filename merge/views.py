@@ -5,6 +5,7 @@ for a tensor of its own. An index of our own in a folder of links says the same 
 """
 
 import json
+import re
 from pathlib import Path
 
 from apo_soup.config.mergekit import MergekitKeys
@@ -27,7 +28,8 @@ def with_views(config: MergekitKeys, folder: Path, where: str) -> MergekitKeys:
 
 def view_place(model: Path, folder: Path) -> Path:
     """Where the links to a model's files lie: one place a model, below `folder`."""
-    return folder / f"{model.name}-{hash_value(str(model))[:8]}"
+    # mergekit reads + and @ in a path as an adapter and a revision.
+    return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '-', model.name)}-{hash_value(str(model))[:8]}"
 
 
 def model_view(model: Path, folder: Path, where: str) -> Path:

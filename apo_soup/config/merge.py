@@ -42,6 +42,12 @@ class SoupKeys(Keys):
     eval: Text | None = key(None, "eval file of a greedy soup; by default the one beside this file", path=True)
     metric: Text | None = key(None, "score by which members join a greedy soup")
 
+    def faults(self) -> Iterator[Fault]:
+        listed = self.members if isinstance(self.members, list) else []
+        for number, member in enumerate(listed):
+            if member in listed[:number]:
+                yield Fault(f"members.{number}", f"expected every member once, got {member} again; list it once")
+
 
 class LongContextKeys(Keys):
     """YaRN scaling (arXiv 2309.00071), written into the merged folder's configuration."""

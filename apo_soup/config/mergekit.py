@@ -88,6 +88,20 @@ class MergekitKeys(OpenKeys):
         values = super().given_values()
         return {name: values[name] for name in (*self._order, *values) if name in values}
 
+    def faults(self) -> Iterator[Fault]:
+        named = [entry.model for entry in self.models or []]
+        for number, model in enumerate(named):
+            if model in named[:number]:
+                told = f"expected every model once, got {as_written(model)} again; name it once, with its whole weight"
+                yield Fault(f"models.{number}", told)
+        places = [
+            *((f"models.{number}.model", model) for number, model in enumerate(named)),
+            ("base_model", self.base_model),
+        ]
+        for name, place in places:
+            if place == "merged":
+                yield Fault(name, "expected a model that is there before, got merged, which the merge makes; name soup")
+
     @property
     def names_tokens(self) -> bool:
         """Whether the file says which tokens the merge has."""

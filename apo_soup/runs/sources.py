@@ -9,7 +9,7 @@ from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError, read_json
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.model_files import hash_model
-from apo_soup.weights import INDEX_FILE, weight_files
+from apo_soup.weights import INDEX_FILE, named_weights, weight_files
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -65,6 +65,9 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
 
 def _other_weights(name: str, folder: Path) -> str:
     """What a folder has instead of weights that transformers would read, and what to do about it."""
+    named = named_weights(folder)
+    if named:
+        return f"{name} without {named}, which transformers_weights in its config.json names; copy the whole folder"
     for pattern, cure in (
         ("pytorch_model*.bin", "load it in transformers and save it again, which writes safetensors"),
         ("*.gguf", "load it in transformers with gguf_file and save it again"),

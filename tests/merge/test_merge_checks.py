@@ -239,15 +239,17 @@ def test_models_of_the_same_tokens_and_other_sizes_are_told_to_be_resized_alike(
 @pytest.mark.parametrize(
     ("models", "told"),
     [
-        (["soup", "merged"], r"merge\.models\.1\.model: expected a model that is there before the merge, got merged"),
-        (["mid", "mid"], r"merge\.models\.1: expected every model once, got .*/mid again; name it once"),
+        (["soup", "merged"], r"merge\.models\.1\.model: expected a model that is there before, got merged, which"),
+        (["soup", "SELF"], r"merge\.models\.1\.model: expected a model that is there before the merge, got /"),
+        (["mid", "mid"], r"merge\.models\.1: expected every model once, got .*mid'? again; name it once"),
     ],
 )
 def test_a_merge_of_itself_or_of_one_model_twice_is_refused(run, merge_file, models, told):
     from apo_soup.config.load import load
     from merge.plan import merge_plan
 
-    entries = [{"model": model, "parameters": {"weight": 0.5}} for model in models]
+    (run / "merged").mkdir()
+    entries = [{"model": model.replace("SELF", str(run / "merged")), "parameters": {"weight": 0.5}} for model in models]
     with pytest.raises(UserError, match=told):
         merge_plan(load(merge_file(merge=PAIR | {"models": entries}), "merge"), "merged")
 
@@ -257,7 +259,8 @@ def test_a_soup_has_no_member_twice(run, merge_file):
     from merge.plan import merge_plan
 
     for members, told in (
-        (["1", "1"], r"soup\.members.*: expected every model once"),
+        (["1", "1"], r"soup\.members\.1: expected every member once, got 1 again; list it once"),
+        (["1", str(run / "apo" / "1")], r"soup\.members.*: expected every model once, got .*apo/1 again"),
         (["1", str(run / "soup")], "got the soup"),
     ):
         shutil.copytree(run / "mid", run / "soup", dirs_exist_ok=True)

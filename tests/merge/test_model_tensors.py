@@ -98,4 +98,6 @@ def test_mergekit_sees_the_file_that_transformers_reads(pair):
     (pair / "mid" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": older}))
     view = model_view(pair / "mid", pair / "views", "here")
     assert (view / "model-00001-of-00001.safetensors").resolve() == (pair / "mid" / "model.safetensors").resolve()
+    shutil.copytree(pair / "mid", pair / "mid+more@v1")
+    assert model_view(pair / "mid+more@v1", pair / "views", "here").name.startswith("mid-more-v1-")
     assert (view / "config.json").read_text() == (pair / "mid" / "config.json").read_text()

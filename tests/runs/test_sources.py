@@ -22,13 +22,19 @@ def test_a_model_folder_that_is_not_whole_is_one_sentence(tmp_path):
         (lambda: None, "got .*, which is not there; run the stage that makes it, or correct the path .looked for"),
         (there.mkdir, "without one; correct the path"),
         ((there / "config.json").touch, r"without any; run the stage that makes it"),
+        ((there / "consolidated.safetensors").touch, r"with consolidated\.safetensors; name it model\.safetensors, or"),
+        ((there / "pytorch_model.bin").touch, r"with pytorch_model\.bin; load it in transformers and save it again"),
+        (
+            lambda: (there / "config.json").write_text('{"transformers_weights": "its.safetensors"}'),
+            r"without its\.safetensors, which transformers_weights in its config\.json names; copy the whole folder",
+        ),
     ):
         made()
         with pytest.raises(UserError, match=f"sft.yaml:1: .*{sentence}"):
             model_folder(str(there), "sft.yaml:1")
     with pytest.raises(UserError, match=r"expected a model folder with config.json and .*, got the file"):
         model_folder(str(there / "config.json"), "sft.yaml:1")
-    (there / "model.safetensors").touch()
+    (there / "its.safetensors").touch()
     assert model_folder(str(there), "sft.yaml:1") == there
     assert model_folder("owner/name", "sft.yaml:1") is None
 
