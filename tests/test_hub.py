@@ -1,13 +1,10 @@
 """Ids of the Hub, against a Hub on loopback: rows streamed and whole, configurations, revisions, models."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
-from helpers import ROOT, chat
-from hub import Hub, commit
+from helpers import chat
+from hub import Hub, commit, python_with_hub
 
 ENGLISH = [chat(f"What is {n} + {n}?", f"It is {2 * n}", False) for n in range(40)]
 FRENCH = [chat(f"Combien font {n} + {n} ?", f"Cela fait {2 * n}", False) for n in range(30)]
@@ -35,16 +32,6 @@ def hub():
         yield served
 
 
-def asked(hub, tmp_path, *words, **more) -> subprocess.CompletedProcess:
-    """Run a program that may reach the loopback Hub, with a cache of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    environment |= {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", **more}
-    return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
-
-
 def sft(tiny_model, tmp_path, *sources) -> dict:
     values = {"model_name_or_path": str(tiny_model), "output_dir": str(tmp_path / "run" / "sft"), "max_length": 64}
     return values | {"assistant_only_loss": True, "dataset_mixture": {"datasets": list(sources), "seed": 0}}
@@ -58,17 +45,17 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
         french,
     ]
     path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, *sources))
-    result = asked(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
+    result = python_with_hub(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / "run" / "prepared").glob("sft-*")
     total = json.loads((folder / "stats.json").read_text())["total"]
     assert (total["read"], total["kept"]) == (50, 30)
     if streaming:
         return
-    again = asked(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
+    again = python_with_hub(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
     assert "prepared rows found" in again.stdout
     hub.put("dataset", "maker/rows", {"README.md": CARD, "english/train.jsonl": lines(ENGLISH[:20])})
-    moved = asked(
+    moved = python_with_hub(
         hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path, "--dataset_mixture.datasets.1.weight", "1"
     )
     assert "prepared rows found" not in moved.stdout, "the branch moved to another commit"
@@ -84,7 +71,7 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
 )
 def test_what_the_hub_has_not_is_one_sentence(hub, tiny_model, write_recipe, tmp_path, change, reason):
     path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, {"id": "maker/rows", "config": "french"} | change))
-    result = asked(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
+    result = python_with_hub(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 2
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
@@ -111,7 +98,7 @@ def test_a_merge_of_models_of_the_hub_by_branch(hub, tiny_model, write_recipe, t
     ]
     merge = {"merge_method": "linear", "dtype": "float64", "out_dtype": "float32", "models": models}
     path = write_recipe("merge.yaml", {"output_dir": str(tmp_path / "run"), "merge": merge})
-    result = asked(hub, tmp_path, "-m", "merge", "--config", path, "--only", "merged")
+    result = python_with_hub(hub, tmp_path, "-m", "merge", "--config", path, "--only", "merged")
     assert result.returncode == 0, result.stderr
     merged = tmp_path / "run" / "merged"
     for name, tensor in state_dict(merged).items():

@@ -63,7 +63,7 @@ def test_a_killed_merge_leaves_no_folder(run, merge_file):
     """Killed while it writes: a large tensor makes it long enough."""
     for name in ("apo/1", "apo/2", "apo/3"):
         file = run / name / "model.safetensors"
-        tensors = load_file(file) | {"extra": torch.zeros(60_000_000)}
+        tensors = load_file(file) | {"extra": torch.zeros(20_000_000)}
         save_file(tensors, file, metadata={"format": "pt"})
     partial = run / ".soup.partial" / "final" / "model.safetensors"
     kill_at(Programs("-m", "merge", "--config", merge_file(), "--only", "soup"), partial)
