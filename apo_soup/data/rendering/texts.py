@@ -118,15 +118,10 @@ class TextPolicy:
                 yield f"template argument {key}", token
 
     def _unfit_in(self, value: Any, assistant: bool) -> Iterator[str]:
-        if isinstance(value, str):
-            yield from self.tokens.unfit(value, assistant)
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                yield from self._unfit_in(key, assistant)
-                yield from self._unfit_in(inner, assistant)
-        elif isinstance(value, list):
-            for inner in value:
-                yield from self._unfit_in(inner, assistant)
+        texts: list[str] = []
+        _add_texts(value, texts)
+        for text in texts:
+            yield from self.tokens.unfit(text, assistant)
 
     def _shown(self, item: Any) -> Any:
         """A row with its control tokens marked."""
@@ -191,6 +186,7 @@ def _all_texts(item: Conversation | PreferencePair) -> list[str]:
 
 
 def _add_texts(value: Any, texts: list[str]) -> None:
+    """Add every text of a value, keys too."""
     if isinstance(value, str):
         texts.append(value)
     elif isinstance(value, dict):
