@@ -18,6 +18,8 @@ from apo_soup.data.sources.rows import Fields, RowError
 TokenPolicy = Literal["refuse", "escape", "allow"]
 UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
+# Tags of thoughts other than the think block that templates and modes know.
+TAGS = ("<thinking>", "<reasoning>", "<thought>", "<|begin_of_thought|>")
 PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
@@ -158,6 +160,9 @@ def placeholders_in(text: str) -> list[str]:
     if "{{" in text and UNFILLED.search(text):
         found.append("warning: a text holds a placeholder such as {{name}}, which nothing fills")
     found += [f"warning: a text holds {mark}, and no such media are read" for mark in MEDIA_MARKS if mark in text]
+    found += [
+        f"warning: a text holds {tag}, which is trained as words, not as reasoning" for tag in TAGS if tag in text
+    ]
     return found
 
 
