@@ -2,7 +2,7 @@
 
 import re
 
-from apo_soup.data.conversations.reasoning import END_OF_THINKING
+from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 
 # What opens a turn in the common templates; a model that writes it goes on to speak for somebody else.
 TURN_HEADER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>")
@@ -11,7 +11,7 @@ TURN_HEADER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|
 def answer_part(text: str) -> str:
     """What stands behind the reasoning; text without a think block is all answer, and one never closed holds none."""
     _, closed, answer = text.rpartition(END_OF_THINKING)
-    return "" if not closed and "<think>" in answer else answer.strip()
+    return "" if not closed and THINKING in answer else answer.strip()
 
 
 def obeys(text: str, think: bool) -> bool:
@@ -24,7 +24,7 @@ def mode_fault(text: str, think: bool) -> str | None:
     if TURN_HEADER.search(text):
         return "the header of another turn"
     if not think:
-        if "<think>" in text or END_OF_THINKING in text:
+        if THINKING in text or END_OF_THINKING in text:
             return "a think block in no-think mode"
         return None if text.strip() else "empty answer"
     block = re.match(r"\s*<think>(.*?)(?:</think>(.*))?$", text, re.DOTALL)
@@ -32,6 +32,6 @@ def mode_fault(text: str, think: bool) -> str | None:
         return "no think block"
     if block[2] is None:
         return "think block not closed"
-    if text.count("<think>") != 1 or text.count(END_OF_THINKING) != 1:
+    if text.count(THINKING) != 1 or text.count(END_OF_THINKING) != 1:
         return "more than one think block"
     return None if answer_part(text) else "empty answer"

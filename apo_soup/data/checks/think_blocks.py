@@ -43,9 +43,13 @@ def whole_text_block_fault(item: Conversation, text: str) -> str | None:
     opened, closed = (text.count(tag) - sum(said.count(tag) for said in others) for tag in (THINKING, END_OF_THINKING))
     if opened == closed:
         return None
-    if opened > closed and not any(THINKING in answer["content"] for answer in item.answers):
+    if opened < closed:
+        return NOT_OPENED
+    own = sum(answer["content"].count(THINKING) for answer in item.answers)
+    if not own:
         return NOT_CLOSED
-    return NOT_OPENED if opened < closed else UNEQUAL
+    # An answer that only speaks of the tag has a word in it, as where answers alone are trained.
+    return UNEQUAL if closed or opened > own else None
 
 
 def has_reasoning(answer: str) -> bool:

@@ -62,8 +62,9 @@ class Conversation:
 
     @cached_property
     def reasons(self) -> bool:
-        """Whether any answer has reasoning."""
-        return any(map(reasons_itself, self.answers))
+        """Whether any answer has reasoning that is not context alone: that no flag masks, of the completion if any."""
+        first = len(self.answers) - self.completion_turns if self.completion_turns else 0
+        return any(reasons_itself(a) for n, a in enumerate(self.answers) if n >= first and n not in self.masked_turns)
 
     @property
     def mode(self) -> str:

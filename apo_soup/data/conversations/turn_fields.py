@@ -24,13 +24,15 @@ HARMLESS = frozenset(
     """id idx index uid uuid hash row_id message_id conversation_id conversation_hash source sources dataset subset
     split origin license url turn turn_id timestamp created_at date language lang""".split()
 )
-# Columns by which data sets say whether, or how, a row is to be used, or what was thought before its answer; a warning
-# names them.
+# Columns by which data sets say whether, or how, a row is to be used; a warning names them.
 JUDGING = frozenset(
     """label labels kto_tag score scores rating reward quality preference chosen rejected chosen_messages
     rejected_messages rejected_response preferred_output non_preferred_output image images video videos
-    audio audios enable_thinking think thinking reasoning reasoning_content thought thoughts rationale cot
-    chain_of_thought""".split()
+    audio audios enable_thinking""".split()
+)
+# Columns that hold what was thought before an answer; a warning names them too.
+THOUGHTS = frozenset(
+    "think thinking reasoning reasoning_content thought thoughts rationale cot chain_of_thought".split()
 )
 # Values of a field that says nothing, as in the rows without it of a set that has some. False and 0 say something.
 EMPTY: tuple[Any, ...] = (None, "", [], {})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from apo_soup.data.conversations.reasoning import THINKING
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, REASONING
 from apo_soup.data.sources.rows import Fields, RowError
 
@@ -76,7 +77,7 @@ def _what_parts(before: Fields, message: Fields) -> str | None:
         return "other flags"
     if before.get("name") != message.get("name"):
         return "another name"
-    thinks = message["role"] == "assistant" and message["content"].lstrip().startswith("<think>")
+    thinks = message["role"] == "assistant" and message["content"].lstrip().startswith(THINKING)
     if thinks or any(message.get(field) for field in REASONING):
         return "reasoning of its own"
     return None

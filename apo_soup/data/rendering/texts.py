@@ -18,6 +18,8 @@ from apo_soup.data.sources.rows import Fields, RowError
 TokenPolicy = Literal["refuse", "escape", "allow"]
 UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
+# Tags of thoughts other than the think block that templates and modes know.
+TAGS = ("<thinking>", "<reasoning>", "<thought>", "<|begin_of_thought|>")
 PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
@@ -118,15 +120,10 @@ class TextPolicy:
                 yield f"template argument {key}", token
 
     def _unfit_in(self, value: Any, assistant: bool) -> Iterator[str]:
-        if isinstance(value, str):
-            yield from self.tokens.unfit(value, assistant)
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                yield from self._unfit_in(key, assistant)
-                yield from self._unfit_in(inner, assistant)
-        elif isinstance(value, list):
-            for inner in value:
-                yield from self._unfit_in(inner, assistant)
+        texts: list[str] = []
+        _add_texts(value, texts)
+        for text in texts:
+            yield from self.tokens.unfit(text, assistant)
 
     def _shown(self, item: Any) -> Any:
         """A row with its control tokens marked."""
@@ -163,6 +160,9 @@ def placeholders_in(text: str) -> list[str]:
     if "{{" in text and UNFILLED.search(text):
         found.append("warning: a text holds a placeholder such as {{name}}, which nothing fills")
     found += [f"warning: a text holds {mark}, and no such media are read" for mark in MEDIA_MARKS if mark in text]
+    found += [
+        f"warning: a text holds {tag}, which is trained as words, not as reasoning" for tag in TAGS if tag in text
+    ]
     return found
 
 
@@ -191,6 +191,7 @@ def _all_texts(item: Conversation | PreferencePair) -> list[str]:
 
 
 def _add_texts(value: Any, texts: list[str]) -> None:
+    """Add every text of a value, keys too."""
     if isinstance(value, str):
         texts.append(value)
     elif isinstance(value, dict):

@@ -223,6 +223,7 @@ def test_a_block_that_the_template_opens_is_closed_by_every_answer_not_the_last_
     [
         (CHATML, f"<think>\n{CLOSED}", None),
         (ALWAYS_OPENS, CLOSED, None),
+        (CHATML, "The tag <think> is a word.", None),
         (CHATML, CLOSED, "an answer closes a think block that nothing opens"),
         (ALWAYS_OPENS, "4", "opens a think block before an answer that never closes it"),
         (ALWAYS_OPENS, f"<think>\n{CLOSED}", "an answer opens and closes think blocks in unequal numbers"),
@@ -230,7 +231,8 @@ def test_a_block_that_the_template_opens_is_closed_by_every_answer_not_the_last_
 )
 def test_think_blocks_of_a_row_trained_as_a_whole_are_balanced(use, template, answer, fault):
     """What the user says of the tags is the user's."""
-    item = parse_conversation(chat("Is <think> a tag, and </think>, and <think>?", answer), {})
+    kwargs = {"enable_thinking": False} if "word" in answer else {}  # a think row closes what it opens
+    item = parse_conversation(chat("Is <think> a tag, and </think>, and <think>?", answer), kwargs)
     found = whole_row_fault(item, use(template).text(item), False)
     assert (found is None) == (fault is None)
     assert (fault or "") in (found or "")

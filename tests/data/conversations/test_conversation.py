@@ -108,3 +108,14 @@ def test_scores_that_contradict_the_sides_of_a_pair_are_refused(scores, fits):
         return
     with pytest.raises(RowError, match="expected the chosen answer to score no less than the rejected one, got 1 and "):
         parse_pair(row, {})
+
+
+def test_reasoning_that_is_context_alone_makes_no_think_row():
+    """It stands in a turn that a flag masks, or before the completion, so nothing of it is trained."""
+    thought, plain = ({"role": "assistant", "content": text} for text in ("<think>\nr\n</think>\n\nA", "B"))
+    asked = {"role": "user", "content": "Q"}
+    turns = [asked, thought, asked, plain]
+    assert parse_conversation({"messages": turns}, {}).reasons
+    assert not parse_conversation({"messages": [asked, {**thought, "weight": 0}, asked, plain]}, {}).reasons
+    assert not parse_conversation({"prompt": turns[:3], "completion": [plain]}, {}).reasons
+    assert parse_conversation({"prompt": [asked, plain, asked], "completion": [thought]}, {}).reasons

@@ -213,15 +213,18 @@ def test_a_system_that_is_no_text_is_refused(row):
 def test_fields_that_nothing_reads_are_counted_and_those_that_judge_are_warned_of(training_recipe):
     rows = [{**row, "label": False, "id": n} for n, row in enumerate(ROWS[:20])]
     rows[0]["messages"] = [{**turn, "mood": "glad", "id": 1} for turn in rows[0]["messages"]]
+    rows[0]["thoughts"] = "add them"
     path = training_recipe(rows)
     folder, _, stats = prepared(path)
     source = stats["sources"][0]["source"]
     assert stats["unread_fields"] == [
         {"source": source, "field": "label", "rows": 20},
+        {"source": source, "field": "thoughts", "rows": 1},
         {"source": source, "field": "turns.mood", "rows": 1},
     ]
     told = statistics_table(stats)
     assert f"warning: field label of 20 rows of {source} is not used, and such a field says how" in told
+    assert f"thoughts of 1 row of {source} is not used, so what was thought before an answer is not trained" in told
     assert f"\nfield turns.mood of 1 row of {source} is not used" in told
     refused = r"unknown_fields: expected fields that are read, got label in 20 rows of .*; drop the column, map it"
     with pytest.raises(UserError, match=refused):

@@ -15,7 +15,7 @@ from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import Document, Refused, RowToEncode
 from apo_soup.data.encode_pairs import PairEncoder
 from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.rendering.texts import TextPolicy
+from apo_soup.data.rendering.texts import TextPolicy, placeholders_in
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
@@ -276,3 +276,10 @@ def test_placeholders_that_nothing_filled_are_remarked(tokenizer):
 def test_only_a_begin_of_text_may_begin_a_plain_text(tokenizer):
     inside, _ = encoded(tokenizer, {"text": "<tool_response>hello"})
     assert "got the control token <tool_response>" in inside.reason
+
+
+@pytest.mark.parametrize("tag", ["<thinking>", "<|begin_of_thought|>"])
+def test_thoughts_between_other_tags_are_remarked(tag):
+    told = [f"warning: a text holds {tag}, which is trained as words, not as reasoning"]
+    assert placeholders_in(f"{tag}hm 3") == told
+    assert placeholders_in("<think>hm</think>3") == []
