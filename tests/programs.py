@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,7 +71,9 @@ class Programs:
         """The end of all: the first exit code that is not 0, and what they wrote, one after another."""
         codes = self._reply(timeout)
         code = next((code for code in codes if code), 0)
-        return CompletedProcess(self.words, code, self.output("stdout"), self.output("stderr"))
+        written = self.output("stdout"), self.output("stderr")
+        shutil.rmtree(self.outputs)
+        return CompletedProcess(self.words, code, *written)
 
 
 def program(*words: str | Path, cwd: Path = ROOT) -> CompletedProcess:
