@@ -5,6 +5,7 @@ else uses it; elsewhere nothing is limited. The alarm stays set from one block t
 much as a tenth of a short rendering: it looks at its time whether the block that runs has run too long.
 """
 
+import atexit
 import signal
 import threading
 import time
@@ -72,6 +73,8 @@ def alarm_of_process() -> Alarm | None:
     if handler == signal.SIG_DFL:
         alarm = Alarm()
         signal.signal(signal.SIGALRM, alarm.ring)
+        # An alarm that rings while the interpreter ends, when nobody handles it any more, would kill the process.
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
         return alarm
     owner = getattr(handler, "__self__", None)
     return owner if isinstance(owner, Alarm) else None

@@ -6,7 +6,7 @@ import time
 import pytest
 from conftest import CHATML
 from data_helpers import TEMPLATES, THOUGHT
-from helpers import chat
+from helpers import chat, run_ok
 
 from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.rendering.template import ChatTemplate
@@ -165,3 +165,14 @@ def test_a_short_limit_holds_after_a_long_one_and_a_long_one_after_a_short_one()
         pass
     with TimeLimit(60):
         time.sleep(0.1)
+
+
+def test_no_alarm_is_left_for_a_process_that_ends():
+    """It would kill an interpreter that takes its time to end, with an exit code that is no success."""
+    program = """
+import atexit, signal
+atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)[0]))
+from apo_soup.data.rendering.time_limit import TimeLimit
+with TimeLimit(60): pass
+print(signal.getitimer(signal.ITIMER_REAL)[0] > 0)"""
+    assert run_ok("-c", program) == "True\n0.0\n"
