@@ -62,7 +62,7 @@ def local(options: argparse.Namespace, folder: Path) -> dict:
         started = time.perf_counter()
         engine.answer(prompts, (), answers.extend)
         seconds = time.perf_counter() - started
-        return sum(c.tokens for a in answers for c in a.completions) / seconds
+        return sum(c.tokens or 0 for a in answers for c in a.completions) / seconds
 
     return in_turn({"one at a time": lambda: run(1), "batches of 32": lambda: run(32)}, options.repeats)
 
@@ -84,7 +84,7 @@ def endpoint(options: argparse.Namespace, folder: Path) -> dict:
         with Journal(folder / f"answers-{started}.jsonl") as journal:
             EndpointEngine(asked, asked.keys).answer(prompts, (), journal.add)
             seconds = time.perf_counter() - started
-            return sum(c.tokens for a in journal.answers.values() for c in a.completions) / seconds
+            return sum(c.tokens or 0 for a in journal.answers.values() for c in a.completions) / seconds
 
     try:
         asyncio.run(load(asked, prompts[:8]))  # the first requests load the model

@@ -37,9 +37,11 @@ def _merged_adapter(model: str, folder: Path, where: str) -> str:
         own = adapter if (Path(adapter) / "tokenizer_config.json").is_file() else base
         taken = f"an adapter that peft merges into its base, {model}"
         with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):
-            whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), adapter)
+            whole = PeftModel.from_pretrained(
+                AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False), adapter
+            )
         check_all_loaded(whole, Path(adapter), where)
         with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):
             untied(whole).merge_and_unload().save_pretrained(target)
-            AutoTokenizer.from_pretrained(own).save_pretrained(target)
+            AutoTokenizer.from_pretrained(own, trust_remote_code=False).save_pretrained(target)
     return str(target)

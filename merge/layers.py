@@ -96,7 +96,7 @@ def _with_class_defaults(folder: Path, config: dict[str, Any]) -> dict[str, Any]
     if config.get("model_type") not in CONFIG_MAPPING:
         return config
     try:
-        return {**AutoConfig.from_pretrained(folder).to_dict(), **config}
+        return {**AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict(), **config}
     except (ValueError, TypeError, OSError):
         return config  # what is wrong with it is told when the merged folder is loaded
 

@@ -54,7 +54,7 @@ def _ask_missing(side: AskedSide, prompts: list[Prompt], journal: Journal, missi
         nonlocal done, tokens
         journal.add(answers)
         done += len(answers)
-        tokens += sum(c.tokens for a in answers for c in a.completions)
+        tokens += sum(c.tokens or 0 for a in answers for c in a.completions)
         progress.at(done, f"{tokens / progress.seconds:,.0f} tokens/s")
 
     try:

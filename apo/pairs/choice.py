@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from apo.pairs.judge import JudgedCompletion
-from apo_soup.data.words import WORD, shingles
+from apo_soup.data.words import INVISIBLE, WORD, shingles
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _rank(chosen: JudgedCompletion, rejected: JudgedCompletion, choice: PairChoi
 
     `min` keeps the first of equals, so candidates drawn earlier win.
     """
-    lengths = chosen.completion.tokens, rejected.completion.tokens
+    lengths = chosen.completion.length, rejected.completion.length
     scores = -(chosen.score or 0.0), rejected.score or 0.0
     if choice.balanced:
         return (*scores, abs(_log_ratio(*lengths)))
@@ -73,8 +73,8 @@ def most_common_failure(candidates: list[JudgedCompletion]) -> str:
 
 
 def _words(judged: JudgedCompletion) -> str:
-    """A completion's text, without what differs in white space only."""
-    return " ".join(judged.completion.text.split())
+    """A completion's text, without what differs in white space and invisible characters only."""
+    return " ".join(INVISIBLE.sub("", judged.completion.text).split())
 
 
 def shingle_similarity(one: str, two: str) -> float:
@@ -83,7 +83,7 @@ def shingle_similarity(one: str, two: str) -> float:
     return len(a & b) / len(a | b) if a and b else float(one == two)
 
 
-def unbalanced_pairs(lengths: list[tuple[int, int]], share: float) -> set[int]:
+def unbalanced_pairs(lengths: list[tuple[float, float]], share: float) -> set[int]:
     """Numbers of the pairs to drop, so that on at most `share` of the rest the same side is the longer one.
 
     Pairs of equal length count for neither side. The pairs whose lengths differ most, by ratio, go first.
@@ -101,6 +101,6 @@ def unbalanced_pairs(lengths: list[tuple[int, int]], share: float) -> set[int]:
     return dropped
 
 
-def _log_ratio(chosen_tokens: int, rejected_tokens: int) -> float:
+def _log_ratio(chosen_tokens: float, rejected_tokens: float) -> float:
     """Logarithm of how many times as long as the rejected answer the chosen one is."""
     return math.log(max(1, chosen_tokens) / max(1, rejected_tokens))

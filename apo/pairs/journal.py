@@ -58,8 +58,9 @@ class Journal:
             answers = [
                 Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in json.loads(line)
             ]
-            if not all(isinstance(c.text, str) and isinstance(c.tokens, int) for a in answers for c in a.completions):
-                raise TypeError("a text or a count of tokens is missing")
+            completions = [c for a in answers for c in a.completions]
+            if not all(isinstance(c.text, str) and isinstance(c.tokens, int | None) for c in completions):
+                raise TypeError("a text is missing, or a count of tokens is none")
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{self.path}:{number}: expected a record of answers, got another line ({error}); the file was changed "

@@ -1,7 +1,8 @@
 """Which answers may stand in a pair: filters and verdicts of one completion. Pure functions; nothing is asked here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from apo.pairs.control_tokens import control_token_in, without_control_ends
 from apo.pairs.journal import Answer
 from apo.pairs.language import same_language
 from apo.pairs.prompts import Prompt
@@ -52,7 +53,11 @@ def judged_candidates(
 def judged_completion(
     completion: Completion, prompt: Prompt, filters: AnswerFilters, verifier: Verifier | None
 ) -> JudgedCompletion:
-    """One completion under the filters and, where it passes them and the prompt has a reference, the verifier."""
+    """One completion, without control tokens behind it, under the filters and, where it passes them and the prompt has
+    a reference, the verifier.
+    """
+    bare = without_control_ends(completion.text)
+    completion = completion if bare == completion.text else replace(completion, text=bare)
     failed, score = failed_filter(completion, prompt, filters), None
     if verifier and prompt.reference is not None and failed is None:
         score = float(verifier(completion.text, prompt.reference))
@@ -68,9 +73,15 @@ def failed_filter(completion: Completion, prompt: Prompt, filters: AnswerFilters
     wrong_mode = mode_fault(completion.text, filters.think)
     if wrong_mode:
         return wrong_mode
-    if completion.tokens < filters.min_tokens:
+    if control_token_in(completion.text):
+        return "a control token inside"
+    if completion.tokens is None:
+        # A bound that was asked for cannot be held.
+        if filters.min_tokens > 1 or filters.max_tokens is not None:
+            return "length unknown"
+    elif completion.tokens < filters.min_tokens:
         return "too short"
-    if filters.max_tokens is not None and completion.tokens > filters.max_tokens:
+    elif filters.max_tokens is not None and completion.tokens > filters.max_tokens:
         return "too long"
     if filters.language and not same_language(prompt.messages[-1]["content"], completion.text, filters.languages):
         return "another language"

@@ -8,6 +8,7 @@ and the two that make the best pair are picked (`choice.py`, `selection.py`). Th
 were neither verified nor drawn more than once. Every prompt ends as a pair or in `drops.jsonl` with the reason.
 """
 
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -64,9 +65,12 @@ def _make_in_lock(recipe: PairsFile, stage: Stage, prompts: PromptSet, judge: Ve
     selection = selected_pairs(prompts, answers, filters, judge, choice, recipe.length_balance)
     if not selection.pairs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.most_common())
+        _write_drops(stage.partial, prompts, selection)
+        refusal = next((a.problem for of_side in answers.values() for a in of_side.values() if a.problem), None)
+        told = f"{reasons}: {refusal}" if refusal else reasons
         raise UserError(
-            f"{recipe.path}: expected at least one pair, got none of {len(prompts.usable)} prompts ({reasons}); change "
-            "what the reasons name"
+            f"{recipe.path}: expected at least one pair, got none of {len(prompts.usable)} prompts ({told}); change "
+            f"what the reasons name, a prompt each in {stage.partial / 'drops.jsonl'}"
         )
     _write_folder(recipe, stage, prompts, selection, sides, answers)
 
@@ -89,12 +93,17 @@ def _write_folder(
         splits[split].append(pair_row(pair, provenance, answers))
     for split, rows in splits.items():
         write_rows(folder / split, rows, recipe.format)
-    duplicates = [{"row": row, "reason": reason} for row, reason in prompts.duplicates]
-    write_rows(folder / "drops", duplicates + [drop_row(dropped) for dropped in selection.dropped])
+    _write_drops(folder, prompts, selection)
     write_rows(folder / "rejects", [{"row": row, "reason": reason} for row, reason in prompts.rejected])
     metrics = pair_metrics(prompts, selection, answers) | {split: len(rows) for split, rows in splits.items()}
     stage.finish(folder, metrics)
     print(summary_table(metrics))
+
+
+def _write_drops(folder: Path, prompts: PromptSet, selection: Selection) -> None:
+    """`drops.jsonl`, empty where every prompt made a pair."""
+    duplicates = [{"row": row, "reason": reason} for row, reason in prompts.duplicates]
+    write_rows(folder / "drops", duplicates + [drop_row(dropped) for dropped in selection.dropped], always=True)
 
 
 def check_prompts(recipe: PairsFile, prompts: PromptSet, judge: Verifier | None) -> None:

@@ -96,9 +96,9 @@ def drop_row(dropped: DroppedPrompt) -> dict[str, Any]:
     return {"prompt": prompt.id, "row": prompt.source_row, "reason": dropped.reason, **candidates}
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]], file_format: str = "jsonl") -> None:
-    """Rows as `path.jsonl` or `path.parquet`; an empty list leaves no file."""
-    if not rows:
+def write_rows(path: Path, rows: list[dict[str, Any]], file_format: str = "jsonl", always: bool = False) -> None:
+    """Rows as `path.jsonl` or `path.parquet`; an empty list leaves no file unless it is `always` there."""
+    if not rows and not always:
         return
     if file_format == "parquet":
         import pyarrow as pa

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apo_soup.config.pairs import PairsFile
+from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.converters import alpaca, query_response
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.conversations.row_arguments import template_kwargs
@@ -135,6 +136,6 @@ def prompt_messages(fields: Fields) -> list[Fields]:
         messages = as_messages(fields[name], "user", name)
     while messages and messages[-1]["role"] == "assistant":
         messages = messages[:-1]
-    if not messages or messages[-1]["role"] == "system" or not messages[-1]["content"].strip():
+    if not messages or messages[-1]["role"] == "system" or is_blank(messages[-1]["content"]):
         raise RowError("expected a question before the assistant's answer, got none; mend the row or leave it out")
     return messages

@@ -20,9 +20,9 @@ class SelectedPair:
     rejected: JudgedCompletion
 
     @property
-    def tokens(self) -> tuple[int, int]:
-        """Tokens of the chosen and of the rejected answer."""
-        return self.chosen.completion.tokens, self.rejected.completion.tokens
+    def lengths(self) -> tuple[float, float]:
+        """Tokens of the chosen and of the rejected answer, or what stands for them."""
+        return self.chosen.completion.length, self.rejected.completion.length
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def selected_pairs(
         else:
             pairs.append(SelectedPair(prompt, *outcome))
     if length_balance:
-        numbers = unbalanced_pairs([pair.tokens for pair in pairs], length_balance)
+        numbers = unbalanced_pairs([pair.lengths for pair in pairs], length_balance)
         reasons["length balance"] += len(numbers)
         for n in sorted(numbers):
             dropped.append(DroppedPrompt(pairs[n].prompt, "length balance", [pairs[n].chosen], [pairs[n].rejected]))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from apo_soup.config.pairs import PairsFile
-from apo_soup.config.sides import OpenaiSide
+from apo_soup.config.sides import OpenaiSide, endpoint_address
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.code_hash import PROJECT, code_hash
@@ -50,7 +50,7 @@ def pairs_stage(recipe: PairsFile) -> Stage:
     inputs = {"prompts": hash_value(rows), "code": hash_value(code)}
     for name, side in (("strong", recipe.strong), ("weak", recipe.weak)):
         if isinstance(side, OpenaiSide):
-            inputs[name] = f"{side.model} at {side.base_url}"  # nothing more can be known of it
+            inputs[name] = f"{side.model} at {endpoint_address(side).url}"  # nothing more can be known of it
             continue
         template = template_text(side.chat_template, recipe.place(f"{name}.chat_template"), beside)
         if template is not None:

@@ -230,9 +230,9 @@ def chat(
     from apo_soup.runs.sources import model_folder
 
     recipe = recipe_of(model)
-    named, template = model_of_recipe(recipe, stage) if recipe else (model, None)
+    named, template, trusted = model_of_recipe(recipe, stage) if recipe else (model, None, False)
     model_folder(named, "MODEL")
-    converse(named, template, max_new_tokens, greedy)
+    converse(named, template, max_new_tokens, greedy, trusted)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.runs.manifest import write_json
-from apo_soup.runs.secrets import without_secrets
+from apo_soup.runs.secrets import groups_without_secrets
 
 
 def arguments_file(recipe: Path, step: Step) -> Path:
@@ -23,9 +23,9 @@ def remembered(file: Path, name: str) -> list[str]:
 
 
 def remember(file: Path, name: str, words: list[str]) -> None:
-    """Keep a stage's overrides (never a secret) beside the run."""
+    """Keep a stage's overrides beside the run, without those that hold a secret."""
     known = json.loads(file.read_text()) if file.is_file() else {}
-    words = without_secrets(words)
+    words = groups_without_secrets(words)
     if known.get(name, []) != words:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {**known, name: words})

@@ -182,6 +182,7 @@ class EvalFile(StageFile):
     seed: Whole = key(0, "seed of made items and of the harness")
     chat_template: Text | None = key(None, "template in place of the models' own", path=True)
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = key("float32", "type that models are run in")
+    trust_remote_code: Flag = key(False, "run code that comes with a model")
     harness_engine: Literal["auto", "transformers", "vllm"] = key("auto", "what runs the harness's requests")
 
     def faults(self) -> Iterator[Fault]:

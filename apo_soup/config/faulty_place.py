@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from apo_soup.config.in_words import listed_words, mappings_of, type_and_metadata, without_annotation
+from apo_soup.config.keys import has_mark
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class FaultyPlace:
     """A place in a stage file: its dotted name, the type and bounds declared there, and the value that stands there.
 
     `around` are the mappings of keys that it stands in, or may stand in; `instead` is what may be done other than to
-    correct the value, in words.
+    correct the value, in words, and `secret` whether the value stands in
+    no log.
     """
 
     name: str
@@ -25,6 +27,7 @@ class FaultyPlace:
     value: Any
     around: list[type[BaseModel]] = field(default_factory=list)
     instead: str = ""
+    secret: bool = False
 
 
 def faulty_place(name: str, declared: FieldInfo, value: Any, steps: tuple[Any, ...], error: str) -> FaultyPlace:
@@ -35,7 +38,7 @@ def faulty_place(name: str, declared: FieldInfo, value: Any, steps: tuple[Any, .
         error: pydantic's word for the kind of error.
     """
     place, kind, metadata, around = name, declared.annotation, list(declared.metadata), list[type[BaseModel]]()
-    instead = _way_out(declared)
+    instead, secret = _way_out(declared), has_mark(declared, "secret")
     for step in steps:
         if step == 0 and isinstance(value, dict) and list(mappings_of(_item(kind)[0])):
             kind, metadata = _item(kind)  # one mapping, written without the list that it stands in
@@ -53,13 +56,14 @@ def faulty_place(name: str, declared: FieldInfo, value: Any, steps: tuple[Any, .
                 kind, metadata = (found.annotation, list(found.metadata)) if found else (Any, [])
                 value, place, around = value.get(step), f"{place}.{step}", models
                 instead = _way_out(found) if found else ""
+                secret = secret or found is None or has_mark(found, "secret")
                 continue
         listed = isinstance(value, list) and isinstance(step, int) and step < len(value)
         named = isinstance(value, dict) and step in value and not models
         if listed or named:
             kind, metadata = _item(kind)
             value, place, instead = value[step], f"{place}.{step}", "remove it"
-    return FaultyPlace(place, kind, metadata, value, around, instead)
+    return FaultyPlace(place, kind, metadata, value, around, instead, secret)
 
 
 def _way_out(declared: FieldInfo) -> str:

@@ -11,7 +11,6 @@ from pydantic.fields import FieldInfo
 from apo_soup.config.faulty_place import FaultyPlace, faulty_place, kind_word, model_by_tag, tags_of
 from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written, expectation, mappings_of
-from apo_soup.config.keys import has_mark
 from apo_soup.config.remedies import nearest, remedy
 
 
@@ -62,16 +61,11 @@ def wrong_values(given: Given, name: str, field: FieldInfo, value: Any, errors: 
         found.setdefault(told, (error, place))
     for told, (error, place) in found.items():
         if not any(other.startswith(f"{told}.") for other in found):
-            secret = has_mark(field, "secret")
-            yield told, _sentence(given, told, place, error, "a value that is not shown" if secret else "")
+            yield told, _sentence(given, told, place, error)
 
 
-def _sentence(given: Given, name: str, place: FaultyPlace, error: Any, hidden: str) -> str:
-    """What is wrong with a place.
-
-    Args:
-        hidden: words in place of a value that stands in no log.
-    """
+def _sentence(given: Given, name: str, place: FaultyPlace, error: Any) -> str:
+    """What is wrong with a place."""
     if _is_wrong_key(error):
         way = "remove it" if list(mappings_of(place.kind)) else "put quotes around it"
         return sentence(given, name, f"expected text as the key, got {as_written(error['input'])}; {way}")
@@ -81,9 +75,16 @@ def _sentence(given: Given, name: str, place: FaultyPlace, error: Any, hidden: s
         return missing_key(given, name, place.kind, place.metadata)
     if error["type"].startswith("union_tag"):
         return _wrong_tag(given, name, place, _discriminator(error))
-    expected, got = expectation(place.kind, place.metadata), hidden or as_written(place.value)
+    expected, got = expectation(place.kind, place.metadata), shown_value(place.secret, place.value)
     way = remedy(place.kind, place.metadata, place.value, place.instead)
+    if place.secret:
+        way = way.replace(as_written(place.value), "it")
     return sentence(given, name, f"expected {expected}, got {got}; {way}")
+
+
+def shown_value(secret: bool, value: Any) -> str:
+    """A value as a sentence may have it: a secret one not at all."""
+    return "a value that is not shown" if secret else as_written(value)
 
 
 def _is_wrong_key(error: Any) -> bool:

@@ -43,7 +43,7 @@ def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -
             metrics[f"{task.name}/{mode}/{group}"] = proportion_metric(group_hits)
         if mode == "think":
             metrics[f"{task.name}/closed"] = proportion_metric([END_OF_THINKING in c.text for c in completions])
-        lengths = [float(c.tokens) for c in completions]
+        lengths = [c.length for c in completions]
         metrics[f"{task.name}/{mode}/tokens"] = Metric(mean_score(lengths), lengths, better=None)
         samples += first_samples(task, rows, completions, hits, mode, checkpoint.samples)
     metrics[f"{task.name}/obedience"] = proportion_metric(obedience, headline=True)

@@ -15,30 +15,34 @@ from apo_soup.verify.modes import answer_part
 MODE_COMMANDS = {"/think": True, "/no_think": False}
 
 
-def model_of_recipe(recipe: Path, stage: str) -> tuple[str, str | None]:
-    """A stage's model folder, and the chat template that the recipe's suite lays over it."""
+def model_of_recipe(recipe: Path, stage: str) -> tuple[str, str | None, bool]:
+    """A stage's model folder, the chat template that the recipe's suite lays over it, and whether the suite lets code
+    run that comes with the model.
+    """
     suite = load(recipe / "eval.yaml", "eval")
-    return str(models_of_suite(suite, [stage])[stage]), suite.chat_template
+    return str(models_of_suite(suite, [stage])[stage]), suite.chat_template, suite.trust_remote_code
 
 
-def converse(folder: str, template: str | None, max_new_tokens: int, greedy: bool) -> None:
+def converse(
+    folder: str, template: str | None, max_new_tokens: int, greedy: bool, trust_remote_code: bool = False
+) -> None:
     """Read turns from standard input until it ends, streaming each answer.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, or has no chat template.
+        UserError: the tokenizer cannot be loaded, or has no chat template; the model comes with code that may not run.
     """
     quiet_libraries()
     import torch
-    from transformers import AutoModelForCausalLM
 
     from apo_soup.data.rendering.trained_spans import Renderer
     from apo_soup.evals.streaming import print_answer, streamed_answer
     from apo_soup.models.generation import end_ids
+    from apo_soup.models.loading import load_causal_model
     from apo_soup.models.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(folder, "MODEL", template)
+    tokenizer = load_tokenizer(folder, "MODEL", template, trust_remote_code=trust_remote_code)
     renderer = Renderer(tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    model = load_causal_model(folder, "MODEL", trust_remote_code=trust_remote_code).eval()
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     ends = sorted(end_ids(model, tokenizer))

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalFile, TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import encode, load_tokenizer
 
 
@@ -48,13 +49,15 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
     """Load a model folder as the suite asks for it; a copy of `model` is taken in its place when it is given.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, or lacks a chat template.
+        UserError: the tokenizer cannot be loaded, or lacks a chat template; the model comes with code that may not run.
     """
     where = f"{suite.place('models')}: {folder}"
-    tokenizer = load_tokenizer(str(folder), where, suite.chat_template, key_place=suite.place)
+    tokenizer = load_tokenizer(
+        str(folder), where, suite.chat_template, trust_remote_code=suite.trust_remote_code, key_place=suite.place
+    )
     loaded: PreTrainedModel
     if model is None:
-        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=suite.dtype)
+        loaded = load_causal_model(folder, where, suite.dtype, suite.trust_remote_code)
     else:
         loaded = copy.deepcopy(model)
         if suite.dtype != "auto":

@@ -10,36 +10,40 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import Mix
+from apo_soup.models.loading import load_causal_model
 
 
-def whole_model(folder: Path) -> PreTrainedModel:
+def whole_model(folder: Path, where: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """A model folder, or an adapter's with its base: a mix is of weights, not of an adapter's two factors."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         from peft import AutoPeftModelForCausalLM  # seconds to import, and seldom needed
 
         from apo_soup.models.adapted import untied
 
-        adapted = untied(AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto"))
+        adapted = untied(
+            load_causal_model(folder, where, trust_remote_code=trust_remote_code, loader=AutoPeftModelForCausalLM)
+        )
         merged: PreTrainedModel = adapted.merge_and_unload()
         return merged
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    model: PreTrainedModel = load_causal_model(folder, where, trust_remote_code=trust_remote_code)
+    return model
 
 
 class Mixer:
     """One model in memory, and the weights of every folder that was asked for once."""
 
-    def __init__(self, where: str):
+    def __init__(self, where: str, trust_remote_code: bool = False):
         """`where` is the suite file, for messages."""
-        self.where = where
+        self.where, self.trust_remote_code = where, trust_remote_code
         self.model: PreTrainedModel | None = None
         self.weights = cache(self._weights)
 
     def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
-        loaded = whole_model(folder).eval()
+        loaded = whole_model(folder, f"{self.where}: --mix", self.trust_remote_code).eval()
         tensors = {name: p.detach() for name, p in loaded.named_parameters()}
         if self.model is None:
             self.model = loaded

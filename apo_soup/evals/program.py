@@ -56,7 +56,7 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str]) -> int:
         quiet_libraries()
         from apo_soup.evals.mix import Mixer
 
-        mixer = Mixer(str(suite.path))
+        mixer = Mixer(str(suite.path), suite.trust_remote_code)
         for stage in todo:
             run_evaluation(suite, *stages[stage.name], mixer)
     return code

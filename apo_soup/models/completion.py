@@ -17,11 +17,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """Generated text without its end-of-turn token, its token count, and whether it ended by itself; `problem` is what
-    an engine did to it that leaves it no whole answer.
+    """Generated text without its end-of-turn token, its token count (None where a server does not tell it), and
+    whether it ended by itself; `problem` is what an engine did to it that leaves it no whole answer.
     """
 
     text: str
-    tokens: int
+    tokens: int | None
     finished: bool
     problem: str | None = None
+
+    @property
+    def length(self) -> float:
+        """Its tokens; where nobody counted them, its characters at four a token."""
+        return len(self.text) / 4 if self.tokens is None else self.tokens

@@ -1,34 +1,92 @@
-"""Secrets stay out of manifests, logs and commands: keys such as `hub_token`, and words that look like a Hub token."""
+"""Secrets stay out of manifests, logs and commands: keys such as `hub_token`, what an endpoint is sent but for harmless
+settings, and words that look like a Hub token.
+"""
 
 import re
 from typing import Any
 
-SECRET_KEY = re.compile(r"^(?!(?:eos|bos|pad|unk)_)(?:\w*_)?(?:token|secret|password|api_key)$", re.IGNORECASE)
+from apo_soup.config.endpoint_settings import ADDRESS, SENT_TABLES, is_harmless, public_address
+from apo_soup.config.yaml_lines import read_value
+
+SECRET_KEY = re.compile(
+    r"^(?!(?:eos|bos|pad|unk|sep|cls|mask|image|audio|video)_)(?:\w*_)?"
+    r"(?:token|secret|password|passwd|pwd|api_?key|access_?key|private_?key|authorization|bearer|credentials?)$",
+    re.IGNORECASE,
+)
+HUB_TOKEN = re.compile(r"\bhf_\w+")
 HIDDEN = "(hidden)"
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """`value` with every text whose key names a secret replaced by `HIDDEN`; other values and numbers stay."""
+    """`value` without secrets: texts whose key names one, mappings that go to an endpoint but for what is harmless in
+    them, and the user, password and query of addresses. Other values and numbers stay.
+
+    Of a mapping that goes to an endpoint the rest is an entry `(hidden)` with its count, since names can be secrets.
+    """
+    if name in SENT_TABLES and isinstance(value, dict):
+        shown = {k: v for k, v in value.items() if is_harmless(str(k), v)}
+        return shown | ({HIDDEN: len(value) - len(shown)} if len(shown) < len(value) else {})
+    if name in SENT_TABLES and value is not None:
+        return HIDDEN
     if isinstance(value, dict):
-        return {k: redacted(v, str(k)) for k, v in value.items()}
+        return {k: redacted(v, name if _names_secret(name) else str(k)) for k, v in value.items()}
     if isinstance(value, list):
         return [redacted(v, name) for v in value]
-    return HIDDEN if isinstance(value, str) and SECRET_KEY.search(name) else value
+    if isinstance(value, str):
+        return HIDDEN if _names_secret(name) else public_address(value) if ADDRESS.fullmatch(value) else value
+    return value
+
+
+def _names_secret(name: str) -> bool:
+    return bool(SECRET_KEY.search(name.replace("-", "_")))
 
 
 def without_secrets(words: list[str]) -> list[str]:
-    """A command line's words without secret keys and their values; a mapping that holds a Hub token is hidden."""
-    kept: list[str] = []
-    skip_value = False
+    """A command line's words without secret keys and their values; what else holds a secret is hidden in its place."""
+    return [word for group in _groups(words) for word in _shown(group)]
+
+
+def groups_without_secrets(words: list[str]) -> list[str]:
+    """The `--key value` words that hold no secret, whole; the others are left out, key and value."""
+    return [word for group in _groups(words) if _shown(group) == group for word in group]
+
+
+def _groups(words: list[str]) -> list[list[str]]:
+    """A command line's words by what belongs together: `--key value`, `--key=value`, or one word."""
+    groups: list[list[str]] = []
     for word in words:
-        if skip_value:
-            skip_value = False
-            continue
-        key = word.removeprefix("--").partition("=")[0] if word.startswith("--") else ""
-        if key and SECRET_KEY.search(key.replace("-", "_").rpartition(".")[2]):
-            skip_value = "=" not in word
-        elif re.search(r"\bhf_\w+", word):
-            kept.append(HIDDEN)
+        before = groups[-1] if groups else [""]
+        takes_value = len(before) == 1 and before[0].startswith("--") and "=" not in before[0]
+        if takes_value and not word.startswith("--"):
+            before.append(word)
         else:
-            kept.append(word)
-    return kept
+            groups.append([word])
+    return groups
+
+
+def _shown(group: list[str]) -> list[str]:
+    """The words of a group that may be shown."""
+    first, *values = group
+    if not first.startswith("--"):
+        return [HIDDEN if HUB_TOKEN.search(first) else redacted(first)]
+    name, given, text = first.removeprefix("--").partition("=")
+    text = values[0] if values else text
+    *around, last = name.split(".")
+    if any(_names_secret(part) for part in (*around, last)):
+        return []
+    shown = _shown_value(around, last, text)
+    if shown == text:
+        return group
+    return [f"--{name}={shown}"] if given else [f"--{name}", shown]
+
+
+def _shown_value(around: list[str], last: str, text: str) -> str:
+    """The value of a key of the command line as it may be shown; `around` are the mappings that the key stands in."""
+    value = read_value(text)
+    if any(part in SENT_TABLES for part in around):
+        return text if around[-1] in SENT_TABLES and is_harmless(last, value) else HIDDEN
+    if HUB_TOKEN.search(text) or (isinstance(value, str) and text.lstrip().startswith(("{", "["))):
+        return HIDDEN  # the latter is a mapping that cannot be read
+    if isinstance(value, str):
+        return str(redacted(text, last))
+    return text if redacted(value, last) == value else HIDDEN

@@ -2,6 +2,7 @@
 
 import re
 
+from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 
 # What opens a turn in the common templates; a model that writes it goes on to speak for somebody else.
@@ -26,12 +27,12 @@ def mode_fault(text: str, think: bool) -> str | None:
     if not think:
         if THINKING in text or END_OF_THINKING in text:
             return "a think block in no-think mode"
-        return None if text.strip() else "empty answer"
+        return "empty answer" if is_blank(text) else None
     block = re.match(r"\s*<think>(.*?)(?:</think>(.*))?$", text, re.DOTALL)
-    if not block or not block[1].strip():
+    if not block or is_blank(block[1]):
         return "no think block"
     if block[2] is None:
         return "think block not closed"
     if text.count(THINKING) != 1 or text.count(END_OF_THINKING) != 1:
         return "more than one think block"
-    return None if answer_part(text) else "empty answer"
+    return "empty answer" if is_blank(answer_part(text)) else None

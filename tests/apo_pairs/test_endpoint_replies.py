@@ -82,8 +82,7 @@ GOOD = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "a
 @pytest.mark.parametrize(
     "changes",
     [
-        {"usage": None},
-        {"usage": {"completion_tokens": None, "prompt_tokens": 2}},
+        {"error": {"message": "overloaded, come back", "code": 503}},
         {"choices": []},
         {"choices": [None]},
         {"choices": ["x"]},
@@ -123,3 +122,62 @@ def test_replies_in_parts_with_half_characters_or_parsed_calls(proxy, endpoint_r
     assert row["provenance"]["strong"]["send_template_kwargs"] is False
     assert "tool calls taken out of the answer by the server" in (folder / "drops.jsonl").read_text()
     assert "sk-very-secret" not in "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
+
+
+def reply(text, **changes):
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    return json.dumps(GOOD | {"choices": [choice]} | changes).encode()
+
+
+def rows_in(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_refused_prompts_are_dropped_with_the_servers_words_and_the_run_goes_on(proxy, endpoint_recipe, make_here):
+    """Strong side: 403, an error in a 200, one in a choice; the next answers come without usage."""
+    moderated = {"message": "moderated: violence"}
+    replies = [
+        (403, {}),
+        json.dumps({"error": {**moderated, "code": "content_policy"}}).encode(),
+        json.dumps(GOOD | {"choices": [{"finish_reason": "error", "error": moderated}]}).encode(),
+        reply("four", usage=None),
+        *(reply(f"five {n}", usage={"completion_tokens": None, "prompt_tokens": 2}) for n in range(4)),
+    ]
+    path, folder = endpoint_recipe(proxy(replies.__getitem__).url, side={"concurrency": 1, "retries": 0}, count=4)
+    make_here(path)
+    drops = [row["reason"] for row in rows_in(folder / "drops.jsonl")]
+    assert "told to fail" in drops[0]
+    assert all("moderated: violence" in reason for reason in drops[1:])
+    (pair,) = rows_in(folder / "train.jsonl")
+    assert pair["provenance"]["tokens"] == {"chosen": None, "rejected": None}
+    metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
+    assert metrics["drops"] == {"refused by an engine": 3}
+    assert metrics["cost"]["strong"] == {"prompt_tokens": 0, "completion_tokens": 0, "answers_without_tokens": 1}
+
+
+def test_where_all_prompts_are_refused_the_words_are_told_and_listed(proxy, endpoint_recipe, make_here):
+    path, folder = endpoint_recipe(proxy(lambda number: (403, {})).url, side={"concurrency": 1}, count=2)
+    with pytest.raises(UserError, match=r"got none of 2 prompts \(2 refused by an engine: .*told to fail") as error:
+        make_here(path)
+    listed = folder.parent / ".pairs.partial" / "drops.jsonl"
+    assert str(listed) in str(error.value)
+    assert len(rows_in(listed)) == 2
+
+
+def test_drops_are_there_where_every_prompt_made_a_pair(proxy, endpoint_recipe, make_here):
+    path, folder = endpoint_recipe(proxy(lambda number: reply(f"it is {number}")).url, count=2)
+    make_here(path)
+    assert (folder / "drops.jsonl").read_text() == ""
+
+
+def test_control_tokens_are_taken_off_the_end_and_drop_a_pair_inside(proxy, endpoint_recipe, make_here):
+    texts = ["four<|im_end|>\n", "five</s>", "it is <|eot_id|> six", "\u200b<|im_end|>", "a", "b", "c", "d"]
+    between = proxy(lambda number: reply(texts[number]))
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=4)
+    make_here(path)
+    assert [row["chosen"][0]["content"] for row in rows_in(folder / "train.jsonl")] == ["four", "five"]
+    assert [row["reason"] for row in rows_in(folder / "drops.jsonl")] == [
+        "strong: a control token inside",
+        "strong: empty answer",
+    ]
+    assert json.loads((folder / "manifest.json").read_text())["metrics"]["ends_taken_off"] == 3

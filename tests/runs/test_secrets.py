@@ -5,7 +5,7 @@ import pytest
 from apo_soup.config.keys import has_mark
 from apo_soup.config.load import file_model
 from apo_soup.runs.manifest import differences
-from apo_soup.runs.secrets import HIDDEN, SECRET_KEY, redacted, without_secrets
+from apo_soup.runs.secrets import HIDDEN, SECRET_KEY, groups_without_secrets, redacted, without_secrets
 
 
 def test_secrets_are_hidden_in_commands_and_configurations():
@@ -24,3 +24,33 @@ def test_every_key_declared_secret_is_hidden_in_manifests(kind):
     secrets = {name for name, field in model.model_fields.items() if has_mark(field, "secret")}
     assert all(redacted({name: "hf_abc"}) == {name: HIDDEN} for name in secrets)
     assert {name for name in model.model_fields if SECRET_KEY.search(name)} <= secrets
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--strong.extra_body", "{api-key: abc}"], ["--strong.extra_body", HIDDEN]),
+        (["--strong.extra_body", "{top_k: 5}"], ["--strong.extra_body", "{top_k: 5}"]),
+        (["--strong.extra_body.top_k", "5"], ["--strong.extra_body.top_k", "5"]),
+        (["--strong.extra_body.top_k", "abc"], ["--strong.extra_body.top_k", HIDDEN]),
+        (["--strong.extra_body.headers.top_k", "5"], ["--strong.extra_body.headers.top_k", HIDDEN]),
+        (["--strong.extra_body.x=abc"], [f"--strong.extra_body.x={HIDDEN}"]),
+        (["--strong={extra_body: {x: abc}}"], [f"--strong={HIDDEN}"]),
+        (["--strong", "{extra_body: {x: abc"], ["--strong", HIDDEN]),
+        (["--strong.base_url", "https://u:p@host/v1?key=abc#d"], ["--strong.base_url", "https://host/v1"]),
+        (["--strong.base_url=https://host/v1"], ["--strong.base_url=https://host/v1"]),
+        (["--model_init_kwargs", "{x: {Api-Key: abc}}"], ["--model_init_kwargs", HIDDEN]),
+        (["--learning_rate", "-1", "--bf16", "--name", "x"], ["--learning_rate", "-1", "--bf16", "--name", "x"]),
+    ],
+)
+def test_a_command_shows_of_an_endpoint_what_is_harmless(words, shown):
+    assert without_secrets(words) == shown
+    assert groups_without_secrets([*words, "--seed", "1"]) == [*(words if words == shown else []), "--seed", "1"]
+
+
+def test_what_is_sent_to_an_endpoint_is_shown_by_a_list_of_names():
+    sent = {"top_k": 5, "verbosity": "low", "seed": "abc", "reasoning_effort": "abc", "abc": 1, "headers": {"top_k": 1}}
+    assert redacted({"strong": {"extra_body": sent}}) == {
+        "strong": {"extra_body": {"top_k": 5, "verbosity": "low", HIDDEN: 4}}
+    }
+    assert redacted({"x": {"access_key": {"deep": ["abc"]}}}) == {"x": {"access_key": {"deep": [HIDDEN]}}}

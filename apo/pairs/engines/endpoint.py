@@ -15,6 +15,7 @@ import os
 import random
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -22,23 +23,36 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from apo.pairs.engines.engine import KeepAnswers
 from apo.pairs.engines.pace import LONGEST_HOLD, RequestPace, retry_after_seconds
-from apo.pairs.engines.reply import openai_turn, reply_completion, reply_fault, server_build
+from apo.pairs.engines.reply import (
+    PASSING_CODES,
+    error_in_reply,
+    may_pass,
+    openai_turn,
+    reply_completion,
+    reply_fault,
+    reply_tokens,
+    server_build,
+)
+from apo.pairs.engines.server_words import ServerWords
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.sides import OpenaiSide
+from apo_soup.config.sides import OpenaiSide, endpoint_address
 from apo_soup.errors import UserError, first_line
+from apo_soup.models.completion import Completion
 
 # 0.5 s, 1 s, 2 s ... after the first, second, third failure of a request.
 BACKOFF = wait_exponential(multiplier=0.5, max=60.0)
 # Seconds from a request's first try for which told limits use up no try of it.
 LIMIT_PATIENCE = 1800.0
 # Client errors that may pass by themselves, as every 5xx may.
-PASSING_STATUSES = (408, 409, 425, 429)
-# Statuses that refuse one prompt: malformed for this server, or too long for it.
-PROMPT_STATUSES = (400, 413, 422)
+PASSING_STATUSES = PASSING_CODES
+# Statuses that refuse one prompt: malformed for this server, moderated, too long, or against the law.
+PROMPT_STATUSES = (400, 403, 413, 422, 451)
 # Prompts refused in a row, with no answer before them, that stop a run.
 REFUSED_AT_START = 20
+# Servers on one's own machine ask for no key, and the client insists on one.
+NO_KEY = "none"
 RESUME = "the answers until now are kept, run the same command again"
 
 
@@ -68,13 +82,14 @@ class EndpointEngine:
 
     def __init__(self, side: AskedSide, keys: OpenaiSide):
         self.side, self.keys = side, keys
-        # Servers on one's own machine ask for no key, and the client insists on one.
-        self._key = (os.environ.get(keys.api_key_env) or "none").strip()
+        self._key = (os.environ.get(keys.api_key_env) or NO_KEY).strip()
         if not self._key.isascii():
             raise UserError(
                 f"{side.where}.api_key_env: expected a key in ASCII in the environment variable {keys.api_key_env}, "
                 "got another character in it; set the variable anew"
             )
+        self._words = ServerWords(keys, self._key if self._key != NO_KEY else "")
+        self._address = endpoint_address(keys)
         self.pace = RequestPace(keys.requests_per_minute)
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
@@ -106,8 +121,13 @@ class EndpointEngine:
                         raise self._error("base_url", told, "correct what it names")
                 keep([answer])
 
-        url, timeout = self.keys.base_url, self.keys.timeout
-        async with openai.AsyncOpenAI(base_url=url, api_key=self._key, max_retries=0, timeout=timeout) as client:
+        async with openai.AsyncOpenAI(
+            base_url=self._address.url,
+            default_query=self._address.query,
+            api_key=self._key,
+            max_retries=0,
+            timeout=self.keys.timeout,
+        ) as client:
             workers = [asyncio.create_task(work(client)) for _ in range(self.keys.concurrency)]
             try:
                 await asyncio.gather(*workers)
@@ -122,12 +142,21 @@ class EndpointEngine:
         try:
             for number in range(self.side.candidates):
                 reply = await self._reply(client, self._request(prompt, number))
-                completions.append(reply_completion(reply))
-                prompt_tokens = reply.usage.prompt_tokens
+                completions.append(self._without_secrets(reply_completion(reply)))
+                prompt_tokens = reply_tokens(reply, "prompt_tokens")
                 server = server_build(reply)
+                server = self._words.clean(server) if server else None
         except PromptRefused as refusal:
             return Answer(prompt.id, [], problem=f"refused by the server: {refusal}")
         return Answer(prompt.id, completions, prompt_tokens, server=server)
+
+    def _without_secrets(self, completion: Completion) -> Completion:
+        """An answer that stands on disk; one that repeats a secret is no answer."""
+        if not self._words.are_in(completion.text):
+            return completion
+        return replace(
+            completion, text=self._words.cleaned_answer(completion.text), problem="a secret of the file in the answer"
+        )
 
     async def _reply(self, client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
         """One chat completion, tried again while the failure may pass.
@@ -181,16 +210,20 @@ class EndpointEngine:
             reply = await asyncio.wait_for(client.chat.completions.create(**request), self.keys.timeout)
         except (openai.APIError, TimeoutError, ValueError) as error:
             raise self._failure(error) from error
+        told = error_in_reply(reply)
+        if told:
+            words = self._words.clean(" ".join(str(told).split()))[:200]
+            raise PassingFailure(words) if may_pass(told) else PromptRefused(words)
         fault = reply_fault(reply)
         if fault:
-            raise PassingFailure(fault)
+            raise PassingFailure(f"{fault}: {self._words.clean(str(reply))[:80]!r}")
         self.pace.request_succeeded()
         return reply
 
     def _failure(self, error: Exception) -> PassingFailure | PromptRefused | UserError:
         """A client's exception by what may be done about it."""
-        status, reason = getattr(error, "status_code", None), first_line(error)[:200]
-        if status in (401, 403):
+        status, reason = getattr(error, "status_code", None), self._words.clean(first_line(error))[:200]
+        if status == 401:
             told = f"a refusal of the key in {self.keys.api_key_env} ({status})"
             return self._error("api_key_env", told, "set that variable to a key of the server")
         if status == 404:
@@ -207,7 +240,7 @@ class EndpointEngine:
 
     def _error(self, key: str, got: str, advice: str) -> UserError:
         """A sentence about what the server did, at the key that it concerns."""
-        expected = f"expected an answer of the server at {self.keys.base_url}"
+        expected = f"expected an answer of the server at {self._address.url}"
         return UserError(f"{self.side.where}.{key}: {expected}, got {got}; {advice}")
 
     def _request(self, prompt: Prompt, number: int) -> dict[str, Any]:

@@ -4,12 +4,18 @@ A reply is `Any` here: the client does not check what a server sends, and server
 """
 
 import json
+import re
 from typing import Any
 
 from apo_soup.models.completion import Completion
 
 # Words by which servers say that an answer ended by itself.
 ENDED_BY_ITSELF = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end")
+# Codes of client errors in a reply that may pass by themselves, and words that tell as much where there is no code.
+PASSING_CODES = (408, 409, 425, 429)
+PASSING_WORDS = re.compile(
+    r"rate.?limit|overload|time.?out|timed.?out|unavailable|server.?error|internal", re.IGNORECASE
+)
 # What a server may have done to an answer, by its finish_reason.
 ALTERED_BY_SERVER = {
     "tool_calls": "tool calls taken out of the answer by the server",
@@ -19,18 +25,38 @@ ALTERED_BY_SERVER = {
 
 
 def reply_fault(reply: Any) -> str | None:
-    """Why a reply is no chat completion with text and token counts, such as a gateway's page or half a body; or None
+    """Why a reply is no chat completion with text, such as a gateway's page or half a body; or None
     where it is one.
     """
     try:
-        message, usage = reply.choices[0].message, reply.usage
+        message = reply.choices[0].message
         texts = (message_text(message.content), message_reasoning(message))
-        counts = (usage.completion_tokens, usage.prompt_tokens)
     except (AttributeError, TypeError, IndexError, KeyError):
         complete = False
     else:
-        complete = all(isinstance(text, str) for text in texts) and all(isinstance(n, int) for n in counts)
-    return None if complete else f"an answer without choices, text or usage: {str(reply)[:80]!r}"
+        complete = all(isinstance(text, str) for text in texts)
+    return None if complete else "an answer without choices or text"
+
+
+def reply_tokens(reply: Any, name: str) -> int | None:
+    """A count of a reply's usage, `prompt_tokens` or `completion_tokens`; None where the server does not tell it."""
+    count = getattr(getattr(reply, "usage", None), name, None)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def error_in_reply(reply: Any) -> Any:
+    """The error that some servers send with the status of success, beside the choices or in the first, or None."""
+    choices = getattr(reply, "choices", None)
+    places = [reply, *(choices[:1] if isinstance(choices, list) else [])]
+    return next((told for told in (getattr(place, "error", None) for place in places) if told), None)
+
+
+def may_pass(told: Any) -> bool:
+    """Whether an error in a reply is of the server's state and not of the prompt: by its code, else by its words."""
+    code = told.get("code", told.get("status")) if isinstance(told, dict) else None
+    if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
+        return int(code) >= 500 or int(code) in PASSING_CODES
+    return bool(PASSING_WORDS.search(str(told)))
 
 
 def message_text(content: Any) -> Any:
@@ -57,7 +83,9 @@ def reply_completion(reply: Any) -> Completion:
     # Half of a character (a lone surrogate) can be written to no file.
     text = text.encode("utf-8", "replace").decode()
     reason = choice.finish_reason
-    return Completion(text, reply.usage.completion_tokens, reason in ENDED_BY_ITSELF, ALTERED_BY_SERVER.get(reason))
+    return Completion(
+        text, reply_tokens(reply, "completion_tokens"), reason in ENDED_BY_ITSELF, ALTERED_BY_SERVER.get(reason)
+    )
 
 
 def server_build(reply: Any) -> str | None:

@@ -4,7 +4,6 @@ import gc
 from collections.abc import Collection
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from apo.pairs.engines.engine import KeepAnswers
 from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_think_opening
@@ -13,6 +12,7 @@ from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import TransformersSide
 from apo_soup.models.generation import generate_batch
+from apo_soup.models.loading import load_causal_model
 
 
 class TransformersEngine:
@@ -25,8 +25,8 @@ class TransformersEngine:
     def __init__(self, side: AskedSide, keys: TransformersSide):
         self.side = side
         self.tokenizer = side_tokenizer(keys, side.where)
-        self.model = AutoModelForCausalLM.from_pretrained(
-            keys.model, revision=keys.revision, dtype=keys.dtype, trust_remote_code=keys.trust_remote_code
+        self.model = load_causal_model(
+            keys.model, f"{side.where}.model", keys.dtype, keys.trust_remote_code, keys.revision
         ).eval()
         if torch.cuda.is_available():
             self.model = self.model.to("cuda")

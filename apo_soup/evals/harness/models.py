@@ -34,6 +34,7 @@ class HarnessEngine:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             settings |= {"pretrained": str(self.checkpoint.folder), "tokenizer": str(tokenizer), "dtype": self.dtype}
+            settings["trust_remote_code"] = self.checkpoint.suite.trust_remote_code
             self._vllm = reasoning_vllm()(**settings, seed=self.checkpoint.seed, batch_size=VLLM_BATCH_SIZE)
         self._vllm.enable_thinking = think
         return self._vllm

@@ -1,0 +1,74 @@
+"""Code that comes with a model runs only where a file says so, and nobody is asked."""
+
+import json
+import shutil
+
+import pytest
+
+from apo_soup.errors import UserError
+from apo_soup.models.loading import load_causal_model
+
+CODE = """
+from pathlib import Path
+Path(__file__).parent.joinpath({mark!r}).touch()
+Path({mark!r}).touch()
+from transformers import LlamaConfig, LlamaForCausalLM
+class StrangeConfig(LlamaConfig):
+    model_type = "strange"
+class StrangeForCausalLM(LlamaForCausalLM):
+    config_class = StrangeConfig
+"""
+
+
+@pytest.fixture
+def strange_model(tiny_model, tmp_path, monkeypatch):
+    """A model that comes with its own code, and the file that the code makes when it runs."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder, mark = tmp_path / "strange", tmp_path / "ran"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "strange.StrangeConfig", "AutoModelForCausalLM": "strange.StrangeForCausalLM"}
+    config |= {"model_type": "strange", "architectures": ["StrangeForCausalLM"], "auto_map": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "strange.py").write_text(CODE.format(mark=str(mark)))
+    monkeypatch.setattr("builtins.input", lambda prompt="": pytest.fail("asked on standard input"))
+    return folder, mark
+
+
+def refused(work):
+    with pytest.raises(UserError) as error:
+        work()
+    return str(error.value)
+
+
+def test_foreign_code_runs_only_where_it_is_trusted(strange_model):
+    folder, mark = strange_model
+    assert refused(lambda: load_causal_model(folder, "eval.yaml:3: models")) == (
+        f"eval.yaml:3: models: expected a model of transformers' own classes, got {folder}, which comes with code of "
+        "its own; read that code, and write trust_remote_code: true into the file if it may run"
+    )
+    assert not mark.exists()
+    model = load_causal_model(folder, "eval.yaml:3: models", trust_remote_code=True)
+    assert type(model).__name__ == "StrangeForCausalLM"
+    assert mark.exists()
+
+
+def test_chat_mix_and_a_suite_refuse_it(strange_model, write_recipe, tmp_path):
+    from apo_soup.config.load import load
+    from apo_soup.evals.chat import converse
+    from apo_soup.evals.checkpoint import load_checkpoint
+    from apo_soup.evals.mix import Mixer
+    from apo_soup.evals.models_to_evaluate import Mix
+
+    folder, mark = strange_model
+    tasks = [{"name": "a", "kind": "answer", "generate": {"count": 1}}]
+    keys = {"output_dir": str(tmp_path / "evals"), "models": {"m": str(folder)}, "tasks": tasks}
+    suite = load(write_recipe("eval.yaml", keys), "eval")
+    for work in (
+        lambda: converse(str(folder), None, 5, True),
+        lambda: load_checkpoint(suite, folder),
+        lambda: Mixer("eval.yaml").mixed_model(Mix("half", ((folder, 1.0),))),
+    ):
+        told = refused(work)
+        assert "code of its own" in told or "custom code" in told
+    assert not mark.exists()
