@@ -138,10 +138,7 @@ def made_once(
         partial.mkdir()
         try:
             make(partial)
-            if rows_state(recipe) != state:
-                raise UserError(
-                    f"{recipe.path}: expected rows that stay, got a file that changed while it was read; run again"
-                )
+            check_unchanged(recipe, state)
             replace_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -168,6 +165,12 @@ def rows_state(recipe: TrainingFile) -> list[tuple[str, int, int]]:
         for file in files or ():
             states.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
     return states
+
+
+def check_unchanged(recipe: TrainingFile, state: list[tuple[str, int, int]]) -> None:
+    """Raise UserError where the rows are no longer what `rows_state` said of them."""
+    if rows_state(recipe) != state:
+        raise UserError(f"{recipe.path}: expected rows that stay, got a file that changed while it was read; run again")
 
 
 def check_found(folder: Path, recipe: TrainingFile) -> None:

@@ -25,7 +25,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.encode import encoded_batches
 from apo_soup.data.encoded import EncodedBatch
 from apo_soup.data.preparation import collect_into, recipe_chunks, recipe_encoder, row_count
-from apo_soup.data.prepare import made_once, make_folder, prepared_folder, rows_state
+from apo_soup.data.prepare import check_unchanged, made_once, make_folder, prepared_folder, rows_state
 from apo_soup.data.reading import mixture_portions
 from apo_soup.data.shard_file import read_shard, write_shard
 from apo_soup.data.sources.chunks import Chunk
@@ -59,14 +59,16 @@ def shard_plan(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Shar
     """The plan of a recipe's shards, made now if no other task has made it.
 
     Raises:
-        UserError: rows that are not there or cannot be read.
+        UserError: rows that are not there or cannot be read, or that changed while they were hashed and divided.
     """
+    state = rows_state(recipe)
     file = plan_file(recipe, tokenizer)
     make_folder(file.parent, recipe)
     with FileLock(file.with_suffix(".lock")):
         plan = kept_plan(recipe, tokenizer)
         if plan is None:
             plan = ShardPlan(prepared_folder(recipe, tokenizer), recipe_chunks(recipe))
+            check_unchanged(recipe, state)
             chunks = [[_written(chunk) for chunk in of_source] for of_source in plan.chunks]
             write_json(file, {"folder": plan.folder.name, "chunks": chunks})
     return plan
@@ -91,8 +93,9 @@ def prepare_shard(
     """The file of shard `number` of `count`, made now if it is not there yet.
 
     Raises:
-        UserError: as `prepare_mixture` does for a row or a source.
+        UserError: as `prepare_mixture` does for a row or a source, and where the rows changed meanwhile.
     """
+    state = rows_state(recipe)
     plan = shard_plan(recipe, tokenizer)
     file = plan.shard(number, count)
     if (plan.folder / "stats.json").is_file():
@@ -110,6 +113,7 @@ def prepare_shard(
     progress = Progress("prepare", "rows", row_count([[plan.chunks[source][place] for source, place in taken]]))
     try:
         rows, tokens = write_shard(partial, _told(batches, progress))
+        check_unchanged(recipe, state)  # else the shard would be joined when the rows are as they were again
         partial.rename(file)
     finally:
         progress.end()

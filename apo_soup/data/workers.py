@@ -111,7 +111,7 @@ def _results(workers: list[_Worker[WorkT, AnswerT]], items: Iterator[tuple[int, 
             yield results.pop(wanted)
             wanted += 1
             continue
-        for pipe in wait(list(busy)):
+        for pipe in wait(list(busy)) if busy else ():  # without a pipe it would wait for ever
             worker = busy.pop(pipe)  # type: ignore[call-overload]  # `wait` is declared for all that can be waited for
             results[worker.number] = worker.result()
             idle.append(worker)

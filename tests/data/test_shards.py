@@ -78,6 +78,16 @@ def test_the_rows_are_read_for_a_plan_once_and_again_when_they_change(recipe, to
     assert shard_plan(recipe, tokenizer).folder != plan.folder
 
 
+def test_a_shard_of_rows_that_changed_meanwhile_is_not_kept(training_recipe, tokenizer):
+    """They change at the note on their mode, which is said before they are encoded."""
+    path = training_recipe([{"messages": row["messages"]} for row in ROWS])
+    recipe, rows = load(path, "sft"), path.with_name("rows.jsonl")
+    text = rows.read_text()
+    with pytest.raises(UserError, match="expected rows that stay, got a file that changed while it was read; run"):
+        prepare_shard(recipe, tokenizer, 1, 1, lambda note: rows.write_text(text.replace("It is", "It's")))
+    assert not list(path.parent.rglob("*.rows"))
+
+
 def test_every_chunk_is_in_one_shard_and_shards_are_of_like_size():
     sources = [[Chunk(size=size) for size in (10, 30, 5)], [], [Chunk(size=size) for size in (20,) * 7]]
     for count in (1, 2, 5, 40):

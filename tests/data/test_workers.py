@@ -29,6 +29,10 @@ def test_results_come_in_the_order_of_the_items_from_several_processes():
     assert not multiprocessing.active_children()
 
 
+def test_no_items_give_no_results():
+    assert list(in_processes(worked, [], 2)) == []
+
+
 def test_an_error_is_that_of_the_process_and_says_where_it_was_raised():
     with pytest.raises(UserError, match="expected a good item") as caught:
         list(in_processes(worked, [1, "bad", 2], 2))

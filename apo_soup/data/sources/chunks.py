@@ -9,10 +9,11 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from apo_soup.data.checks.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
 from apo_soup.data.sources.json_rows import LineRange, json_line_rows
 from apo_soup.data.sources.read import file_rows, stored_rows
 from apo_soup.data.sources.row_bytes import opened_rows
@@ -35,8 +36,8 @@ class Chunk:
     """Rows of a source that are read together.
 
     `part` is what is read of `file`, None for all of it; `file` is None for the whole source. `rows` is how many they
-    are, None where that is not known before they are read. `first` is whether the source begins with them, and `size`
-    about how many bytes they are where they are stored.
+    are, None where that is not known before they are read. `first` is whether the mask check looks at them, as it does
+    at a source's first rows, and `size` about how many bytes they are where they are stored.
     """
 
     file: Path | None = None
@@ -72,7 +73,12 @@ def source_chunks(source: Source, where: str) -> list[Chunk]:
     chunks = [chunk for file in files for chunk in _file_chunks(file, where)]
     if source.weight % 1 and any(chunk.rows is None for chunk in chunks):
         return [Chunk()]
-    return [replace(chunk, first=number == 0) for number, chunk in enumerate(chunks)]
+    rows = accumulate((ROWS_PER_SOURCE if chunk.rows is None else chunk.rows for chunk in chunks), initial=0)
+    sizes = accumulate((chunk.size for chunk in chunks), initial=0)
+    return [
+        replace(chunk, first=rows_before < ROWS_PER_SOURCE and size_before < CHARACTERS_PER_SOURCE)
+        for chunk, rows_before, size_before in zip(chunks, rows, sizes, strict=False)
+    ]
 
 
 def _file_chunks(file: Path, where: str) -> Iterator[Chunk]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,9 @@ def _read_batches(
 ) -> Iterator[tuple[list[Fields | str], dict[str, Decoder]]]:
     """The rows of each batch, and what decodes their columns of JSON; an error of the library's is the file's."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        for batch in (
-            pq.ParquetFile(file, page_checksum_verification=True).iter_batches(
-                ROWS_A_READ, row_groups=None if part is None else [part.number]
-            )
-            if file.suffix.lower() == ".parquet"
-            else _arrow_batches(file)
-        ):
+        for batch in _parquet_batches(file, part) if file.suffix.lower() == ".parquet" else _arrow_batches(file):
             yield _batch_rows(batch), json_columns(batch.schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         kind = file.suffix[1:].lower()
@@ -113,6 +107,23 @@ def _read_batches(
             f"{where}: {file}: expected a file of format {kind}, got one that cannot be read as {kind}: "
             f"{first_line(error)}; write it again"
         ) from error
+
+
+def _parquet_batches(file: Path, part: RowGroup | None) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    state = file.stat()
+    footer = _footer(file, state.st_size, state.st_mtime_ns)
+    opened = pq.ParquetFile(file, metadata=footer, page_checksum_verification=True)
+    return opened.iter_batches(ROWS_A_READ, row_groups=None if part is None else [part.number])
+
+
+@lru_cache(maxsize=2)
+def _footer(file: Path, size: int, changed: int) -> Any:
+    """The footer of a Parquet file of this size and time, parsed once for all row groups: it lists each of them."""
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(file)
 
 
 def _batch_rows(batch: Any) -> list[Fields | str]:

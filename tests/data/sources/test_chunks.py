@@ -56,7 +56,19 @@ def test_files_of_all_kinds_give_the_rows_that_reading_them_gives(tmp_path, monk
     ]
     assert [c.file.name for c in found if not c.divided] == ["b.jsonl.gz", "d.json"]
     assert sum(c.file.name == "a.jsonl" for c in found) > 10
-    assert [c.first for c in found] == [True] + [False] * (len(found) - 1)
+    assert [c.file.name for c in found if not c.first] == ["c.parquet"] * 3 + ["d.json"], "behind rows without a number"
+
+
+def test_the_first_rows_that_are_checked_may_lie_in_many_chunks(tmp_path):
+    table = pa.Table.from_pylist([{"text": f"row {n}"} for n in range(400)])
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as written:
+        for part in (table[:0], table[:150], table[150:300], table[300:]):
+            written.write_table(part)
+    groups = source_chunks(Source(str(tmp_path / "a.parquet")), "here")
+    assert [(c.rows, c.first) for c in groups] == [(0, True), (150, True), (150, True), (100, False)]
+    (tmp_path / "b.jsonl").write_text(("x" * 399_999 + "\n") * 4)
+    lines = source_chunks(Source(str(tmp_path / "b.jsonl")), "here")
+    assert [(c.rows, c.first) for c in lines] == [(2, True), (2, False)]
 
 
 def test_a_part_is_drawn_of_a_whole_source_where_rows_cannot_be_counted(tmp_path):
