@@ -36,7 +36,7 @@ from apo_soup.runs.stage import replace_folder
 from apo_soup.runs.suite_inputs import eval_rows_hash
 
 # Keys beside the mixture that decide what is written.
-OPTION_KEYS = (
+OPTION_KEYS = {
     "max_length",
     "overflow",
     "packing",
@@ -47,7 +47,7 @@ OPTION_KEYS = (
     "chat_template_kwargs",
     "eos_token",
     "special_tokens_in_text",
-)
+}
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 
@@ -59,9 +59,8 @@ def prepared_folder(
     Args:
         rows: what stands for the sources' rows; their hashes where it is not given.
     """
-    given, sources = recipe.given_values(), recipe.dataset_mixture.datasets
-    mixture = given["dataset_mixture"]
-    near = recipe.dataset_mixture.deduplicate == "near"
+    mixture = recipe.dataset_mixture
+    sources, near = mixture.datasets, mixture.deduplicate == "near"
     if rows is None:
         rows = [
             rows_hash(s.id, recipe.place(f"dataset_mixture.datasets.{n}.id"), s.revision, recipe.path.parent)
@@ -70,9 +69,9 @@ def prepared_folder(
     content = {
         "rows": rows,
         "names": [s.written_id for s in sources],
-        "mixture": {**mixture, "datasets": [{k: v for k, v in s.items() if k != "id"} for s in mixture["datasets"]]},
+        "mixture": mixture.model_dump(exclude_unset=True, exclude={"datasets": {"__all__": {"id"}}}),
         "evals": eval_rows_hash(recipe),
-        "options": {k: given.get(k) for k in OPTION_KEYS},
+        "options": recipe.model_dump(exclude_unset=True, include=OPTION_KEYS),
         "template": tokenizer.get_chat_template(),
         "tokenizer": tokenizer_text(tokenizer),
         "pairs": recipe.kind == "apo",
