@@ -88,6 +88,21 @@ def test_a_shard_of_rows_that_changed_meanwhile_is_not_kept(training_recipe, tok
     assert not list(path.parent.rglob("*.rows"))
 
 
+def test_a_shard_that_is_made_while_all_are_joined_is_not_missed(training_recipe, tokenizer):
+    """The others make and join theirs at the note on the rows' mode, which is said before a shard is encoded."""
+    path = training_recipe([{"messages": row["messages"]} for row in ROWS])
+    recipe, said = load(path, "sft"), []
+
+    def join(note: str) -> None:
+        said.append(note)
+        if len(said) == 1:
+            prepare_shard(recipe, tokenizer, 1, 1, said.append)
+            join_shards(recipe, tokenizer, said.append)
+
+    assert (prepare_shard(recipe, tokenizer, 2, 2, join) / "stats.json").is_file()
+    assert said[-1].endswith("there is nothing to do for a shard")
+
+
 def test_every_chunk_is_in_one_shard_and_shards_are_of_like_size():
     sources = [[Chunk(size=size) for size in (10, 30, 5)], [], [Chunk(size=size) for size in (20,) * 7]]
     for count in (1, 2, 5, 40):
