@@ -20,7 +20,7 @@ from apo_soup.data.encoded import EncodedBatch, KeptRows, RefusedRow
 from apo_soup.errors import UserError
 
 FRAME_LENGTH = 8
-END = bytes(FRAME_LENGTH)
+END_OF_SHARD = bytes(FRAME_LENGTH)
 ARRAYS = [field.name for field in fields(KeptRows) if field.type is Array]
 
 
@@ -32,7 +32,7 @@ def write_shard(file: Path, batches: Iterable[EncodedBatch]) -> tuple[int, int]:
             _write_frame(opened, batch)
             rows += batch.read
             tokens += int(batch.kept.count("tokens").sum())
-        opened.write(END)
+        opened.write(END_OF_SHARD)
     return rows, tokens
 
 
@@ -46,7 +46,7 @@ def read_shard(file: Path) -> Iterator[EncodedBatch]:
         while True:
             try:
                 length = _exactly(opened, FRAME_LENGTH)
-                if length == END:
+                if length == END_OF_SHARD:
                     return
                 header = json.loads(_exactly(opened, int.from_bytes(length, "little")))
                 arrays = {
