@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
+from apo_soup.runs.secrets import without_secrets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,13 +27,16 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
 
     Args:
         place: `local` or `slurm`.
-        words: `--key value` words that are laid over the recipe.
+        words: `--key value` words that are laid over the recipe; secrets among them are left out.
         workers: how many tasks run at once; 0 for all that may.
         slurm: `KEY=VALUE` for Slurm: options of datatrove's executor, or of sbatch.
 
     Raises:
         UserError: datatrove is not installed, or an option is wrong.
     """
+    # What a failed task says goes to a log; the values of its variables, which may be a person's secrets, do not.
+    os.environ.setdefault("LOGURU_DIAGNOSE", "NO")
+    words = without_secrets(words)  # datatrove writes what a step holds
     try:
         from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
     except ImportError as error:
@@ -107,5 +111,5 @@ def slurm_options(words: list[str], known: list[str]) -> dict[str, Any]:
 
 
 def _activation() -> str:
-    """The command that makes the programs of this environment known to a job."""
-    return f'export PATH="{Path(sys.executable).parent}:$PATH"'
+    """The command that makes the programs of this environment known to a job, and keeps values out of its log."""
+    return f'export LOGURU_DIAGNOSE=NO PATH="{Path(sys.executable).parent}:$PATH"'

@@ -1,10 +1,11 @@
 """A shard on disk: encoded batches one behind the other, each as a header in JSON and the bytes of its arrays.
 
-A frame is eight bytes that say how long the header is, little-endian; the header; the arrays. Nothing of it is executed
-when it is read.
+A frame is eight bytes that say how long the header is, little-endian; the header; the arrays. Behind the last one stand
+eight zero bytes, for a disk may lose the end of a file. Nothing of it is executed when it is read.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -19,6 +20,7 @@ from apo_soup.data.encoded import EncodedBatch, KeptRows, RefusedRow
 from apo_soup.errors import UserError
 
 FRAME_LENGTH = 8
+END_OF_SHARD = bytes(FRAME_LENGTH)
 ARRAYS = [field.name for field in fields(KeptRows) if field.type is Array]
 
 
@@ -30,6 +32,7 @@ def write_shard(file: Path, batches: Iterable[EncodedBatch]) -> tuple[int, int]:
             _write_frame(opened, batch)
             rows += batch.read
             tokens += int(batch.kept.count("tokens").sum())
+        opened.write(END_OF_SHARD)
     return rows, tokens
 
 
@@ -40,8 +43,11 @@ def read_shard(file: Path) -> Iterator[EncodedBatch]:
         UserError: the file is not whole.
     """
     with file.open("rb") as opened:
-        while length := opened.read(FRAME_LENGTH):
+        while True:
             try:
+                length = _exactly(opened, FRAME_LENGTH)
+                if length == END_OF_SHARD:
+                    return
                 header = json.loads(_exactly(opened, int.from_bytes(length, "little")))
                 arrays = {
                     name: np.frombuffer(_exactly(opened, size), dtype=dtype).reshape(shape)
@@ -57,10 +63,10 @@ def read_shard(file: Path) -> Iterator[EncodedBatch]:
 
 
 def _exactly(opened: BinaryIO, size: int) -> bytes:
-    data = opened.read(size)
-    if len(data) != size:
-        raise ValueError(f"{size - len(data)} bytes are missing")
-    return data
+    missing = opened.tell() + size - os.fstat(opened.fileno()).st_size
+    if missing > 0:
+        raise ValueError(f"{missing} bytes are missing")
+    return opened.read(size)
 
 
 def _write_frame(opened: BinaryIO, batch: EncodedBatch) -> None:

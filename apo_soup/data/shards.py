@@ -9,7 +9,6 @@ finds it. Duplicates, splits and packing need all rows and are the joining task'
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
@@ -98,8 +98,7 @@ def prepare_shard(
     state = rows_state(recipe)
     plan = shard_plan(recipe, tokenizer)
     file = plan.shard(number, count)
-    if (plan.folder / "stats.json").is_file():
-        say(f"prepared rows found in {plan.folder}; there is nothing to do for a shard")
+    if _joined(plan, say):
         return plan.folder
     if file.is_file():
         say(f"shard found: {file}")
@@ -109,12 +108,17 @@ def prepare_shard(
     portions = mixture_portions(recipe, plan.chunks, encoder.renderer.knows_modes, say, taken)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
     plan.shards.mkdir(exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    # Two tasks may be at one shard, on machines whose processes have the same numbers.
+    partial = file.with_name(f".{file.name}.{uuid4().hex}.partial")
     progress = Progress("prepare", "rows", row_count([[plan.chunks[source][place] for source, place in taken]]))
     try:
         rows, tokens = write_shard(partial, _told(batches, progress))
         check_unchanged(recipe, state)  # else the shard would be joined when the rows are as they were again
         partial.rename(file)
+    except FileNotFoundError:  # the shards went while this one was made
+        if not _joined(plan, say):
+            raise
+        return plan.folder
     finally:
         progress.end()
         partial.unlink(missing_ok=True)
@@ -186,6 +190,13 @@ def plan_file(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Path:
     """
     folder = prepared_folder(recipe, tokenizer, rows_state(recipe))
     return folder.parent / f".{folder.name}.plan.json"
+
+
+def _joined(plan: ShardPlan, say: Callable[[str], None]) -> bool:
+    if not (plan.folder / "stats.json").is_file():
+        return False
+    say(f"prepared rows found in {plan.folder}; there is nothing to do for a shard")
+    return True
 
 
 def _told(batches: Iterator[EncodedBatch], progress: Progress) -> Iterator[EncodedBatch]:

@@ -21,6 +21,8 @@ from apo_soup.progress import say
 from apo_soup.training.callbacks import local_shard
 
 LOW = (torch.bfloat16, torch.float16)
+# What accelerate calls the types that products are taken in.
+MIXED = {"bf16": "bfloat16", "fp16": "float16"}
 # Weights of a parameter that are compared before and after a training.
 SAMPLED_WEIGHTS = 4096
 
@@ -53,7 +55,8 @@ def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool)
     asked = str(asked).removeprefix("torch.") if asked is not None else None
     saved = stored_dtype(recipe) if asked == "auto" or (asked is None and adapted) else asked or "float32"
     master = recipe.master_dtype
-    mixed = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else None
+    # Where the recipe asks for neither, a launcher may.
+    mixed = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else MIXED.get(arguments.mixed_precision)
     if not adapted:
         return Precision(master, master, mixed or master, saved)
     base = stored_dtype(recipe) if asked == "auto" else asked or "float32"

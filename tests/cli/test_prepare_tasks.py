@@ -22,7 +22,7 @@ def test_tasks_make_shards_and_join_them_and_what_is_done_is_not_done_again(
     recipe = load(write_recipe("sft.yaml", values), "sft")
 
     def shards_made():
-        prepare_on("local", recipe, [], 2, 1, [])
+        prepare_on("local", recipe, ["--hub_token", "hf_planted"], 2, 1, [])
         return capfd.readouterr().out.count("shard ")
 
     assert shards_made() == 2
@@ -32,6 +32,9 @@ def test_tasks_make_shards_and_join_them_and_what_is_done_is_not_done_again(
     assert shards_made() == 2, "joined shards are gone, so they are made again"
     assert (folder / "stats.json").is_file()
     assert shards_made() == 0
+    logs = [file for file in (tmp_path / "run" / "logs").rglob("*") if file.is_file()]
+    assert logs
+    assert not [file for file in logs if b"planted" in file.read_bytes()]
 
 
 def test_options_for_slurm_go_to_datatrove_or_to_sbatch():

@@ -42,10 +42,8 @@ def test_joined_shards_are_what_one_process_makes(recipe, tokenizer, tmp_path):
     assert prepare_shard(recipe, tokenizer, 2, 3, said.append) == files[2]
     assert said[-1] == f"shard found: {files[2]}"
     folder = join_shards(recipe, tokenizer, said.append)
-    assert [file.name for file in folder.parent.glob("*") if not file.name.endswith(".lock")] == [
-        folder.name,
-        "sft-rejects.jsonl",
-    ], "no shard and no plan is left"
+    left = {file.name for file in folder.parent.iterdir() if not file.name.endswith(".lock")}
+    assert left == {folder.name, "sft-rejects.jsonl"}, "no shard and no plan is left"
     joined = content(folder)
     folder.rename(tmp_path / "joined")
     assert prepare_mixture(recipe, tokenizer, said.append) == folder
@@ -62,9 +60,17 @@ def test_shards_that_are_missing_or_damaged_are_told(recipe, tokenizer):
         join_shards(recipe, tokenizer)
     prepare_shard(recipe, tokenizer, 2, 4)
     prepare_shard(recipe, tokenizer, 4, 4)
-    file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(UserError, match=r"00003-of-00004\.rows: expected a whole shard .* damaged file \(7 bytes are"):
-        join_shards(recipe, tokenizer)
+    whole = file.read_bytes()
+    for damaged, missing in (
+        (whole[:-7], 7),
+        (whole[:-8], 8),
+        (b"", 8),
+        (b"\xff" * 8 + whole[8:], 2**64 - len(whole) + 7),
+    ):
+        file.write_bytes(damaged)
+        told = rf"00003-of-00004\.rows: expected a whole shard .* damaged file \({missing} bytes are"
+        with pytest.raises(UserError, match=told):
+            join_shards(recipe, tokenizer)
 
 
 def test_the_rows_are_read_for_a_plan_once_and_again_when_they_change(recipe, tokenizer, tmp_path):
@@ -86,6 +92,21 @@ def test_a_shard_of_rows_that_changed_meanwhile_is_not_kept(training_recipe, tok
     with pytest.raises(UserError, match="expected rows that stay, got a file that changed while it was read; run"):
         prepare_shard(recipe, tokenizer, 1, 1, lambda note: rows.write_text(text.replace("It is", "It's")))
     assert not list(path.parent.rglob("*.rows"))
+
+
+def test_a_shard_that_is_made_while_all_are_joined_is_not_missed(training_recipe, tokenizer):
+    """The others make and join theirs at the note on the rows' mode, which is said before a shard is encoded."""
+    path = training_recipe([{"messages": row["messages"]} for row in ROWS])
+    recipe, said = load(path, "sft"), []
+
+    def join(note: str) -> None:
+        said.append(note)
+        if len(said) == 1:
+            prepare_shard(recipe, tokenizer, 1, 1, said.append)
+            join_shards(recipe, tokenizer, said.append)
+
+    assert (prepare_shard(recipe, tokenizer, 2, 2, join) / "stats.json").is_file()
+    assert said[-1].endswith("there is nothing to do for a shard")
 
 
 def test_every_chunk_is_in_one_shard_and_shards_are_of_like_size():

@@ -7,7 +7,7 @@ from trl import SFTConfig
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
-from apo_soup.training.arguments import machine_overrides, trl_arguments
+from apo_soup.training.arguments import adapters, machine_overrides, trl_arguments
 
 
 @pytest.fixture
@@ -24,6 +24,16 @@ def sft_file(write_rows, write_recipe, tmp_path):
         return load(write_recipe("sft.yaml", required | keys), "sft")
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(["q_proj"], ["q_proj"]), (["all-linear"], "all-linear"), ([r".*\.[qv]_proj"], r".*\.[qv]_proj")],
+)
+def test_the_one_name_of_a_list_of_targets_stays_a_name(sft_file, tmp_path, given, taken):
+    recipe = sft_file(use_peft=True, lora_target_modules=given, dtype="bfloat16")
+    _, model = trl_arguments(recipe, SFTConfig, tmp_path / "partial")
+    assert adapters(model, recipe.path)["peft_config"].target_modules in (taken, set(taken))
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="of a machine without an accelerator")

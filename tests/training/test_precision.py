@@ -94,6 +94,16 @@ def test_types_by_recipe(keys, adapted, mixed, expected, write_recipe, tiny_mode
     assert precision(recipe, arguments, adapted) == expected
 
 
+def test_a_launcher_may_ask_for_mixed_precision(write_recipe, tiny_model, monkeypatch):
+    from transformers import TrainingArguments
+
+    values = {"model_name_or_path": str(tiny_model), "output_dir": "x", "dataset_mixture": {"datasets": [{"id": "r"}]}}
+    recipe = load(write_recipe("sft.yaml", values | {"dtype": "bfloat16"}), "sft")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    arguments = TrainingArguments("x", use_cpu=True, bf16=False)
+    assert precision(recipe, arguments, True) == Precision("bfloat16", "float32", "bfloat16", "bfloat16")
+
+
 def test_only_trained_weights_of_a_lower_type_are_raised():
     layers = [torch.nn.Linear(2, 2, dtype=dtype) for dtype in (torch.bfloat16, torch.float64, torch.bfloat16)]
     layers[2].requires_grad_(False)
