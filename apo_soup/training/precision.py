@@ -60,7 +60,7 @@ def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool)
     if not adapted:
         return Precision(master, master, mixed or master, saved)
     base = stored_dtype(recipe) if asked == "auto" else asked or "float32"
-    return Precision(base, master if mixed else base, mixed or base, saved)
+    return Precision(base, "float32", mixed or base, saved)  # PEFT makes an adapter in float32 on any base
 
 
 def stored_dtype(recipe: TrainingFile) -> str:
@@ -81,6 +81,11 @@ def raise_masters(model: torch.nn.Module, dtype: str) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype in LOW and parameter.dtype != master:
             parameter.data = parameter.data.to(master)
+
+
+def trained_low(model: torch.nn.Module) -> bool:
+    """Whether weights that are trained have a type of few bits."""
+    return any(parameter.requires_grad and parameter.dtype in LOW for parameter in model.parameters())
 
 
 def cast_folder(folder: Path, dtype: str) -> None:
@@ -111,8 +116,9 @@ def cast_folder(folder: Path, dtype: str) -> None:
 class MovedShare(TrainerCallback):
     """Says at the end which share of the weights has moved, where they are trained in a type of few bits."""
 
-    def __init__(self, name: str, dtype: str):
-        self.name, self.dtype = name, dtype
+    def __init__(self, name: str, cure: str):
+        """`name` is the stage's, `cure` the key and value that a recipe would have all weights in float32 by."""
+        self.name, self.cure = name, cure
         self.before: list[torch.Tensor] = []
 
     def on_train_begin(
@@ -131,8 +137,8 @@ class MovedShare(TrainerCallback):
         moved = sum(int((one != other).sum()) for one, other in pairs)
         if state.is_world_process_zero and count:
             say(
-                f"{self.name}: warning: {moved / count:.2%} of the weights have moved, for they are trained in "
-                f"{self.dtype}, to which small steps add nothing; master_dtype: float32 moves all of them"
+                f"{self.name}: warning: {moved / count:.2%} of the weights have moved, for some are trained in "
+                f"bfloat16 or float16, to which small steps add nothing; {self.cure} moves all of them"
             )
 
 

@@ -16,7 +16,7 @@ from apo_soup.runs.licence import cache_card
 from apo_soup.runs.stage import Stage
 from apo_soup.training.arguments import machine_overrides
 from apo_soup.training.checkpoints import last_checkpoint
-from apo_soup.training.precision import MovedShare, cast_folder, precision, raise_masters
+from apo_soup.training.precision import MovedShare, cast_folder, precision, raise_masters, trained_low
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.trainer import StageTrainer
 
@@ -31,10 +31,12 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     """
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
-    if not trainer.is_deepspeed_enabled:  # which keeps masters of its own
+    # DeepSpeed keeps masters of its own. Without mixed precision a whole layer in float32 would meet a base that is not.
+    if not trainer.is_deepspeed_enabled and types.computed != types.loaded:
         raise_masters(trainer.trained_model, types.trained)
-    if types.loaded == types.trained == "bfloat16":
-        trainer.add_callback(MovedShare(stage.name, types.trained))
+    if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
+        cure = "bf16: true" if recipe.master_dtype == "float32" else "master_dtype: float32"
+        trainer.add_callback(MovedShare(stage.name, cure))
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
