@@ -127,6 +127,18 @@ def test_a_template_without_end_stops_with_a_sentence(monkeypatch, text):
         ChatTemplate(text).render([{"role": "user", "content": "x"}], {})
 
 
+def test_a_template_that_fills_the_memory_stops_with_a_sentence(monkeypatch):
+    monkeypatch.setattr("apo_soup.data.rendering.time_limit.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("apo_soup.data.rendering.time_limit.MOST_GROWTH", 2**26)
+    doubling = (
+        "{% set n = namespace(s='x' * 9999) %}{% for i in range(20) %}{% for j in range(9999) %}{% endfor %}"
+        "{% set n.s = n.s ~ n.s %}{% endfor %}"
+        "{% for j in range(99999) %}{% for k in range(99) %}{% endfor %}{% endfor %}"
+    )
+    with pytest.raises(UserError, match="expected a template that writes no more than a row holds, got one that took"):
+        ChatTemplate(doubling).render([{"role": "user", "content": "x"}], {})
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
