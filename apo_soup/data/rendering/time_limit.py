@@ -7,6 +7,7 @@ much as a tenth of a short rendering: it looks at its time whether the block tha
 quarter of a second, and looks at the memory too: by how much the process has grown since it first rang in the block.
 """
 
+import atexit
 import resource
 import signal
 import sys
@@ -101,6 +102,8 @@ def alarm_of_process() -> Alarm | None:
     if handler == signal.SIG_DFL:
         alarm = Alarm()
         signal.signal(signal.SIGALRM, alarm.ring)
+        # Python takes its handlers away as it ends, and a signal that comes behind that ends the process as a failure.
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
         return alarm
     owner = getattr(handler, "__self__", None)
     return owner if isinstance(owner, Alarm) else None

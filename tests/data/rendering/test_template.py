@@ -1,6 +1,8 @@
 """Our own template's modes, and templates rendered as transformers renders them."""
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -166,6 +168,17 @@ def test_the_limit_of_one_row_is_none_for_the_next():
     with limit:
         pass
     time.sleep(0.1)
+
+
+def test_a_process_that_rendered_ends_as_it_should():
+    """However soon after: the alarm is still set then, and Python gives up its handlers before its last work."""
+    code = (
+        "import sys, time; from apo_soup.data.rendering.time_limit import TimeLimit\n"
+        "class Late:\n    def __del__(self, wait=time.sleep): wait(0.4)\n"
+        "sys.late = Late()\n"
+        "with TimeLimit(60): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_short_limit_holds_after_a_long_one_and_a_long_one_after_a_short_one():
