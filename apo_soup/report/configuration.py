@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apo_soup.report.html import esc, html_table
 from apo_soup.report.run_files import stage_manifests
+from apo_soup.runs.secrets import redacted
 
 # Keys of a training file that a reader looks for first.
 _MAIN_SETTINGS = (
@@ -18,7 +19,7 @@ def configuration_section(run: Path) -> str:
     """The settings of every stage in one table, and all of them below."""
     rows = []
     for name, manifest in stage_manifests(run):
-        config = manifest["config"]
+        config = redacted(manifest["config"])
         main = "".join(f"{esc(k)} {esc(config[k])}<br>" for k in _MAIN_SETTINGS if config.get(k) not in (None, {}, []))
         whole = f"<pre>{esc(json.dumps(config, indent=1, sort_keys=True))}</pre>"
         resolved = f"<details><summary>all</summary>{whole}</details>"

@@ -15,6 +15,7 @@ from apo_soup.runs.card_snippets import MODEL_PLACEHOLDER, TOOLS_SNIPPET, USE_SN
 from apo_soup.runs.licence import licence_sentence
 from apo_soup.runs.lineage import data_lines, labelled_model, lineage_lines, lineage_of, with_short_names
 from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.markdown import fenced, plain_markdown
 from apo_soup.runs.results import EvaluatedCheckpoint, evaluated_checkpoints, headline_metrics, score_cell, short_name
 
 # Checkpoints that stand beside the model in the table of scores.
@@ -37,9 +38,9 @@ def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str
     metadata = card_metadata(name, line, own)
     parts = [
         f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}\n---",
-        f"# {run.name or 'model'}: {name}",
+        f"# {plain_markdown(run.name or 'model')}: {plain_markdown(name)}",
         f"A `{config['merge_method']}` merge of {len(models)} models, made with apo-soup and mergekit's schema:",
-        f"```yaml\n{yaml.safe_dump(with_short_names(config), sort_keys=False).strip()}\n```",
+        fenced(yaml.safe_dump(with_short_names(config), sort_keys=False).strip(), "yaml"),
         "## Lineage\n\n" + "\n".join(lineage_lines(line)),
     ]
     data = data_lines(line)
@@ -81,12 +82,17 @@ def card_on_hub(folder: Path, repository: str) -> str:
 
 def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -> str:
     """Headline scores of a model with 95 % intervals as a Markdown table, a column a checkpoint."""
-    lines = ["| score | " + " | ".join(c.name for c in compared) + " |", "|---" * (len(compared) + 1) + "|"]
+    lines = [
+        "| score | " + " | ".join(plain_markdown(c.name) for c in compared) + " |",
+        "|---" * (len(compared) + 1) + "|",
+    ]
     for name in headline_metrics([own]):
-        lines.append(f"| {short_name(name)} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |")
+        lines.append(
+            f"| {plain_markdown(short_name(name))} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |"
+        )
     engine = own.results["engine"]
     origin = (
         f"In brackets the 95 % interval. Suite {own.results['suite_hash'][:12]}, transformers "
-        f"{engine['transformers']}, {engine['dtype']}."
+        f"{plain_markdown(engine['transformers'])}, {plain_markdown(engine['dtype'])}."
     )
     return "\n".join([*lines, "", origin])

@@ -1,5 +1,6 @@
 """A card's metadata in the Hub's format: licence, base models, datasets, and scores as a model-index."""
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def card_metadata(name: str, line: Lineage, checkpoint: EvaluatedCheckpoint | No
     if datasets:
         metadata["datasets"] = datasets
     if checkpoint:
-        metadata["model-index"] = [{"name": name, "results": index_results(checkpoint)}]
+        metadata["model-index"] = [{"name": html.escape(name, quote=False), "results": index_results(checkpoint)}]
     return metadata
 
 
@@ -48,8 +49,10 @@ def index_results(checkpoint: EvaluatedCheckpoint) -> list[dict[str, Any]]:
             results.append(
                 {
                     "task": {"type": "text-generation"},
-                    "dataset": {"name": name, "type": "apo-soup"},
-                    "metrics": [{**metric, "name": short_name(name), "value": round(value, 4)}],
+                    "dataset": {"name": html.escape(name, quote=False), "type": "apo-soup"},
+                    "metrics": [
+                        {**metric, "name": html.escape(short_name(name), quote=False), "value": round(value, 4)}
+                    ],
                 }
             )
     return results

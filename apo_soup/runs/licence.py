@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from apo_soup.runs.lineage import short_model_name
+from apo_soup.runs.markdown import plain_markdown
 from apo_soup.runs.sources import HUB_ID, is_local
 
 
@@ -62,8 +63,15 @@ def cache_card(model: str, revision: str | None) -> None:
 
 def licence_sentence(licence: str | None, roots: list[str]) -> str:
     """What is known of the licence: that of the models at the end of the line, one by one."""
-    parents = [f"{short_model_name(root)}: {licence_of(root) or 'not told by its card'}" for root in roots]
+    parents = [
+        f"{plain_markdown(short_model_name(root))}: {plain_markdown(licence_of(root) or 'not told by its card')}"
+        for root in roots
+    ]
     if not parents:
         return "The models that this one comes from are not known here."
-    own = f"`{licence}`, that of the parents" if licence and licence != "other" else "See those of the parents"
+    own = (
+        f"`{plain_markdown(licence)}`, that of the parents"
+        if licence and licence != "other"
+        else "See those of the parents"
+    )
     return f"{own} ({'; '.join(parents)}). The data may add terms of its own."

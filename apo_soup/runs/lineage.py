@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.markdown import plain_markdown
 
 # A model of the line with its manifest, or None for one that no stage here made.
 Lineage = dict[str, dict[str, Any] | None]
@@ -54,7 +55,7 @@ def lineage_lines(line: Lineage) -> list[str]:
         if parent:
             facts.append(f"from model {parent[:12]}")
         name = manifest["stage"] if manifest and manifest.get("stage") else short_model_name(model)
-        lines.append(f"- {name}" + (f": {', '.join(facts)}" if facts else ""))
+        lines.append(f"- {plain_markdown(name)}" + (f": {plain_markdown(', '.join(facts))}" if facts else ""))
     return lines
 
 
@@ -72,7 +73,8 @@ def data_lines(line: Lineage) -> list[str]:
                 seen.add(key)
                 share = source["trained"] / source["tokens"] if source["tokens"] else 0
                 lines.append(
-                    f"- {(manifest or {})['stage']}: {source['source']} ({source['mode']}): {source['kept']:,} rows, "
+                    f"- {plain_markdown((manifest or {})['stage'])}: {plain_markdown(source['source'])} "
+                    f"({plain_markdown(source['mode'])}): {source['kept']:,} rows, "
                     f"{source['tokens']:,} tokens, {share:.0%} trained"
                 )
     return lines

@@ -72,7 +72,10 @@ class Stage:
             return f"it was begun otherwise ({changes}) and starts anew; its checkpoints move to {self._aside}"
         if manifest["fingerprint"] == self.fingerprint:
             return None
-        return "; ".join(differences(manifest, self.config, self.inputs)) or "the stage is named otherwise"
+        return (
+            "; ".join(differences(manifest, self.config, self.inputs))
+            or "a setting that is not shown changed, or the stage's name"
+        )
 
     @property
     def _aside(self) -> Path:

@@ -110,8 +110,8 @@ def test_configurations_that_packing_would_compute_otherwise_are_known(changes, 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"loss_type": "hinge"}, "loss_type hinge"),
-        ({"loss_type": ["apo_zero", "sft"], "loss_weights": [1.0, 0.1]}, "loss_type apo_zero, sft"),
+        ({"loss_type": "aot"}, "loss_type aot"),
+        ({"loss_type": ["apo_zero", "sft"], "loss_weights": [1.0, 0.1]}, "loss_type sft"),
         ({"ld_alpha": 0.5}, "ld_alpha"),
         ({"loss_type": "sigmoid", "f_divergence_type": "js_divergence"}, "f_divergence_type"),
         ({"use_weighting": True}, "use_weighting"),

@@ -55,7 +55,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
     ("text", "sentences"),
     [
         (SUITE + "null: 1\n", ["3: null: expected a known key, got an unknown one; the nearest is models"]),
-        (SUITE + "'': 1\n", ["3: '': expected a known key, got an unknown one; the nearest is tasks"]),
+        (SUITE + "'': 1\n", ["3: '': expected a known key, got an unknown one; the nearest is trust_remote_code"]),
         (
             SUITE + "models: {a: x, no: y}\n",
             ["3: models.false: expected text as the key, got false; put quotes around it"],

@@ -1,6 +1,7 @@
 """The card of a merged folder, against a Hub on loopback."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from hub import Hub, python_with_hub
 
-from apo_soup.runs.card import card_on_hub, rewrite_card
+from apo_soup.runs.card import card_on_hub, rewrite_card, write_card
 
 
 @pytest.fixture
@@ -84,3 +85,29 @@ def test_a_card_is_written_anew_with_the_scores_that_came_since(tmp_path):
     assert str(tmp_path) not in card
     assert 'name = "FOLDER_OR_HUB_ID"' in card
     assert 'name = "somebody/model"' in card_on_hub(tmp_path / "merged", "somebody/model")
+
+
+def test_no_name_is_read_as_markup_by_a_card(tmp_path):
+    """Of a run, a model, a source, a mode, a metric, a licence and a value; in text, tables and blocks of code."""
+    evil = "<script>x()</script>| `` [a](b)\n# c"
+    run = tmp_path / "run <script>"
+    (run / "merged").mkdir(parents=True)
+    parent = run / "mid"
+    parent.mkdir()
+    source = {"source": evil, "mode": evil, "kept": 3, "tokens": 10, "trained": 4}
+    made = {"stage": evil, "inputs": {}, "outputs": {}, "config": {"loss_type": evil}, "metrics": {"data": [source]}}
+    (parent / "manifest.json").write_text(json.dumps(made))
+    metric = {"headline": True, "value": 0.5, "low": 0.4, "high": 0.6, "better": "higher"}
+    results = {
+        "name": "merged", "model": str(run / "merged"), "metrics": {evil: metric}, "suite_hash": "a" * 64,
+        "engine": {"transformers": "5", "dtype": "float32"},
+    }  # fmt: skip
+    (run / "evals" / "merged").mkdir(parents=True)
+    (run / "evals" / "merged" / "results.json").write_text(json.dumps(results))
+    config = {"merge_method": "linear", "models": [{"model": "```\n<b>"}]}
+    write_card(run / "merged", "merged", config, [str(parent), "x/<b>"], run)
+    card = (run / "merged" / "README.md").read_text()
+    (block,) = re.findall(r"(?ms)^````yaml$.*?^````$", card)
+    assert "<" not in card.replace(block, "")
+    plain = r"&lt;script&gt;x()&lt;/script&gt;\| \`\` \[a\](b) # c"
+    assert f"- {plain}: {plain} ({plain}): 3 rows, 10 tokens, 40% trained" in card

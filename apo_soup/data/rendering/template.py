@@ -19,7 +19,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from apo_soup.data.conversations.turn_order import order_remedy
-from apo_soup.data.rendering.time_limit import OutOfTime, TimeLimit
+from apo_soup.data.rendering.time_limit import MOST_GROWTH, OutOfRoom, OutOfTime, TimeLimit
 from apo_soup.data.rendering.turn_marks import CLOSE, HELD_OTHERS, OPEN, WRITTEN, with_turn_marks, without_turn_marks
 from apo_soup.data.sources.rows import RowError, described
 from apo_soup.errors import UserError
@@ -109,13 +109,23 @@ class ChatTemplate:
         try:
             with self._limit:
                 return compiled.render(messages=messages, **given)
-        except OutOfTime:
-            raise UserError(
-                f"chat_template: expected a template that ends, got one that is not done with a row after {TIME_LIMIT} "
-                "seconds; look for loops in loops"
-            ) from None
+        except OutOfTime as error:
+            raise unending_template(error) from None
         except Exception as error:  # a template may fail in any way that its expressions can
             raise RowError(f"the chat template refuses the row: {error}; {order_remedy(messages)}") from error
+
+
+def unending_template(error: OutOfTime) -> UserError:
+    """What a rendering that met its limit says."""
+    if isinstance(error, OutOfRoom):
+        return UserError(
+            "chat_template: expected a template that writes no more than a row holds, got one that took more than "
+            f"{MOST_GROWTH / 2**30:g} GiB over a row; look for loops in loops"
+        )
+    return UserError(
+        f"chat_template: expected a template that ends, got one that is not done with a row after {TIME_LIMIT} "
+        "seconds; look for loops in loops"
+    )
 
 
 class _Environment(ImmutableSandboxedEnvironment):

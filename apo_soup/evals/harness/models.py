@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from apo_soup.data.conversations.reasoning import END_OF_THINKING
+from apo_soup.data.rendering.template import TIME_LIMIT, unending_template
+from apo_soup.data.rendering.time_limit import OutOfTime, TimeLimit
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.private import HarnessHooks
 
@@ -80,6 +82,15 @@ class RefusesOverflow(HarnessHooks):
         check_prompts_fit(self, requests)
         answers: list[str] = super().generate_until(requests, *args, **kwargs)  # type: ignore[misc]  # the harness's
         return answers
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> str:
+        """As the harness's, which renders by transformers, with a limit of time and memory."""
+        try:
+            with TimeLimit(TIME_LIMIT):
+                text: str = super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]  # the harness's
+        except OutOfTime as error:
+            raise unending_template(error) from None
+        return text
 
     def score_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
         """As the harness's, after the check."""

@@ -1,12 +1,14 @@
 """Our own template's modes, and templates rendered as transformers renders them."""
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 from conftest import CHATML
 from data_helpers import TEMPLATES, THOUGHT
-from helpers import chat, run_ok
+from helpers import chat, python
 
 from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.rendering.template import ChatTemplate
@@ -127,6 +129,18 @@ def test_a_template_without_end_stops_with_a_sentence(monkeypatch, text):
         ChatTemplate(text).render([{"role": "user", "content": "x"}], {})
 
 
+def test_a_template_that_fills_the_memory_stops_with_a_sentence(monkeypatch):
+    monkeypatch.setattr("apo_soup.data.rendering.time_limit.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("apo_soup.data.rendering.time_limit.MOST_GROWTH", 2**26)
+    doubling = (
+        "{% set n = namespace(s='x' * 9999) %}{% for i in range(20) %}{% for j in range(9999) %}{% endfor %}"
+        "{% set n.s = n.s ~ n.s %}{% endfor %}"
+        "{% for j in range(99999) %}{% for k in range(99) %}{% endfor %}{% endfor %}"
+    )
+    with pytest.raises(UserError, match="expected a template that writes no more than a row holds, got one that took"):
+        ChatTemplate(doubling).render([{"role": "user", "content": "x"}], {})
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -156,6 +170,17 @@ def test_the_limit_of_one_row_is_none_for_the_next():
     time.sleep(0.1)
 
 
+def test_a_process_that_rendered_ends_as_it_should():
+    """However soon after: the alarm is still set then, and Python gives up its handlers before its last work."""
+    code = (
+        "import sys, time; from apo_soup.data.rendering.time_limit import TimeLimit\n"
+        "class Late:\n    def __del__(self, wait=time.sleep): wait(0.4)\n"
+        "sys.late = Late()\n"
+        "with TimeLimit(60): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_a_short_limit_holds_after_a_long_one_and_a_long_one_after_a_short_one():
     with TimeLimit(60):
         pass
@@ -175,4 +200,4 @@ atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)[0]))
 from apo_soup.data.rendering.time_limit import TimeLimit
 with TimeLimit(60): pass
 print(signal.getitimer(signal.ITIMER_REAL)[0] > 0)"""
-    assert run_ok("-c", program) == "True\n0.0\n"
+    assert python("-c", program).stdout == "True\n0.0\n"
