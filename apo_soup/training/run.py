@@ -31,7 +31,7 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     """
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
-    # DeepSpeed keeps masters of its own. Without mixed precision a whole layer in float32 would meet a base that is not.
+    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not.
     if not trainer.is_deepspeed_enabled and types.computed != types.loaded:
         raise_masters(trainer.trained_model, types.trained)
     if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
