@@ -23,7 +23,7 @@ from apo_soup.data.sources.table_rows import RowGroup, row_groups, table_rows
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import row_files
 
-BYTES_A_CHUNK = 2**19
+BYTES_A_CHUNK = 2**20
 # Row groups of more bytes, uncompressed, are too much for one answer between processes.
 LARGEST_ROW_GROUP = 2**26
 # Lines without a row, which have no number among the rows.
