@@ -68,7 +68,7 @@ def test_the_first_rows_that_are_checked_may_lie_in_many_chunks(tmp_path):
     assert [(c.rows, c.first) for c in groups] == [(0, True), (150, True), (150, True), (100, False)]
     (tmp_path / "b.jsonl").write_text(("x" * 399_999 + "\n") * 4)
     lines = source_chunks(Source(str(tmp_path / "b.jsonl")), "here")
-    assert [(c.rows, c.first) for c in lines] == [(2, True), (2, False)]
+    assert [(c.rows, c.first) for c in lines] == [(3, True), (1, False)]
 
 
 def test_a_part_is_drawn_of_a_whole_source_where_rows_cannot_be_counted(tmp_path):
