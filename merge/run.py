@@ -12,7 +12,6 @@ settings and a card.
 import errno
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from merge.complete import complete_folder, copy_tokenizer, write_config, yarn_c
 from merge.hub import with_snapshots
 from merge.layers import layer_changes, output_layers
 from merge.linear import same_as_mergekit, write_average
-from merge.loading import check_loads, model_class
+from merge.loading import check_loads
 from merge.mergekit_names import named_models
 from merge.mergekit_run import run_mergekit
 from merge.mergekit_schema import check_options, parsed_configuration, unused_parameters
@@ -75,10 +74,7 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
         hashes: dict[str, str] = {}
         with _disk_errors(where, final):
             if linear:
-                # Importing the model's class, to load it at the end, takes as long as writing a gigabyte.
-                with ThreadPoolExecutor(1) as thread:
-                    thread.submit(model_class, first_config)
-                    hashes = write_average(linear, final, where, stage.name)
+                hashes = write_average(linear, final, where, stage.name)
                 write_config(final, first)
                 copy_tokenizer(first, final)
             else:

@@ -17,7 +17,7 @@ from apo_soup.models.libraries import quiet_libraries
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
 
-class _RowsStep(PipelineStep):
+class _RowsStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
     """A step that works on a stage file, loaded where the task runs."""
 
     type = "apo-soup"

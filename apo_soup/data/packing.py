@@ -86,4 +86,5 @@ def position_ids(seq_lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     [0, 1, 2, 0, 1]
     """
     ends = np.cumsum(seq_lengths)
-    return np.arange(ends[-1]) - np.repeat(ends - seq_lengths, seq_lengths)
+    positions: np.ndarray = np.arange(ends[-1]) - np.repeat(ends - seq_lengths, seq_lengths)
+    return positions

@@ -43,7 +43,7 @@ def write_split(folder: Path, names: Sequence[str], rows: Iterable[Row], flags: 
             columns = dict(zip((*names, *flags), zip(*batch, strict=True), strict=True))
             arrays = {name: pa.array(c) if name in flags else _list_array(c) for name, c in columns.items()}
             writer.write_batch(arrays, writer_batch_size=len(batch))
-        count, _ = writer.finalize()
+        count: int = writer.finalize()[0]
     return count
 
 

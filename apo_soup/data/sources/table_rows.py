@@ -115,7 +115,7 @@ def _parquet_batches(file: Path, part: RowGroup | None) -> Iterator[Any]:
     state = file.stat()
     footer = _footer(file, state.st_size, state.st_mtime_ns)
     opened = pq.ParquetFile(file, metadata=footer, page_checksum_verification=True)
-    return opened.iter_batches(ROWS_A_READ, row_groups=None if part is None else [part.number])
+    yield from opened.iter_batches(ROWS_A_READ, row_groups=None if part is None else [part.number])
 
 
 @lru_cache(maxsize=2)
@@ -135,7 +135,8 @@ def _batch_rows(batch: Any) -> list[Fields | str]:
 
     try:
         batch.validate(full=True)
-        return batch.to_pylist(maps_as_pydicts="strict")
+        rows: list[Fields | str] = batch.to_pylist(maps_as_pydicts="strict")
+        return rows
     except (pa.ArrowInvalid, UnicodeDecodeError, KeyError):
         pass  # a row of the batch is at fault, and the others are to be kept
     return [_one_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
