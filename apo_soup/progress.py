@@ -45,6 +45,8 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     _printed: float = field(default_factory=time.monotonic)
     _open: bool = False
+    # Asked once: the system's answer takes longer than all else here.
+    _terminal: bool = field(default_factory=lambda: sys.stdout.isatty())
 
     @property
     def seconds(self) -> float:
@@ -54,11 +56,8 @@ class Progress:
     def at(self, done: int, beside: str = "") -> None:
         """Print that `done` units are done, at most every few seconds; `beside` stands behind the rate."""
         now = time.monotonic()
-        # The shorter time first: asking the system what kind of output this is costs more than the rest.
-        if self.quiet or now - self._printed < _TERMINAL_SECONDS:
-            return
-        terminal = sys.stdout.isatty()
-        if not terminal and now - self._printed < _LOG_SECONDS:
+        terminal = self._terminal
+        if self.quiet or now - self._printed < (_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
             return
         self._printed = now
         rate = done / self.seconds
