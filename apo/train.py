@@ -34,7 +34,7 @@ from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import adapters, refused_by_trl, say_notes, trl_arguments
+from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.run import release, train_and_save
@@ -143,11 +143,6 @@ def packed_trainer(
         trainer = PackedDPOTrainer(args=arguments, capacity=capacity, **common)
     trainer.add_reference()
     return trainer
-
-
-def loading_options(arguments: DPOConfig) -> dict[str, Any]:
-    """The arguments that TRL loads the model with, to be read or changed; `trl_arguments` has made them a mapping."""
-    return cast(dict[str, Any], arguments.model_init_kwargs)
 
 
 def check_attention(recipe: ApoFile, requested: str | None) -> None:

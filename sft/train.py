@@ -19,11 +19,10 @@ from apo_soup.config.sft import SftFile
 from apo_soup.data.prepare import training_rows
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import adapters, refused_by_trl, say_notes, trl_arguments
+from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
-from apo_soup.training.precision import precision
 from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
 from apo_soup.training.trainer import StageTrainer
@@ -63,8 +62,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     splits = rows.splits.with_format("numpy", dtype=np.int32)
     collator = PackedCollator(rows.tokenizer.pad_token_id)
     adapting = adapters(model, recipe.path)
-    loaded = precision(recipe, arguments, model.use_peft).loaded
-    dtype = "auto" if model.use_peft and not recipe.gives("dtype") else loaded
+    dtype = "auto" if model.use_peft and not recipe.gives("dtype") else loading_options(arguments)["dtype"]
     base = model_to_load(recipe, stage, rows.tokenizer, dtype)
     if adapting["peft_config"] is not None:
         adapting["peft_config"] = train_new_rows(adapting["peft_config"], recipe, base, rows.tokenizer)

@@ -121,11 +121,15 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     }
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         arguments = config_class(**(training | fixed))
-    training["model_init_kwargs"]["dtype"] = precision(recipe, arguments, model.use_peft).loaded
-    trained_with: Any = arguments  # `model_init_kwargs` is a key of both classes, not of their common one
-    trained_with.model_init_kwargs = training["model_init_kwargs"]
+    loading_options(arguments)["dtype"] = precision(recipe, arguments, model.use_peft).loaded
     _check_schedule(arguments, recipe.place("lr_scheduler_kwargs"))
     return arguments, model
+
+
+def loading_options(arguments: TrainingArguments) -> dict[str, Any]:
+    """The arguments that TRL loads the model with, to be read or changed; `trl_arguments` has made them a mapping."""
+    options: dict[str, Any] = arguments.model_init_kwargs  # type: ignore[attr-defined]  # of both of TRL's classes
+    return options
 
 
 def _check_schedule(arguments: TrainingArguments, where: str) -> None:
