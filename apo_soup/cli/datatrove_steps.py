@@ -4,13 +4,14 @@ datatrove (github.com/huggingface/datatrove) runs tasks on a machine or on Slurm
 is done. The rows and what becomes of them are ours (`apo_soup/data/shards.py`): its documents pass through untouched.
 """
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
+from transformers import PreTrainedTokenizerBase
 
-from apo_soup.config.kinds import stage_of_file
-from apo_soup.config.load import load
+from apo_soup.cli.rows import opened_recipe
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.shards import join_shards, prepare_shard
 from apo_soup.models.libraries import quiet_libraries
@@ -18,7 +19,7 @@ from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
 
 class _RowsStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
-    """A step that works on a stage file, loaded where the task runs."""
+    """A step that works on a stage file, opened where the task runs."""
 
     type = "apo-soup"
 
@@ -26,17 +27,17 @@ class _RowsStep(PipelineStep):  # type: ignore[misc]  # datatrove has no types
         super().__init__()
         self.config, self.words = str(config), words
 
-    def recipe(self) -> TrainingFile:
-        """The checked file.
-
-        Raises:
-            UserError: it is wrong, or no file of rows.
-        """
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
+        """Do the work of task `rank` of `world_size`; passes on what came."""
         quiet_libraries()
-        path = Path(self.config)
-        recipe = load(path, stage_of_file(path) or "sft", self.words)
-        assert isinstance(recipe, TrainingFile)
-        return recipe
+        recipe = opened_recipe(Path(self.config), self.words)
+        with self.track_time():
+            self.work(recipe, recipe_tokenizer(recipe, print), rank, world_size)
+        return data
+
+    @abstractmethod
+    def work(self, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, rank: int, world_size: int) -> None:
+        """What the task does with the rows of the file."""
 
 
 class ShardStep(_RowsStep):
@@ -44,12 +45,9 @@ class ShardStep(_RowsStep):
 
     name = "prepare a shard"
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
-        """Make the shard; passes on what came."""
-        recipe = self.recipe()
-        with self.track_time():
-            prepare_shard(recipe, recipe_tokenizer(recipe, print), rank + 1, world_size)
-        return data
+    def work(self, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, rank: int, world_size: int) -> None:
+        """Make the shard."""
+        prepare_shard(recipe, tokenizer, rank + 1, world_size)
 
 
 class JoinStep(_RowsStep):
@@ -57,9 +55,6 @@ class JoinStep(_RowsStep):
 
     name = "join the shards"
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
-        """Make the prepared folder; passes on what came."""
-        recipe = self.recipe()
-        with self.track_time():
-            print(join_shards(recipe, recipe_tokenizer(recipe, print)))
-        return data
+    def work(self, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, rank: int, world_size: int) -> None:
+        """Make the prepared folder."""
+        print(join_shards(recipe, tokenizer))

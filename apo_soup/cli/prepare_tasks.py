@@ -5,14 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.secrets import without_secrets
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 # What is decided here, and not by `--slurm KEY=VALUE`.
 OURS = {"self", "pipeline", "tasks", "workers", "logging_dir", "depends", "skip_completed", "job_name", "sbatch_args"}
@@ -43,15 +40,15 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
         raise UserError(
             "--on: expected the package datatrove, got none; install it: pip install 'apo-soup[cluster]'"
         ) from error
-    from apo_soup.data.datatrove_steps import JoinStep, ShardStep
+    from apo_soup.cli.datatrove_steps import JoinStep, ShardStep
     from apo_soup.data.shards import plan_file
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
-    tokenizer = recipe_tokenizer(recipe, print)
-    key = plan_file(recipe, tokenizer).name.removeprefix(".").removesuffix(".plan.json")
+    plan = plan_file(recipe, recipe_tokenizer(recipe, print))
+    key = plan.name.removeprefix(".").removesuffix(".plan.json")
     logs = Path(recipe.output_dir).parent / "logs" / "prepare" / key
     folders = [str(logs / f"{tasks}-shards"), str(logs / f"join-{tasks}-shards")]
-    forget_lost_shards(recipe, tokenizer, Path(folders[0]), tasks)
+    forget_lost_shards(plan, Path(folders[0]), tasks)
     shards, join = [ShardStep(recipe.path.absolute(), words)], [JoinStep(recipe.path.absolute(), words)]
     if place == "local":
         at_once = min(tasks, workers or os.cpu_count() or 1)
@@ -76,11 +73,11 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
         ) from error
 
 
-def forget_lost_shards(recipe: TrainingFile, tokenizer: "PreTrainedTokenizerBase", logs: Path, tasks: int) -> None:
+def forget_lost_shards(plan_file: Path, logs: Path, tasks: int) -> None:
     """Remove datatrove's marks of tasks that are done where the shard is gone: joined since, or deleted."""
     from apo_soup.data.shards import kept_plan
 
-    plan = kept_plan(recipe, tokenizer)
+    plan = kept_plan(plan_file)
     for mark in (logs / "completions").glob("[0-9]*"):
         if plan is None or not plan.shard(int(mark.name) + 1, tasks).is_file():
             mark.unlink()

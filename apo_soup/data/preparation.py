@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +16,7 @@ from apo_soup.data.encode import RowEncoder, encoded_batches, encoder_for
 from apo_soup.data.encoded import EncodedBatch
 from apo_soup.data.options import Options
 from apo_soup.data.reading import mixture_portions
-from apo_soup.data.sources.chunks import Chunk, source_chunks
+from apo_soup.data.sources.chunks import Chunk, row_count, source_chunks
 from apo_soup.data.sources.mixture import named_sources
 from apo_soup.models.new_tokens import unknown_control_words
 from apo_soup.progress import Progress, is_main
@@ -41,7 +42,7 @@ def prepare_into(
     chunks = recipe_chunks(recipe)
     portions = mixture_portions(recipe, chunks, encoder.renderer.knows_modes, say)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
-    collect_into(partial, folder, recipe, batches, row_count(chunks), encoder, say)
+    collect_into(partial, folder, recipe, batches, row_count(chain.from_iterable(chunks)), encoder, say)
 
 
 def recipe_chunks(recipe: TrainingFile) -> list[list[Chunk]]:
@@ -52,12 +53,6 @@ def recipe_chunks(recipe: TrainingFile) -> list[list[Chunk]]:
     """
     sources = enumerate(named_sources(recipe))
     return [source_chunks(source, recipe.place(f"dataset_mixture.datasets.{n}.id")) for n, source in sources]
-
-
-def row_count(chunks: list[list[Chunk]]) -> int | None:
-    """How many rows all sources have, where that is known before they are read."""
-    counts = [chunk.rows for of_source in chunks for chunk in of_source]
-    return None if None in counts else sum(count or 0 for count in counts)
 
 
 def recipe_encoder(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> RowEncoder:

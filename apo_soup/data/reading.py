@@ -45,7 +45,8 @@ class RowBatch:
 @dataclass(frozen=True)
 class Portion:
     """A chunk of a source that is still to be read, and how often its rows are taken: each, or all of them, or as drawn
-    while they are read, for a chunk that is the whole source.
+    while they are read, for a chunk that is the whole source. `first` is whether it is among the source's first rows,
+    which the mask check looks at.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class Portion:
     where: str
     chunk: Chunk
     times: list[int] | int | Draw
+    first: bool
 
     @property
     def place(self) -> str:
@@ -71,7 +73,7 @@ class Portion:
             if times == 0:
                 batch.not_drawn += 1
                 continue
-            check = self.chunk.first and checked < ROWS_PER_SOURCE and characters < CHARACTERS_PER_SOURCE
+            check = self.first and checked < ROWS_PER_SOURCE and characters < CHARACTERS_PER_SOURCE
             batch.rows.append(RowToEncode(self.source, row, self.format, times, check))
             checked += 1
             characters += row.size
@@ -94,12 +96,16 @@ def source_portions(
     """The portions of a source, in the order of its rows; those of the places `taken`, where they are given."""
     draw = Draw(entry.source.weight, seed, entry.number)
     drawn = draw.times_of(sum(chunk.rows or 0 for chunk in chunks))
+    rows_before = size_before = 0
     for place, chunk in enumerate(chunks):
+        first = rows_before < ROWS_PER_SOURCE and size_before < CHARACTERS_PER_SOURCE
+        rows_before += ROWS_PER_SOURCE if chunk.rows is None else chunk.rows
+        size_before += chunk.size
         times: list[int] | int | Draw = draw.whole
         if not draw.of_all:
             times = draw if chunk.rows is None else list(islice(drawn, chunk.rows))
         if taken is None or place in taken:
-            yield Portion(entry.source, entry.format, where, chunk, times)
+            yield Portion(entry.source, entry.format, where, chunk, times, first)
 
 
 def mixture_portions(

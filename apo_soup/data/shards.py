@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,11 +24,11 @@ from transformers import PreTrainedTokenizerBase
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.encode import encoded_batches
 from apo_soup.data.encoded import EncodedBatch
-from apo_soup.data.preparation import collect_into, recipe_chunks, recipe_encoder, row_count
+from apo_soup.data.preparation import collect_into, recipe_chunks, recipe_encoder
 from apo_soup.data.prepare import check_unchanged, made_once, make_folder, prepared_folder, rows_state
 from apo_soup.data.reading import mixture_portions
 from apo_soup.data.shard_file import read_shard, write_shard
-from apo_soup.data.sources.chunks import Chunk
+from apo_soup.data.sources.chunks import Chunk, row_count
 from apo_soup.data.sources.json_rows import LineRange
 from apo_soup.data.sources.table_rows import RowGroup
 from apo_soup.errors import UserError
@@ -40,8 +40,9 @@ SHARD_NAME = re.compile(r"(\d+)-of-(\d+)\.rows")
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """Which folder all shards make, and the chunks of each source."""
+    """Which folder all shards make, and the chunks of each source; `file` is where that is written down."""
 
+    file: Path
     folder: Path
     chunks: list[list[Chunk]]
 
@@ -65,22 +66,22 @@ def shard_plan(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Shar
     file = plan_file(recipe, tokenizer)
     make_folder(file.parent, recipe)
     with FileLock(file.with_suffix(".lock")):
-        plan = kept_plan(recipe, tokenizer)
+        plan = kept_plan(file)
         if plan is None:
-            plan = ShardPlan(prepared_folder(recipe, tokenizer), recipe_chunks(recipe))
+            plan = ShardPlan(file, prepared_folder(recipe, tokenizer), recipe_chunks(recipe))
             check_unchanged(recipe, state)
             chunks = [[_written(chunk) for chunk in of_source] for of_source in plan.chunks]
             write_json(file, {"folder": plan.folder.name, "chunks": chunks})
     return plan
 
 
-def kept_plan(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> ShardPlan | None:
-    """The plan that an earlier task made; None where there is none, or its shards are joined."""
-    file = plan_file(recipe, tokenizer)
+def kept_plan(file: Path) -> ShardPlan | None:
+    """The plan that an earlier task wrote into `plan_file`; None where there is none, or its shards are joined."""
     if not file.is_file():
         return None
     plan = json.loads(file.read_text())
-    return ShardPlan(file.parent / plan["folder"], [[_chunk(*written) for written in one] for one in plan["chunks"]])
+    chunks = [[_chunk(*written) for written in of_source] for of_source in plan["chunks"]]
+    return ShardPlan(file, file.parent / plan["folder"], chunks)
 
 
 def prepare_shard(
@@ -110,7 +111,7 @@ def prepare_shard(
     plan.shards.mkdir(exist_ok=True)
     # Two tasks may be at one shard, on machines whose processes have the same numbers.
     partial = file.with_name(f".{file.name}.{uuid4().hex}.partial")
-    progress = Progress("prepare", "rows", row_count([[plan.chunks[source][place] for source, place in taken]]))
+    progress = Progress("prepare", "rows", row_count(plan.chunks[source][place] for source, place in taken))
     try:
         rows, tokens = write_shard(partial, _told(batches, progress))
         check_unchanged(recipe, state)  # else the shard would be joined when the rows are as they were again
@@ -138,11 +139,11 @@ def join_shards(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, say: C
     def make(partial: Path) -> None:
         batches = (batch for file in whole_shards(plan, recipe) for batch in read_shard(file))
         encoder = recipe_encoder(recipe, tokenizer)
-        collect_into(partial, plan.folder, recipe, batches, row_count(plan.chunks), encoder, say)
+        collect_into(partial, plan.folder, recipe, batches, row_count(chain.from_iterable(plan.chunks)), encoder, say)
 
     made_once(recipe, state, plan.folder, say, make)
     shutil.rmtree(plan.shards, ignore_errors=True)
-    plan_file(recipe, tokenizer).unlink(missing_ok=True)
+    plan.file.unlink(missing_ok=True)
     return plan.folder
 
 
@@ -210,9 +211,9 @@ def _told(batches: Iterator[EncodedBatch], progress: Progress) -> Iterator[Encod
 def _written(chunk: Chunk) -> list[Any]:
     kind = "lines" if isinstance(chunk.part, LineRange) else "group"
     part = asdict(chunk.part) if chunk.part else None
-    return [str(chunk.file) if chunk.file else None, kind, part, chunk.rows, chunk.first, chunk.size]
+    return [str(chunk.file) if chunk.file else None, kind, part, chunk.rows, chunk.size]
 
 
-def _chunk(file: str | None, kind: str, part: dict[str, int] | None, rows: int | None, first: bool, size: int) -> Chunk:
+def _chunk(file: str | None, kind: str, part: dict[str, int] | None, rows: int | None, size: int) -> Chunk:
     read = None if part is None else LineRange(**part) if kind == "lines" else RowGroup(**part)
-    return Chunk(Path(file) if file else None, read, rows, first, size)
+    return Chunk(Path(file) if file else None, read, rows, size)

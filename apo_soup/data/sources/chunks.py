@@ -7,13 +7,12 @@ depends on the files alone, so that every number of processes, and every task of
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import accumulate, islice
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from apo_soup.data.checks.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
 from apo_soup.data.sources.json_rows import LineRange, json_line_rows
 from apo_soup.data.sources.read import file_rows, stored_rows
 from apo_soup.data.sources.row_bytes import opened_rows
@@ -35,14 +34,13 @@ class Chunk:
     """Rows of a source that are read together.
 
     `part` is what is read of `file`, None for all of it; `file` is None for the whole source. `rows` is how many they
-    are, None where that is not known before they are read. `first` is whether the mask check looks at them, as it does
-    at a source's first rows, and `size` about how many bytes they are where they are stored.
+    are, None where that is not known before they are read, and `size` about how many bytes they are where they are
+    stored.
     """
 
     file: Path | None = None
     part: LineRange | RowGroup | None = None
     rows: int | None = None
-    first: bool = True
     size: int = 0
 
     @property
@@ -72,12 +70,7 @@ def source_chunks(source: Source, where: str) -> list[Chunk]:
     chunks = [chunk for file in files for chunk in _file_chunks(file, where)]
     if source.weight % 1 and any(chunk.rows is None for chunk in chunks):
         return [Chunk()]
-    rows = accumulate((ROWS_PER_SOURCE if chunk.rows is None else chunk.rows for chunk in chunks), initial=0)
-    sizes = accumulate((chunk.size for chunk in chunks), initial=0)
-    return [
-        replace(chunk, first=rows_before < ROWS_PER_SOURCE and size_before < CHARACTERS_PER_SOURCE)
-        for chunk, rows_before, size_before in zip(chunks, rows, sizes, strict=False)
-    ]
+    return chunks
 
 
 def _file_chunks(file: Path, where: str) -> Iterator[Chunk]:
@@ -145,7 +138,12 @@ def chunk_rows(chunk: Chunk, source: Source, where: str) -> Iterator[SourceRow]:
         )
 
 
+def row_count(chunks: Iterable[Chunk]) -> int | None:
+    """How many rows some chunks hold, where that is known without reading them; None elsewhere."""
+    counts = [chunk.rows for chunk in chunks]
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
 def count_rows(source: Source, where: str) -> int | None:
     """How many rows a source has, where that is known without reading them; None elsewhere."""
-    counts = [chunk.rows for chunk in source_chunks(source, where)]
-    return None if None in counts else sum(count or 0 for count in counts)
+    return row_count(source_chunks(source, where))

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apo_soup.data.conversations.formats import formats_of
+from apo_soup.data.reading import source_portions
 from apo_soup.data.sources import chunks
 from apo_soup.data.sources.chunks import Chunk, chunk_rows, line_ranges, source_chunks
 from apo_soup.data.sources.json_rows import json_line_rows
+from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
@@ -40,6 +43,11 @@ def rows_of(source):
     return [row for chunk in source_chunks(source, "here") for row in chunk_rows(chunk, source, "here")]
 
 
+def portions_of(source):
+    entry = MixtureSource(0, source, iter(()), formats_of(pairs=False)[0])
+    return list(source_portions(entry, source_chunks(source, "here"), "here", 0))
+
+
 def test_files_of_all_kinds_give_the_rows_that_reading_them_gives(tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "BYTES_A_CHUNK", 64)
     rows = [{"text": f"row {n}"} for n in range(50)]
@@ -56,7 +64,8 @@ def test_files_of_all_kinds_give_the_rows_that_reading_them_gives(tmp_path, monk
     ]
     assert [c.file.name for c in found if not c.divided] == ["b.jsonl.gz", "d.json"]
     assert sum(c.file.name == "a.jsonl" for c in found) > 10
-    assert [c.file.name for c in found if not c.first] == ["c.parquet"] * 3 + ["d.json"], "behind rows without a number"
+    later = [portion.chunk.file.name for portion in portions_of(source) if not portion.first]
+    assert later == ["c.parquet"] * 3 + ["d.json"], "behind rows without a number"
 
 
 def test_the_first_rows_that_are_checked_may_lie_in_many_chunks(tmp_path):
@@ -64,11 +73,11 @@ def test_the_first_rows_that_are_checked_may_lie_in_many_chunks(tmp_path):
     with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as written:
         for part in (table[:0], table[:150], table[150:300], table[300:]):
             written.write_table(part)
-    groups = source_chunks(Source(str(tmp_path / "a.parquet")), "here")
-    assert [(c.rows, c.first) for c in groups] == [(0, True), (150, True), (150, True), (100, False)]
+    groups = portions_of(Source(str(tmp_path / "a.parquet")))
+    assert [(p.chunk.rows, p.first) for p in groups] == [(0, True), (150, True), (150, True), (100, False)]
     (tmp_path / "b.jsonl").write_text(("x" * 399_999 + "\n") * 4)
-    lines = source_chunks(Source(str(tmp_path / "b.jsonl")), "here")
-    assert [(c.rows, c.first) for c in lines] == [(3, True), (1, False)]
+    lines = portions_of(Source(str(tmp_path / "b.jsonl")))
+    assert [(p.chunk.rows, p.first) for p in lines] == [(3, True), (1, False)]
 
 
 def test_a_part_is_drawn_of_a_whole_source_where_rows_cannot_be_counted(tmp_path):
