@@ -32,7 +32,7 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
     # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not.
-    if not trainer.is_deepspeed_enabled and types.computed != types.loaded:
+    if not trainer.is_deepspeed_enabled and trainer.accelerator.mixed_precision != "no":
         raise_masters(trainer.trained_model, types.trained)
     if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
         cure = "bf16: true" if recipe.master_dtype == "float32" else "master_dtype: float32"

@@ -61,6 +61,7 @@ def test_whole_layers_beside_an_adapter_are_trained_in_float32(trained, tiny_mod
     said, weights, config = trained(**adapter, dtype="bfloat16", lora_modules_to_save=["down_proj"])
     told = "sft: trained weights and optimiser in float32, the frozen ones in bfloat16, products in bfloat16, saved in"
     assert f"{told} bfloat16" in said
+    assert "warning" not in said, "no layer that is trained is left in bfloat16"
     assert {values.dtype for values in weights.values()} == {torch.bfloat16}
     assert config["dtype"] == "bfloat16"
 
