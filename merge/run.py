@@ -62,9 +62,8 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
         first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
         for line in merge_notes(first, folders, where):
             say(f"note: {where}: {line}")
-        first_config = read_json(first / "config.json", where)
         if long_context:
-            yarn_config(first_config, long_context, recipe.place("long_context"))
+            yarn_config(read_json(first / "config.json", where), long_context, recipe.place("long_context"))
         linear = _linear(plan, config, options)
         layers = output_layers(config, where)
         changes = layer_changes(layers, first, where) if layers else {}

@@ -34,6 +34,8 @@ class SafetensorsWriter:
             files = [f"model-{n + 1:05}-of-{len(shards):05}.safetensors" for n in range(len(shards))]
         self._files: dict[str, FileIO] = {}
         self._hashes = {file: hashlib.sha256() for file in files}
+        file_of = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        self._hash_of = {name: self._hashes[file] for name, file in file_of.items()}
         for file, names in zip(files, shards, strict=True):
             opened = (folder / file).open("wb", buffering=0)
             header = _header_bytes({name: shapes[name] for name in names}, dtype)
@@ -42,7 +44,6 @@ class SafetensorsWriter:
             self._files |= dict.fromkeys(names, opened)
         if len(shards) > 1:
             total = sum(math.prod(s) for s in shapes.values()) * dtype.itemsize
-            file_of = {name: file for file, names in zip(files, shards, strict=True) for name in names}
             index = {"metadata": {"total_size": total}, "weight_map": file_of}
             (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
 
@@ -50,7 +51,7 @@ class SafetensorsWriter:
         """The next values [count] of a tensor; tensors come in the order of `shapes`, each from its first value on."""
         data = memoryview(values.contiguous().view(torch.uint8).numpy().data)
         file = self._files[name]
-        self._hashes[Path(str(file.name)).name].update(data)
+        self._hash_of[name].update(data)
         while data:
             data = data[file.write(data) :]
 
