@@ -9,7 +9,7 @@ from typing import Any
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
-from apo_soup.runs.secrets import without_secrets
+from apo_soup.runs.secrets import groups_without_secrets
 
 # What is decided here, and not by `--slurm KEY=VALUE`.
 OURS = {"self", "pipeline", "tasks", "workers", "logging_dir", "depends", "skip_completed", "job_name", "sbatch_args"}
@@ -33,7 +33,7 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
     """
     # What a failed task says goes to a log; the values of its variables, which may be a person's secrets, do not.
     os.environ.setdefault("LOGURU_DIAGNOSE", "NO")
-    words = without_secrets(words)  # datatrove writes what a step holds
+    words = groups_without_secrets(words)  # datatrove writes what a step holds
     try:
         from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
     except ImportError as error:
