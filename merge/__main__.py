@@ -5,6 +5,7 @@ import argparse
 from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
 from apo_soup.runs.entry import report_state, stage_program
+from merge.load_process import LoadProcess
 from merge.plan import MergePlan, merge_plan
 
 ONLY_FLAG = ("--only", {"choices": ("soup", "merged"), "help": "make only this folder"})
@@ -18,6 +19,12 @@ def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
     """Make the soup and the merge that a file asks for, where they are missing or stale; returns the exit code."""
     if options.only == "soup" and recipe.soup is None:
         raise UserError(f"{recipe.place('soup')}: expected the key for --only soup, got nothing; add it")
+    with LoadProcess() as loads:
+        return _run_folders(recipe, options, loads)
+
+
+def _run_folders(recipe: MergeFile, options: argparse.Namespace, loads: LoadProcess) -> int:
+    """The soup and the merge, one behind the other; returns the exit code."""
     code = 0
     for name in ("soup", "merged"):
         if options.only not in (None, name) or (name == "soup" and recipe.soup is None):
@@ -36,9 +43,11 @@ def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
         if todo and options.state:
             break
         if todo:
+            if plan.config.merge_method == "linear":
+                loads.start()  # whatever else is imported here, mergekit imports transformers in this process
             from merge.run import run_merge_stage
 
-            run_merge_stage(plan, recipe)
+            run_merge_stage(plan, recipe, loads)
             print(f"{plan.stage.name}: {plan.stage.folder} written")
         if options.verify:
             _verify(plan)
