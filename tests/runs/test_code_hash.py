@@ -7,8 +7,8 @@ import tokenize
 
 import pytest
 
-from apo_soup.runs.code_hash import OUR_PACKAGES, PROJECT, code_hash, modules_run
-from apo_soup.runs.code_hash import deciding_text as text_of_tree
+from apo_soup.runs.code_hash import OUR_PACKAGES, PROJECT, all_statements, code_hash, modules_run
+from apo_soup.runs.code_hash import deciding_text as text_of
 
 ENTRIES = [
     "apo_soup.data.prepare",
@@ -64,7 +64,7 @@ def test_the_text_that_decides_is_the_code_of_every_module_and_nothing_else():
 
 
 def deciding_text(source):
-    return text_of_tree(source, ast.parse(source))
+    return text_of(source, all_statements(ast.parse(source)))
 
 
 def is_text_alone(node):
