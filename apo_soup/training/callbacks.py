@@ -19,7 +19,7 @@ COLLAPSE = -0.3
 
 
 def local_shard(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's shard of a distributed tensor, or the tensor itself."""
+    """This rank's shard of a distributed tensor, or the tensor itself, of any shape."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
