@@ -7,10 +7,12 @@ where each begins. Any other tokenizer, and any text whose bytes do not add up, 
 
 import json
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from apo_soup.data.documents import Array
 from apo_soup.data.rendering.template import Span
 from apo_soup.models.tokenizer import encode
 
@@ -22,19 +24,45 @@ class CharToToken:
         self.tokenizer = tokenizer
         self.byte_lengths = token_byte_lengths(tokenizer)
 
-    def token_ranges(self, text: str, ids: np.ndarray, spans: list[Span]) -> list[Span]:
+    def token_ranges(self, text: str, ids: Array, spans: list[Span]) -> list[Span]:
         """The tokens `[first, last)` wholly inside each span of characters of `text`, whose tokens are `ids` `[S]`."""
-        if self.byte_lengths is not None:
-            ends = self.byte_lengths[ids].cumsum()
-            positions = byte_positions(text, [character for span in spans for character in span])
-            if not len(ends) or ends[-1] == positions[-1]:
-                # A token begins where the one before it ends, the first one at 0; it ends at or before a position where
-                # it ends before the next one. So one search finds both.
-                starts, stops = positions[:-1:2], [stop + 1 for stop in positions[1:-1:2]]
-                tokens = ends.searchsorted(starts + stops).tolist()
-                first = [k + 1 if start else 0 for k, start in zip(tokens, starts, strict=False)]
-                return [(a, b if b > a else a) for a, b in zip(first, tokens[len(starts) :], strict=True)]
-        return token_ranges(encode(self.tokenizer, [text])[0].offsets, spans)
+        return self.ranges_of([(text, ids, spans)])[0]
+
+    def ranges_of(self, rows: Sequence[tuple[str, Array, list[Span]]]) -> list[list[Span]]:
+        """As `token_ranges`, for many rows, with one search in the tokens of all."""
+        if self.byte_lengths is None or not rows:
+            return [self._asked(text, spans) for text, _, spans in rows]
+        ends = self.byte_lengths[np.concatenate([ids for _, ids, _ in rows])].cumsum()
+        row_ends = np.cumsum([len(ids) for _, ids, _ in rows])
+        # Byte and token that each row begins at; behind them those that the last one ends at.
+        row_bytes = [0, *np.concatenate(([0], ends))[row_ends].tolist()]
+        row_tokens = [0, *row_ends.tolist()]
+        wanted: list[int] = []
+        places: list[list[int] | None] = []
+        for (text, _, spans), base, end in zip(rows, row_bytes, row_bytes[1:], strict=False):
+            *positions, size = byte_positions(text, [character for span in spans for character in span])
+            added_up = size == end - base
+            places.append(positions if added_up else None)
+            if added_up:
+                # A token begins where the one before it ends; it ends at or before a position where it ends before the
+                # next one. So one search finds both.
+                wanted += [base + place + number % 2 for number, place in enumerate(positions)]
+        tokens = iter(ends.searchsorted(wanted).tolist())
+        found = []
+        for (text, _, spans), known, first, last in zip(rows, places, row_tokens, row_tokens[1:], strict=False):
+            if known is None:
+                found.append(self._asked(text, spans))
+                continue
+            ranges = []
+            for start, before, end in zip(known[::2], tokens, tokens, strict=False):
+                a = before + 1 - first if start else 0
+                ranges.append((a, max(a, min(end, last) - first)))
+            found.append(ranges)
+        return found
+
+    def _asked(self, text: str, spans: list[Span]) -> list[Span]:
+        """The tokens inside the spans of one text, as the tokenizer itself says."""
+        return token_ranges(encode(self.tokenizer, [text])[0].offsets, spans) if spans else []
 
 
 def token_byte_lengths(tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:

@@ -7,7 +7,6 @@ prefilled think block, is `trained_spans.py`'s work.
 from dataclasses import replace
 from typing import Any
 
-from apo_soup.data.char_to_token import token_ranges
 from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
 from apo_soup.data.checks.said import shortened_turns
@@ -55,11 +54,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
 
     def document(self, row: RowToEncode, pending: PendingRow[SupervisedItem], ids: list[Array]) -> Document | Refused:
         """Ids and trained ranges, cut to `max_length`, with every row's cheap checks or the first rows' whole ones."""
-        item, spans, (text,), (tokens,) = pending.item, pending.spans, pending.texts, ids
-        if pending.plain:
-            ranges = token_ranges(pending.plain[0].offsets, spans)
-        else:
-            ranges = self.char_to_token.token_ranges(text, tokens, spans)
+        item, spans, ranges, (text,), (tokens,) = pending.item, pending.spans, pending.ranges, pending.texts, ids
         self._check(row, pending, tokens, ranges)
         positions, lost = pieces_within_max_length(len(tokens), ranges, self.options)
         if not positions:

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.char_to_token import CharToToken
+from apo_soup.data.char_to_token import CharToToken, token_ranges
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import format_of_row, ordered_fields
 from apo_soup.data.conversations.reasoning import END_OF_THINKING
@@ -183,13 +183,8 @@ class Encoder(ABC, Generic[ItemT]):
         Raises:
             UserError: a row that the mask check looks at fails it.
         """
-        rests = iter(encodings)
         done: set[int] = set()
-        for pending in rendered.pending:
-            if pending.plain is None:
-                ids = pending.joined([_joined(prefix, next(rests)) for prefix in pending.prefixes])
-            else:
-                ids = [tokens.ids for tokens in pending.plain]
+        for pending, ids in zip(rendered.pending, self._ids_and_ranges(rendered, encodings), strict=True):
             result: Document | Refused
             try:
                 result = self.document(rendered.batch.rows[pending.index], pending, ids)
@@ -206,6 +201,22 @@ class Encoder(ABC, Generic[ItemT]):
                 result.fingerprint = self.cleaner.fingerprint(item)
                 result.prompt = self.cleaner.prompt(item)
         return rendered.batch
+
+    def _ids_and_ranges(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> list[list[Array]]:
+        """The tokens of every text of every pending row; the row is given its trained ranges."""
+        rests = iter(encodings)
+        ids, plain = [], []
+        for pending in rendered.pending:
+            if pending.plain is None:
+                ids.append(pending.joined([_joined(prefix, next(rests)) for prefix in pending.prefixes]))
+                plain.append((pending, ids[-1][0]))
+            else:
+                ids.append([tokens.ids for tokens in pending.plain])
+                pending.ranges = token_ranges(pending.plain[0].offsets, pending.spans)
+        found = self.char_to_token.ranges_of([(row.texts[0], tokens, row.spans) for row, tokens in plain])
+        for (pending, _), ranges in zip(plain, found, strict=True):
+            pending.ranges = ranges
+        return ids
 
     @cached_property
     def writes_names(self) -> bool:
@@ -226,11 +237,9 @@ class Encoder(ABC, Generic[ItemT]):
         if self.thought_end_id is None:
             thoughts = self.char_to_token.token_ranges(text, ids, thought_spans(text, spans))
         else:
-            thoughts = []
-            for first, last in ranges:
-                closing = ids[first:last] == self.thought_end_id
-                if closing.any():
-                    thoughts.append((first, first + int(closing.argmax()) + 1))
+            closing = np.flatnonzero(ids == self.thought_end_id).tolist()
+            ends = ((first, next((c for c in closing if first <= c < last), None)) for first, last in ranges)
+            thoughts = [(first, end + 1) for first, end in ends if end is not None]
         return tokens_within(thoughts, positions)
 
 

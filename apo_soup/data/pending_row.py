@@ -18,7 +18,8 @@ class PendingRow(Generic[ItemT]):
     """A rendered row whose texts are being tokenised; `index` is its number in the batch, `spans` the trained
     characters of its text. Of the characters that all its texts begin with, `shared` are tokenised once and alone;
     `prefixes` are the tokens that the cache has of the beginning of each part. `plain` are the tokens of texts with
-    control tokens in them that are plain text; such texts are tokenised already.
+    control tokens in them that are plain text; such texts are tokenised already. `ranges` are the trained tokens of its
+    first text, known once that is tokenised.
     """
 
     index: int
@@ -28,6 +29,7 @@ class PendingRow(Generic[ItemT]):
     prefixes: list[Array | None] = field(default_factory=list)
     shared: int = 0
     plain: list[PlainTokens] | None = None
+    ranges: list[Span] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @property

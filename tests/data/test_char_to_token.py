@@ -8,19 +8,26 @@ from apo_soup.data.char_to_token import CharToToken, token_ranges
 from apo_soup.models.tokenizer import encode
 
 
-@given(st.text(max_size=60), st.data())
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=4), st.booleans(), st.data())
 @settings(max_examples=200)
-def test_tokens_found_from_byte_lengths_are_those_the_tokenizer_names(tokenizer, text, data):
-    """Also where a character of several bytes is several tokens: none that is half outside a span is in its range."""
-    encoding = encode(tokenizer, [text])[0]
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
-    spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+def test_tokens_found_from_byte_lengths_are_those_the_tokenizer_names(tokenizer, texts, odd, data):
+    """Also where a character of several bytes is several tokens: none that is half outside a span is in its range. And
+    whatever stands before and behind a text in its batch, one whose bytes do not add up included.
+    """
+    encodings = encode(tokenizer, texts)
+    rows = []
+    for text, encoding in zip(texts, encodings, strict=True):
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+        spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+        rows.append((text, np.array(encoding.ids, dtype=np.int32), spans))
+    if odd:
+        rows.insert(len(rows) // 2, ("other words", rows[0][1], [(0, 5), (6, 11)]))
     mapping = CharToToken(tokenizer)
-    found = mapping.token_ranges(text, np.array(encoding.ids, dtype=np.int32), spans)
+    found = [[r for r in ranges if r[0] < r[1]] for ranges in mapping.ranges_of(rows)]
+    alone = [[r for r in mapping.token_ranges(*row) if r[0] < r[1]] for row in rows]
     mapping.byte_lengths = None
-    assert [r for r in found if r[0] < r[1]] == [
-        r for r in mapping.token_ranges(text, np.array(encoding.ids), spans) if r[0] < r[1]
-    ]
+    named = [[r for r in mapping.token_ranges(*row) if r[0] < r[1]] for row in rows]
+    assert found == alone == named
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=30), st.data())
