@@ -34,6 +34,7 @@ from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
+from apo_soup.training.adapter_fit import check_adapter_fits
 from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
@@ -70,6 +71,8 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     reason = stock_reason(arguments, config)
     if recipe.packed_pairs is False:
         reason = "packed_pairs: false"
+    adapting = adapters(model, recipe.path)
+    check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
     rows = training_rows(recipe, say)
     begin_stage(stage)
 
@@ -81,7 +84,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         "processing_class": rows.tokenizer,
         "callbacks": [Watch(stage.name, arguments.beta * mean_length(pairs, "chosen_ids"))],
         "store": reference_store(recipe, rows.folder),
-        **adapters(model, recipe.path),
+        **adapting,
     }
     trainer: PreparedDPOTrainer | None = None
     if reason is None:

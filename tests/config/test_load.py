@@ -52,7 +52,7 @@ def test_every_launch_file_is_one_that_accelerate_reads():
 
 def test_every_recipe_folder_checks():
     folders = [f for f in (ROOT / "recipes").iterdir() if (f / "sft.yaml").is_file()]
-    assert {f.name for f in folders} == {"tiny", "smollm2-135m", "smollm3"}
+    assert {f.name for f in folders} == {"tiny", "smollm2-135m", "smollm2-135m-lora", "smollm3"}
     for folder in folders:
         _, problems = check_recipe(folder)
         assert problems == []
