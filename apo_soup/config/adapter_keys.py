@@ -4,6 +4,7 @@ TRL passes over most of these without a word where `use_peft` is not there, and 
 tokenised and the model is loaded.
 """
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,15 @@ def adapter_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     if recipe.lora_target_parameters and dropout:
         told = f"expected lora_dropout: 0 beside it, which peft cannot do to parameters, got {dropout}; write it"
         yield Fault("lora_target_parameters", told, ("lora_dropout",))
+
+
+def missing_package(recipe: "TrainingFile") -> str | None:
+    """A sentence where a file asks for a quantised base and bitsandbytes is not installed here."""
+    asked = next((name for name in ("load_in_4bit", "load_in_8bit") if getattr(recipe, name)), None)
+    if asked is None or importlib.util.find_spec("bitsandbytes"):
+        return None
+    told = "expected the package bitsandbytes, which quantises the base, got none installed here"
+    return f"{recipe.place(asked)}: {told}; run pip install 'apo-soup[qlora]'"
 
 
 def _target_faults(recipe: "TrainingFile") -> Iterator[Fault]:

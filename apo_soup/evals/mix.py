@@ -8,6 +8,7 @@ type of the first model. Nothing is written but the results.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -67,14 +68,15 @@ class Mixer:
     @property
     def tied(self) -> bool:
         """Whether the head of the model in memory is its embeddings."""
-        head = self.model and self.model.get_output_embeddings()
-        return bool(head) and head.weight is self.model.get_input_embeddings().weight
+        model: Any = self.model
+        head = model.get_output_embeddings()
+        return head is not None and head.weight is model.get_input_embeddings().weight
 
     def _with_head(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights with a head, where the model in memory has one of its own: of a tied model, its embeddings."""
-        assert self.model is not None
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
-        head, embeddings = self.model.get_output_embeddings(), self.model.get_input_embeddings()
+        model: Any = self.model
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
         if head is None or self.tied or names[head.weight] in tensors:
             return tensors
         return {**tensors, names[head.weight]: tensors[names[embeddings.weight]]}

@@ -30,6 +30,14 @@ def check_adapter_fits(adapter: LoraConfig | None, recipe: TrainingFile, model: 
     if adapter is None:
         return
     base = model_without_weights(recipe, model)
+    stored = getattr(base.config, "quantization_config", None)
+    method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)
+    if stored and method != "bitsandbytes":
+        raise UserError(
+            f"{recipe.place('model_name_or_path')}: expected a base of plain numbers, or of bitsandbytes' bits, got "
+            f"{model} in {method}, into which no adapter can be merged; name the model that it was made from, with "
+            "load_in_4bit: true"
+        )
     modules = [name for name, _ in base.named_modules()]
     parameters = [name for name, _ in base.named_parameters(remove_duplicate=False)]
     for key, known in (

@@ -11,6 +11,7 @@ from transformers import PrinterCallback
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.stage import Stage
@@ -31,8 +32,13 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     """
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
-    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not.
-    if not trainer.is_deepspeed_enabled and trainer.accelerator.mixed_precision != "no":
+    base: Any = trainer.trained_model
+    if quantisation(base):
+        say(f"{stage.name}: the frozen base is held in {quantisation(base)}")
+    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not; TRL
+    # makes an adapter on a quantised base bfloat16.
+    mixed = trainer.accelerator.mixed_precision != "no" or types.loaded == types.trained
+    if not trainer.is_deepspeed_enabled and mixed:
         raise_masters(trainer.trained_model, types.trained)
     if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
         cure = "bf16: true" if recipe.master_dtype == "float32" else "master_dtype: float32"
@@ -57,7 +63,10 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     final = stage.partial / "final"
-    save_model(trainer, final, recipe)
+    merged_into = save_model(trainer, final, recipe)
+    if merged_into:
+        say(f"{stage.name}: the adapter is merged into {merged_into}")
+        facts = facts | {"merged_into": merged_into}
     if is_main():
         cast_folder(final, types.saved)
         trainer.state.save_to_json(str(final / "trainer_state.json"))

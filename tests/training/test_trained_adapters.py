@@ -4,12 +4,8 @@ import json
 
 import pytest
 import torch
-from apo_helpers import PAIRS, train_members
-from helpers import TRAINING, chat
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from adapter_helpers import logits_of, weights_of
 
-IDS = torch.arange(3, 60)[None]
-ROWS = [chat(f"What is {a} + {b}?", f"{a + b}", False) for a in range(6) for b in range(4)]
 # Kind of stage, whether the base ties its head, keys of the adapter, and a tensor that only its change can move.
 CASES = {
     "use_peft alone": ("sft", True, {}, "mlp.down_proj"),
@@ -24,70 +20,6 @@ CASES = {
     "norm": ("sft", False, {"lora_modules_to_save": ["norm"], "lora_target_modules": ["q_proj"]}, "model.norm"),
     "parameters": ("sft", True, {"lora_target_parameters": ["q_proj.weight"]}, "q_proj"),
 }
-
-
-@pytest.fixture
-def base_of(tiny_model, tmp_path):
-    """The tiny model, or the same with a head of its own."""
-
-    def make(tied):
-        if tied:
-            return tiny_model
-        model = AutoModelForCausalLM.from_pretrained(tiny_model, tie_word_embeddings=False)
-        torch.manual_seed(1)
-        model.lm_head.weight = torch.nn.Parameter(0.1 * torch.randn(model.lm_head.weight.shape))
-        model.save_pretrained(tmp_path / "untied")
-        AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "untied")
-        return tmp_path / "untied"
-
-    return make
-
-
-@pytest.fixture
-def trained(write_rows, write_recipe, tmp_path, monkeypatch):
-    """Trains an adapter in this process; returns its folder and the logits of the trainer's model at the end."""
-
-    def make(kind, base, name="run", **keys):
-        from apo_soup.config.load import load
-        from apo_soup.training import run
-        from apo_soup.training.entry import training_stage
-
-        rows = write_rows(f"{kind}.jsonl", PAIRS[:12] if kind == "apo" else ROWS)
-        file = TRAINING | {"lora_r": 4, "lora_dropout": 0.0, "use_peft": True, "max_steps": 3, "save_strategy": "no"}
-        file |= {"model_name_or_path": str(base), "output_dir": str(tmp_path / name / kind)}
-        file |= {"dataset_mixture": {"datasets": [{"id": str(rows)}], "seed": 0}}
-        file |= {"loss_type": "apo_zero"} if kind == "apo" else {"assistant_only_loss": True, "packing": True}
-        path = write_recipe(f"{name}.yaml", file | keys)
-        ends = []
-
-        def kept(trainer, *rest):
-            with torch.no_grad():
-                ends.append(trainer.trained_model.eval()(input_ids=IDS, use_cache=False).logits)
-            save(trainer, *rest)
-
-        save = run.save_model
-        with monkeypatch.context() as patch:
-            patch.setattr(run, "save_model", kept)
-            if kind == "apo":
-                train_members(path)
-            else:
-                from sft.train import train_model
-
-                recipe = load(path, "sft")
-                train_model(recipe, training_stage(recipe))
-        return tmp_path / name / kind / ("1" if kind == "apo" else ""), ends[-1]
-
-    return make
-
-
-def logits_of(folder, adapter=None):
-    """What a folder's model computes, with an adapter on it."""
-    from peft import PeftModel
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model = PeftModel.from_pretrained(model, adapter) if adapter else model
-    with torch.no_grad():
-        return model.eval()(IDS, use_cache=False).logits
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -129,8 +61,3 @@ def test_soup_and_merge_of_adapters_are_averages_of_the_trained_models(trained, 
     assert json.loads((run / "merged" / "config.json").read_text())["tie_word_embeddings"] == (
         name in ("use_peft alone", "dora")
     )
-
-
-def weights_of(folder):
-    """A model's weights by name, its head among them where it is tied."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
