@@ -7,6 +7,7 @@ from trl import DPOTrainer
 
 from apo.reference import ReferenceStore
 from apo_soup.private import DPOTrainerHooks, with_fingerprint
+from apo_soup.training.going_on import complete_reference
 from apo_soup.training.trainer import StageTrainer
 
 
@@ -25,6 +26,7 @@ class PreparedDPOTrainer(DPOTrainerHooks, StageTrainer, DPOTrainer):
         self.reference_splits: dict[str, int] = {}  # split -> batch size of its reference pass, until it ran
         self.reference_model: Any = None
         super().__init__(*args, **kwargs)
+        complete_reference(self.accelerator.unwrap_model(self.model))
 
     def tokenised(self, dataset: Dataset, *args: Any) -> Dataset:
         """The rows as they are: they hold tokens already."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 # What peft knows by this name: every linear layer but the head.
 ALL_LINEAR = "all-linear"
 # Names that models of transformers have for their head, which TRL's fused loss reads past an adapter.
-HEADS = ("lm_head", "embed_out")
+HEAD_NAMES = ("lm_head", "embed_out")
 # Keys that only an adapter reads.
-ADAPTER_KEYS = (
+LORA_KEYS = (
     "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters", "lora_modules_to_save",
     "lora_task_type", "use_rslora", "use_dora",
 )  # fmt: skip
@@ -45,9 +45,9 @@ def lora_targets(recipe: "TrainingFile") -> list[str] | str | None:
 
 def adapter_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with a training file's keys of adapters and quantisation."""
-    given = recipe.model_dump(include={*ADAPTER_KEYS, *FOUR_BIT_KEYS}, exclude_unset=True, exclude_none=True)
+    given = recipe.model_dump(include={*LORA_KEYS, *FOUR_BIT_KEYS}, exclude_unset=True, exclude_none=True)
     if not recipe.gives("use_peft"):
-        for name in ADAPTER_KEYS:
+        for name in LORA_KEYS:
             if given.get(name) not in (None, False):
                 told = "expected use_peft: true beside it, without which all weights are trained and no adapter, got "
                 yield Fault(name, f"{told}none; write it, or leave the key out", ("use_peft",))
@@ -87,14 +87,14 @@ def _target_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         if name == ALL_LINEAR:
             told = f"expected {ALL_LINEAR} alone, got it beside other layers; keep one of the two"
             yield Fault(f"lora_target_modules.{number}", told)
-        elif name.rpartition(".")[2] in HEADS:
+        elif name.rpartition(".")[2] in HEAD_NAMES:
             told = f"expected layers below the head, got {name}: the loss reads the head's own weight, so that an "
             yield Fault(f"lora_target_modules.{number}", f"{told}adapter on it would never be trained; {way}")
         elif name in listed[:number]:
             yield Fault(f"lora_target_modules.{number}", f"expected every layer once, got {name} again; list it once")
     if isinstance(targets, str) and targets != ALL_LINEAR:
         try:
-            matched = next((head for head in HEADS if re.fullmatch(targets, head)), None)
+            matched = next((head for head in HEAD_NAMES if re.fullmatch(targets, head)), None)
         except re.error as error:
             told = f"expected names of layers, or a pattern of them, got {as_written(targets)}: {error}; correct it"
             yield Fault("lora_target_modules", told)
@@ -107,11 +107,12 @@ def _target_faults(recipe: "TrainingFile") -> Iterator[Fault]:
 
 def adapter_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     """What a person should know of a training file's adapter before it is trained."""
-    if recipe.use_peft and lora_targets(recipe) == ALL_LINEAR and not recipe.lora_target_modules:
+    earlier = recipe.model_name_or_path.rstrip("/").endswith("/adapter")  # goes on with its own layers
+    if recipe.use_peft and not earlier and lora_targets(recipe) == ALL_LINEAR and not recipe.lora_target_modules:
         told = "no lora_target_modules is given, so all linear layers are adapted but the head (all-linear)"
         yield Remark("use_peft", told)
     if recipe.gives("use_peft") and not recipe.use_peft:
-        given: dict[str, Any] = recipe.model_dump(include=set(ADAPTER_KEYS), exclude_unset=True, exclude_none=True)
-        names = [name for name in ADAPTER_KEYS if given.get(name) not in (None, False)]
+        given: dict[str, Any] = recipe.model_dump(include=set(LORA_KEYS), exclude_unset=True, exclude_none=True)
+        names = [name for name in LORA_KEYS if given.get(name) not in (None, False)]
         if names:
             yield Remark("use_peft", f"no adapter, so all weights are trained and {', '.join(names)} not read")

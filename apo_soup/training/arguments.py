@@ -15,6 +15,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from apo_soup.config.adapter_keys import lora_targets, missing_package
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.progress import say
 from apo_soup.training.precision import precision
 
@@ -89,9 +90,9 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     Raises:
         UserError: a value that TRL or transformers refuses, in their words.
     """
-    missing = missing_package(recipe)
-    if missing:
-        raise UserError(missing)
+    problem = missing_package(recipe) or earlier_adapter_problem(recipe)
+    if problem:
+        raise UserError(problem)
     # Only what was given: defaults are the library's own.
     values = recipe.given_values() | {"model_name_or_path": recipe.model_name_or_path} | machine_overrides(recipe)[0]
     names = {f.name for f in fields(config_class) if f.init}

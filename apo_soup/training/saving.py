@@ -1,6 +1,7 @@
 """A trained model as a whole, plain folder, and the way to the Hub."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,12 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.adapted import untied
+from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.quantised import dequantised, quantisation, with_dequantised
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.stage import Stage
+from apo_soup.training.going_on import REFERENCE_ADAPTER
 from apo_soup.training.resized import RESIZED
 
 # Loading arguments that say how a model runs, not what it is.
@@ -57,6 +60,7 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> str | No
     into = None
     (saved / "training_args.bin").unlink(missing_ok=True)
     if adapted:
+        shutil.rmtree(saved / REFERENCE_ADAPTER, ignore_errors=True)  # of no use to who loads the adapter
         into = _save_merged(trainer, saved, folder, recipe)
         cast(PreTrainedTokenizerBase, trainer.processing_class).save_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
@@ -83,16 +87,14 @@ def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: Training
     }
     trained = cast(PreTrainedModel, model.get_base_model())
     resized = folder.parent / RESIZED
-    base: Any = AutoModelForCausalLM.from_pretrained(
-        resized if resized.is_dir() else recipe.model_name_or_path, **loading
-    )
+    base: Any = AutoModelForCausalLM.from_pretrained(resized if resized.is_dir() else base_model(recipe), **loading)
     if quantisation(base):  # stored so: what it stands for is what was trained on
         base = dequantised(base)
     sharded = trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()
     into = None if sharded else with_dequantised(base, trained)
     if into is None and quantisation(trained):
         copy = f"their {quantisation(trained)} copy that it was trained on"
-        into = f"the weights of {recipe.model_name_or_path}, not {copy}"
+        into = f"the weights of {base_model(recipe)}, not {copy}"
     merged = untied(PeftModel.from_pretrained(base, adapter)).merge_and_unload()
     # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
     merged.config.eos_token_id = trained.config.eos_token_id

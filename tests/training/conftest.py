@@ -39,7 +39,7 @@ def trained(write_rows, write_recipe, tmp_path, monkeypatch):
         file |= {"model_name_or_path": str(base), "output_dir": str(tmp_path / name / kind)}
         file |= {"dataset_mixture": {"datasets": [{"id": str(rows)}], "seed": 0}}
         file |= {"loss_type": "apo_zero"} if kind == "apo" else {"assistant_only_loss": True, "packing": True}
-        path = write_recipe(f"{name}.yaml", file | keys)
+        path = write_recipe(f"{name}.yaml", {k: v for k, v in (file | keys).items() if v is not None})
         ends = []
 
         def kept(trainer, *rest):
