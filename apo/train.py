@@ -157,7 +157,7 @@ def packed_trainer(
 
 
 def settled_model(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any]) -> dict[str, Any]:
-    """What of a trainer's arguments is otherwise where the recipe goes on with an adapter: the model is loaded already."""
+    """What of a trainer's arguments is otherwise where the recipe goes on with an adapter, which is loaded already."""
     adapting = {name: common[name] for name in ("peft_config", "quantization_config")}
     model = with_earlier_adapter(recipe, arguments, adapting)
     return {} if model is None else {**adapting, "model": model}

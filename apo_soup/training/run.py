@@ -2,7 +2,7 @@
 
 import gc
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -30,6 +30,7 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     Raises:
         UserError: the recipe's `metric_for_best_model` is not measured.
     """
+    check_a_batch(trainer, recipe)
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
     base: Any = trainer.trained_model
@@ -86,6 +87,22 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
         if overrides.get("push_to_hub", recipe.push_to_hub):
             upload(stage, recipe)
     PartialState().wait_for_everyone()
+
+
+def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
+    """Refuse rows of which not one batch is left: a stage of no steps would save the model as it was.
+
+    Raises:
+        UserError: `dataloader_drop_last` drops them all.
+    """
+    args, rows = trainer.args, len(cast(Any, trainer.train_dataset))
+    needed = args.per_device_train_batch_size * trainer.accelerator.num_processes
+    if args.dataloader_drop_last and rows < needed:
+        raise UserError(
+            f"{recipe.place('dataloader_drop_last')}: expected at least {needed:,} sequences or pairs, a batch on each "
+            f"of all processes, got {rows:,}, which would all be dropped; leave the key out, or lower "
+            "per_device_train_batch_size"
+        )
 
 
 def release() -> None:
