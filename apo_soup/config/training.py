@@ -126,6 +126,8 @@ class TrainingFile(StageFile):
         for name, value in given.items():
             why, way = REFUSED[name]
             yield Fault(name, f"expected no such key, since {why}, got {as_written(value)}; {way}")
+        if self.model_dump(include={"do_train"}, exclude_unset=True).get("do_train") is False:
+            yield Fault("do_train", "expected no such key, since a stage always trains, got false; leave the key out")
         yield from adapter_faults(self)
 
     def remarks(self) -> Iterator[Remark]:
