@@ -52,7 +52,7 @@ class KeepCheckpoints(TrainerCallback):
             return
         stage = self.at[state.global_step].stage
         folder = stage.partial / "final"
-        save_model(self.trainer, folder, self.recipe)
+        into = save_model(self.trainer, folder, self.recipe)
         if is_main():
-            stage.finish(folder, {"steps": state.global_step})
+            stage.finish(folder, {"steps": state.global_step} | ({"merged_into": into} if into else {}))
         PartialState().wait_for_everyone()

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.library_source import keys_of
+from apo_soup.errors import first_line
 from apo_soup.hashing import hash_value
+from apo_soup.progress import say
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.sources import model_hash
 
@@ -66,13 +68,22 @@ class ReferenceStore:
         return self.folder / f"{self.key(split)}.safetensors"
 
     def read(self, split: str, pairs: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Log-probabilities `[pairs]` of chosen and rejected answers, or None where they were not computed yet."""
+        """Log-probabilities `[pairs]` of chosen and rejected answers, or None where they were not computed yet. A file
+        that holds anything else is left out with a line, and written anew.
+        """
         file = self.file(split)
         if not file.is_file():
             return None
-        with safe_open(file, "pt") as opened:
-            chosen, rejected = opened.get_tensor("chosen"), opened.get_tensor("rejected")
-        return (chosen, rejected) if len(chosen) == pairs else None
+        try:
+            with safe_open(file, "pt") as opened:
+                values = opened.get_tensor("chosen"), opened.get_tensor("rejected")
+        except (SafetensorError, OSError) as error:
+            say(f"reference: {file} cannot be read ({first_line(error)}); it is computed again")
+            return None
+        if any(side.shape != (pairs,) or side.dtype != torch.float32 or not side.isfinite().all() for side in values):
+            say(f"reference: {file} does not hold {pairs:,} finite numbers a side; it is computed again")
+            return None
+        return values
 
     def write(self, split: str, chosen: torch.Tensor, rejected: torch.Tensor) -> None:
         """Put log-probabilities `[pairs]` of chosen and rejected answers into place, as a whole file."""

@@ -7,7 +7,7 @@ numbers, for the batches of every rank. Every rank computes the same plan and ta
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -53,11 +53,25 @@ class MicroBatch:
     epoch: int = 0
 
 
-class MicroBatchRows(TypedDict):
-    """A micro-batch as tensors. A mapping, because the Trainer looks into it for keys such as `labels`."""
+@dataclass(frozen=True)
+class MicroBatchRows:
+    """A micro-batch as tensors.
+
+    Attributes:
+        rows: the rows of this rank; a placeholder has no weight.
+        total: the number of pairs in the whole optimiser step, on all ranks.
+    """
 
     rows: list[PackedRow]
     total: int
+
+    def __contains__(self, key: str) -> bool:
+        """No: the Trainer asks a batch for `labels`, which pairs do not have."""
+        return False
+
+    def pin_memory(self) -> "MicroBatchRows":
+        """The rows in pinned memory; a DataLoader calls it for `dataloader_pin_memory`."""
+        return MicroBatchRows([row.pin_memory() for row in self.rows], self.total)
 
 
 def step_rows(pairs: list[int], lengths: Sequence[int], capacity: int, ranks: int) -> list[list[list[int]]]:
@@ -181,7 +195,7 @@ class StepRows(Dataset[MicroBatchRows]):
         return self.pairs
 
     def __getitem__(self, micro: MicroBatch) -> MicroBatchRows:
-        return {"rows": [self.packed_row(row, micro.epoch) for row in micro.rows], "total": micro.total}
+        return MicroBatchRows([self.packed_row(row, micro.epoch) for row in micro.rows], micro.total)
 
 
 class StepLoader(DataLoader[Any]):

@@ -1,5 +1,6 @@
 """TRL's own DPOTrainer on prepared pairs, for losses and options that the packed trainer does not know."""
 
+from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset
@@ -7,7 +8,22 @@ from trl import DPOTrainer
 
 from apo.reference import ReferenceStore
 from apo_soup.private import DPOTrainerHooks, with_fingerprint
+from apo_soup.progress import say
+from apo_soup.training.going_on import complete_reference
 from apo_soup.training.trainer import StageTrainer
+
+
+def remove_broken(cache: Path, pairs: int) -> None:
+    """Remove a file of reference log-probabilities that is cut, or is of other pairs; TRL computes them again."""
+    if not cache.is_file():
+        return
+    try:
+        whole = len(Dataset.from_file(str(cache))) == pairs
+    except (OSError, ValueError):  # pyarrow's errors are both
+        whole = False
+    if not whole:
+        say(f"reference: {cache} does not hold {pairs:,} pairs; it is computed again")
+        cache.unlink()
 
 
 class PreparedDPOTrainer(DPOTrainerHooks, StageTrainer, DPOTrainer):
@@ -25,6 +41,7 @@ class PreparedDPOTrainer(DPOTrainerHooks, StageTrainer, DPOTrainer):
         self.reference_splits: dict[str, int] = {}  # split -> batch size of its reference pass, until it ran
         self.reference_model: Any = None
         super().__init__(*args, **kwargs)
+        complete_reference(self.accelerator.unwrap_model(self.model))
 
     def tokenised(self, dataset: Dataset, *args: Any) -> Dataset:
         """The rows as they are: they hold tokens already."""
@@ -53,7 +70,11 @@ class PreparedDPOTrainer(DPOTrainerHooks, StageTrainer, DPOTrainer):
         key is of weights and rows alone.
         """
         key = self.keyed_store(trainer="stock", ld_alpha=self.ld_alpha).key(split)
-        return super().with_reference(with_fingerprint(dataset, key), split, self.reference_splits[split])
+        keyed = with_fingerprint(dataset, key)
+        if self.accelerator.is_main_process:
+            remove_broken(self.reference_cache(keyed), len(keyed))
+        self.accelerator.wait_for_everyone()
+        return super().with_reference(keyed, split, self.reference_splits[split])
 
     def keyed_store(self, **more: Any) -> ReferenceStore:
         """The store of the precision that accelerate decided on: a launcher may ask for bf16 where no recipe does."""

@@ -31,12 +31,16 @@ from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.earlier_adapter import base_model, earlier_adapter
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
+from apo_soup.training.adapter_fit import check_adapter_fits
 from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
+from apo_soup.training.going_on import with_earlier_adapter
+from apo_soup.training.new_rows import settle_adapter
 from apo_soup.training.run import release, train_and_save
 
 # Positions of a row whose attention is one matrix without block-sparsity: longer ones waste more than they save
@@ -65,11 +69,14 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     place, taken = recipe.place("model_name_or_path"), "a model that transformers loads"
     with told_by_library(place, (ValueError, OSError), expected=taken, way="name another one"):
         config = AutoConfig.from_pretrained(
-            recipe.model_name_or_path, revision=model.model_revision, trust_remote_code=recipe.trust_remote_code
+            base_model(recipe), revision=model.model_revision, trust_remote_code=recipe.trust_remote_code
         )
     reason = stock_reason(arguments, config)
     if recipe.packed_pairs is False:
         reason = "packed_pairs: false"
+    adapting = adapters(model, recipe.path)
+    if not earlier_adapter(recipe):
+        check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
     rows = training_rows(recipe, say)
     begin_stage(stage)
 
@@ -81,7 +88,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         "processing_class": rows.tokenizer,
         "callbacks": [Watch(stage.name, arguments.beta * mean_length(pairs, "chosen_ids"))],
         "store": reference_store(recipe, rows.folder),
-        **adapters(model, recipe.path),
+        **adapting,
     }
     trainer: PreparedDPOTrainer | None = None
     if reason is None:
@@ -108,8 +115,10 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
 
 def stock_trainer(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any]) -> PreparedDPOTrainer:
     """The stock trainer with its reference; `common` are the arguments that both trainers are made with."""
+    common = common | settled_model(recipe, arguments, common)
     with refused_by_trl(recipe):
         trainer = PreparedDPOTrainer(args=arguments, **common)
+    settle_adapter(trainer, recipe)
     trainer.add_reference()
     return trainer
 
@@ -139,10 +148,19 @@ def packed_trainer(
     arguments.precompute_ref_log_probs = True
     longest = cast(int, arguments.max_length)
     capacity = longest if attention == "flex_attention" else min(longest, SDPA_CAPACITY)
+    common = common | settled_model(recipe, arguments, common)
     with refused_by_trl(recipe):
         trainer = PackedDPOTrainer(args=arguments, capacity=capacity, **common)
+    settle_adapter(trainer, recipe)
     trainer.add_reference()
     return trainer
+
+
+def settled_model(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any]) -> dict[str, Any]:
+    """What of a trainer's arguments is otherwise where the recipe goes on with an adapter, which is loaded already."""
+    adapting = {name: common[name] for name in ("peft_config", "quantization_config")}
+    model = with_earlier_adapter(recipe, arguments, adapting)
+    return {} if model is None else {**adapting, "model": model}
 
 
 def check_attention(recipe: ApoFile, requested: str | None) -> None:

@@ -168,7 +168,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         accumulation, rank = self.args.gradient_accumulation_steps, self.accelerator.process_index
         return StepSampler(loaders, pairs.lengths(), self.capacity, accumulation, rank)
 
-    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of a micro-batch's rows; returns its share of the step's loss, a number `[]`.
 
         The step's gradient is that of the mean loss over its pairs. `inputs` are a `MicroBatchRows`.
@@ -177,12 +177,12 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.window.begin()
         done = torch.zeros((), device=self.accelerator.device)
         # Ranks' gradients are averaged, so each rank's share of the sum is scaled up by their number.
-        scale = self.accelerator.num_processes / inputs["total"]
+        scale = self.accelerator.num_processes / inputs.total
         deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
         options = {"scale_wrt_gas": False} if deepspeed else {}
         with self.maybe_activation_offload_context:
-            for number, row in enumerate(inputs["rows"]):
-                last = number == len(inputs["rows"]) - 1
+            for number, row in enumerate(inputs.rows):
+                last = number == len(inputs.rows) - 1
                 with gradients_held(self.accelerator, model, last), self.compute_loss_context_manager():
                     loss, sums = self.row_loss(model, row)
                     loss = loss * scale

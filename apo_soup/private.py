@@ -88,6 +88,13 @@ class DPOTrainerHooks(DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         return self.with_reference(dataset, name, batch_size)
 
+    def reference_cache(self, dataset: Dataset) -> Path:
+        """The file that TRL keeps the reference's log-probabilities of these rows in; it opens it without a look."""
+        from datasets.fingerprint import Hasher
+
+        key = Hasher.hash((dataset._fingerprint, self._precompute_model_hash))
+        return Path(dataset._get_cache_file_path(key))
+
     def inference_engine(self) -> torch.nn.Module:
         """DeepSpeed's engine around the model that is not trained yet, made once and kept where TRL keeps it."""
         from trl.models import prepare_deepspeed

@@ -1,10 +1,13 @@
 """`python -m merge --config FILE [--only soup|merged] [--verify]`: see merge/run.py."""
 
 import argparse
+import shutil
+from dataclasses import replace
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
 from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.stage import hidden_sibling
 from merge.load_process import LoadProcess
 from merge.plan import MergePlan, merge_plan
 
@@ -59,6 +62,7 @@ def _verify(plan: MergePlan) -> None:
     from merge.average import plain_linear
     from merge.hub import with_snapshots
     from merge.model_tensors import has_several_parts
+    from merge.own_heads import with_own_heads
     from merge.verify import verify_average
 
     linear = plan.linear or plain_linear(with_snapshots(plan.config, plan.where))
@@ -69,7 +73,13 @@ def _verify(plan: MergePlan) -> None:
             f"{plan.where}: expected a plain linear average of whole language models for --verify, got another merge; "
             "leave --verify out"
         )
-    verify_average(linear, plan.stage.folder, plan.where)
+    scratch = hidden_sibling(plan.stage.folder, "verify")
+    try:
+        made = with_own_heads(list(linear.folders), scratch, plan.where)
+        linear = replace(linear, folders=tuple(made.get(folder, folder) for folder in linear.folders))
+        verify_average(linear, plan.stage.folder, plan.where)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def model_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
     """
     tensors = stored_tensors(folder, where)
     pair = _head_and_embedding(tensors)
-    if pair is None or not _ties_head(folder, where):
+    if pair is None or not ties_head(folder, where):
         return tensors
     head, embedding = pair
     if not _equal(tensors[head], tensors[embedding]):
@@ -98,7 +98,7 @@ def _head_and_embedding(tensors: dict[str, StoredTensor]) -> tuple[str, str] | N
     return (heads[0], found[0]) if len(heads) == len(found) == 1 else None
 
 
-def _ties_head(folder: Path, where: str) -> bool:
+def ties_head(folder: Path, where: str) -> bool:
     """Whether a model's configuration ties its head to the embeddings; asks transformers where it does not say."""
     config: dict[str, Any] = read_json(folder / "config.json", where)
     inner = config.get("text_config") or {}

@@ -13,6 +13,7 @@ import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
@@ -33,9 +34,10 @@ from merge.layers import layer_changes, output_layers
 from merge.linear import same_as_mergekit, write_average
 from merge.load_process import LoadProcess
 from merge.loading import check_loads
-from merge.mergekit_names import named_models
+from merge.mergekit_names import named_models, with_models
 from merge.mergekit_run import run_mergekit
 from merge.mergekit_schema import check_options, parsed_configuration, unused_parameters
+from merge.own_heads import with_own_heads
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
 
@@ -62,6 +64,8 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
             say(f"note: {where}.parameters: {plan.config.merge_method} has no parameter {name} and passes over it")
     with _whole_models(plan.config, stage.folder, where) as config:
         folders = list(plan.linear.folders) if plan.linear else [Path(m) for m in named_models(config)]
+        models = [str(f) for f in folders] if plan.linear else list(named_models(plan.config))
+        plan, config, folders = _own_heads(plan, config, folders)
         check_merge(config, folders, run, where)
         first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
         for line in merge_notes(first, folders, where):
@@ -84,11 +88,33 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
                 run_mergekit(config, options, first, final, where, changes)
             complete_folder(final, first, long_context, recipe.place("long_context"))
         check_loads(final, folders, where, bool(layers), loads.faults)
-        models = [str(f) for f in plan.linear.folders] if plan.linear else list(named_models(plan.config))
         write_card(final, stage.name, plan.config.given_values(), models, run)
     facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))}, hashes=hashes)
+
+
+def _own_heads(
+    plan: MergePlan, config: MergekitKeys, folders: list[Path]
+) -> tuple[MergePlan, MergekitKeys, list[Path]]:
+    """The same merge of models that all have a head of their own, where some tie it and others do not."""
+    made = with_own_heads(folders, _scratch(plan.stage.folder), plan.where)
+    if not made:
+        return plan, config, folders
+    for folder in made:
+        say(
+            f"note: {plan.where}: {folder} ties its head to the embeddings and another model does not; the result "
+            "has a head of its own"
+        )
+    texts = {str(folder): str(view) for folder, view in made.items()}
+    average = plan.linear and replace(plan.linear, folders=tuple(made.get(f, f) for f in plan.linear.folders))
+    config = with_models(config, lambda model: texts.get(model, model))
+    return replace(plan, linear=average), config, [made.get(folder, folder) for folder in folders]
+
+
+def _scratch(output: Path) -> Path:
+    """The hidden folder of models that last as long as a merge."""
+    return hidden_sibling(output, "adapters")
 
 
 def _linear(plan: MergePlan, config: MergekitKeys, options: MergekitOptions) -> LinearAverage | None:
@@ -102,7 +128,7 @@ def _whole_models(config: MergekitKeys, output: Path, where: str) -> Iterator[Me
     """A configuration whose models are all local folders of whole models: those of the Hub are fetched, and adapters
     are merged into their bases, in a hidden folder that lasts as long as this context.
     """
-    adapters = hidden_sibling(output, "adapters")
+    adapters = _scratch(output)
     shutil.rmtree(adapters, ignore_errors=True)  # what a killed merge left may be of other weights
     try:
         config = with_snapshots(config, where)

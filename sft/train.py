@@ -17,11 +17,14 @@ from trl import SFTConfig, SFTTrainer
 
 from apo_soup.config.sft import SftFile
 from apo_soup.data.prepare import training_rows
+from apo_soup.models.earlier_adapter import earlier_adapter
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
+from apo_soup.training.adapter_fit import check_adapter_fits
 from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
+from apo_soup.training.going_on import with_earlier_adapter
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
 from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
@@ -53,6 +56,9 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     arguments, model = trl_arguments(
         recipe, SFTConfig, stage.partial, dataset_kwargs={"skip_prepare_dataset": True}, assistant_only_loss=False
     )
+    adapting = adapters(model, recipe.path)
+    if not earlier_adapter(recipe):
+        check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
     rows = training_rows(recipe, say)
     begin_stage(stage)
 
@@ -61,9 +67,8 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     arguments.remove_unused_columns = False
     splits = rows.splits.with_format("numpy", dtype=np.int32)
     collator = PackedCollator(rows.tokenizer.pad_token_id)
-    adapting = adapters(model, recipe.path)
     dtype = "auto" if model.use_peft and not recipe.gives("dtype") else loading_options(arguments)["dtype"]
-    base = model_to_load(recipe, stage, rows.tokenizer, dtype)
+    base = with_earlier_adapter(recipe, arguments, adapting) or model_to_load(recipe, stage, rows.tokenizer, dtype)
     if adapting["peft_config"] is not None:
         adapting["peft_config"] = train_new_rows(adapting["peft_config"], recipe, base, rows.tokenizer)
     with refused_by_trl(recipe):

@@ -45,6 +45,7 @@ def test_the_dpo_trainers_constructor_calls_these_hooks():
     made = inspect.getsource(DPOTrainer.__init__)
     assert "hash_module(self.ref_model or self.model)" in made
     assert "self._precompute_engine = None" in made
+    assert "self._precompute_model_hash = (" in made
     behind = made[made.index("self._precompute_ref_logps(") :]
     assert re.findall(r"self\.(\w+) = ", behind) == ["eval_dataset", "eval_dataset", "ref_model"]
 
@@ -56,6 +57,7 @@ def test_a_reference_pass_names_its_cache_file_by_the_fingerprint():
     from apo_soup.private import with_fingerprint
 
     assert "Hasher.hash((dataset._fingerprint, model_hash))" in inspect.getsource(DPOTrainer._precompute_ref_logps)
+    assert "cache_file = dataset._get_cache_file_path(" in inspect.getsource(DPOTrainer._precompute_ref_logps)
     dataset = Dataset.from_dict({"a": [1, 2]})
     assert with_fingerprint(dataset, "ours")._fingerprint == "ours"
     assert dataset._fingerprint != "ours"

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import AS_NUMBER, FINITE, AboveZero, Flag, Table, in_list, key
 from apo_soup.config.library_keys import with_library_keys
+from apo_soup.config.loss_keys import loss_faults
 from apo_soup.config.stage_file import Fault
 from apo_soup.config.training import TrainingFile
 
@@ -16,7 +17,6 @@ LossName = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
     "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
 ]  # fmt: skip
-SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
 # YAML's own types: a step is a whole number, a share is a fraction.
 Checkpoints = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]
 
@@ -44,13 +44,7 @@ class ApoFile(TrainingFile):
         yield from super().faults()
         if self.overflow == "split":
             yield Fault("overflow", "expected truncate or drop, since a pair cannot be split, got split; write drop")
-        given = self.model_dump(include={"label_smoothing"}, exclude_unset=True).get("label_smoothing")
-        if given and not SMOOTHED & set(self.loss_type):
-            yield Fault(
-                "label_smoothing",
-                f"expected a loss that reads it ({', '.join(sorted(SMOOTHED))}), got loss_type "
-                f"{', '.join(self.loss_type)}, which ignores it; leave one of them out",
-            )
+        yield from loss_faults(self)
         for number, at in enumerate(self.checkpoints or []):
             whole = isinstance(at, int) and not isinstance(at, bool) and at >= 1
             if not whole and not (isinstance(at, float) and 0 < at < 1):

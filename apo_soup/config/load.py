@@ -143,6 +143,9 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     recipe._given, recipe._member = given, member
     recipe._as_given = recipe.model_dump(exclude_unset=True)
     settle_paths(recipe)
+    for name, keys in nested(recipe):
+        prefix = f"{name}." if name else ""
+        recipe.notes.extend(sentence(given, f"{prefix}{remark.key}", remark.told) for remark in keys.remarks())
     return recipe, []
 
 

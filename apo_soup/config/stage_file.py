@@ -23,6 +23,13 @@ class Fault(NamedTuple):
     beside: tuple[str, ...] = ()
 
 
+class Remark(NamedTuple):
+    """What a person should know of right keys; `key` and `told` as a Fault's."""
+
+    key: str
+    told: str
+
+
 class Keys(BaseModel):
     """A mapping of declared keys, at the top of a file or inside it."""
 
@@ -53,6 +60,10 @@ class Keys(BaseModel):
 
     def faults(self) -> Iterator[Fault]:
         """Keys that are right by themselves and not together."""
+        yield from ()
+
+    def remarks(self) -> Iterator[Remark]:
+        """What follows from the keys and does not stand in the file: a note each."""
         yield from ()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from apo_soup.config.adapter_keys import adapter_faults, adapter_remarks
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
     Flag,
@@ -15,11 +16,12 @@ from apo_soup.config.keys import (
     Share,
     Table,
     Text,
+    Texts,
     Whole,
     key,
 )
 from apo_soup.config.mixture import Mixture, mode_faults
-from apo_soup.config.stage_file import Fault, StageFile
+from apo_soup.config.stage_file import Fault, Remark, StageFile
 
 # Keys that TRL knows and this pipeline cannot honour: name -> what holds instead, and what to do.
 REFUSED = {
@@ -81,6 +83,14 @@ class TrainingFile(StageFile):
     )
     attn_implementation: Text | None = key(None, "attention of transformers, such as `sdpa` or `flex_attention`")
     model_init_kwargs: Table | Text | None = key(None, "further arguments of `from_pretrained`")
+    use_peft: Flag = key(False, "train a LoRA adapter on the frozen model, and merge it at the end")
+    lora_target_modules: Texts | None = key(
+        None, "layers that the adapter changes: names, a pattern of paths, or `all-linear`, which holds without the key"
+    )
+    lora_target_parameters: Texts | None = key(None, "parameters that the adapter changes, such as those of experts")
+    lora_modules_to_save: Texts | None = key(None, "layers that are trained whole beside the adapter")
+    load_in_4bit: Flag = key(False, "a frozen base of 4 bits a weight (QLoRA); needs `pip install 'apo-soup[qlora]'`")
+    load_in_8bit: Flag = key(False, "a frozen base of 8 bits a weight; needs the same package")
     max_length: Positive = key(1024, "longest sequence, in tokens")
     per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process")
     gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step")
@@ -116,3 +126,9 @@ class TrainingFile(StageFile):
         for name, value in given.items():
             why, way = REFUSED[name]
             yield Fault(name, f"expected no such key, since {why}, got {as_written(value)}; {way}")
+        if self.model_dump(include={"do_train"}, exclude_unset=True).get("do_train") is False:
+            yield Fault("do_train", "expected no such key, since a stage always trains, got false; leave the key out")
+        yield from adapter_faults(self)
+
+    def remarks(self) -> Iterator[Remark]:
+        yield from adapter_remarks(self)

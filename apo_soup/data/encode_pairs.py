@@ -6,6 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.checks.pair_check import ANSWER_SIDES, CheckedPair, check_pair, pair_fault, prompt_fault
+from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.conversation import PreferencePair
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode, longer_than
@@ -15,6 +16,9 @@ from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.models.tokenizer import encode_ids
+
+# An answer of more tokens is not looked at for words: blank ones of that length are refused as text.
+FEW = 32
 
 
 class PairEncoder(Encoder[PreferencePair]):
@@ -36,6 +40,9 @@ class PairEncoder(Encoder[PreferencePair]):
     def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
         """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers, never the prompt."""
         prompt, chosen, rejected = pair_ids(ids, self.tokenizer.eos_token_id)
+        for name, answer in zip(ANSWER_SIDES, (chosen, rejected), strict=True):
+            if says_nothing(answer, self.tokenizer):
+                raise RowError(f"field {name}: expected words, got control tokens alone; leave the pair out")
         pair = CheckedPair(row.source.name, row.row.place, pending.item, pending.texts, self.renderer.knows_modes)
         if row.checked:
             check_pair(pair, (prompt, chosen, rejected), self.tokenizer)
@@ -123,6 +130,13 @@ def pair_ids(ids: list[Array], end_of_turn: int) -> tuple[Array, Array, Array]:
     if np.array_equal(answers[0], answers[1]):
         raise RowError("fields chosen, rejected: expected different answers, got the same tokens; leave the pair out")
     return prompt, answers[0], answers[1]
+
+
+def says_nothing(answer: Array, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokens `[S]` of an answer are control tokens and what nobody sees, and nothing else."""
+    control = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
+    rest = answer[~np.isin(answer, control)]
+    return not len(rest) or (len(rest) <= FEW and is_blank(str(tokenizer.decode(rest.tolist()))))
 
 
 def encode_pair(item: PreferencePair, renderer: Renderer, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:

@@ -8,12 +8,14 @@ type of the first model. Nothing is written but the results.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import Mix
+from apo_soup.models.adapted import untie
 from apo_soup.models.loading import load_causal_model
 
 
@@ -48,12 +50,36 @@ class Mixer:
         if self.model is None:
             self.model = loaded
             return {name: p.clone() for name, p in tensors.items()}
+        self._take_own_head(tensors)
         shapes = {n: p.shape for n, p in self.model.named_parameters()}
-        if shapes != {n: p.shape for n, p in tensors.items()}:
+        if shapes != {n: p.shape for n, p in self._with_head(tensors).items()}:
             raise UserError(
                 f"{self.where}: --mix: expected models of one architecture, got other tensors in {folder}; leave it out"
             )
         return tensors
+
+    def _take_own_head(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Untie the model in memory where weights come with a head of their own."""
+        assert self.model is not None
+        head = self.model.get_output_embeddings()
+        if head is not None and self.tied and len(tensors) > len(list(self.model.named_parameters())):
+            untie(self.model, head)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head of the model in memory is its embeddings."""
+        model: Any = self.model
+        head = model.get_output_embeddings()
+        return head is not None and head.weight is model.get_input_embeddings().weight
+
+    def _with_head(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights with a head, where the model in memory has one of its own: of a tied model, its embeddings."""
+        model: Any = self.model
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+        if head is None or self.tied or names[head.weight] in tensors:
+            return tensors
+        return {**tensors, names[head.weight]: tensors[names[embeddings.weight]]}
 
     @torch.no_grad()
     def mixed_model(self, mix: Mix) -> PreTrainedModel:
@@ -62,8 +88,9 @@ class Mixer:
         Raises:
             UserError: the folders hold models of different architectures.
         """
-        inputs = [(self.weights(folder), weight) for folder, weight in mix.parts]
+        loaded = [(self.weights(folder), weight) for folder, weight in mix.parts]
         assert self.model is not None  # loading the first part made it
+        inputs = [(self._with_head(tensors), weight) for tensors, weight in loaded]
         for name, parameter in self.model.named_parameters():
             total = torch.zeros(parameter.shape, dtype=torch.float64)
             for tensors, weight in inputs:

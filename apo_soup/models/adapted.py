@@ -16,7 +16,7 @@ def untied(model: PeftModel) -> PeftModel:
     embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
     adapted = isinstance(embeddings, BaseTunerLayer) or isinstance(head, BaseTunerLayer)
     if adapted and head is not None and _plain(head).weight is _plain(embeddings).weight:
-        _untie(base, _plain(head))
+        untie(base, _plain(head))
     return model
 
 
@@ -25,7 +25,8 @@ def _plain(layer: Any) -> Any:
     return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
 
 
-def _untie(model: PreTrainedModel, head: Any) -> None:
+def untie(model: PreTrainedModel, head: Any) -> None:
+    """Give a model a head of its own, with the values of the embeddings that it was tied to; `head` is its layer."""
     head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=head.weight.requires_grad)
     model.config.tie_word_embeddings = False
     model.config.get_text_config().tie_word_embeddings = False

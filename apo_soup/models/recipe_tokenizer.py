@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from apo_soup.config.training import TrainingFile
+from apo_soup.models.earlier_adapter import base_model, earlier_adapter
 from apo_soup.models.embeddings import check_fits, embedding_rows, rows_for
 from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.runs.makers import Upstream, upstream
@@ -36,7 +37,7 @@ def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = N
     """
     way = upstream(recipe)
     if way.model == recipe.model_name_or_path:
-        tokenizer = _with_template_of(recipe, None)
+        tokenizer = _with_template_of(recipe, _of_base(recipe))
         check_fits(recipe, token_ids(tokenizer), model_rows(recipe))
         return tokenizer
     first = (recipe, *way.files)[-1]
@@ -54,6 +55,12 @@ def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = N
         tokenizer = _with_template_of(recipe, files)
         check_fits(recipe, token_ids(tokenizer), rows)
         return tokenizer
+
+
+def _of_base(recipe: TrainingFile) -> str | None:
+    """The base of an adapter that was saved without a tokenizer, whose own it takes; None for any other model."""
+    adapter = earlier_adapter(recipe)
+    return base_model(recipe) if adapter and not (adapter / "tokenizer_config.json").is_file() else None
 
 
 def _rows_made(recipe: TrainingFile, ids: int, rows: int | None) -> int | None:
@@ -105,7 +112,7 @@ def model_rows(recipe: TrainingFile, model: str | None = None) -> int | None:
     """
     try:
         config = AutoConfig.from_pretrained(
-            model or recipe.model_name_or_path,
+            model or base_model(recipe),
             revision=recipe.model_revision,
             trust_remote_code=recipe.trust_remote_code,
         )

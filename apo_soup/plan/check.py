@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.sources import is_local
@@ -33,6 +36,8 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         problems += wrong
         if recipe:
             recipes.append(recipe)
+    training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
+    problems += filter(None, (*map(missing_package, training), *map(earlier_adapter_problem, training)))
     problems += token_problems(recipes)
     if not recipes and not problems:
         problems.append(

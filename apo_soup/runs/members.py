@@ -42,6 +42,8 @@ def member_recipes(recipe: ApoFile) -> list[ApoFile]:
     recipes, problems = _checked(recipe.raw(), recipe.members or [{}])
     if problems:
         raise told_together(problems)
+    for member in recipes:
+        member.notes[:] = [note for note in member.notes if note not in recipe.notes]
     return recipes
 
 

@@ -1,7 +1,6 @@
 """TRL's arguments from a recipe, on the machine that is here."""
 
 import importlib.util
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -13,16 +12,15 @@ from huggingface_hub import get_token
 from transformers import TrainingArguments, get_scheduler
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from apo_soup.config.adapter_keys import lora_targets, missing_package
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.progress import say
 from apo_soup.training.precision import precision
 
 # Libraries whose code TRL's constructors run beside ours, which they call back; a model may bring code of its own.
 TRAINER_LIBRARIES = ("trl", "transformers", "transformers_modules", "accelerate", "peft")
-
-# A name of a module. TRL makes a text of a list with one entry, which PEFT takes for a pattern of whole paths.
-MODULE_NAME = re.compile(r"[\w.]+")
 
 C = TypeVar("C", bound=TrainingArguments)
 
@@ -92,6 +90,9 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     Raises:
         UserError: a value that TRL or transformers refuses, in their words.
     """
+    problem = missing_package(recipe) or earlier_adapter_problem(recipe)
+    if problem:
+        raise UserError(problem)
     # Only what was given: defaults are the library's own.
     values = recipe.given_values() | {"model_name_or_path": recipe.model_name_or_path} | machine_overrides(recipe)[0]
     names = {f.name for f in fields(config_class) if f.init}
@@ -111,9 +112,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     taken = "values that TRL and transformers take"
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         model = ModelConfig(**{k: v for k, v in values.items() if k in model_names})
-    targets = values.get("lora_target_modules")
-    if isinstance(targets, list) and all(MODULE_NAME.fullmatch(str(name)) for name in targets):
-        model.lora_target_modules = targets
+    model.lora_target_modules = lora_targets(recipe)  # type: ignore[assignment]  # one text too, which peft takes
     training["model_init_kwargs"] = {
         "attn_implementation": model.attn_implementation,
         "revision": model.model_revision,

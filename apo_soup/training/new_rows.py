@@ -3,16 +3,17 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from peft import LoraConfig, PeftModel
 from peft.utils.other import TrainableTokensWrapper
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.recipe_tokenizer import new_token_ids
 from apo_soup.progress import say
+from apo_soup.training.adapter_fit import model_without_weights
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def settle_adapter(trainer: Trainer, recipe: TrainingFile) -> None:
             "trains rows of new tokens in them, got sharded ones; launch with recipes/accelerate/ddp.yaml, or leave "
             "use_peft out"
         )
-    adapter.base_model_name_or_path = recipe.model_name_or_path
+    adapter.base_model_name_or_path = base_model(recipe)
     base: Any = model.get_base_model()
-    base.name_or_path = base.config.name_or_path = recipe.model_name_or_path  # for the adapter's card
+    base.name_or_path = base.config.name_or_path = base_model(recipe)  # for the adapter's card
     head = model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         head.__dict__["bias"] = getattr(head.original_module, "bias", None)  # no parameter of the wrapper's own
@@ -82,10 +83,7 @@ def settle_adapter(trainer: Trainer, recipe: TrainingFile) -> None:
 
 def _embedding_names(recipe: TrainingFile, base: str) -> EmbeddingNames:
     """The names of the layers that have a row a token."""
-    config = AutoConfig.from_pretrained(base, trust_remote_code=recipe.trust_remote_code)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.trust_remote_code)
-    model.tie_weights()
+    model = model_without_weights(recipe, base)
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     names = {module: name for name, module in model.named_modules()}
     return EmbeddingNames(names[embeddings], names[head], head.weight is embeddings.weight)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from apo_soup.config.training import TrainingFile
+from apo_soup.models.earlier_adapter import base_model
 from apo_soup.progress import say
 from apo_soup.training.callbacks import local_shard
 
@@ -66,7 +67,7 @@ def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool)
 def stored_dtype(recipe: TrainingFile) -> str:
     """The type that a model's weights are stored in, as its configuration says."""
     config = AutoConfig.from_pretrained(
-        recipe.model_name_or_path,
+        base_model(recipe),
         revision=recipe.model_revision if recipe.gives("model_revision") else None,
         trust_remote_code=recipe.trust_remote_code,
     )

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -11,6 +11,7 @@ from transformers import PrinterCallback
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.stage import Stage
@@ -29,10 +30,16 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     Raises:
         UserError: the recipe's `metric_for_best_model` is not measured.
     """
+    check_a_batch(trainer, recipe)
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
-    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not.
-    if not trainer.is_deepspeed_enabled and trainer.accelerator.mixed_precision != "no":
+    base: Any = trainer.trained_model
+    if quantisation(base):
+        say(f"{stage.name}: the frozen base is held in {quantisation(base)}")
+    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not; TRL
+    # makes an adapter on a quantised base bfloat16.
+    mixed = trainer.accelerator.mixed_precision != "no" or types.loaded == types.trained
+    if not trainer.is_deepspeed_enabled and mixed:
         raise_masters(trainer.trained_model, types.trained)
     if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
         cure = "bf16: true" if recipe.master_dtype == "float32" else "master_dtype: float32"
@@ -57,7 +64,10 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     final = stage.partial / "final"
-    save_model(trainer, final, recipe)
+    merged_into = save_model(trainer, final, recipe)
+    if merged_into:
+        say(f"{stage.name}: the adapter is merged into {merged_into}")
+        facts = facts | {"merged_into": merged_into}
     if is_main():
         cast_folder(final, types.saved)
         trainer.state.save_to_json(str(final / "trainer_state.json"))
@@ -77,6 +87,22 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
         if overrides.get("push_to_hub", recipe.push_to_hub):
             upload(stage, recipe)
     PartialState().wait_for_everyone()
+
+
+def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
+    """Refuse rows of which not one batch is left: a stage of no steps would save the model as it was.
+
+    Raises:
+        UserError: `dataloader_drop_last` drops them all.
+    """
+    args, rows = trainer.args, len(cast(Any, trainer.train_dataset))
+    needed = args.per_device_train_batch_size * trainer.accelerator.num_processes
+    if args.dataloader_drop_last and rows < needed:
+        raise UserError(
+            f"{recipe.place('dataloader_drop_last')}: expected at least {needed:,} sequences or pairs, a batch on each "
+            f"of all processes, got {rows:,}, which would all be dropped; leave the key out, or lower "
+            "per_device_train_batch_size"
+        )
 
 
 def release() -> None:

@@ -1,6 +1,7 @@
 """A trained model as a whole, plain folder, and the way to the Hub."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -8,13 +9,17 @@ from typing import Any, cast
 from huggingface_hub import HfApi
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.adapted import untied
+from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.quantised import dequantised, quantisation, with_dequantised
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.stage import Stage
+from apo_soup.training.going_on import REFERENCE_ADAPTER
 from apo_soup.training.resized import RESIZED
 
 # Loading arguments that say how a model runs, not what it is.
@@ -36,8 +41,11 @@ def whole_state_dict(trainer: Trainer) -> Iterator[None]:
         plugin.set_state_dict_type(before)
 
 
-def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> None:
+def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> str | None:
     """Save a plain model folder. An adapter is merged into its base (and kept beside it in `adapter/`).
+
+    Returns:
+        On the main process, what the adapter of a quantised base was merged into, in words; else None.
 
     Raises:
         UserError: no weights were written.
@@ -48,21 +56,28 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> None:
     with whole_state_dict(trainer):
         save_without_upload(trainer, saved)
     if not is_main():
-        return
+        return None
+    into = None
     (saved / "training_args.bin").unlink(missing_ok=True)
     if adapted:
-        _save_merged(model, saved, folder, recipe)
+        shutil.rmtree(saved / REFERENCE_ADAPTER, ignore_errors=True)  # of no use to who loads the adapter
+        into = _save_merged(trainer, saved, folder, recipe)
         cast(PreTrainedTokenizerBase, trainer.processing_class).save_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{recipe.path}: expected saved weights in {folder}, got none; look at the checkpoints in {folder.parent}"
         )
+    return into
 
 
-def _save_merged(model: PeftModel, adapter: Path, folder: Path, recipe: TrainingFile) -> None:
+def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: TrainingFile) -> str | None:
     """Save the base with the adapter in its weights. The base is read again rather than taken from the trainer, where
-    it may be sharded or quantised.
+    it may be sharded or quantised; weights that were trained quantised are what they stood for there.
+
+    Returns:
+        What a quantised base's adapter was merged into, in words; None for any other base.
     """
+    model = cast(PeftModel, trainer.accelerator.unwrap_model(trainer.model))
     given = cast(dict[str, Any], recipe.model_init_kwargs or {})
     loading = {
         "revision": recipe.model_revision if recipe.gives("model_revision") else None,
@@ -72,13 +87,21 @@ def _save_merged(model: PeftModel, adapter: Path, folder: Path, recipe: Training
     }
     trained = cast(PreTrainedModel, model.get_base_model())
     resized = folder.parent / RESIZED
-    base = AutoModelForCausalLM.from_pretrained(resized if resized.is_dir() else recipe.model_name_or_path, **loading)
+    base: Any = AutoModelForCausalLM.from_pretrained(resized if resized.is_dir() else base_model(recipe), **loading)
+    if quantisation(base):  # stored so: what it stands for is what was trained on
+        base = dequantised(base)
+    sharded = trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()
+    into = None if sharded else with_dequantised(base, trained)
+    if into is None and quantisation(trained):
+        copy = f"their {quantisation(trained)} copy that it was trained on"
+        into = f"the weights of {base_model(recipe)}, not {copy}"
     merged = untied(PeftModel.from_pretrained(base, adapter)).merge_and_unload()
     # Training aligned the end-of-turn and padding tokens with the tokenizer; the fresh base knows nothing of it.
     merged.config.eos_token_id = trained.config.eos_token_id
     merged.config.pad_token_id = trained.config.pad_token_id
     merged.generation_config = trained.generation_config
     merged.save_pretrained(folder)
+    return into
 
 
 def upload(stage: Stage, recipe: TrainingFile) -> None:

@@ -197,3 +197,48 @@ def test_pairs_that_a_short_training_does_not_reach_need_no_reference(packed_rec
     short = facts(folder)["reference_passes"]
     train_members(path, "--max_steps", "3")
     assert facts(folder)["reference_passes"] > short
+
+
+BROKEN = {
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-3]),
+    "empty": lambda file: file.write_bytes(b""),
+    "of no form": lambda file: file.write_text("nothing of the kind"),
+    "without a side": lambda file: save_file({"chosen": torch.zeros(3)}, file),
+    "of more pairs": lambda file: save_file({"chosen": torch.zeros(4), "rejected": torch.zeros(4)}, file),
+    "of another shape": lambda file: save_file({"chosen": torch.zeros(3, 1), "rejected": torch.zeros(3, 1)}, file),
+    "of whole numbers": lambda file: save_file(
+        {"chosen": torch.zeros(3).long(), "rejected": torch.zeros(3).long()}, file
+    ),
+    "not finite": lambda file: save_file({"chosen": torch.full((3,), torch.nan), "rejected": torch.zeros(3)}, file),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_stored_reference_that_is_broken_is_computed_again(tmp_path, capsys, name):
+    from apo.reference import ReferenceStore
+
+    store = ReferenceStore(tmp_path / "reference", {"model": "m"})
+    store.write("train", torch.zeros(3), torch.ones(3))
+    BROKEN[name](store.file("train"))
+    assert store.read("train", 3) is None
+    assert f"reference: {store.file('train')} " in (said := capsys.readouterr().out)
+    assert "it is computed again" in said
+    store.write("train", torch.zeros(3), torch.ones(3))
+    assert store.read("train", 3)[1].tolist() == [1, 1, 1]
+
+
+def test_a_stock_reference_of_other_pairs_is_removed(tmp_path, capsys):
+    from datasets import Dataset
+
+    from apo.stock_trainer import remove_broken
+
+    Dataset.from_dict({"ref_chosen_logps": [1.0, 2.0]}).save_to_disk(tmp_path / "kept")
+    (cache,) = (tmp_path / "kept").glob("*.arrow")
+    remove_broken(cache, 2)
+    assert cache.is_file()
+    whole = cache.read_bytes()
+    for content, pairs in ((whole, 3), (whole[:-50], 2), (b"", 2)):
+        cache.write_bytes(content)
+        remove_broken(cache, pairs)
+        assert not cache.exists()
+    assert capsys.readouterr().out.count("it is computed again") == 3

@@ -68,7 +68,7 @@ def test_a_recipe_is_a_folder_or_a_shipped_one(tmp_path, monkeypatch):
         recipe_folder("tinny")
     assert str(tmp_path / "tinny") in str(raised.value)
     assert str(ROOT / "recipes") in str(raised.value)
-    assert "smollm2-135m, smollm3, tiny" in str(raised.value)
+    assert "smollm2-135m, smollm2-135m-lora, smollm3, smollm3-qlora, tiny" in str(raised.value)
     with pytest.raises(UserError, match="expected a recipe folder"):
         recipe_folder("accelerate")
     with pytest.raises(UserError, match="expected a recipe folder"):
@@ -76,7 +76,7 @@ def test_a_recipe_is_a_folder_or_a_shipped_one(tmp_path, monkeypatch):
 
 
 def test_check_and_why_answer_for_every_shipped_recipe_from_any_folder(apo_soup):
-    for name in ("tiny", "smollm2-135m", "smollm3"):
+    for name in ("tiny", "smollm2-135m", "smollm2-135m-lora", "smollm3"):
         result = apo_soup("check", name)
         assert result.returncode == 0, result.stderr
         assert "no error" in result.stdout

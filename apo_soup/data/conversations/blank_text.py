@@ -1,5 +1,6 @@
 """Texts without a character that anybody sees."""
 
+import re
 import string
 
 # Spaces, and the characters of no width that web pages leave in texts.
@@ -14,6 +15,24 @@ UNSEEN = string.whitespace + "".join(
 )  # fmt: skip
 
 
+# The same and the rest of what Unicode has without a shape of its own: joiners, variation selectors, tags, marks of
+# direction and of fields.
+NO_SHAPE = re.compile(
+    f"[{re.escape(UNSEEN)}"
+    "\\x00-\\x1f\\x7f-\\x9f\\u034f\\u061c\\u17b4\\u17b5\\u180b-\\u180f\\ufe00-\\ufe0f\\ufff9-\\ufffb"
+    "\\U0001d173-\\U0001d17a\\U000e0000-\\U000e0fff]+"
+)
+
+
+def visible(text: str) -> str:
+    r"""The characters of a text that somebody sees.
+
+    >>> visible("a\u200b b\ufe0f\n")
+    'ab'
+    """
+    return NO_SHAPE.sub("", text)
+
+
 def is_blank(text: str) -> bool:
     """Whether a text is empty, or nothing but spaces and invisible characters."""
-    return not text.strip(UNSEEN)
+    return not text or NO_SHAPE.fullmatch(text) is not None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apo_soup.data.conversations.blank_text import visible
 from apo_soup.data.conversations.conversation import PreferencePair, prompt_turns
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
@@ -52,8 +53,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     prompt = with_system(fields.get("system"), prompt)
     if whole:
         check_prompt_copy(fields.get("prompt"), prompt)
-    if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
-        raise RowError("fields chosen, rejected: expected two answers, got the same one twice; leave the row out")
+    _check_different(chosen, rejected)
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         unusual = unusual_turn(prompt + answer, f"prompt + {side}") is not None
         if opens_unclosed_block(answer[-1]["content"]):
@@ -68,6 +68,17 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
                 "conversations must share all turns but the last"
             )
     return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
+
+
+def _check_different(chosen: list[Fields], rejected: list[Fields]) -> None:
+    """Raise RowError where the two answers read alike."""
+    if [_spoken_parts(m) for m in chosen] == [_spoken_parts(m) for m in rejected]:
+        raise RowError("fields chosen, rejected: expected two answers, got the same one twice; leave the row out")
+    if [_seen_parts(m) for m in chosen] == [_seen_parts(m) for m in rejected]:
+        raise RowError(
+            "fields chosen, rejected: expected two answers, got two that differ in spaces or invisible characters "
+            "alone; leave the row out"
+        )
 
 
 def _check_scores(fields: Fields) -> None:
@@ -99,6 +110,11 @@ def _without_shared_prompt(chosen: list[Fields], rejected: list[Fields]) -> tupl
             "that part elsewhere; give the turns before it as prompt"
         )
     return prompt, chosen, rejected
+
+
+def _seen_parts(message: Fields) -> tuple[Any, ...]:
+    """What a turn says to who reads it: its texts without what nobody sees."""
+    return tuple(visible(part) if isinstance(part, str) else part for part in _spoken_parts(message))
 
 
 def _spoken_parts(message: Fields) -> tuple[Any, ...]:
