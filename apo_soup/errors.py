@@ -1,5 +1,6 @@
 """Mistakes a person can mend, in one sentence; and faults of our own, shown as what they are."""
 
+import errno
 import json
 import os
 import sys
@@ -9,11 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from apo_soup.launcher import end_with_launcher
+from apo_soup.stops import STOPS, StopAsked
+
 OWN_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
 # transformers has a key `debug`; with one of its values behind it, the flag is that key.
 _DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
+# What the machine may refuse while a file is written; any other OSError is a fault of ours.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -28,11 +34,14 @@ def told_together(problems: list[str]) -> UserError:
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a program's `main` and exit: with its code, or 0.
 
-    A UserError becomes one line on stderr and code 2, with `--debug` or `APO_SOUP_DEBUG=1` its cause before it. Any
-    other exception is a fault of ours or of the machine's: its traceback is shown, where to report it, and code 1.
+    A UserError becomes one line on stderr and code 2, with `--debug` or `APO_SOUP_DEBUG=1` its cause before it. A
+    signal that asks the program to end becomes one line and 128 with the signal's number. Any other exception is a
+    fault of ours or of the machine's: its traceback is shown, where to report it, and code 1.
     """
     debug = _take_debug_flag(sys.argv)
     try:
+        STOPS.listen()
+        end_with_launcher()
         code = main()
     except UserError as error:
         if debug:
@@ -43,6 +52,10 @@ def run_main(main: Callable[[], int | None]) -> None:
         # The reader of our output, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except StopAsked as stopped:
+        if stopped.sentence:
+            print(stopped.sentence, file=sys.stderr)
+        code = stopped.code
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         code = 130
@@ -136,6 +149,20 @@ def read_json(path: Path, where: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; write the file anew")
     return content
+
+
+@contextmanager
+def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses while `folder` is written into a UserError; any other error passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise UserError(
+            f"{where}: {error.filename or folder}: expected to write there, got {error.strerror}; free or mend the "
+            "disk and run the command again"
+        ) from error
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:

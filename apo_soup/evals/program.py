@@ -16,7 +16,7 @@ from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_to_evaluate
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.runs.entry import report_state
+from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
@@ -50,16 +50,18 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str]) -> int:
         whole, suite = suite, suite.with_tasks(request.task)
         refuse_partial_results(whole, models, request.task)
     check_tasks(suite)
-    stages = evaluation_stages(suite, models)
-    todo, code = report_state([stage for stage, _ in stages.values()], request.state)
-    if todo and not request.state:
-        quiet_libraries()
-        from apo_soup.evals.mix import Mixer
+    folders = {f"evals/{model.name}": results_folder(suite, model) for model in models}
+    with alone_on(suite, folders, request.state):
+        stages = evaluation_stages(suite, models)
+        todo, code = report_state([stage for stage, _ in stages.values()], request.state)
+        if todo and not request.state:
+            quiet_libraries()
+            from apo_soup.evals.mix import Mixer
 
-        mixer = Mixer(str(suite.path), suite.trust_remote_code)
-        for stage in todo:
-            run_evaluation(suite, *stages[stage.name], mixer)
-    return code
+            mixer = Mixer(str(suite.path), suite.trust_remote_code)
+            for stage in todo:
+                run_evaluation(suite, *stages[stage.name], mixer)
+        return code
 
 
 def results_folder(suite: EvalFile, model: EvaluatedModel) -> Path:

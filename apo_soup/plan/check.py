@@ -5,11 +5,13 @@ from pathlib import Path
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
+from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
 from apo_soup.tables import text_table
 
@@ -32,6 +34,8 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         problems += wrong
         if recipe:
             recipes.append(recipe)
+            problems += output_problems(recipe, output_folders(recipe))
+    problems += doubled_outputs(recipes)
     problems += token_problems(recipes)
     if not recipes and not problems:
         problems.append(
@@ -39,6 +43,23 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
             "name a recipe's folder"
         )
     return recipes, problems
+
+
+def doubled_outputs(recipes: list[StageFile]) -> list[str]:
+    """A sentence for each folder that two stages of a recipe make, which would replace each other's; `sft_b.yaml` is
+    another file of the stage sft.
+    """
+    makers: dict[Path, StageFile] = {}
+    problems = []
+    for recipe in recipes:
+        for folder in output_folders(recipe).values():
+            first = makers.setdefault(resolved(folder), recipe)
+            if first.path.stem.partition("_")[0] != recipe.path.stem.partition("_")[0]:
+                problems.append(
+                    f"{recipe.place('output_dir')}: expected a folder of its own, got {folder}, which "
+                    f"{first.path.name} makes; name another one"
+                )
+    return problems
 
 
 def checked_file(file: Path, kind: str) -> tuple[StageFile | None, list[str]]:

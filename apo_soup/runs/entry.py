@@ -1,15 +1,19 @@
 """The opening of every stage's program: read the file, say what there is to do, do it."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
-from apo_soup.errors import run_main
+from apo_soup.errors import run_main, told_together
 from apo_soup.progress import say
-from apo_soup.runs.stage import Stage
+from apo_soup.runs.lock import at_work, worker_of
+from apo_soup.runs.outputs import output_problems
+from apo_soup.runs.stage import Stage, restore
 
 File = TypeVar("File", bound=StageFile)
 # Exit code of `--state` where something is stale.
@@ -18,6 +22,29 @@ STATE_FLAG: tuple[str, dict[str, Any]] = (
     "--state",
     {"action": "store_true", "help": "only say whether the stage is up to date (exit 0) or not (3)"},
 )
+
+
+@contextlib.contextmanager
+def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = False) -> Iterator[None]:
+    """Be the only one at work on the folders of a file, and on nobody else's; before anything they are made of is read.
+
+    Args:
+        folders: what is to be made, by the stage's name.
+        only_state: nothing is written: nobody is kept out.
+
+    Raises:
+        UserError: another process is at work there, or something else lies in their place.
+    """
+    if only_state:
+        yield
+        return
+    problems = output_problems(recipe, folders)
+    if problems:
+        raise told_together(problems)
+    with at_work(*folders.values()):
+        for folder in folders.values():
+            restore(folder)
+        yield
 
 
 def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | None = None) -> tuple[list[Stage], int]:
@@ -32,6 +59,8 @@ def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | 
             say(f"{stage.name}: up to date, skipped ({stage.folder} was made from the same configuration and inputs)")
         else:
             todo.append(stage)
+            worker = worker_of(stage.folder) if only_state else None
+            reason += f"; at work on it: {worker}" if worker else ""
             say(f"{stage.name}: {'stale' if only_state else 'running'}, because {reason}")
     return todo, STALE if todo and only_state else 0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
 from apo_soup.runs.manifest import (
     MANIFEST,
@@ -89,9 +89,19 @@ class Stage:
         """The partial folder. What was begun with another fingerprint is moved aside, not deleted.
 
         Raises:
-            UserError: it was begun with another number of processes, which would change the global batch.
+            UserError: it was begun with another number of processes, which would change the global batch; the stage's
+                folder is a link, whose place a folder would take; or the disk refuses it.
         """
         self.started = time.monotonic()
+        if self.folder.is_symlink():
+            raise UserError(
+                f"{self.folder}: expected a folder that can be replaced, got a link to {self.folder.resolve()}; give "
+                "that one as output_dir, or link the folder above it"
+            )
+        with told_by_disk(self.name, self.partial):
+            return self._begin()
+
+    def _begin(self) -> Path:
         processes = process_count()
         begun = self._begun()
         if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
@@ -143,6 +153,15 @@ class Stage:
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def restore(folder: Path) -> None:
+    """Put back what had stepped aside for a new folder that never came to stand, because the process was killed between
+    the two renames.
+    """
+    old = hidden_sibling(folder, "old")
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)
 
 
 def replace_folder(new: Path, final: Path) -> None:
