@@ -156,13 +156,33 @@ def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
     """Turn what the disk refuses while `folder` is written into a UserError; any other error passes."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
+    except Exception as error:
+        told = disk_refusal(error)
+        if told is None:
             raise
+        place = getattr(error, "filename", None) or folder
         raise UserError(
-            f"{where}: {error.filename or folder}: expected to write there, got {error.strerror}; free or mend the "
-            "disk and run the command again"
+            f"{where}: {place}: expected to write there, got {told}; free or mend the disk and run the command again"
         ) from error
+
+
+def disk_refusal(error: Exception) -> str | None:
+    """What the disk refused, in the system's words, where an error says that it did; libraries tell it in their own.
+
+    >>> disk_refusal(RuntimeError("I/O error: No space left on device (os error 28)"))
+    'No space left on device'
+    >>> disk_refusal(ValueError("no such key")) is None
+    True
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror if error.errno in DISK_ERRORS else None
+    text = str(error)
+    for number in DISK_ERRORS:  # safetensors
+        if f"os error {number})" in text or os.strerror(number) in text:
+            return os.strerror(number)
+    if "PytorchStreamWriter failed" in text or "inline_container" in text:
+        return "a file that could not be written to its end"
+    return None
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from apo_soup.cli.children import run_program
 from apo_soup.cli.remembered import arguments_file, remember, remembered
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, launch_command, order, program_words
@@ -75,7 +76,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         words_of_step = launch_command(step, recipe, launch, own)
         print(f"$ {shlex.join(without_secrets(words_of_step))}", flush=True)
         remember(memory, name, own)
-        code = subprocess.run(executable(words_of_step)).returncode
+        code = run_program(executable(words_of_step), name)
         if code:
             return code
     return 0

@@ -68,7 +68,7 @@ class Holder:
 
 
 def lock_file(folder: Path) -> Path:
-    """The lock of a folder, beside it; it stays there when nobody holds it."""
+    """The lock of a folder, beside it."""
     return folder.parent / f".{folder.name}.lock"
 
 
@@ -118,7 +118,12 @@ def _held(folder: Path) -> Iterator[None]:
         yield
         return
     with named_holder(lock):
-        yield
+        try:
+            yield
+        finally:
+            # filelock takes no lock on a file that has lost its name, so who waits for this one takes a new one.
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def _system_lock(file: Path) -> FileLock:

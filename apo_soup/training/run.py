@@ -1,21 +1,25 @@
 """A training, from its last checkpoint to a finished model folder in its place."""
 
 import gc
+import math
 import time
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from peft import PeftModel
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerState
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.stage import Stage
+from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
+from apo_soup.training.callbacks import RestoreCounts, StopAtStep
 from apo_soup.training.checkpoints import last_checkpoint
+from apo_soup.training.finite import require_finite
 from apo_soup.training.precision import MovedShare, cast_folder, precision, raise_masters, trained_low
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.trainer import StageTrainer
@@ -42,8 +46,13 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
         torch.cuda.reset_peak_memory_stats()
     checkpoint = last_checkpoint(stage.partial)
     trainer.count_from(checkpoint)
+    before = time.monotonic() - trainer.begun
+    stop = StopAtStep()
+    trainer.add_callback(RestoreCounts(trainer))
+    trainer.add_callback(stop)
     try:
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with STOPS.deferred():
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyError as error:
         if "metric_for_best_model" not in str(error):
             raise
@@ -51,7 +60,16 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
             f"{recipe.place('metric_for_best_model')}: expected a metric that is measured, got "
             f"{trainer.args.metric_for_best_model}: {error.args[0]}; name one of those"
         ) from error
+    if stop.number:
+        _leave_stopped(stop.number, stage, trainer.state)
+    require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")
+    if not math.isfinite(result.training_loss):
+        raise UserError(
+            f"{stage.name}: expected a finite loss, got {result.training_loss} at step {trainer.state.global_step}; "
+            "lower learning_rate, or look at the rows"
+        )
     seconds = time.monotonic() - trainer.begun
+    of_whole_run(result.metrics, trainer.state.log_history, before)
     # The last log's own figures are among the result's where its window ends with the run.
     metrics = {k: v for k, v in result.metrics.items() if k.startswith("train_") or k in ("total_flos", "epoch")}
     if trainer.eval_dataset is not None:
@@ -77,6 +95,33 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
         if overrides.get("push_to_hub", recipe.push_to_hub):
             upload(stage, recipe)
     PartialState().wait_for_everyone()
+
+
+def _leave_stopped(number: int, stage: Stage, state: TrainerState) -> None:
+    """End all ranks after a step whose checkpoint is written.
+
+    Raises:
+        StopAsked: always; the main process says what is kept.
+    """
+    leave()
+    told = f" after step {state.global_step} of {state.max_steps} of {stage.name}, whose checkpoint is written"
+    raise StopAsked(number, told if is_main() else None)
+
+
+def of_whole_run(metrics: dict[str, Any], log: list[dict[str, Any]], before: float) -> None:
+    """Let the Trainer's closing seconds and rates, in its metrics and its log, be those of the whole run.
+
+    Args:
+        before: seconds that went by until the checkpoint that this part went on from.
+    """
+    part = metrics.get("train_runtime")
+    if not before or not part:
+        return
+    for values in (metrics, *(entry for entry in log[-1:] if "train_runtime" in entry)):
+        values["train_runtime"] = round(part + before, 4)
+        for name in ("train_samples_per_second", "train_steps_per_second"):
+            if name in values:
+                values[name] = round(values[name] * part / (part + before), 3)
 
 
 def release() -> None:

@@ -41,7 +41,7 @@ def test_a_second_one_is_told_who_is_at_work_and_since_when(tmp_path):
     with at_work(folder):  # a killed process holds nothing
         assert str(os.getpid()) in worker_of(folder)
     assert worker_of(folder) is None
-    assert [f.name for f in folder.parent.iterdir()] == [".sft.lock"]
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_of_many_that_start_at_once_one_is_at_work(tmp_path):
