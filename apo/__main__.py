@@ -39,7 +39,7 @@ def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: bool) -> in
         if missing:
             again[stage.name] = f"its checkpoint {', '.join(missing)} is not there or not current"
     stages = [each for _, stage, kept in planned for each in (*(k.stage for k in kept), stage)]
-    todo, code = report_state(stages, only_state, again)
+    todo, code = report_state(recipe, stages, only_state, again)
     if todo and not only_state:
         quiet_libraries()
         from apo.train import train_member

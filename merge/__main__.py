@@ -41,7 +41,7 @@ def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace) -> i
             f"{plan.where}.merge_method: expected linear for --verify, got {plan.config.merge_method}; "
             "leave --verify out"
         )
-    todo, code = report_state([plan.stage], options.state)
+    todo, code = report_state(recipe, [plan.stage], options.state)
     if todo and options.state:
         return code
     if todo:

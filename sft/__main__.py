@@ -13,7 +13,7 @@ def run_sft(recipe: SftFile, options: argparse.Namespace) -> int:
     """Train the model unless its folder is up to date; returns the exit code."""
     with alone_on(recipe, output_folders(recipe), options.state):
         stage = training_stage(recipe)
-        todo, code = report_state([stage], options.state)
+        todo, code = report_state(recipe, [stage], options.state)
         if todo and not options.state:
             quiet_libraries()
             from apo_soup.training.run import leave

@@ -12,7 +12,7 @@ from apo_soup.runs.outputs import output_folders
 def _work(recipe: PairsFile, options: argparse.Namespace) -> int:
     with alone_on(recipe, output_folders(recipe), options.state):
         stage = pairs_stage(recipe)
-        todo, code = report_state([stage], options.state)
+        todo, code = report_state(recipe, [stage], options.state)
         if todo and not options.state:
             quiet_libraries()
             from apo.pairs.make import make_pairs

@@ -53,7 +53,7 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str]) -> int:
     folders = {f"evals/{model.name}": results_folder(suite, model) for model in models}
     with alone_on(suite, folders, request.state):
         stages = evaluation_stages(suite, models)
-        todo, code = report_state([stage for stage, _ in stages.values()], request.state)
+        todo, code = report_state(suite, [stage for stage, _ in stages.values()], request.state)
         if todo and not request.state:
             quiet_libraries()
             from apo_soup.evals.mix import Mixer

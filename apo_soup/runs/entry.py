@@ -11,6 +11,7 @@ from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import run_main, told_together
 from apo_soup.progress import say
+from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_problems
 from apo_soup.runs.stage import Stage, restore
@@ -47,13 +48,16 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = Fal
         yield
 
 
-def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | None = None) -> tuple[list[Stage], int]:
-    """Say for each stage whether it is up to date; return those that are not, and the exit code of `--state`.
+def report_state(
+    recipe: StageFile, stages: list[Stage], only_state: bool, again: dict[str, str] | None = None
+) -> tuple[list[Stage], int]:
+    """Say for each stage of a file whether it is up to date; return those that are not, and the exit code of `--state`.
 
     `again` gives reasons, by name, for stages to run although their own folder is current.
     """
     todo = []
     for stage in stages:
+        stage.arguments = deciding_arguments(recipe)
         reason = stage.stale() or (again or {}).get(stage.name)
         if reason is None:
             say(f"{stage.name}: up to date, skipped ({stage.folder} was made from the same configuration and inputs)")

@@ -48,6 +48,8 @@ class Stage:
     config: dict[str, Any]
     inputs: dict[str, str]
     started: float = field(default_factory=time.monotonic)
+    # Words of the command line that decide the result, for the manifest.
+    arguments: list[str] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -138,6 +140,7 @@ class Stage:
             "fingerprint": self.fingerprint,
             "config": redacted(self.config),
             "inputs": self.inputs,
+            "arguments": self.arguments,
             "outputs": outputs,
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),

@@ -27,7 +27,7 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
     code = {"code": code_hash("apo_soup/toy")}
     with alone_on(recipe, output_folders(recipe), options.state):
         stage = Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
-        todo, exit_code = report_state([stage], options.state)
+        todo, exit_code = report_state(recipe, [stage], options.state)
         if todo and not options.state:
             folder = stage.begin() / "rows"
             folder.mkdir(exist_ok=True)

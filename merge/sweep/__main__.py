@@ -15,7 +15,7 @@ def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
         return 0
     with alone_on(recipe, {"sweep": Path(recipe.output_dir) / "sweep"}, options.state):
         plan = sweep_plan(recipe)
-        todo, code = report_state([plan.stage], options.state)
+        todo, code = report_state(recipe, [plan.stage], options.state)
         if todo and not options.state:
             run_sweep(recipe, plan)
         return code
