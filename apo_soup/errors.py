@@ -130,8 +130,8 @@ def raised_by_us(error: BaseException, *libraries: str) -> bool:
     return next((p for p in reversed(packages) if p in (*OWN_PACKAGES, *libraries)), None) in OWN_PACKAGES
 
 
-def read_json(path: Path, where: str | Path) -> dict[str, Any]:
-    """The mapping that a JSON file holds.
+def read_json(path: Path, where: str | Path, way: str = "write the file anew") -> dict[str, Any]:
+    """The mapping that a JSON file holds; `way` is what to do where it holds none.
 
     Raises:
         UserError: the file cannot be read, is not JSON, or is no mapping.
@@ -143,11 +143,9 @@ def read_json(path: Path, where: str | Path) -> dict[str, Any]:
             f"{where}: expected a file that can be read, got {path}: {error.strerror}; check its permissions"
         ) from error
     except ValueError as error:
-        raise UserError(
-            f"{where}: expected valid JSON, got {path}: {first_line(error)}; write the file anew"
-        ) from error
+        raise UserError(f"{where}: expected valid JSON, got {path}: {first_line(error)}; {way}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; write the file anew")
+        raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; {way}")
     return content
 
 
@@ -162,7 +160,8 @@ def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
             raise
         place = getattr(error, "filename", None) or folder
         raise UserError(
-            f"{where}: {place}: expected to write there, got {told}; free or mend the disk and run the command again"
+            f"{where}: {place}: expected to read and write there, got {told}; free or mend the disk, or its "
+            "permissions, and run the command again"
         ) from error
 
 

@@ -63,9 +63,8 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
         linear = _linear(plan, config, options)
         layers = output_layers(config, where)
         changes = layer_changes(layers, first, where) if layers else {}
-        final = stage.begin() / "final"
-        shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
+        stage.begin()
+        final = stage.result_folder()
         hashes: dict[str, str] = {}
         with told_by_disk(where, final):
             if linear:

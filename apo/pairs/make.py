@@ -66,8 +66,7 @@ def _write_folder(
     answers: dict[str, dict[str, Answer]],
 ) -> None:
     """Rows and manifest, moved into place when they are whole; then the table."""
-    folder = stage.partial / "final"
-    folder.mkdir(exist_ok=True)
+    folder = stage.result_folder()
     provenance = {side.name: side_provenance(side, stage) for side in sides}
     splits: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     for pair in selection.pairs:

@@ -3,7 +3,6 @@
 `apo_soup/evals/run.py` runs the suite on each.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.results import evaluation_results
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import TaskWithRows, suite_inputs
@@ -77,7 +77,7 @@ def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks:
     """
     for model in models:
         file = results_folder(suite, model) / "results.json"
-        present = set(json.loads(file.read_text())["tasks"]) if file.is_file() else set()
+        present = set(evaluation_results(file).get("tasks", {})) if file.is_file() else set()
         lost = sorted(present.intersection(task.name for task in suite.tasks).difference(tasks))
         if lost:
             raise UserError(
@@ -133,8 +133,8 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
     """Evaluate one model, write its results.json and print its headline scores."""
     from apo_soup.evals.run import evaluate_model
 
-    folder = stage.begin() / "final"
-    folder.mkdir(exist_ok=True)
+    stage.begin()
+    folder = stage.result_folder()
     results = evaluate_model(suite, model.folder, mixer.mixed_model(model.mix) if model.mix else None)
     suite_parts = {label: value for label, value in stage.inputs.items() if label != "model"}
     header = {

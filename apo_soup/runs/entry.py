@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
-from apo_soup.errors import run_main, told_together
-from apo_soup.progress import say
+from apo_soup.errors import run_main, told_by_disk, told_together
+from apo_soup.progress import is_main, say
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_problems
@@ -42,8 +42,9 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = Fal
     problems = output_problems(recipe, folders)
     if problems:
         raise told_together(problems)
-    with at_work(*folders.values()):
-        for folder in folders.values():
+    # Whatever else is written than what the stage itself looks after.
+    with at_work(*folders.values()), told_by_disk(recipe.path, Path(recipe.output_dir)):
+        for folder in folders.values() if is_main() else ():
             restore(folder)
         yield
 
@@ -60,6 +61,8 @@ def report_state(
         stage.arguments = deciding_arguments(recipe)
         reason = stage.stale() or (again or {}).get(stage.name)
         if reason is None:
+            if not only_state and is_main():
+                stage.tidy()
             say(f"{stage.name}: up to date, skipped ({stage.folder} was made from the same configuration and inputs)")
         else:
             todo.append(stage)

@@ -21,7 +21,6 @@ from filelock import FileLock, Timeout
 
 from apo_soup.errors import DISK_ERRORS, UserError
 from apo_soup.progress import is_main
-from apo_soup.runs.manifest import write_json
 from apo_soup.runs.secrets import without_secrets
 
 # A process that ended badly may leave children that hold its lock for a moment, until they see it.
@@ -168,7 +167,7 @@ def named_holder(lock: FileLock) -> Iterator[None]:
     name = holder_file(Path(lock.lock_file))
     try:
         with contextlib.suppress(OSError):  # on a full disk too: the lock is what counts
-            write_json(name, asdict(Holder.here()))
+            name.write_text(json.dumps(asdict(Holder.here())))
         yield
     finally:
         with contextlib.suppress(OSError):

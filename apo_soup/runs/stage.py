@@ -16,18 +16,24 @@ from typing import Any
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
+from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
     MANIFEST,
     differences,
     git_commit,
     peak_memory_mb,
     process_count,
-    read_manifest,
     versions,
+    whole_manifest,
     write_json,
 )
-from apo_soup.runs.model_files import file_name, file_record, model_files
+from apo_soup.runs.model_files import changed_file, file_name, file_record, model_files
 from apo_soup.runs.secrets import redacted, without_secrets
+
+# In the partial folder, what is to be the stage's own.
+RESULT = "final"
+# Files of a finished folder that are written again: the card, with what was evaluated since.
+_REWRITTEN = (MANIFEST, "README.md")
 
 
 def hidden_sibling(folder: Path, kind: str) -> Path:
@@ -63,9 +69,9 @@ class Stage:
 
     def stale(self) -> str | None:
         """Why the stage must run, in a few words, or None when its folder is whole and current."""
-        manifest = read_manifest(self.folder)
+        manifest = whole_manifest(self.folder)
         if manifest is None:
-            begun = self._begun()
+            begun = self._begun_mark()
             if begun is None:
                 return "it has not run yet"
             if begun["fingerprint"] == self.fingerprint:
@@ -73,7 +79,8 @@ class Stage:
             changes = "; ".join(differences(begun, self.config, self.inputs))
             return f"it was begun otherwise ({changes}) and starts anew; its checkpoints move to {self._aside}"
         if manifest["fingerprint"] == self.fingerprint:
-            return None
+            damaged = changed_file(self.folder, manifest)
+            return f"{damaged} since it was made" if damaged else None
         return (
             "; ".join(differences(manifest, self.config, self.inputs))
             or "a setting that is not shown changed, or the stage's name"
@@ -83,9 +90,13 @@ class Stage:
     def _aside(self) -> Path:
         return hidden_sibling(self.folder, "replaced")
 
-    def _begun(self) -> dict[str, Any] | None:
-        mark = self.partial / "begun.json"
-        return json.loads(mark.read_text()) if mark.is_file() else None
+    def _begun_mark(self) -> dict[str, Any] | None:
+        """What the partial folder was begun with; None where there is none, or its mark cannot be read."""
+        try:
+            begun: dict[str, Any] = json.loads((self.partial / "begun.json").read_text())
+            return begun if {"fingerprint", "config", "inputs", "processes"} <= begun.keys() else None
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def begin(self) -> Path:
         """The partial folder. What was begun with another fingerprint is moved aside, not deleted.
@@ -105,7 +116,7 @@ class Stage:
 
     def _begin(self) -> Path:
         processes = process_count()
-        begun = self._begun()
+        begun = self._begun_mark()
         if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
             raise UserError(
                 f"{self.partial}: {self.name}: expected {begun['processes']} processes, as it was begun with, got "
@@ -118,6 +129,27 @@ class Stage:
         begun = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
         write_json(self.partial / "begun.json", {**begun, "processes": processes})
         return self.partial
+
+    def result_folder(self) -> Path:
+        """An empty folder in the partial one, for what `finish` is to put into place: what a killed run left of its own
+        must not come with it.
+        """
+        with told_by_disk(self.name, self.partial):
+            result = self.partial / RESULT
+            if result.exists():
+                shutil.rmtree(result)
+            result.mkdir()
+            return result
+
+    def tidy(self) -> None:
+        """Remove what a run left that was stopped when its folder already stood in its place; called for a folder that
+        is up to date. What was begun otherwise stays: it may be days of another training.
+        """
+        begun = self._begun_mark()
+        if begun is None or begun["fingerprint"] == self.fingerprint:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            shutil.rmtree(self._aside, ignore_errors=True)
+        shutil.rmtree(hidden_sibling(self.folder, "old"), ignore_errors=True)
 
     def finish(
         self,
@@ -133,7 +165,12 @@ class Stage:
             extra: further entries of the manifest, such as what the stage ran with.
             hashes: SHA-256 of weights that are known to be finite, by file name; they are not read again.
         """
-        known = hashes or {}
+        with told_by_disk(self.name, result):
+            self._put_into_place(result, metrics, extra or {}, hashes or {})
+
+    def _put_into_place(
+        self, result: Path, metrics: dict[str, Any], extra: dict[str, Any], known: dict[str, str]
+    ) -> None:
         outputs = {(name := file_name(f, result)): file_record(f, known.get(name)) for f in model_files(result)}
         manifest = {
             "stage": self.name,
@@ -142,6 +179,11 @@ class Stage:
             "inputs": self.inputs,
             "arguments": self.arguments,
             "outputs": outputs,
+            "files": {
+                name: file_record(file)
+                for file in files_below(result)
+                if (name := file_name(file, result)) not in outputs and name not in _REWRITTEN
+            },
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),
             "peak_memory_mb": peak_memory_mb(),
@@ -150,9 +192,10 @@ class Stage:
             "versions": versions(),
             "git_commit": git_commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-            **(extra or {}),
+            **extra,
         }
         write_json(result / MANIFEST, manifest)
+        sync_tree(result)
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         shutil.rmtree(self._aside, ignore_errors=True)
@@ -175,4 +218,5 @@ def replace_folder(new: Path, final: Path) -> None:
     if final.exists():
         final.rename(old)
     new.rename(final)
+    sync_path(final.parent)
     shutil.rmtree(old, ignore_errors=True)

@@ -29,8 +29,8 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
         stage = Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
         todo, exit_code = report_state(recipe, [stage], options.state)
         if todo and not options.state:
-            folder = stage.begin() / "rows"
-            folder.mkdir(exist_ok=True)
+            stage.begin()
+            folder = stage.result_folder()
             row_counts = write_row_files(folder, recipe.seed, recipe.counts)
             stage.finish(folder, {"rows": row_counts})
             print(f"data: {sum(row_counts.values())} rows in {len(row_counts)} files in {stage.folder}")

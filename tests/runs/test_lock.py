@@ -75,6 +75,7 @@ def test_a_lock_that_a_dead_process_left_behind_is_waited_for_and_then_told_of(t
     with at_work(folder):
         assert 0.2 < time.monotonic() - begun < 9
     monkeypatch.setattr(lock, "_ORPHAN_SECONDS", 0.2)
+    lock_file(folder).touch()
     left = subprocess.Popen([*words, "60"], stdout=subprocess.PIPE)
     left.stdout.readline()
     holder_file(lock_file(folder)).write_text(holder)

@@ -42,7 +42,7 @@ def test_places_of_others_are_refused(place):
     refused = {
         ".": "is the working directory",
         "..": "holds ",
-        "/": "holds the ",
+        "/": "holds ",
         str(Path.home()): "is the home folder",
         "recipe": "is the recipe's folder",
         "mine": "holds mine/rows.jsonl, which sft.yaml reads",
