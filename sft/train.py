@@ -19,7 +19,14 @@ from apo_soup.config.sft import SftFile
 from apo_soup.data.prepare import training_rows
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
-from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
+from apo_soup.training.arguments import (
+    adapters,
+    keep_trackers,
+    loading_options,
+    refused_by_trl,
+    say_notes,
+    trl_arguments,
+)
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
@@ -55,6 +62,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     )
     rows = training_rows(recipe, say)
     begin_stage(stage)
+    keep_trackers(arguments, recipe, stage)
 
     # Rows are packed already, and their columns are the collator's, not the model's.
     arguments.padding_free, arguments.packing, arguments.eval_packing = False, False, False

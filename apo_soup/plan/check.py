@@ -8,11 +8,13 @@ from apo_soup.config.load import load
 from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
+from apo_soup.runs.trackers import missing_note
 from apo_soup.tables import text_table
 
 
@@ -35,6 +37,9 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         if recipe:
             recipes.append(recipe)
             problems += output_problems(recipe, output_folders(recipe))
+            note = missing_note(recipe) if isinstance(recipe, TrainingFile) else None
+            if note:
+                recipe.notes.append(f"{recipe.where('report_to')}: {note}")
     problems += doubled_outputs(recipes)
     problems += token_problems(recipes)
     if not recipes and not problems:

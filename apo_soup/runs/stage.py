@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
@@ -98,6 +99,11 @@ class Stage:
         except (OSError, ValueError, AttributeError):
             return None
 
+    @property
+    def begun_as(self) -> str:
+        """What tells this training from an earlier one of the same stage: a few letters that stay when it goes on."""
+        return str((self._begun_mark() or {}).get("begun_as") or self.fingerprint[:6])
+
     def begin(self) -> Path:
         """The partial folder. What was begun with another fingerprint is moved aside, not deleted.
 
@@ -126,8 +132,10 @@ class Stage:
             shutil.rmtree(self._aside, ignore_errors=True)
             self.partial.rename(self._aside)
         self.partial.mkdir(parents=True, exist_ok=True)
-        begun = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
-        write_json(self.partial / "begun.json", {**begun, "processes": processes})
+        same = begun if begun and begun["fingerprint"] == self.fingerprint else {}
+        written = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
+        written |= {"processes": processes, "begun_as": same.get("begun_as") or uuid4().hex[:6]}
+        write_json(self.partial / "begun.json", written)
         return self.partial
 
     def result_folder(self) -> Path:
