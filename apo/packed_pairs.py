@@ -90,7 +90,7 @@ class PackedPairs:
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """The tensor there. A pinned one is copied while the GPU works; any other copy would wait for the GPU."""
+    """The tensor, of any shape, there. A pinned one is copied while the GPU works; any other would wait for the GPU."""
     return tensor.to(device, non_blocking=tensor.is_pinned())
 
 

@@ -84,7 +84,7 @@ def pairs_of(columns: pa.Table) -> list[PairIds]:
 
 
 def arrays_of(column: pa.ChunkedArray) -> list[np.ndarray]:
-    """The rows of a column of lists, each an array that looks into the column's values."""
+    """The rows of a column of lists, each an array `[T]` that looks into the column's values."""
     rows = column.combine_chunks()
     values = rows.values.to_numpy()
     return [values[start:end] for start, end in pairwise(rows.offsets.to_pylist())]

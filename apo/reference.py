@@ -17,8 +17,12 @@ from safetensors.torch import save_file
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.library_source import keys_of
-from apo_soup.hashing import hash_file, hash_value
+from apo_soup.hashing import hash_value
+from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.sources import model_hash
+
+# The module that computes the values.
+COMPUTING = "apo.reference_pass"
 
 # Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
 ADAPTER_KEYS = (
@@ -89,7 +93,7 @@ def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
         # The hash at the end of the name is of the pairs' content; the rest is the stage's.
         "pairs": prepared.name.rpartition("-")[2],
         "loading": hash_value(loading),
-        "code": hash_value([hash_file(file) for file in sorted(Path(__file__).parent.glob("*.py"))]),
+        "code": code_hash(COMPUTING),
         "libraries": hash_value([version(name) for name in ("torch", "transformers")]),
     }
     return ReferenceStore(prepared.parent.parent / "reference", content)

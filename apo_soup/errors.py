@@ -191,6 +191,8 @@ def need_file(path: str | Path, what: str, where: str) -> Path:
         UserError: it is not a file; the message says who asked for it.
     """
     found = Path(path)
+    if found.is_dir():
+        raise UserError(f"{where}: expected a {what} file, got the folder {path}; name a file in it")
     if not found.is_file():
         raise UserError(
             f"{where}: expected a {what} file, got {path}, which is not there; check the path "

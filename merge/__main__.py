@@ -6,6 +6,7 @@ from pathlib import Path
 from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
 from apo_soup.runs.entry import alone_on, report_state, stage_program
+from merge.load_process import LoadProcess
 from merge.plan import MergePlan, merge_plan
 
 ONLY_FLAG = ("--only", {"choices": ("soup", "merged"), "help": "make only this folder"})
@@ -19,6 +20,12 @@ def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
     """Make the soup and the merge that a file asks for, where they are missing or stale; returns the exit code."""
     if options.only == "soup" and recipe.soup is None:
         raise UserError(f"{recipe.place('soup')}: expected the key for --only soup, got nothing; add it")
+    with LoadProcess() as loads:
+        return _run_folders(recipe, options, loads)
+
+
+def _run_folders(recipe: MergeFile, options: argparse.Namespace, loads: LoadProcess) -> int:
+    """The soup and the merge, one behind the other; returns the exit code."""
     code = 0
     for name in ("soup", "merged"):
         if options.only not in (None, name) or (name == "soup" and recipe.soup is None):
@@ -27,13 +34,13 @@ def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
             print("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
         with alone_on(recipe, {name: Path(recipe.output_dir) / name}, options.state):
-            code = max(code, _make_folder(recipe, name, options))
+            code = max(code, _make_folder(recipe, name, options, loads))
         if code and options.state:
             break
     return code
 
 
-def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace) -> int:
+def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace, loads: LoadProcess) -> int:
     """Make `soup` or `merged` unless it is up to date; returns the exit code."""
     plan = merge_plan(recipe, name, ask=not options.state)
     if options.verify and plan.config.merge_method != "linear":
@@ -45,9 +52,11 @@ def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace) -> i
     if todo and options.state:
         return code
     if todo:
+        if plan.config.merge_method == "linear":
+            loads.start()  # whatever else is imported here, mergekit imports transformers in this process
         from merge.run import run_merge_stage
 
-        run_merge_stage(plan, recipe)
+        run_merge_stage(plan, recipe, loads)
         print(f"{plan.stage.name}: {plan.stage.folder} written")
     if options.verify:
         _verify(plan)

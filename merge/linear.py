@@ -8,8 +8,9 @@ writes in pieces of a few megabytes. Anything else in a merge file (another meth
 tokenizer to build, an adapter) goes to mergekit itself.
 """
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from merge.model_tensors import has_several_parts, model_tensors
 from merge.tensors import StoredTensor, pieces
 from merge.writer import DTYPE_NAMES, SafetensorsWriter
 
-# Pieces that are read, and that wait to be written, beside the one that is summed.
+# Pieces that are summed before they are asked for, and that wait to be written.
 PIECES_AHEAD = 4
+# Memory is as fast as this many threads at most.
+MOST_THREADS = 8
 
 
 def weighted_sum(
@@ -74,14 +77,19 @@ def write_average(average: LinearAverage, folder: Path, where: str, name: str = 
     out = getattr(torch, average.out_dtype) if average.out_dtype else dtype
     writer = SafetensorsWriter(folder, {n: inputs[0][n].shape for n in names}, out)
     progress = Progress(name, "tensors", len(names))
+
+    def summed(piece: TensorPiece) -> torch.Tensor:
+        tensors = piece.read()
+        values = weighted_sum(tensors, average.weights, average.normalize, dtype).to(out)
+        # A sum is finite only if all its terms are, and is much quicker to have than the answer for each of them.
+        if not values.sum(dtype=torch.float32).isfinite() and not values.isfinite().all():
+            raise UserError(f"{where}: {_not_finite(piece, tensors, out)}")
+        return values
+
     done = 0
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as thread:
-        for piece in _read_ahead(names, inputs):
-            values = weighted_sum(piece.values, average.weights, average.normalize, dtype).to(out)
-            # A sum is finite only if all its terms are, and is much quicker to have than the answer for each of them.
-            if not values.sum(dtype=torch.float32).isfinite() and not values.isfinite().all():
-                raise UserError(f"{where}: {_not_finite(piece, out)}")
+        for piece, values in _in_threads(summed, _pieces(names, inputs)):
             writing.append(thread.submit(writer.write, piece.name, values))
             if len(writing) > PIECES_AHEAD:
                 writing.popleft().result()
@@ -96,35 +104,52 @@ def write_average(average: LinearAverage, folder: Path, where: str, name: str = 
 
 @dataclass(frozen=True)
 class TensorPiece:
-    """One piece of a tensor in every model: `values` [N] each, where it is stored, and whether it is the last one."""
+    """`count` elements of a tensor, from element `begin` on, in every model; `stored` says where it lies in each."""
 
     name: str
     stored: list[StoredTensor]
-    values: list[torch.Tensor]
-    last: bool
+    begin: int
+    count: int
+
+    @property
+    def last(self) -> bool:
+        """Whether the tensor ends with it."""
+        return self.begin + self.count == self.stored[0].count
+
+    def read(self) -> list[torch.Tensor]:
+        """Its values in every model, [count] each; raises UserError where a file has become shorter."""
+        return [entry.read(self.begin, self.count) for entry in self.stored]
 
 
-def _read_ahead(names: list[str], inputs: list[dict[str, StoredTensor]]) -> Iterator[TensorPiece]:
-    """Every piece of every tensor in order. While one is summed, a thread reads the next."""
-
-    def read(name: str, stored: list[StoredTensor], begin: int, count: int) -> TensorPiece:
-        return TensorPiece(name, stored, [s.read(begin, count) for s in stored], begin + count == stored[0].count)
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting: deque[Future[TensorPiece]] = deque()
-        for name in names:
-            stored = [tensors[name] for tensors in inputs]
-            for begin, count in pieces(stored[0].count):
-                waiting.append(reader.submit(read, name, stored, begin, count))
-                if len(waiting) > PIECES_AHEAD:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _pieces(names: list[str], inputs: list[dict[str, StoredTensor]]) -> Iterator[TensorPiece]:
+    """Every piece of every tensor in order."""
+    for name in names:
+        stored = [tensors[name] for tensors in inputs]
+        yield from (TensorPiece(name, stored, *piece) for piece in pieces(stored[0].count))
 
 
-def _not_finite(piece: TensorPiece, out: torch.dtype) -> str:
-    """Which input made a result that is not finite, in a sentence."""
-    for entry, values in zip(piece.stored, piece.values, strict=True):
+def _in_threads(
+    work: Callable[[TensorPiece], torch.Tensor], items: Iterator[TensorPiece]
+) -> Iterator[tuple[TensorPiece, torch.Tensor]]:
+    """Every piece with what the work gives for it, in order. A piece is read and summed by one thread: the threads
+    that torch would start for every operation on it cost more than they bring, and wait for each other on a busy
+    machine.
+    """
+    count = min(MOST_THREADS, os.cpu_count() or 1)
+    waiting: deque[tuple[TensorPiece, Future[torch.Tensor]]] = deque()
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        for item in items:
+            waiting.append((item, threads.submit(work, item)))
+            if len(waiting) >= count + PIECES_AHEAD:
+                piece, future = waiting.popleft()
+                yield piece, future.result()
+        for piece, future in waiting:
+            yield piece, future.result()
+
+
+def _not_finite(piece: TensorPiece, tensors: list[torch.Tensor], out: torch.dtype) -> str:
+    """Which input made a result that is not finite, in a sentence; `tensors` [count] are the piece's values."""
+    for entry, values in zip(piece.stored, tensors, strict=True):
         if not values.isfinite().all():
             return (
                 f"{entry.file}: tensor {piece.name}: expected finite values, got NaN or infinity; train or fetch this "

@@ -1,5 +1,6 @@
 """A merged folder as transformers loads it: every tensor finds its place, and every place its tensor."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,38 @@ _KINDS = {
 }
 
 
-def check_loads(folder: Path, parents: list[Path], where: str, sliced: bool = False) -> None:
+# Names of tensors by kind of fault: "missing_keys", "mismatched_keys", "unexpected_keys".
+LoadingFaults = dict[str, set[str]]
+
+
+def check_loads(
+    folder: Path,
+    parents: list[Path],
+    where: str,
+    sliced: bool = False,
+    faults: Callable[[Path, str], LoadingFaults | None] | None = None,
+) -> None:
     """Load a merged folder in transformers, on the meta device, where tensors have shapes and no values. What a parent
     has left over too when it is loaded is told, and no fault of the merge.
 
     Args:
         sliced: the merge chose layers, and not all of its parents'.
+        faults: loads a folder, as `loading_faults` does, which is taken where none is given.
 
     Raises:
         UserError: transformers cannot load it, or a tensor is missing, has no place or another shape.
     """
-    found = _loading_faults(folder, where)
+    faults = faults or loading_faults
+    found = faults(folder, where)
     if found is None:
         say(f"note: {where}: the merged folder is not loaded, for the model comes with its own code")
         return
     if not any(found.values()):
         return
-    known = {parent: faults for parent in parents if (faults := _loading_faults(parent, where))}
+    known = {parent: theirs for parent in parents if (theirs := faults(parent, where))}
     for kind, sentence in _KINDS.items():
         for name in sorted(found[kind]):
-            at_fault = [parent for parent, faults in known.items() if name in faults[kind]]
+            at_fault = [parent for parent, theirs in known.items() if name in theirs[kind]]
             if at_fault and kind == "unexpected_keys":
                 continue
             more = f" (and {len(found[kind]) - 1:,} more)" if len(found[kind]) > 1 else ""
@@ -72,9 +85,12 @@ def model_class(config: dict[str, Any]) -> Any:
     return next((one for one in named if one is not None), AutoModelForCausalLM)
 
 
-def _loading_faults(folder: Path, where: str) -> dict[str, set[str]] | None:
+def loading_faults(folder: Path, where: str) -> LoadingFaults | None:
     """The names that transformers finds missing, left over or of another shape; None where it has no class for the
     model, whose own code is not run here.
+
+    Raises:
+        UserError: transformers refuses the folder.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers.utils import logging

@@ -13,6 +13,7 @@ import torch
 
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, read_json, told_by_library
+from apo_soup.models.libraries import NOTES_OF
 from apo_soup.private import mergekit_config_changes
 from merge.complete import copy_tokenizer
 from merge.mergekit_names import named_models
@@ -61,7 +62,7 @@ def run_mergekit(
     fixed = {"write_model_card": False, "quiet": True}
     logging.disable(logging.WARNING)  # mergekit tells the root logger how it read the architecture
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning, module=NOTES_OF)
         refusals = (RuntimeError, ValueError, KeyError, OSError, StrictDataclassError)
         taken = "a merge that mergekit can do"
         with (

@@ -30,6 +30,7 @@ from merge.complete import complete_folder, copy_tokenizer, write_config, yarn_c
 from merge.hub import with_snapshots
 from merge.layers import layer_changes, output_layers
 from merge.linear import same_as_mergekit, write_average
+from merge.load_process import LoadProcess
 from merge.loading import check_loads
 from merge.mergekit_names import named_models
 from merge.mergekit_run import run_mergekit
@@ -38,8 +39,11 @@ from merge.plan import MergePlan
 from merge.tensors import stored_tensors
 
 
-def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
+def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> None:
     """Run one merge and put its folder into place.
+
+    Args:
+        loads: what tries to load the folder, in another process where that was started.
 
     Raises:
         UserError: the configuration or the models make no sense, or mergekit refuses them.
@@ -74,7 +78,7 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile) -> None:
             else:
                 run_mergekit(config, options, first, final, where, changes)
             complete_folder(final, first, long_context, recipe.place("long_context"))
-        check_loads(final, folders, where, sliced=bool(layers))
+        check_loads(final, folders, where, bool(layers), loads.faults)
         models = [str(f) for f in plan.linear.folders] if plan.linear else list(named_models(plan.config))
         write_card(final, stage.name, plan.config.given_values(), models, run)
     facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}

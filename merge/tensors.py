@@ -37,11 +37,10 @@ class StoredTensor:
 
     def read(self, begin: int, count: int) -> torch.Tensor:
         """`count` elements from element `begin` on, as a flat tensor [count]; raises UserError at the file's end."""
-        size = self.dtype.itemsize
-        buffer = bytearray(count * size)
+        values = torch.empty(count, dtype=self.dtype)
         with self.file.open("rb", buffering=0) as file:
-            file.seek(self.start + begin * size)
-            view = memoryview(buffer)
+            file.seek(self.start + begin * self.dtype.itemsize)
+            view = memoryview(values.view(torch.uint8).numpy().data)
             while view:
                 got = file.readinto(view)
                 if not got:
@@ -50,7 +49,7 @@ class StoredTensor:
                         "was read; run the command again when nothing writes it"
                     )
                 view = view[got:]
-        return torch.frombuffer(buffer, dtype=self.dtype)
+        return values
 
 
 def pieces(count: int) -> list[tuple[int, int]]:

@@ -144,4 +144,4 @@ def test_a_json_file_holds_a_mapping(tmp_path):
     assert read_json(file, "here") == {"a": 1}
     assert need_file(file, "configuration", "--config") == file
     with pytest.raises(UserError, match=r"expected a configuration file, got .*, which is not there"):
-        need_file(ROOT, "configuration", "--config")
+        need_file(ROOT / "none", "configuration", "--config")

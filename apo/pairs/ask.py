@@ -12,13 +12,16 @@ from apo.pairs.engines.engine import make_engine
 from apo.pairs.journal import Answer, Journal
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo.pairs.stage import rendering_code
 from apo_soup.config.sides import LocalSide, TransformersSide
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.progress import Progress
 from apo_soup.runs.chat_template import template_text
+from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.stage import Stage
+
+# The module that asks a model in this process.
+LOCAL_ENGINE = "apo.pairs.engines.transformers"
 
 
 def side_answers(side: AskedSide, prompts: list[Prompt], stage: Stage) -> dict[str, Answer]:
@@ -80,7 +83,7 @@ def journal_file(side: AskedSide, prompts: list[Prompt], stage: Stage) -> Path:
         "model": stage.inputs[side.name],
         "settings": side.deciding_settings(),
         "template": template_text(local.chat_template, f"{side.where}.chat_template") if local else None,
-        "code": rendering_code() if local else None,
+        "code": code_hash(LOCAL_ENGINE) if local else None,
         "prompts": [p.id for p in prompts] if isinstance(local, TransformersSide) else None,
     }
     return stage.folder.parent / "answers" / f"{side.name}-{hash_value(content)[:16]}.jsonl"

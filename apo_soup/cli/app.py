@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from apo_soup.cli.command_line import Commands, Program, Stopped
+from apo_soup.cli.command_line import Commands, Program, Stopped, option_names
 from apo_soup.errors import UserError, run_main, told_together
 from apo_soup.resources import launch_file, recipe_folder, shipped_names
 
@@ -95,7 +95,7 @@ def preview(
     """Show rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made."""
     from apo_soup.cli.rows import preview_rows
 
-    preview_rows(config, rows, context.args)
+    preview_rows(config, rows, context.args, option_names(context))
 
 
 @app.command(context_settings=OVERRIDES)
@@ -114,7 +114,8 @@ def prepare(
     """Write the training sequences of a mid, sft or apo file, and a table of what is in them."""
     from apo_soup.cli.rows import WayToPrepare, prepare_rows
 
-    prepare_rows(config, context.args, WayToPrepare.of(shard, join, on, tasks, workers, slurm or []))
+    way = WayToPrepare.of(shard, join, on, tasks, workers, slurm or [])
+    prepare_rows(config, context.args, way, option_names(context))
 
 
 @app.command()
@@ -175,7 +176,7 @@ def evaluate(
     from apo_soup.evals.program import EvalRequest, run_suite
 
     request = EvalRequest(model or None, tuple(only), tuple(mix), tuple(task), state)
-    raise typer.Exit(run_suite(config, request, context.args))
+    raise typer.Exit(run_suite(config, request, context.args, option_names(context)))
 
 
 @app.command()

@@ -97,6 +97,11 @@ def mistake(error: typer.TyperException, ctx: Any) -> UserError:
     return UserError(f"{ctx.command_path}: {what}")
 
 
+def option_names(context: typer.Context) -> list[str]:
+    """The options of a command, which a misspelt `--key` may have meant."""
+    return [_name(parameter) for parameter in context.command.params if _is_option(parameter)]
+
+
 def _is_option(parameter: Any) -> bool:
     return str(parameter.opts[0]).startswith("-")
 

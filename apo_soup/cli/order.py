@@ -12,7 +12,7 @@ from pathlib import Path
 from apo_soup.cli.children import run_program
 from apo_soup.cli.remembered import arguments_made_with
 from apo_soup.cli.shadowed import require_our_module
-from apo_soup.cli.steps import STEPS, Step, executable, launch_command, order, program_words
+from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
@@ -56,7 +56,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         )
     todo = ["pairs"] if stage == "pairs" and not pairs_ask_the_run(recipe) else order(stage)
     require_our_programs(recipe, todo)
-    require_right_files(recipe, todo)
+    require_right_files(recipe, todo, stage, words)
     for name in todo:
         step = STEPS[name]
         if not (recipe / step.file).is_file():
@@ -121,18 +121,23 @@ def require_our_programs(recipe: Path, stages: list[str]) -> None:
             require_our_module(step.module)
 
 
-def require_right_files(recipe: Path, stages: list[str]) -> None:
-    """Look, before the first of these stages runs for hours, whether the files of all are right.
+def require_right_files(recipe: Path, stages: list[str], last: str, words: list[str]) -> None:
+    """Look, before the first of these stages runs for hours, whether the files of all are right, and what `words` lay
+    over that of the last.
 
     Raises:
         UserError: with everything that is wrong with them.
     """
     problems: list[str] = []
-    for file in dict.fromkeys(recipe / STEPS[stage].file for stage in stages):
+    over = keys_of_file(STEPS[last], words)
+    files = [(recipe / STEPS[stage].file, over if stage == last else []) for stage in stages]
+    laid_over = {file: own for file, own in files if own}
+    for file in dict.fromkeys(file for file, _ in files):
         if file.is_file():
-            problems += checked_file(file, stage_of_file(file) or "")[1]
+            own = laid_over.get(file, [])
+            problems += checked_file(file, stage_of_file(file) or "", own, STEPS[last].flags if own else ())[1]
     if problems:
-        raise told_together(problems)
+        raise told_together(list(dict.fromkeys(problems)))
 
 
 def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.CompletedProcess[str]:

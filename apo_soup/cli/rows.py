@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,9 +82,9 @@ class WayToPrepare:
         return cls((int(parts[1]), int(parts[2])) if parts else None, join, on, tasks, workers, slurm)
 
 
-def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare) -> None:
+def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options: Sequence[str] = ()) -> None:
     """Write the training sequences of a mid, sft or apo file, and print the table of what is in them."""
-    recipe = opened_recipe(config, overrides)
+    recipe = opened_recipe(config, overrides, options)
     make_generated_rows(recipe)
     for number, maker in missing_sources(recipe).items():
         raise UserError(f"{_not_made(recipe, number, maker)}; make them: {_command(recipe, maker)}")
@@ -108,11 +109,11 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare) -> None:
     print(folder)
 
 
-def preview_rows(config: Path, rows: int, overrides: list[str]) -> None:
+def preview_rows(config: Path, rows: int, overrides: list[str], options: Sequence[str] = ()) -> None:
     """Print rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made. Sources that
     a later stage of the recipe makes are passed over with a line.
     """
-    recipe = opened_recipe(config, overrides)
+    recipe = opened_recipe(config, overrides, options)
     make_generated_rows(recipe)
     missing = missing_sources(recipe)
     if len(missing) == len(recipe.dataset_mixture.datasets):
@@ -129,13 +130,13 @@ def preview_rows(config: Path, rows: int, overrides: list[str]) -> None:
     preview_mixture(recipe, recipe_tokenizer(recipe, print), rows, missing)
 
 
-def opened_recipe(config: Path, overrides: list[str]) -> TrainingFile:
+def opened_recipe(config: Path, overrides: list[str], options: Sequence[str] = ()) -> TrainingFile:
     """The checked file; of a pairs file, an apo file that reads its pairs.
 
     Raises:
         UserError: the file is wrong, or it is no file of rows.
     """
-    loaded = load(config, stage_of_file(config) or "sft", overrides)
+    loaded = load(config, stage_of_file(config) or "sft", overrides, options)
     recipe = apo_file_of_pairs(loaded) if isinstance(loaded, PairsFile) else loaded
     if not isinstance(recipe, TrainingFile):
         raise UserError(

@@ -1,5 +1,6 @@
 """The stages of a recipe: the file, the program and the needs of each, and the command that runs it."""
 
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ class Step:
         words: what follows `--config FILE`.
         launched: whether accelerate starts it.
         command: what stands between the module and `--config FILE`.
+        flags: options of the program, which are no keys of its file.
     """
 
     file: str
@@ -24,18 +26,21 @@ class Step:
     words: tuple[str, ...] = ()
     launched: bool = False
     command: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
+MERGE_FLAGS = ("--only", "--verify")
+EVAL_FLAGS = ("--model", "--only", "--mix", "--task")
 STEPS = {
     "data": Step("data.yaml", "apo_soup.toy"),
     "mid": Step("mid.yaml", "sft", ("data",), launched=True),
     "sft": Step("sft.yaml", "sft", ("mid",), launched=True),
     "pairs": Step("pairs.yaml", "apo.pairs", ("sft",)),
-    "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True),
-    "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup")),
-    "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged")),
+    "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True, flags=("--member",)),
+    "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup"), flags=MERGE_FLAGS),
+    "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged"), flags=MERGE_FLAGS),
     "sweep": Step("merge.yaml", "merge.sweep", ("merge",)),
-    "eval": Step("eval.yaml", "apo_soup", ("merge", "sweep"), command=("eval",)),
+    "eval": Step("eval.yaml", "apo_soup", ("merge", "sweep"), command=("eval",), flags=EVAL_FLAGS),
 }
 
 
@@ -55,6 +60,18 @@ def order(stage: str) -> list[str]:
 
     visit(stage)
     return done
+
+
+def keys_of_file(step: Step, words: list[str]) -> list[str]:
+    """The words that a step lays over its file: without the options of its program.
+
+    >>> keys_of_file(STEPS["apo"], ["--member", "2", "--beta", "0.2"])
+    ['--beta', '0.2']
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--config", "--state", *step.flags):
+        parser.add_argument(flag, nargs="?", action="append")
+    return parser.parse_known_args(words)[1]
 
 
 def program_words(step: Step, recipe: Path, words: list[str]) -> list[str]:

@@ -42,27 +42,42 @@ KINDS = {
 
 
 @overload
-def load(path: str | Path, kind: Literal["sft"], overrides: Sequence[str] = ()) -> SftFile: ...
+def load(
+    path: str | Path, kind: Literal["sft"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> SftFile: ...
 @overload
-def load(path: str | Path, kind: Literal["apo"], overrides: Sequence[str] = ()) -> ApoFile: ...
+def load(
+    path: str | Path, kind: Literal["apo"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> ApoFile: ...
 @overload
-def load(path: str | Path, kind: Literal["pairs"], overrides: Sequence[str] = ()) -> PairsFile: ...
+def load(
+    path: str | Path, kind: Literal["pairs"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> PairsFile: ...
 @overload
-def load(path: str | Path, kind: Literal["merge"], overrides: Sequence[str] = ()) -> MergeFile: ...
+def load(
+    path: str | Path, kind: Literal["merge"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> MergeFile: ...
 @overload
-def load(path: str | Path, kind: Literal["eval"], overrides: Sequence[str] = ()) -> EvalFile: ...
+def load(
+    path: str | Path, kind: Literal["eval"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> EvalFile: ...
 @overload
-def load(path: str | Path, kind: Literal["data"], overrides: Sequence[str] = ()) -> DataFile: ...
+def load(
+    path: str | Path, kind: Literal["data"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> DataFile: ...
 @overload
-def load(path: str | Path, kind: str, overrides: Sequence[str] = ()) -> StageFile: ...
-def load(path: str | Path, kind: str, overrides: Sequence[str] = ()) -> StageFile:
+def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> StageFile: ...
+def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> StageFile:
     """The checked stage file at `path`, with `--key value` words laid over it.
+
+    Args:
+        options: the options that the words could have been, such as `--state`, to name the nearest to a wrong one.
 
     Raises:
         UserError: with everything that is wrong with it, a line each.
     """
     file = need_file(path, "configuration", "--config")
-    given = Given.from_file(file, list(overrides))
+    given = Given.from_file(file, list(overrides), options)
     recipe, problems = check_keys(kind, given)
     if recipe is None or problems:
         raise told_together(problems)
@@ -84,7 +99,8 @@ def _strange_key(kind: str, given: Given, name: str, known: list[str]) -> str:
     """That a file has a key of the other kind of training file, or one that nobody knows."""
     other, files = OTHER_TRAINING.get(kind, ("", ""))
     if other and name in file_model(other).model_fields:
-        return sentence(given, name, f"the key belongs to {files}, and this is an {kind} file; leave it out")
+        own = OTHER_TRAINING[other][1]
+        return sentence(given, name, f"expected a key of {own}, got one of {files}; leave it out")
     return unknown_key(given, name, known)
 
 

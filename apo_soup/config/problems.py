@@ -30,10 +30,13 @@ def sentence(given: Given, name: str, what: str) -> str:
 
 
 def unknown_key(given: Given, name: str, known: list[str]) -> str:
-    """That a key is unknown, and the nearest one that is not."""
-    near = difflib.get_close_matches(name.rpartition(".")[2], known, n=1, cutoff=0.0)
-    way = f"the nearest is {near[0]}" if near else "remove it"
-    return sentence(given, name, f"expected a known key, got an unknown one; {way}")
+    """That a key is unknown, and the nearest one that is not; of a word of the command line, the nearest option too."""
+    options = given.options if name in given.overridden and "." not in name else ()
+    words = {option.lstrip("-").replace("-", "_"): option for option in options} | {key: key for key in known}
+    near = difflib.get_close_matches(name.rpartition(".")[2], words, n=1, cutoff=0.0)
+    way = f"the nearest is {words[near[0]]}" if near else "remove it"
+    what = "key or option" if options else "key"
+    return sentence(given, name, f"expected a known {what}, got an unknown one; {way}")
 
 
 def missing_key(given: Given, name: str, kind: Any, metadata: list[Any]) -> str:

@@ -28,7 +28,7 @@ class DocumentFile:
         return len(self._starts)
 
     def append(self, parts: Sequence[np.ndarray]) -> int:
-        """Write one document; returns its number."""
+        """Write one document, whose parts are `[T]` each; returns its number."""
         self._starts.append(self._size)
         self.lengths.extend(map(len, parts))
         self._size += self._file.write(np.concatenate(parts, dtype=INTEGER, casting="same_kind").data)
@@ -48,7 +48,7 @@ class DocumentFile:
         self._file.flush()
 
     def read(self, number: int) -> list[np.ndarray]:
-        """The arrays of a document."""
+        """The arrays of a document, `[T]` each."""
         lengths = self.lengths[number * self.columns : (number + 1) * self.columns]
         # A read, not a map: pages of a mapped file count as memory of the process until the system takes them back.
         data = os.pread(self._file.fileno(), sum(lengths) * INTEGER.itemsize, self._starts[number])

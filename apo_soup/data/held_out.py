@@ -107,7 +107,9 @@ def near_prompts(marks: PromptMarks, train: list[int], test: list[int]) -> int:
 
 
 def similarity(one: np.ndarray, two: np.ndarray) -> float:
-    """The Jaccard similarity of two prompts' runs as their sketches have it: exact where neither has more runs."""
+    """The Jaccard similarity of two prompts' runs as their sketches `[SKETCH]` have it: exact where neither has more
+    runs.
+    """
     one, two = one[one != NO_HASH], two[two != NO_HASH]
     union = np.union1d(one, two)[:SKETCH]
     both = np.intersect1d(one, two, assume_unique=True)

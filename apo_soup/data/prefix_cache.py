@@ -25,7 +25,8 @@ class PrefixCache:
         self.once: set[int] = set()
 
     def split(self, text: str) -> tuple[np.ndarray | None, str]:
-        """The tokens of the shared beginning and the rest of the text; None and the whole text where it is not shared.
+        """The tokens `[T]` of the shared beginning and the rest of the text; None and the whole text where it is not
+        shared.
 
         A beginning is kept the second time it is met, so texts that all begin otherwise fill no memory.
         """

@@ -70,13 +70,13 @@ def prepared_folder(
     content = {
         "rows": rows,
         "names": [s.written_id for s in sources],
-        "mixture": mixture.model_dump(exclude_unset=True, exclude={"datasets": {"__all__": {"id"}}}),
+        "mixture": mixture.model_dump(exclude={"datasets": {"__all__": {"id"}}}),
         "evals": eval_rows_hash(recipe),
-        "options": recipe.model_dump(exclude_unset=True, include=OPTION_KEYS),
+        "options": recipe.model_dump(include=OPTION_KEYS),
         "template": tokenizer.get_chat_template(),
         "tokenizer": tokenizer_text(tokenizer),
         "pairs": recipe.kind == "apo",
-        "code": hash_value([code_hash("apo_soup/data"), code_hash("apo_soup/models")]),
+        "code": code_hash(__name__),
         "libraries": {name: version(name) for name in (*LIBRARIES, *(("datasketch",) if near else ()))},
     }
     output = Path(recipe.output_dir)

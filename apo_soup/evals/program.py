@@ -38,13 +38,13 @@ class EvalRequest:
     state: bool = False
 
 
-def run_suite(config: Path, request: EvalRequest, overrides: list[str]) -> int:
+def run_suite(config: Path, request: EvalRequest, overrides: list[str], options: Sequence[str] = ()) -> int:
     """Evaluate what is not up to date; returns the exit code.
 
     Raises:
         UserError: with what is wrong with the file, the request, a model or the rows.
     """
-    suite = load(config, "eval", overrides)
+    suite = load(config, "eval", overrides, options)
     models = models_to_evaluate(suite, request.model, request.only, request.mix)
     if request.task:
         whole, suite = suite, suite.with_tasks(request.task)

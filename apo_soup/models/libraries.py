@@ -4,7 +4,7 @@ import os
 import warnings
 
 # Where the notes come from; one that blames a line of ours is shown.
-NOTES_OF = r"(accelerate|datasets|huggingface_hub|peft|torch|transformers|trl)\b"
+NOTES_OF = r"(accelerate|datasets|huggingface_hub|mergekit|peft|torch|transformers|trl)\b"
 
 
 def quiet_libraries() -> None:

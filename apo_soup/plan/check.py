@@ -1,5 +1,6 @@
 """`apo-soup check RECIPE`: every error of a recipe at once, and what its training files ask for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from apo_soup.config.apo import ApoFile
@@ -67,11 +68,15 @@ def doubled_outputs(recipes: list[StageFile]) -> list[str]:
     return problems
 
 
-def checked_file(file: Path, kind: str) -> tuple[StageFile | None, list[str]]:
-    """A stage file, or else a sentence for each thing that is wrong with it, with the members of an apo file."""
+def checked_file(
+    file: Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> tuple[StageFile | None, list[str]]:
+    """A stage file with `overrides` over it, or else a sentence for each thing that is wrong with it, with the members
+    of an apo file. `options` are those that `load` takes.
+    """
     try:
-        wrong = file_problems(file) if kind == "apo" else []
-        return (None, wrong) if wrong else (load(file, kind), [])
+        wrong = file_problems(file, overrides, options) if kind == "apo" else []
+        return (None, wrong) if wrong else (load(file, kind, overrides, options), [])
     except UserError as error:
         return None, [line.strip() for line in str(error).splitlines()]
 

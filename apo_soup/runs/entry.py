@@ -89,8 +89,8 @@ def stage_program(
     """
 
     def program() -> int:
-        options, overrides = arguments(module, description, *flags, STATE_FLAG)
-        recipe = load(options.config, file.kind, overrides)
+        options, overrides, names = arguments(module, description, *flags, STATE_FLAG)
+        recipe = load(options.config, file.kind, overrides, names)
         assert isinstance(recipe, file)
         return work(recipe, options)
 

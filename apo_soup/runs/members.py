@@ -5,6 +5,7 @@ steps, in `K-at-50` and `K-at-0.5`.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -44,9 +45,11 @@ def member_recipes(recipe: ApoFile) -> list[ApoFile]:
     return recipes
 
 
-def file_problems(path: Path) -> list[str]:
-    """A sentence for everything that is wrong with an apo file, in the keys that members share and in their own."""
-    given = Given.from_file(path, [])
+def file_problems(path: Path, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> list[str]:
+    """A sentence for everything that is wrong with an apo file, in the keys that members share and in their own, and
+    with the words laid over it; see `load`.
+    """
+    given = Given.from_file(path, list(overrides), options)
     members = given.values.get("members")
     _, problems = check_keys("apo", given.copy())
     if isinstance(members, list) and all(isinstance(m, dict) for m in members):

@@ -21,11 +21,11 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_tree, hash_value
 from apo_soup.runs.chat_template import template_text
-from apo_soup.runs.code_hash import PROJECT, code_hash
+from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.sources import rows_hash
 
-# Rooms whose code decides a score.
-SCORING_ROOMS = ("evals", "data", "models", "verify")
+# The module that `apo-soup eval` runs.
+EVALUATION = "apo_soup.evals.program"
 # Kinds of task that can read rows from a file.
 TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask
 
@@ -61,8 +61,7 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
             inputs[f"file {file}"] = hash_file(Path(file))
     template = template_text(suite.chat_template, suite.place("chat_template"), suite.path.parent)
     inputs["template"] = hash_value(template)
-    code = [code_hash(f"apo_soup/{room}") for room in SCORING_ROOMS]
-    return inputs | {"code": hash_value([*code, hash_file(PROJECT / "apo_soup" / "statistics.py")])}
+    return inputs | {"code": code_hash(EVALUATION)}
 
 
 def data_files(node: Any, inside: bool = False) -> list[str]:

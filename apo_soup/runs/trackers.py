@@ -47,10 +47,10 @@ def _is_installed(tracker: str) -> bool:
 
 def tracker_folder(recipe: TrainingFile, stage: Stage) -> Path:
     """Where trackers write: `logging_dir`, or `logs/STAGE` of the run; never a folder that goes when the stage ends."""
-    return Path(recipe.logging_dir or run_folder(recipe) / "logs") / (stage.name if not recipe.logging_dir else "")
+    return Path(recipe.logging_dir or _run_folder(recipe) / "logs") / (stage.name if not recipe.logging_dir else "")
 
 
-def run_folder(recipe: TrainingFile) -> Path:
+def _run_folder(recipe: TrainingFile) -> Path:
     """The run's folder, of a soup member's recipe too."""
     folder = run_folder_of(recipe)
     return folder if recipe.member is None else folder.parent

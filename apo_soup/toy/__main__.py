@@ -24,7 +24,7 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
             raise UserError(
                 f"{recipe.place(key)}: expected one of {', '.join(ROW_FILES)}, got {name}; correct the name"
             )
-    code = {"code": code_hash("apo_soup/toy")}
+    code = {"code": code_hash("apo_soup.toy.build")}
     with alone_on(recipe, output_folders(recipe), options.state):
         stage = Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
         todo, exit_code = report_state(recipe, [stage], options.state)

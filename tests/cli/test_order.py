@@ -123,6 +123,34 @@ def test_a_members_mistake_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_mistake_in_the_overrides_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_path):
+    apo = toy_recipe / "apo.yaml"
+    apo.write_text(
+        f"output_dir: {tmp_path}/run/apo\nmodel_name_or_path: m\ndataset_mixture: {{datasets: [{{id: a.jsonl}}]}}\n"
+    )
+    for words, told in (
+        (
+            ["--lerning_rate", "1"],
+            "lerning_rate: expected a known key or option, got an unknown one; the nearest is le",
+        ),
+        (["--memebr", "1"], "memebr: expected a known key or option, got an unknown one; the nearest is --member"),
+        (["--member", "1", "--beta", "-1"], "beta: expected a number above 0, got -1; "),
+        (["beta", "1"], "command line: expected --key value, got 'beta'"),
+    ):
+        with pytest.raises(UserError) as error:
+            run_stages("apo", toy_recipe, None, words)
+        assert told in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("stage", ["mid", "pairs", "apo", "merge", "sweep", "eval"])
+def test_a_step_knows_the_options_of_its_program(stage):
+    step = STEPS[stage]
+    shown = set(re.findall(r"(--[a-z-]+)", python("-m", step.module, *step.command, "--help").stdout))
+    mentioned = {"--config", "--state", "--help", "--key", "--dataset"}
+    assert shown - mentioned == set(step.flags)
+
+
 def test_the_states_of_a_folder_without_stage_files_are_a_mistake(tmp_path):
     with pytest.raises(UserError, match=r"expected at least one of data\.yaml, mid\.yaml, .*, got none"):
         print_states(tmp_path)

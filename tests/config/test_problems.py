@@ -6,6 +6,7 @@ import resource
 import pytest
 from helpers import python
 
+from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 
@@ -174,16 +175,43 @@ def test_help_answers_in_a_second(program):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    result = python("-m", "apo", "--config", tmp_path / "none.yaml")
-    assert result.returncode == 2
-    assert "none.yaml" in result.stderr
+    for path, told in (
+        (tmp_path / "none.yaml", f"got {tmp_path / 'none.yaml'}, which is not there; check the path (looked for "),
+        (tmp_path, f"got the folder {tmp_path}; name a file in it"),
+    ):
+        with pytest.raises(UserError) as refused:
+            load(path, "apo")
+        assert str(refused.value).startswith(f"--config: expected a configuration file, {told}")
+
+
+def test_a_flag_in_a_wrong_way_is_one_sentence(monkeypatch):
+    flag = ("--only", {"choices": ("soup", "merged")})
+    for words, told in (
+        ([], "the following arguments are required: --config"),
+        (["--config", "f", "--only"], "argument --only: expected one argument"),
+        (["--config", "f", "--only", "sou"], "argument --only: invalid choice: 'sou' (choose from "),
+    ):
+        monkeypatch.setattr("sys.argv", ["merge", *words])
+        with pytest.raises(UserError) as refused:
+            arguments("merge", "", flag)
+        assert str(refused.value).startswith(f"python -m merge: expected words that it takes, got a refusal: {told}")
+        assert str(refused.value).endswith("; see its --help")
+
+
+def test_a_misspelt_option_is_told_with_the_nearest_of_options_and_keys(write_recipe):
+    path = write_recipe("sft.yaml", {"model_name_or_path": "m", "output_dir": "run", "dataset_mixture": MIXTURE})
+    for word, near in (("--shrad", "--shard"), ("--jion", "--join"), ("--sede", "seed"), ("--lora_rr", "lora_r")):
+        with pytest.raises(UserError) as refused:
+            load(path, "sft", [word, "1"], ["--config", "--shard", "--join"])
+        told = f"{word[2:]}: expected a known key or option, got an unknown one; the nearest is {near}"
+        assert str(refused.value) == f"{path} (command line): {told}"
 
 
 def test_a_key_of_the_other_kind_of_training_file_says_whose_it_is(write_recipe):
     rows = {"model_name_or_path": "m", "output_dir": "runs/x/y", "dataset_mixture": {"datasets": [{"id": "a.jsonl"}]}}
     for kind, key, told in (
-        ("sft", "beta", "the key belongs to apo files, and this is an sft file; leave it out"),
-        ("apo", "packing", "the key belongs to mid and sft files, and this is an apo file; leave it out"),
+        ("sft", "beta", "expected a key of mid and sft files, got one of apo files; leave it out"),
+        ("apo", "packing", "expected a key of apo files, got one of mid and sft files; leave it out"),
         ("apo", "packin", "expected a known key, got an unknown one; the nearest is "),
     ):
         with pytest.raises(UserError) as refused:

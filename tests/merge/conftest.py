@@ -43,6 +43,7 @@ def merge_run(merge_file):
     def go(verify=False, **changes):
         from apo_soup.config.load import load
         from merge.average import plain_linear
+        from merge.load_process import LoadProcess
         from merge.plan import merge_plan
         from merge.run import run_merge_stage
         from merge.verify import verify_average
@@ -51,7 +52,7 @@ def merge_run(merge_file):
         errors = {}
         for name in ("merged",) if recipe.one_pass else ("soup", "merged"):
             plan = merge_plan(recipe, name)
-            run_merge_stage(plan, recipe)
+            run_merge_stage(plan, recipe, LoadProcess())
             if verify:
                 errors[name] = verify_average(plan.linear or plain_linear(plan.config), plan.stage.folder, plan.where)
         return errors

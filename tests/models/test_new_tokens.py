@@ -192,7 +192,7 @@ def test_preference_training_takes_the_tokens_of_its_model(write_recipe, write_r
     with pytest.raises(UserError) as refused:
         load(write_recipe("apo.yaml", values), "apo")
     assert str(refused.value).endswith(
-        "add_tokens: the key belongs to mid and sft files, and this is an apo file; leave it out"
+        "add_tokens: expected a key of apo files, got one of mid and sft files; leave it out"
     )
 
 

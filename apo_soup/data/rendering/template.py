@@ -108,11 +108,14 @@ class ChatTemplate:
             given["strftime_now"] = _fixed_clock(arguments.get("date_string") or PINNED_DATE)
         try:
             with self._limit:
-                return compiled.render(messages=messages, **given)
+                try:
+                    return compiled.render(messages=messages, **given)
+                except OutOfTime:
+                    raise
+                except Exception as error:  # a template may fail in any way that its expressions can
+                    raise RowError(f"the chat template refuses the row: {error}; {order_remedy(messages)}") from error
         except OutOfTime as error:
             raise unending_template(error) from None
-        except Exception as error:  # a template may fail in any way that its expressions can
-            raise RowError(f"the chat template refuses the row: {error}; {order_remedy(messages)}") from error
 
 
 def unending_template(error: OutOfTime) -> UserError:

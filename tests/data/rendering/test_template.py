@@ -201,3 +201,14 @@ from apo_soup.data.rendering.time_limit import TimeLimit
 with TimeLimit(60): pass
 print(signal.getitimer(signal.ITIMER_REAL)[0] > 0)"""
     assert python("-c", program).stdout == "True\n0.0\n"
+
+
+def test_a_fault_of_the_time_limit_is_not_told_as_the_rows(monkeypatch):
+    def broken(limit):
+        raise ValueError("ours")
+
+    template = ChatTemplate(CHATML)
+    monkeypatch.setattr(TimeLimit, "__enter__", broken)
+    with pytest.raises(ValueError, match=r"^ours$") as raised:
+        template.render([{"role": "user", "content": "Hi"}], {})
+    assert not isinstance(raised.value, RowError)
