@@ -5,8 +5,9 @@ import argparse
 from apo_soup.config.apo import ApoFile
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.members import kept_checkpoints, member_recipes
+from apo_soup.runs.outputs import output_folders
 from apo_soup.training.entry import training_stage
 
 MEMBER_FLAG = ("--member", {"type": int, "metavar": "K", "help": "train only this soup member, counted from 1"})
@@ -20,6 +21,15 @@ def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
             f"--member: expected 1 to {len(members)}, a member of {recipe.path}, got {options.member}; correct it"
         )
     chosen = members if options.member is None else [members[options.member - 1]]
+    numbers = {str(member.member) for member in chosen}
+    made = output_folders(recipe)
+    folders = {name: made[name] for name in made if made[name].name.partition("-")[0] in numbers}
+    with alone_on(recipe, folders, options.state):
+        return _train_stale(recipe, chosen, options.state)
+
+
+def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: bool) -> int:
+    """Train those of the chosen members that are not up to date; returns the exit code."""
     planned, again = [], {}
     for member in chosen:
         stage = training_stage(member)
@@ -29,8 +39,8 @@ def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
         if missing:
             again[stage.name] = f"its checkpoint {', '.join(missing)} is not there or not current"
     stages = [each for _, stage, kept in planned for each in (*(k.stage for k in kept), stage)]
-    todo, code = report_state(stages, options.state, again)
-    if todo and not options.state:
+    todo, code = report_state(recipe, stages, only_state, again)
+    if todo and not only_state:
         quiet_libraries()
         from apo.train import train_member
         from apo_soup.progress import say

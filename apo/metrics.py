@@ -110,6 +110,15 @@ class LogWindow:
         """A step begins, and with it the window if it has not."""
         self._since = self._since or time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of training in the window so far."""
+        return time.monotonic() - self._since if self._since is not None else 0.0
+
+    def go_on(self, sums: Tensor, seconds: float) -> None:
+        """Go on with the sums `[len(SUM_NAMES)]` and seconds of a window that a checkpoint had begun."""
+        self.sums, self._since = sums, time.monotonic() - seconds
+
     def add(self, sums: Tensor) -> None:
         """Add a row's sums, `[len(SUM_NAMES)]`, on their device."""
         self.sums = self.sums.to(sums.device) + sums

@@ -5,6 +5,7 @@ They come from the store where it holds them (`apo/reference.py`), and are compu
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ from apo.steps import rows_of_every_pair
 from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
 from apo_soup.hashing import hash_value
 from apo_soup.private import attention_implementation
-from apo_soup.progress import Progress
+from apo_soup.progress import Progress, say
+from apo_soup.runs.lock import holder_of, named_holder
 
 
 class ReferencePass:
@@ -161,13 +163,14 @@ class ReferencePass:
         none of them waits in a collective until it times out.
         """
         main, lock = self.accelerator.is_main_process, store.locked(split)
-        waits = True
+        waits, seconds = True, 3
         while waits:
             if main:
                 with contextlib.suppress(Timeout):
-                    lock.acquire(timeout=60)
+                    lock.acquire(timeout=seconds)
+                if not lock.is_locked and seconds < 60:
+                    seconds, holder = 60, holder_of(Path(lock.lock_file))
+                    say(f"reference: waiting for {holder.told if holder else 'the process'} that computes these values")
             (waits,) = broadcast_object_list([main and not lock.is_locked])
-        try:
+        with named_holder(lock) if main else contextlib.nullcontext():
             yield
-        finally:
-            lock.release()

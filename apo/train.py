@@ -36,7 +36,14 @@ from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
 from apo_soup.training.adapter_fit import check_adapter_fits
-from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
+from apo_soup.training.arguments import (
+    adapters,
+    keep_trackers,
+    loading_options,
+    refused_by_trl,
+    say_notes,
+    trl_arguments,
+)
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.going_on import with_earlier_adapter
@@ -79,6 +86,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
     rows = training_rows(recipe, say)
     begin_stage(stage)
+    keep_trackers(arguments, recipe, stage)
 
     pairs = rows.splits["train"]
     common = {
@@ -97,6 +105,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         except NotPackable as error:
             reason = str(error)
             arguments, _ = trl_arguments(recipe, DPOConfig, stage.partial)  # packing has changed them
+            keep_trackers(arguments, recipe, stage)
     if trainer is None:
         release()  # what was loaded before it turned out not to be packable
         say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")

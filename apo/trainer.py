@@ -248,6 +248,21 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """Positions of all ranks' rows, from the first step of the run; called by all ranks."""
         return self.token_count + int(self._over_ranks(self.window.sums)["positions"])
 
+    def window_state(self) -> dict[str, Any]:
+        """As for any stage, with the sums and seconds since the last log."""
+        gathered = self.accelerator.gather(self.window.sums.to(self.accelerator.device)[None]).tolist()
+        return super().window_state() | {"sums": gathered, "seconds": self.window.seconds}
+
+    def restore_window(self) -> None:
+        """As for any stage; what the window holds is counted when it is logged."""
+        super().restore_window()
+        window = self.counted_window
+        if window is None or len(window["sums"]) != self.accelerator.num_processes:
+            return
+        own = window["sums"][self.accelerator.process_index]
+        self.window.go_on(torch.tensor(own, device=self.accelerator.device), window["seconds"])
+        self.token_count -= int(self._over_ranks(self.window.sums)["positions"])
+
     def write_checkpoint(self, *args: Any) -> None:
         """As the stock trainer, off the clock."""
         with self.window.paused():

@@ -1,5 +1,6 @@
 """Mistakes a person can mend, in one sentence; and faults of our own, shown as what they are."""
 
+import errno
 import json
 import os
 import sys
@@ -9,11 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from apo_soup.launcher import end_with_launcher
+from apo_soup.stops import STOPS, StopAsked
+
 OWN_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
 # transformers has a key `debug`; with one of its values behind it, the flag is that key.
 _DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
+# What the machine may refuse while a file is written; any other OSError is a fault of ours.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -28,11 +34,14 @@ def told_together(problems: list[str]) -> UserError:
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a program's `main` and exit: with its code, or 0.
 
-    A UserError becomes one line on stderr and code 2, with `--debug` or `APO_SOUP_DEBUG=1` its cause before it. Any
-    other exception is a fault of ours or of the machine's: its traceback is shown, where to report it, and code 1.
+    A UserError becomes one line on stderr and code 2, with `--debug` or `APO_SOUP_DEBUG=1` its cause before it. A
+    signal that asks the program to end becomes one line and 128 with the signal's number. Any other exception is a
+    fault of ours or of the machine's: its traceback is shown, where to report it, and code 1.
     """
     debug = _take_debug_flag(sys.argv)
     try:
+        STOPS.listen()
+        end_with_launcher()
         code = main()
     except UserError as error:
         if debug:
@@ -43,6 +52,10 @@ def run_main(main: Callable[[], int | None]) -> None:
         # The reader of our output, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except StopAsked as stopped:
+        if stopped.sentence:
+            print(stopped.sentence, file=sys.stderr)
+        code = stopped.code
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         code = 130
@@ -117,8 +130,8 @@ def raised_by_us(error: BaseException, *libraries: str) -> bool:
     return next((p for p in reversed(packages) if p in (*OWN_PACKAGES, *libraries)), None) in OWN_PACKAGES
 
 
-def read_json(path: Path, where: str | Path) -> dict[str, Any]:
-    """The mapping that a JSON file holds.
+def read_json(path: Path, where: str | Path, way: str = "write the file anew") -> dict[str, Any]:
+    """The mapping that a JSON file holds; `way` is what to do where it holds none.
 
     Raises:
         UserError: the file cannot be read, is not JSON, or is no mapping.
@@ -130,12 +143,45 @@ def read_json(path: Path, where: str | Path) -> dict[str, Any]:
             f"{where}: expected a file that can be read, got {path}: {error.strerror}; check its permissions"
         ) from error
     except ValueError as error:
-        raise UserError(
-            f"{where}: expected valid JSON, got {path}: {first_line(error)}; write the file anew"
-        ) from error
+        raise UserError(f"{where}: expected valid JSON, got {path}: {first_line(error)}; {way}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; write the file anew")
+        raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; {way}")
     return content
+
+
+@contextmanager
+def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses while `folder` is written into a UserError; any other error passes."""
+    try:
+        yield
+    except Exception as error:
+        told = disk_refusal(error)
+        if told is None:
+            raise
+        place = getattr(error, "filename", None) or folder
+        raise UserError(
+            f"{where}: {place}: expected to read and write there, got {told}; free or mend the disk, or its "
+            "permissions, and run the command again"
+        ) from error
+
+
+def disk_refusal(error: Exception) -> str | None:
+    """What the disk refused, in the system's words, where an error says that it did; libraries tell it in their own.
+
+    >>> disk_refusal(RuntimeError("I/O error: No space left on device (os error 28)"))
+    'No space left on device'
+    >>> disk_refusal(ValueError("no such key")) is None
+    True
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror if error.errno in DISK_ERRORS else None
+    text = str(error)
+    for number in DISK_ERRORS:  # safetensors
+        if f"os error {number})" in text or os.strerror(number) in text:
+            return os.strerror(number)
+    if "PytorchStreamWriter failed" in text or "inline_container" in text:
+        return "a file that could not be written to its end"
+    return None
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:

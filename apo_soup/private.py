@@ -55,6 +55,26 @@ class TrainerHooks(Trainer):
     def token_count(self, tokens: float) -> None:
         cast(Any, self)._total_train_tokens = tokens
 
+    @property
+    def loss_window(self) -> tuple[torch.Tensor, float, int]:
+        """The losses added up since the last log, a number `[]` of this rank; those of all logs before; the last log's
+        step. The Trainer begins all three anew when it goes on from a checkpoint, and tells them nowhere.
+        """
+        trainer = cast(Any, self)
+        return trainer._tr_loss, trainer._total_loss_scalar, trainer._globalstep_last_logged
+
+    @loss_window.setter
+    def loss_window(self, window: tuple[torch.Tensor, float, int]) -> None:
+        trainer = cast(Any, self)
+        trainer._tr_loss, trainer._total_loss_scalar, trainer._globalstep_last_logged = window
+        trainer._initial_global_step = 0  # the mean is over the steps of the whole run
+
+    @property
+    def logged_values(self) -> dict[str, list[float]]:
+        """What one of TRL's trainers has collected of training since the last log, by name."""
+        collected: dict[str, list[float]] = cast(Any, self)._metrics["train"]
+        return collected
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         self.write_weights(output_dir, state_dict)
 

@@ -3,10 +3,11 @@
 import argparse
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
-from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.stage import hidden_sibling
 from merge.load_process import LoadProcess
 from merge.plan import MergePlan, merge_plan
@@ -35,25 +36,33 @@ def _run_folders(recipe: MergeFile, options: argparse.Namespace, loads: LoadProc
         if name == "soup" and recipe.one_pass:
             print("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
-        plan = merge_plan(recipe, name, ask=not options.state)
-        if options.verify and plan.config.merge_method != "linear":
-            raise UserError(
-                f"{plan.where}.merge_method: expected linear for --verify, got {plan.config.merge_method}; "
-                "leave --verify out"
-            )
-        todo, stale = report_state([plan.stage], options.state)
-        code = max(code, stale)
-        if todo and options.state:
+        with alone_on(recipe, {name: Path(recipe.output_dir) / name}, options.state):
+            code = max(code, _make_folder(recipe, name, options, loads))
+        if code and options.state:
             break
-        if todo:
-            if plan.config.merge_method == "linear":
-                loads.start()  # whatever else is imported here, mergekit imports transformers in this process
-            from merge.run import run_merge_stage
+    return code
 
-            run_merge_stage(plan, recipe, loads)
-            print(f"{plan.stage.name}: {plan.stage.folder} written")
-        if options.verify:
-            _verify(plan)
+
+def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace, loads: LoadProcess) -> int:
+    """Make `soup` or `merged` unless it is up to date; returns the exit code."""
+    plan = merge_plan(recipe, name, ask=not options.state)
+    if options.verify and plan.config.merge_method != "linear":
+        raise UserError(
+            f"{plan.where}.merge_method: expected linear for --verify, got {plan.config.merge_method}; "
+            "leave --verify out"
+        )
+    todo, code = report_state(recipe, [plan.stage], options.state)
+    if todo and options.state:
+        return code
+    if todo:
+        if plan.config.merge_method == "linear":
+            loads.start()  # whatever else is imported here, mergekit imports transformers in this process
+        from merge.run import run_merge_stage
+
+        run_merge_stage(plan, recipe, loads)
+        print(f"{plan.stage.name}: {plan.stage.folder} written")
+    if options.verify:
+        _verify(plan)
     return code
 
 

@@ -9,7 +9,6 @@ bits. Inputs are checked before anything is written, and the folder is completed
 settings and a card.
 """
 
-import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import read_json, told_by_disk
 from apo_soup.progress import say
 from apo_soup.runs.card import write_card
 from apo_soup.runs.lineage import model_label
@@ -40,9 +39,6 @@ from merge.mergekit_schema import check_options, parsed_configuration, unused_pa
 from merge.own_heads import with_own_heads
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
-
-# What the machine may refuse while a folder is written; any other OSError is a fault of ours.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 
 def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> None:
@@ -75,11 +71,10 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
         linear = _linear(plan, config, options)
         layers = output_layers(config, where)
         changes = layer_changes(layers, first, where) if layers else {}
-        final = stage.begin() / "final"
-        shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
+        stage.begin()
+        final = stage.result_folder()
         hashes: dict[str, str] = {}
-        with _disk_errors(where, final):
+        with told_by_disk(where, final):
             if linear:
                 hashes = write_average(linear, final, where, stage.name)
                 write_config(final, first)
@@ -144,17 +139,3 @@ def _whole_models(config: MergekitKeys, output: Path, where: str) -> Iterator[Me
         yield with_whole_models(config, adapters, where)
     finally:
         shutil.rmtree(adapters, ignore_errors=True)
-
-
-@contextmanager
-def _disk_errors(where: str, folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a UserError; any other error passes."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise UserError(
-            f"{where}: {error.filename or folder}: expected to write there, got {error.strerror}; free or mend the "
-            "disk and run the command again"
-        ) from error

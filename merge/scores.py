@@ -1,6 +1,5 @@
 """Scores of weighted averages, asked of `apo-soup eval` and read from what it leaves on disk."""
 
-import json
 import math
 import os
 import subprocess
@@ -15,6 +14,7 @@ from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.results import evaluation_results
 from apo_soup.runs.suite_inputs import suite_inputs
 
 Metrics = dict[str, dict[str, Any]]
@@ -56,7 +56,7 @@ def mix_metrics(
             f"{suite}: expected scores of {len(mixes)} averages, got exit code {code} from the evaluation; its own "
             "words are above"
         )
-    return {name: json.loads((output / name / "results.json").read_text())["metrics"] for name in mixes}
+    return {name: evaluation_results(output / name / "results.json")["metrics"] for name in mixes}
 
 
 def _path_with_project() -> str:

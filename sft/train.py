@@ -21,7 +21,14 @@ from apo_soup.models.earlier_adapter import earlier_adapter
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
 from apo_soup.training.adapter_fit import check_adapter_fits
-from apo_soup.training.arguments import adapters, loading_options, refused_by_trl, say_notes, trl_arguments
+from apo_soup.training.arguments import (
+    adapters,
+    keep_trackers,
+    loading_options,
+    refused_by_trl,
+    say_notes,
+    trl_arguments,
+)
 from apo_soup.training.callbacks import Watch
 from apo_soup.training.checkpoints import begin_stage
 from apo_soup.training.going_on import with_earlier_adapter
@@ -61,6 +68,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
         check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
     rows = training_rows(recipe, say)
     begin_stage(stage)
+    keep_trackers(arguments, recipe, stage)
 
     # Rows are packed already, and their columns are the collator's, not the model's.
     arguments.padding_free, arguments.packing, arguments.eval_packing = False, False, False

@@ -186,3 +186,13 @@ def test_deepspeeds_settings_are_forgotten_for_a_while():
         assert deepspeed.is_deepspeed_zero3_enabled()
     finally:
         deepspeed.unset_hf_deepspeed_config()
+
+
+def test_the_trainer_begins_its_counts_anew_before_it_calls_back():
+    """What a checkpoint counted is put back in `on_train_begin`."""
+    from transformers import Trainer
+
+    source = inspect.getsource(Trainer)
+    for name in ("_initial_global_step = ", "_tr_loss = ", "_total_loss_scalar = 0.0", "_globalstep_last_logged = "):
+        assert source.index(f"self.{name}") < source.index("self.callback_handler.on_train_begin")
+    assert "num_steps_trained = self.state.global_step - self._initial_global_step" in source

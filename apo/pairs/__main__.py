@@ -5,18 +5,20 @@ import argparse
 from apo.pairs.stage import pairs_stage
 from apo_soup.config.pairs import PairsFile
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.entry import alone_on, report_state, stage_program
+from apo_soup.runs.outputs import output_folders
 
 
 def _work(recipe: PairsFile, options: argparse.Namespace) -> int:
-    stage = pairs_stage(recipe)
-    todo, code = report_state([stage], options.state)
-    if todo and not options.state:
-        quiet_libraries()
-        from apo.pairs.make import make_pairs
+    with alone_on(recipe, output_folders(recipe), options.state):
+        stage = pairs_stage(recipe)
+        todo, code = report_state(recipe, [stage], options.state)
+        if todo and not options.state:
+            quiet_libraries()
+            from apo.pairs.make import make_pairs
 
-        make_pairs(recipe, stage)
-    return code
+            make_pairs(recipe, stage)
+        return code
 
 
 if __name__ == "__main__":

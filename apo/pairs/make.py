@@ -11,8 +11,6 @@ were neither verified nor drawn more than once. Every prompt ends as a pair or i
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from apo.pairs.ask import side_answers
 from apo.pairs.choice import PairChoice
 from apo.pairs.engines.engine import require_installed_engine
@@ -34,27 +32,11 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
     """Ask both sides, judge, choose, and put `train`, `test` and `drops` into place.
 
     Raises:
-        UserError: the prompts or the pairs file are at fault, another process makes this folder, an engine fails for
-            good, or no prompt gives a pair.
+        UserError: the prompts or the pairs file are at fault, an engine fails for good, or no prompt gives a pair.
     """
     judge = verifier(recipe.verifier, recipe.place("verifier")) if recipe.verifier else None
     prompts = read_prompts(recipe, judge)
     check_prompts(recipe, prompts, judge)
-    stage.folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(stage.folder.parent / f".{stage.folder.name}.lock", timeout=0)
-    try:
-        held = lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"{lock.lock_file}: expected no other process that makes {stage.folder}, got one that holds the lock; wait "
-            "for it to end"
-        ) from error
-    with held:
-        _make_in_lock(recipe, stage, prompts, judge)
-
-
-def _make_in_lock(recipe: PairsFile, stage: Stage, prompts: PromptSet, judge: Verifier | None) -> None:
-    """Answers, pairs and the finished folder, by the one process that holds the folder's lock."""
     stage.begin()
     sides = [asked_side(recipe, name) for name in SIDE_NAMES]
     # What the file gets wrong is told before anything is asked.
@@ -84,8 +66,7 @@ def _write_folder(
     answers: dict[str, dict[str, Answer]],
 ) -> None:
     """Rows and manifest, moved into place when they are whole; then the table."""
-    folder = stage.partial / "final"
-    folder.mkdir(exist_ok=True)
+    folder = stage.result_folder()
     provenance = {side.name: side_provenance(side, stage) for side in sides}
     splits: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     for pair in selection.pairs:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from apo_soup.cli.remembered import arguments_file, remember, remembered
+from apo_soup.cli.children import run_program
+from apo_soup.cli.remembered import arguments_made_with
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
 from apo_soup.config.kinds import stage_of_file
@@ -17,6 +18,7 @@ from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.errors import UserError, told_together
 from apo_soup.plan.check import checked_file
+from apo_soup.runs.arguments import arguments_told
 from apo_soup.runs.entry import STALE
 from apo_soup.runs.secrets import without_secrets
 
@@ -40,7 +42,8 @@ def pairs_ask_the_run(recipe: Path) -> bool:
 def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
     """Run what is missing or stale up to `stage`. Returns an exit code.
 
-    `words` are overrides for `stage` itself; the stages before it keep the overrides they were made with.
+    `words` are overrides for `stage` itself, and for this command. A stage before it that was made with some stays as
+    it is, with a line that says so.
 
     Raises:
         UserError: the stage's file is not there or wrong, or that of a stage before it; or another file is found in
@@ -62,8 +65,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         if name == "pairs" != stage and not reads_pairs(recipe):
             print(f"{_pairs_unread(recipe)}, skipped; run `make pairs` for themselves", flush=True)
             continue
-        memory = arguments_file(recipe, step)
-        own = words if name == stage else remembered(memory, name)
+        own = words if name == stage else []
         state = ask_state(step, recipe, own)
         if state.returncode == 0:
             print(state.stdout, end="", flush=True)
@@ -72,13 +74,36 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
             print(state.stdout, end="")
             print(state.stderr, end="", file=sys.stderr)
             return state.returncode
+        kept = made_otherwise(recipe, name, state.stdout) if name != stage else None
+        if kept:
+            print(f"warning: {kept}; {stage} builds on it as it is", flush=True)
+            continue
         words_of_step = launch_command(step, recipe, launch, own)
         print(f"$ {shlex.join(without_secrets(words_of_step))}", flush=True)
-        remember(memory, name, own)
-        code = subprocess.run(executable(words_of_step)).returncode
+        code = run_program(executable(words_of_step), name)
         if code:
             return code
     return 0
+
+
+def made_otherwise(recipe: Path, name: str, state: str) -> str | None:
+    """What is said of a step that was made with arguments of the command line, and the way out; None of any other.
+
+    Args:
+        state: what its program says of its folders without them.
+    """
+    made = arguments_made_with(recipe, name)
+    if made is None:
+        return None
+    arguments, by_manifest = made
+    step, file = STEPS[name], recipe / STEPS[name].file
+    if not by_manifest and ask_state(step, recipe, shlex.split(arguments)).returncode:
+        return None  # what an older release remembered was of a run that came to no end, or of an older file
+    reasons = [line.partition("stale, because ")[2] for line in state.splitlines() if "stale, because " in line]
+    because = f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
+    told = arguments_told(name, arguments, file)
+    way = f"`make {name} RECIPE={recipe}` makes it as the file says, or write the arguments into the file"
+    return f"{told}{because}; {way}"
 
 
 def _pairs_unread(recipe: Path) -> str:
@@ -144,7 +169,11 @@ def print_states(recipe: Path) -> int:
             print(f"{name}: waits for {stale_needs[0]}")
             stale.append(name)
             continue
-        state = ask_state(step, recipe, remembered(arguments_file(recipe, step), name))
+        state = ask_state(step, recipe, [])
+        kept = made_otherwise(recipe, name, state.stdout) if state.returncode == STALE else None
+        if kept:
+            print(f"warning: {kept}; later stages build on it as it is")
+            continue
         print(state.stdout, end="", flush=True)
         print(state.stderr, end="", file=sys.stderr)
         if state.returncode not in (0, STALE):

@@ -1,31 +1,49 @@
-"""The overrides that a run's stages were made with: `arguments.json` in the run's folder."""
+"""The arguments that a stage of a run was made with, of the command line and beside its file."""
 
 import json
+import shlex
 from pathlib import Path
 
-from apo_soup.cli.steps import Step
+from apo_soup.cli.steps import STEPS, Step
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
-from apo_soup.runs.manifest import write_json
-from apo_soup.runs.secrets import groups_without_secrets
+from apo_soup.config.stage_file import StageFile
+from apo_soup.runs.arguments import arguments_of
+from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.outputs import output_folders
+
+# The folder of a step of a merge file.
+_MERGE_FOLDERS = {"soup": "soup", "merge": "merged", "sweep": "sweep"}
 
 
-def arguments_file(recipe: Path, step: Step) -> Path:
-    """Where a run remembers the overrides that its stages were made with."""
-    return run_folder_of(load(recipe / step.file, stage_of_file(Path(step.file)) or "")) / "arguments.json"
+def arguments_made_with(recipe: Path, name: str) -> tuple[str, bool] | None:
+    """The arguments that the folders of a step were made with, and whether their manifests say so; else the file did in
+    which releases before remembered them. None where there were none, or where a folder is not there.
+    """
+    step = STEPS[name]
+    file = _stage_file(recipe, step)
+    folders = output_folders(file)
+    if file.kind == "merge":
+        folders = {n: f for n, f in folders.items() if n == _MERGE_FOLDERS.get(name)}
+    manifests = [read_manifest(folder) for folder in folders.values()]
+    whole = [manifest for manifest in manifests if manifest is not None]
+    if not whole or len(whole) < len(manifests):
+        return None
+    if any("arguments" not in manifest for manifest in whole):
+        words = _remembered(run_folder_of(file) / "arguments.json", name)
+        return (shlex.join(words), False) if words else None
+    told = list(dict.fromkeys(filter(None, map(arguments_of, whole))))
+    return ("; ".join(told), True) if told else None
 
 
-def remembered(file: Path, name: str) -> list[str]:
-    """The overrides a stage was last made with, so that a later stage does not make it again without them."""
-    words: list[str] = json.loads(file.read_text()).get(name, []) if file.is_file() else []
-    return words
+def _stage_file(recipe: Path, step: Step) -> StageFile:
+    return load(recipe / step.file, stage_of_file(Path(step.file)) or "")
 
 
-def remember(file: Path, name: str, words: list[str]) -> None:
-    """Keep a stage's overrides beside the run, without those that hold a secret."""
-    known = json.loads(file.read_text()) if file.is_file() else {}
-    words = groups_without_secrets(words)
-    if known.get(name, []) != words:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {**known, name: words})
+def _remembered(file: Path, name: str) -> list[str]:
+    try:
+        words = json.loads(file.read_text()).get(name, [])
+    except (OSError, ValueError, AttributeError):
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from apo_soup.cli.order import run_stages
 from apo_soup.cli.prepare_tasks import prepare_on
-from apo_soup.cli.remembered import arguments_file, remembered
 from apo_soup.cli.steps import STEPS
 from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
@@ -155,8 +154,7 @@ def make_generated_rows(recipe: TrainingFile) -> None:
     folder, file = recipe.path.parent, STEPS["data"].file
     if not any(maker.name == file for maker in missing_sources(recipe).values()):
         return
-    words = remembered(arguments_file(folder, STEPS["data"]), "data")
-    if run_stages("data", folder, None, words):
+    if run_stages("data", folder, None, []):
         raise UserError(f"{folder / file}: expected rows, got a failure, told above; mend it and run again")
 
 

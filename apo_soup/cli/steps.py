@@ -88,7 +88,9 @@ def launch_command(step: Step, recipe: Path, launch: str | None, words: list[str
 
 
 def executable(words: list[str]) -> list[str]:
-    """The same command with this interpreter, so that it runs without an activated environment."""
-    if words[0] == "accelerate":
-        return [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]]
+    """The same command with this interpreter, so that it runs without an activated environment; accelerate as
+    `apo_soup/cli/launch.py` starts it.
+    """
+    if words[:2] == ["accelerate", "launch"]:
+        return [sys.executable, "-m", "apo_soup.cli.launch", *words[2:]]
     return [sys.executable, *words[1:]]

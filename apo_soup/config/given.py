@@ -15,8 +15,8 @@ from apo_soup.errors import UserError
 class Given:
     """Keys as they were given, not checked yet: `values` by name, `lines` where they stand in the file.
 
-    `notes` tell what was mapped; `overridden` are the dotted names that the command line set, `options` the options
-    that one of these could have been meant for.
+    `notes` tell what was mapped; `overridden` are the dotted names that the command line set, with its `words`,
+    `options` the options that one of these could have been meant for.
     """
 
     path: Path
@@ -24,6 +24,7 @@ class Given:
     lines: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     overridden: set[str] = field(default_factory=set)
+    words: list[str] = field(default_factory=list)
     options: tuple[str, ...] = ()
 
     @classmethod
@@ -31,6 +32,7 @@ class Given:
         """A file's keys with `--key value` words laid over them."""
         given = cls(path, *read_yaml(path), options=tuple(options))
         given.lay_over(overrides)
+        given.words = list(overrides)
         return given
 
     def where(self, key: str) -> str:
@@ -55,7 +57,8 @@ class Given:
 
     def copy(self) -> "Given":
         """The same keys, to be changed on their own; what was mapped in the file is not told twice."""
-        return Given(self.path, copy.deepcopy(self.values), dict(self.lines), [], set(self.overridden), self.options)
+        overridden = set(self.overridden)
+        return Given(self.path, copy.deepcopy(self.values), dict(self.lines), [], overridden, self.words, self.options)
 
     def lay_over(self, words: list[str]) -> None:
         """Lay `--key value` or `--key=value` words over the values; they are read as YAML."""

@@ -95,6 +95,11 @@ class StageFile(Keys):
         return self._given.notes
 
     @property
+    def command_words(self) -> list[str]:
+        """The `--key value` words of the command line that were laid over the file."""
+        return self._given.words
+
+    @property
     def member(self) -> int | None:
         """The number of the soup member whose keys these are, counted from 1; None for a file as it stands."""
         return self._member

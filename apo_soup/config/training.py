@@ -6,6 +6,7 @@ declared here has the library's own name, type and default; a test compares them
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from apo_soup.config.adapter_keys import adapter_faults, adapter_remarks
@@ -43,6 +44,13 @@ class NewToken:
     text: str
     special: bool
     key: str
+
+
+# What transformers knows to report to.
+TRACKERS = (
+    "none", "all", "azure_ml", "comet_ml", "mlflow", "neptune", "tensorboard", "trackio", "wandb", "codecarbon",
+    "clearml", "dagshub", "flyte", "dvclive", "swanlab", "kubeflow",
+)  # fmt: skip
 
 
 class TrainingFile(StageFile):
@@ -100,6 +108,9 @@ class TrainingFile(StageFile):
     tf32: Flag | None = key(None, "TensorFloat-32 products on a GPU")
     dataset_num_proc: Positive | None = key(None, "processes that prepare rows", cosmetic=True)
     report_to: list[Text] | Text | None = key("none", "trackers such as `wandb` or `tensorboard`", cosmetic=True)
+    logging_dir: Text | None = key(
+        None, "folder that trackers write to; `logs/STAGE` of the run where it is not given", cosmetic=True
+    )
     push_to_hub: Flag = key(False, "send the finished folder to the Hub", cosmetic=True)
     hub_model_id: Text | None = key(None, "repository that the folder is sent to", cosmetic=True)
     hub_token: Text | None = key(None, "token of the Hub; better `hf auth login`", cosmetic=True, secret=True)
@@ -122,6 +133,12 @@ class TrainingFile(StageFile):
 
     def faults(self) -> Iterator[Fault]:
         yield from mode_faults(self.chat_template_kwargs)
+        named = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        for name in named:
+            if name not in TRACKERS:
+                near = get_close_matches(name, TRACKERS, 1)
+                way = f"write {near[0]}" if near else "name one of them, or none"
+                yield Fault("report_to", f"expected trackers of {', '.join(TRACKERS)}, got {name}; {way}")
         given = self.model_dump(include=set(REFUSED), exclude_unset=True, exclude_none=True)
         for name, value in given.items():
             why, way = REFUSED[name]

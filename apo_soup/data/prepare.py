@@ -31,6 +31,7 @@ from apo_soup.hashing import hash_value
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.models.tokenizer import tokenizer_text
 from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.lock import lock_file, waited_for
 from apo_soup.runs.sources import row_files, rows_hash
 from apo_soup.runs.stage import replace_folder
 from apo_soup.runs.suite_inputs import eval_rows_hash
@@ -127,7 +128,7 @@ def made_once(
     Raises:
         UserError: as `make` does; or the rows changed while it was at work.
     """
-    with FileLock(_lock_file(folder)):
+    with waited_for(lock_file(folder), "prepared rows", say):
         if (folder / "stats.json").is_file():
             say(f"prepared rows found in {folder}; they passed the mask check when they were made")
             check_found(folder, recipe)
@@ -141,10 +142,6 @@ def made_once(
             replace_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _lock_file(folder: Path) -> Path:
-    return folder.parent / f".{folder.name}.lock"
 
 
 def _partial_folder(folder: Path) -> Path:
@@ -197,7 +194,7 @@ def remove_abandoned(folder: Path) -> None:
         if finished == folder:
             shutil.rmtree(partial)
             continue
-        with contextlib.suppress(Timeout), FileLock(_lock_file(finished), timeout=0):
+        with contextlib.suppress(Timeout), FileLock(lock_file(finished), timeout=0):
             shutil.rmtree(partial)
 
 

@@ -3,7 +3,6 @@
 `apo_soup/evals/run.py` runs the suite on each.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_to_evaluate
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.runs.entry import report_state
+from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.results import evaluation_results
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import TaskWithRows, suite_inputs
@@ -50,16 +50,18 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
         whole, suite = suite, suite.with_tasks(request.task)
         refuse_partial_results(whole, models, request.task)
     check_tasks(suite)
-    stages = evaluation_stages(suite, models)
-    todo, code = report_state([stage for stage, _ in stages.values()], request.state)
-    if todo and not request.state:
-        quiet_libraries()
-        from apo_soup.evals.mix import Mixer
+    folders = {f"evals/{model.name}": results_folder(suite, model) for model in models}
+    with alone_on(suite, folders, request.state):
+        stages = evaluation_stages(suite, models)
+        todo, code = report_state(suite, [stage for stage, _ in stages.values()], request.state)
+        if todo and not request.state:
+            quiet_libraries()
+            from apo_soup.evals.mix import Mixer
 
-        mixer = Mixer(str(suite.path), suite.trust_remote_code)
-        for stage in todo:
-            run_evaluation(suite, *stages[stage.name], mixer)
-    return code
+            mixer = Mixer(str(suite.path), suite.trust_remote_code)
+            for stage in todo:
+                run_evaluation(suite, *stages[stage.name], mixer)
+        return code
 
 
 def results_folder(suite: EvalFile, model: EvaluatedModel) -> Path:
@@ -75,7 +77,7 @@ def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks:
     """
     for model in models:
         file = results_folder(suite, model) / "results.json"
-        present = set(json.loads(file.read_text())["tasks"]) if file.is_file() else set()
+        present = set(evaluation_results(file).get("tasks", {})) if file.is_file() else set()
         lost = sorted(present.intersection(task.name for task in suite.tasks).difference(tasks))
         if lost:
             raise UserError(
@@ -131,8 +133,8 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
     """Evaluate one model, write its results.json and print its headline scores."""
     from apo_soup.evals.run import evaluate_model
 
-    folder = stage.begin() / "final"
-    folder.mkdir(exist_ok=True)
+    stage.begin()
+    folder = stage.result_folder()
     results = evaluate_model(suite, model.folder, mixer.mixed_model(model.mix) if model.mix else None)
     suite_parts = {label: value for label, value in stage.inputs.items() if label != "model"}
     header = {

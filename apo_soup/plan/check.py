@@ -7,6 +7,7 @@ from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
@@ -14,7 +15,9 @@ from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
+from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
+from apo_soup.runs.trackers import missing_note
 from apo_soup.tables import text_table
 
 
@@ -36,6 +39,11 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         problems += wrong
         if recipe:
             recipes.append(recipe)
+            problems += output_problems(recipe, output_folders(recipe))
+            note = missing_note(recipe) if isinstance(recipe, TrainingFile) else None
+            if note:
+                recipe.notes.append(f"{recipe.where('report_to')}: {note}")
+    problems += doubled_outputs(recipes)
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     problems += filter(None, (*map(missing_package, training), *map(earlier_adapter_problem, training)))
     problems += token_problems(recipes)
@@ -45,6 +53,23 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
             "name a recipe's folder"
         )
     return recipes, problems
+
+
+def doubled_outputs(recipes: list[StageFile]) -> list[str]:
+    """A sentence for each folder that two stages of a recipe make, which would replace each other's; `sft_b.yaml` is
+    another file of the stage sft.
+    """
+    makers: dict[Path, StageFile] = {}
+    problems = []
+    for recipe in recipes:
+        for folder in output_folders(recipe).values():
+            first = makers.setdefault(resolved(folder), recipe)
+            if first.path.stem.partition("_")[0] != recipe.path.stem.partition("_")[0]:
+                problems.append(
+                    f"{recipe.place('output_dir')}: expected a folder of its own, got {folder}, which "
+                    f"{first.path.name} makes; name another one"
+                )
+    return problems
 
 
 def checked_file(

@@ -7,7 +7,7 @@ a stage left nothing.
 from pathlib import Path
 
 from apo_soup.errors import UserError
-from apo_soup.report.configuration import configuration_section, versions_section
+from apo_soup.report.configuration import arguments_lines, configuration_section, versions_section
 from apo_soup.report.cost import cost_section
 from apo_soup.report.html import esc, html_page, html_section
 from apo_soup.report.lineage import lineage_section
@@ -36,6 +36,7 @@ def write_report(recipe: Path, run: Path) -> Path:
     checkpoints = evaluated_checkpoints(run)
     parts = [
         f"<h1>{esc(run.name)}</h1><p>Base to merged, one page. Recipe <code>{esc(recipe)}</code>.</p>",
+        arguments_lines(run),
         html_section("Lineage", lineage_section(run, checkpoints)),
         html_section("What the makers of SmolLM3 reported, asked of this run", findings_section(checkpoints)),
         html_section("What each checkpoint can do", scores_section(checkpoints)),

@@ -1,8 +1,8 @@
 """The page's sweep of the merge weight."""
 
-import json
 from pathlib import Path
 
+from apo_soup.errors import read_json
 from apo_soup.report.charts import line_chart
 from apo_soup.report.html import chart_grid, esc, figure, html_table
 
@@ -12,7 +12,7 @@ def sweep_section(run: Path) -> str:
     file = run / "sweep" / "sweep.json"
     if not file.is_file():
         return ""
-    sweep = json.loads(file.read_text())
+    sweep = read_json(file, file.parent, "remove the folder and run the sweep again")
     first, names = sweep["models"][0], [sweep["metric"], *sweep["guardrails"]]
     figures = []
     for name in names:

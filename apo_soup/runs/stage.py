@@ -13,21 +13,28 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
+from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
     MANIFEST,
     differences,
     git_commit,
     peak_memory_mb,
     process_count,
-    read_manifest,
     versions,
+    whole_manifest,
     write_json,
 )
-from apo_soup.runs.model_files import file_name, file_record, model_files
+from apo_soup.runs.model_files import changed_file, file_name, file_record, model_files
 from apo_soup.runs.secrets import redacted, without_secrets
+
+# In the partial folder, what is to be the stage's own.
+RESULT = "final"
+# Files of a finished folder that are written again: the card, with what was evaluated since.
+_REWRITTEN = (MANIFEST, "README.md")
 
 
 def hidden_sibling(folder: Path, kind: str) -> Path:
@@ -48,6 +55,8 @@ class Stage:
     config: dict[str, Any]
     inputs: dict[str, str]
     started: float = field(default_factory=time.monotonic)
+    # Words of the command line that decide the result, for the manifest.
+    arguments: list[str] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -61,9 +70,9 @@ class Stage:
 
     def stale(self) -> str | None:
         """Why the stage must run, in a few words, or None when its folder is whole and current."""
-        manifest = read_manifest(self.folder)
+        manifest = whole_manifest(self.folder)
         if manifest is None:
-            begun = self._begun()
+            begun = self._begun_mark()
             if begun is None:
                 return "it has not run yet"
             if begun["fingerprint"] == self.fingerprint:
@@ -71,7 +80,8 @@ class Stage:
             changes = "; ".join(differences(begun, self.config, self.inputs))
             return f"it was begun otherwise ({changes}) and starts anew; its checkpoints move to {self._aside}"
         if manifest["fingerprint"] == self.fingerprint:
-            return None
+            damaged = changed_file(self.folder, manifest)
+            return f"{damaged} since it was made" if damaged else None
         return (
             "; ".join(differences(manifest, self.config, self.inputs))
             or "a setting that is not shown changed, or the stage's name"
@@ -81,19 +91,38 @@ class Stage:
     def _aside(self) -> Path:
         return hidden_sibling(self.folder, "replaced")
 
-    def _begun(self) -> dict[str, Any] | None:
-        mark = self.partial / "begun.json"
-        return json.loads(mark.read_text()) if mark.is_file() else None
+    def _begun_mark(self) -> dict[str, Any] | None:
+        """What the partial folder was begun with; None where there is none, or its mark cannot be read."""
+        try:
+            begun: dict[str, Any] = json.loads((self.partial / "begun.json").read_text())
+            return begun if {"fingerprint", "config", "inputs", "processes"} <= begun.keys() else None
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    @property
+    def begun_as(self) -> str:
+        """What tells this training from an earlier one of the same stage: a few letters that stay when it goes on."""
+        return str((self._begun_mark() or {}).get("begun_as") or self.fingerprint[:6])
 
     def begin(self) -> Path:
         """The partial folder. What was begun with another fingerprint is moved aside, not deleted.
 
         Raises:
-            UserError: it was begun with another number of processes, which would change the global batch.
+            UserError: it was begun with another number of processes, which would change the global batch; the stage's
+                folder is a link, whose place a folder would take; or the disk refuses it.
         """
         self.started = time.monotonic()
+        if self.folder.is_symlink():
+            raise UserError(
+                f"{self.folder}: expected a folder that can be replaced, got a link to {self.folder.resolve()}; give "
+                "that one as output_dir, or link the folder above it"
+            )
+        with told_by_disk(self.name, self.partial):
+            return self._begin()
+
+    def _begin(self) -> Path:
         processes = process_count()
-        begun = self._begun()
+        begun = self._begun_mark()
         if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
             raise UserError(
                 f"{self.partial}: {self.name}: expected {begun['processes']} processes, as it was begun with, got "
@@ -103,9 +132,32 @@ class Stage:
             shutil.rmtree(self._aside, ignore_errors=True)
             self.partial.rename(self._aside)
         self.partial.mkdir(parents=True, exist_ok=True)
-        begun = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
-        write_json(self.partial / "begun.json", {**begun, "processes": processes})
+        same = begun if begun and begun["fingerprint"] == self.fingerprint else {}
+        written = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
+        written |= {"processes": processes, "begun_as": same.get("begun_as") or uuid4().hex[:6]}
+        write_json(self.partial / "begun.json", written)
         return self.partial
+
+    def result_folder(self) -> Path:
+        """An empty folder in the partial one, for what `finish` is to put into place: what a killed run left of its own
+        must not come with it.
+        """
+        with told_by_disk(self.name, self.partial):
+            result = self.partial / RESULT
+            if result.exists():
+                shutil.rmtree(result)
+            result.mkdir()
+            return result
+
+    def tidy(self) -> None:
+        """Remove what a run left that was stopped when its folder already stood in its place; called for a folder that
+        is up to date. What was begun otherwise stays: it may be days of another training.
+        """
+        begun = self._begun_mark()
+        if begun is None or begun["fingerprint"] == self.fingerprint:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            shutil.rmtree(self._aside, ignore_errors=True)
+        shutil.rmtree(hidden_sibling(self.folder, "old"), ignore_errors=True)
 
     def finish(
         self,
@@ -121,14 +173,25 @@ class Stage:
             extra: further entries of the manifest, such as what the stage ran with.
             hashes: SHA-256 of weights that are known to be finite, by file name; they are not read again.
         """
-        known = hashes or {}
+        with told_by_disk(self.name, result):
+            self._put_into_place(result, metrics, extra or {}, hashes or {})
+
+    def _put_into_place(
+        self, result: Path, metrics: dict[str, Any], extra: dict[str, Any], known: dict[str, str]
+    ) -> None:
         outputs = {(name := file_name(f, result)): file_record(f, known.get(name)) for f in model_files(result)}
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,
             "config": redacted(self.config),
             "inputs": self.inputs,
+            "arguments": self.arguments,
             "outputs": outputs,
+            "files": {
+                name: file_record(file)
+                for file in files_below(result)
+                if (name := file_name(file, result)) not in outputs and name not in _REWRITTEN
+            },
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),
             "peak_memory_mb": peak_memory_mb(),
@@ -137,12 +200,22 @@ class Stage:
             "versions": versions(),
             "git_commit": git_commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-            **(extra or {}),
+            **extra,
         }
         write_json(result / MANIFEST, manifest)
+        sync_tree(result)
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def restore(folder: Path) -> None:
+    """Put back what had stepped aside for a new folder that never came to stand, because the process was killed between
+    the two renames.
+    """
+    old = hidden_sibling(folder, "old")
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)
 
 
 def replace_folder(new: Path, final: Path) -> None:
@@ -153,4 +226,5 @@ def replace_folder(new: Path, final: Path) -> None:
     if final.exists():
         final.rename(old)
     new.rename(final)
+    sync_path(final.parent)
     shutil.rmtree(old, ignore_errors=True)

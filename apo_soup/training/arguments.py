@@ -17,6 +17,14 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.progress import say
+from apo_soup.runs.stage import Stage
+from apo_soup.runs.trackers import (
+    keep_what_trackers_write,
+    missing_note,
+    missing_trackers,
+    named_trackers,
+    run_name,
+)
 from apo_soup.training.precision import precision
 
 # Libraries whose code TRL's constructors run beside ours, which they call back; a model may bring code of its own.
@@ -40,12 +48,10 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
     if recipe.use_liger_kernel and not _installed("liger_kernel"):
         values["use_liger_kernel"] = False
         notes.append("use_liger_kernel: liger-kernel is not installed, the plain layers are used")
-    trackers = recipe.report_to or "none"
-    trackers = [trackers] if isinstance(trackers, str) else trackers
-    missing = [t for t in trackers if t not in ("none", "all") and not _installed(t)]
+    missing = missing_note(recipe)
     if missing:
-        notes.append(f"report_to: {', '.join(missing)} is not installed, metrics stay in the run folder")
-    values["report_to"] = [t for t in trackers if t not in missing] or ["none"]
+        notes.append(missing)
+    values["report_to"] = [t for t in named_trackers(recipe) if t not in missing_trackers(recipe)] or ["none"]
     if recipe.push_to_hub and not (recipe.hub_token or get_token()):
         values["push_to_hub"] = False
         notes.append("push_to_hub: no Hub token here, nothing is uploaded")
@@ -56,6 +62,16 @@ def say_notes(recipe: TrainingFile) -> None:
     """Print what was mapped in the recipe, and what it asks for that is not available here."""
     for note in (*recipe.notes, *machine_overrides(recipe)[1]):
         say(note)
+
+
+def keep_trackers(arguments: TrainingArguments, recipe: TrainingFile, stage: Stage) -> None:
+    """Let what trackers write of a begun stage be kept, under the recipe's and the stage's name; called before the
+    trainer is made, which makes them.
+    """
+    keep_what_trackers_write(recipe, stage)
+    arguments.run_name = run_name(recipe, stage)
+    if not recipe.given_values().get("project"):
+        arguments.project = recipe.path.absolute().parent.name
 
 
 def _installed(package: str) -> bool:

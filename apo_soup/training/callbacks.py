@@ -1,10 +1,9 @@
-"""What watches a training: progress for people, marks on whole checkpoints, a stop before a broken step."""
+"""What watches a training: progress for people, a stop before a broken step, a stop when a signal asks for one."""
 
 import math
 import sys
 import time
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -12,19 +11,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from apo_soup.errors import UserError
 from apo_soup.progress import clock, say
-from apo_soup.training.checkpoints import WHOLE
+from apo_soup.stops import STOPS
+from apo_soup.training.finite import all_finite, require_finite
+from apo_soup.training.trainer import StageTrainer
 
 # Nats a token by which chosen answers may fall below the reference before a person is told.
 COLLAPSE = -0.3
 
 
-def local_shard(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's shard of a distributed tensor, or the tensor itself, of any shape."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
 class Watch(TrainerCallback):
-    """Progress for people, marks on whole checkpoints, and a stop before a broken step reaches the optimiser."""
+    """Progress for people, and a stop before a broken step reaches the optimiser."""
 
     def __init__(self, name: str, nats_a_reward: float | None = None):
         """`name` is the stage's. `nats_a_reward` is beta times the mean number of tokens of a chosen answer, where
@@ -53,7 +49,8 @@ class Watch(TrainerCallback):
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         if args.fp16 or not gradients:
             return
-        if not torch.stack([g.isfinite().all() for g in map(local_shard, gradients)]).all():
+        if not all_finite(gradients):
+            require_finite(model, f"{self.name}: step {state.global_step}")
             raise UserError(
                 f"{self.name}: expected a finite gradient, got one that is not at step {state.global_step + 1}; lower "
                 "learning_rate, or look at the rows of this step and at the weights it began with"
@@ -91,8 +88,31 @@ class Watch(TrainerCallback):
                 "token; lower learning_rate, raise beta, or look whether they differ in kind from the model's own"
             )
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Mark the checkpoint as whole once every rank has written its part."""
-        PartialState().wait_for_everyone()
-        if state.is_world_process_zero:
-            (Path(cast(str, args.output_dir)) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+
+class RestoreCounts(TrainerCallback):
+    """Lets losses and metrics that were not logged at a checkpoint be logged by the run that goes on from it."""
+
+    def __init__(self, trainer: StageTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The Trainer has just set its own counts to nothing."""
+        if state.global_step:
+            self.trainer.restore_window()
+
+
+class StopAtStep(TrainerCallback):
+    """Ends a training that a signal asked to end, at the end of the running step and with a checkpoint of it."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Ask all ranks, so that they stop at the same step whichever of them got the signal."""
+        self.number = STOPS.number or 0
+        if PartialState().num_processes > 1:
+            numbers = torch.tensor(self.number, device=args.device)
+            torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+            self.number = int(numbers.item())
+        if self.number:
+            control.should_save = control.should_training_stop = True

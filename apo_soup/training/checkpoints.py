@@ -1,31 +1,84 @@
-"""Checkpoints of a stage that has begun: which of them are whole, and the newest one."""
+"""Checkpoints of a stage that has begun: each with a record of its files, and the newest that is as recorded."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
-from apo_soup.progress import is_main
+from apo_soup.progress import is_main, say
+from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
 from apo_soup.runs.stage import Stage
 
-# An empty file in a checkpoint that was written to its end.
+# In a checkpoint that was written to its end: the record of its other files, as JSON; empty in those of older releases.
 WHOLE = "whole"
-# Tokens and seconds until a checkpoint.
+# Tokens, seconds and losses until a checkpoint.
 COUNTED = "counted.json"
+_STATE = "trainer_state.json"
+# What the optimiser is kept in: plain, of FSDP, of DeepSpeed.
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 
 
 def begin_stage(stage: Stage) -> Path:
-    """The stage's partial folder, prepared by the main process while the others wait; unwhole checkpoints removed.
+    """The stage's partial folder, prepared by the main process while the others wait. Checkpoints that were not written
+    to their end are removed; those that are not as they were written are named and put aside.
 
     Call it when TRL's arguments exist: they open the process group with the recipe's `ddp_timeout`.
     """
     if is_main():
         stage.begin()
+        shutil.rmtree(stage.partial / "final", ignore_errors=True)
+        for folder in stage.partial.glob(".checkpoint-*"):
+            shutil.rmtree(folder)
         for folder in stage.partial.glob("checkpoint-*"):
             if not (folder / WHOLE).is_file():
                 shutil.rmtree(folder)
+        _put_damaged_aside(stage)
     PartialState().wait_for_everyone()
     return stage.partial
+
+
+def _put_damaged_aside(stage: Stage) -> None:
+    """Rename checkpoints that cannot be gone on from, until one can."""
+    while checkpoint := last_checkpoint(stage.partial):
+        fault = checkpoint_fault(checkpoint)
+        if fault is None:
+            return
+        say(f"{stage.name}: {checkpoint} is not used: {fault}")
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+
+
+def checkpoint_fault(folder: Path) -> str | None:
+    """Why a checkpoint cannot be gone on from, in words, or None: its files are not as recorded, or lack what training
+    goes on from.
+    """
+    text = (folder / WHOLE).read_bytes()
+    if text:
+        try:
+            records: dict[str, dict[str, Any]] = json.loads(text)["files"]
+            fault = damage(folder, records)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"its record {WHOLE} cannot be read"
+        if fault:
+            return fault
+    if not (folder / _STATE).is_file():
+        return f"{_STATE} is missing"
+    if not any(next(folder.glob(pattern), None) for pattern in _OPTIMIZERS):
+        return "it holds no state of the optimiser"
+    return None
+
+
+def put_into_place(written: Path, checkpoint: Path) -> None:
+    """Record the files of a checkpoint that was written to its end, have the disk keep them, and give it its name."""
+    record = {"files": content_records(written)}
+    (written / WHOLE).write_text(json.dumps(record, indent=1))
+    sync_tree(written)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    written.rename(checkpoint)
+    sync_path(checkpoint.parent)
 
 
 def last_checkpoint(partial: Path) -> Path | None:

@@ -19,7 +19,7 @@ from transformers import AutoConfig, TrainerCallback, TrainerControl, TrainerSta
 from apo_soup.config.training import TrainingFile
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.progress import say
-from apo_soup.training.callbacks import local_shard
+from apo_soup.training.finite import local_shard
 
 LOW = (torch.bfloat16, torch.float16)
 # What accelerate calls the types that products are taken in.

@@ -1,13 +1,15 @@
 """A training, from its last checkpoint to a finished model folder in its place."""
 
 import gc
+import math
 import time
 from typing import Any, cast
 
 import torch
 from accelerate import PartialState
 from peft import PeftModel
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerState
+from transformers.trainer_utils import TrainOutput
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
@@ -15,9 +17,12 @@ from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.stage import Stage
+from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
+from apo_soup.training.callbacks import RestoreCounts, StopAtStep
 from apo_soup.training.checkpoints import last_checkpoint
-from apo_soup.training.precision import MovedShare, cast_folder, precision, raise_masters, trained_low
+from apo_soup.training.finite import require_finite
+from apo_soup.training.precision import MovedShare, Precision, cast_folder, precision, raise_masters, trained_low
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.trainer import StageTrainer
 
@@ -36,29 +41,27 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     base: Any = trainer.trained_model
     if quantisation(base):
         say(f"{stage.name}: the frozen base is held in {quantisation(base)}")
-    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not; TRL
-    # makes an adapter on a quantised base bfloat16.
-    mixed = trainer.accelerator.mixed_precision != "no" or types.loaded == types.trained
-    if not trainer.is_deepspeed_enabled and mixed:
-        raise_masters(trainer.trained_model, types.trained)
-    if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
-        cure = "bf16: true" if recipe.master_dtype == "float32" else "master_dtype: float32"
-        trainer.add_callback(MovedShare(stage.name, cure))
+    _prepare_masters(trainer, recipe, types, stage.name)
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     checkpoint = last_checkpoint(stage.partial)
     trainer.count_from(checkpoint)
-    try:
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except KeyError as error:
-        if "metric_for_best_model" not in str(error):
-            raise
+    before = time.monotonic() - trainer.begun
+    stop = StopAtStep()
+    trainer.add_callback(RestoreCounts(trainer))
+    trainer.add_callback(stop)
+    result = _trained(trainer, recipe, str(checkpoint) if checkpoint else None)
+    if stop.number:
+        _leave_stopped(stop.number, stage, trainer.state)
+    require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")
+    if not math.isfinite(result.training_loss):
         raise UserError(
-            f"{recipe.place('metric_for_best_model')}: expected a metric that is measured, got "
-            f"{trainer.args.metric_for_best_model}: {error.args[0]}; name one of those"
-        ) from error
+            f"{stage.name}: expected a finite loss, got {result.training_loss} at step {trainer.state.global_step}; "
+            "lower learning_rate, or look at the rows"
+        )
     seconds = time.monotonic() - trainer.begun
+    of_whole_run(result.metrics, trainer.state.log_history, before)
     # The last log's own figures are among the result's where its window ends with the run.
     metrics = {k: v for k, v in result.metrics.items() if k.startswith("train_") or k in ("total_flos", "epoch")}
     if trainer.eval_dataset is not None:
@@ -89,6 +92,36 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     PartialState().wait_for_everyone()
 
 
+def _prepare_masters(trainer: StageTrainer, recipe: TrainingFile, types: Precision, name: str) -> None:
+    """Raise the trained weights to the type of the masters; where they stay lower, have the share that moves told."""
+    # DeepSpeed keeps masters of its own. Without mixed precision, float32 layers would meet a base that is not; TRL
+    # makes an adapter on a quantised base bfloat16.
+    mixed = trainer.accelerator.mixed_precision != "no" or types.loaded == types.trained
+    if not trainer.is_deepspeed_enabled and mixed:
+        raise_masters(trainer.trained_model, types.trained)
+    if not trainer.is_deepspeed_enabled and trained_low(trainer.trained_model):
+        cure = "bf16: true" if recipe.master_dtype == "float32" else "master_dtype: float32"
+        trainer.add_callback(MovedShare(name, cure))
+
+
+def _trained(trainer: StageTrainer, recipe: TrainingFile, checkpoint: str | None) -> TrainOutput:
+    """Train from a checkpoint's folder, or from the beginning.
+
+    Raises:
+        UserError: the recipe's `metric_for_best_model` is not measured.
+    """
+    try:
+        with STOPS.deferred():
+            return trainer.train(resume_from_checkpoint=checkpoint)
+    except KeyError as error:
+        if "metric_for_best_model" not in str(error):
+            raise
+        raise UserError(
+            f"{recipe.place('metric_for_best_model')}: expected a metric that is measured, got "
+            f"{trainer.args.metric_for_best_model}: {error.args[0]}; name one of those"
+        ) from error
+
+
 def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
     """Refuse rows of which not one batch is left: a stage of no steps would save the model as it was.
 
@@ -103,6 +136,33 @@ def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
             f"of all processes, got {rows:,}, which would all be dropped; leave the key out, or lower "
             "per_device_train_batch_size"
         )
+
+
+def _leave_stopped(number: int, stage: Stage, state: TrainerState) -> None:
+    """End all ranks after a step whose checkpoint is written.
+
+    Raises:
+        StopAsked: always; the main process says what is kept.
+    """
+    leave()
+    told = f" after step {state.global_step} of {state.max_steps} of {stage.name}, whose checkpoint is written"
+    raise StopAsked(number, told if is_main() else None)
+
+
+def of_whole_run(metrics: dict[str, Any], log: list[dict[str, Any]], before: float) -> None:
+    """Let the Trainer's closing seconds and rates, in its metrics and its log, be those of the whole run.
+
+    Args:
+        before: seconds that went by until the checkpoint that this part went on from.
+    """
+    part = metrics.get("train_runtime")
+    if not before or not part:
+        return
+    for values in (metrics, *(entry for entry in log[-1:] if "train_runtime" in entry)):
+        values["train_runtime"] = round(part + before, 4)
+        for name in ("train_samples_per_second", "train_steps_per_second"):
+            if name in values:
+                values[name] = round(values[name] * part / (part + before), 3)
 
 
 def release() -> None:

@@ -1,19 +1,23 @@
 """What both training stages add to TRL's trainers."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, Trainer
+from transformers.trainer_utils import rotate_checkpoints
 
+from apo_soup.errors import told_by_disk
 from apo_soup.private import TrainerHooks
-from apo_soup.training.checkpoints import COUNTED
+from apo_soup.training.checkpoints import COUNTED, put_into_place
+from apo_soup.training.finite import require_finite
 
 
 class StageTrainer(TrainerHooks, Trainer):
-    """Tokens and seconds that go on counting after a kill, and tied weights that are written once."""
+    """Checkpoints that are absent or whole, counts that go on after a kill, tied weights that are written once."""
 
     @property
     def trained_model(self) -> PreTrainedModel:
@@ -28,20 +32,82 @@ class StageTrainer(TrainerHooks, Trainer):
     def count_from(self, checkpoint: Path | None) -> None:
         """Go on with the counts of a checkpoint, or begin them."""
         file = checkpoint and checkpoint / COUNTED
-        counted = json.loads(file.read_text()) if file and file.is_file() else {"tokens": 0, "seconds": 0.0}
+        counted: dict[str, Any] = {"tokens": 0, "seconds": 0.0}
+        if file and file.is_file():
+            counted = json.loads(file.read_text())
         self.token_count = counted["tokens"]
         self.begun = time.monotonic() - counted["seconds"]
+        self.counted_window: dict[str, Any] | None = counted.get("window")
 
     def tokens_trained(self) -> float:
         """Tokens of all ranks, from the first step of the run; called by all ranks."""
         return self.token_count
 
+    def window_state(self) -> dict[str, Any]:
+        """What is not logged yet, of all ranks, which all call it: losses and other values since the last log."""
+        loss, total, logged = self.loss_window
+        losses = self.accelerator.gather(loss.detach().reshape(1)).tolist()
+        return {"losses": losses, "total": total, "logged": logged, "values": dict(self.logged_values)}
+
+    def restore_window(self) -> None:
+        """Go on with what was not logged at the checkpoint; called when the Trainer has begun its own counts."""
+        window = self.counted_window
+        ranks = self.accelerator.num_processes
+        if window is None or len(window["losses"]) != ranks:
+            return
+        loss = self.loss_window[0]
+        own = torch.tensor(window["losses"][self.accelerator.process_index], dtype=loss.dtype, device=loss.device)
+        self.loss_window = own, window["total"], window["logged"]
+        for name, values in window["values"].items():
+            self.logged_values[name] = list(values)
+        self.trained_model.train()  # TRL logs them as those of a training, which no step may have begun yet
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+        """As transformers; nothing where all steps are done, which it does not look for before it takes one more."""
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
     def write_checkpoint(self, *args: Any) -> None:
-        """As transformers, with what was counted until now beside it."""
-        counted = {"tokens": self.tokens_trained(), "seconds": round(time.monotonic() - self.begun, 2)}
-        super().write_checkpoint(*args)
-        if self.args.should_save:
-            (self.folder / f"checkpoint-{self.state.global_step}" / COUNTED).write_text(json.dumps(counted))
+        """As transformers, into a hidden sibling, with what was counted until now. When it is whole and the disk keeps
+        it, it gets its name, and older ones go.
+
+        Raises:
+            UserError: a weight is not finite, or the disk refuses it.
+        """
+        step, folder = self.state.global_step, self.folder
+        require_finite(self.trained_model, f"step {step}")
+        seconds = round(time.monotonic() - self.begun, 2)
+        counted = {"tokens": self.tokens_trained(), "seconds": seconds, "window": self.window_state()}
+        hidden = folder / f".checkpoint-{step}"
+        written = hidden / f"checkpoint-{step}"
+        with told_by_disk("checkpoint", hidden):
+            if self.args.should_save:
+                shutil.rmtree(hidden, ignore_errors=True)
+            self.accelerator.wait_for_everyone()
+            self.args.output_dir = str(hidden)
+            try:
+                super().write_checkpoint(*args)
+            finally:
+                self.args.output_dir = str(folder)
+            self._name_best(folder)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.state.save_to_json(str(written / "trainer_state.json"))
+                (written / COUNTED).write_text(json.dumps(counted))
+                put_into_place(written, folder / written.name)
+                shutil.rmtree(hidden)  # TRL leaves a card there
+                rotate_checkpoints(
+                    str(folder), self.args.save_total_limit, best_model_checkpoint=self.state.best_model_checkpoint
+                )
+            self.accelerator.wait_for_everyone()
+
+    def _name_best(self, folder: Path) -> None:
+        """Name the best checkpoint by where it comes to lie, not by where it is written."""
+        if self.state.best_global_step and self.args.save_strategy != "no":
+            best = folder / f"checkpoint-{self.state.best_global_step}"
+            if best.is_dir() or self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(best)
 
     def write_weights(self, folder: str | None, state_dict: dict[str, torch.Tensor] | None) -> None:
         """As transformers, without the second copy of tied weights: the state dict that FSDP and DeepSpeed gather holds

@@ -1,9 +1,10 @@
 """`python -m merge.sweep --config FILE`: see merge/sweep/__init__.py."""
 
 import argparse
+from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
-from apo_soup.runs.entry import report_state, stage_program
+from apo_soup.runs.entry import alone_on, report_state, stage_program
 from merge.sweep.walk import run_sweep, sweep_plan
 
 
@@ -12,11 +13,12 @@ def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
     if options.state and recipe.sweep is None:
         print(f"sweep: not asked for, {recipe.path} has no sweep")
         return 0
-    plan = sweep_plan(recipe)
-    todo, code = report_state([plan.stage], options.state)
-    if todo and not options.state:
-        run_sweep(recipe, plan)
-    return code
+    with alone_on(recipe, {"sweep": Path(recipe.output_dir) / "sweep"}, options.state):
+        plan = sweep_plan(recipe)
+        todo, code = report_state(recipe, [plan.stage], options.state)
+        if todo and not options.state:
+            run_sweep(recipe, plan)
+        return code
 
 
 if __name__ == "__main__":

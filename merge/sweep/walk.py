@@ -85,8 +85,8 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     table = sweep_table(points, metric, list(guardrails), names)
     advice = sweep_advice(chosen, metric, names, recipe.path)
     print(f"{table}\n{advice}")
-    final = plan.stage.begin() / "final"
-    final.mkdir(exist_ok=True)
+    plan.stage.begin()
+    final = plan.stage.result_folder()
     content = {
         "models": names,
         "metric": metric,

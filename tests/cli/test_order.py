@@ -8,7 +8,6 @@ import pytest
 from helpers import ROOT, python
 
 from apo_soup.cli.order import print_states, reads_pairs, run_stages
-from apo_soup.cli.remembered import arguments_file, remember, remembered
 from apo_soup.cli.shadowed import file_of_module, require_our_module
 from apo_soup.cli.steps import STEPS, launch_command, order
 from apo_soup.errors import UserError
@@ -36,18 +35,6 @@ def toy_recipe(tmp_path):
     data = {"output_dir": str(tmp_path / "run" / "data"), "seed": 0, "counts": {"sft_talk": 3}}
     (folder / "data.yaml").write_text(json.dumps(data))
     return folder
-
-
-def test_a_stage_runs_once_and_keeps_the_overrides_it_was_made_with(toy_recipe, capfd):
-    assert run_stages("data", toy_recipe, None, ["--seed", "5"]) == 0
-    assert f"$ python -m apo_soup.toy --config '{toy_recipe}/data.yaml' --seed 5" in capfd.readouterr().out
-    assert run_stages("data", toy_recipe, None, ["--seed", "5"]) == 0
-    assert "data: up to date, skipped" in capfd.readouterr().out
-    memory = arguments_file(toy_recipe, STEPS["data"])
-    assert remembered(memory, "data") == ["--seed", "5"]
-    remember(memory, "sft", ["--learning_rate", "1e-5", "--hub_token", "hf_abc"])
-    assert remembered(memory, "sft") == ["--learning_rate", "1e-5"]
-    assert remembered(memory, "data") == ["--seed", "5"]
 
 
 def test_pairs_run_only_where_the_apo_file_reads_them():

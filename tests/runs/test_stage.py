@@ -1,12 +1,16 @@
 """Stages as folders: absent or whole, stale for a reason."""
 
+import errno
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_by_disk
 from apo_soup.runs.manifest import differences
-from apo_soup.runs.stage import Stage, replace_folder
+from apo_soup.runs.stage import Stage, replace_folder, restore
 
 
 @pytest.fixture
@@ -83,3 +87,96 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     replace_folder(tmp_path / "new", tmp_path / "final")
     assert [f.name for f in tmp_path.rglob("*")] == ["final", "new"]
     assert (tmp_path / "final" / "new").is_file()
+
+
+def test_a_finished_folder_is_held_to_its_manifest(stage):
+    first = stage(seed=1)
+    finish(first)
+    weights = first.folder / "model.safetensors"
+    made = weights.stat()
+    os.utime(weights)
+    assert first.stale() is None, "a copy has other times and the same content"
+    weights.write_bytes(b"weighty")
+    assert first.stale() == "model.safetensors has changed since it was made"
+    weights.write_bytes(b"weight")
+    assert first.stale() == "model.safetensors has 6 bytes and not 7 since it was made"
+    weights.unlink()
+    assert first.stale() == "model.safetensors is missing since it was made"
+    weights.write_bytes(b"weights")
+    os.utime(weights, ns=(made.st_atime_ns, made.st_mtime_ns))
+    assert first.stale() is None
+    (first.folder / "README.md").write_text("a card is written again when there are scores")
+    assert first.stale() is None
+
+
+def test_files_beside_the_model_are_held_to_the_manifest_too(stage):
+    first = stage(seed=1)
+    first.begin()
+    final = first.result_folder()
+    (final / "below").mkdir()
+    (final / "below" / "rows.jsonl").write_text("{}\n")
+    first.finish(final, {})
+    (first.folder / "below" / "rows.jsonl").write_text("")
+    assert first.stale() == "below/rows.jsonl has 0 bytes and not 3 since it was made"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"stage": "sft"}', '{"stage": "sft", "fingerprint": 3}', "null"])
+def test_a_manifest_that_is_cut_is_one_sentence_with_the_cure(stage, text):
+    first = stage(seed=1)
+    finish(first)
+    (first.folder / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"sft.*: expected .*; move .*sft away and run the stage that makes it"):
+        first.stale()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": "x"}'])
+def test_a_partial_folder_whose_mark_is_cut_is_put_aside(stage, text):
+    first = stage(seed=1)
+    first.begin()
+    (first.partial / "begun.json").write_text(text)
+    assert first.stale() == "it has not run yet"
+    finish(first)
+    assert first.stale() is None
+
+
+def test_nothing_of_a_killed_run_comes_into_the_folder(stage):
+    first = stage(seed=1)
+    first.begin()
+    (first.result_folder() / "half").touch()
+    assert list(first.result_folder().iterdir()) == []
+
+
+def test_what_is_left_of_an_ended_run_is_removed_and_another_one_stays(stage):
+    first = stage(seed=1)
+    finish(first)
+    (first.folder.parent / ".sft.old").mkdir()
+    shutil.copytree(first.folder, first.partial)
+    first.tidy()
+    assert [f.name for f in first.folder.parent.iterdir()] == ["sft"]
+    stage(seed=2).begin()
+    first.tidy()
+    assert stage(seed=2).partial.is_dir(), "days of another training"
+
+
+def test_a_folder_that_stepped_aside_for_one_that_never_came_is_put_back(stage):
+    first = stage(seed=1)
+    finish(first)
+    first.folder.rename(first.folder.with_name(".sft.old"))
+    restore(first.folder)
+    assert first.stale() is None
+
+
+def test_a_refusal_of_the_disk_is_one_sentence():
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    written = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+    for error, told in ((full, "No space left on device"), (written, "a file that could not be written to its end")):
+        with pytest.raises(UserError, match=f"sft: final: expected to read and write there, got {told}; free or mend"):
+            raise_inside(error)
+    for error in (FileExistsError(errno.EEXIST, "File exists"), ValueError("x"), FileNotFoundError(2, "no")):
+        with pytest.raises(type(error)):
+            raise_inside(error)
+
+
+def raise_inside(error):
+    with told_by_disk("sft", Path("final")):
+        raise error

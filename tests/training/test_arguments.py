@@ -40,13 +40,13 @@ def test_the_one_name_of_a_list_of_targets_stays_a_name(sft_file, tmp_path, give
 def test_what_is_not_available_here_is_switched_off_and_said(sft_file, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("apo_soup.training.arguments.get_token", lambda: None)
-    keys = {"attn_implementation": "flash_attention_2", "report_to": ["no_such_tracker"], "push_to_hub": True}
+    keys = {"attn_implementation": "flash_attention_2", "report_to": ["codecarbon"], "push_to_hub": True}
     values, notes = machine_overrides(sft_file(**keys))
     expected = {"use_cpu": True, "attn_implementation": "sdpa", "report_to": ["none"], "push_to_hub": False}
     assert values == expected
     assert notes == [
         "attn_implementation: flash_attention_2 is not available here, sdpa is used",
-        "report_to: no_such_tracker is not installed, metrics stay in the run folder",
+        "report_to: codecarbon is not installed, metrics stay in the run folder (pip install codecarbon)",
         "push_to_hub: no Hub token here, nothing is uploaded",
     ]
     values, notes = machine_overrides(sft_file(use_cpu=False, attn_implementation="sdpa"))

@@ -1,5 +1,8 @@
 """Checkpoints of a stage that was killed: only those that were written to their end count."""
 
+import pytest
+
+from apo_soup.runs.durable import LARGE, content_record, content_records, damage
 from apo_soup.runs.stage import Stage
 from apo_soup.training.checkpoints import WHOLE, begin_stage, last_checkpoint
 
@@ -10,8 +13,28 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
     assert last_checkpoint(stage.partial) is None
     for step in (5, 10, 100, 105):
         (stage.partial / f"checkpoint-{step}").mkdir()
-    for step in (5, 100):
+        for name in ("optimizer.pt", "trainer_state.json"):
+            (stage.partial / f"checkpoint-{step}" / name).touch()
+    for step in (5, 100):  # as releases before marked them
         (stage.partial / f"checkpoint-{step}" / WHOLE).touch()
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "by number, not by name"
     begin_stage(stage)
     assert sorted(f.name for f in stage.partial.glob("checkpoint-*")) == ["checkpoint-100", "checkpoint-5"]
+
+
+@pytest.mark.parametrize("size", [0, 5, LARGE])
+def test_a_record_finds_a_file_that_is_missing_cut_or_changed(tmp_path, size):
+    file = tmp_path / "below" / "file"
+    file.parent.mkdir()
+    file.write_bytes(bytes(size))
+    records = content_records(tmp_path)
+    assert set(records["below/file"]) == {"bytes", "xxh3" if size >= LARGE else "sha256"}
+    assert damage(tmp_path, records) is None
+    file.write_bytes(bytes(size) + b"1")
+    assert damage(tmp_path, records) == f"below/file has {size + 1:,} bytes, not {size:,}"
+    if size:
+        file.write_bytes(b"1" + bytes(size - 1))
+        assert content_record(file)["bytes"] == size
+        assert damage(tmp_path, records) == "below/file has changed"
+    file.unlink()
+    assert damage(tmp_path, records) == "below/file is missing"

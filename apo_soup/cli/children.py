@@ -1,0 +1,74 @@
+"""Programs that another one starts and waits for: signals go on to them, and their exit codes come back."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_FORWARDED = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
+
+
+def run_program(words: Sequence[str], name: str) -> int:
+    """Run a program to its end; returns its exit code. A signal that comes meanwhile goes on to it, and it is waited
+    for: it may have a step to end.
+    """
+    with forward_signals():
+        return exit_code_of(subprocess.Popen(words).wait(), name)
+
+
+@contextmanager
+def forward_signals() -> Iterator[None]:
+    """Inside, a signal that would end this process goes to those that it has started."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for child in child_processes():
+            try:
+                os.kill(child, number)
+            except ProcessLookupError:
+                continue
+
+    before: dict[int, Any] = {}
+    for name in _FORWARDED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, forward)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def child_processes() -> list[int]:
+    """The processes that this one has started and that have not ended."""
+    proc = Path("/proc")
+    if (proc / "self" / "stat").exists():
+        found = []
+        for entry in proc.glob("[0-9]*/stat"):
+            try:
+                parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):  # it has just ended
+                continue
+            if parent == os.getpid():
+                found.append(int(entry.parent.name))
+        return found
+    listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True).stdout.splitlines()
+    pairs = [line.split() for line in listed]
+    return [int(pair[0]) for pair in pairs if len(pair) == 2 and pair[1] == str(os.getpid())]
+
+
+def exit_code_of(returned: int, name: str) -> int:
+    """The exit code of a program as a shell has it: of one that a signal ended 128 and its number, with a line that
+    says so, since it could say nothing itself.
+    """
+    if returned >= 0:
+        return returned
+    told = signal.Signals(-returned).name if -returned in set(signal.Signals) else f"signal {-returned}"
+    memory = "; the system does that where memory runs out" if told == "SIGKILL" else ""
+    print(f"{name} was ended by {told}{memory}; run the same command again to go on", file=sys.stderr)
+    return 128 - returned

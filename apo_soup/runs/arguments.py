@@ -1,0 +1,39 @@
+"""Arguments of the command line that a stage was made with beside its file, and the line that tells of them.
+
+They are of the one command that was given them. So a later stage does not make the folder anew without them, which may
+have taken days, and does not build on it unseen either.
+"""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.keys import has_mark
+from apo_soup.config.stage_file import StageFile
+from apo_soup.runs.secrets import groups_without_secrets, word_groups
+
+
+def deciding_arguments(recipe: StageFile) -> list[str]:
+    """The `--key value` words of the command line that can change what the file makes, without those that hold a
+    secret.
+    """
+    fields = type(recipe).model_fields
+    kept: list[str] = []
+    for group in word_groups(recipe.command_words):
+        name = group[0].removeprefix("--").partition("=")[0].partition(".")[0].replace("-", "_")
+        if name in fields and not has_mark(fields[name], "cosmetic"):
+            kept += groups_without_secrets(group)
+    return kept
+
+
+def arguments_of(manifest: dict[str, Any]) -> str | None:
+    """The arguments that a folder was made with, as a person would type them; None where there were none."""
+    words = manifest.get("arguments")
+    return shlex.join(words) if isinstance(words, list) and words else None
+
+
+def arguments_told(name: str, arguments: str, file: str | Path) -> str:
+    """The line of a stage that was made with arguments: what it is, in the words that `why` and a later stage begin
+    with, and report and card have.
+    """
+    return f"{name} was made with {arguments} on the command line, beside {file}"

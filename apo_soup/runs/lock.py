@@ -1,0 +1,202 @@
+"""One process at a time at work on a folder: its lock, and who holds it.
+
+The lock is the system's own (filelock), which a process loses however it ends. What lies beside it, `.NAME.holder`, is
+for people alone.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from apo_soup.errors import DISK_ERRORS, UserError
+from apo_soup.progress import is_main
+from apo_soup.runs.secrets import without_secrets
+
+# A process that ended badly may leave children that hold its lock for a moment, until they see it.
+_ORPHAN_SECONDS = 10.0
+# Of the command line of a holder.
+_COMMAND_CHARACTERS = 300
+# Before a wait is told of: processes of one launch wait for each other.
+_SILENT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who is at work: machine, process, since when, and the command without what it says of secrets."""
+
+    host: str
+    process: int
+    since: str
+    command: str
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """This process."""
+        words = without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])
+        command = " ".join(" ".join(words).split())[:_COMMAND_CHARACTERS]
+        return cls(socket.gethostname(), os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds"), command)
+
+    @property
+    def told(self) -> str:
+        """The holder in a sentence."""
+        return f"process {self.process} on {self.host} since {self.since} ({self.command})"
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is known to have ended: it was on this machine, which has no such process."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def lock_file(folder: Path) -> Path:
+    """The lock of a folder, beside it."""
+    return folder.parent / f".{folder.name}.lock"
+
+
+def holder_file(lock: Path) -> Path:
+    """Who holds a lock, in JSON."""
+    return lock.with_suffix(".holder")
+
+
+def holder_of(lock: Path) -> Holder | None:
+    """Who wrote that it holds a lock; None where nobody did, or not yet."""
+    try:
+        written: dict[str, Any] = json.loads(holder_file(lock).read_text())
+        return Holder(**written)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def at_work(*folders: Path) -> Iterator[None]:
+    """Hold the locks of folders that this process is to write; the main process does, for all of its launch.
+
+    Raises:
+        UserError: another process holds one; it says who and since when.
+    """
+    with contextlib.ExitStack() as held:
+        for folder in sorted(set(folders)) if is_main() else ():
+            held.enter_context(_held(folder))
+        yield
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    file = lock_file(folder)
+    lock = _system_lock(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _acquire_now(lock, folder)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        if file.exists() and os.access(file.parent, os.W_OK):
+            raise UserError(
+                f"{file}: expected a lock that this account may take, got {error.strerror}; let whoever made it remove "
+                "it, or give it the group's rights"
+            ) from error
+        # Nobody can write there: what is whole may still be found so, and what is not is told of as it is begun.
+        yield
+        return
+    with named_holder(lock):
+        try:
+            yield
+        finally:
+            # filelock takes no lock on a file that has lost its name, so who waits for this one takes a new one.
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _system_lock(file: Path) -> FileLock:
+    # For the group too: people who share a folder share its lock.
+    return FileLock(file, mode=0o664)
+
+
+def _acquire_now(lock: FileLock, folder: Path) -> None:
+    """Raise UserError where another holds it; wait a moment for what a process left that ended badly."""
+    file = Path(lock.lock_file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a file system without locks, where a file stands for one
+        last, pause = time.monotonic() + _ORPHAN_SECONDS, 0.0
+        while True:
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=pause)
+                return
+            holder, pause = holder_of(file), 0.1  # who has just taken it writes its name next
+            if (holder is not None and not holder.gone) or time.monotonic() > last:
+                break
+    raise UserError(_refusal(folder, file, holder))
+
+
+def _refusal(folder: Path, file: Path, holder: Holder | None) -> str:
+    expected = f"{folder}: expected to be the only one at work on it, got"
+    if holder is None:
+        return f"{expected} a process that holds {file}; wait for it to end (`fuser {file}` names it)"
+    if holder.gone:
+        return (
+            f"{expected} what {holder.told} left behind when it ended: a process of it still holds {file}; end that "
+            f"one (`fuser {file}` names it)"
+        )
+    cure = "wait for it to end, or end it"
+    if holder.host != socket.gethostname():
+        cure += f"; where that machine is gone and {file} does not get free by itself, remove it"
+    return f"{expected} {holder.told}; {cure}"
+
+
+@contextlib.contextmanager
+def named_holder(lock: FileLock) -> Iterator[None]:
+    """Write down that this process holds a lock, while it does."""
+    name = holder_file(Path(lock.lock_file))
+    try:
+        with contextlib.suppress(OSError):  # on a full disk too: the lock is what counts
+            name.write_text(json.dumps(asdict(Holder.here())))
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            name.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def waited_for(file: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock `file`; where another has it, say after a moment for whom this waits, and for what."""
+    lock = _system_lock(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            lock.acquire(timeout=_SILENT_SECONDS)
+        except Timeout:
+            holder = holder_of(file)
+            say(f"{what}: waiting for {holder.told if holder else 'the process'} that makes them")
+            lock.acquire()
+    with named_holder(lock):
+        yield
+
+
+def worker_of(folder: Path) -> str | None:
+    """Who is at work on a folder, in words; None where nobody is. It looks and takes nothing."""
+    file = lock_file(folder)
+    if not file.is_file():
+        return None
+    holder = holder_of(file)
+    if holder is None or holder.gone:
+        return None
+    return holder.told

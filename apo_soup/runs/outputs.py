@@ -1,0 +1,135 @@
+"""The folders that a stage file makes, and that nobody's files are in their place.
+
+A finished folder takes the place of what lies there. So what lies there must be nothing, or what the same stage made.
+"""
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.data import DataFile
+from apo_soup.config.eval import EvalFile
+from apo_soup.config.keys import has_mark
+from apo_soup.config.merge import MergeFile
+from apo_soup.config.pairs import PairsFile
+from apo_soup.config.places import resolved
+from apo_soup.config.stage_file import StageFile, nested
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError, first_line
+from apo_soup.runs.manifest import MANIFEST, read_manifest
+from apo_soup.runs.members import member_names
+
+# Files of a folder that a sentence names.
+_NAMED = 3
+# What systems put into folders by themselves.
+_NOBODYS = {".DS_Store", "Thumbs.db", "desktop.ini", ".directory"}
+
+
+def output_folders(recipe: StageFile) -> dict[str, Path]:
+    """The folders that a file's program puts into place, by the stage's name; those of an eval file are known when its
+    models are.
+    """
+    output = Path(recipe.output_dir)
+    if isinstance(recipe, ApoFile):
+        return {f"apo/{name}": output / name for name in member_names(recipe)}
+    if isinstance(recipe, MergeFile):
+        asked = {"soup": recipe.soup, "merged": recipe.merge, "sweep": recipe.sweep}
+        return {name: output / name for name, keys in asked.items() if keys is not None}
+    if isinstance(recipe, TrainingFile):
+        return {output.name: output}
+    return {recipe.kind: output} if isinstance(recipe, (DataFile, PairsFile)) else {}
+
+
+def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
+    """A sentence for each folder that is needed for something else, or holds what somebody else made.
+
+    Args:
+        folders: what the file makes, by the stage's name.
+    """
+    place = recipe.place("output_dir")
+    needed = dict(_needed(recipe))
+    problems = []
+    whole = {"": Path(recipe.output_dir)} if isinstance(recipe, EvalFile) else {}
+    for name, folder in {**whole, **folders}.items():
+        found = _place_of_others(folder, needed) or (name and _work_of_others(name, folder))
+        if found:
+            problems.append(f"{place}: {found}")
+    return problems
+
+
+def _needed(recipe: StageFile) -> Iterator[tuple[Path, str]]:
+    """Places that no stage may take, with what they are in words."""
+    for _, keys in nested(recipe):
+        for field, declared in type(keys).model_fields.items():
+            if has_mark(declared, "path") and keys.gives(field):
+                for value in _texts(keys.__dict__[field]):
+                    for path in _paths(value):
+                        yield resolved(path), f"{path}, which {recipe.path.name} reads"
+    yield resolved(recipe.path.parent), "the recipe's folder"
+    yield resolved(Path.home()), "the home folder"
+    yield resolved(Path.cwd()), "the working directory"
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+
+
+def _paths(text: str) -> list[Path]:
+    """What a path or pattern leads to; nothing for other text, such as a template or an id of the Hub."""
+    try:
+        path = Path(text).expanduser()
+        return [path] if path.exists() else [Path(found) for found in glob.iglob(str(path), recursive=True)]
+    except (OSError, ValueError, RuntimeError):  # too long for a name, no name at all, a home nobody has
+        return []
+
+
+def _place_of_others(folder: Path, needed: dict[Path, str]) -> str | None:
+    """What a folder is, or lies above, that it must not replace."""
+    place = resolved(folder)
+    # What it is, before what it holds.
+    for path, what in sorted(needed.items(), key=lambda each: each[0] != place):
+        if place == path or place in path.parents:
+            is_it = "is" if place == path else "holds"
+            link = f" (a link to {place})" if folder.is_symlink() else ""
+            return (
+                f"expected a folder of the stage's own, got {folder}{link}, which {is_it} {what}; name a new folder, "
+                "such as runs/NAME/STAGE"
+            )
+    return None
+
+
+def _work_of_others(name: str, folder: Path) -> str | None:
+    """What lies in a stage's folder that this stage did not make."""
+    if folder.is_symlink() and not folder.exists():
+        return f"expected a folder, got {folder}, a link to nothing; remove it"
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        return f"expected a folder, got the file {folder}; name another one"
+    try:
+        manifest = read_manifest(folder)
+    except UserError as error:
+        return first_line(error)
+    if manifest is None:
+        files = sorted(file.name for file in folder.iterdir() if file.name not in _NOBODYS)
+        if not files:
+            return None
+        more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+        return (
+            f"expected an empty folder or one that the stage {name} made, got {folder} with "
+            f"{', '.join(files[:_NAMED])}{more}, and no {MANIFEST}; name another folder, or move these files away"
+        )
+    if manifest.get("stage") != name:
+        return (
+            f"expected an empty folder or one that the stage {name} made, got {folder}, which the stage "
+            f"{manifest.get('stage')} made; name another folder, or move this one away"
+        )
+    return None

@@ -1,0 +1,90 @@
+"""Trackers that a training file names: which there are, which are installed, and where what they write is kept."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from apo_soup.config.places import run_folder_of
+from apo_soup.config.training import TrainingFile
+from apo_soup.runs.stage import Stage
+
+# The package of a tracker that is not named like it; either of two is enough.
+_PACKAGES = {
+    "azure_ml": ("azureml",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "flyte": ("flytekit",),
+}
+# Variables that were set here, and so may be set again for the next member; a person's own stay.
+_SET: set[str] = set()
+
+
+def named_trackers(recipe: TrainingFile) -> list[str]:
+    """The trackers that a file names; none for `none`."""
+    named = recipe.report_to or "none"
+    return [name for name in ([named] if isinstance(named, str) else named) if name != "none"]
+
+
+def missing_trackers(recipe: TrainingFile) -> list[str]:
+    """Those of the named trackers that are not installed here."""
+    return [name for name in named_trackers(recipe) if name != "all" and not _is_installed(name)]
+
+
+def missing_note(recipe: TrainingFile) -> str | None:
+    """A sentence about the named trackers that are not installed here; None where all are."""
+    missing = missing_trackers(recipe)
+    if not missing:
+        return None
+    packages = " ".join(_PACKAGES.get(name, (name,))[0] for name in missing)
+    are = "is" if len(missing) == 1 else "are"
+    return (
+        f"report_to: {', '.join(missing)} {are} not installed, metrics stay in the run folder (pip install {packages})"
+    )
+
+
+def _is_installed(tracker: str) -> bool:
+    return any(find_spec(package) is not None for package in _PACKAGES.get(tracker, (tracker,)))
+
+
+def tracker_folder(recipe: TrainingFile, stage: Stage) -> Path:
+    """Where trackers write: `logging_dir`, or `logs/STAGE` of the run; never a folder that goes when the stage ends."""
+    return Path(recipe.logging_dir or _run_folder(recipe) / "logs") / (stage.name if not recipe.logging_dir else "")
+
+
+def _run_folder(recipe: TrainingFile) -> Path:
+    """The run's folder, of a soup member's recipe too."""
+    folder = run_folder_of(recipe)
+    return folder if recipe.member is None else folder.parent
+
+
+def run_name(recipe: TrainingFile, stage: Stage) -> str:
+    """The name of a training in a tracker: `run_name`, or recipe, stage and what tells this training from an earlier
+    one; the same when it goes on after a kill.
+    """
+    own = stage.name.replace("/", "-")
+    given = recipe.given_values().get("run_name")
+    if given:
+        return str(given) if recipe.member is None else f"{given}-{own}"
+    return f"{recipe.path.absolute().parent.name}-{own}-{stage.begun_as}"
+
+
+def keep_what_trackers_write(recipe: TrainingFile, stage: Stage) -> None:
+    """Tell trackers by their variables where to write, and that a training goes on in the run that it began; those that
+    a person has set stay.
+    """
+    folder = tracker_folder(recipe, stage)
+    trackers = set(named_trackers(recipe)).difference(missing_trackers(recipe))
+    if not trackers:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {
+        "TENSORBOARD_LOGGING_DIR": str((folder / run_name(recipe, stage)).absolute()),
+        "TRACKIO_DIR": str(folder.absolute()),
+        "WANDB_DIR": str(folder.absolute()),
+        "WANDB_RUN_ID": f"{run_name(recipe, stage)}-{stage.begun_as}",
+        "WANDB_RESUME": "allow",
+        "WANDB_PROJECT": recipe.path.absolute().parent.name,
+    }
+    for name, value in places.items():
+        if name in _SET or name not in os.environ:
+            os.environ[name] = value
+            _SET.add(name)

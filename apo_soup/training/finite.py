@@ -1,0 +1,29 @@
+"""Weights and gradients that are not finite, found before anything is made of them."""
+
+from collections.abc import Iterable
+
+import torch
+
+from apo_soup.errors import UserError
+
+
+def local_shard(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's shard of a distributed tensor, or the tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether every value of this rank's shards is finite; quantised weights, which are whole numbers, are."""
+    shards = [shard for shard in map(local_shard, tensors) if shard.is_floating_point() and shard.device.type != "meta"]
+    return not shards or bool(torch.stack([shard.isfinite().all() for shard in shards]).all())
+
+
+def require_finite(model: torch.nn.Module, when: str) -> None:
+    """Raise UserError where a weight of the model is not finite; `when` is the last step, in words."""
+    if not all_finite(model.parameters()):
+        name = next(name for name, weight in model.named_parameters() if not all_finite([weight]))
+        raise UserError(
+            f"{when}: expected finite weights, got {name} with values that are not; lower learning_rate, or look at "
+            "the rows before this step; the last checkpoint is sound"
+        )

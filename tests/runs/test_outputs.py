@@ -1,0 +1,120 @@
+"""Nobody's files are replaced: what lies in a stage's place is nothing, or what the same stage made."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, python
+
+from apo_soup.config.load import load
+from apo_soup.plan.check import check_recipe
+from apo_soup.runs.outputs import output_folders, output_problems
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with a recipe of rows, a model and its data in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rows.jsonl").write_text('{"messages": []}\n')
+    (tmp_path / "mine" / "notes.txt").write_text("years of work")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "sft.yaml").write_text(
+        "model_name_or_path: base\noutput_dir: runs/x/sft\n"
+        "dataset_mixture: {datasets: [{id: mine/rows.jsonl}, {id: 'mine/*.jsonl'}]}\n"
+    )
+    (recipe / "data.yaml").write_text("output_dir: runs/x/data\nseed: 1\ncounts: {preference: 3}\n")
+    return recipe
+
+
+def problem(file: Path, output: str | Path) -> str | None:
+    recipe = load(file, file.stem, ["--output_dir", str(output)])
+    problems = output_problems(recipe, output_folders(recipe))
+    assert len(problems) < 2
+    return problems[0] if problems else None
+
+
+def test_places_of_others_are_refused(place):
+    refused = {
+        ".": "is the working directory",
+        "..": "holds ",
+        "/": "holds ",
+        str(Path.home()): "is the home folder",
+        "recipe": "is the recipe's folder",
+        "mine": "holds mine/rows.jsonl, which sft.yaml reads",
+        "base": "is base, which sft.yaml reads",
+        "recipe/../base": "is base, which sft.yaml reads",
+        "mine/rows.jsonl": "is mine/rows.jsonl",
+    }
+    for output, why in refused.items():
+        told = problem(place / "sft.yaml", output)
+        assert told, output
+        assert "output_dir: expected a folder of the stage's own" in told
+        assert why in told, told
+    os.symlink("base", "link")
+    assert "got link (a link to" in problem(place / "sft.yaml", "link")
+    assert problem(place / "sft.yaml", "runs/x/sft") is None
+
+
+def test_a_folder_with_files_is_left_alone_unless_the_stage_made_it(place):
+    notes = Path("notes")
+    notes.mkdir()
+    assert problem(place / "sft.yaml", notes) is None, "an empty one can be replaced"
+    (notes / ".DS_Store").touch()
+    assert problem(place / "sft.yaml", notes) is None
+    for name in ("a", "b", "c", ".d"):
+        (notes / name).touch()
+    assert "got notes with .d, a, b and 1 more, and no manifest.json" in problem(place / "sft.yaml", notes)
+    (notes / "manifest.json").write_text(json.dumps({"stage": "mid"}))
+    assert "got notes, which the stage mid made" in problem(place / "sft.yaml", notes)
+    (notes / "manifest.json").write_text(json.dumps({"stage": "notes"}))
+    assert problem(place / "sft.yaml", notes) is None
+    Path("file").touch()
+    assert "expected a folder, got the file file" in problem(place / "sft.yaml", "file")
+    os.symlink("nowhere", "dangling")
+    assert "a link to nothing" in problem(place / "sft.yaml", "dangling")
+
+
+def test_check_and_the_program_refuse_alike_and_touch_nothing(place):
+    file = place / "data.yaml"
+    file.write_text(file.read_text().replace("runs/x/data", "mine"))
+    told = f"{file}:1: output_dir: expected an empty folder or one that the stage data made, got mine with notes.txt"
+    _, problems = check_recipe(place)
+    assert any(one.startswith(told) for one in problems), problems
+    before = sorted((f, f.read_bytes()) for f in Path("mine").iterdir())
+    result = python("-m", "apo_soup.toy", "--config", file, cwd=place.parent)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {told}")
+    assert sorted((f, f.read_bytes()) for f in Path("mine").iterdir()) == before
+    assert sorted(f.name for f in Path().iterdir()) == ["base", "mine", "recipe"]
+
+
+def test_two_files_of_a_recipe_do_not_make_one_folder(place):
+    (place / "mid.yaml").write_text((place / "sft.yaml").read_text())
+    _, problems = check_recipe(place)
+    assert any("got runs/x/sft, which mid.yaml makes; name another one" in one for one in problems), problems
+
+
+def test_a_linked_folder_is_read_and_not_replaced(place):
+    words = ("-m", "apo_soup.toy", "--config", place / "data.yaml")
+    assert python(*words, cwd=place.parent).returncode == 0
+    Path("runs/x/data").rename("elsewhere")
+    Path("runs/x/data").symlink_to(Path("elsewhere").resolve())
+    assert "up to date" in python(*words, cwd=place.parent).stdout
+    result = python(*words, "--seed", "2", cwd=place.parent)
+    assert result.returncode == 2
+    assert "expected a folder that can be replaced, got a link to" in result.stderr
+    assert Path("elsewhere/manifest.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["tiny", "smollm2-135m", "smollm3"])
+def test_no_shipped_recipe_takes_a_place_of_others(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in (ROOT / "recipes" / name).glob("*.yaml"):
+        if file.stem in ("mid", "sft", "apo", "merge", "pairs", "data", "eval"):
+            recipe = load(file, "sft" if file.stem == "mid" else file.stem)
+            assert output_problems(recipe, output_folders(recipe)) == []

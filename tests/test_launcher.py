@@ -1,0 +1,93 @@
+"""A program ends with the launcher that started it, and outlives a shell."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import ENVIRONMENT
+
+WORK = """
+import os, sys, time
+from apo_soup.errors import run_main
+def main():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+run_main(main)
+"""
+# Whatever its name, it starts the program and waits for it.
+START = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+
+
+def started(tmp_path, launcher: str) -> tuple[subprocess.Popen, int]:
+    """A launcher of that name, and the number of the program that it started."""
+    (tmp_path / launcher).write_text(START)
+    (tmp_path / "work.py").write_text(WORK)
+    words = [sys.executable, str(tmp_path / launcher), str(tmp_path / "work.py")]
+    process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return process, int(process.stdout.readline())
+
+
+def runs(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("launcher", ["accelerate", "torchrun", "apo-soup"])
+def test_a_program_ends_with_its_launcher_and_says_so(tmp_path, launcher):
+    process, program = started(tmp_path, launcher)
+    process.kill()
+    deadline = time.monotonic() + 10
+    while runs(program) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not runs(program)
+    assert process.communicate()[1] == "stopped by SIGTERM; run the same command again to go on\n"
+
+
+def test_a_program_outlives_a_shell(tmp_path):
+    process, program = started(tmp_path, "shell")
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    assert runs(program)
+    os.kill(program, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
+def test_a_signal_is_a_sentence_and_its_exit_code(name):
+    number = signal.Signals[name]
+    words = [sys.executable, "-c", WORK]
+    process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.send_signal(number)
+    assert process.communicate()[1] == f"stopped by {name}; run the same command again to go on\n"
+    assert process.returncode == 128 + number
+
+
+def test_nohup_stays_nohup():
+    ignored = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{WORK}"
+    process = subprocess.Popen([sys.executable, "-c", ignored], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.kill()
+
+
+FORKS = WORK.replace("time.sleep(60)", "os.fork() or time.sleep(60)\n    print(os.wait()[1], flush=True)")
+
+
+def test_what_is_forked_ends_as_any_process():
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKS], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    parent = int(process.stdout.readline())
+    child = int(Path(f"/proc/{parent}/task/{parent}/children").read_text() or 0)
+    os.kill(child, signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (out, err, process.returncode) == (f"{int(signal.SIGTERM)}\n", "", 0)
