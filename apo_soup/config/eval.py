@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, Field
 
+from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
 from apo_soup.config.keys import (
     AS_NUMBER,
     AS_WHOLE,
@@ -23,9 +24,6 @@ from apo_soup.config.keys import (
 from apo_soup.config.stage_file import Fault, Keys, OpenKeys, StageFile
 from apo_soup.errors import UserError
 
-Mode = Literal["think", "no_think"]
-MODES: tuple[Mode, ...] = ("think", "no_think")
-Modes = Annotated[list[Mode], BeforeValidator(in_list), MinLen(1)]
 ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
 Language = Literal["en", "fr", "es", "de", "it", "pt"]
 # Names that notes are kept under, at most.
@@ -61,44 +59,23 @@ class NeedleItems(Keys):
     keys: Annotated[int, Ge(1), Le(MOST_KEYS), AS_WHOLE] = key(4, "notes in a context, at least one a depth")
 
 
-class TaskKeys(Keys):
-    """What every task has."""
-
-    name: Annotated[Text, MinLen(1)] = key(meaning="name of the task; its scores begin with it")
-    limit: Positive | None = key(None, "items that are asked; by default all")
-
-
-class MadeOrRead(TaskKeys):
-    """A task whose items are read from a file or made from the suite's seed."""
-
-    data: Text | None = key(None, "file of items", path=True)
-    generate: Keys | None = key(None, "items made here")
-
-    def faults(self) -> Iterator[Fault]:
-        if (self.data is None) == (self.generate is None):
-            got, way = ("neither", "add one") if self.data is None else ("both", "leave one of them out")
-            yield Fault("name", f"expected data or generate for task {self.name}, got {got}; {way}")
-
-
-class AnswerTask(MadeOrRead):
+class AnswerTask(MadeOrRead, SampledKeys):
     """The model writes, a verifier judges. Rows: `messages` (or `question`), `answer`, optional `group`."""
 
     kind: Literal["answer"] = key(meaning="what is asked of the model")
     generate: ProblemItems | None = key(None, "items made here")
     modes: Modes = key(list(MODES), "modes that the items are asked in")
     verifier: Text = key("number", "`number`, `exact`, `math`, or `package.module:function`")
-    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
     question: Text = key("messages", "field with the question")
     reference: Text = key("answer", "field with the right answer")
 
 
-class ToolTask(MadeOrRead):
+class ToolTask(MadeOrRead, SampledKeys):
     """The model calls a tool, its schema judges. Rows: `messages`, `tools`, optional `call`."""
 
     kind: Literal["tool"] = key(meaning="what is asked of the model")
     generate: ToolRequestItems | None = key(None, "items made here")
     modes: Modes = key(list(MODES), "modes that the items are asked in")
-    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
     question: Text = key("messages", "field with the question")
     tool_format: Literal["xml", "python"] = key("xml", "how calls are written")
 
@@ -140,7 +117,7 @@ class HarnessEntry(OpenKeys):
     metadata: Table | None = key(None, "what a task that makes its items is told")
 
 
-class HarnessTask(TaskKeys):
+class HarnessTask(RepeatedKeys):
     """Tasks of lm-evaluation-harness."""
 
     kind: Literal["harness"] = key(meaning="what is asked of the model")
@@ -157,8 +134,16 @@ class HarnessTask(TaskKeys):
     )
     num_fewshot: NotNegative | None = key(None, "examples before each item")
     include: Text | None = key(None, "folder with task files of one's own", path=True)
-    gen_kwargs: Table = key({}, "generation settings")
+    gen_kwargs: Table = key({}, "generation settings, such as `{temperature: 0.6, top_p: 0.95}`")
     unsafe_code: Flag = key(False, "run code that the model writes")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        heat = self.gen_kwargs.get("temperature", 0)
+        drawn = isinstance(heat, int | float) and heat > 0 and self.gen_kwargs.get("do_sample") is not False
+        if self.repeats > 1 and not drawn:
+            told = SAME_ANSWERS.format(got=f"{self.repeats} and no such gen_kwargs")
+            yield Fault("repeats", told.replace("give temperature", "give gen_kwargs: {temperature: 0.6}"))
 
 
 Task = Annotated[

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from apo_soup.config.eval import EvalFile, TaskKeys
+from apo_soup.config.eval import EvalFile
+from apo_soup.config.eval_keys import TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import encode, load_tokenizer

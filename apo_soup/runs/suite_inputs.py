@@ -10,10 +10,10 @@ from apo_soup.config.eval import (
     EvalFile,
     HarnessTask,
     LossTask,
-    MadeOrRead,
     PreferenceTask,
     ToolTask,
 )
+from apo_soup.config.eval_keys import MadeOrRead
 from apo_soup.config.load import load
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.places import places_looked_at
