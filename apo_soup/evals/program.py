@@ -13,7 +13,8 @@ from apo_soup.config.eval import AnswerTask, EvalFile
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
-from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_to_evaluate
+from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, models_to_evaluate
+from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import report_state
@@ -62,9 +63,10 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
     return code
 
 
-def results_folder(suite: EvalFile, model: EvaluatedModel) -> Path:
-    """Where the results of a model go."""
-    return Path(suite.output_dir) / model.name.removeprefix("mix/").replace("/", "-")
+def folders_of_models(suite: EvalFile, models: Sequence[EvaluatedModel]) -> dict[str, Path]:
+    """Where the results of each model go, by name: every model of the file has its place, whichever are asked for."""
+    names = dict.fromkeys([*models_of_suite(suite), *(model.name for model in models)])
+    return results_folders(Path(suite.output_dir), list(names))
 
 
 def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks: Sequence[str]) -> None:
@@ -73,8 +75,9 @@ def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks:
     Raises:
         UserError: a model's folder has results of other tasks of the suite.
     """
+    folders = folders_of_models(suite, models)
     for model in models:
-        file = results_folder(suite, model) / "results.json"
+        file = folders[model.name] / "results.json"
         present = set(json.loads(file.read_text())["tasks"]) if file.is_file() else set()
         lost = sorted(present.intersection(task.name for task in suite.tasks).difference(tasks))
         if lost:
@@ -108,6 +111,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
         UserError: a model's folder or a file of the suite is not there.
     """
     inputs, beside = suite_inputs(suite), suite.path.parent
+    folders = folders_of_models(suite, models)
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
         where = suite.place(f"models.{model.name}")
@@ -119,7 +123,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
             weights_hash = model_hash(str(model.folder), where, None, beside)
         stage = Stage(
             f"evals/{model.name}",
-            results_folder(suite, model),
+            folders[model.name],
             suite.deciding_values(),
             {"model": weights_hash, **inputs},
         )

@@ -16,7 +16,13 @@ from apo_soup.runs.licence import licence_sentence
 from apo_soup.runs.lineage import data_lines, labelled_model, lineage_lines, lineage_of, with_short_names
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.markdown import fenced, plain_markdown
-from apo_soup.runs.results import EvaluatedCheckpoint, evaluated_checkpoints, headline_metrics, score_cell, short_name
+from apo_soup.runs.results import (
+    EvaluatedCheckpoint,
+    column_titles,
+    evaluated_checkpoints,
+    headline_metrics,
+    score_cell,
+)
 
 # Checkpoints that stand beside the model in the table of scores.
 COMPARED = ("base", "sft", "soup")
@@ -86,10 +92,8 @@ def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -
         "| score | " + " | ".join(plain_markdown(c.name) for c in compared) + " |",
         "|---" * (len(compared) + 1) + "|",
     ]
-    for name in headline_metrics([own]):
-        lines.append(
-            f"| {plain_markdown(short_name(name))} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |"
-        )
+    for name, title in column_titles(headline_metrics([own])).items():
+        lines.append(f"| {plain_markdown(title)} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |")
     engine = own.results["engine"]
     origin = (
         f"In brackets the 95 % interval. Suite {own.results['suite_hash'][:12]}, transformers "

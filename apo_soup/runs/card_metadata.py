@@ -6,7 +6,7 @@ from typing import Any
 
 from apo_soup.runs.licence import licence_of
 from apo_soup.runs.lineage import Lineage, row_sources
-from apo_soup.runs.results import EvaluatedCheckpoint, headline_metrics, score_cell, short_name
+from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, score_cell
 from apo_soup.runs.sources import HUB_ID, is_local
 
 
@@ -42,7 +42,7 @@ def line_roots(line: Lineage) -> list[str]:
 def index_results(checkpoint: EvaluatedCheckpoint) -> list[dict[str, Any]]:
     """Headline scores as the Hub's model-index has them."""
     results = []
-    for name in headline_metrics([checkpoint]):
+    for name, title in column_titles(headline_metrics([checkpoint])).items():
         value = score_cell(checkpoint, name).value
         metric = {"type": "loss" if checkpoint.results["metrics"][name]["better"] == "lower" else "accuracy"}
         if value is not None:
@@ -50,9 +50,7 @@ def index_results(checkpoint: EvaluatedCheckpoint) -> list[dict[str, Any]]:
                 {
                     "task": {"type": "text-generation"},
                     "dataset": {"name": html.escape(name, quote=False), "type": "apo-soup"},
-                    "metrics": [
-                        {**metric, "name": html.escape(short_name(name), quote=False), "value": round(value, 4)}
-                    ],
+                    "metrics": [{**metric, "name": html.escape(title, quote=False), "value": round(value, 4)}],
                 }
             )
     return results

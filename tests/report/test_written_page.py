@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import shutil
 
 import pytest
 from helpers import ROOT, TRAINING, chat, preference, python
@@ -10,6 +11,8 @@ from programs import program
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.report.page import write_report
+from apo_soup.runs.card_metadata import index_results
+from apo_soup.runs.results import evaluated_checkpoints, summary
 from apo_soup.training.entry import training_stage
 from sft.train import train_model
 
@@ -45,7 +48,7 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
         {"name": "problems", "kind": "answer", "data": str(write_rows("q.jsonl", questions)), "max_new_tokens": 4},
         {"name": "preference", "kind": "preference", "data": str(write_rows("p.jsonl", [preference("Q", "a", "b")]))},
     ]
-    models = {"base": str(tiny_model), "merged": str(tiny_model)}
+    models = {"base": str(tiny_model), "merged": str(shutil.copytree(tiny_model, tmp_path / "merged"))}
     recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
     assert program("-m", "apo_soup", "eval", "--config", recipe).returncode == 0
     rows = write_rows("rows.jsonl", [chat(f"{n}?", f"It is {n}", False) for n in range(8)])
@@ -102,3 +105,31 @@ def test_a_page_of_odd_results_is_still_a_page(run, results, tmp_path):
     assert "nan" not in text.lower().replace("finance", "")
     with pytest.raises(UserError, match=r"got none, since nothing of .* has run yet"):
         write_report(ROOT / "recipes" / "tiny", tmp_path / "none")
+
+
+def test_two_tasks_of_a_kind_are_told_apart_everywhere(run, tmp_path):
+    """Case N19: columns, index entries, maps and curves of one name, of which one replaced the other."""
+    for file in (run / "evals").glob("*/results.json"):
+        found = json.loads(file.read_text())
+        for task in ("problems", "needle", "context"):
+            names = found["tasks"][task]["metrics"]
+            found["tasks"][f"{task}_2"] = found["tasks"][task] | {
+                "metrics": [f"{n}".replace("/", "_2/", 1) for n in names]
+            }
+            found["metrics"] |= {n.replace("/", "_2/", 1): found["metrics"][n] | {"value": 0.123} for n in names}
+        found["samples"] += [s | {"task": "problems_2", "answer": "another answer"} for s in found["samples"]]
+        file.write_text(json.dumps(found))
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    for title in ("problems think", "problems 2 think", "problems no think", "problems 2 no think"):
+        assert text.count(f"<th>{title}</th>") == 1
+        assert f">{title}</text>" in (run / "pipeline.svg").read_text()
+        assert title in summary(run)
+    assert "<th>think</th>" not in text
+    assert text.count(">merged: needle<") == text.count(">merged: needle_2<") == 1, "a map a task"
+    assert "context: nats a token" in text
+    assert "context_2: nats a token" in text
+    assert "another answer" in text
+    assert "w" * 200 in text
+    (merged,) = [c for c in evaluated_checkpoints(run) if c.name == "merged"]
+    named = [entry["metrics"][0]["name"] for entry in index_results(merged)]
+    assert len(set(named)) == len(named) == 9
