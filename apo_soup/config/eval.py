@@ -28,6 +28,7 @@ ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
 Language = Literal["en", "fr", "es", "de", "it", "pt"]
 # Names that notes are kept under, at most.
 MOST_KEYS = 256
+MOST_TURNS = 64
 
 
 class ProblemItems(Keys):
@@ -78,6 +79,28 @@ class ToolTask(MadeOrRead, SampledKeys):
     modes: Modes = key(list(MODES), "modes that the items are asked in")
     question: Text = key("messages", "field with the question")
     tool_format: Literal["xml", "python"] = key("xml", "how calls are written")
+
+
+class TurnsTask(MadeOrRead, SampledKeys):
+    """Whether the mode is kept over turns. Rows: `messages` with several questions, or one each, which are joined."""
+
+    kind: Literal["turns"] = key(meaning="what is asked of the model")
+    generate: ProblemItems | None = key(None, "items made here, as many conversations as `count` says")
+    modes: Modes = key(list(MODES), "modes that the system prompt sets at first")
+    question: Text = key("messages", "field with the questions")
+    turns: Annotated[int, Ge(1), Le(MOST_TURNS), AS_WHOLE] = key(5, "turns that a conversation has")
+    switch: NotNegative = key(3, "turn from which the other mode is asked for, in conversations of their own; 0: never")
+    switch_by: Literal["request", "words"] = key(
+        "request", "the request renders the other mode, as a chat does, or the user's words alone ask for it"
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.gives("switch") and self.switch and not 2 <= self.switch <= self.turns:
+            told = f"expected a turn between 2 and {self.turns}, the last one, or 0, got {self.switch}; correct it"
+            yield Fault("switch", told, beside=("turns",))
+        if self.pass_at:
+            yield Fault("pass_at", "expected none, since a conversation is kept by degrees, got some; leave it out")
 
 
 class RecallTask(MadeOrRead):
@@ -147,7 +170,7 @@ class HarnessTask(RepeatedKeys):
 
 
 Task = Annotated[
-    AnswerTask | ToolTask | RecallTask | PreferenceTask | LossTask | ContextLossTask | HarnessTask,
+    AnswerTask | ToolTask | TurnsTask | RecallTask | PreferenceTask | LossTask | ContextLossTask | HarnessTask,
     Field(discriminator="kind"),
 ]
 

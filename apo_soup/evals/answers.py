@@ -126,17 +126,22 @@ def generate_answers(
 
 def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str]) -> list[list[Completion]]:
     """Answers to rendered prompts, `task.repeats` each, drawn as the task's keys and the suite's seed say."""
+    asked = [prompt for prompt in prompts for _ in range(task.repeats)]
+    answers = drawn_answers(checkpoint, task, asked)
+    return [answers[n : n + task.repeats] for n in range(0, len(asked), task.repeats)]
+
+
+def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], turn: int = 0) -> list[Completion]:
+    """An answer to each rendered prompt; `turn` gives those of a later turn draws of their own."""
     sampling = Sampling(
         task.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
         task.temperature,
         task.top_p,
         task.top_k,
         task.min_p,
-        checkpoint.seed,
+        checkpoint.seed + turn,
     )
-    asked = [prompt for prompt in prompts for _ in range(task.repeats)]
-    answers = generate(checkpoint.model, checkpoint.tokenizer, asked, sampling, checkpoint.batch_size)
-    return [answers[n : n + task.repeats] for n in range(0, len(asked), task.repeats)]
+    return generate(checkpoint.model, checkpoint.tokenizer, prompts, sampling, checkpoint.batch_size)
 
 
 def hits_by_group(rows: list[ItemRow], hits: list[list[bool]]) -> dict[str, list[list[bool]]]:

@@ -27,6 +27,7 @@ from apo_soup.config.eval import (
     PreferenceTask,
     RecallTask,
     ToolTask,
+    TurnsTask,
 )
 from apo_soup.data.sources.read import read_all_rows
 from apo_soup.data.sources.rows import RowError
@@ -40,10 +41,11 @@ from apo_soup.evals.items.problems import generated_problems
 from apo_soup.evals.items.tool_requests import generated_tool_requests
 from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_task, recall_task
 from apo_soup.evals.metrics import ItemRow, TaskResult
+from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
 
 # A task whose items lie in rows; the harness has its own.
-RowTask = AnswerTask | ToolTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+RowTask = AnswerTask | ToolTask | TurnsTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
 RESULTS_SCHEMA = 2
 
 
@@ -118,6 +120,8 @@ def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -
             return answer_task(checkpoint, task, rows)
         case ToolTask():
             return tool_task(checkpoint, task, rows)
+        case TurnsTask():
+            return turns_task(checkpoint, task, rows)
         case RecallTask():
             return recall_task(checkpoint, task, rows)
         case PreferenceTask():
@@ -140,13 +144,17 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
     match task:
         case AnswerTask(generate=items) if items:
             rows = generated_problems(checkpoint.seed, items)
+        case TurnsTask(generate=items) if items:
+            whole = items.model_copy(update={"count": items.count * task.turns})
+            rows = generated_problems(checkpoint.seed, whole)
         case ToolTask(generate=items) if items:
             rows = generated_tool_requests(checkpoint.seed, items)
         case RecallTask(generate=items) if items:
             rows = generated_needles(checkpoint.tokenizer, checkpoint.seed, items)
         case _:
             rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.place(task, "data"))]
-    return [ItemRow(row) for row in rows[: task.limit]]
+    # Of a task over turns the items are conversations, which several rows may make.
+    return [ItemRow(row) for row in (rows if isinstance(task, TurnsTask) else rows[: task.limit])]
 
 
 def harness_engine(suite: EvalFile, mixed: bool) -> str:

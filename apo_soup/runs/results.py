@@ -92,12 +92,14 @@ def score_cell(checkpoint: EvaluatedCheckpoint, metric: str) -> Cell:
 def short_name(metric: str) -> str:
     """A metric's name as a column's title; the task is left out where the rest says enough.
 
-    >>> [short_name(m) for m in ("problems/no_think", "needle/1536", "preference")]
-    ['no think', 'needle 1536', 'preference']
+    >>> [short_name(m) for m in ("problems/no_think", "needle/1536", "preference", "turns/think/kept")]
+    ['no think', 'needle 1536', 'preference', 'turns think']
     """
     task, _, rest = metric.partition("/")
     if rest.isdigit() or rest.endswith("/valid"):
         return f"{task} {rest.rpartition('/')[2]}"
+    if rest.endswith("/kept"):
+        return f"{task} {rest.removesuffix('/kept')}".replace("_", " ")
     return (rest or task).replace("_", " ")
 
 

@@ -12,6 +12,7 @@ from apo_soup.config.eval import (
     LossTask,
     PreferenceTask,
     ToolTask,
+    TurnsTask,
 )
 from apo_soup.config.eval_keys import MadeOrRead
 from apo_soup.config.load import load
@@ -125,4 +126,4 @@ def named_suite(recipe: TrainingFile, number: int) -> EvalFile:
 
 def question_field(task: TaskWithRows) -> str | None:
     """The field of a task's prompts where the suite names one. A default would make finished stages stale."""
-    return task.question if isinstance(task, AnswerTask | ToolTask) and task.gives("question") else None
+    return task.question if isinstance(task, AnswerTask | ToolTask | TurnsTask) and task.gives("question") else None
