@@ -7,6 +7,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, Field
 
 from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.keys import (
     AS_NUMBER,
     AS_WHOLE,
@@ -170,7 +171,16 @@ class HarnessTask(RepeatedKeys):
 
 
 Task = Annotated[
-    AnswerTask | ToolTask | TurnsTask | RecallTask | PreferenceTask | LossTask | ContextLossTask | HarnessTask,
+    AnswerTask
+    | ToolTask
+    | TurnsTask
+    | RecallTask
+    | PreferenceTask
+    | LossTask
+    | ContextLossTask
+    | HarnessTask
+    | LiveCodeBenchTask
+    | BfclTask,
     Field(discriminator="kind"),
 ]
 

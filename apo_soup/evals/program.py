@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apo_soup.config.eval import AnswerTask, EvalFile
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
@@ -96,11 +97,35 @@ def check_tasks(suite: EvalFile) -> None:
     for number, task in enumerate(suite.tasks):
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
             verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
-        if isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
+        if isinstance(task, LiveCodeBenchTask | BfclTask):
+            check_outside(suite, number, task)
+        elif isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
             key = f"tasks.{number}.data"
             looked = places_looked_at(task.data, suite.path.parent)
             raise UserError(
                 f"{suite.place(key)}: expected a file of rows, got {task.data}; correct the path ({looked})"
+            )
+
+
+def check_outside(suite: EvalFile, number: int, task: LiveCodeBenchTask | BfclTask) -> None:
+    """Refuse a task whose problems, program or Python are not there.
+
+    Raises:
+        UserError: naming the key, and both places that were looked at.
+    """
+    expected = [("python", "the Python of an environment", task.python, Path(task.python or "").is_file())]
+    if isinstance(task, LiveCodeBenchTask):
+        program = Path(task.program or "")
+        there = (program / "lcb_runner").is_dir()
+        expected += [
+            ("data", "a file or folder of problems", task.data, Path(task.data or "").exists()),
+            ("program", "the repository of LiveCodeBench, with its folder lcb_runner", task.program, there),
+        ]
+    for key, what, named, there in expected:
+        if named is not None and not there:
+            looked = places_looked_at(named, suite.path.parent)
+            raise UserError(
+                f"{suite.place(f'tasks.{number}.{key}')}: expected {what}, got {named}; correct the path ({looked})"
             )
 
 
@@ -137,7 +162,8 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
 
     folder = stage.begin() / "final"
     folder.mkdir(exist_ok=True)
-    results = evaluate_model(suite, model.folder, mixer.mixed_model(model.mix) if model.mix else None)
+    mixed = mixer.mixed_model(model.mix) if model.mix else None
+    results = evaluate_model(suite, model.folder, mixed, folder)
     suite_parts = {label: value for label, value in stage.inputs.items() if label != "model"}
     header = {
         "name": model.name,

@@ -29,6 +29,8 @@ from apo_soup.config.eval import (
     ToolTask,
     TurnsTask,
 )
+from apo_soup.config.eval_keys import MadeOrRead
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.data.sources.read import read_all_rows
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
@@ -41,24 +43,39 @@ from apo_soup.evals.items.problems import generated_problems
 from apo_soup.evals.items.tool_requests import generated_tool_requests
 from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_task, recall_task
 from apo_soup.evals.metrics import ItemRow, TaskResult
+from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
+from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
 from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
 
 # A task whose items lie in rows; the harness has its own.
-RowTask = AnswerTask | ToolTask | TurnsTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+RowTask = (
+    AnswerTask
+    | ToolTask
+    | TurnsTask
+    | RecallTask
+    | PreferenceTask
+    | LossTask
+    | ContextLossTask
+    | LiveCodeBenchTask
+    | BfclTask
+)
 RESULTS_SCHEMA = 2
 
 
-def evaluate_model(suite: EvalFile, folder: Path, model: PreTrainedModel | None = None) -> dict[str, Any]:
+def evaluate_model(
+    suite: EvalFile, folder: Path, model: PreTrainedModel | None = None, output: Path | None = None
+) -> dict[str, Any]:
     """All tasks on one model, as docs/evals.md describes results.json.
 
     Args:
         folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
+        output: where tasks leave files beside the results.
 
     Raises:
         UserError: the model cannot be loaded, or rows do not fit their task.
     """
-    checkpoint = load_checkpoint(suite, folder, model)
+    checkpoint = load_checkpoint(suite, folder, model, output)
     dtype = str(checkpoint.model.dtype).removeprefix("torch.")
     about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
     engine = HarnessEngine(checkpoint, harness_engine(suite, model is not None), dtype)
@@ -76,6 +93,8 @@ def evaluate_model(suite: EvalFile, folder: Path, model: PreTrainedModel | None 
         records[task.name] = {
             "kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics),
         }  # fmt: skip
+        if result.notes:
+            records[task.name]["notes"] = result.notes
     names = [task.name for task in suite.tasks]
     if any(task.kind == "harness" for task in suite.tasks):
         about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
@@ -101,12 +120,14 @@ def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
     Raises:
         UserError: the rows do not fit the kind.
     """
-    rows = task_rows(checkpoint, task)
+    data = None if isinstance(task, BfclTask) else task.data
+    key = "data" if data else "generate" if isinstance(task, MadeOrRead) else "name"
     try:
+        rows = task_rows(checkpoint, task)
         return result_of_rows(checkpoint, task, rows), hash_value(rows)
     except RowError as error:
-        place = checkpoint.place(task, "data" if task.data else "generate")
-        raise UserError(f"{place}: {task.data or 'a generated row'}: {error}; correct the row") from error
+        place = checkpoint.place(task, key)
+        raise UserError(f"{place}: {data or 'a row that was made'}: {error}; correct the row") from error
 
 
 def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -> TaskResult:
@@ -120,6 +141,10 @@ def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -
             return answer_task(checkpoint, task, rows)
         case ToolTask():
             return tool_task(checkpoint, task, rows)
+        case LiveCodeBenchTask():
+            return livecodebench_task(checkpoint, task, rows)
+        case BfclTask():
+            return bfcl_task(checkpoint, task, rows)
         case TurnsTask():
             return turns_task(checkpoint, task, rows)
         case RecallTask():
@@ -141,6 +166,10 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
         UserError: a row of the file is broken, or the file has none.
     """
     rows: list[dict[str, Any]]
+    if isinstance(task, LiveCodeBenchTask):
+        return livecodebench_rows(task, checkpoint.place(task, "data" if task.data else "release"))
+    if isinstance(task, BfclTask):
+        return bfcl_rows(task, checkpoint.place(task, "python"))
     match task:
         case AnswerTask(generate=items) if items:
             rows = generated_problems(checkpoint.seed, items)

@@ -15,6 +15,7 @@ from apo_soup.config.eval import (
     TurnsTask,
 )
 from apo_soup.config.eval_keys import MadeOrRead
+from apo_soup.config.eval_programs import LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.places import places_looked_at
@@ -28,7 +29,7 @@ from apo_soup.runs.sources import rows_hash
 # The module that `apo-soup eval` runs.
 EVALUATION = "apo_soup.evals.program"
 # Kinds of task that can read rows from a file.
-TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask
+TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
 
 
 def tasks_with_rows(suite: EvalFile) -> list[tuple[TaskWithRows, str]]:

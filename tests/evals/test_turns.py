@@ -1,42 +1,16 @@
 """The mode over turns: what is asked at each, what counts as kept, and a user who changes it."""
 
-from types import SimpleNamespace
-
 import pytest
-import torch
+from eval_helpers import scripted_checkpoint
 from helpers import chat
 
 from apo_soup.config.load import load
-from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
-from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow
 from apo_soup.evals.run import evaluate_model
 from apo_soup.evals.turns import turns_task
 
 THOUGHT = "<think>\n7\n</think>\n3"
-
-
-class Scripted:
-    """A model that answers by a function of its prompt, and keeps the prompts."""
-
-    device = torch.device("cpu")
-    generation_config = SimpleNamespace(eos_token_id=None)
-
-    def __init__(self, tokenizer, answer):
-        self.tokenizer, self.answer, self.prompts = tokenizer, answer, []
-
-    def generate(self, input_ids, attention_mask, **settings):
-        rows = []
-        for ids, mask in zip(input_ids.tolist(), attention_mask.tolist(), strict=True):
-            prompt = self.tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m])
-            self.prompts.append(prompt)
-            rows.append(
-                [*self.tokenizer(self.answer(prompt), add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
-            )
-        width = max(map(len, rows))
-        padded = [row + [self.tokenizer.pad_token_id] * (width - len(row)) for row in rows]
-        return torch.cat([input_ids, torch.tensor(padded)], dim=1)
 
 
 def questions_of(prompt):
@@ -50,10 +24,8 @@ def talk(write_recipe, tokenizer):
     def run(answer, rows, **keys):
         task = {"name": "modes", "kind": "turns", "data": "rows.jsonl", **keys}
         suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
-        model = Scripted(tokenizer, answer)
-        checkpoint = Checkpoint(suite, None, model, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0)
-        result = turns_task(checkpoint, suite.tasks[0], [ItemRow(row) for row in rows])
-        return result, model
+        checkpoint = scripted_checkpoint(suite, tokenizer, answer)
+        return turns_task(checkpoint, suite.tasks[0], [ItemRow(row) for row in rows]), checkpoint.model
 
     return run
 
