@@ -54,4 +54,6 @@ def scores_section(stages: list[EvaluatedCheckpoint]) -> str:
         f"<p>Below each score its 95 % interval. Items: {esc(counts)}. ▲ and ▼ mark what is better or worse than the "
         "checkpoint it was made from, beyond noise on the same items.</p>"
     )
-    return html_table(["stage", *titles.values()], rows) + note
+    told = dict.fromkeys(n for s in stages for task in s.results["tasks"].values() for n in task.get("notes", []))
+    notes = "".join(f"<p>{esc(one)}</p>" for one in told)
+    return html_table(["stage", *titles.values()], rows) + note + notes
