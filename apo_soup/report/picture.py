@@ -1,7 +1,6 @@
 """The pipeline of a run as one SVG: a box a checkpoint, its scores inside, arrows from parent to child."""
 
-import html
-
+from apo_soup.report.html import esc
 from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, score_cell
 
 # Pixels: width of a box, height of a line, room between boxes and above them.
@@ -25,10 +24,10 @@ def pipeline_picture(checkpoints: list[EvaluatedCheckpoint]) -> str:
         left = 10 + number * (_BOX + _GAP)
         title = name if len(members) == 1 else f"{name} 1..{len(members)}"
         parts.append(f'<rect x="{left}" y="{_TOP}" width="{_BOX}" height="{height - _TOP}" rx="8"/>')
-        parts.append(f'<text class="name" x="{left + 10}" y="{_TOP + 20}">{html.escape(title)}</text>')
+        parts.append(f'<text class="name" x="{left + 10}" y="{_TOP + 20}">{esc(title)}</text>')
         for line, (metric, label) in enumerate(titles.items()):
             y = _TOP + 42 + line * _ROW
-            parts.append(f'<text class="soft" x="{left + 10}" y="{y}">{html.escape(label)}</text>')
+            parts.append(f'<text class="soft" x="{left + 10}" y="{y}">{esc(label)}</text>')
             parts.append(
                 f'<text x="{left + _BOX - 10}" y="{y}" text-anchor="end">{_score_range(members, metric)}</text>'
             )

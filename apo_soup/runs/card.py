@@ -45,7 +45,8 @@ def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str
     parts = [
         f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}\n---",
         f"# {plain_markdown(run.name or 'model')}: {plain_markdown(name)}",
-        f"A `{config['merge_method']}` merge of {len(models)} models, made with apo-soup and mergekit's schema:",
+        f"A {plain_markdown(config['merge_method'])} merge of {len(models)} models, made with apo-soup and mergekit's "
+        "schema:",
         fenced(yaml.safe_dump(with_short_names(config), sort_keys=False).strip(), "yaml"),
         "## Lineage\n\n" + "\n".join(lineage_lines(line)),
     ]
@@ -96,7 +97,7 @@ def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -
         lines.append(f"| {plain_markdown(title)} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |")
     engine = own.results["engine"]
     origin = (
-        f"In brackets the 95 % interval. Suite {own.results['suite_hash'][:12]}, transformers "
+        f"In brackets the 95 % interval. Suite {plain_markdown(own.results['suite_hash'][:12])}, transformers "
         f"{plain_markdown(engine['transformers'])}, {plain_markdown(engine['dtype'])}."
     )
     return "\n".join([*lines, "", origin])

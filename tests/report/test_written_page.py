@@ -3,6 +3,7 @@
 import html.parser
 import json
 import shutil
+import xml.dom.minidom
 
 import pytest
 from helpers import ROOT, TRAINING, chat, preference, python
@@ -25,8 +26,11 @@ class Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.requests, self.text = [], [], ""
+        self.tags, self.attributes = set(), set()
 
     def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.requests += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
         if tag not in self.void:
             self.open.append(tag)
@@ -133,3 +137,52 @@ def test_two_tasks_of_a_kind_are_told_apart_everywhere(run, tmp_path):
     (merged,) = [c for c in evaluated_checkpoints(run) if c.name == "merged"]
     named = [entry["metrics"][0]["name"] for entry in index_results(merged)]
     assert len(set(named)) == len(named) == 9
+
+
+HOSTILE = (
+    "<script>x()</script>", "</script><script>x()", '"><img src=x onerror=x()>', "'><svg onload=x()>", "<!--",
+    "</title>", "[a](javascript:x())", "\u2028<iframe srcdoc=x>", "`<b>`", "| a |\n|---|", "---\nx: y\n---",
+    "\x00\x1b[31m", "\ud800",
+)  # fmt: skip
+TAGS = (
+    "html head meta title style body h1 h2 h3 p code small section table thead tbody tr th td div span figure "
+    "figcaption svg g path text rect polyline ol li b br pre details summary"
+).split()
+
+
+def test_hostile_names_and_answers_are_text_on_the_page_and_the_picture(run):
+    """Of tasks, metrics, models, notes, answers, settings, sources and drops; and none of them breaks the file."""
+    for number, file in enumerate((run / "evals").glob("*/results.json")):
+        found = json.loads(file.read_text())
+        found["engine"] = dict.fromkeys(found["engine"], HOSTILE[number])
+        for evil in HOSTILE:
+            for kind, names in (
+                ("answer", [f"a{evil}/think", f"a{evil}/no_think/{evil}"]), ("turns", [f"t{evil}/{evil}/turn_1"]),
+                ("recall", [f"r{evil}/{evil}", f"r{evil}/8@0.5"]), ("context_loss", [f"c{evil}/64", f"c{evil}/128"]),
+            ):  # fmt: skip
+                task = {"kind": kind, "rows": evil, "seconds": 1.0, "metrics": names, "notes": [evil]}
+                found["tasks"][f"{kind}{evil}"] = task
+                score = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "better": "higher", "headline": True}
+                found["metrics"] |= dict.fromkeys(names, score | {"items": [0, 1, 0.5]})
+            sample = {"task": evil, "mode": "think", "question": evil, "answer": f"<think>{evil}</think>{evil}"}
+            found["samples"].insert(0, sample | {"right": True})
+        file.write_text(json.dumps(found))
+    for name in ("mid", "apo/1"):
+        manifest = json.loads((run / name / "manifest.json").read_text())
+        (source,) = manifest["metrics"]["data"]
+        manifest["metrics"]["data"] = [source | {"source": evil, "mode": evil} for evil in HOSTILE]
+        manifest["config"] |= {f"k{evil}": evil for evil in HOSTILE} | {"loss_type": HOSTILE[0], "seed": HOSTILE[2]}
+        manifest |= {"command": HOSTILE[0], "machine": HOSTILE[2], "versions": {HOSTILE[3]: HOSTILE[1]}}
+        (run / name / "manifest.json").write_text(json.dumps(manifest))
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.requests == []
+    assert page.tags <= set(TAGS)
+    assert not any(name.startswith("on") for name in page.attributes)
+    for evil in HOSTILE[:3]:
+        assert evil in page.text, "people read it as it is"
+    xml.dom.minidom.parseString((run / "pipeline.svg").read_text())
+    told = summary(run)
+    assert not {"\x00", "\x1b", "\ud800"} & (set(told) | set(text)), "a terminal obeys no name"

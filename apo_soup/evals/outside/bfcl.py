@@ -14,12 +14,13 @@ from apo_soup.config.eval_programs import BfclTask
 from apo_soup.evals.answers import answers_to_prompts
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
+from apo_soup.evals.outside import bfcl_worker
 from apo_soup.evals.outside.programs import run_program
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import every_call
 from apo_soup.verify.modes import answer_part
 
-WORKER = Path(__file__).with_name("bfcl_worker.py")
+WORKER = Path(bfcl_worker.__file__)
 NEEDED = "a Python with bfcl-eval"
 
 

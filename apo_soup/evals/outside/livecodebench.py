@@ -18,6 +18,7 @@ from apo_soup.errors import UserError, first_line
 from apo_soup.evals.answers import answers_to_prompts
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
+from apo_soup.evals.outside import livecodebench_scorer
 from apo_soup.evals.outside.programs import run_program
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.results_folder import plain_name
@@ -27,7 +28,7 @@ from apo_soup.statistics import mean_score
 from apo_soup.verify.modes import answer_part
 
 HUB_DATA = "livecodebench/code_generation_lite"
-SCORER = Path(__file__).with_name("livecodebench_scorer.py")
+SCORER = Path(livecodebench_scorer.__file__)
 COLUMNS = (
     "question_title", "question_content", "platform", "question_id", "contest_id", "contest_date", "starter_code",
     "difficulty", "public_test_cases", "private_test_cases", "metadata",
