@@ -13,7 +13,7 @@ from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 
 # Letters of the hash that tells two names, or two folders, apart.
-MARK = 8
+MARK_LETTERS = 8
 # Characters of a name that are kept; a file's name may be of 255 bytes.
 MOST_CHARACTERS = 60
 _ODD = re.compile(r"[^\w.@+=-]")
@@ -21,7 +21,7 @@ _ODD = re.compile(r"[^\w.@+=-]")
 
 def name_mark(text: str) -> str:
     """What tells one name or path from others that look alike."""
-    return hash_value(text)[:MARK]
+    return hash_value(text)[:MARK_LETTERS]
 
 
 def plain_name(name: str) -> str:

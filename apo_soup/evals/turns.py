@@ -20,7 +20,7 @@ from apo_soup.models.completion import Completion
 from apo_soup.progress import say
 from apo_soup.verify.modes import answer_part, obeys
 
-WORDS: dict[Mode, str] = {"think": "/think", "no_think": "/no_think"}
+FLAG_OF_MODE: dict[Mode, str] = {"think": "/think", "no_think": "/no_think"}
 OTHER: dict[Mode, Mode] = {"think": "no_think", "no_think": "think"}
 NOTHING = "(nothing)"
 
@@ -35,7 +35,7 @@ class Script:
 
 
 @dataclass
-class Talk:
+class HeldTalk:
     """A conversation under way: what the model said, and of which turns it kept the mode.
 
     `first` is the mode that the system prompt sets, `switch` the turn from which the other one is asked for, or 0.
@@ -59,10 +59,10 @@ class Talk:
     def messages(self, turn: int) -> tuple[list[dict[str, str]], Mode]:
         """The conversation up to a turn's question, and the mode that the request renders."""
         shown = self.first if self.by_words else self.mode(turn)
-        messages = [{"role": "system", "content": f"{self.script.system}\n{WORDS[shown]}".strip()}]
+        messages = [{"role": "system", "content": f"{self.script.system}\n{FLAG_OF_MODE[shown]}".strip()}]
         for number, question in enumerate(self.script.questions[:turn], 1):
             changes = self.by_words and number == self.switch
-            content = f"{question} {WORDS[OTHER[self.first]]}" if changes else question
+            content = f"{question} {FLAG_OF_MODE[OTHER[self.first]]}" if changes else question
             messages.append({"role": "user", "content": content})
             if number < turn:
                 said = self.said[number - 1]
@@ -89,13 +89,13 @@ def turns_task(checkpoint: Checkpoint, task: TurnsTask, rows: list[ItemRow]) -> 
     """
     scripts = conversation_scripts(rows, task)[: task.limit]
     switch = task.switch if task.switch <= task.turns else 0
-    runs: dict[str, list[Talk]] = {}
+    runs: dict[str, list[HeldTalk]] = {}
     for mode in task.modes:
-        runs[mode] = [Talk(script, mode) for script in scripts for _ in range(task.repeats)]
+        runs[mode] = [HeldTalk(script, mode) for script in scripts for _ in range(task.repeats)]
         if not switch:
             continue
         by_words = task.switch_by == "words"
-        changing = [Talk(s, mode, switch, by_words) for s in scripts for _ in range(task.repeats)]
+        changing = [HeldTalk(s, mode, switch, by_words) for s in scripts for _ in range(task.repeats)]
         if by_words and mode == "no_think" and prefills_block(checkpoint, changing[0]):
             say(
                 f"{task.name}: no switch to /think by words: the template writes an empty think block before every "
@@ -119,11 +119,11 @@ def turns_task(checkpoint: Checkpoint, task: TurnsTask, rows: list[ItemRow]) -> 
     return TaskResult(metrics, samples)
 
 
-def speak(checkpoint: Checkpoint, task: TurnsTask, runs: dict[str, list[Talk]], turn: int) -> None:
+def speak(checkpoint: Checkpoint, task: TurnsTask, runs: dict[str, list[HeldTalk]], turn: int) -> None:
     """Let the model answer a turn of all conversations; one that changes later has the answers of the one that does not
     until then.
     """
-    waiting: list[tuple[Talk, str]] = []
+    waiting: list[tuple[HeldTalk, str]] = []
     for talks in runs.values():
         for talk in talks:
             if talk.switch and not talk.switched(turn):
@@ -142,7 +142,7 @@ def speak(checkpoint: Checkpoint, task: TurnsTask, runs: dict[str, list[Talk]], 
                 talk.kept.append(alike.kept[-1])
 
 
-def prefills_block(checkpoint: Checkpoint, talk: Talk) -> bool:
+def prefills_block(checkpoint: Checkpoint, talk: HeldTalk) -> bool:
     """Whether the template writes an empty think block before the answers of a no-think conversation."""
     messages, _ = talk.messages(1)
     prompt = checkpoint.renderer.prompt(messages, {**talk.script.arguments, "enable_thinking": False})
@@ -189,11 +189,11 @@ def row_script(row: ItemRow, question: str) -> Script:
     return Script(system, tuple(questions), template_kwargs(row, {}))
 
 
-def conversation_sample(talk: Talk) -> AnswerSample:
+def conversation_sample(talk: HeldTalk) -> AnswerSample:
     """A conversation as people read it."""
-    told = f" (from turn {talk.switch} on {WORDS[OTHER[talk.first]]})" if talk.switch else ""
+    told = f" (from turn {talk.switch} on {FLAG_OF_MODE[OTHER[talk.first]]})" if talk.switch else ""
     lines = [
-        f"[turn {number}, {WORDS[talk.mode(number)]}, {'kept' if kept else 'not kept'}]\n{said}"
+        f"[turn {number}, {FLAG_OF_MODE[talk.mode(number)]}, {'kept' if kept else 'not kept'}]\n{said}"
         for number, (said, kept) in enumerate(zip(talk.said, talk.kept, strict=True), 1)
     ]
     return AnswerSample(talk.first, talk.script.questions[0] + told, "\n".join(lines), all(talk.kept))

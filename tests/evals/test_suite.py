@@ -1,9 +1,11 @@
 """Suites on small models: every kind of task, what is run again, what is refused."""
 
 import json
+import re
 
 import jsonschema
 import pytest
+import yaml
 from helpers import ROOT, chat, preference, python
 from programs import program
 
@@ -158,3 +160,14 @@ def test_a_mean_of_proportions_has_an_interval_between_0_and_1():
     assert (mean_metric([0.9, 1.0, 1.0]).score.high, mean_metric([0.0, 0.1]).score.low) == (1.0, 0.0)
     assert mean_metric([1.0, 1.0, 0.0]).items == [True, True, False]
     assert mean_metric([2.0, 4.0]).score.low < 0
+
+
+def test_the_examples_of_the_documentation_are_taken(write_recipe):
+    text = (ROOT / "docs" / "evals.md").read_text()
+    blocks = re.findall(r"(?<=\n\n)((?:    .*\n)+)", text)
+    tasks = [task for block in blocks if block.startswith("    - ") for task in yaml.safe_load(block)]
+    assert {task["kind"] for task in tasks} >= {"answer", "harness", "turns", "livecodebench", "bfcl"}
+    for task in tasks:
+        task.pop("release" if "data" in task else "none", None)
+        path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]})
+        assert load(path, "eval").tasks[0].name == task["name"]

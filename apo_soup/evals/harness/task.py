@@ -94,7 +94,7 @@ def lm_eval_passes(
     return passes
 
 
-def generation_settings(task: HarnessTask) -> dict[str, Any]:
+def drawing_settings(task: HarnessTask) -> dict[str, Any]:
     """What a task's answers are drawn by. The harness's own files say `do_sample: false`, under which it takes a given
     temperature for 0.
     """
@@ -132,7 +132,7 @@ def lm_eval_results(checkpoint: Checkpoint, task: HarnessTask, model: Any, token
             num_fewshot=task.num_fewshot,
             limit=task.limit,
             apply_chat_template=True,
-            gen_kwargs=generation_settings(task) or None,
+            gen_kwargs=drawing_settings(task) or None,
             confirm_run_unsafe_code=task.unsafe_code,
             bootstrap_iters=0,
             log_samples=True,
@@ -151,7 +151,7 @@ def lm_eval_refusals(where: str, names: list[str]) -> Iterator[None]:
     from huggingface_hub.errors import HTTPError
     from jinja2 import UndefinedError
 
-    unreachable = (ConnectionError, FileNotFoundError, DatasetNotFoundError, HTTPError)
+    unreachable = (OSError, DatasetNotFoundError, HTTPError)  # what goes wrong with a request is an OSError too
     refusals = (ValueError, AssertionError, ImportError, KeyError, TypeError, UndefinedError, DatasetsError)
     try:
         yield
