@@ -9,7 +9,6 @@ Generation is greedy, so the same model, suite and versions give the same answer
 import importlib
 import importlib.util
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, assert_never
@@ -41,6 +40,7 @@ from apo_soup.evals.harness.task import harness_task
 from apo_soup.evals.items.needles import generated_needles
 from apo_soup.evals.items.problems import generated_problems
 from apo_soup.evals.items.tool_requests import generated_tool_requests
+from apo_soup.evals.kept_tasks import KeptTasks, TaskPart, task_part
 from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_task, recall_task
 from apo_soup.evals.metrics import ItemRow, TaskResult
 from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
@@ -70,7 +70,7 @@ def evaluate_model(
 
     Args:
         folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
-        output: where tasks leave files beside the results.
+        output: where tasks leave files beside the results; finished tasks are kept next to it until all are.
 
     Raises:
         UserError: the model cannot be loaded, or rows do not fit their task.
@@ -79,22 +79,24 @@ def evaluate_model(
     dtype = str(checkpoint.model.dtype).removeprefix("torch.")
     about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
     engine = HarnessEngine(checkpoint, harness_engine(suite, model is not None), dtype)
-    results: dict[str, TaskResult] = {}
-    records: dict[str, dict[str, Any]] = {}
+    # Beside the folder of the results, which are whole or not there.
+    kept = KeptTasks(output.parent / "tasks" if output else None, dict(about))
+    parts: dict[str, TaskPart] = {}
     # Ours first: the harness may hand the accelerator over to vLLM.
     for task in sorted(suite.tasks, key=lambda task: task.kind == "harness"):
+        done = kept.found(task.name)
+        if done is not None:
+            parts[task.name] = done
+            continue
         started = time.monotonic()
         if isinstance(task, HarnessTask):
             result, rows_hash = harness_task(checkpoint, task, engine)
         else:
             result, rows_hash = row_task(checkpoint, task)
         seconds = round(time.monotonic() - started, 2)
-        results[task.name] = result
-        records[task.name] = {
-            "kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics),
-        }  # fmt: skip
-        if result.notes:
-            records[task.name]["notes"] = result.notes
+        record = {"kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics)}
+        parts[task.name] = task_part(task.name, record, result)
+        kept.keep(task.name, parts[task.name])
     names = [task.name for task in suite.tasks]
     if any(task.kind == "harness" for task in suite.tasks):
         about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
@@ -103,9 +105,9 @@ def evaluate_model(
         "schema": RESULTS_SCHEMA,
         "engine": about,
         "seed": checkpoint.seed,
-        "tasks": {name: records[name] for name in names},
-        "metrics": {key: metric.as_json() for name in names for key, metric in results[name].metrics.items()},
-        "samples": [{"task": name, **asdict(sample)} for name in names for sample in results[name].samples],
+        "tasks": {name: parts[name]["record"] for name in names},
+        "metrics": {key: metric for name in names for key, metric in parts[name]["metrics"].items()},
+        "samples": [sample for name in names for sample in parts[name]["samples"]],
     }
 
 

@@ -11,6 +11,7 @@ from programs import program
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
+from apo_soup.evals.likelihood import preference_task
 from apo_soup.evals.metrics import mean_metric
 from apo_soup.evals.program import EvalRequest, run_suite
 from apo_soup.evals.run import evaluate_model
@@ -171,3 +172,33 @@ def test_the_examples_of_the_documentation_are_taken(write_recipe):
         task.pop("release" if "data" in task else "none", None)
         path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]})
         assert load(path, "eval").tasks[0].name == task["name"]
+
+
+def test_a_stopped_evaluation_goes_on_behind_its_finished_tasks(
+    tiny_model, write_rows, write_recipe, tmp_path, monkeypatch, capsys
+):
+    rows = str(write_rows("p.jsonl", [preference("Q", "a", "b"), preference("R", "b", "a")]))
+    tasks = [{"name": name, "kind": "preference", "data": rows} for name in ("one", "two")]
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"m": str(tiny_model)}, "tasks": tasks}
+    path = write_recipe("eval.yaml", values)
+    assert run_suite(path, EvalRequest(), ["--output_dir", str(tmp_path / "whole")]) == 0
+    asked = []
+
+    def stopped(checkpoint, task, rows):
+        asked.append(task.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return preference_task(checkpoint, task, rows)
+
+    monkeypatch.setattr("apo_soup.evals.run.preference_task", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(path, EvalRequest(), [])
+    assert run_suite(path, EvalRequest(), []) == 0
+    assert asked == ["one", "two", "two"]
+    assert "one: kept from the evaluation that was stopped" in capsys.readouterr().out
+    found, whole = (json.loads((tmp_path / place / "m" / "results.json").read_text()) for place in ("evals", "whole"))
+    for results in (found, whole):
+        for task in results["tasks"].values():
+            task.pop("seconds")
+    assert found == whole
+    assert {file.name for file in (tmp_path / "evals").rglob("*.json")} == {"results.json", "manifest.json"}
