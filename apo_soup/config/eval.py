@@ -206,6 +206,11 @@ class EvalFile(StageFile):
     def faults(self) -> Iterator[Fault]:
         names: list[Any] = []
         for number, task in enumerate(self.tasks or []):
+            if "/" in task.name:
+                told = (
+                    f"expected a name without /, which begins the parts of a score's name, got {task.name}; rename it"
+                )
+                yield Fault(f"tasks.{number}.name", told)
             if task.name in names:
                 yield Fault(f"tasks.{number}.name", f"expected a name of its own, got {task.name} twice; rename one")
             names.append(task.name)

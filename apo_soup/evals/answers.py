@@ -1,5 +1,6 @@
 """Tasks of kind `answer` and `tool`: the model generates, and a verifier or the tools' schemas judge what it wrote."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from apo_soup.verify.answers import verifier
 from apo_soup.verify.modes import answer_part, obeys
 
 DEFAULT_MAX_NEW_TOKENS = 256
+# Parts of a score's name that no group may have.
+OWN_PARTS = re.compile(r"tokens|avg@\d+|pass@\d+")
 
 
 def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -> TaskResult:
@@ -145,10 +148,12 @@ def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str],
 
 
 def hits_by_group(rows: list[ItemRow], hits: list[list[bool]]) -> dict[str, list[list[bool]]]:
-    """Hits by the rows' group, names in order; rows without one are in none."""
+    """Hits by the rows' group, names in order; rows without one are in none. Raises RowError at the name of a score."""
     groups: dict[str, list[list[bool]]] = defaultdict(list)
     for row, hit in zip(rows, hits, strict=True):
         if "group" in row:
+            if OWN_PARTS.fullmatch(str(row["group"])):
+                raise RowError(f"field group: expected another name than {row['group']}, which is that of a score")
             groups[str(row["group"])].append(hit)
     return dict(sorted(groups.items()))
 

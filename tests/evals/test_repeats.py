@@ -8,8 +8,11 @@ import pytest
 from helpers import chat
 
 from apo_soup.config.load import load
+from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
+from apo_soup.evals.answers import hits_by_group
 from apo_soup.evals.compare import metric_comparisons
+from apo_soup.evals.metrics import ItemRow
 from apo_soup.evals.repeats import mean_over_repeats, pass_probability, share_metrics
 from apo_soup.evals.run import evaluate_model
 from apo_soup.statistics import wilson_interval
@@ -118,3 +121,10 @@ def test_repeats_that_would_be_one_answer_are_refused(write_recipe, task, told):
     path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [{"name": "x", **made, **task}]})
     with pytest.raises(UserError, match=told):
         load(path, "eval")
+
+
+def test_no_group_takes_the_name_of_a_score():
+    for group in ("tokens", "avg@8", "pass@1"):
+        with pytest.raises(RowError, match=f"field group: expected another name than {group}"):
+            hits_by_group([ItemRow({"group": group})], [[True]])
+    assert hits_by_group([ItemRow({"group": "tokens of x"})], [[True]]) == {"tokens of x": [[True]]}

@@ -91,6 +91,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
             "tasks.0.tasks.0: expected a mapping with task or text of 1 or more characters",
         ),
         ({"kind": "answer", "data": "q", "limit": 0}, "limit: expected a whole number of 1 or more, got 0"),
+        ({"kind": "answer", "name": "a/b", "data": "q"}, "tasks.0.name: expected a name without /, .* got a/b"),
         ({"kind": "answer"}, "expected data or generate for task x, got neither; add one"),
     ],
 )

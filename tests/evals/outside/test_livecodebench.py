@@ -160,10 +160,10 @@ def test_a_release_that_the_hub_does_not_give_is_one_sentence(talking_model, wri
 
 def test_answers_lie_beside_the_results(talking_model, write_rows, write_recipe, tmp_path):
     data = str(write_rows("test.jsonl", [contest_problem(1, "2024-01-01")]))
-    task = {"name": "l c/b", "kind": "livecodebench", "data": data, "modes": ["no_think"], "max_new_tokens": 3}
+    task = {"name": "l c:b", "kind": "livecodebench", "data": data, "modes": ["no_think"], "max_new_tokens": 3}
     values = {"output_dir": str(tmp_path / "e"), "models": {"m": str(talking_model)}, "tasks": [task]}
     assert run_suite(write_recipe("eval.yaml", values), EvalRequest(), []) == 0
     results = json.loads((tmp_path / "e" / "m" / "results.json").read_text())
-    assert "not scored" in results["tasks"]["l c/b"]["notes"][0]
+    assert "not scored" in results["tasks"]["l c:b"]["notes"][0]
     (answer,) = json.loads((tmp_path / "e" / "m" / "livecodebench" / "l-c-b_no_think.json").read_text())
     assert answer["question_id"] == "q1"
