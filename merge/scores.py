@@ -39,7 +39,7 @@ def mix_metrics(
 
     Args:
         mixes: by name, each model folder's weight in the average.
-        output: where the evaluation leaves `NAME/results.json`.
+        output: where the evaluation leaves the results of every mix.
         tasks: the suite's tasks to run; all of them when it is empty.
 
     Raises:
@@ -56,7 +56,9 @@ def mix_metrics(
             f"{suite}: expected scores of {len(mixes)} averages, got exit code {code} from the evaluation; its own "
             "words are above"
         )
-    return {name: evaluation_results(output / name / "results.json")["metrics"] for name in mixes}
+    found = [evaluation_results(file) for file in output.glob("mix-*/results.json")]
+    by_name = {results["name"]: results["metrics"] for results in found}
+    return {name: by_name[f"mix/{name}"] for name in mixes}
 
 
 def _path_with_project() -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, Field
 
+from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.keys import (
     AS_NUMBER,
     AS_WHOLE,
@@ -23,13 +25,11 @@ from apo_soup.config.keys import (
 from apo_soup.config.stage_file import Fault, Keys, OpenKeys, StageFile
 from apo_soup.errors import UserError
 
-Mode = Literal["think", "no_think"]
-MODES: tuple[Mode, ...] = ("think", "no_think")
-Modes = Annotated[list[Mode], BeforeValidator(in_list), MinLen(1)]
 ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
 Language = Literal["en", "fr", "es", "de", "it", "pt"]
 # Names that notes are kept under, at most.
 MOST_KEYS = 256
+MOST_TURNS = 64
 
 
 class ProblemItems(Keys):
@@ -61,46 +61,47 @@ class NeedleItems(Keys):
     keys: Annotated[int, Ge(1), Le(MOST_KEYS), AS_WHOLE] = key(4, "notes in a context, at least one a depth")
 
 
-class TaskKeys(Keys):
-    """What every task has."""
-
-    name: Annotated[Text, MinLen(1)] = key(meaning="name of the task; its scores begin with it")
-    limit: Positive | None = key(None, "items that are asked; by default all")
-
-
-class MadeOrRead(TaskKeys):
-    """A task whose items are read from a file or made from the suite's seed."""
-
-    data: Text | None = key(None, "file of items", path=True)
-    generate: Keys | None = key(None, "items made here")
-
-    def faults(self) -> Iterator[Fault]:
-        if (self.data is None) == (self.generate is None):
-            got, way = ("neither", "add one") if self.data is None else ("both", "leave one of them out")
-            yield Fault("name", f"expected data or generate for task {self.name}, got {got}; {way}")
-
-
-class AnswerTask(MadeOrRead):
+class AnswerTask(MadeOrRead, SampledKeys):
     """The model writes, a verifier judges. Rows: `messages` (or `question`), `answer`, optional `group`."""
 
     kind: Literal["answer"] = key(meaning="what is asked of the model")
     generate: ProblemItems | None = key(None, "items made here")
     modes: Modes = key(list(MODES), "modes that the items are asked in")
     verifier: Text = key("number", "`number`, `exact`, `math`, or `package.module:function`")
-    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
     question: Text = key("messages", "field with the question")
     reference: Text = key("answer", "field with the right answer")
 
 
-class ToolTask(MadeOrRead):
+class ToolTask(MadeOrRead, SampledKeys):
     """The model calls a tool, its schema judges. Rows: `messages`, `tools`, optional `call`."""
 
     kind: Literal["tool"] = key(meaning="what is asked of the model")
     generate: ToolRequestItems | None = key(None, "items made here")
     modes: Modes = key(list(MODES), "modes that the items are asked in")
-    max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
     question: Text = key("messages", "field with the question")
     tool_format: Literal["xml", "python"] = key("xml", "how calls are written")
+
+
+class TurnsTask(MadeOrRead, SampledKeys):
+    """Whether the mode is kept over turns. Rows: `messages` with several questions, or one each, which are joined."""
+
+    kind: Literal["turns"] = key(meaning="what is asked of the model")
+    generate: ProblemItems | None = key(None, "items made here, as many conversations as `count` says")
+    modes: Modes = key(list(MODES), "modes that the system prompt sets at first")
+    question: Text = key("messages", "field with the questions")
+    turns: Annotated[int, Ge(1), Le(MOST_TURNS), AS_WHOLE] = key(5, "turns that a conversation has")
+    switch: NotNegative = key(3, "turn from which the other mode is asked for, in conversations of their own; 0: never")
+    switch_by: Literal["request", "words"] = key(
+        "request", "the request renders the other mode, as a chat does, or the user's words alone ask for it"
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.gives("switch") and self.switch and not 2 <= self.switch <= self.turns:
+            told = f"expected a turn between 2 and {self.turns}, the last one, or 0, got {self.switch}; correct it"
+            yield Fault("switch", told, beside=("turns",))
+        if self.pass_at:
+            yield Fault("pass_at", "expected none, since a conversation is kept by degrees, got some; leave it out")
 
 
 class RecallTask(MadeOrRead):
@@ -140,7 +141,7 @@ class HarnessEntry(OpenKeys):
     metadata: Table | None = key(None, "what a task that makes its items is told")
 
 
-class HarnessTask(TaskKeys):
+class HarnessTask(RepeatedKeys):
     """Tasks of lm-evaluation-harness."""
 
     kind: Literal["harness"] = key(meaning="what is asked of the model")
@@ -157,12 +158,29 @@ class HarnessTask(TaskKeys):
     )
     num_fewshot: NotNegative | None = key(None, "examples before each item")
     include: Text | None = key(None, "folder with task files of one's own", path=True)
-    gen_kwargs: Table = key({}, "generation settings")
+    gen_kwargs: Table = key({}, "generation settings, such as `{temperature: 0.6, top_p: 0.95}`")
     unsafe_code: Flag = key(False, "run code that the model writes")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        heat = self.gen_kwargs.get("temperature", 0)
+        drawn = isinstance(heat, int | float) and heat > 0 and self.gen_kwargs.get("do_sample") is not False
+        if self.repeats > 1 and not drawn:
+            told = SAME_ANSWERS.format(got=f"{self.repeats} and no such gen_kwargs")
+            yield Fault("repeats", told.replace("give temperature", "give gen_kwargs: {temperature: 0.6}"))
 
 
 Task = Annotated[
-    AnswerTask | ToolTask | RecallTask | PreferenceTask | LossTask | ContextLossTask | HarnessTask,
+    AnswerTask
+    | ToolTask
+    | TurnsTask
+    | RecallTask
+    | PreferenceTask
+    | LossTask
+    | ContextLossTask
+    | HarnessTask
+    | LiveCodeBenchTask
+    | BfclTask,
     Field(discriminator="kind"),
 ]
 
@@ -188,6 +206,11 @@ class EvalFile(StageFile):
     def faults(self) -> Iterator[Fault]:
         names: list[Any] = []
         for number, task in enumerate(self.tasks or []):
+            if "/" in task.name:
+                told = (
+                    f"expected a name without /, which begins the parts of a score's name, got {task.name}; rename it"
+                )
+                yield Fault(f"tasks.{number}.name", told)
             if task.name in names:
                 yield Fault(f"tasks.{number}.name", f"expected a name of its own, got {task.name} twice; rename one")
             names.append(task.name)

@@ -1,15 +1,18 @@
 """Tasks of kind `answer` and `tool`: the model generates, and a verifier or the tools' schemas judge what it wrote."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apo_soup.config.eval import AnswerTask, Mode, ToolTask
+from apo_soup.config.eval import AnswerTask, ToolTask
+from apo_soup.config.eval_keys import Mode, SampledKeys
 from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
-from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult, proportion_metric
+from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
+from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import call_fault, first_call
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.generation import generate
@@ -18,6 +21,8 @@ from apo_soup.verify.answers import verifier
 from apo_soup.verify.modes import answer_part, obeys
 
 DEFAULT_MAX_NEW_TOKENS = 256
+# Parts of a score's name that no group may have.
+OWN_PARTS = re.compile(r"tokens|avg@\d+|pass@\d+")
 
 
 def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -> TaskResult:
@@ -30,23 +35,25 @@ def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -
     verify = verifier(task.verifier, checkpoint.place(task, "verifier"))
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
-    obedience: list[bool] = []
+    obedience: list[list[bool]] = []
     for mode in task.modes:
-        completions = generate_answers(checkpoint, task, rows, mode, [{}] * len(rows))
+        answers = generate_answers(checkpoint, task, rows, mode, [{}] * len(rows))
         hits = [
-            c.finished and float(verify(c.text, str(row[task.reference]))) >= 0.5
-            for row, c in zip(rows, completions, strict=True)
+            [c.finished and float(verify(c.text, str(row[task.reference]))) >= 0.5 for c in own]
+            for row, own in zip(rows, answers, strict=True)
         ]
-        obedience += [c.finished and obeys(c.text, mode == "think") for c in completions]
-        metrics[f"{task.name}/{mode}"] = proportion_metric(hits, headline=True)
+        obedience += [[c.finished and obeys(c.text, mode == "think") for c in own] for own in answers]
+        name = f"{task.name}/{mode}"
+        metrics |= share_metrics(name, hits, task.repeats, task.pass_at, headline=True)
         for group, group_hits in hits_by_group(rows, hits).items():
-            metrics[f"{task.name}/{mode}/{group}"] = proportion_metric(group_hits)
+            metrics[f"{name}/{group}"] = mean_over_repeats(group_hits)
         if mode == "think":
-            metrics[f"{task.name}/closed"] = proportion_metric([END_OF_THINKING in c.text for c in completions])
-        lengths = [c.length for c in completions]
-        metrics[f"{task.name}/{mode}/tokens"] = Metric(mean_score(lengths), lengths, better=None)
-        samples += first_samples(task, rows, completions, hits, mode, checkpoint.samples)
-    metrics[f"{task.name}/obedience"] = proportion_metric(obedience, headline=True)
+            closed = [[END_OF_THINKING in c.text for c in own] for own in answers]
+            metrics[f"{task.name}/closed"] = mean_over_repeats(closed)
+        lengths = [sum(c.length for c in own) / len(own) for own in answers]
+        metrics[f"{name}/tokens"] = Metric(mean_score(lengths), lengths, better=None)
+        samples += first_samples(task, rows, answers, hits, mode, checkpoint.samples)
+    metrics[f"{task.name}/obedience"] = mean_over_repeats(obedience, headline=True)
     return TaskResult(metrics, samples)
 
 
@@ -62,22 +69,25 @@ def tool_task(checkpoint: Checkpoint, task: ToolTask, rows: list[ItemRow]) -> Ta
     samples: list[AnswerSample] = []
     for mode in task.modes:
         tool_arguments = [dict.fromkeys(keys, row["tools"]) for row in rows]
-        completions = generate_answers(checkpoint, task, rows, mode, tool_arguments)
+        answers = generate_answers(checkpoint, task, rows, mode, tool_arguments)
         calls = [
-            first_call(answer_part(c.text), task.tool_format, row["tools"])
-            for row, c in zip(rows, completions, strict=True)
+            [first_call(answer_part(c.text), task.tool_format, row["tools"]) for c in own]
+            for row, own in zip(rows, answers, strict=True)
         ]
         valid = [
-            c.finished and call_fault(call, row["tools"]) is None
-            for row, c, call in zip(rows, completions, calls, strict=True)
+            [c.finished and call_fault(call, row["tools"]) is None for c, call in zip(own, own_calls, strict=True)]
+            for row, own, own_calls in zip(rows, answers, calls, strict=True)
         ]
-        metrics[f"{task.name}/{mode}/valid"] = proportion_metric(valid, headline=True)
+        name = f"{task.name}/{mode}"
+        metrics |= share_metrics(f"{name}/valid", valid, task.repeats, task.pass_at, headline=True)
         with_call = [n for n, row in enumerate(rows) if "call" in row]
-        right = [valid[n] and calls[n] == rows[n]["call"] for n in with_call]
+        right = [
+            [fits and call == rows[n]["call"] for fits, call in zip(valid[n], calls[n], strict=True)] for n in with_call
+        ]
         if with_call:
-            metrics[f"{task.name}/{mode}/right"] = proportion_metric(right)
+            metrics |= share_metrics(f"{name}/right", right, task.repeats, task.pass_at)
         hits = right if len(with_call) == len(rows) else valid
-        samples += first_samples(task, rows, completions, hits, mode, 1)
+        samples += first_samples(task, rows, answers, hits, mode, 1)
     return TaskResult(metrics, samples)
 
 
@@ -96,28 +106,54 @@ def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
 
 def generate_answers(
     checkpoint: Checkpoint,
-    task: AnswerTask | ToolTask,
+    task: SampledKeys,
     rows: list[ItemRow],
     mode: Mode,
     template_arguments: Sequence[Mapping[str, Any]],
-) -> list[Completion]:
-    """Greedy answers in one mode, in the rows' order; `template_arguments` are a row's, beside its own."""
+) -> list[list[Completion]]:
+    """Answers in one mode, `task.repeats` a row, in the rows' order.
+
+    Args:
+        template_arguments: those of each row, beside its own.
+    """
+    field = task.question if isinstance(task, AnswerTask | ToolTask) else "messages"
     prompts = [
         checkpoint.renderer.prompt(
-            question_messages(row, task.question),
+            question_messages(row, field),
             {**template_kwargs(row, {}), **arguments, "enable_thinking": mode == "think"},
         )
         for row, arguments in zip(rows, template_arguments, strict=True)
     ]
-    sampling = Sampling(task.max_new_tokens or DEFAULT_MAX_NEW_TOKENS)
+    return answers_to_prompts(checkpoint, task, prompts)
+
+
+def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str]) -> list[list[Completion]]:
+    """Answers to rendered prompts, `task.repeats` each, drawn as the task's keys and the suite's seed say."""
+    asked = [prompt for prompt in prompts for _ in range(task.repeats)]
+    answers = drawn_answers(checkpoint, task, asked)
+    return [answers[n : n + task.repeats] for n in range(0, len(asked), task.repeats)]
+
+
+def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], turn: int = 0) -> list[Completion]:
+    """An answer to each rendered prompt; `turn` gives those of a later turn draws of their own."""
+    sampling = Sampling(
+        task.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
+        task.temperature,
+        task.top_p,
+        task.top_k,
+        task.min_p,
+        checkpoint.seed + turn,
+    )
     return generate(checkpoint.model, checkpoint.tokenizer, prompts, sampling, checkpoint.batch_size)
 
 
-def hits_by_group(rows: list[ItemRow], hits: list[bool]) -> dict[str, list[bool]]:
-    """Hits by the rows' group, names in order; rows without one are in none."""
-    groups: dict[str, list[bool]] = defaultdict(list)
+def hits_by_group(rows: list[ItemRow], hits: list[list[bool]]) -> dict[str, list[list[bool]]]:
+    """Hits by the rows' group, names in order; rows without one are in none. Raises RowError at the name of a score."""
+    groups: dict[str, list[list[bool]]] = defaultdict(list)
     for row, hit in zip(rows, hits, strict=True):
         if "group" in row:
+            if OWN_PARTS.fullmatch(str(row["group"])):
+                raise RowError(f"field group: expected another name than {row['group']}, which is that of a score")
             groups[str(row["group"])].append(hit)
     return dict(sorted(groups.items()))
 
@@ -125,14 +161,14 @@ def hits_by_group(rows: list[ItemRow], hits: list[bool]) -> dict[str, list[bool]
 def first_samples(
     task: AnswerTask | ToolTask,
     rows: list[ItemRow],
-    completions: list[Completion],
-    hits: list[bool],
+    answers: list[list[Completion]],
+    hits: list[list[bool]],
     mode: Mode,
     count: int,
 ) -> list[AnswerSample]:
-    """The first `count` answers, as people read them."""
-    first = list(zip(rows, completions, hits, strict=True))[:count]
+    """The first answers of the first `count` rows, as people read them."""
+    first = list(zip(rows, answers, hits, strict=True))[:count]
     return [
-        AnswerSample(mode, question_messages(row, task.question)[-1]["content"], completion.text, bool(hit))
-        for row, completion, hit in first
+        AnswerSample(mode, question_messages(row, task.question)[-1]["content"], own[0].text, bool(hit[0]))
+        for row, own, hit in first
     ]

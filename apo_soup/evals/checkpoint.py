@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from apo_soup.config.eval import EvalFile, TaskKeys
+from apo_soup.config.eval import EvalFile
+from apo_soup.config.eval_keys import TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import encode, load_tokenizer
@@ -24,6 +25,7 @@ class Checkpoint:
         tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
+        output: folder of the results, for what a task leaves beside them.
     """
 
     suite: EvalFile
@@ -35,6 +37,7 @@ class Checkpoint:
     tokens_per_batch: int
     samples: int
     seed: int
+    output: Path | None = None
 
     def place(self, task: TaskKeys, key: str) -> str:
         """`FILE:LINE: KEY` of a task's key, as a sentence about it begins."""
@@ -45,7 +48,9 @@ class Checkpoint:
         return list(encode(self.tokenizer, [text])[0].ids)
 
 
-def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None = None) -> Checkpoint:
+def load_checkpoint(
+    suite: EvalFile, folder: Path, model: PreTrainedModel | None = None, output: Path | None = None
+) -> Checkpoint:
     """Load a model folder as the suite asks for it; a copy of `model` is taken in its place when it is given.
 
     Raises:
@@ -76,4 +81,5 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
         seed=suite.seed,
+        output=output,
     )

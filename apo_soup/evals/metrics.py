@@ -53,10 +53,11 @@ class AnswerSample:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Metrics of a task by name, and samples of its answers."""
+    """Metrics of a task by name, samples of its answers, and what a reader of its scores must know."""
 
     metrics: dict[str, Metric]
     samples: list[AnswerSample] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def mean_metric(items: Sequence[float], better: str | None = "higher", headline: bool = False) -> Metric:

@@ -15,8 +15,10 @@ from transformers import PreTrainedModel
 
 from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import Mix
+from apo_soup.hashing import hash_value
 from apo_soup.models.adapted import untie
 from apo_soup.models.loading import load_causal_model
+from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 
 
 def whole_model(folder: Path, where: str, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -42,9 +44,11 @@ class Mixer:
         """`where` is the suite file, for messages."""
         self.where, self.trust_remote_code = where, trust_remote_code
         self.model: PreTrainedModel | None = None
+        self.tokens: tuple[Path, str] | None = None
         self.weights = cache(self._weights)
 
     def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        self._check_tokens(folder)
         loaded = whole_model(folder, f"{self.where}: --mix", self.trust_remote_code).eval()
         tensors = {name: p.detach() for name, p in loaded.named_parameters()}
         if self.model is None:
@@ -81,12 +85,29 @@ class Mixer:
             return tensors
         return {**tensors, names[head.weight]: tensors[names[embeddings.weight]]}
 
+    def _check_tokens(self, folder: Path) -> None:
+        """Refuse a folder whose tokens are not those of the first one: an average of rows for different words is none.
+
+        Raises:
+            UserError: naming both.
+        """
+        tokenizer = stored_tokenizer(file_in(folder), f"{self.where}: --mix: {folder}")
+        if tokenizer is None:
+            return
+        tokens = hash_value(sorted(tokenizer.get_vocab(with_added_tokens=True).items()))
+        first, known = self.tokens = self.tokens or (folder, tokens)
+        if tokens != known:
+            raise UserError(
+                f"{self.where}: --mix: expected models with the tokens of {first}, got another tokenizer in {folder}; "
+                "leave it out"
+            )
+
     @torch.no_grad()
     def mixed_model(self, mix: Mix) -> PreTrainedModel:
         """The model with these weights, in place: the last mix is gone.
 
         Raises:
-            UserError: the folders hold models of different architectures.
+            UserError: the folders hold models of different architectures, or with different tokens.
         """
         loaded = [(self.weights(folder), weight) for folder, weight in mix.parts]
         assert self.model is not None  # loading the first part made it

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from apo_soup.config.eval import EvalFile
 from apo_soup.errors import UserError
+from apo_soup.evals.results_folder import name_mark
 from apo_soup.runs.members import member_order
 
 
@@ -82,12 +83,26 @@ def models_to_evaluate(
         raise UserError(f"{' and '.join(given)}: expected one of them, got {len(given)}; leave the others out")
     if mixes:
         parsed = [parse_mix(text) for text in mixes]
+        names = [mix.name for mix in parsed]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"--mix: expected a name of its own for each, got {', '.join(twice)} twice; rename one")
         return [EvaluatedModel(f"mix/{mix.name}", mix.parts[0][0], mix) for mix in parsed]
     listed = models_of_suite(suite, only)
     if folder:
         name_of_folder = {path.resolve(): name for name, path in listed.items()}
         path = Path(folder).resolve()
-        return [EvaluatedModel(name_of_folder.get(path, f"{path.parent.name}-{path.name}"), path)]
+        # Folders of several runs have the same last parts.
+        own = f"{path.parent.name}-{path.name}@{name_mark(str(path))}"
+        return [EvaluatedModel(name_of_folder.get(path, own), path)]
     if not listed:
         raise UserError(f"{suite.place('models')}: expected at least one, got none; name them, or give --model")
+    first: dict[Path, str] = {}
+    for name, path in listed.items():
+        same = first.setdefault(path.resolve(), name)
+        if same != name:
+            raise UserError(
+                f"{suite.place('models')}: expected a folder of its own for each model, got {path} for {same} and "
+                f"{name}; leave one of them out"
+            )
     return [EvaluatedModel(name, path) for name, path in listed.items()]

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apo_soup.config.eval import AnswerTask, EvalFile
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
-from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_to_evaluate
+from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, models_to_evaluate
+from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import alone_on, report_state
@@ -50,7 +52,8 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
         whole, suite = suite, suite.with_tasks(request.task)
         refuse_partial_results(whole, models, request.task)
     check_tasks(suite)
-    folders = {f"evals/{model.name}": results_folder(suite, model) for model in models}
+    places = folders_of_models(suite, models)
+    folders = {f"evals/{model.name}": places[model.name] for model in models}
     with alone_on(suite, folders, request.state):
         stages = evaluation_stages(suite, models)
         todo, code = report_state(suite, [stage for stage, _ in stages.values()], request.state)
@@ -64,9 +67,10 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
         return code
 
 
-def results_folder(suite: EvalFile, model: EvaluatedModel) -> Path:
-    """Where the results of a model go."""
-    return Path(suite.output_dir) / model.name.removeprefix("mix/").replace("/", "-")
+def folders_of_models(suite: EvalFile, models: Sequence[EvaluatedModel]) -> dict[str, Path]:
+    """Where the results of each model go, by name: every model of the file has its place, whichever are asked for."""
+    names = dict.fromkeys([*models_of_suite(suite), *(model.name for model in models)])
+    return results_folders(Path(suite.output_dir), list(names))
 
 
 def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks: Sequence[str]) -> None:
@@ -75,8 +79,9 @@ def refuse_partial_results(suite: EvalFile, models: list[EvaluatedModel], tasks:
     Raises:
         UserError: a model's folder has results of other tasks of the suite.
     """
+    folders = folders_of_models(suite, models)
     for model in models:
-        file = results_folder(suite, model) / "results.json"
+        file = folders[model.name] / "results.json"
         present = set(evaluation_results(file).get("tasks", {})) if file.is_file() else set()
         lost = sorted(present.intersection(task.name for task in suite.tasks).difference(tasks))
         if lost:
@@ -95,11 +100,35 @@ def check_tasks(suite: EvalFile) -> None:
     for number, task in enumerate(suite.tasks):
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
             verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
-        if isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
+        if isinstance(task, LiveCodeBenchTask | BfclTask):
+            check_outside(suite, number, task)
+        elif isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
             key = f"tasks.{number}.data"
             looked = places_looked_at(task.data, suite.path.parent)
             raise UserError(
                 f"{suite.place(key)}: expected a file of rows, got {task.data}; correct the path ({looked})"
+            )
+
+
+def check_outside(suite: EvalFile, number: int, task: LiveCodeBenchTask | BfclTask) -> None:
+    """Refuse a task whose problems, program or Python are not there.
+
+    Raises:
+        UserError: naming the key, and both places that were looked at.
+    """
+    expected = [("python", "the Python of an environment", task.python, Path(task.python or "").is_file())]
+    if isinstance(task, LiveCodeBenchTask):
+        program = Path(task.program or "")
+        there = (program / "lcb_runner").is_dir()
+        expected += [
+            ("data", "a file or folder of problems", task.data, Path(task.data or "").exists()),
+            ("program", "the repository of LiveCodeBench, with its folder lcb_runner", task.program, there),
+        ]
+    for key, what, named, there in expected:
+        if named is not None and not there:
+            looked = places_looked_at(named, suite.path.parent)
+            raise UserError(
+                f"{suite.place(f'tasks.{number}.{key}')}: expected {what}, got {named}; correct the path ({looked})"
             )
 
 
@@ -110,6 +139,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
         UserError: a model's folder or a file of the suite is not there.
     """
     inputs, beside = suite_inputs(suite), suite.path.parent
+    folders = folders_of_models(suite, models)
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
         where = suite.place(f"models.{model.name}")
@@ -121,7 +151,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
             weights_hash = model_hash(str(model.folder), where, None, beside)
         stage = Stage(
             f"evals/{model.name}",
-            results_folder(suite, model),
+            folders[model.name],
             suite.deciding_values(),
             {"model": weights_hash, **inputs},
         )
@@ -135,7 +165,8 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
 
     stage.begin()
     folder = stage.result_folder()
-    results = evaluate_model(suite, model.folder, mixer.mixed_model(model.mix) if model.mix else None)
+    mixed = mixer.mixed_model(model.mix) if model.mix else None
+    results = evaluate_model(suite, model.folder, mixed, folder)
     suite_parts = {label: value for label, value in stage.inputs.items() if label != "model"}
     header = {
         "name": model.name,

@@ -9,7 +9,6 @@ Generation is greedy, so the same model, suite and versions give the same answer
 import importlib
 import importlib.util
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, assert_never
@@ -27,7 +26,10 @@ from apo_soup.config.eval import (
     PreferenceTask,
     RecallTask,
     ToolTask,
+    TurnsTask,
 )
+from apo_soup.config.eval_keys import MadeOrRead
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.data.sources.read import read_all_rows
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
@@ -38,42 +40,63 @@ from apo_soup.evals.harness.task import harness_task
 from apo_soup.evals.items.needles import generated_needles
 from apo_soup.evals.items.problems import generated_problems
 from apo_soup.evals.items.tool_requests import generated_tool_requests
+from apo_soup.evals.kept_tasks import KeptTasks, TaskPart, task_part
 from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_task, recall_task
 from apo_soup.evals.metrics import ItemRow, TaskResult
+from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
+from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
+from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
 
 # A task whose items lie in rows; the harness has its own.
-RowTask = AnswerTask | ToolTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+RowTask = (
+    AnswerTask
+    | ToolTask
+    | TurnsTask
+    | RecallTask
+    | PreferenceTask
+    | LossTask
+    | ContextLossTask
+    | LiveCodeBenchTask
+    | BfclTask
+)
 RESULTS_SCHEMA = 2
 
 
-def evaluate_model(suite: EvalFile, folder: Path, model: PreTrainedModel | None = None) -> dict[str, Any]:
+def evaluate_model(
+    suite: EvalFile, folder: Path, model: PreTrainedModel | None = None, output: Path | None = None
+) -> dict[str, Any]:
     """All tasks on one model, as docs/evals.md describes results.json.
 
     Args:
         folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
+        output: where tasks leave files beside the results; finished tasks are kept next to it until all are.
 
     Raises:
         UserError: the model cannot be loaded, or rows do not fit their task.
     """
-    checkpoint = load_checkpoint(suite, folder, model)
+    checkpoint = load_checkpoint(suite, folder, model, output)
     dtype = str(checkpoint.model.dtype).removeprefix("torch.")
     about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
     engine = HarnessEngine(checkpoint, harness_engine(suite, model is not None), dtype)
-    results: dict[str, TaskResult] = {}
-    records: dict[str, dict[str, Any]] = {}
+    # Beside the folder of the results, which are whole or not there.
+    kept = KeptTasks(output.parent / "tasks" if output else None, dict(about))
+    parts: dict[str, TaskPart] = {}
     # Ours first: the harness may hand the accelerator over to vLLM.
     for task in sorted(suite.tasks, key=lambda task: task.kind == "harness"):
+        done = kept.found(task.name)
+        if done is not None:
+            parts[task.name] = done
+            continue
         started = time.monotonic()
         if isinstance(task, HarnessTask):
             result, rows_hash = harness_task(checkpoint, task, engine)
         else:
             result, rows_hash = row_task(checkpoint, task)
         seconds = round(time.monotonic() - started, 2)
-        results[task.name] = result
-        records[task.name] = {
-            "kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics),
-        }  # fmt: skip
+        record = {"kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics)}
+        parts[task.name] = task_part(task.name, record, result)
+        kept.keep(task.name, parts[task.name])
     names = [task.name for task in suite.tasks]
     if any(task.kind == "harness" for task in suite.tasks):
         about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
@@ -82,9 +105,9 @@ def evaluate_model(suite: EvalFile, folder: Path, model: PreTrainedModel | None 
         "schema": RESULTS_SCHEMA,
         "engine": about,
         "seed": checkpoint.seed,
-        "tasks": {name: records[name] for name in names},
-        "metrics": {key: metric.as_json() for name in names for key, metric in results[name].metrics.items()},
-        "samples": [{"task": name, **asdict(sample)} for name in names for sample in results[name].samples],
+        "tasks": {name: parts[name]["record"] for name in names},
+        "metrics": {key: metric for name in names for key, metric in parts[name]["metrics"].items()},
+        "samples": [sample for name in names for sample in parts[name]["samples"]],
     }
 
 
@@ -99,12 +122,14 @@ def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
     Raises:
         UserError: the rows do not fit the kind.
     """
-    rows = task_rows(checkpoint, task)
+    data = None if isinstance(task, BfclTask) else task.data
+    key = "data" if data else "generate" if isinstance(task, MadeOrRead) else "name"
     try:
+        rows = task_rows(checkpoint, task)
         return result_of_rows(checkpoint, task, rows), hash_value(rows)
     except RowError as error:
-        place = checkpoint.place(task, "data" if task.data else "generate")
-        raise UserError(f"{place}: {task.data or 'a generated row'}: {error}; correct the row") from error
+        place = checkpoint.place(task, key)
+        raise UserError(f"{place}: {data or 'a row that was made'}: {error}; correct the row") from error
 
 
 def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -> TaskResult:
@@ -118,6 +143,12 @@ def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -
             return answer_task(checkpoint, task, rows)
         case ToolTask():
             return tool_task(checkpoint, task, rows)
+        case LiveCodeBenchTask():
+            return livecodebench_task(checkpoint, task, rows)
+        case BfclTask():
+            return bfcl_task(checkpoint, task, rows)
+        case TurnsTask():
+            return turns_task(checkpoint, task, rows)
         case RecallTask():
             return recall_task(checkpoint, task, rows)
         case PreferenceTask():
@@ -137,16 +168,24 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
         UserError: a row of the file is broken, or the file has none.
     """
     rows: list[dict[str, Any]]
+    if isinstance(task, LiveCodeBenchTask):
+        return livecodebench_rows(task, checkpoint.place(task, "data" if task.data else "release"))
+    if isinstance(task, BfclTask):
+        return bfcl_rows(task, checkpoint.place(task, "python"))
     match task:
         case AnswerTask(generate=items) if items:
             rows = generated_problems(checkpoint.seed, items)
+        case TurnsTask(generate=items) if items:
+            whole = items.model_copy(update={"count": items.count * task.turns})
+            rows = generated_problems(checkpoint.seed, whole)
         case ToolTask(generate=items) if items:
             rows = generated_tool_requests(checkpoint.seed, items)
         case RecallTask(generate=items) if items:
             rows = generated_needles(checkpoint.tokenizer, checkpoint.seed, items)
         case _:
             rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.place(task, "data"))]
-    return [ItemRow(row) for row in rows[: task.limit]]
+    # Of a task over turns the items are conversations, which several rows may make.
+    return [ItemRow(row) for row in (rows if isinstance(task, TurnsTask) else rows[: task.limit])]
 
 
 def harness_engine(suite: EvalFile, mixed: bool) -> str:

@@ -28,6 +28,13 @@ def first_call(text: str, tool_format: str, tools: list[dict[str, Any]]) -> Call
     return _from_json(match[1]) if tool_format == "xml" else _from_python(match[1], tools)
 
 
+def every_call(text: str) -> list[Call] | None:
+    """All calls of an answer in XML tags, in order; None where one of them cannot be read."""
+    calls = [_from_json(found) for found in _XML_CALL.findall(text)]
+    read = [call for call in calls if call is not None]
+    return read if len(read) == len(calls) else None
+
+
 def _from_json(text: str) -> Call | None:
     try:
         call = json.loads(text)

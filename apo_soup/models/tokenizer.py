@@ -48,6 +48,11 @@ def load_tokenizer(
             str(folder) if folder.exists() else files or model, revision=revision, trust_remote_code=trust_remote_code
         )
     except Exception as error:
+        if "custom code" in str(error):
+            raise UserError(
+                f"{where}: expected a tokenizer of transformers' own classes, got {model}, which comes with code of "
+                "its own; read that code, and write trust_remote_code: true into the file if it may run"
+            ) from error
         raise UserError(
             f"{where}: expected a model with a tokenizer, got {model}, whose tokenizer cannot be loaded: "
             f"{first_line(error)}; name another one"

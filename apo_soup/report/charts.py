@@ -1,8 +1,9 @@
 """Small charts as inline SVG, coloured by the page's own variables so that they follow light and dark."""
 
-import html
 import math
 from dataclasses import dataclass
+
+from apo_soup.report.html import esc
 
 # Pixels of a drawing, and of the margins around its plot.
 WIDTH, HEIGHT = 420, 220
@@ -86,8 +87,7 @@ def line_chart(
         )
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">{short_number(across.low)}</text>')
     parts.append(
-        f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 8}" text-anchor="end">'
-        f"{html.escape(unit)} {short_number(across.high)}</text>"
+        f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 8}" text-anchor="end">{esc(unit)} {short_number(across.high)}</text>'
     )
     for index, (name, line) in enumerate(lines.items()):
         for x, low, high in (bands or {}).get(name, []):
@@ -109,7 +109,7 @@ def legend(names: list[str], top: float) -> tuple[list[str], float]:
         if x + size > WIDTH - _RIGHT and x > LEFT:
             x, y = float(LEFT), y + 16
         parts.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="10" height="10" fill="{series_colour(index)}"/>')
-        parts.append(f'<text x="{x + 14:.0f}" y="{y + 9:.0f}">{html.escape(name)}</text>')
+        parts.append(f'<text x="{x + 14:.0f}" y="{y + 9:.0f}">{esc(name)}</text>')
         x += size
     return parts, y + 16
 
@@ -143,18 +143,18 @@ def _whisker(x: float, low: float | None, high: float | None, down: Scale) -> st
 def _bar_label(name: str, middle: float, turned: bool) -> str:
     """A bar's name below it, turned where there is no room for it to lie."""
     if not turned:
-        return f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(name)}</text>'
+        return f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{esc(name)}</text>'
     x, y = middle + 4, HEIGHT - BOTTOM + 8
-    return f'<text x="{x:.1f}" y="{y}" text-anchor="end" transform="rotate(-60 {x:.1f} {y})">{html.escape(name)}</text>'
+    return f'<text x="{x:.1f}" y="{y}" text-anchor="end" transform="rotate(-60 {x:.1f} {y})">{esc(name)}</text>'
 
 
 def heat_map(title: str, columns: list[str], rows: list[str], cells: dict[tuple[str, str], float | None]) -> str:
     """Shares from 0 to 1 by (column, row) as a map; a darker cell is a larger share."""
     left, top, high = 60, 24, 24
     width = (WIDTH - left - _RIGHT) / max(1, len(columns))
-    parts = [f'<text x="{left}" y="14">{html.escape(title)}</text>']
+    parts = [f'<text x="{left}" y="14">{esc(title)}</text>']
     for y, row in enumerate(rows):
-        parts.append(f'<text x="{left - 6}" y="{top + y * high + 16}" text-anchor="end">{html.escape(row)}</text>')
+        parts.append(f'<text x="{left - 6}" y="{top + y * high + 16}" text-anchor="end">{esc(row)}</text>')
         for x, column in enumerate(columns):
             value = cells.get((column, row))
             if value is None:
@@ -169,7 +169,7 @@ def heat_map(title: str, columns: list[str], rows: list[str], cells: dict[tuple[
     bottom = top + len(rows) * high
     for x, column in enumerate(columns):
         middle = left + (x + 0.5) * width
-        parts.append(f'<text x="{middle:.1f}" y="{bottom + 14}" text-anchor="middle">{html.escape(column)}</text>')
+        parts.append(f'<text x="{middle:.1f}" y="{bottom + 14}" text-anchor="middle">{esc(column)}</text>')
     return _svg(parts, bottom + 20, title)
 
 
@@ -180,11 +180,11 @@ def stacked_bars(rows: list[tuple[str, list[tuple[str, float]]]], unit: str) -> 
     left, high = 170, 22
     drawn = []
     for y, (label, parts) in enumerate(rows):
-        drawn.append(f'<text x="{left - 6}" y="{y * high + 15}" text-anchor="end">{html.escape(label)}</text>')
+        drawn.append(f'<text x="{left - 6}" y="{y * high + 15}" text-anchor="end">{esc(label)}</text>')
         x = float(left)
         for name, value in parts:
             width = value / most * (WIDTH - left - _RIGHT)
-            told = f"{html.escape(name)}: {value:,.0f} {html.escape(unit)}"
+            told = f"{esc(name)}: {value:,.0f} {esc(unit)}"
             drawn.append(
                 f'<g><title>{told}</title><rect x="{x:.1f}" y="{y * high + 3}" width="{max(0.0, width):.1f}" '
                 f'height="{high - 6}" fill="{series_colour(names.index(name))}"/></g>'
@@ -200,6 +200,4 @@ def _axes() -> str:
 
 
 def _svg(parts: list[str], height: float, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{esc(label)}">{"".join(parts)}</svg>'

@@ -4,6 +4,8 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from apo_soup.tables import printable
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d7dce3; --paper: #ffffff; --tint: #f4f6f9;
   --c0: #1f6fb2; --c1: #c2571a; --c2: #2b8a4b; --c3: #8a4fb0; --c4: #a8327a; --c5: #6b7280; --c6: #0f8a8a;
@@ -43,7 +45,7 @@ details { margin: .4rem 0; } summary { cursor: pointer; }
 
 def esc(text: Any) -> str:
     """A value's text, safe inside HTML."""
-    return html.escape(str(text))
+    return html.escape(printable(text))
 
 
 def html_section(title: str, body: str) -> str:

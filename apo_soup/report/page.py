@@ -18,6 +18,7 @@ from apo_soup.report.samples import samples_section
 from apo_soup.report.scores import findings_section, scores_section
 from apo_soup.report.sweep import sweep_section
 from apo_soup.report.training import members_section, training_section
+from apo_soup.report.turns import turns_section
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import evaluated_checkpoints, headline_metrics, score_cell
 
@@ -40,6 +41,7 @@ def write_report(recipe: Path, run: Path) -> Path:
         html_section("Lineage", lineage_section(run, checkpoints)),
         html_section("What the makers of SmolLM3 reported, asked of this run", findings_section(checkpoints)),
         html_section("What each checkpoint can do", scores_section(checkpoints)),
+        html_section("The mode over turns", turns_section(checkpoints)),
         html_section("Recall by context length", recall_by_length_section(checkpoints)),
         html_section("Recall by length and depth", recall_by_depth_section(checkpoints)),
         html_section("Loss by position in a long context", position_loss_section(checkpoints)),

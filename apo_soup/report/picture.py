@@ -1,8 +1,7 @@
 """The pipeline of a run as one SVG: a box a checkpoint, its scores inside, arrows from parent to child."""
 
-import html
-
-from apo_soup.runs.results import EvaluatedCheckpoint, headline_metrics, score_cell, short_name
+from apo_soup.report.html import esc
+from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, score_cell
 
 # Pixels: width of a box, height of a line, room between boxes and above them.
 _BOX, _ROW, _GAP, _TOP = 186, 17, 40, 16
@@ -15,20 +14,20 @@ _STYLE = (
 
 def pipeline_picture(checkpoints: list[EvaluatedCheckpoint]) -> str:
     """Checkpoints from left to right; members stand in one box with the range of their scores."""
-    names = headline_metrics(checkpoints)
+    titles = column_titles(headline_metrics(checkpoints))
     boxes: dict[str, list[EvaluatedCheckpoint]] = {}
     for checkpoint in checkpoints:
         boxes.setdefault(checkpoint.name.split("/")[0], []).append(checkpoint)
-    height = _TOP + 34 + _ROW * len(names)
+    height = _TOP + 34 + _ROW * len(titles)
     parts = [_STYLE]
     for number, (name, members) in enumerate(boxes.items()):
         left = 10 + number * (_BOX + _GAP)
         title = name if len(members) == 1 else f"{name} 1..{len(members)}"
         parts.append(f'<rect x="{left}" y="{_TOP}" width="{_BOX}" height="{height - _TOP}" rx="8"/>')
-        parts.append(f'<text class="name" x="{left + 10}" y="{_TOP + 20}">{html.escape(title)}</text>')
-        for line, metric in enumerate(names):
+        parts.append(f'<text class="name" x="{left + 10}" y="{_TOP + 20}">{esc(title)}</text>')
+        for line, (metric, label) in enumerate(titles.items()):
             y = _TOP + 42 + line * _ROW
-            parts.append(f'<text class="soft" x="{left + 10}" y="{y}">{html.escape(short_name(metric))}</text>')
+            parts.append(f'<text class="soft" x="{left + 10}" y="{y}">{esc(label)}</text>')
             parts.append(
                 f'<text x="{left + _BOX - 10}" y="{y}" text-anchor="end">{_score_range(members, metric)}</text>'
             )

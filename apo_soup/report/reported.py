@@ -4,10 +4,14 @@ Reasoning is gained by supervised fine-tuning, alignment by preference optimisat
 won back by the merge (SmolLM3 report, July 2025).
 """
 
+import re
 from dataclasses import dataclass
 
 from apo_soup.runs.results import EvaluatedCheckpoint
 from apo_soup.statistics import Difference, paired_gain
+
+# The share of right answers in think mode, of one answer to a question or of several.
+THINKING_SHARE = re.compile(r"/think(/avg@\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def reported_findings(stages: list[EvaluatedCheckpoint]) -> list[Finding]:
     findings: list[Finding] = []
     if not stages:
         return findings
-    thinking = [m for m in _headline_metrics_of_kind(stages[0], "answer") if m.endswith("/think")]
+    thinking = [m for m in _headline_metrics_of_kind(stages[0], "answer") if THINKING_SHARE.search(m)]
     preferred = _headline_metrics_of_kind(stages[0], "preference")
     lengths = sorted(_headline_metrics_of_kind(stages[0], "recall"), key=length_order)
     for statement, metrics, before, after, falls in (

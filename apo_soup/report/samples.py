@@ -13,20 +13,19 @@ _CHARACTERS = 2000
 
 def samples_section(stages: list[EvaluatedCheckpoint]) -> str:
     """The first kept questions, each answered by every stage in both modes, side by side."""
-    asked: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    asked: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for stage in stages:
         for sample in stage.results["samples"]:
-            asked.setdefault(sample["question"], {})[stage.name, sample["mode"]] = sample
+            asked.setdefault((sample["task"], sample["question"]), {})[stage.name, sample["mode"]] = sample
     # Questions that were asked in both modes come first: they show what the modes are for.
     order = sorted(asked, key=lambda q: len({mode for _, mode in asked[q]}) < len(_MODES))
     parts = []
-    for question in order[:_QUESTIONS]:
+    for key in order[:_QUESTIONS]:
+        question = key[1]
         parts.append(f"<h3>{esc(question if len(question) < 400 else '... ' + question[-400:])}</h3>")
         for mode in _MODES:
             cards = []
-            for (name, answered_in), answer in sorted(
-                asked[question].items(), key=lambda item: pipeline_order(item[0][0])
-            ):
+            for (name, answered_in), answer in sorted(asked[key].items(), key=lambda item: pipeline_order(item[0][0])):
                 if answered_in == mode:
                     verdict = {True: '<span class="good">right</span>', False: "wrong"}.get(answer["right"], "")
                     text = answer["answer"] or "(nothing)"

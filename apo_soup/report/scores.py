@@ -2,7 +2,7 @@
 
 from apo_soup.report.html import esc, html_table
 from apo_soup.report.reported import gain_between, reported_findings
-from apo_soup.runs.results import EvaluatedCheckpoint, headline_metrics, parent_checkpoint, score_cell, short_name
+from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, parent_checkpoint, score_cell
 
 
 def findings_section(stages: list[EvaluatedCheckpoint]) -> str:
@@ -28,7 +28,7 @@ def findings_section(stages: list[EvaluatedCheckpoint]) -> str:
 
 def scores_section(stages: list[EvaluatedCheckpoint]) -> str:
     """Scores with intervals; a change from the parent is marked only when it is beyond noise on the same items."""
-    names = headline_metrics(stages)
+    titles = column_titles(headline_metrics(stages))
     if not stages:
         return ""
     by_name = {s.name: s for s in stages}
@@ -36,7 +36,7 @@ def scores_section(stages: list[EvaluatedCheckpoint]) -> str:
     for stage in stages:
         before = by_name.get(parent_checkpoint(stage.name, list(by_name)) or "")
         row = [f"<b>{esc(stage.name)}</b>"]
-        for name in names:
+        for name in titles:
             now = score_cell(stage, name)
             if now.value is None:
                 row.append("-")
@@ -49,9 +49,11 @@ def scores_section(stages: list[EvaluatedCheckpoint]) -> str:
             row.append(f'<span class="{tone}">{now.value:.3f}{sign}</span>{interval}')
         rows.append(row)
     last = stages[-1].results["metrics"]
-    counts = ", ".join(f"{short_name(n)}: {last[n]['n']}" for n in names if n in last)
+    counts = ", ".join(f"{title}: {last[n]['n']}" for n, title in titles.items() if n in last)
     note = (
         f"<p>Below each score its 95 % interval. Items: {esc(counts)}. ▲ and ▼ mark what is better or worse than the "
         "checkpoint it was made from, beyond noise on the same items.</p>"
     )
-    return html_table(["stage", *map(short_name, names)], rows) + note
+    told = dict.fromkeys(n for s in stages for task in s.results["tasks"].values() for n in task.get("notes", []))
+    notes = "".join(f"<p>{esc(one)}</p>" for one in told)
+    return html_table(["stage", *titles.values()], rows) + note + notes

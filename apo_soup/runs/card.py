@@ -16,7 +16,13 @@ from apo_soup.runs.licence import licence_sentence
 from apo_soup.runs.lineage import data_lines, labelled_model, lineage_lines, lineage_of, with_short_names
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.markdown import fenced, plain_markdown
-from apo_soup.runs.results import EvaluatedCheckpoint, evaluated_checkpoints, headline_metrics, score_cell, short_name
+from apo_soup.runs.results import (
+    EvaluatedCheckpoint,
+    column_titles,
+    evaluated_checkpoints,
+    headline_metrics,
+    score_cell,
+)
 
 # Checkpoints that stand beside the model in the table of scores.
 COMPARED = ("base", "sft", "soup")
@@ -39,7 +45,8 @@ def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str
     parts = [
         f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}\n---",
         f"# {plain_markdown(run.name or 'model')}: {plain_markdown(name)}",
-        f"A `{config['merge_method']}` merge of {len(models)} models, made with apo-soup and mergekit's schema:",
+        f"A {plain_markdown(config['merge_method'])} merge of {len(models)} models, made with apo-soup and mergekit's "
+        "schema:",
         fenced(yaml.safe_dump(with_short_names(config), sort_keys=False).strip(), "yaml"),
         "## Lineage\n\n" + "\n".join(lineage_lines(line)),
     ]
@@ -86,13 +93,11 @@ def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -
         "| score | " + " | ".join(plain_markdown(c.name) for c in compared) + " |",
         "|---" * (len(compared) + 1) + "|",
     ]
-    for name in headline_metrics([own]):
-        lines.append(
-            f"| {plain_markdown(short_name(name))} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |"
-        )
+    for name, title in column_titles(headline_metrics([own])).items():
+        lines.append(f"| {plain_markdown(title)} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |")
     engine = own.results["engine"]
     origin = (
-        f"In brackets the 95 % interval. Suite {own.results['suite_hash'][:12]}, transformers "
+        f"In brackets the 95 % interval. Suite {plain_markdown(own.results['suite_hash'][:12])}, transformers "
         f"{plain_markdown(engine['transformers'])}, {plain_markdown(engine['dtype'])}."
     )
     return "\n".join([*lines, "", origin])

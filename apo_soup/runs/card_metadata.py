@@ -6,8 +6,9 @@ from typing import Any
 
 from apo_soup.runs.licence import licence_of
 from apo_soup.runs.lineage import Lineage, row_sources
-from apo_soup.runs.results import EvaluatedCheckpoint, headline_metrics, score_cell, short_name
+from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, score_cell
 from apo_soup.runs.sources import HUB_ID, is_local
+from apo_soup.tables import printable
 
 
 def card_metadata(name: str, line: Lineage, checkpoint: EvaluatedCheckpoint | None) -> dict[str, Any]:
@@ -30,8 +31,13 @@ def card_metadata(name: str, line: Lineage, checkpoint: EvaluatedCheckpoint | No
     if datasets:
         metadata["datasets"] = datasets
     if checkpoint:
-        metadata["model-index"] = [{"name": html.escape(name, quote=False), "results": index_results(checkpoint)}]
+        metadata["model-index"] = [{"name": shown_name(name), "results": index_results(checkpoint)}]
     return metadata
+
+
+def shown_name(name: str) -> str:
+    """A name as the Hub shows it in a table."""
+    return html.escape(printable(name), quote=False)
 
 
 def line_roots(line: Lineage) -> list[str]:
@@ -42,17 +48,15 @@ def line_roots(line: Lineage) -> list[str]:
 def index_results(checkpoint: EvaluatedCheckpoint) -> list[dict[str, Any]]:
     """Headline scores as the Hub's model-index has them."""
     results = []
-    for name in headline_metrics([checkpoint]):
+    for name, title in column_titles(headline_metrics([checkpoint])).items():
         value = score_cell(checkpoint, name).value
         metric = {"type": "loss" if checkpoint.results["metrics"][name]["better"] == "lower" else "accuracy"}
         if value is not None:
             results.append(
                 {
                     "task": {"type": "text-generation"},
-                    "dataset": {"name": html.escape(name, quote=False), "type": "apo-soup"},
-                    "metrics": [
-                        {**metric, "name": html.escape(short_name(name), quote=False), "value": round(value, 4)}
-                    ],
+                    "dataset": {"name": shown_name(name), "type": "apo-soup"},
+                    "metrics": [{**metric, "name": shown_name(title), "value": round(value, 4)}],
                 }
             )
     return results

@@ -1,5 +1,6 @@
 """The results that an evaluation left in a run's folder, by checkpoint and metric, and the closing table of a run."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,20 +106,36 @@ def score_cell(checkpoint: EvaluatedCheckpoint, metric: str) -> Cell:
 def short_name(metric: str) -> str:
     """A metric's name as a column's title; the task is left out where the rest says enough.
 
-    >>> [short_name(m) for m in ("problems/no_think", "needle/1536", "preference")]
-    ['no think', 'needle 1536', 'preference']
+    >>> [short_name(m) for m in ("problems/no_think", "needle/1536", "preference", "turns/think/kept")]
+    ['no think', 'needle 1536', 'preference', 'turns think']
     """
     task, _, rest = metric.partition("/")
     if rest.isdigit() or rest.endswith("/valid"):
         return f"{task} {rest.rpartition('/')[2]}"
+    if rest.endswith("/kept"):
+        return f"{task} {rest.removesuffix('/kept')}".replace("_", " ")
     return (rest or task).replace("_", " ")
+
+
+def column_titles(metrics: list[str]) -> dict[str, str]:
+    """A title of its own for every metric of a table, as short as that allows: where two tasks of a kind would share
+    one, their names stand before it.
+
+    >>> column_titles(["easy/think", "hard/think", "easy/obedience"])
+    {'easy/think': 'easy think', 'hard/think': 'hard think', 'easy/obedience': 'obedience'}
+    """
+    titles = {metric: short_name(metric) for metric in metrics}
+    for title in (lambda metric: " ".join(metric.replace("_", " ").split("/", 1)), str):
+        shared = {short for short, times in Counter(titles.values()).items() if times > 1}
+        titles = {metric: title(metric) if short in shared else short for metric, short in titles.items()}
+    return titles
 
 
 def summary(run: Path) -> str:
     """The closing table of a run in plain text: a row a checkpoint with scores, seconds and peak memory."""
     checkpoints = evaluated_checkpoints(run)
     names = headline_metrics(checkpoints)
-    header = ["stage", *map(short_name, names), "seconds", "peak MB"]
+    header = ["stage", *column_titles(names).values(), "seconds", "peak MB"]
     rows = []
     for checkpoint in checkpoints:
         manifest = checkpoint.manifest

@@ -10,10 +10,12 @@ from apo_soup.config.eval import (
     EvalFile,
     HarnessTask,
     LossTask,
-    MadeOrRead,
     PreferenceTask,
     ToolTask,
+    TurnsTask,
 )
+from apo_soup.config.eval_keys import MadeOrRead
+from apo_soup.config.eval_programs import LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.places import places_looked_at
@@ -27,7 +29,7 @@ from apo_soup.runs.sources import rows_hash
 # The module that `apo-soup eval` runs.
 EVALUATION = "apo_soup.evals.program"
 # Kinds of task that can read rows from a file.
-TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask
+TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
 
 
 def tasks_with_rows(suite: EvalFile) -> list[tuple[TaskWithRows, str]]:
@@ -125,4 +127,4 @@ def named_suite(recipe: TrainingFile, number: int) -> EvalFile:
 
 def question_field(task: TaskWithRows) -> str | None:
     """The field of a task's prompts where the suite names one. A default would make finished stages stale."""
-    return task.question if isinstance(task, AnswerTask | ToolTask) and task.gives("question") else None
+    return task.question if isinstance(task, AnswerTask | ToolTask | TurnsTask) and task.gives("question") else None

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 import pytest
-from helpers import ROOT, TINY_SHAPE
+from helpers import ROOT
 
 from apo_soup.errors import UserError
 
@@ -15,57 +15,6 @@ from apo_soup.evals.run import evaluate_model
 
 # Those of RULER's tasks whose text is generated, and needs no data of the Hub.
 RULER = ["niah_single_1", "niah_multikey_2", "niah_multikey_3", "ruler_vt", "ruler_fwe", "ruler_cwe"]
-
-
-@pytest.fixture(scope="module")
-def english_model(tmp_path_factory):
-    """A random SmolLM3 with a tokenizer that writes RULER's English in few tokens, and room for 2 048 of them."""
-    import torch
-    import wonderwords
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
-
-    from apo_soup.runs.chat_template import template_text
-    from apo_soup.toy.tokenizer import SPECIAL
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=8000,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    lines = (
-        "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n",
-        "Memorize and track the chain(s) of variable assignment hidden in the following text. VAR = ",
-        "Question: Find all variables that are assigned the value in the text above. Answer: According to the",
-        "One of the special magic numbers for is: What are all the special magic uuids mentioned in the text?",
-        "VAR ABC = 12345 VAR XYZ = VAR ABC",
-    )
-    words = [word for kind in wonderwords.RandomWord()._categories.values() for word in kind]
-    core.train_from_iterator([*lines * 50, *(f" {word}" for word in words)], trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        chat_template=template_text("apo-soup", "x"),
-        clean_up_tokenization_spaces=False,
-    )
-    torch.manual_seed(0)
-    config = SmolLM3Config(
-        **TINY_SHAPE,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=2048,
-        pad_token_id=0,
-        eos_token_id=2,
-        bos_token_id=None,
-    )
-    folder = tmp_path_factory.mktemp("english")
-    SmolLM3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def evaluated(path, folder, *words):
@@ -222,3 +171,49 @@ def test_a_fault_of_our_own_inside_the_harness_is_not_told_as_a_refusal(
     values = {"output_dir": str(tmp_path / "evals"), "tasks": [{"name": "g", "kind": "harness", "tasks": [task]}]}
     with pytest.raises(TypeError, match="ours"):
         evaluated(write_recipe("eval.yaml", values), tiny_model)
+
+
+def test_an_item_is_asked_several_times_and_each_answer_scored(
+    tiny_model, tokenizer, write_rows, write_recipe, tmp_path, monkeypatch
+):
+    """A scripted model that is right the second time it is asked a question, and never the fourth question."""
+    import torch
+
+    asked = {}
+
+    def scripted(self, context, max_length, stop, **kwargs):
+        assert kwargs["do_sample"] is True, "the task's own file says that nothing is drawn"
+        assert kwargs["temperature"] == 0.6
+        answers = []
+        for prompt in context.tolist():
+            text = tokenizer.decode(prompt)
+            asked[text] = asked.get(text, 0) + 1
+            answers.append("3" if asked[text] == 2 and "3 + 0" not in text else "4")
+        ids = torch.tensor(
+            [[*tokenizer(a, add_special_tokens=False).input_ids, tokenizer.eos_token_id] for a in answers]
+        )
+        return torch.cat([context, ids], dim=1)
+
+    monkeypatch.setattr("apo_soup.private.HarnessHooks.generate_tokens", scripted)
+    questions = write_rows("q.jsonl", [{"question": f"{n} + {3 - n}?", "answer": "3"} for n in range(4)])
+    own = {**GSM8K, "dataset_kwargs": {"data_files": {"test": str(questions)}}}
+    task = {
+        "name": "g", "kind": "harness", "tasks": [own], "repeats": 4, "pass_at": [2, 4],
+        "gen_kwargs": {"temperature": 0.6},
+    }  # fmt: skip
+    path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
+    found = evaluated(path, tiny_model)
+    label = "g/gsm8k_local/exact_match/flexible-extract"
+    assert set(asked.values()) == {4}
+    assert found["metrics"][f"{label}/avg@4"]["items"] == [0.25, 0.25, 0.25, 0.0]
+    assert found["metrics"][f"{label}/pass@2"]["items"] == [0.5, 0.5, 0.5, 0]
+    assert found["metrics"][f"{label}/pass@4"]["items"] == [1, 1, 1, 0]
+    assert found["metrics"][f"{label}/pass@4"]["n"] == 4
+    choices = {
+        "task": "choices_local", "dataset_path": "json", "output_type": "multiple_choice", "test_split": "test",
+        "doc_to_text": "{{question}}", "doc_to_choice": ["a", "b"], "doc_to_target": 0,
+        "dataset_kwargs": {"data_files": {"test": str(questions)}},
+    }  # fmt: skip
+    path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task | {"tasks": [choices]}]})
+    with pytest.raises(UserError, match="repeats: expected tasks whose answers the model writes, got choices_local"):
+        evaluated(path, tiny_model)

@@ -1,14 +1,17 @@
 """Suites on small models: every kind of task, what is run again, what is refused."""
 
 import json
+import re
 
 import jsonschema
 import pytest
+import yaml
 from helpers import ROOT, chat, preference, python
 from programs import program
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
+from apo_soup.evals.likelihood import preference_task
 from apo_soup.evals.metrics import mean_metric
 from apo_soup.evals.program import EvalRequest, run_suite
 from apo_soup.evals.run import evaluate_model
@@ -63,7 +66,8 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
     assert missing.returncode == 2
-    told = "tasks.0.kind: expected one of answer, tool, recall, preference, loss, context_loss, harness, got 'anwser'"
+    kinds = "answer, tool, turns, recall, preference, loss, context_loss, harness, livecodebench, bfcl"
+    told = f"tasks.0.kind: expected one of {kinds}, got 'anwser'"
     assert told in missing.stderr
 
 
@@ -87,6 +91,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
             "tasks.0.tasks.0: expected a mapping with task or text of 1 or more characters",
         ),
         ({"kind": "answer", "data": "q", "limit": 0}, "limit: expected a whole number of 1 or more, got 0"),
+        ({"kind": "answer", "name": "a/b", "data": "q"}, "tasks.0.name: expected a name without /, .* got a/b"),
         ({"kind": "answer"}, "expected data or generate for task x, got neither; add one"),
     ],
 )
@@ -157,3 +162,44 @@ def test_a_mean_of_proportions_has_an_interval_between_0_and_1():
     assert (mean_metric([0.9, 1.0, 1.0]).score.high, mean_metric([0.0, 0.1]).score.low) == (1.0, 0.0)
     assert mean_metric([1.0, 1.0, 0.0]).items == [True, True, False]
     assert mean_metric([2.0, 4.0]).score.low < 0
+
+
+def test_the_examples_of_the_documentation_are_taken(write_recipe):
+    text = (ROOT / "docs" / "evals.md").read_text()
+    blocks = re.findall(r"(?<=\n\n)((?:    .*\n)+)", text)
+    tasks = [task for block in blocks if block.startswith("    - ") for task in yaml.safe_load(block)]
+    assert {task["kind"] for task in tasks} >= {"answer", "harness", "turns", "livecodebench", "bfcl"}
+    for task in tasks:
+        task.pop("release" if "data" in task else "none", None)
+        path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]})
+        assert load(path, "eval").tasks[0].name == task["name"]
+
+
+def test_a_stopped_evaluation_goes_on_behind_its_finished_tasks(
+    tiny_model, write_rows, write_recipe, tmp_path, monkeypatch, capsys
+):
+    rows = str(write_rows("p.jsonl", [preference("Q", "a", "b"), preference("R", "b", "a")]))
+    tasks = [{"name": name, "kind": "preference", "data": rows} for name in ("one", "two")]
+    values = {"output_dir": str(tmp_path / "evals"), "models": {"m": str(tiny_model)}, "tasks": tasks}
+    path = write_recipe("eval.yaml", values)
+    assert run_suite(path, EvalRequest(), ["--output_dir", str(tmp_path / "whole")]) == 0
+    asked = []
+
+    def stopped(checkpoint, task, rows):
+        asked.append(task.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return preference_task(checkpoint, task, rows)
+
+    monkeypatch.setattr("apo_soup.evals.run.preference_task", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(path, EvalRequest(), [])
+    assert run_suite(path, EvalRequest(), []) == 0
+    assert asked == ["one", "two", "two"]
+    assert "one: kept from the evaluation that was stopped" in capsys.readouterr().out
+    found, whole = (json.loads((tmp_path / place / "m" / "results.json").read_text()) for place in ("evals", "whole"))
+    for results in (found, whole):
+        for task in results["tasks"].values():
+            task.pop("seconds")
+    assert found == whole
+    assert {file.name for file in (tmp_path / "evals").rglob("*.json")} == {"results.json", "manifest.json"}

@@ -23,7 +23,7 @@ def test_a_greedy_soup_takes_members_while_the_score_does_not_fall(run, merge_fi
     subsets = ["1", "2", "3", "12", "13", "23", "123"]
     mixes = tuple(f"{s}:" + ",".join(f"{folders[k]}={1 / len(s)!r}" for k in s) for s in subsets)
     assert run_suite(suite, EvalRequest(mix=mixes, task=("taste",)), ["--output_dir", str(run / "check")]) == 0
-    results = {s: json.loads((run / "check" / s / "results.json").read_text()) for s in subsets}
+    results = {s: json.loads((run / "check" / f"mix-{s}" / "results.json").read_text()) for s in subsets}
     value = {s: found["metrics"]["taste"]["value"] for s, found in results.items()}
     assert told["alone"] == pytest.approx({k: value[k] for k in "123"})
     expected, *rest = sorted("123", key=lambda k: -value[k])

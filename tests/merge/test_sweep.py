@@ -25,7 +25,7 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
     assert found["metric"] == "taste"
     run_ok("-m", "apo_soup", "eval", "--config", suite, "--model", run / "merged", "--output_dir", tmp_path / "evals")
     (written,) = (tmp_path / "evals").glob("*/results.json")
-    point = json.loads((run / "sweep_points" / "0.5" / "results.json").read_text())["metrics"]
+    point = json.loads((run / "sweep_points" / "mix-0.5" / "results.json").read_text())["metrics"]
     assert point["taste"]["items"] == json.loads(written.read_text())["metrics"]["taste"]["items"]
     assert "other" not in point
     assert not list(run.glob("sweep*/**/*.safetensors")), "no checkpoint is written"

@@ -69,6 +69,23 @@ def test_chat_mix_and_a_suite_refuse_it(strange_model, write_recipe, tmp_path):
         lambda: load_checkpoint(suite, folder),
         lambda: Mixer("eval.yaml").mixed_model(Mix("half", ((folder, 1.0),))),
     ):
-        told = refused(work)
-        assert "code of its own" in told or "custom code" in told
+        assert "code of its own" in refused(work)
     assert not mark.exists()
+
+
+def test_nobody_is_asked_about_a_tokenizer_s_code(strange_model, tiny_model, tmp_path, monkeypatch):
+    """Somebody at the terminal who says yes to everything."""
+    from apo_soup.models.tokenizer import load_tokenizer
+
+    monkeypatch.setattr("builtins.input", lambda prompt="": "y")
+    folder, mark = shutil.copytree(tiny_model, tmp_path / "odd"), tmp_path / "ran"
+    (folder / "odd.py").write_text(
+        f"open({str(mark)!r}, 'w')\nfrom transformers import PreTrainedTokenizerFast\n"
+        "class OddTokenizer(PreTrainedTokenizerFast):\n    pass\n"
+    )
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"auto_map": {"AutoTokenizer": [None, "odd.OddTokenizer"]}, "tokenizer_class": "OddTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "which comes with code of its own" in refused(lambda: load_tokenizer(str(folder), "eval.yaml:3: models"))
+    assert not mark.exists()
+    assert type(load_tokenizer(str(folder), "x", trust_remote_code=True)).__name__ == "OddTokenizer"

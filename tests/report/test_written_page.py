@@ -2,6 +2,8 @@
 
 import html.parser
 import json
+import shutil
+import xml.dom.minidom
 
 import pytest
 from helpers import ROOT, TRAINING, chat, preference, python
@@ -10,6 +12,8 @@ from programs import program
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.report.page import write_report
+from apo_soup.runs.card_metadata import index_results
+from apo_soup.runs.results import evaluated_checkpoints, summary
 from apo_soup.training.entry import training_stage
 from sft.train import train_model
 
@@ -22,8 +26,11 @@ class Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.requests, self.text = [], [], ""
+        self.tags, self.attributes = set(), set()
 
     def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.requests += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
         if tag not in self.void:
             self.open.append(tag)
@@ -45,7 +52,7 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
         {"name": "problems", "kind": "answer", "data": str(write_rows("q.jsonl", questions)), "max_new_tokens": 4},
         {"name": "preference", "kind": "preference", "data": str(write_rows("p.jsonl", [preference("Q", "a", "b")]))},
     ]
-    models = {"base": str(tiny_model), "merged": str(tiny_model)}
+    models = {"base": str(tiny_model), "merged": str(shutil.copytree(tiny_model, tmp_path / "merged"))}
     recipe = write_recipe("eval.yaml", {"output_dir": str(folder / "evals"), "models": models, "tasks": tasks})
     assert program("-m", "apo_soup", "eval", "--config", recipe).returncode == 0
     rows = write_rows("rows.jsonl", [chat(f"{n}?", f"It is {n}", False) for n in range(8)])
@@ -102,3 +109,80 @@ def test_a_page_of_odd_results_is_still_a_page(run, results, tmp_path):
     assert "nan" not in text.lower().replace("finance", "")
     with pytest.raises(UserError, match=r"got none, since nothing of .* has run yet"):
         write_report(ROOT / "recipes" / "tiny", tmp_path / "none")
+
+
+def test_two_tasks_of_a_kind_are_told_apart_everywhere(run, tmp_path):
+    """Case N19: columns, index entries, maps and curves of one name, of which one replaced the other."""
+    for file in (run / "evals").glob("*/results.json"):
+        found = json.loads(file.read_text())
+        for task in ("problems", "needle", "context"):
+            names = found["tasks"][task]["metrics"]
+            found["tasks"][f"{task}_2"] = found["tasks"][task] | {
+                "metrics": [f"{n}".replace("/", "_2/", 1) for n in names]
+            }
+            found["metrics"] |= {n.replace("/", "_2/", 1): found["metrics"][n] | {"value": 0.123} for n in names}
+        found["samples"] += [s | {"task": "problems_2", "answer": "another answer"} for s in found["samples"]]
+        file.write_text(json.dumps(found))
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    for title in ("problems think", "problems 2 think", "problems no think", "problems 2 no think"):
+        assert text.count(f"<th>{title}</th>") == 1
+        assert f">{title}</text>" in (run / "pipeline.svg").read_text()
+        assert title in summary(run)
+    assert "<th>think</th>" not in text
+    assert text.count(">merged: needle<") == text.count(">merged: needle_2<") == 1, "a map a task"
+    assert "context: nats a token" in text
+    assert "context_2: nats a token" in text
+    assert "another answer" in text
+    assert "w" * 200 in text
+    (merged,) = [c for c in evaluated_checkpoints(run) if c.name == "merged"]
+    named = [entry["metrics"][0]["name"] for entry in index_results(merged)]
+    assert len(set(named)) == len(named) == 9
+
+
+HOSTILE = (
+    "<script>x()</script>", "</script><script>x()", '"><img src=x onerror=x()>', "'><svg onload=x()>", "<!--",
+    "</title>", "[a](javascript:x())", "\u2028<iframe srcdoc=x>", "`<b>`", "| a |\n|---|", "---\nx: y\n---",
+    "\x00\x1b[31m", "\ud800",
+)  # fmt: skip
+TAGS = (
+    "html head meta title style body h1 h2 h3 p code small section table thead tbody tr th td div span figure "
+    "figcaption svg g path text rect polyline ol li b br pre details summary"
+).split()
+
+
+def test_hostile_names_and_answers_are_text_on_the_page_and_the_picture(run):
+    """Of tasks, metrics, models, notes, answers, settings, sources and drops; and none of them breaks the file."""
+    for number, file in enumerate((run / "evals").glob("*/results.json")):
+        found = json.loads(file.read_text())
+        found["engine"] = dict.fromkeys(found["engine"], HOSTILE[number])
+        for evil in HOSTILE:
+            for kind, names in (
+                ("answer", [f"a{evil}/think", f"a{evil}/no_think/{evil}"]), ("turns", [f"t{evil}/{evil}/turn_1"]),
+                ("recall", [f"r{evil}/{evil}", f"r{evil}/8@0.5"]), ("context_loss", [f"c{evil}/64", f"c{evil}/128"]),
+            ):  # fmt: skip
+                task = {"kind": kind, "rows": evil, "seconds": 1.0, "metrics": names, "notes": [evil]}
+                found["tasks"][f"{kind}{evil}"] = task
+                score = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "better": "higher", "headline": True}
+                found["metrics"] |= dict.fromkeys(names, score | {"items": [0, 1, 0.5]})
+            sample = {"task": evil, "mode": "think", "question": evil, "answer": f"<think>{evil}</think>{evil}"}
+            found["samples"].insert(0, sample | {"right": True})
+        file.write_text(json.dumps(found))
+    for name in ("mid", "apo/1"):
+        manifest = json.loads((run / name / "manifest.json").read_text())
+        (source,) = manifest["metrics"]["data"]
+        manifest["metrics"]["data"] = [source | {"source": evil, "mode": evil} for evil in HOSTILE]
+        manifest["config"] |= {f"k{evil}": evil for evil in HOSTILE} | {"loss_type": HOSTILE[0], "seed": HOSTILE[2]}
+        manifest |= {"command": HOSTILE[0], "machine": HOSTILE[2], "versions": {HOSTILE[3]: HOSTILE[1]}}
+        (run / name / "manifest.json").write_text(json.dumps(manifest))
+    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.requests == []
+    assert page.tags <= set(TAGS)
+    assert not any(name.startswith("on") for name in page.attributes)
+    for evil in HOSTILE[:3]:
+        assert evil in page.text, "people read it as it is"
+    xml.dom.minidom.parseString((run / "pipeline.svg").read_text())
+    told = summary(run)
+    assert not {"\x00", "\x1b", "\ud800"} & (set(told) | set(text)), "a terminal obeys no name"

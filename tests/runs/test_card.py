@@ -89,7 +89,7 @@ def test_a_card_is_written_anew_with_the_scores_that_came_since(tmp_path):
 
 def test_no_name_is_read_as_markup_by_a_card(tmp_path):
     """Of a run, a model, a source, a mode, a metric, a licence and a value; in text, tables and blocks of code."""
-    evil = "<script>x()</script>| `` [a](b)\n# c"
+    evil = "<script>x()</script>| `` [a](b)\n# c\x1b"
     run = tmp_path / "run <script>"
     (run / "merged").mkdir(parents=True)
     parent = run / "mid"
@@ -109,5 +109,5 @@ def test_no_name_is_read_as_markup_by_a_card(tmp_path):
     card = (run / "merged" / "README.md").read_text()
     (block,) = re.findall(r"(?ms)^````yaml$.*?^````$", card)
     assert "<" not in card.replace(block, "")
-    plain = r"&lt;script&gt;x()&lt;/script&gt;\| \`\` \[a\](b) # c"
+    plain = r"&lt;script&gt;x()&lt;/script&gt;\| \`\` \[a\](b) # c" + "\ufffd"
     assert f"- {plain}: {plain} ({plain}): 3 rows, 10 tokens, 40% trained" in card

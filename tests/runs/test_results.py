@@ -2,7 +2,7 @@
 
 import json
 
-from apo_soup.runs.results import Cell, evaluated_checkpoints, parent_checkpoint, pipeline_order, summary
+from apo_soup.runs.results import Cell, column_titles, evaluated_checkpoints, parent_checkpoint, pipeline_order, summary
 
 
 def test_checkpoints_stand_in_the_order_of_the_pipeline():
@@ -35,3 +35,23 @@ def test_the_closing_table_has_a_row_a_checkpoint_with_its_cost(tmp_path):
     assert header.split() == ["stage", "no", "think", "seconds", "peak", "MB"]
     assert base.split() == ["base", "0.50", "[0.40,", "0.60]", "-", "-"]
     assert sft.split() == ["sft", "0.50", "[0.40,", "0.60]", "61", "900"]
+
+
+def test_two_tasks_of_a_kind_keep_their_names():
+    """Case N19: two `answer` tasks had columns of one name."""
+    names = [
+        "easy/think",
+        "easy/no_think",
+        "easy/obedience",
+        "hard/think",
+        "hard/no_think",
+        "needle/128",
+        "tools/x/valid",
+    ]
+    assert list(column_titles(names).values()) == [
+        "easy think", "easy no think", "obedience", "hard think", "hard no think", "needle 128", "tools valid",
+    ]  # fmt: skip
+    assert list(column_titles(["a/think", "b/no_think"]).values()) == ["think", "no think"]
+    odd = ["a b/c", "a_b/c", "a/b_c", "x/a b c", "a/b c"]
+    assert len(set(column_titles(odd).values())) == len(odd)
+    assert list(column_titles(["t/1/valid", "t/2/valid"]).values()) == ["t 1/valid", "t 2/valid"]

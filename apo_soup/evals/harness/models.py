@@ -1,6 +1,7 @@
 """The harness's model classes for reasoning models: prompts that fit, reasoning taken off before an answer scores."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,32 @@ class HarnessEngine:
         return self._vllm
 
 
+class AnswersInTurn:
+    """Several answers to every request of the harness, which scores one of them a pass: it would keep the first alone.
+
+    All are drawn in the first pass, in batches that hold the answers to one prompt side by side.
+    """
+
+    def __init__(self, repeats: int):
+        self.repeats, self.turn = repeats, 0
+        self.prompts: list[str] = []
+        self.answers: list[str] = []
+
+    def taken(self, requests: list[Any], draw: Callable[[list[Any]], list[str]]) -> list[str]:
+        """The answers of this pass to `requests`, by `draw` in the first one.
+
+        Raises:
+            ValueError: a later pass asks something else.
+        """
+        prompts = [str(request.args[0]) for request in requests]
+        if self.turn == 0:
+            self.prompts = prompts
+            self.answers = draw([request for request in requests for _ in range(self.repeats)])
+        elif prompts != self.prompts:
+            raise ValueError("the same prompts were expected in every pass, for tasks with repeats")
+        return self.answers[self.turn :: self.repeats]
+
+
 class WindowError(Exception):
     """A request does not fit the model's window; the message says by how much."""
 
@@ -75,13 +102,19 @@ def check_scored_texts_fit(lm: Any, requests: list[tuple[Any, list[int], list[in
 
 
 class RefusesOverflow(HarnessHooks):
-    """Stands before one of the harness's models: refuses what does not fit its window."""
+    """Stands before one of the harness's models: refuses what does not fit its window, and answers several times."""
+
+    in_turn = AnswersInTurn(1)
 
     def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[str]:
         """As the harness's, after the check."""
-        check_prompts_fit(self, requests)
-        answers: list[str] = super().generate_until(requests, *args, **kwargs)  # type: ignore[misc]  # the harness's
-        return answers
+
+        def draw(asked: list[Any]) -> list[str]:
+            check_prompts_fit(self, requests)
+            answers: list[str] = super(RefusesOverflow, self).generate_until(asked, *args, **kwargs)  # type: ignore[misc]  # the harness's
+            return answers
+
+        return self.in_turn.taken(requests, draw)
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> str:
         """As the harness's, which renders by transformers, with a limit of time and memory."""

@@ -13,7 +13,7 @@ from typing import Any
 from apo_soup.config.eval import HarnessTask
 from apo_soup.errors import UserError, first_line, raised_by_us
 from apo_soup.evals.checkpoint import Checkpoint
-from apo_soup.evals.harness.models import HarnessEngine, WindowError
+from apo_soup.evals.harness.models import AnswersInTurn, HarnessEngine, WindowError
 from apo_soup.evals.harness.scores import metrics_of_results
 from apo_soup.evals.harness.task_files import (
     check_ruler,
@@ -51,9 +51,10 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
         # A length at a time: the harness makes the items of all lengths in one row, of which `limit` takes the first.
         parts = [task.model_copy(update={"lengths": [n]}) for n in task.lengths] or [task]
         for mode, part in product(task.modes, parts):
-            results = lm_eval_results(checkpoint, part, mode == "think", Path(scratch), engine)
+            passes = lm_eval_passes(checkpoint, part, mode == "think", Path(scratch), engine)
+            results = passes[0]
             prefix = f"{task.name}/{mode}" if len(task.modes) > 1 else task.name
-            part_metrics = metrics_of_results(prefix, results, bool(task.lengths))
+            part_metrics = metrics_of_results(prefix, passes, bool(task.lengths), task.pass_at)
             metrics |= part_metrics
             if part.lengths and f"{prefix}/{part.lengths[0]}" not in part_metrics:
                 names = ", ".join(map(entry_name, task.tasks))
@@ -70,10 +71,43 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
     return TaskResult(metrics, samples), hash_value(hashes)
 
 
-def lm_eval_results(
+def lm_eval_passes(
     checkpoint: Checkpoint, task: HarnessTask, think: bool, tokenizer: Path, engine: HarnessEngine
-) -> dict[str, Any]:
-    """The harness's results with its samples, in one mode; `tokenizer` is a folder that also takes task files.
+) -> list[dict[str, Any]]:
+    """The harness's results with its samples, in one mode, a pass for each answer to an item; `tokenizer` is a folder
+    that also takes task files.
+
+    Raises:
+        UserError: as `harness_task` does, and where the items of a task with repeats are not answered in writing.
+    """
+    model = engine.model(think, tokenizer)
+    model.in_turn = in_turn = AnswersInTurn(task.repeats)
+    passes = []
+    for in_turn.turn in range(task.repeats):
+        passes.append(lm_eval_results(checkpoint, task, model, tokenizer))
+        scored = [name for name, c in passes[0]["configs"].items() if c["output_type"] != "generate_until"]
+        if scored and task.repeats > 1:
+            raise UserError(
+                f"{checkpoint.place(task, 'repeats')}: expected tasks whose answers the model writes, got "
+                f"{', '.join(scored)}, whose answers are given and scored, the same each time; leave repeats out"
+            )
+    return passes
+
+
+def drawing_settings(task: HarnessTask) -> dict[str, Any]:
+    """What a task's answers are drawn by. The harness's own files say `do_sample: false`, under which it takes a given
+    temperature for 0.
+    """
+    settings = dict(task.gen_kwargs)
+    if settings.get("temperature"):
+        settings.setdefault("do_sample", True)
+    if task.max_new_tokens:
+        settings["max_gen_toks"] = task.max_new_tokens
+    return settings
+
+
+def lm_eval_results(checkpoint: Checkpoint, task: HarnessTask, model: Any, tokenizer: Path) -> dict[str, Any]:
+    """The harness's results of one pass.
 
     Raises:
         UserError: as `harness_task` does.
@@ -88,20 +122,17 @@ def lm_eval_results(
     if any(name.startswith("ruler") for name in names):
         restart_word_lists()
     files = [task_file(entry, task, manager, tokenizer) for entry in entries]
-    settings = dict(task.gen_kwargs)
-    if task.max_new_tokens:
-        settings["max_gen_toks"] = task.max_new_tokens
     if task.unsafe_code:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
     with lm_eval_refusals(checkpoint.place(task, "tasks"), names):
         found: dict[str, Any] = simple_evaluate(
-            engine.model(think, tokenizer),
+            model,
             tasks=files,
             task_manager=manager,
             num_fewshot=task.num_fewshot,
             limit=task.limit,
             apply_chat_template=True,
-            gen_kwargs=settings or None,
+            gen_kwargs=drawing_settings(task) or None,
             confirm_run_unsafe_code=task.unsafe_code,
             bootstrap_iters=0,
             log_samples=True,
@@ -120,7 +151,7 @@ def lm_eval_refusals(where: str, names: list[str]) -> Iterator[None]:
     from huggingface_hub.errors import HTTPError
     from jinja2 import UndefinedError
 
-    unreachable = (ConnectionError, FileNotFoundError, DatasetNotFoundError, HTTPError)
+    unreachable = (OSError, DatasetNotFoundError, HTTPError)  # what goes wrong with a request is an OSError too
     refusals = (ValueError, AssertionError, ImportError, KeyError, TypeError, UndefinedError, DatasetsError)
     try:
         yield

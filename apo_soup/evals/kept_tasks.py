@@ -1,0 +1,56 @@
+"""Tasks that an evaluation has done, kept until all are: one that was stopped goes on behind them."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_soup.evals.metrics import TaskResult
+from apo_soup.evals.results_folder import marked_name
+from apo_soup.progress import say
+from apo_soup.runs.manifest import write_json
+
+# What a task leaves in results.json: its record, its metrics by name, its samples.
+TaskPart = dict[str, Any]
+
+
+def task_part(name: str, record: dict[str, Any], result: TaskResult) -> TaskPart:
+    """A task as it stands in results.json."""
+    return {
+        "record": record | ({"notes": result.notes} if result.notes else {}),
+        "metrics": {key: metric.as_json() for key, metric in result.metrics.items()},
+        "samples": [{"task": name, **asdict(sample)} for sample in result.samples],
+    }
+
+
+@dataclass(frozen=True)
+class KeptTasks:
+    """Finished tasks in the folder that a stage works in, which is another where anything that decides them changed.
+
+    Args:
+        folder: None where nothing is kept.
+        about: what they were run on; those of another device or release are asked again.
+    """
+
+    folder: Path | None
+    about: dict[str, Any]
+
+    def found(self, name: str) -> TaskPart | None:
+        """A task that was finished before, or None."""
+        file = self._file(name)
+        kept = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else None
+        if kept is None or kept["about"] != self.about:
+            return None
+        say(f"{name}: kept from the evaluation that was stopped")
+        part: TaskPart = kept["part"]
+        return part
+
+    def keep(self, name: str, part: TaskPart) -> None:
+        """Keep a finished task."""
+        file = self._file(name)
+        if file:
+            file.parent.mkdir(exist_ok=True)
+            write_json(file, {"about": self.about, "part": part})
+
+    def _file(self, name: str) -> Path | None:
+        return self.folder / f"{marked_name(name)}.json" if self.folder else None
