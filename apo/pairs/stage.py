@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from apo_soup.config.endpoint import endpoint_address
 from apo_soup.config.pairs import PairsFile
-from apo_soup.config.sides import OpenaiSide, endpoint_address
+from apo_soup.config.sides import OpenaiSide
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.code_hash import code_hash

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apo_soup.config.eval import AnswerTask, Mode, ToolTask
-from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
@@ -13,6 +12,7 @@ from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult, pr
 from apo_soup.evals.tool_calls import call_fault, first_call
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.generation import generate
+from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
 from apo_soup.verify.modes import answer_part, obeys
