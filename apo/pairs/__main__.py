@@ -2,14 +2,14 @@
 
 import argparse
 
-from apo.pairs.stage import pairs_stage
+from apo.pairs.stage import asking_stage
 from apo_soup.config.pairs import PairsFile
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import report_state, stage_program
 
 
 def _work(recipe: PairsFile, options: argparse.Namespace) -> int:
-    stage = pairs_stage(recipe)
+    stage = asking_stage(recipe)
     todo, code = report_state([stage], options.state)
     if todo and not options.state:
         quiet_libraries()

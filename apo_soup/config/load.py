@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from apo_soup.config.merge import MergeFile
     from apo_soup.config.pairs import PairsFile
     from apo_soup.config.sft import SftFile
+    from apo_soup.config.traces import TracesFile
 
 # Kind of a stage file -> module and class; imported when it is asked for, since TRL's keys take a while to read.
 KINDS = {
     "sft": ("apo_soup.config.sft", "SftFile"),
     "apo": ("apo_soup.config.apo", "ApoFile"),
     "pairs": ("apo_soup.config.pairs", "PairsFile"),
+    "traces": ("apo_soup.config.traces", "TracesFile"),
     "merge": ("apo_soup.config.merge", "MergeFile"),
     "eval": ("apo_soup.config.eval", "EvalFile"),
     "data": ("apo_soup.config.data", "DataFile"),
@@ -53,6 +55,10 @@ def load(
 def load(
     path: str | Path, kind: Literal["pairs"], overrides: Sequence[str] = (), options: Sequence[str] = ()
 ) -> PairsFile: ...
+@overload
+def load(
+    path: str | Path, kind: Literal["traces"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> TracesFile: ...
 @overload
 def load(
     path: str | Path, kind: Literal["merge"], overrides: Sequence[str] = (), options: Sequence[str] = ()

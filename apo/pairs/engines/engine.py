@@ -11,7 +11,9 @@ from typing import Protocol
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.sides import OpenaiSide, VllmSide
+from apo_soup.config.endpoint import EndpointKeys
+from apo_soup.config.judges import RewardJudge
+from apo_soup.config.sides import VllmSide
 from apo_soup.errors import UserError
 
 # Takes answers as an engine finishes them.
@@ -39,7 +41,7 @@ def require_installed_engine(side: AskedSide) -> None:
             f"{side.where}.engine: expected an installed engine, got vllm, which is not here; pip install "
             "'apo-soup[vllm]' in an environment of its own, or take engine transformers or openai"
         )
-    if isinstance(side.keys, OpenaiSide):
+    if isinstance(side.keys, EndpointKeys):
         missing = [name for name in ("openai", "tenacity") if find_spec(name) is None]
         if missing:
             raise UserError(
@@ -51,7 +53,7 @@ def require_installed_engine(side: AskedSide) -> None:
 def make_engine(side: AskedSide) -> Engine:
     """The engine that a side names, with its model loaded."""
     keys = side.keys
-    if isinstance(keys, OpenaiSide):
+    if isinstance(keys, EndpointKeys):
         from apo.pairs.engines.endpoint import EndpointEngine
 
         return EndpointEngine(side, keys)
@@ -59,6 +61,10 @@ def make_engine(side: AskedSide) -> Engine:
         from apo.pairs.engines.vllm import VLLMEngine
 
         return VLLMEngine(side, keys)
+    if isinstance(keys, RewardJudge):
+        from apo.pairs.engines.reward import RewardEngine
+
+        return RewardEngine(side, keys)
     from apo.pairs.engines.transformers import TransformersEngine
 
     return TransformersEngine(side, keys)
