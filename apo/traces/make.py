@@ -2,9 +2,9 @@
 
     python -m apo.traces --config traces.yaml
 
-The prompts are answered in one mode, `candidates` times each, by the engines of pairs. Answers are filtered, and verified
-where a row has a reference, else scored by a judge where the file names one. Those that are right make rows. Every
-prompt ends in rows or in `drops.jsonl` with the reason.
+The prompts are answered in one mode, `candidates` times each, by the engines of pairs. Answers are filtered, and
+verified where a row has a reference, else scored by a judge where the file names one. Those that are right make rows;
+every prompt ends in rows or in `drops.jsonl` with the reason.
 """
 
 from collections import Counter
