@@ -16,7 +16,7 @@ from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.places import settle_paths
 from apo_soup.config.problems import behind_wrong_tags, in_file_order, missing_key, sentence, unknown_key, wrong_values
-from apo_soup.config.renamed import map_renamed
+from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL, map_renamed
 from apo_soup.config.right_part import right_part
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
@@ -117,7 +117,10 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     with those that are right.
     """
     model = file_model(kind)
-    problems = map_renamed(given, pairs=kind == "apo") if issubclass(model, TrainingFile) else []
+    if issubclass(model, TrainingFile):
+        problems = map_renamed(given, RENAMED, pairs=kind == "apo")
+    else:
+        problems = map_renamed(given, RENAMED_IN_EVAL) if kind == "eval" else []
     recipe: Any = model.model_construct()
     known = list(model.model_fields)
     strange = [name for name in given.values if name not in known]

@@ -11,7 +11,6 @@ from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult, proportion_metric
 from apo_soup.evals.tool_calls import call_fault, first_call
 from apo_soup.models.completion import Completion, Sampling
-from apo_soup.models.generation import generate
 from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
@@ -110,7 +109,7 @@ def generate_answers(
         for row, arguments in zip(rows, template_arguments, strict=True)
     ]
     sampling = Sampling(task.max_new_tokens or DEFAULT_MAX_NEW_TOKENS)
-    return generate(checkpoint.model, checkpoint.tokenizer, prompts, sampling, checkpoint.batch_size)
+    return checkpoint.engine.answers(prompts, sampling)
 
 
 def hits_by_group(rows: list[ItemRow], hits: list[bool]) -> dict[str, list[bool]]:

@@ -15,6 +15,7 @@ from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.sides import VllmSide
 from apo_soup.errors import UserError
+from apo_soup.models.endpoint.packages import require_endpoint_packages
 
 # Takes answers as an engine finishes them.
 KeepAnswers = Callable[[list[Answer]], None]
@@ -42,12 +43,7 @@ def require_installed_engine(side: AskedSide) -> None:
             "'apo-soup[vllm]' in an environment of its own, or take engine transformers or openai"
         )
     if isinstance(side.keys, EndpointKeys):
-        missing = [name for name in ("openai", "tenacity") if find_spec(name) is None]
-        if missing:
-            raise UserError(
-                f"{side.where}.engine: expected an installed engine, got openai without the package "
-                f"{' and '.join(missing)}; pip install 'apo-soup[endpoint]'"
-            )
+        require_endpoint_packages(f"{side.where}.engine")
 
 
 def make_engine(side: AskedSide) -> Engine:
