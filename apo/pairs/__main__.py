@@ -2,7 +2,7 @@
 
 import argparse
 
-from apo.pairs.stage import pairs_stage
+from apo.pairs.stage import asking_stage
 from apo_soup.config.pairs import PairsFile
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.entry import alone_on, report_state, stage_program
@@ -11,7 +11,7 @@ from apo_soup.runs.outputs import output_folders
 
 def _work(recipe: PairsFile, options: argparse.Namespace) -> int:
     with alone_on(recipe, output_folders(recipe), options.state):
-        stage = pairs_stage(recipe)
+        stage = asking_stage(recipe)
         todo, code = report_state(recipe, [stage], options.state)
         if todo and not options.state:
             quiet_libraries()

@@ -14,13 +14,15 @@ class PairChoice:
 
     `keep` is right_over_wrong, right_over_any or strong_over_weak; `tie_break` orders candidates of one score: first,
     shortest or longest. With `balanced`, the two that are closest in length are taken among those of the best and the
-    worst score. `near` is the share of runs of five words from which two answers are too near to make a pair.
+    worst score. `near` is the share of runs of five words from which two answers are too near to make a pair. A
+    judge must score the chosen answer above the rejected one, by `margin` or more.
     """
 
     keep: str
     tie_break: str = "first"
     balanced: bool = False
     near: float | None = None
+    margin: float = 0.0
 
 
 def chosen_and_rejected(
@@ -40,17 +42,28 @@ def chosen_and_rejected(
         bad = [j for j in bad if j.right is not True]
         if not bad:
             return "weak: right too"
-    pairs = [(c, r) for c in good for r in bad if _words(c) != _words(r)]
+    pairs = [(c, r) for c in good for r in bad if words_of(c) != words_of(r)]
     if not pairs:
         return "both sides are the same"
     pairs = [(c, r) for c, r in pairs if c.score is None or r.score is None or c.score >= r.score]
     if not pairs:
         return "weak: better than strong"
+    pairs = [(c, r) for c, r in pairs if _beats(c, r, choice.margin)]
+    if not pairs:
+        return "judge: no margin"
     if choice.near is not None:
-        pairs = [(c, r) for c, r in pairs if shingle_similarity(_words(c), _words(r)) < choice.near]
+        pairs = [(c, r) for c, r in pairs if shingle_similarity(words_of(c), words_of(r)) < choice.near]
         if not pairs:
             return "both sides are nearly the same"
     return min(pairs, key=lambda pair: _rank(pair[0], pair[1], choice))
+
+
+def _beats(chosen: JudgedCompletion, rejected: JudgedCompletion, margin: float) -> bool:
+    """Whether a judge scores one answer above the other, by a margin or more; where it was not asked, yes."""
+    if chosen.judge_score is None or rejected.judge_score is None:
+        return True
+    gain = chosen.judge_score - rejected.judge_score
+    return gain > 0 and gain >= margin
 
 
 def _rank(chosen: JudgedCompletion, rejected: JudgedCompletion, choice: PairChoice) -> tuple[float, ...]:
@@ -59,11 +72,16 @@ def _rank(chosen: JudgedCompletion, rejected: JudgedCompletion, choice: PairChoi
     `min` keeps the first of equals, so candidates drawn earlier win.
     """
     lengths = chosen.completion.length, rejected.completion.length
-    scores = -(chosen.score or 0.0), rejected.score or 0.0
+    scores = -best_score(chosen), best_score(rejected)
     if choice.balanced:
         return (*scores, abs(_log_ratio(*lengths)))
     sign = {"first": 0, "shortest": 1, "longest": -1}[choice.tie_break]
     return (*scores, sign * lengths[0], sign * lengths[1])
+
+
+def best_score(judged: JudgedCompletion) -> float:
+    """The verifier's score of an answer, or the judge's; 0 where neither has one."""
+    return judged.score or judged.judge_score or 0.0
 
 
 def most_common_failure(candidates: list[JudgedCompletion]) -> str:
@@ -72,7 +90,7 @@ def most_common_failure(candidates: list[JudgedCompletion]) -> str:
     return failures.most_common(1)[0][0] if failures else "no answer"
 
 
-def _words(judged: JudgedCompletion) -> str:
+def words_of(judged: JudgedCompletion) -> str:
     """A completion's text, without what differs in white space and invisible characters only."""
     return " ".join(INVISIBLE.sub("", judged.completion.text).split())
 

@@ -30,12 +30,13 @@ class AnswerFilters:
 @dataclass(frozen=True)
 class JudgedCompletion:
     """A completion, the filter that it fails in a few words (None: none), and its score from 0 to 1 where it fails none
-    and there is a reference.
+    and there is a reference; where there is none, a judge's score on the judge's own scale.
     """
 
     completion: Completion
     failed_filter: str | None
     score: float | None
+    judge_score: float | None = None
 
     @property
     def right(self) -> bool | None:
@@ -86,3 +87,10 @@ def failed_filter(completion: Completion, prompt: Prompt, filters: AnswerFilters
     if filters.language and not same_language(prompt.messages[-1]["content"], completion.text, filters.languages):
         return "another language"
     return None
+
+
+def judged_side(
+    answers: dict[str, Answer], prompts: list[Prompt], filters: AnswerFilters, verifier: Verifier | None
+) -> dict[str, list[JudgedCompletion]]:
+    """One side's completions of all prompts, judged, by prompt id."""
+    return {p.id: judged_candidates(answers[p.id], p, filters, verifier) for p in prompts}

@@ -8,6 +8,7 @@ and the two that make the best pair are picked (`choice.py`, `selection.py`). Th
 were neither verified nor drawn more than once. Every prompt ends as a pair or in `drops.jsonl` with the reason.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from apo.pairs.ask import side_answers
 from apo.pairs.choice import PairChoice
 from apo.pairs.engines.engine import require_installed_engine
 from apo.pairs.journal import Answer
-from apo.pairs.judge import AnswerFilters
+from apo.pairs.judge import AnswerFilters, judged_side
 from apo.pairs.language import require_languages
 from apo.pairs.pair_rows import drop_row, is_held_out, pair_row, side_provenance, write_rows
 from apo.pairs.prompts import PromptSet, read_prompts
-from apo.pairs.selection import Selection, selected_pairs
-from apo.pairs.side import SIDE_NAMES, AskedSide, asked_side
+from apo.pairs.selection import DroppedPrompt, Selection, selected_pairs
+from apo.pairs.side import SIDE_NAMES, AskedSide, asked_judge, asked_side
 from apo.pairs.summary import pair_metrics, summary_table
-from apo_soup.config.pairs import FilterKeys, PairsFile
+from apo.pairs.verdicts import JudgeCount, with_scores
+from apo_soup.config.asking import AskingFile, FilterKeys
+from apo_soup.config.pairs import PairsFile
 from apo_soup.errors import UserError
 from apo_soup.runs.stage import Stage
 from apo_soup.verify.answers import Verifier, verifier
@@ -41,20 +44,25 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
     sides = [asked_side(recipe, name) for name in SIDE_NAMES]
     # What the file gets wrong is told before anything is asked.
     filters, choice = answer_filters(recipe), pair_choice(recipe, judge)
-    for side in sides:
+    scorer = asked_judge(recipe)
+    for side in [*sides, *([scorer] if scorer else [])]:
         require_installed_engine(side)
     answers = {side.name: side_answers(side, prompts.usable, stage) for side in sides}
-    selection = selected_pairs(prompts, answers, filters, judge, choice, recipe.length_balance)
+    judged = {name: judged_side(by_prompt, prompts.usable, filters, judge) for name, by_prompt in answers.items()}
+    verdicts = JudgeCount()
+    if scorer:
+        judged, verdicts, _ = with_scores(scorer, prompts.usable, judged, stage)
+    selection = selected_pairs(prompts, answers, judged, choice, recipe.length_balance)
     if not selection.pairs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.most_common())
-        _write_drops(stage.partial, prompts, selection)
+        write_drops(stage.partial, prompts, selection.dropped)
         refusal = next((a.problem for of_side in answers.values() for a in of_side.values() if a.problem), None)
         told = f"{reasons}: {refusal}" if refusal else reasons
         raise UserError(
             f"{recipe.path}: expected at least one pair, got none of {len(prompts.usable)} prompts ({told}); change "
             f"what the reasons name, a prompt each in {stage.partial / 'drops.jsonl'}"
         )
-    _write_folder(recipe, stage, prompts, selection, sides, answers)
+    _write_folder(recipe, stage, prompts, selection, [*sides, *([scorer] if scorer else [])], answers, verdicts)
 
 
 def _write_folder(
@@ -64,6 +72,7 @@ def _write_folder(
     selection: Selection,
     sides: list[AskedSide],
     answers: dict[str, dict[str, Answer]],
+    verdicts: JudgeCount,
 ) -> None:
     """Rows and manifest, moved into place when they are whole; then the table."""
     folder = stage.result_folder()
@@ -74,20 +83,21 @@ def _write_folder(
         splits[split].append(pair_row(pair, provenance, answers))
     for split, rows in splits.items():
         write_rows(folder / split, rows, recipe.format)
-    _write_drops(folder, prompts, selection)
+    write_drops(folder, prompts, selection.dropped)
     write_rows(folder / "rejects", [{"row": row, "reason": reason} for row, reason in prompts.rejected])
-    metrics = pair_metrics(prompts, selection, answers) | {split: len(rows) for split, rows in splits.items()}
+    judge = {"judge": asdict(verdicts)} if recipe.judge else {}
+    metrics = pair_metrics(prompts, selection, answers) | judge | {split: len(rows) for split, rows in splits.items()}
     stage.finish(folder, metrics)
     print(summary_table(metrics))
 
 
-def _write_drops(folder: Path, prompts: PromptSet, selection: Selection) -> None:
+def write_drops(folder: Path, prompts: PromptSet, dropped: list[DroppedPrompt]) -> None:
     """`drops.jsonl`, empty where every prompt made a pair."""
     duplicates = [{"row": row, "reason": reason} for row, reason in prompts.duplicates]
-    write_rows(folder / "drops", duplicates + [drop_row(dropped) for dropped in selection.dropped], always=True)
+    write_rows(folder / "drops", duplicates + [drop_row(one) for one in dropped], always=True)
 
 
-def check_prompts(recipe: PairsFile, prompts: PromptSet, judge: Verifier | None) -> None:
+def check_prompts(recipe: AskingFile, prompts: PromptSet, judge: Verifier | None) -> None:
     """Check that enough rows are prompts, and that some have a reference where a verifier is to judge by it.
 
     Raises:
@@ -110,7 +120,7 @@ def check_prompts(recipe: PairsFile, prompts: PromptSet, judge: Verifier | None)
         )
 
 
-def answer_filters(recipe: PairsFile) -> AnswerFilters:
+def answer_filters(recipe: AskingFile) -> AnswerFilters:
     """What the recipe's `mode` and `filters` ask of an answer.
 
     Raises:
@@ -127,4 +137,4 @@ def pair_choice(recipe: PairsFile, judge: Verifier | None) -> PairChoice:
     """How the recipe chooses a pair; with a verifier, right over wrong unless it says otherwise."""
     keep = recipe.keep or ("right_over_wrong" if judge else "strong_over_weak")
     near = recipe.filters.near if recipe.filters else None
-    return PairChoice(keep, recipe.tie_break, recipe.length_balance is not None, near)
+    return PairChoice(keep, recipe.tie_break, recipe.length_balance is not None, near, recipe.margin)

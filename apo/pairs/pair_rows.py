@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from apo.pairs.journal import Answer
+from apo.pairs.judge import JudgedCompletion
 from apo.pairs.prompts import Prompt
 from apo.pairs.selection import DroppedPrompt, SelectedPair
 from apo.pairs.side import AskedSide
+from apo_soup.config.endpoint import EndpointKeys
+from apo_soup.config.judges import EndpointJudge, RewardJudge
 from apo_soup.config.sides import LocalSide, OpenaiSide, TransformersSide, VllmSide
 from apo_soup.hashing import hash_value
 from apo_soup.runs.secrets import redacted
@@ -27,8 +30,10 @@ def is_held_out(prompt: Prompt, share: float) -> bool:
 def side_provenance(side: AskedSide, stage: Stage) -> dict[str, Any]:
     """Who answered and how: model with its content hash or commit, engine, sampling, seed, template."""
     keys, sampling = side.keys, side.sampling
+    if isinstance(keys, RewardJudge):
+        return {"model": keys.written("model"), "engine": keys.kind, "content": stage.inputs[side.name]}
     local = keys if isinstance(keys, LocalSide) else None
-    served = keys if isinstance(keys, OpenaiSide) else None
+    served = keys if isinstance(keys, EndpointKeys) else None
     settings = {
         "model": keys.written("model"),
         "revision": local.revision if local else None,
@@ -42,7 +47,7 @@ def side_provenance(side: AskedSide, stage: Stage) -> dict[str, Any]:
         "seed": sampling.seed,
         "dtype": local.dtype if local and local.gives("dtype") else None,
         "batch_size": side.batch_size if isinstance(keys, TransformersSide) else None,
-        "send_template_kwargs": served.send_template_kwargs if served else None,
+        "send_template_kwargs": keys.send_template_kwargs if isinstance(keys, OpenaiSide) else None,
     }
     # As text: a table needs the same type in every row, and both sides have these of their own.
     mappings = {
@@ -50,7 +55,7 @@ def side_provenance(side: AskedSide, stage: Stage) -> dict[str, Any]:
         "engine_kwargs": keys.engine_kwargs if isinstance(keys, VllmSide) else None,
     }
     texts = {name: json.dumps(value) for name, value in redacted({k: v for k, v in mappings.items() if v}).items()}
-    template = "the server's own"
+    template = hash_value(keys.template) if isinstance(keys, EndpointJudge) else "the server's own"
     if local:
         from apo.pairs.engines.rendering import side_tokenizer
 
@@ -69,6 +74,7 @@ def pair_row(
         answers: each side's answers by prompt id.
     """
     prompt, chosen, rejected = pair.prompt, pair.chosen, pair.rejected
+    scores = {"chosen": chosen.judge_score, "rejected": rejected.judge_score}
     return {
         "prompt": prompt.messages,
         "chosen": [{"role": "assistant", "content": chosen.completion.text}],
@@ -80,6 +86,7 @@ def pair_row(
             "reference": prompt.reference,
             "verdicts": {"chosen": chosen.score, "rejected": rejected.score},
             "tokens": {"chosen": chosen.completion.tokens, "rejected": rejected.completion.tokens},
+            **({"scores": scores} if "judge" in sides else {}),
             "servers": {side: by_prompt[prompt.id].server for side, by_prompt in answers.items()},
             **sides,
         },
@@ -89,11 +96,16 @@ def pair_row(
 def drop_row(dropped: DroppedPrompt) -> dict[str, Any]:
     """A prompt without a pair, and what was judged of each candidate."""
     candidates = {
-        name: [{"fault": j.failed_filter, "score": j.score, "tokens": j.completion.tokens} for j in side]
-        for name, side in (("strong", dropped.strong), ("weak", dropped.weak))
+        name: [candidate_record(j) for j in side] for name, side in (("strong", dropped.strong), ("weak", dropped.weak))
     }
     prompt = dropped.prompt
     return {"prompt": prompt.id, "row": prompt.source_row, "reason": dropped.reason, **candidates}
+
+
+def candidate_record(judged: JudgedCompletion) -> dict[str, Any]:
+    """What was found of a candidate, without its text."""
+    scored = {} if judged.judge_score is None else {"judge_score": judged.judge_score}
+    return {"fault": judged.failed_filter, "score": judged.score, "tokens": judged.completion.tokens, **scored}
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]], file_format: str = "jsonl", always: bool = False) -> None:
@@ -112,9 +124,10 @@ def write_rows(path: Path, rows: list[dict[str, Any]], file_format: str = "jsonl
 
 def _table_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row whose free mappings are JSON text, as a column of a table needs one shape; `apo_soup.data` reads either."""
-    prompt = [
+    field = "prompt" if "prompt" in row else "messages"
+    turns = [
         {**m, "tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if m.get("tool_calls") else m
-        for m in row["prompt"]
+        for m in row[field]
     ]
     arguments = json.dumps(row["chat_template_kwargs"], ensure_ascii=False)
-    return {**row, "prompt": prompt, "chat_template_kwargs": arguments}
+    return {**row, field: turns, "chat_template_kwargs": arguments}

@@ -1,4 +1,4 @@
-"""The prompts that both sides are asked, from any source `apo_soup.data` reads."""
+"""The prompts that models are asked, from any source `apo_soup.data` reads."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from apo_soup.config.pairs import PairsFile
+from apo_soup.config.asking import AskingFile
 from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.converters import alpaca, query_response
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
@@ -44,7 +44,7 @@ class PromptSet:
     duplicates: list[tuple[str, str]]
 
 
-def read_prompts(recipe: PairsFile, verifier: Verifier | None) -> PromptSet:
+def read_prompts(recipe: AskingFile, verifier: Verifier | None) -> PromptSet:
     """Every drawn row as a prompt, up to `limit` of them; a reference that the verifier cannot read is a fault.
 
     Raises:
@@ -72,7 +72,7 @@ def read_prompts(recipe: PairsFile, verifier: Verifier | None) -> PromptSet:
     return PromptSet(list(usable.values()), rejected, duplicates)
 
 
-def _drawn_rows(recipe: PairsFile) -> Iterator[tuple[SourceRow, dict[str, Any]]]:
+def _drawn_rows(recipe: AskingFile) -> Iterator[tuple[SourceRow, dict[str, Any]]]:
     """The rows that the weights of the sources leave, each with the template arguments of its source."""
     for number, keys in enumerate(recipe.prompts):
         source = Source.from_entry(keys)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from apo.pairs.choice import PairChoice, chosen_and_rejected, unbalanced_pairs
 from apo.pairs.journal import Answer
-from apo.pairs.judge import AnswerFilters, JudgedCompletion, judged_candidates
+from apo.pairs.judge import JudgedCompletion
 from apo.pairs.prompts import Prompt, PromptSet
 from apo.pairs.side import SIDE_NAMES
-from apo_soup.verify.answers import Verifier
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ class Selection:
 def selected_pairs(
     prompts: PromptSet,
     answers: dict[str, dict[str, Answer]],
-    filters: AnswerFilters,
-    verifier: Verifier | None,
+    judged: dict[str, dict[str, list[JudgedCompletion]]],
     choice: PairChoice,
     length_balance: float | None,
 ) -> Selection:
@@ -59,12 +57,13 @@ def selected_pairs(
     Args:
         prompts: what both sides were asked, and the duplicates that they were not.
         answers: each side's answers by prompt id.
+        judged: the completions in them, judged.
         length_balance: the most pairs, as a share, in which one side is the longer one; None is any.
     """
     pairs, dropped = [], []
     reasons = Counter({"duplicate prompt": len(prompts.duplicates)} if prompts.duplicates else {})
     for prompt in prompts.usable:
-        strong, weak = (judged_candidates(answers[name][prompt.id], prompt, filters, verifier) for name in SIDE_NAMES)
+        strong, weak = (judged[name][prompt.id] for name in SIDE_NAMES)
         outcome = chosen_and_rejected(strong, weak, choice)
         if isinstance(outcome, str):
             refusal = next((a[prompt.id].problem for a in answers.values() if a[prompt.id].problem), None)

@@ -1,15 +1,17 @@
-"""The strong and the weak side: which model answers, and how it is sampled."""
+"""The strong and the weak side, and the judge: which model answers, and how it is sampled."""
 
 import hashlib
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from apo_soup.config.asking import AskingFile
+from apo_soup.config.judges import EndpointJudge, RewardJudge
 from apo_soup.config.keys import has_mark
-from apo_soup.config.pairs import PairsFile
 from apo_soup.config.sides import OpenaiSide, TransformersSide, VllmSide
 from apo_soup.models.completion import Sampling
 
 SIDE_NAMES = ("strong", "weak")
+AskedKeys = TransformersSide | VllmSide | OpenaiSide | EndpointJudge | RewardJudge
 _Value = TypeVar("_Value")
 
 
@@ -17,13 +19,13 @@ _Value = TypeVar("_Value")
 class AskedSide:
     """One side, with the file's own keys where it leaves out how it is sampled.
 
-    `name` is strong or weak; `where` is `FILE:LINE: KEY` of the side, for messages; `keys` are those of its engine,
+    `name` is strong, weak or judge; `where` is `FILE:LINE: KEY` of it, for messages; `keys` are those of its engine,
     with paths as they were found. `batch_size` is of transformers alone.
     """
 
     name: str
     where: str
-    keys: TransformersSide | VllmSide | OpenaiSide
+    keys: AskedKeys
     sampling: Sampling
     candidates: int
     batch_size: int
@@ -48,9 +50,10 @@ class AskedSide:
         return {k: v for k, v in settings.items() if k not in aside}
 
 
-def asked_side(recipe: PairsFile, name: str) -> AskedSide:
+def asked_side(recipe: AskingFile, name: str) -> AskedSide:
     """The side of that name, complete."""
-    keys: TransformersSide | VllmSide | OpenaiSide = recipe.strong if name == "strong" else recipe.weak
+    keys = recipe.sides()[name]
+    assert isinstance(keys, TransformersSide | VllmSide | OpenaiSide)
     sampling = Sampling(
         max_new_tokens=_first(keys.max_new_tokens, recipe.max_new_tokens),
         temperature=_first(keys.temperature, recipe.temperature),
@@ -63,6 +66,17 @@ def asked_side(recipe: PairsFile, name: str) -> AskedSide:
     own_size = keys.batch_size if isinstance(keys, TransformersSide) else None
     batch_size = _first(own_size, recipe.batch_size)
     return AskedSide(name, recipe.place(name), keys, sampling, candidates, batch_size)
+
+
+def asked_judge(recipe: AskingFile) -> AskedSide | None:
+    """The judge of a file as a side that is asked about answers, or None."""
+    keys = recipe.judge
+    if isinstance(keys, EndpointJudge):
+        sampling = Sampling(keys.max_new_tokens, keys.temperature, seed=keys.seed)
+        return AskedSide("judge", recipe.place("judge"), keys, sampling, keys.votes, 1)
+    if isinstance(keys, RewardJudge):
+        return AskedSide("judge", recipe.place("judge"), keys, Sampling(1), 1, keys.batch_size)
+    return None
 
 
 def _first(own: _Value | None, shared: _Value) -> _Value:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, Field
 
+from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.keys import (
@@ -185,6 +186,12 @@ Task = Annotated[
 ]
 
 
+class EvalEndpoint(EndpointKeys):
+    """A model that a server of OpenAI's chat completions has loaded."""
+
+    send_template_kwargs: Flag = key(True, "send the template's arguments, which hold the mode")
+
+
 class EvalFile(StageFile):
     """Which models are measured, by which tasks."""
 
@@ -201,9 +208,16 @@ class EvalFile(StageFile):
     chat_template: Text | None = key(None, "template in place of the models' own", path=True)
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = key("float32", "type that models are run in")
     trust_remote_code: Flag = key(False, "run code that comes with a model")
-    harness_engine: Literal["auto", "transformers", "vllm"] = key("auto", "what runs the harness's requests")
+    engine: Literal["auto", "transformers", "vllm", "openai"] = key(
+        "auto", "what answers questions, the harness's too; `auto` is vllm where it is installed beside a GPU"
+    )
+    endpoint: EvalEndpoint | None = key(None, "the served model that is asked, with engine openai")
 
     def faults(self) -> Iterator[Fault]:
+        if (self.engine == "openai") != (self.endpoint is not None):
+            alone, other = ("engine", "endpoint") if self.endpoint is None else ("endpoint", "engine: openai")
+            told = f"expected {other} beside it, got none; add it, or leave the key out"
+            yield Fault(alone, told, ("endpoint", "engine"))
         names: list[Any] = []
         for number, task in enumerate(self.tasks or []):
             if "/" in task.name:

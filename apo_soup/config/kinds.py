@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-STAGE_OF_FILE = {"data": "data", "pairs": "pairs", "merge": "merge", "eval": "eval"}
+STAGE_OF_FILE = {"data": "data", "pairs": "pairs", "traces": "traces", "merge": "merge", "eval": "eval"}
+PREFIXES = (
+    ("mid", "sft"), ("sft", "sft"), ("apo", "apo"), ("merge", "merge"), ("pairs", "pairs"), ("traces", "traces"),
+)  # fmt: skip
 
 
 def stage_of_file(file: Path) -> str | None:
@@ -10,7 +13,7 @@ def stage_of_file(file: Path) -> str | None:
     stem = file.stem
     if stem in STAGE_OF_FILE:
         return STAGE_OF_FILE[stem]
-    for prefix, stage in (("mid", "sft"), ("sft", "sft"), ("apo", "apo"), ("merge", "merge"), ("pairs", "pairs")):
+    for prefix, stage in PREFIXES:
         if stem.startswith(prefix):
             return stage
     return None

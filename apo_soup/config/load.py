@@ -16,7 +16,7 @@ from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.places import settle_paths
 from apo_soup.config.problems import behind_wrong_tags, in_file_order, missing_key, sentence, unknown_key, wrong_values
-from apo_soup.config.renamed import map_renamed
+from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL, map_renamed
 from apo_soup.config.right_part import right_part
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from apo_soup.config.merge import MergeFile
     from apo_soup.config.pairs import PairsFile
     from apo_soup.config.sft import SftFile
+    from apo_soup.config.traces import TracesFile
 
 # Kind of a stage file -> module and class; imported when it is asked for, since TRL's keys take a while to read.
 KINDS = {
     "sft": ("apo_soup.config.sft", "SftFile"),
     "apo": ("apo_soup.config.apo", "ApoFile"),
     "pairs": ("apo_soup.config.pairs", "PairsFile"),
+    "traces": ("apo_soup.config.traces", "TracesFile"),
     "merge": ("apo_soup.config.merge", "MergeFile"),
     "eval": ("apo_soup.config.eval", "EvalFile"),
     "data": ("apo_soup.config.data", "DataFile"),
@@ -53,6 +55,10 @@ def load(
 def load(
     path: str | Path, kind: Literal["pairs"], overrides: Sequence[str] = (), options: Sequence[str] = ()
 ) -> PairsFile: ...
+@overload
+def load(
+    path: str | Path, kind: Literal["traces"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> TracesFile: ...
 @overload
 def load(
     path: str | Path, kind: Literal["merge"], overrides: Sequence[str] = (), options: Sequence[str] = ()
@@ -111,7 +117,10 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     with those that are right.
     """
     model = file_model(kind)
-    problems = map_renamed(given, pairs=kind == "apo") if issubclass(model, TrainingFile) else []
+    if issubclass(model, TrainingFile):
+        problems = map_renamed(given, RENAMED, pairs=kind == "apo")
+    else:
+        problems = map_renamed(given, RENAMED_IN_EVAL) if kind == "eval" else []
     recipe: Any = model.model_construct()
     known = list(model.model_fields)
     strange = [name for name in given.values if name not in known]

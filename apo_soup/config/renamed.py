@@ -15,23 +15,27 @@ RENAMED: dict[str, tuple[str | None, str]] = {
     "max_prompt_length": (None, "gone from TRL 1.0; only max_length cuts a pair"),
     "dataset_kwargs": (None, "set by the stage itself, which hands TRL prepared rows"),
 }
+RENAMED_IN_EVAL: dict[str, tuple[str | None, str]] = {
+    "harness_engine": ("engine", "it runs the suite's own kinds too"),
+}
 RENAMED_VALUES = {
     ("packing_strategy", "ffd"): ("bfd", "first-fit decreasing was replaced by best-fit decreasing in TRL 0.20"),
     ("packing_strategy", "bfd-requeue"): ("bfd_split", "renamed in TRL 0.29"),
 }
 
 
-def map_renamed(given: Given, pairs: bool) -> list[str]:
-    """Map keys and values of a training file that newer releases renamed; each leaves one line in `given.notes`.
+def map_renamed(given: Given, renamed: dict[str, tuple[str | None, str]], pairs: bool = False) -> list[str]:
+    """Map keys and values of a file that newer releases renamed; each leaves one line in `given.notes`.
 
     Args:
+        renamed: the keys, such as RENAMED for training files.
         pairs: the file is of preference training, where TRL ignores `padding_free`.
 
     Returns:
         A sentence for each key that is given under both its names.
     """
     values, problems = given.values, []
-    for old, (new, why) in RENAMED.items():
+    for old, (new, why) in renamed.items():
         if old not in values:
             continue
         where, value = given.where(old), values.pop(old)

@@ -1,23 +1,18 @@
 """The two sides of a pairs file: which model answers, what runs it, and how it is sampled."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Discriminator, Tag
 
-from apo_soup.config.endpoint_settings import public_address
-from apo_soup.config.keys import AS_NUMBER, FINITE, AboveZero, Flag, NotNegative, Positive, Table, Text, Whole, key
+from apo_soup.config.endpoint import EndpointKeys
+from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, NotNegative, Positive, Table, Text, Whole, key
 from apo_soup.config.stage_file import Fault, Keys
 
 Temperature = Annotated[float, Ge(0), FINITE, AS_NUMBER]
 TopP = Annotated[float, Gt(0), Le(1), FINITE, AS_NUMBER]
 MinP = Annotated[float, Ge(0), Lt(1), FINITE, AS_NUMBER]
-# A key itself, where the name of a variable is expected: `sk_...`, or long with letters of both sizes and digits.
-KEY_LIKE = re.compile(r"(sk|pk|hf|gsk|xai|key|api)_(?=\w*\d)\w{8,}$|(?=\w*[a-z])(?=\w*\d)\w{20,}$")
 # Arguments of vllm.LLM that have keys of their own here.
 VLLM_OWN = ("model", "revision", "dtype", "trust_remote_code", "seed")
 # vLLM refuses hotter sampling.
@@ -83,67 +78,17 @@ class VllmSide(LocalSide):
             )
 
 
-class OpenaiSide(SideKeys):
+class OpenaiSide(EndpointKeys, SideKeys):
     """A model behind an OpenAI-compatible endpoint."""
 
     kind: ClassVar[str] = "openai"
 
     model: Text = key(meaning="the name that the endpoint knows the model by", input=True)
-    base_url: Text = key(meaning="address of the endpoint, such as http://localhost:8000/v1", input=True, secret=True)
-    api_key_env: Text = key("OPENAI_API_KEY", "environment variable that holds the key", cosmetic=True, secret=True)
-    concurrency: Positive = key(32, "requests under way at a time", cosmetic=True)
-    requests_per_minute: AboveZero | None = key(None, "most requests a minute", cosmetic=True)
-    timeout: AboveZero = key(600.0, "seconds that a request may take", cosmetic=True)
-    retries: NotNegative = key(6, "tries again after a failure that may pass", cosmetic=True)
     send_template_kwargs: Flag = key(True, "send the template's arguments, which hold the mode")
-    extra_body: Table | None = key(None, "further fields of every request", secret=True)
 
     def faults(self) -> Iterator[Fault]:
+        yield from SideKeys.faults(self)
         yield from super().faults()
-        wrong = address_fault(self.base_url)
-        if wrong:
-            yield Fault("base_url", wrong)
-        if "chat_template_kwargs" in (self.extra_body or {}):
-            told = "expected no chat_template_kwargs, which is a key of the file's own, got some; write that key"
-            yield Fault("extra_body", told)
-        if not self.api_key_env.isidentifier() or KEY_LIKE.match(self.api_key_env):
-            told = "expected the name of an environment variable, got what cannot be one; put the key into a variable"
-            yield Fault("api_key_env", f"{told}, and write the variable's name here")
-
-
-@dataclass(frozen=True)
-class EndpointAddress:
-    """An endpoint's address, and the fields of its query, which are sent with every request and shown nowhere."""
-
-    url: str
-    query: dict[str, str]
-
-
-def endpoint_address(side: OpenaiSide) -> EndpointAddress:
-    """The address of a side in its parts; `url` is what may be shown of it."""
-    return EndpointAddress(public_address(side.base_url), dict(parse_qsl(urlsplit(side.base_url).query)))
-
-
-def address_fault(address: str) -> str | None:
-    """What is wrong with an endpoint's address, or None; it is not repeated where it may hold a password."""
-    try:
-        parts = urlsplit(address)
-    except ValueError as error:
-        return f"expected an address such as http://localhost:8000/v1, got {_shown(address)} ({error}); correct it"
-    if "@" in parts.netloc:
-        return "expected an address without name and password, got one with; put the key into api_key_env's variable"
-    if parts.scheme not in ("http", "https"):
-        return (
-            f"expected an address such as http://localhost:8000/v1, got {_shown(address)}; begin it with http:// or "
-            "https://"
-        )
-    return None
-
-
-def _shown(address: str) -> str:
-    """A faulty address as a sentence may have it: nothing of one that may hold a secret, or that may be one."""
-    plain = ":" in address and not re.search(r"[@?#]", address)
-    return repr(address) if plain else "a value that is not shown"
 
 
 def _engine(side: Any) -> str:

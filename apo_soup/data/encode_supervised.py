@@ -11,7 +11,6 @@ from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
 from apo_soup.data.checks.said import shortened_turns
 from apo_soup.data.conversations.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
-from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.unroll import samples_of
@@ -23,6 +22,7 @@ from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.trained_ranges import range_array, ranges_within
+from apo_soup.models.think_tags import END_OF_THINKING
 
 
 class SupervisedEncoder(Encoder[SupervisedItem]):

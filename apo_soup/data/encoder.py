@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerBase
 from apo_soup.data.char_to_token import CharToToken, token_ranges
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import format_of_row, ordered_fields
-from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
 from apo_soup.data.conversations.turn_fields import unread_fields
 from apo_soup.data.conversations.turn_order import check_order, writes_names
@@ -32,6 +31,7 @@ from apo_soup.data.rendering.texts import TextPolicy
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.text_cuts import TextCuts
+from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.models.tokenizer import encode_ids
 
 OTHER_FORMAT = "a row of format {} was read as such, in a source whose first rows are of format {}"

@@ -7,7 +7,6 @@ from typing import Any
 
 from apo_soup.config.eval import AnswerTask, ToolTask
 from apo_soup.config.eval_keys import Mode, SampledKeys
-from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
@@ -15,7 +14,7 @@ from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import call_fault, first_call
 from apo_soup.models.completion import Completion, Sampling
-from apo_soup.models.generation import generate
+from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
 from apo_soup.verify.modes import answer_part, obeys
@@ -144,7 +143,7 @@ def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str],
         task.min_p,
         checkpoint.seed + turn,
     )
-    return generate(checkpoint.model, checkpoint.tokenizer, prompts, sampling, checkpoint.batch_size)
+    return checkpoint.engine.answers(prompts, sampling)
 
 
 def hits_by_group(rows: list[ItemRow], hits: list[list[bool]]) -> dict[str, list[list[bool]]]:

@@ -1,6 +1,7 @@
 """One loaded model, and the settings that every task reads."""
 
 import copy
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.eval_keys import TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.errors import UserError
+from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import encode, load_tokenizer
 
@@ -25,6 +28,7 @@ class Checkpoint:
         tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
+        engine: what answers; of a served model there is nothing else here, and tasks that read more are refused.
         output: folder of the results, for what a task leaves beside them.
     """
 
@@ -32,11 +36,12 @@ class Checkpoint:
     folder: Path
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    renderer: Renderer
+    renderer: Any
     batch_size: int
     tokens_per_batch: int
     samples: int
     seed: int
+    engine: AnswerEngine
     output: Path | None = None
 
     def place(self, task: TaskKeys, key: str) -> str:
@@ -82,4 +87,58 @@ def load_checkpoint(
         samples=suite.samples,
         seed=suite.seed,
         output=output,
+        engine=answer_engine(suite, folder, loaded, tokenizer, mixed=model is not None),
     )
+
+
+def served_checkpoint(suite: EvalFile, output: Path | None = None) -> Checkpoint:
+    """The model that `endpoint` names, of which there is neither weights nor tokenizer here."""
+    assert suite.endpoint is not None  # the file's check has looked
+    nothing: Any = None
+    return Checkpoint(
+        suite=suite,
+        folder=Path(suite.endpoint.model),
+        model=nothing,
+        tokenizer=nothing,
+        renderer=ServedRenderer(),
+        batch_size=suite.batch_size,
+        tokens_per_batch=suite.max_context_tokens_per_batch,
+        samples=suite.samples,
+        seed=suite.seed,
+        output=output,
+        engine=ServedAnswers(suite.endpoint, suite.place("endpoint")),
+    )
+
+
+def answer_engine(
+    suite: EvalFile, folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mixed: bool
+) -> AnswerEngine:
+    """The engine of a model that lies here; a mix in memory is transformers' only.
+
+    Raises:
+        UserError: vLLM is asked for and not installed.
+    """
+    if engine_name(suite, mixed) != "vllm":
+        return TransformersAnswers(model, tokenizer, suite.batch_size)
+    arguments = {
+        "model": str(folder),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "seed": suite.seed,
+        "trust_remote_code": suite.trust_remote_code,
+    }
+    return VllmAnswers(model, tokenizer, arguments, suite.place("engine"))
+
+
+def engine_name(suite: EvalFile, mixed: bool) -> str:
+    """`vllm` where it may be used: asked for, or installed beside a GPU.
+
+    Raises:
+        UserError: vLLM is asked for and not installed.
+    """
+    wanted, installed = suite.engine, importlib.util.find_spec("vllm") is not None
+    if wanted == "vllm" and not installed:
+        raise UserError(
+            f"{suite.place('engine')}: expected vLLM to be installed, got no such package; pip install 'apo-soup[vllm]'"
+        )
+    use_vllm = wanted == "vllm" or (wanted == "auto" and installed and torch.cuda.is_available())
+    return "vllm" if use_vllm and not mixed else "transformers"

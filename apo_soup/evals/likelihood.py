@@ -14,7 +14,7 @@ from apo_soup.data.encode_pairs import encode_pair
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
-from apo_soup.models.logprobs import completion_logprobs, shared_logprobs
+from apo_soup.models.logprobs import shared_logprobs
 from apo_soup.models.tokenizer import encode
 from apo_soup.statistics import mean_score, ratio_score
 
@@ -43,14 +43,11 @@ def recall_task(checkpoint: Checkpoint, task: RecallTask, rows: list[ItemRow]) -
         prompt = checkpoint.renderer.prompt(row["messages"], template_kwargs(row, {})) + row["prefix"]
         items.append((checkpoint.ids(prompt), checkpoint.ids(row["answer"])))
         rows_of_text[context_key(row) if "context" in row else f"row {number}"].append(number)
-    alone = [numbers[0] for numbers in rows_of_text.values() if len(numbers) == 1]
-    scores = completion_logprobs(checkpoint.model, [items[n] for n in alone], checkpoint.tokens_per_batch)
-    hits = {n: greedy for n, (_, _, greedy) in zip(alone, scores, strict=True)}
+    texts = list(rows_of_text.values())
+    scores = shared_logprobs(checkpoint.model, [[items[n] for n in t] for t in texts], checkpoint.tokens_per_batch)
+    hits = {n: s.greedy for t, of_text in zip(texts, scores, strict=True) for n, s in zip(t, of_text, strict=True)}
     by_length: dict[str, list[float]] = defaultdict(list)
-    for numbers in rows_of_text.values():
-        if len(numbers) > 1:
-            scores = shared_logprobs(checkpoint.model, [items[n] for n in numbers], checkpoint.tokens_per_batch)
-            hits |= {n: greedy for n, (_, _, greedy) in zip(numbers, scores, strict=True)}
+    for numbers in texts:
         by_length[f"{rows[numbers[0]]['group']}"].append(sum(hits[n] for n in numbers) / len(numbers))
     by_depth: dict[str, list[bool]] = defaultdict(list)
     for number, row in enumerate(rows):
@@ -71,9 +68,9 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
         if pair.unusual_order:
             check_order(pair.in_order, pair.kwargs, checkpoint.renderer.render)
         encoded = encode_pair(pair, checkpoint.renderer, checkpoint.tokenizer)
-        items += [(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")]
-    scores = [s for s, _, _ in completion_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch)]
-    margins = [chosen - rejected for chosen, rejected in zip(scores[::2], scores[1::2], strict=True)]
+        items.append([(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")])
+    scores = shared_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch)
+    margins = [chosen.logprob - rejected.logprob for chosen, rejected in scores]
     return TaskResult(
         {
             task.name: proportion_metric([margin > 0 for margin in margins], headline=True),

@@ -79,6 +79,14 @@ def models_to_evaluate(
         UserError: two of these are given, a name is unknown, or there is no model at all.
     """
     given = [flag for flag, value in (("--model", folder), ("--mix", mixes), ("--only", only)) if value]
+    if suite.endpoint is not None:
+        if given:
+            raise UserError(
+                f"{given[0]}: expected no such flag with engine openai, which asks one served model, got one; leave "
+                "it out"
+            )
+        served = suite.endpoint.model
+        return [EvaluatedModel(f"served/{served.strip('/').replace('/', '-')}", Path(served))]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)}: expected one of them, got {len(given)}; leave the others out")
     if mixes:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apo_soup.config.eval import AnswerTask, EvalFile
+from apo_soup.config.endpoint import endpoint_address
+from apo_soup.config.eval import AnswerTask, EvalFile, ToolTask
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
@@ -27,6 +28,9 @@ from apo_soup.verify.answers import verifier
 
 if TYPE_CHECKING:
     from apo_soup.evals.mix import Mixer
+
+# Kinds whose every prompt and score needs nothing of a model but its answers.
+SERVED_KINDS = (AnswerTask, ToolTask, LiveCodeBenchTask, BfclTask)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,12 @@ def check_tasks(suite: EvalFile) -> None:
         UserError: naming the key and, of a file, both places that were looked at.
     """
     for number, task in enumerate(suite.tasks):
+        if suite.engine == "openai" and not isinstance(task, SERVED_KINDS):
+            raise UserError(
+                f"{suite.place(f'tasks.{number}.kind')}: expected a kind that a server can answer (answer, tool, livecodebench, "
+                f"bfcl), with engine openai, got {task.kind} of task {task.name}; name the other tasks with --task, or "
+                "leave it out"
+            )
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
             verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
         if isinstance(task, LiveCodeBenchTask | BfclTask):
@@ -143,7 +153,9 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
         where = suite.place(f"models.{model.name}")
-        if model.mix:
+        if suite.endpoint is not None:
+            weights_hash = hash_value([suite.endpoint.model, endpoint_address(suite.endpoint).url])
+        elif model.mix:
             weights_hash = hash_value(
                 [[model_hash(str(f), where, None, beside), weight] for f, weight in model.mix.parts]
             )

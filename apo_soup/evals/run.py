@@ -7,16 +7,15 @@ Generation is greedy, so the same model, suite and versions give the same answer
 """
 
 import importlib
-import importlib.util
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, assert_never
 
-import torch
 import transformers
 from transformers import PreTrainedModel
 
+from apo_soup.config.endpoint import endpoint_address
 from apo_soup.config.eval import (
     AnswerTask,
     ContextLossTask,
@@ -34,7 +33,8 @@ from apo_soup.data.sources.read import read_all_rows
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
-from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint
+from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint, served_checkpoint
+from apo_soup.evals.engines import VllmAnswers
 from apo_soup.evals.harness.models import HarnessEngine
 from apo_soup.evals.harness.task import harness_task
 from apo_soup.evals.items.needles import generated_needles
@@ -75,19 +75,26 @@ def evaluate_model(
     Raises:
         UserError: the model cannot be loaded, or rows do not fit their task.
     """
-    checkpoint = load_checkpoint(suite, folder, model, output)
-    dtype = str(checkpoint.model.dtype).removeprefix("torch.")
-    about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
-    engine = HarnessEngine(checkpoint, harness_engine(suite, model is not None), dtype)
+    if suite.endpoint is not None:
+        checkpoint = served_checkpoint(suite, output)
+        about, dtype = {"answers": "openai", "server": endpoint_address(suite.endpoint).url}, "auto"
+    else:
+        checkpoint = load_checkpoint(suite, folder, model, output)
+        dtype = str(checkpoint.model.dtype).removeprefix("torch.")
+        about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
+        about |= {"answers": "vllm", "vllm": vllm_version()} if checkpoint.engine.name == "vllm" else {}
+    engine = HarnessEngine(checkpoint, checkpoint.engine.name, dtype)
     # Beside the folder of the results, which are whole or not there.
     kept = KeptTasks(output.parent / "tasks" if output else None, dict(about))
     parts: dict[str, TaskPart] = {}
-    # Ours first: the harness may hand the accelerator over to vLLM.
-    for task in sorted(suite.tasks, key=lambda task: task.kind == "harness"):
+    # Those that read probabilities first: vLLM takes the accelerator, for our kinds and then for the harness.
+    for task in sorted(suite.tasks, key=turn_of):
         done = kept.found(task.name)
         if done is not None:
             parts[task.name] = done
             continue
+        if isinstance(task, HarnessTask) and isinstance(checkpoint.engine, VllmAnswers):
+            checkpoint.engine.close()
         started = time.monotonic()
         if isinstance(task, HarnessTask):
             result, rows_hash = harness_task(checkpoint, task, engine)
@@ -109,6 +116,11 @@ def evaluate_model(
         "metrics": {key: metric for name in names for key, metric in parts[name]["metrics"].items()},
         "samples": [sample for name in names for sample in parts[name]["samples"]],
     }
+
+
+def turn_of(task: RowTask | HarnessTask) -> int:
+    """When a task is run: first those that read probabilities, then those that are answered, then the harness's."""
+    return 2 if isinstance(task, HarnessTask) else int(isinstance(task, AnswerTask | ToolTask))
 
 
 def vllm_version() -> str:
@@ -186,19 +198,3 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
             rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.place(task, "data"))]
     # Of a task over turns the items are conversations, which several rows may make.
     return [ItemRow(row) for row in (rows if isinstance(task, TurnsTask) else rows[: task.limit])]
-
-
-def harness_engine(suite: EvalFile, mixed: bool) -> str:
-    """`vllm` where the harness may use it: asked for, or installed beside a GPU. A mix in memory is transformers' only.
-
-    Raises:
-        UserError: vLLM is asked for and not installed.
-    """
-    wanted, installed = suite.harness_engine, importlib.util.find_spec("vllm") is not None
-    if wanted == "vllm" and not installed:
-        raise UserError(
-            f"{suite.place('harness_engine')}: expected vLLM to be installed, got no such package; "
-            "pip install 'apo-soup[vllm]'"
-        )
-    use_vllm = wanted == "vllm" or (wanted == "auto" and installed and torch.cuda.is_available())
-    return "vllm" if use_vllm and not mixed else "transformers"

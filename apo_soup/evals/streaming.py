@@ -6,6 +6,8 @@ from queue import Queue
 from threading import Event, Thread
 from typing import Any
 
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
+
 DIMMED, UNDIMMED = "\x1b[2m", "\x1b[0m"
 
 
@@ -64,7 +66,7 @@ def print_answer(pieces: Generator[str], end_tokens: list[str]) -> str:
         for piece in pieces:
             for end in end_tokens:
                 piece = piece.replace(end, "")
-            thinking = "<think>" in answer + piece and "</think>" not in answer
+            thinking = THINKING in answer + piece and END_OF_THINKING not in answer
             answer += piece
             print(f"{DIMMED}{piece}{UNDIMMED}" if colour and thinking else piece, end="", flush=True)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import Any
 
 from apo_soup.config.eval import TurnsTask
 from apo_soup.config.eval_keys import Mode
-from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, THINKING, opens_block_at
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.answers import drawn_answers
@@ -17,6 +17,7 @@ from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats
 from apo_soup.models.completion import Completion
+from apo_soup.models.think_tags import THINKING
 from apo_soup.progress import say
 from apo_soup.verify.modes import answer_part, obeys
 

@@ -1,4 +1,4 @@
-"""Batched generation with transformers: prompts sorted by length, left padding, KV cache."""
+"""Generation with transformers: in slots that are filled again, or in batches that run to their longest answer."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,6 +7,17 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.models.completion import Completion, Sampling
+from apo_soup.models.growing_cache import growing_cache
+from apo_soup.models.slots import Slots
+
+# Generation settings of a model that `Sampling`, or a loop of one token after another, makes no difference to.
+WITHOUT_EFFECT = frozenset(
+    (
+        "bos_token_id", "do_sample", "eos_token_id", "max_length", "max_new_tokens", "min_p", "pad_token_id",
+        "temperature", "top_k", "top_p", "transformers_version", "use_cache", "_from_model_config",
+        "cache_implementation",
+    )
+)  # fmt: skip
 
 
 @torch.inference_mode()
@@ -18,22 +29,44 @@ def generate(
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
-    """Complete every prompt; the results are in the prompts' order. The same seed gives the same text on CPU.
+    """Complete every prompt; the results are in the prompts' order. The same seed gives the same text on CPU, whatever
+    else is asked for beside a prompt; a prompt that is there several times is drawn for several times.
 
     Args:
         batch_size: prompts at a time.
-        progress: called behind each batch with the number of prompts that are done.
+        progress: called with the number of prompts that are done, as they are.
     """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: dict[int, Completion] = {}
-    torch.manual_seed(sampling.seed)
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        completions = generate_batch(model, tokenizer, [prompts[i] for i in indices], sampling)
-        results.update(zip(indices, completions, strict=True))
+    if not fits_slots(model):
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        torch.manual_seed(sampling.seed)
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            completions = generate_batch(model, tokenizer, [prompts[i] for i in indices], sampling)
+            results.update(zip(indices, completions, strict=True))
+            if progress:
+                progress(len(results))
+        return [results[index] for index in range(len(prompts))]
+    ends = end_ids(model, tokenizer)
+
+    def done(number: int, ids: list[int]) -> None:
+        results[number] = completion_of_ids(ids, tokenizer, ends)
         if progress:
-            progress(start + len(indices))
+            progress(len(results))
+
+    ids = tokenizer(prompts, add_special_tokens=False, return_token_type_ids=False).input_ids if prompts else []
+    Slots(model, sampling, ends, done).answer(ids, batch_size)
     return [results[index] for index in range(len(prompts))]
+
+
+def fits_slots(model: PreTrainedModel) -> bool:
+    """Whether a model's answers can be made in slots: its state is keys and values of all positions, and its own
+    generation settings ask for nothing that only transformers' loop does, such as a penalty of repetition.
+    """
+    settings = model.generation_config.to_diff_dict() if model.generation_config else {}
+    asked = {name for name, value in settings.items() if value is not None and value is not False} - WITHOUT_EFFECT
+    causal = not getattr(model.config, "is_encoder_decoder", False)
+    return causal and not asked and growing_cache(model) is not None
 
 
 @torch.inference_mode()

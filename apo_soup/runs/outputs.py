@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.asking import AskingFile
 from apo_soup.config.data import DataFile
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.keys import has_mark
 from apo_soup.config.merge import MergeFile
-from apo_soup.config.pairs import PairsFile
 from apo_soup.config.places import resolved
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
@@ -38,7 +38,7 @@ def output_folders(recipe: StageFile) -> dict[str, Path]:
         return {name: output / name for name, keys in asked.items() if keys is not None}
     if isinstance(recipe, TrainingFile):
         return {output.name: output}
-    return {recipe.kind: output} if isinstance(recipe, (DataFile, PairsFile)) else {}
+    return {recipe.kind: output} if isinstance(recipe, (DataFile, AskingFile)) else {}
 
 
 def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:

@@ -3,10 +3,12 @@
 import re
 
 from apo_soup.data.conversations.blank_text import is_blank
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 # What opens a turn in the common templates; a model that writes it goes on to speak for somebody else.
 TURN_HEADER = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>")
+
+BLOCK_FIRST = re.compile(rf"\s*{THINKING}(.*?)(?:{END_OF_THINKING}(.*))?$", re.DOTALL)
 
 
 def answer_part(text: str) -> str:
@@ -28,7 +30,7 @@ def mode_fault(text: str, think: bool) -> str | None:
         if THINKING in text or END_OF_THINKING in text:
             return "a think block in no-think mode"
         return "empty answer" if is_blank(text) else None
-    block = re.match(r"\s*<think>(.*?)(?:</think>(.*))?$", text, re.DOTALL)
+    block = BLOCK_FIRST.match(text)
     if not block or is_blank(block[1]):
         return "no think block"
     if block[2] is None:

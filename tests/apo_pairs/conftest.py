@@ -31,11 +31,11 @@ def make_here():
 
     def make(path, *words):
         from apo.pairs.make import make_pairs
-        from apo.pairs.stage import pairs_stage
+        from apo.pairs.stage import asking_stage
         from apo_soup.config.load import load
 
         recipe = load(path, "pairs", list(words))
-        make_pairs(recipe, pairs_stage(recipe))
+        make_pairs(recipe, asking_stage(recipe))
 
     return make
 

@@ -176,8 +176,10 @@ def test_a_prompt_too_long_for_the_server_is_a_drop(proxy, endpoint_recipe, make
 def test_a_server_that_refuses_everything_is_told_in_its_words_and_asked_again(proxy, endpoint_recipe, make_here):
     between = proxy(lambda number: (400, {}))
     path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=20)
-    with pytest.raises(UserError, match=r"got 20 refusals of the first 20 requests: .*told to fail"):
+    with pytest.raises(UserError, match=r"20 refused by an engine: refused by the server: .*told to fail"):
         make_here(path)
+    dropped = (folder.parent / ".pairs.partial" / "drops.jsonl").read_text().splitlines()
+    assert len(dropped) == 20, "every prompt was asked, and has its reason"
     between.fault = lambda number: None
     make_here(path)
     assert len(answers_of(folder)) == 2 * 20

@@ -44,7 +44,7 @@ def test_what_does_not_pass_stops_the_run_with_a_sentence(proxy, endpoint_recipe
 
 
 def test_a_limit_that_never_ends_uses_up_the_tries_when_patience_does(proxy, endpoint_recipe, make_here, monkeypatch):
-    monkeypatch.setattr("apo.pairs.engines.endpoint.LIMIT_PATIENCE", 0.3)
+    monkeypatch.setattr("apo_soup.models.endpoint.client.LIMIT_PATIENCE", 0.3)
     between = proxy(lambda number: (429, {"Retry-After": "0.1"}))
     path, _ = endpoint_recipe(between.url, side={"concurrency": 1, "retries": 1}, count=1)
     with pytest.raises(UserError, match="got 2 failures in a row on one request"):

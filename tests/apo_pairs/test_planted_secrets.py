@@ -105,6 +105,22 @@ def test_no_planted_secret_is_written_or_printed(parrot, endpoint_recipe, make_h
     assert "strong: a secret of the file in the answer" in reasons
 
 
+def test_no_secret_of_a_judge_is_written_or_printed(parrot, endpoint_recipe, make_here, monkeypatch, capsys):
+    """The parrot repeats all that it was sent, in a verdict too."""
+    monkeypatch.setenv("JUDGE_KEY", "PLANTEDenvironment")
+    judge = {
+        "model": "j", "base_url": f"{parrot.url}?key=PLANTEDquery", "extra_body": planted(), "retries": 0, "votes": 2,
+        "concurrency": 1, "api_key_env": "JUDGE_KEY",
+    }  # fmt: skip
+    path, folder = endpoint_recipe(parrot.url, side={"concurrency": 1, "retries": 0}, count=6, judge=judge)
+    with pytest.raises(UserError) as error:
+        make_here(path)
+    assert any("PLANTEDenvironment" in sent for sent in parrot.sent), "the judge is asked, with its key"
+    assert any("key=PLANTEDquery" in sent for sent in parrot.sent)
+    written = everything_written(folder.parent) + "".join(capsys.readouterr()) + str(error.value)
+    assert "PLANTED" not in written
+
+
 @pytest.mark.parametrize(
     "side",
     [

@@ -37,7 +37,7 @@ def test_completion_logprobs_equal_a_forward_pass_each(model):
         assert greedy == (scores.argmax(-1).tolist() == completion)
 
 
-def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
+def test_questions_about_one_text_score_as_they_do_alone(tiny_model, monkeypatch):
     """The shared beginning is computed once; log-probabilities and greedy choices are those of whole sequences."""
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     generator = random.Random(0)
@@ -48,13 +48,28 @@ def test_questions_about_one_text_score_as_they_do_alone(tiny_model):
     text = drawn(40)
     items = [([*text, *drawn(n)], drawn(m)) for n, m in ((3, 2), (1, 1), (7, 4))]
     likely = items[0][0], [model(torch.tensor([items[0][0]])).logits[0, -1].argmax().item()]
-    for asked in (items, [items[0], likely], [items[0]]):
-        ours, plain = shared_logprobs(model, asked, 10**6), completion_logprobs(model, asked, 10**6)
-        assert [o[1:] for o in ours] == [p[1:] for p in plain]
-        assert [o[0] for o in ours] == pytest.approx([p[0] for p in plain], rel=1e-5)
-    assert shared_logprobs(model, [items[0], likely], 10**6)[1][2], "greedy agrees with the likeliest token"
-    assert shared_logprobs(model, items, 16) == completion_logprobs(model, items, 16), "tails that do not fit"
+    answers = [(drawn(9), drawn(5)), (drawn(9), drawn(30))]
+    groups = [items, [items[0], likely], [items[0]], answers]
+    plain = [completion_logprobs(model, group, 10**6) for group in groups]
+    for tokens in (10**6, 130, 64):
+        same_scores(shared_logprobs(model, groups, tokens), plain)
+    monkeypatch.setattr("apo_soup.models.logprobs.LONGEST_DENSE_MASK", 41)
+    same_scores(shared_logprobs(model, groups, 10**6), plain)
+    assert shared_logprobs(model, groups, 10**6)[1][1].greedy, "greedy agrees with the likeliest token"
+    same_scores(shared_logprobs(model, groups[:1], 12), plain[:1])  # tails that do not fit
+    model.set_attn_implementation("eager")
+    same_scores(shared_logprobs(model, groups, 10**6), plain)
+
+
+def same_scores(ours, plain):
+    for group, expected in zip(ours, plain, strict=True):
+        assert [score[1:] for score in group] == [score[1:] for score in expected]
+        assert [s.logprob for s in group] == pytest.approx([s.logprob for s in expected], rel=1e-5)
+
+
+def test_a_recurrent_model_scores_every_item_alone():
     with torch.no_grad():
         config = MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, state_size=4)
         recurrent = MambaForCausalLM(config).eval()
-    assert len(shared_logprobs(recurrent, items, 10**6)) == 3, "a state that is no cache of keys and values"
+    items = [([5, 6, 7, 8], [9]), ([5, 6, 9], [1, 2])]
+    same_scores(shared_logprobs(recurrent, [items], 10**6), [completion_logprobs(recurrent, items, 10**6)])

@@ -1,272 +1,39 @@
-"""Any OpenAI-compatible endpoint: many requests at once, back-off, rate limits honoured.
+"""Any OpenAI-compatible endpoint."""
 
-The key is read from the environment variable that `api_key_env` names (OPENAI_API_KEY unless given) and stands in no
-file. A request that fails for a reason that may pass (429, 5xx, no connection, no answer in time, an unreadable one) is
-tried again, after a wait that doubles, or after as long as the server's Retry-After says where that is longer. A limit
-that is told with its end (429) uses up no try. When the tries are used up the run stops; what was answered until then
-is kept.
-
-tenacity counts the tries and the doubling wait. The client's own retries are off: they keep back the one request that
-was told to wait and not all, obey no wait above two minutes, and count a told limit as a try.
-"""
-
-import asyncio
-import os
-import random
-import time
 from collections.abc import Collection
-from dataclasses import replace
-from typing import Any
-
-import openai
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.pace import LONGEST_HOLD, RequestPace, retry_after_seconds
-from apo.pairs.engines.reply import (
-    PASSING_CODES,
-    error_in_reply,
-    may_pass,
-    openai_turn,
-    reply_completion,
-    reply_fault,
-    reply_tokens,
-    server_build,
-)
-from apo.pairs.engines.server_words import ServerWords
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.sides import OpenaiSide, endpoint_address
-from apo_soup.errors import UserError, first_line
-from apo_soup.models.completion import Completion
-
-# 0.5 s, 1 s, 2 s ... after the first, second, third failure of a request.
-BACKOFF = wait_exponential(multiplier=0.5, max=60.0)
-# Seconds from a request's first try for which told limits use up no try of it.
-LIMIT_PATIENCE = 1800.0
-# Client errors that may pass by themselves, as every 5xx may.
-PASSING_STATUSES = PASSING_CODES
-# Statuses that refuse one prompt: malformed for this server, moderated, too long, or against the law.
-PROMPT_STATUSES = (400, 403, 413, 422, 451)
-# Prompts refused in a row, with no answer before them, that stop a run.
-REFUSED_AT_START = 20
-# Servers on one's own machine ask for no key, and the client insists on one.
-NO_KEY = "none"
-RESUME = "the answers until now are kept, run the same command again"
-
-
-class PassingFailure(Exception):
-    """A request that failed for a reason that may pass.
-
-    `retry_after` is the wait that the server asked for in seconds (None where it did not), `limited` whether it is a
-    rate limit (429).
-    """
-
-    def __init__(self, reason: str, retry_after: float | None = None, limited: bool = False):
-        super().__init__(reason)
-        self.retry_after = retry_after
-        self.limited = limited
-
-
-class PromptRefused(Exception):
-    """A prompt that the server refuses as such; the message is the server's."""
+from apo_soup.config.endpoint import EndpointKeys
+from apo_soup.config.sides import OpenaiSide
+from apo_soup.models.endpoint.client import ChatReply, ChatRequest, EndpointClient
 
 
 class EndpointEngine:
-    """Chat completions of one server. `concurrency` requests are under way at a time.
+    """Chat completions of one server. Every candidate of a prompt has a seed of its own."""
 
-    Raises:
-        UserError: the environment variable of the key holds what no key is.
-    """
-
-    def __init__(self, side: AskedSide, keys: OpenaiSide):
-        self.side, self.keys = side, keys
-        self._key = (os.environ.get(keys.api_key_env) or NO_KEY).strip()
-        if not self._key.isascii():
-            raise UserError(
-                f"{side.where}.api_key_env: expected a key in ASCII in the environment variable {keys.api_key_env}, "
-                "got another character in it; set the variable anew"
-            )
-        self._words = ServerWords(keys, self._key if self._key != NO_KEY else "")
-        self._address = endpoint_address(keys)
-        self.pace = RequestPace(keys.requests_per_minute)
+    def __init__(self, side: AskedSide, keys: EndpointKeys):
+        self.side = side
+        send_arguments = keys.send_template_kwargs if isinstance(keys, OpenaiSide) else False
+        self.client = EndpointClient(keys, side.where, side.sampling, send_arguments)
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
         """See `Engine.answer`.
 
         Raises:
-            UserError: the server refuses the key, the model, the address or every prompt, or keeps failing.
+            UserError: the server refuses the key, the model or the address, or keeps failing.
         """
-        asyncio.run(self._answer([p for p in prompts if p.id not in done], keep))
+
+        def keep_reply(reply: ChatReply) -> None:
+            keep([Answer(reply.key, reply.completions, reply.asked_tokens, reply.problem, reply.server)])
+
+        self.client.ask((self._request(p) for p in prompts if p.id not in done), keep_reply)
 
     def close(self) -> None:
         """See `Engine.close`. Nothing is held: the client is closed when its requests are done."""
 
-    async def _answer(self, prompts: list[Prompt], keep: KeepAnswers) -> None:
-        """All prompts, by `concurrency` workers that take one after another."""
-        waiting = iter(prompts)
-        refused = answered = 0
-
-        async def work(client: openai.AsyncOpenAI) -> None:
-            nonlocal refused, answered
-            for prompt in waiting:
-                answer = await self._candidates(client, prompt)
-                if answer.problem is None:
-                    answered += 1
-                elif not answered:
-                    refused += 1
-                    if refused == REFUSED_AT_START:
-                        told = f"{refused} refusals of the first {refused} requests: {answer.problem}"
-                        raise self._error("base_url", told, "correct what it names")
-                keep([answer])
-
-        async with openai.AsyncOpenAI(
-            base_url=self._address.url,
-            default_query=self._address.query,
-            api_key=self._key,
-            max_retries=0,
-            timeout=self.keys.timeout,
-        ) as client:
-            workers = [asyncio.create_task(work(client)) for _ in range(self.keys.concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-
-    async def _candidates(self, client: openai.AsyncOpenAI, prompt: Prompt) -> Answer:
-        """All candidates of one prompt; a prompt that the server refuses as such is an answer with a problem."""
-        completions, prompt_tokens, server = [], None, None
-        try:
-            for number in range(self.side.candidates):
-                reply = await self._reply(client, self._request(prompt, number))
-                completions.append(self._without_secrets(reply_completion(reply)))
-                prompt_tokens = reply_tokens(reply, "prompt_tokens")
-                server = server_build(reply)
-                server = self._words.clean(server) if server else None
-        except PromptRefused as refusal:
-            return Answer(prompt.id, [], problem=f"refused by the server: {refusal}")
-        return Answer(prompt.id, completions, prompt_tokens, server=server)
-
-    def _without_secrets(self, completion: Completion) -> Completion:
-        """An answer that stands on disk; one that repeats a secret is no answer."""
-        if not self._words.are_in(completion.text):
-            return completion
-        return replace(
-            completion, text=self._words.cleaned_answer(completion.text), problem="a secret of the file in the answer"
-        )
-
-    async def _reply(self, client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
-        """One chat completion, tried again while the failure may pass.
-
-        Raises:
-            UserError: the tries are used up, or the server refuses the key, the model or the address.
-            PromptRefused: the server refuses this prompt.
-        """
-        attempts = self.keys.retries + 1
-
-        def hold_all(state: RetryCallState) -> None:
-            failure = state.outcome.exception() if state.outcome else None
-            if isinstance(failure, PassingFailure) and failure.retry_after:
-                self.pace.hold(failure.retry_after)
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(PassingFailure),
-            stop=stop_after_attempt(attempts),
-            # Spread out, so that requests which failed together do not come back together.
-            wait=lambda state: BACKOFF(state) * random.uniform(0.5, 1.0),
-            before_sleep=hold_all,
-            reraise=True,
-        )
-        try:
-            return await retrying(self._reply_past_limits, client, request, time.monotonic() + LIMIT_PATIENCE)
-        except PassingFailure as failure:
-            told = f"{attempts} failures in a row on one request ({failure})"
-            raise self._error("base_url", told, f"{RESUME} to go on") from failure.__cause__
-
-    async def _reply_past_limits(
-        self, client: openai.AsyncOpenAI, request: dict[str, Any], patient_until: float
-    ) -> Any:
-        """One try that waits out, together with all other requests, the rate limits whose end the server tells."""
-        while True:
-            try:
-                return await self._reply_at_once(client, request)
-            except PassingFailure as failure:
-                if not failure.limited or not failure.retry_after or time.monotonic() > patient_until:
-                    raise
-                self.pace.hold(failure.retry_after)
-
-    async def _reply_at_once(self, client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
-        """One request, when its turn has come.
-
-        Raises:
-            PassingFailure, PromptRefused, UserError: by what may be done about the failure.
-        """
-        await self.pace.wait_for_turn()
-        try:
-            # The client's own limit is one of silence; a server that drips would never meet it.
-            reply = await asyncio.wait_for(client.chat.completions.create(**request), self.keys.timeout)
-        except (openai.APIError, TimeoutError, ValueError) as error:
-            raise self._failure(error) from error
-        told = error_in_reply(reply)
-        if told:
-            words = self._words.clean(" ".join(str(told).split()))[:200]
-            raise PassingFailure(words) if may_pass(told) else PromptRefused(words)
-        fault = reply_fault(reply)
-        if fault:
-            raise PassingFailure(f"{fault}: {self._words.clean(str(reply))[:80]!r}")
-        self.pace.request_succeeded()
-        return reply
-
-    def _failure(self, error: Exception) -> PassingFailure | PromptRefused | UserError:
-        """A client's exception by what may be done about it."""
-        status, reason = getattr(error, "status_code", None), self._words.clean(first_line(error))[:200]
-        if status == 401:
-            told = f"a refusal of the key in {self.keys.api_key_env} ({status})"
-            return self._error("api_key_env", told, "set that variable to a key of the server")
-        if status == 404:
-            told = f"status 404 for the model {self.keys.model} ({reason})"
-            return self._error("model", told, "correct model or base_url")
-        if status in PROMPT_STATUSES:
-            return PromptRefused(reason)
-        if status is not None and status < 500 and status not in PASSING_STATUSES:
-            return self._error("base_url", f"status {status} ({reason})", "correct what it names")
-        wait = retry_after_seconds(getattr(error, "response", None))
-        if wait is not None and wait > LONGEST_HOLD:
-            return self._error("base_url", f"a request to come back in {wait:,.0f} s ({reason})", f"{RESUME} then")
-        return PassingFailure(reason, wait, limited=status == 429)
-
-    def _error(self, key: str, got: str, advice: str) -> UserError:
-        """A sentence about what the server did, at the key that it concerns."""
-        expected = f"expected an answer of the server at {self._address.url}"
-        return UserError(f"{self.side.where}.{key}: {expected}, got {got}; {advice}")
-
-    def _request(self, prompt: Prompt, number: int) -> dict[str, Any]:
-        """The arguments of `chat.completions.create` for one candidate of a prompt."""
-        sampling = self.side.sampling
-        return {
-            "model": self.keys.model,
-            "messages": [openai_turn(m) for m in prompt.messages],
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens,
-            "seed": self.side.request_seed(prompt.id, number),
-            "extra_body": self._extra_body(prompt),
-        }
-
-    def _extra_body(self, prompt: Prompt) -> dict[str, Any]:
-        """What is beyond OpenAI's own schema: the template's arguments, which hold the mode, and the recipe's own."""
-        body: dict[str, Any] = {}
-        if self.keys.send_template_kwargs:
-            body["chat_template_kwargs"] = prompt.kwargs
-        sampling = self.side.sampling
-        if sampling.top_k:
-            body["top_k"] = sampling.top_k
-        if sampling.min_p:
-            body["min_p"] = sampling.min_p
-        if prompt.kwargs.get("tools"):
-            tools = prompt.kwargs["tools"]
-            body["tools"] = [t if "function" in t else {"type": "function", "function": t} for t in tools]
-        return {**body, **(self.keys.extra_body or {})}
+    def _request(self, prompt: Prompt) -> ChatRequest:
+        seeds = tuple(self.side.request_seed(prompt.id, number) for number in range(self.side.candidates))
+        return ChatRequest(prompt.id, prompt.messages, prompt.kwargs, seeds)

@@ -11,8 +11,11 @@ from typing import Protocol
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.sides import OpenaiSide, VllmSide
+from apo_soup.config.endpoint import EndpointKeys
+from apo_soup.config.judges import RewardJudge
+from apo_soup.config.sides import VllmSide
 from apo_soup.errors import UserError
+from apo_soup.models.endpoint.packages import require_endpoint_packages
 
 # Takes answers as an engine finishes them.
 KeepAnswers = Callable[[list[Answer]], None]
@@ -39,19 +42,14 @@ def require_installed_engine(side: AskedSide) -> None:
             f"{side.where}.engine: expected an installed engine, got vllm, which is not here; pip install "
             "'apo-soup[vllm]' in an environment of its own, or take engine transformers or openai"
         )
-    if isinstance(side.keys, OpenaiSide):
-        missing = [name for name in ("openai", "tenacity") if find_spec(name) is None]
-        if missing:
-            raise UserError(
-                f"{side.where}.engine: expected an installed engine, got openai without the package "
-                f"{' and '.join(missing)}; pip install 'apo-soup[endpoint]'"
-            )
+    if isinstance(side.keys, EndpointKeys):
+        require_endpoint_packages(f"{side.where}.engine")
 
 
 def make_engine(side: AskedSide) -> Engine:
     """The engine that a side names, with its model loaded."""
     keys = side.keys
-    if isinstance(keys, OpenaiSide):
+    if isinstance(keys, EndpointKeys):
         from apo.pairs.engines.endpoint import EndpointEngine
 
         return EndpointEngine(side, keys)
@@ -59,6 +57,10 @@ def make_engine(side: AskedSide) -> Engine:
         from apo.pairs.engines.vllm import VLLMEngine
 
         return VLLMEngine(side, keys)
+    if isinstance(keys, RewardJudge):
+        from apo.pairs.engines.reward import RewardEngine
+
+        return RewardEngine(side, keys)
     from apo.pairs.engines.transformers import TransformersEngine
 
     return TransformersEngine(side, keys)

@@ -8,6 +8,7 @@ from apo_soup.config.sides import LocalSide
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
 from apo_soup.models.completion import Completion
+from apo_soup.models.think_tags import THINKING, opens_thinking
 from apo_soup.models.tokenizer import load_tokenizer
 
 
@@ -45,6 +46,6 @@ def rendered_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]) 
 
 def with_think_opening(completion: Completion, prompt: str) -> Completion:
     """A completion whose template opened the think block in the prompt, with that opening in front."""
-    if not prompt.rstrip().endswith("<think>"):
+    if not opens_thinking(prompt):
         return completion
-    return Completion("<think>" + completion.text, completion.tokens, completion.finished)
+    return Completion(THINKING + completion.text, completion.tokens, completion.finished)

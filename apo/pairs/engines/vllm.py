@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from vllm import LLM, SamplingParams
+from vllm import SamplingParams
 
 from apo.pairs.engines.engine import KeepAnswers
 from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_think_opening
@@ -12,7 +12,7 @@ from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import VllmSide
 from apo_soup.errors import told_by_library
-from apo_soup.models.completion import Completion
+from apo_soup.models.vllm import started_llm, vllm_completion
 
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
 PROMPTS_PER_CALL = 256
@@ -32,10 +32,7 @@ class VLLMEngine:
             "seed": side.sampling.seed,
             **(keys.engine_kwargs or {}),
         }
-        refusals = (TypeError, ValueError, RuntimeError, OSError)
-        taken = "a model and arguments that vLLM starts with"
-        with told_by_library(f"{side.where}.engine", refusals, expected=taken, way="correct what it names"):
-            self.llm = LLM(**arguments)
+        self.llm = started_llm(arguments, f"{side.where}.engine")
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
         """See `Engine.answer`."""
@@ -60,7 +57,7 @@ class VLLMEngine:
                 [
                     Answer(
                         p.id,
-                        [with_think_opening(self._completion(o), texts[p.id]) for o in output.outputs],
+                        [with_think_opening(vllm_completion(o, self.tokenizer), texts[p.id]) for o in output.outputs],
                         len(tokens[p.id]),
                     )
                     for p, output in zip(chunk, outputs, strict=True)
@@ -84,12 +81,3 @@ class VLLMEngine:
             seed=self.side.request_seed(prompt.id),
             skip_special_tokens=False,
         )
-
-    def _completion(self, output: Any) -> Completion:
-        """One of vLLM's `CompletionOutput`s without its end-of-turn token."""
-        ids = list(output.token_ids)
-        finished = output.finish_reason == "stop"
-        # vLLM names the token that ended a turn where it is not the tokenizer's own.
-        if finished and ids and ids[-1] in (self.tokenizer.eos_token_id, output.stop_reason):
-            ids.pop()
-        return Completion(str(self.tokenizer.decode(ids, skip_special_tokens=False)), len(ids), finished)

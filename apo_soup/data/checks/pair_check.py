@@ -8,16 +8,10 @@ from apo_soup.data.checks.mask_check import mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, others_fault, said_fault
 from apo_soup.data.checks.think_blocks import NO_THINK_CURE, NOT_OPENED, THINK_CURE, has_reasoning, think_block_fault
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
-from apo_soup.data.conversations.reasoning import (
-    EMPTY_BLOCK,
-    END_OF_THINKING,
-    THINKING,
-    opens_block_at,
-    reasons_itself,
-    spoken_reasoning,
-)
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at, reasons_itself, spoken_reasoning
 from apo_soup.data.documents import Array
 from apo_soup.data.rendering.turn_frame import parting
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 ANSWER_SIDES = ("chosen", "rejected")
 

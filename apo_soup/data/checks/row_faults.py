@@ -19,7 +19,6 @@ from apo_soup.data.checks.think_blocks import (
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.data.conversations.reasoning import (
     EMPTY_BLOCK,
-    END_OF_THINKING,
     is_one_block_first,
     opens_block_at,
     spoken_content,
@@ -28,6 +27,7 @@ from apo_soup.data.conversations.reasoning import (
 )
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import Fields
+from apo_soup.models.think_tags import END_OF_THINKING
 
 INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
 NOT_ALL = "the chat template does not render all of an answer, so it is not trained"

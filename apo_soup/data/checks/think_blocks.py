@@ -1,7 +1,7 @@
 """Think blocks in what is trained: opened where they are closed, and closed where they are opened."""
 
 from apo_soup.data.conversations.conversation import Conversation
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 NOT_OPENED = "an answer closes a think block that nothing opens; write <think> before its reasoning"
 NOT_CLOSED = (

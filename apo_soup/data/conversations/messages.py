@@ -14,9 +14,10 @@ from apo_soup.data.conversations.dialects import (
     written_value,
 )
 from apo_soup.data.conversations.json_values import check_json
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING, one_reasoning
+from apo_soup.data.conversations.reasoning import one_reasoning
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 
 def as_messages(value: Any, role: str, name: str) -> list[Fields]:

@@ -6,9 +6,8 @@ import re
 
 from apo_soup.data.conversations.turn_fields import REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
-THINKING = "<think>"
-END_OF_THINKING = "</think>"
 # A think block without a thought, as no-think mode prefills it.
 EMPTY_BLOCK = re.compile(rf"\s*{THINKING}\s*{END_OF_THINKING}\s*")
 # Characters in which a tag and the white space behind it find room.

@@ -18,11 +18,12 @@ from apo_soup.data.conversations.conversation import (
 )
 from apo_soup.data.conversations.formats import canonical, format_of_row
 from apo_soup.data.conversations.pair import parse_pair
-from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, THINKING
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK
 from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
+from apo_soup.models.think_tags import THINKING
 
 ModedT = TypeVar("ModedT", bound=RowItem)
 ROWS_LOOKED_AT = 1000

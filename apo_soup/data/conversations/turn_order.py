@@ -9,9 +9,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from apo_soup.data.conversations.reasoning import THINKING
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, REASONING
 from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.models.think_tags import THINKING
 
 RenderMessages = Callable[[list[Fields], dict[str, Any]], tuple[str, Any]]
 # Behind which turns a turn stands in the order that every template takes; None is the beginning.

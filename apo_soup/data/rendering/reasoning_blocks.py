@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, NEAR, THINKING
+from apo_soup.data.conversations.reasoning import NEAR
 from apo_soup.data.rendering.message_form import USER
 from apo_soup.data.rendering.template import ChatTemplate, Span
 from apo_soup.data.sources.rows import RowError
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 THOUGHT = "probe0f0thought"
 

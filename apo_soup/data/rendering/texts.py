@@ -8,12 +8,12 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair, RowItem
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 from apo_soup.data.conversations.rendered_chat import ends_as_prompt
 from apo_soup.data.rendering.control_tokens import ControlTokens
 from apo_soup.data.rendering.plain_tokens import MARK, PlainTokenizer, mapped_text, marked
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 TokenPolicy = Literal["refuse", "escape", "allow"]
 UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")

@@ -19,7 +19,6 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText
-from apo_soup.data.conversations.reasoning import END_OF_THINKING, THINKING
 from apo_soup.data.rendering.message_form import CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.rendering.probe_spans import probed_spans
 from apo_soup.data.rendering.reasoning_blocks import block_fault, renders_reasoning
@@ -28,6 +27,7 @@ from apo_soup.data.rendering.trim import joined_spans, trimmed_marks, trimmed_tu
 from apo_soup.data.rendering.turn_frame import TurnFrame, TurnFrames, turn_frames
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.errors import UserError
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 from apo_soup.models.training_template import training_template
 from apo_soup.runs.chat_template import TRL_TEMPLATE
 

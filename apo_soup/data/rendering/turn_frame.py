@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, THINKING
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK
 from apo_soup.data.rendering.message_form import ANSWER, PROBE, TOOL, USER, call_turn
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.models.think_tags import THINKING
 
 Render = Callable[[list[Fields], dict[str, Any]], str]
 BOTH_MODES = ({"enable_thinking": True}, {"enable_thinking": False})

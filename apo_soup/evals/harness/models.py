@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from apo_soup.data.conversations.reasoning import END_OF_THINKING
 from apo_soup.data.rendering.template import TIME_LIMIT, unending_template
 from apo_soup.data.rendering.time_limit import OutOfTime, TimeLimit
 from apo_soup.evals.checkpoint import Checkpoint
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING, opens_thinking
 from apo_soup.private import HarnessHooks
 
-THINK = "<think>"
 # vLLM makes its own batches. "auto" would do, but draws a bar, and divides by its time where bars are switched off.
 VLLM_BATCH_SIZE = 2**20
 
@@ -187,10 +186,10 @@ def has_open_reasoning(answer: str, before: str) -> bool:
     """Whether an answer is reasoning that never closed; `before` is the end of the prompt, which may open it."""
     if END_OF_THINKING in answer:
         return False
-    return THINK in answer or before.rstrip().endswith(THINK)
+    return THINKING in answer or opens_thinking(before)
 
 
 def without_special_tokens(text: str, tokenizer: Any) -> str:
     """Text without its special tokens but the think tags."""
-    special = [t for t in tokenizer.all_special_tokens if t not in (THINK, END_OF_THINKING)]
+    special = [t for t in tokenizer.all_special_tokens if t not in (THINKING, END_OF_THINKING)]
     return re.sub("|".join(map(re.escape, special)), "", text) if special else text

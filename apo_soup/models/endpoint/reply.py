@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from apo_soup.models.completion import Completion
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 # Words by which servers say that an answer ended by itself.
 ENDED_BY_ITSELF = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end")
@@ -76,10 +77,10 @@ def reply_completion(reply: Any) -> Completion:
     """The completion of a reply without fault; reasoning that the server parsed out goes back into its think block."""
     choice = reply.choices[0]
     text, reasoning = message_text(choice.message.content), message_reasoning(choice.message).strip()
-    if reasoning and "</think>" not in text:
-        text = f"<think>\n{reasoning}\n</think>\n\n{text.lstrip()}"
-    elif "</think>" in text and "<think>" not in text:
-        text = "<think>" + text  # the server's template opened the block in the prompt
+    if reasoning and END_OF_THINKING not in text:
+        text = f"{THINKING}\n{reasoning}\n{END_OF_THINKING}\n\n{text.lstrip()}"
+    elif END_OF_THINKING in text and THINKING not in text:
+        text = THINKING + text  # the server's template opened the block in the prompt
     # Half of a character (a lone surrogate) can be written to no file.
     text = text.encode("utf-8", "replace").decode()
     reason = choice.finish_reason

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from apo.pairs.engines.pace import LONGEST_HOLD, RequestPace, retry_after_seconds
+from apo_soup.models.endpoint.pace import LONGEST_HOLD, RequestPace, retry_after_seconds
 
 
 def seconds(**headers):

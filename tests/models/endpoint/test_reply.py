@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from apo.pairs.engines.reply import openai_turn, reply_completion, reply_fault
+from apo_soup.models.endpoint.reply import openai_turn, reply_completion, reply_fault
 
 
 def test_reasoning_that_a_server_parsed_out_goes_back_into_its_block():

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.endpoint_settings import address_secrets, table_secrets
-from apo_soup.config.sides import OpenaiSide
 from apo_soup.runs.secrets import HIDDEN
 
 # Shorter texts are words of any sentence.
@@ -16,11 +16,11 @@ SHORTEST_IN_ANSWER = 12
 
 
 class ServerWords:
-    """Takes a side's secrets out of what its server says: the key, what of the address and of the further fields may
+    """Takes an endpoint's secrets out of what its server says: the key, and what of address and further fields may
     not be shown.
     """
 
-    def __init__(self, keys: OpenaiSide, api_key: str):
+    def __init__(self, keys: EndpointKeys, api_key: str):
         found = {api_key, *address_secrets(keys.base_url), *table_secrets(keys.extra_body or {})}
         self._in_words = _pattern(text for text in found if len(text) >= SHORTEST_SECRET)
         self._in_answers = _pattern(

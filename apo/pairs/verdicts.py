@@ -1,0 +1,114 @@
+"""The judge's part: answers that no reference verifies become questions to a judge, and its words become scores."""
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from apo.pairs.ask import side_answers
+from apo.pairs.journal import Answer
+from apo.pairs.judge import JudgedCompletion
+from apo.pairs.prompts import Prompt
+from apo.pairs.side import AskedSide
+from apo_soup.config.judges import PLACES, EndpointJudge
+from apo_soup.runs.stage import Stage
+from apo_soup.verify.modes import answer_part
+
+# One side's judged completions by prompt id.
+JudgedSide = dict[str, list[JudgedCompletion]]
+# The last line of a verdict, which may be in bold.
+SCORE_LINE = re.compile(r"[*_`\s]*score\s*:[*_`\s]*(-?\d+(?:\.\d+)?)[*_`\s]*\.?[*_`\s]*", re.IGNORECASE)
+NO_SCORE = "judge: no score"
+
+
+@dataclass(frozen=True)
+class JudgeCount:
+    """How many answers a judge was asked about, how many of them have no score, and how many of its votes could not be
+    read.
+    """
+
+    asked: int = 0
+    without_score: int = 0
+    unread_votes: int = 0
+
+
+def parsed_score(verdict: str, least: float, most: float) -> float | None:
+    r"""The score that a judge's last line says, or None where it says none or one beyond the scale.
+
+    >>> parsed_score("Right, but long.\nScore: 7", 1, 10)
+    7.0
+    >>> parsed_score("Score: 7 or 8", 1, 10), parsed_score("Score: 11", 1, 10)
+    (None, None)
+    """
+    lines = answer_part(verdict).splitlines()
+    found = SCORE_LINE.fullmatch(lines[-1]) if lines else None
+    score = float(found[1]) if found else None
+    return score if score is not None and least <= score <= most else None
+
+
+def judge_text(template: str, question: str, answer: str, least: float, most: float) -> str:
+    """A judge's template with its places filled in; what is filled in is not read again.
+
+    >>> judge_text("{question} {answer} {x} {most}", "{answer}", "a", 1, 10)
+    '{answer} a {x} 10'
+    """
+    values = dict(zip(PLACES, (question, answer, f"{least:g}", f"{most:g}"), strict=True))
+    return re.sub("|".join(map(re.escape, PLACES)), lambda found: values[found[0]], template)
+
+
+def question_text(prompt: Prompt) -> str:
+    """A prompt's turns as a judge reads them: the words alone where there is one turn."""
+    if len(prompt.messages) == 1:
+        return str(prompt.messages[0]["content"])
+    return "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
+
+
+def judge_prompt(judge: AskedSide, prompt: Prompt, answer: str) -> Prompt:
+    """What the judge is asked about one answer: for a reward model the conversation that it ends."""
+    keys = judge.keys
+    if isinstance(keys, EndpointJudge):
+        text = judge_text(keys.template, question_text(prompt), answer, keys.scale[0], keys.scale[1])
+        messages, kwargs = [{"role": "user", "content": text}], {}
+    else:
+        messages, kwargs = [*prompt.messages, {"role": "assistant", "content": answer}], prompt.kwargs
+    name = hashlib.sha256(repr((messages, kwargs)).encode("utf-8", "replace")).hexdigest()[:16]
+    return Prompt(name, messages, kwargs, None, prompt.source_row)
+
+
+def with_scores(
+    judge: AskedSide, prompts: list[Prompt], judged: dict[str, JudgedSide], stage: Stage
+) -> tuple[dict[str, JudgedSide], JudgeCount, dict[str, Answer]]:
+    """The same completions with the judge's scores on those that pass the filters and have no verdict of a verifier;
+    one that the judge gives no score to fails. Beside them counts, and the judge's words by the question's id.
+
+    Raises:
+        UserError: the judge cannot be asked.
+    """
+    questions: dict[str, Prompt] = {}
+    asked: dict[tuple[str, str, int], str] = {}
+    for side, by_prompt in judged.items():
+        for prompt in prompts:
+            for number, one in enumerate(by_prompt[prompt.id]):
+                if one.failed_filter is None and one.score is None:
+                    question = judge_prompt(judge, prompt, one.completion.text)
+                    questions[question.id] = question
+                    asked[side, prompt.id, number] = question.id
+    answers = side_answers(judge, list(questions.values()), stage) if questions else {}
+    scores, unread = {}, 0
+    for name, answer in answers.items():
+        votes = [_vote(judge, completion.text) for completion in answer.completions if completion.finished]
+        good = [vote for vote in votes if vote is not None]
+        unread += len(answer.completions) - len(good)
+        scores[name] = sum(good) / len(good) if len(good) * 2 > judge.candidates else None
+    found = {side: {key: list(ones) for key, ones in by_prompt.items()} for side, by_prompt in judged.items()}
+    for (side, prompt_id, number), name in asked.items():
+        one, score = found[side][prompt_id][number], scores[name]
+        failed = NO_SCORE if score is None else None
+        found[side][prompt_id][number] = replace(one, judge_score=score, failed_filter=failed)
+    missing = Counter(scores.values())[None]
+    return found, JudgeCount(len(answers), missing, unread), answers
+
+
+def _vote(judge: AskedSide, text: str) -> float | None:
+    keys = judge.keys
+    return parsed_score(text, keys.scale[0], keys.scale[1]) if isinstance(keys, EndpointJudge) else float(text)

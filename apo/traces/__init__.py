@@ -1,0 +1,1 @@
+"""The making of reasoning traces, rows for mid and sft, with a strong model alone."""

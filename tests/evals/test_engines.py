@@ -1,0 +1,113 @@
+"""What answers a suite's questions: this process, or a server that has the model loaded already."""
+
+import json
+import re
+
+import pytest
+from helpers import chat
+
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from apo_soup.evals.program import EvalRequest, run_suite
+from bench.serving import Proxy
+
+pytest.importorskip("openai", reason="the openai package is not installed")
+
+
+@pytest.fixture
+def server():
+    """A server that adds, wrong in no-think mode beyond 5; it refuses one question in a parrot's words."""
+
+    class Adds(Proxy):
+        def reply(self, number, path, body):
+            asked = json.loads(body)
+            question = asked["messages"][-1]["content"]
+            if question == "7 + 7?":
+                told = {"error": {"message": f"no sevens: {json.dumps(asked)} {self.asked[number]['key']}"}}
+                return 403, {"content-type": "application/json"}, json.dumps(told).encode()
+            one = int(question.split()[0])
+            think = asked["chat_template_kwargs"]["enable_thinking"]
+            text = f"It is {2 * one if think or one <= 5 else 0}."
+            message = {"role": "assistant", "content": text, "reasoning_content": "I add." if think else None}
+            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            return 200, {"content-type": "application/json"}, json.dumps({"choices": [choice]}).encode()
+
+    made = Adds("http://127.0.0.1:9/v1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served_suite(server, write_rows, write_recipe, tmp_path):
+    def make(*tasks, **endpoint):
+        rows = [{"messages": chat(f"{n} + {n}?", "")["messages"][:1], "answer": str(2 * n)} for n in range(1, 11)]
+        sums = {"name": "sums", "kind": "answer", "data": str(write_rows("q.jsonl", rows)), "max_new_tokens": 9}
+        values = {
+            "output_dir": str(tmp_path / "evals"), "models": {"one": "runs/none"}, "tasks": [sums, *tasks],
+            "engine": "openai", "endpoint": {"model": "org/it", "base_url": server.url, "retries": 0, **endpoint},
+        }  # fmt: skip
+        return write_recipe("eval.yaml", values), tmp_path / "evals" / "served-org-it"
+
+    return make
+
+
+def test_a_served_model_is_evaluated_as_one_here_would_be(served_suite, server, capsys):
+    path, folder = served_suite()
+    assert run_suite(path, EvalRequest(), []) == 0
+    metrics = json.loads((folder / "results.json").read_text())["metrics"]
+    assert metrics["sums/think"]["value"] == 0.9
+    assert metrics["sums/no_think"]["value"] == 0.5
+    assert metrics["sums/closed"]["value"] == 0.9
+    assert metrics["sums/obedience"]["value"] == 0.9
+    asked = server.asked[0]
+    assert (asked["model"], asked["temperature"], asked["max_tokens"]) == ("org/it", 0, 9)
+    assert "1 of 10 questions have no answer: refused by the server" in capsys.readouterr().out
+    count = len(server.asked)
+    assert run_suite(path, EvalRequest(), []) == 0
+    assert len(server.asked) == count, "up to date"
+
+
+def test_no_secret_of_the_endpoint_is_written_or_printed(served_suite, server, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("EVAL_KEY", "PLANTEDenvironment")
+    body = {"auth": "PLANTEDbody", "nested": {"token": ["PLANTEDnested"]}, "top_p": 0.5}
+    path, folder = served_suite(
+        base_url=f"{server.url}?key=PLANTEDquery", api_key_env="EVAL_KEY", extra_body=body, concurrency=1
+    )
+    run_suite(path, EvalRequest(), [])
+    assert any("PLANTEDenvironment" in str(asked) for asked in server.asked), "the key is sent"
+    written = "".join(f.read_text() for f in tmp_path.rglob("*") if f.is_file() and f != path)
+    assert "no sevens" in written + (shown := "".join(capsys.readouterr()))
+    assert re.findall(r"PLANTED\w+", written + shown) == []
+    assert json.loads((folder / "manifest.json").read_text())["config"]["endpoint"]["base_url"] == server.url
+
+
+def test_what_a_server_cannot_do_is_refused_before_it_is_asked(served_suite, server, write_rows):
+    recall = {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", [{}]))}
+    path, _ = served_suite(recall)
+    with pytest.raises(
+        UserError, match=r"tasks.1.kind: expected a kind that a server can answer .* got recall of task needle"
+    ):
+        run_suite(path, EvalRequest(), [])
+    with pytest.raises(UserError, match="--model: expected no such flag with engine openai"):
+        run_suite(path, EvalRequest(model="x", task=("sums",)), [])
+    assert not server.asked
+    assert run_suite(path, EvalRequest(task=("sums",)), []) == 0
+
+
+def test_engine_and_endpoint_stand_together(served_suite, write_recipe):
+    path, _ = served_suite()
+    with pytest.raises(UserError, match="endpoint: expected engine: openai beside it, got none"):
+        load(path, "eval", ["--engine", "auto"])
+    with pytest.raises(UserError, match="engine: expected endpoint beside it, got none"):
+        load(path, "eval", ["--endpoint", "null"])
+
+
+def test_the_older_key_is_read_with_a_note(served_suite):
+    path, _ = served_suite()
+    path.write_text(path.read_text().replace("engine: openai", "harness_engine: transformers").split("endpoint:")[0])
+    suite = load(path, "eval")
+    assert suite.engine == "transformers"
+    assert any("harness_engine is read as engine" in note for note in suite.notes)
+    path.write_text(path.read_text() + "\nengine: auto\n")
+    with pytest.raises(UserError, match="expected one of harness_engine and engine, its newer name, got both"):
+        load(path, "eval")
