@@ -104,8 +104,8 @@ def check_tasks(suite: EvalFile) -> None:
     for number, task in enumerate(suite.tasks):
         if suite.engine == "openai" and not isinstance(task, SERVED_KINDS):
             raise UserError(
-                f"{suite.place(f'tasks.{number}.kind')}: expected a kind that a server can answer (answer, tool, livecodebench, "
-                f"bfcl), with engine openai, got {task.kind} of task {task.name}; name the other tasks with --task, or "
+                f"{suite.place(f'tasks.{number}.kind')}: expected a kind that a server can answer (answer, tool, "
+                f"livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; name the other tasks with --task, or "
                 "leave it out"
             )
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
