@@ -105,8 +105,8 @@ def check_tasks(suite: EvalFile) -> None:
         if suite.engine == "openai" and not isinstance(task, SERVED_KINDS):
             raise UserError(
                 f"{suite.place(f'tasks.{number}.kind')}: expected a kind that a server can answer (answer, tool, "
-                f"livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; name the other tasks with --task, or "
-                "leave it out"
+                f"livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; "
+                "name the other tasks with --task, or leave it out"
             )
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
             verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
