@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from torch.utils import collect_env
+
 from apo_soup.config.eval import HarnessTask
 from apo_soup.errors import UserError, first_line, raised_by_us
 from apo_soup.evals.checkpoint import Checkpoint
@@ -182,7 +184,11 @@ class NullStream(io.TextIOBase):
 
 @contextmanager
 def quiet_harness() -> Iterator[None]:
-    """Leave the terminal to the suite: the harness logs every setting, and its generators print as they go."""
+    """Leave the terminal to the suite: the harness logs every setting, and its generators print as they go. And leave
+    out its report of the machine, for which it lists all packages behind every pass, by a program of seconds.
+    """
+    report = collect_env.get_pretty_env_info
+    collect_env.get_pretty_env_info = lambda: "left out"
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -192,3 +198,4 @@ def quiet_harness() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+            collect_env.get_pretty_env_info = report
