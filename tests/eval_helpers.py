@@ -30,10 +30,10 @@ class ScriptedModel:
         return torch.cat([input_ids, torch.tensor(padded)], dim=1)
 
 
-def scripted_checkpoint(suite, tokenizer, answer, output=None):
+def scripted_checkpoint(suite, tokenizer, answer):
     """A checkpoint of a scripted model."""
     model = ScriptedModel(tokenizer, answer)
-    return Checkpoint(suite, None, model, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0, output)
+    return Checkpoint(suite, None, model, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0)
 
 
 def contest_problem(number: int, day: str, starter: str = "") -> dict:

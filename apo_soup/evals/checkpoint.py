@@ -29,7 +29,6 @@ class Checkpoint:
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
         engine: what answers; of a served model there is nothing else here, and tasks that read more are refused.
-        output: folder of the results, for what a task leaves beside them.
     """
 
     suite: EvalFile
@@ -42,7 +41,6 @@ class Checkpoint:
     samples: int
     seed: int
     engine: AnswerEngine
-    output: Path | None = None
 
     def place(self, task: TaskKeys, key: str) -> str:
         """`FILE:LINE: KEY` of a task's key, as a sentence about it begins."""
@@ -53,9 +51,7 @@ class Checkpoint:
         return list(encode(self.tokenizer, [text])[0].ids)
 
 
-def load_checkpoint(
-    suite: EvalFile, folder: Path, model: PreTrainedModel | None = None, output: Path | None = None
-) -> Checkpoint:
+def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None = None) -> Checkpoint:
     """Load a model folder as the suite asks for it; a copy of `model` is taken in its place when it is given.
 
     Raises:
@@ -86,12 +82,11 @@ def load_checkpoint(
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
         seed=suite.seed,
-        output=output,
         engine=answer_engine(suite, folder, loaded, tokenizer, mixed=model is not None),
     )
 
 
-def served_checkpoint(suite: EvalFile, output: Path | None = None) -> Checkpoint:
+def served_checkpoint(suite: EvalFile) -> Checkpoint:
     """The model that `endpoint` names, of which there is neither weights nor tokenizer here."""
     assert suite.endpoint is not None  # the file's check has looked
     nothing: Any = None
@@ -105,7 +100,6 @@ def served_checkpoint(suite: EvalFile, output: Path | None = None) -> Checkpoint
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
         seed=suite.seed,
-        output=output,
         engine=ServedAnswers(suite.endpoint, suite.place("endpoint")),
     )
 

@@ -10,16 +10,17 @@ from apo_soup.evals.results_folder import marked_name
 from apo_soup.progress import say
 from apo_soup.runs.manifest import write_json
 
-# What a task leaves in results.json: its record, its metrics by name, its samples.
+# What a task leaves: its record, its metrics by name and its samples in results.json, and files beside it.
 TaskPart = dict[str, Any]
 
 
 def task_part(name: str, record: dict[str, Any], result: TaskResult) -> TaskPart:
-    """A task as it stands in results.json."""
+    """A task as it stands in results.json, and its files."""
     return {
         "record": record | ({"notes": result.notes} if result.notes else {}),
         "metrics": {key: metric.as_json() for key, metric in result.metrics.items()},
         "samples": [{"task": name, **asdict(sample)} for sample in result.samples],
+        "files": result.files,
     }
 
 

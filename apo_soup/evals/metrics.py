@@ -53,11 +53,14 @@ class AnswerSample:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Metrics of a task by name, samples of its answers, and what a reader of its scores must know."""
+    """Metrics of a task by name, samples of its answers, what a reader of its scores must know, and the JSON files that
+    lie beside the results, by their path there.
+    """
 
     metrics: dict[str, Metric]
     samples: list[AnswerSample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: dict[str, Any] = field(default_factory=dict)
 
 
 def mean_metric(items: Sequence[float], better: str | None = "higher", headline: bool = False) -> Metric:

@@ -4,13 +4,12 @@
 `apo-1`, has a mark of its own behind it.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
+from apo_soup.runs.results import evaluation_results
 
 # Letters of the hash that tells two names, or two folders, apart.
 MARK_LETTERS = 8
@@ -61,11 +60,4 @@ def holder(folder: Path) -> str | None:
         UserError: they cannot be read.
     """
     file = folder / "results.json"
-    if not file.is_file():
-        return None
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file}: expected results of `apo-soup eval`, got something else; move that file away"
-        ) from error
+    return str(evaluation_results(file)["name"]) if file.is_file() else None

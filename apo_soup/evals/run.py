@@ -47,6 +47,7 @@ from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
 from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
+from apo_soup.runs.manifest import write_json
 
 # A task whose items lie in rows; the harness has its own.
 RowTask = (
@@ -76,10 +77,10 @@ def evaluate_model(
         UserError: the model cannot be loaded, or rows do not fit their task.
     """
     if suite.endpoint is not None:
-        checkpoint = served_checkpoint(suite, output)
+        checkpoint = served_checkpoint(suite)
         about, dtype = {"answers": "openai", "server": endpoint_address(suite.endpoint).url}, "auto"
     else:
-        checkpoint = load_checkpoint(suite, folder, model, output)
+        checkpoint = load_checkpoint(suite, folder, model)
         dtype = str(checkpoint.model.dtype).removeprefix("torch.")
         about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
         about |= {"answers": "vllm", "vllm": vllm_version()} if checkpoint.engine.name == "vllm" else {}
@@ -105,6 +106,10 @@ def evaluate_model(
         parts[task.name] = task_part(task.name, record, result)
         kept.keep(task.name, parts[task.name])
     names = [task.name for task in suite.tasks]
+    if output is not None:
+        for path, content in [file for name in names for file in parts[name]["files"].items()]:
+            (output / path).parent.mkdir(exist_ok=True)
+            write_json(output / path, content)
     if any(task.kind == "harness" for task in suite.tasks):
         about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
         about |= {"vllm": vllm_version()} if engine.name == "vllm" else {}

@@ -27,14 +27,14 @@ def test_names_that_look_alike_get_folders_of_their_own(tmp_path):
 
 def test_results_of_another_model_are_left_where_they_are(tmp_path):
     (tmp_path / "apo-1").mkdir()
-    (tmp_path / "apo-1" / "results.json").write_text(json.dumps({"name": "apo-1"}))
+    (tmp_path / "apo-1" / "results.json").write_text(json.dumps({"name": "apo-1", "model": "m", "metrics": {}}))
     assert results_folders(tmp_path, ["apo-1"])["apo-1"] == tmp_path / "apo-1"
     own = results_folders(tmp_path, ["apo/1"])["apo/1"]
     assert own.name.startswith("apo-1.")
     own.mkdir()
     assert results_folders(tmp_path, ["apo/1", "apo-1"]) == {"apo/1": own, "apo-1": tmp_path / "apo-1"}
     (tmp_path / "apo-1" / "results.json").write_text("{}")
-    with pytest.raises(UserError, match=r"apo-1/results.json: expected results of `apo-soup eval`, got something else"):
+    with pytest.raises(UserError, match=r"apo-1: expected results of an evaluation, got .* without name"):
         results_folders(tmp_path, ["apo-1"])
 
 

@@ -15,7 +15,7 @@ from apo_soup.evals.answers import answers_to_prompts
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.outside import bfcl_worker
-from apo_soup.evals.outside.programs import run_program
+from apo_soup.evals.outside.programs import run_outside
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import every_call
 from apo_soup.verify.modes import answer_part
@@ -90,6 +90,6 @@ def asked_of_package(task: BfclTask, where: str, *words: str | Path) -> list[Any
     what, *rest = words
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "output.json"
-        run_program([Path(task.python).absolute(), WORKER, what, output, *rest], Path(scratch), where, NEEDED)
+        run_outside([Path(task.python).absolute(), WORKER, what, output, *rest], Path(scratch), where, NEEDED)
         found: list[Any] = json.loads(output.read_text(encoding="utf-8"))
     return found

@@ -19,7 +19,7 @@ from apo_soup.evals.answers import answers_to_prompts
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.outside import livecodebench_scorer
-from apo_soup.evals.outside.programs import run_program
+from apo_soup.evals.outside.programs import run_outside
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.results_folder import plain_name
 from apo_soup.progress import say
@@ -61,6 +61,7 @@ def livecodebench_task(checkpoint: Checkpoint, task: LiveCodeBenchTask, rows: li
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     notes: list[str] = []
+    files: dict[str, Any] = {}
     for mode in task.modes:
         prompts = [
             checkpoint.renderer.prompt(problem_messages(row), {"enable_thinking": mode == "think"}) for row in rows
@@ -75,7 +76,8 @@ def livecodebench_task(checkpoint: Checkpoint, task: LiveCodeBenchTask, rows: li
             metrics |= share_metrics(name, graded, task.repeats, task.pass_at, headline=True)
             for level, hits in outcomes_by_difficulty(rows, graded).items():
                 metrics[f"{name}/{level}"] = mean_over_repeats(hits)
-        file = written_answers(checkpoint, task, mode, answers)
+        file = f"livecodebench/{plain_name(task.name)}_{mode}.json"
+        files[file] = answers
         if graded is None:
             notes.append(unscored_sentence(task, file))
         metrics[f"{name}/code"] = mean_over_repeats([[bool(c) for c in own] for own in code])
@@ -86,7 +88,7 @@ def livecodebench_task(checkpoint: Checkpoint, task: LiveCodeBenchTask, rows: li
             samples.append(AnswerSample(mode, str(row["question_content"]), drawn[number][0].text, right))
     for note in notes:
         say(note)
-    return TaskResult(metrics, samples, notes)
+    return TaskResult(metrics, samples, notes, files)
 
 
 def livecodebench_rows(task: LiveCodeBenchTask, where: str) -> list[ItemRow]:
@@ -175,7 +177,7 @@ def graded_answers(task: LiveCodeBenchTask, rows: list[ItemRow], answers: Answer
         python = Path(task.python or sys.executable).absolute()
         words: list[str | Path] = [python, SCORER, problems, "--custom_output_file", file]
         words += ["--num_process_evaluate", str(task.processes), "--timeout", str(task.timeout)]
-        run_program(words, program, where, "LiveCodeBench's program")
+        run_outside(words, program, where, "LiveCodeBench's program")
         found = Path(scratch) / "answers_codegeneration_output_eval_all.json"
         verdicts = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else []
     graded = {str(one["question_id"]): [bool(hit) for hit in one["graded_list"]] for one in verdicts}
@@ -188,23 +190,11 @@ def graded_answers(task: LiveCodeBenchTask, rows: list[ItemRow], answers: Answer
     return [graded[name] for name in ids]
 
 
-def written_answers(checkpoint: Checkpoint, task: LiveCodeBenchTask, mode: str, answers: Answers) -> Path | None:
-    """The file with the answers, beside the results; None where nothing is kept."""
-    if checkpoint.output is None:
-        return None
-    folder = checkpoint.output / "livecodebench"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"{plain_name(task.name)}_{mode}.json"
-    write_json(file, answers)
-    return file
-
-
-def unscored_sentence(task: LiveCodeBenchTask, file: Path | None) -> str:
+def unscored_sentence(task: LiveCodeBenchTask, file: str) -> str:
     """Why a task has no score, and what would give one."""
-    place = f"livecodebench/{file.name} beside results.json" if file else "no file"
     return (
-        f"{task.name}: not scored: its answers are in {place}; LiveCodeBench's program would run them: clone its "
-        "repository, and give program: FOLDER and unsafe_code: true in a sandbox"
+        f"{task.name}: not scored: its answers are in {file} beside results.json; LiveCodeBench's program would run "
+        "them: clone its repository, and give program: FOLDER and unsafe_code: true in a sandbox"
     )
 
 

@@ -13,7 +13,7 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OMP
 LAST_LINES = 3
 
 
-def run_program(words: Sequence[str | Path], folder: Path, where: str, needed: str) -> None:
+def run_outside(words: Sequence[str | Path], folder: Path, where: str, needed: str) -> None:
     """Run a program to its end, in a folder, with nothing on standard input.
 
     Args:

@@ -67,7 +67,7 @@ def contest(write_rows, write_recipe, tokenizer, tmp_path):
         task = {"name": "lcb", "kind": "livecodebench", "data": data, "modes": ["no_think"], **keys}
         suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
         check_tasks(suite)
-        checkpoint = scripted_checkpoint(suite, tokenizer, answer, tmp_path)
+        checkpoint = scripted_checkpoint(suite, tokenizer, answer)
         rows = livecodebench_rows(suite.tasks[0], "here")
         return livecodebench_task(checkpoint, suite.tasks[0], rows), checkpoint.model
 
@@ -88,7 +88,7 @@ def test_answers_are_written_in_its_format_and_judged_by_its_program(contest, re
         "lcb/no_think/avg@2": [1, 1, 0], "lcb/no_think/pass@1": [1, 1, 0], "lcb/no_think/pass@2": [1, 1, 0],
         "lcb/no_think/easy": [1, 0], "lcb/no_think/hard": [1], "lcb/no_think/code": [1, 1, 1],
     }  # fmt: skip
-    written = json.loads((tmp_path / "livecodebench" / "lcb_no_think.json").read_text())
+    written = result.files["livecodebench/lcb_no_think.json"]
     assert written == [{"question_id": f"q{n}", "code_list": ["false" if n == 2 else "right"] * 2} for n in (1, 2, 3)]
     assert [sample.right for sample in result.samples] == [True, True, False]
     assert result.notes == []
@@ -110,7 +110,7 @@ def test_where_nothing_may_run_the_answers_are_kept_and_said_to_be_unscored(cont
     assert note.startswith("lcb: not scored: its answers are in livecodebench/lcb_no_think.json beside results.json;")
     assert note in capsys.readouterr().out
     assert {sample.right for sample in result.samples} == {None}
-    assert (tmp_path / "livecodebench" / "lcb_no_think.json").is_file()
+    assert len(result.files["livecodebench/lcb_no_think.json"]) == 3
 
 
 def test_a_window_of_contests_is_kept(contest):
