@@ -40,6 +40,9 @@ from merge.own_heads import with_own_heads
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
 
+# The option by which a model's own code may run; it changes no merge.
+TRUST = "trust_remote_code"
+
 
 def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> None:
     """Run one merge and put its folder into place.
@@ -54,11 +57,12 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
     options = recipe.options or MergekitOptions()
     long_context = recipe.long_context if stage.name == "merged" else None
     check_options(options, recipe.place("options"))
-    if plan.linear is None and (options.model_fields_set or plain_linear(plan.config) is None):
+    if plan.linear is None and (options.model_fields_set - {TRUST} or plain_linear(plan.config) is None):
         parsed_configuration(plan.config, options, where)
         for name in unused_parameters(plan.config):
             say(f"note: {where}.parameters: {plan.config.merge_method} has no parameter {name} and passes over it")
-    with _whole_models(plan.config, stage.folder, where) as config:
+    trusted = bool((options.model_extra or {}).get(TRUST))
+    with _whole_models(plan.config, stage.folder, where, trusted) as config:
         folders = list(plan.linear.folders) if plan.linear else [Path(m) for m in named_models(config)]
         models = [str(f) for f in folders] if plan.linear else list(named_models(plan.config))
         plan, config, folders = _own_heads(plan, config, folders)
@@ -114,14 +118,15 @@ def _scratch(output: Path) -> Path:
 
 def _linear(plan: MergePlan, config: MergekitKeys, options: MergekitOptions) -> LinearAverage | None:
     """The merge as a linear average where the short way gives mergekit's bits, else None."""
-    linear = plan.linear or (None if options.model_fields_set else plain_linear(config))
+    linear = plan.linear or (None if options.model_fields_set - {TRUST} else plain_linear(config))
     return linear if linear and same_as_mergekit(linear, plan.where) else None
 
 
 @contextmanager
-def _whole_models(config: MergekitKeys, output: Path, where: str) -> Iterator[MergekitKeys]:
+def _whole_models(config: MergekitKeys, output: Path, where: str, trusted: bool) -> Iterator[MergekitKeys]:
     """A configuration whose models are all local folders of whole models: those of the Hub are fetched, and adapters
-    are merged into their bases, in a hidden folder that lasts as long as this context.
+    are merged into their bases, in a hidden folder that lasts as long as this context. The bases' own code runs only if
+    it is `trusted`.
     """
     adapters = _scratch(output)
     shutil.rmtree(adapters, ignore_errors=True)  # what a killed merge left may be of other weights
@@ -136,6 +141,6 @@ def _whole_models(config: MergekitKeys, output: Path, where: str) -> Iterator[Me
                 named = trained_on(adapter, where)
                 if named and named.resolve() != base.resolve():
                     say(f"note: {where}: {adapter} was trained on {named}, and is merged into {base}")
-        yield with_whole_models(config, adapters, where)
+        yield with_whole_models(config, adapters, where, trusted)
     finally:
         shutil.rmtree(adapters, ignore_errors=True)

@@ -17,6 +17,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module=NOTES_OF)
     # PEFT keeps embeddings that were resized in the adapter's file, as it should, and says so at every checkpoint.
     warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`", category=UserWarning)
+    # Merging unties such layers itself (`apo_soup/models/adapted.py`).
+    warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`", category=UserWarning)
     from transformers.utils import logging
 
     logging.disable_progress_bar()

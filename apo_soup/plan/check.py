@@ -13,6 +13,7 @@ from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
+from apo_soup.plan.few_rows import few_rows_problems
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.outputs import output_folders, output_problems
@@ -46,6 +47,7 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
     problems += doubled_outputs(recipes)
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     problems += filter(None, (*map(missing_package, training), *map(earlier_adapter_problem, training)))
+    problems += few_rows_problems(recipes)
     problems += token_problems(recipes)
     if not recipes and not problems:
         problems.append(

@@ -21,6 +21,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import read_json
 from apo_soup.models.embeddings import embedding_rows, misfit, rows_for
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
+from apo_soup.runs.makers import stage_folder
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _follow(
     if recipe.path in known:
         return known[recipe.path]
     known[recipe.path] = None  # for a file that begins with what it makes
-    parent = makers.get(resolved(recipe.model_name_or_path))
+    parent = makers.get(stage_folder(recipe.model_name_or_path))
     before = _follow(parent, makers, known, problems) if parent else read_tokens(recipe)
     if before is None:
         return None

@@ -17,6 +17,8 @@ from apo_soup.runs.members import FOLDER, member_recipes
 
 # Keys of a merge that give it another tokenizer or template than that of its first model.
 OWN_TOKENIZER = ("tokenizer", "tokenizer_source", "chat_template")
+# Where a stage that trained an adapter keeps it, below the merged model.
+ADAPTER = "adapter"
 STAGES_OF_A_RUN = ("mid", "sft", "soup", "merged")
 
 
@@ -52,6 +54,12 @@ def upstream(recipe: TrainingFile) -> Upstream:
     return Upstream(tuple(files), model)
 
 
+def stage_folder(model: str) -> Path:
+    """The folder that a stage makes of which a model is the whole, or the adapter that lies in it."""
+    place = resolved(model)
+    return place.parent if place.name == ADAPTER else place
+
+
 def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
     """The sources whose rows are not there and will be made by a file beside the recipe, which has not run yet: their
     numbers, and the files.
@@ -82,8 +90,10 @@ def _outputs(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _maker(model: str, folder: Path) -> TrainingFile | MergeFile | None:
-    """The checked file that makes a model folder, a member's with its own keys; None where no file does."""
-    place = resolved(model)
+    """The checked file that makes a model folder, or the folder whose `adapter/` it is; a member's with its own keys;
+    None where no file does.
+    """
+    place = stage_folder(model)
     for file, output in _outputs(folder):
         kind = stage_of_file(file)
         if kind == "sft" and place == output:

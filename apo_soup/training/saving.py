@@ -18,6 +18,7 @@ from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.quantised import dequantised, quantisation, with_dequantised
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
+from apo_soup.runs.makers import ADAPTER
 from apo_soup.runs.stage import Stage
 from apo_soup.training.going_on import REFERENCE_ADAPTER
 from apo_soup.training.resized import RESIZED
@@ -52,7 +53,7 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> str | No
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = isinstance(model, PeftModel)
-    saved = folder / "adapter" if adapted else folder
+    saved = folder / ADAPTER if adapted else folder
     with whole_state_dict(trainer):
         save_without_upload(trainer, saved)
     if not is_main():

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from helpers import state_dict
+from merge_helpers import set_config
 
 from apo_soup.errors import UserError
 
@@ -93,3 +94,48 @@ def test_an_adapter_of_another_depth_or_width_is_refused_by_its_header(tmp_path)
     write(range(3), width=5)
     with pytest.raises(UserError, match=r"lora_A\.weight: expected a width of .*up_proj in the base .*, 6 or 4, got 5"):
         check_adapter(base, adapter, "here")
+
+
+CODE = {
+    "configuration_its.py": "from transformers import LlamaConfig\n\n\nclass ItsConfig(LlamaConfig):\n"
+    "    model_type = 'its'\n",
+    "modeling_its.py": "from transformers import LlamaForCausalLM\n\nfrom .configuration_its import ItsConfig\n\n\n"
+    "class ItsModel(LlamaForCausalLM):\n    config_class = ItsConfig\n",
+}
+
+
+def test_an_adapter_on_a_base_with_its_own_code_says_what_to_do(run, merge_run, tokenizer):
+    """Its code runs where the file says so, and lies beside the soup; else the sentence names both ways out."""
+    from apo_helpers import tiny_model_of
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = run / "its"
+    tiny_model_of("llama", len(tokenizer)).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    for name, text in CODE.items():
+        (base / name).write_text(text)
+    references = {"AutoConfig": "configuration_its.ItsConfig", "AutoModelForCausalLM": "modeling_its.ItsModel"}
+    set_config(base, model_type="its", architectures=["ItsModel"], auto_map=references)
+    folders = [run / "one", run / "two"]
+    whole = []
+    for seed, folder in enumerate(folders):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=True)
+        model.config.name_or_path = model.name_or_path = str(base)
+        get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)).save_pretrained(
+            folder
+        )
+        plain = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=True)
+        whole.append(PeftModel.from_pretrained(plain, folder).merge_and_unload().state_dict())
+    soup = {"members": [str(f) for f in folders], "dtype": "float32"}
+    told = r"which comes with code of its own, and an adapter is merged by running it; name the whole model .* or read"
+    with pytest.raises(UserError, match=told):
+        merge_run(soup=soup)
+    models = [{"model": name, "parameters": {"weight": weight}} for name, weight in (("soup", 0.9), (str(base), 0.1))]
+    mix = {"merge_method": "linear", "dtype": "float32", "models": models}
+    merge_run(soup=soup, merge=mix, options={"trust_remote_code": True})
+    found = state_dict(run / "soup")
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, (whole[0][name] + whole[1][name]) / 2, atol=1e-6, rtol=1e-6)
+    assert {f.name for f in (run / "merged").glob("*.py")} == set(CODE)

@@ -61,3 +61,19 @@ def test_the_table_says_what_a_step_reads():
     assert rows["apo.yaml"].split()[-2:] == ["2e-05", "3"]
     assert "3 sequences x 1536" in rows["mid.yaml"]
     assert training_table([]) == ""
+
+
+@pytest.mark.parametrize("kind", ["sft", "apo"])
+def test_too_few_rows_for_a_batch_that_must_be_full_are_told(tmp_path, kind):
+    (tmp_path / "rows.jsonl").write_text("{}\n" * 9)
+    given = "model_name_or_path: m\noutput_dir: o\ndataloader_drop_last: true\nper_device_train_batch_size: 8\n"
+    sources = "dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.5}]}\n"
+    (tmp_path / f"{kind}.yaml").write_text(given + sources)
+    (told,) = check_recipe(tmp_path)[1]
+    assert told == (
+        f"{tmp_path}/{kind}.yaml:3: dataloader_drop_last: expected at least 8 sequences or pairs, a batch, got at most "
+        "5, which would all be dropped; leave the key out, or lower per_device_train_batch_size"
+    )
+    for change in (sources.replace("0.5", "1.0"), sources.replace("rows.jsonl", "owner/name")):
+        (tmp_path / f"{kind}.yaml").write_text(given + change)
+        assert check_recipe(tmp_path)[1] == []

@@ -114,3 +114,8 @@ def test_rows_that_a_file_beside_has_not_made_yet_are_named(recipe_of, tmp_path)
     (tmp_path / "out" / "data").mkdir(parents=True)
     found = missing_sources(recipe)
     assert {n: file.name for n, file in found.items()} == {0: "pairs.yaml"}, "data has run, so a.jsonl is a slip"
+
+
+def test_an_adapter_of_a_stage_comes_from_its_file(recipe_of):
+    files = {"sft": training("owner/base", "out/sft"), "apo": training("out/sft/adapter", "out/apo")}
+    assert way(recipe_of("apo", **files)) == (["sft.yaml"], "owner/base")

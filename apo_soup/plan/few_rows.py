@@ -1,0 +1,45 @@
+"""Files of rows that are too short for a batch, as far as `check` can tell without reading them all."""
+
+from collections.abc import Iterator
+from itertools import islice
+from math import ceil
+from pathlib import Path
+
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
+
+
+def few_rows_problems(recipes: list[StageFile]) -> Iterator[str]:
+    """A sentence for each training file that drops the rows of a batch that is not full, and has no full one."""
+    for recipe in recipes:
+        if isinstance(recipe, TrainingFile) and recipe.model_dump(include={"dataloader_drop_last"}).get(
+            "dataloader_drop_last"
+        ):
+            most, needed = most_rows(recipe), recipe.per_device_train_batch_size
+            if most is not None and most < needed:
+                yield (
+                    f"{recipe.place('dataloader_drop_last')}: expected at least {needed:,} sequences or pairs, a "
+                    f"batch, got at most {most:,}, which would all be dropped; leave the key out, or lower "
+                    "per_device_train_batch_size"
+                )
+
+
+def most_rows(recipe: TrainingFile) -> int | None:
+    """How many sequences or pairs a file can have at most, up to a batch; None where that takes more than counting the
+    lines of its JSONL files.
+    """
+    # A long row may become several sequences.
+    if not isinstance(recipe, ApoFile):
+        keys = recipe.model_dump(include={"packing", "train_on"})
+        if keys.get("packing") or recipe.overflow == "split" or keys.get("train_on") == "unroll":
+            return None
+    total = 0
+    for source in recipe.dataset_mixture.datasets:
+        file = Path(source.id).expanduser()
+        if source.token_share is not None or file.suffix != ".jsonl" or not file.is_file():
+            return None
+        enough = ceil(recipe.per_device_train_batch_size / source.weight) + 1
+        with file.open("rb") as lines:
+            total += ceil(sum(1 for line in islice(lines, enough) if line.strip()) * source.weight)
+    return total
