@@ -17,6 +17,7 @@ from apo_soup.runs.members import FOLDER, member_recipes
 
 # Keys of a merge that give it another tokenizer or template than that of its first model.
 OWN_TOKENIZER = ("tokenizer", "tokenizer_source", "chat_template")
+MAKE_ROWS = ("data", "pairs", "traces")
 STAGES_OF_A_RUN = ("mid", "sft", "soup", "merged")
 
 
@@ -61,7 +62,9 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
         if glob.glob(str(Path(source.id).expanduser()), recursive=True):
             continue
         place = resolved(source.id)
-        makers = (made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs"))
+        makers = (
+            made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs", "traces")
+        )
         for file, output in makers:
             if place.is_relative_to(output) and not output.exists():
                 missing[number] = file
