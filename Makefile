@@ -8,7 +8,7 @@ PY := .venv/bin/python
 RUN = $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft pairs apo soup merge sweep eval report chat push check why bench test lint docs
+.PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check why bench test lint docs
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -35,6 +35,8 @@ data: .venv/ready ## generate the rows of the embedded recipe
 mid: .venv/ready ## reasoning mid-training
 	@$(RUN)
 sft: .venv/ready ## dual-mode supervised fine-tuning
+	@$(RUN)
+traces: .venv/ready ## make reasoning rows for mid and sft with a strong model
 	@$(RUN)
 pairs: .venv/ready ## make synthetic preference pairs with a strong and a weak model
 	@$(RUN)

@@ -42,7 +42,7 @@ def chosen_and_rejected(
         bad = [j for j in bad if j.right is not True]
         if not bad:
             return "weak: right too"
-    pairs = [(c, r) for c in good for r in bad if words_of(c) != words_of(r)]
+    pairs = [(c, r) for c in good for r in bad if comparable_text(c) != comparable_text(r)]
     if not pairs:
         return "both sides are the same"
     pairs = [(c, r) for c, r in pairs if c.score is None or r.score is None or c.score >= r.score]
@@ -52,7 +52,7 @@ def chosen_and_rejected(
     if not pairs:
         return "judge: no margin"
     if choice.near is not None:
-        pairs = [(c, r) for c, r in pairs if shingle_similarity(words_of(c), words_of(r)) < choice.near]
+        pairs = [(c, r) for c, r in pairs if shingle_similarity(comparable_text(c), comparable_text(r)) < choice.near]
         if not pairs:
             return "both sides are nearly the same"
     return min(pairs, key=lambda pair: _rank(pair[0], pair[1], choice))
@@ -90,7 +90,7 @@ def most_common_failure(candidates: list[JudgedCompletion]) -> str:
     return failures.most_common(1)[0][0] if failures else "no answer"
 
 
-def words_of(judged: JudgedCompletion) -> str:
+def comparable_text(judged: JudgedCompletion) -> str:
     """A completion's text, without what differs in white space and invisible characters only."""
     return " ".join(INVISIBLE.sub("", judged.completion.text).split())
 

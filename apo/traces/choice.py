@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apo.pairs.choice import best_score, most_common_failure, words_of
+from apo.pairs.choice import best_score, comparable_text, most_common_failure
 from apo.pairs.judge import JudgedCompletion
 from apo_soup.config.traces import TracesFile
 
@@ -38,7 +38,7 @@ def kept_traces(candidates: list[JudgedCompletion], choice: TraceChoice) -> list
                 return "wrong"
             return "below the threshold" if any(one.judge_score is not None for one in passed) else "not verified"
         passed = right
-    distinct = list({words_of(one): one for one in reversed(passed)}.values())[::-1]
+    distinct = list({comparable_text(one): one for one in reversed(passed)}.values())[::-1]
     if choice.keep != "best":
         return distinct
     sign = {"first": 0, "shortest": 1, "longest": -1}[choice.tie_break]

@@ -35,6 +35,7 @@ STEPS = {
     "data": Step("data.yaml", "apo_soup.toy"),
     "mid": Step("mid.yaml", "sft", ("data",), launched=True),
     "sft": Step("sft.yaml", "sft", ("mid",), launched=True),
+    "traces": Step("traces.yaml", "apo.traces"),
     "pairs": Step("pairs.yaml", "apo.pairs", ("sft",)),
     "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True, flags=("--member",)),
     "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup"), flags=MERGE_FLAGS),

@@ -11,7 +11,7 @@ from apo_soup.models.growing_cache import growing_cache
 from apo_soup.models.slots import Slots
 
 # Generation settings of a model that `Sampling`, or a loop of one token after another, makes no difference to.
-WITHOUT_EFFECT = frozenset(
+MAKES_NO_DIFFERENCE = frozenset(
     (
         "bos_token_id", "do_sample", "eos_token_id", "max_length", "max_new_tokens", "min_p", "pad_token_id",
         "temperature", "top_k", "top_p", "transformers_version", "use_cache", "_from_model_config",
@@ -64,7 +64,7 @@ def fits_slots(model: PreTrainedModel) -> bool:
     generation settings ask for nothing that only transformers' loop does, such as a penalty of repetition.
     """
     settings = model.generation_config.to_diff_dict() if model.generation_config else {}
-    asked = {name for name, value in settings.items() if value is not None and value is not False} - WITHOUT_EFFECT
+    asked = {name for name, value in settings.items() if value is not None and value is not False} - MAKES_NO_DIFFERENCE
     causal = not getattr(model.config, "is_encoder_decoder", False)
     return causal and not asked and growing_cache(model) is not None
 

@@ -19,6 +19,7 @@ from apo_soup.runs.members import FOLDER, member_recipes
 OWN_TOKENIZER = ("tokenizer", "tokenizer_source", "chat_template")
 # Where a stage that trained an adapter keeps it, below the merged model.
 ADAPTER = "adapter"
+MAKE_ROWS = ("data", "pairs", "traces")
 STAGES_OF_A_RUN = ("mid", "sft", "soup", "merged")
 
 
@@ -69,7 +70,9 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
         if glob.glob(str(Path(source.id).expanduser()), recursive=True):
             continue
         place = resolved(source.id)
-        makers = (made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs"))
+        makers = (
+            made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs", "traces")
+        )
         for file, output in makers:
             if place.is_relative_to(output) and not output.exists():
                 missing[number] = file
