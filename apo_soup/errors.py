@@ -13,6 +13,8 @@ from typing import Any
 from apo_soup.launcher import end_with_launcher
 from apo_soup.stops import STOPS, StopAsked
 
+# What libraries raise where the disk refuses them: torch, safetensors, pyarrow.
+_DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid")
 OWN_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
@@ -175,8 +177,10 @@ def disk_refusal(error: Exception) -> str | None:
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.strerror if error.errno in DISK_ERRORS else None
+    if type(error).__name__ not in _DISK_KINDS:
+        return None
     text = str(error)
-    for number in DISK_ERRORS:  # safetensors
+    for number in DISK_ERRORS:
         if f"os error {number})" in text or os.strerror(number) in text:
             return os.strerror(number)
     if "PytorchStreamWriter failed" in text or "inline_container" in text:

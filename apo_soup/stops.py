@@ -76,6 +76,15 @@ class StopRequests:
             self._deferred = False
             signal.signal(signal.SIGINT, before)
 
+    def ignore(self) -> None:
+        """From now on signals change nothing: the program ends as it was asked to. A launcher whose other processes
+        have ended would otherwise end this one with another code.
+        """
+        for name in (*_NAMES, "SIGINT"):
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, signal.SIG_IGN)
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.number is not None:

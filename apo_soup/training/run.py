@@ -144,6 +144,7 @@ def _leave_stopped(number: int, stage: Stage, state: TrainerState) -> None:
     Raises:
         StopAsked: always; the main process says what is kept.
     """
+    STOPS.ignore()
     leave()
     told = f" after step {state.global_step} of {state.max_steps} of {stage.name}, whose checkpoint is written"
     raise StopAsked(number, told if is_main() else None)

@@ -172,7 +172,8 @@ def test_a_refusal_of_the_disk_is_one_sentence():
     for error, told in ((full, "No space left on device"), (written, "a file that could not be written to its end")):
         with pytest.raises(UserError, match=f"sft: final: expected to read and write there, got {told}; free or mend"):
             raise_inside(error)
-    for error in (FileExistsError(errno.EEXIST, "File exists"), ValueError("x"), FileNotFoundError(2, "no")):
+    told_already = UserError("rows.jsonl: expected rows that can be read, got Permission denied")
+    for error in (FileExistsError(errno.EEXIST, "File exists"), ValueError("No space left on device"), told_already):
         with pytest.raises(type(error)):
             raise_inside(error)
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from helpers import TRAINING, chat, python
-from programs import Programs, kill_at, program, run_ok
+from programs import Programs, kill_at, program, run_ok, succeeded, two_ranks
 
 from apo_soup.training.checkpoints import checkpoint_fault
 
@@ -86,6 +86,25 @@ def test_signals_end_a_step_with_a_checkpoint_and_resume_to_the_same(recipe, who
     run_ok(*WORDS, path)
     assert outcome(folder) == whole
     assert not list(folder.parent.glob(".sft*"))
+
+
+def test_two_processes_stop_at_one_step_whichever_gets_the_signal(recipe):
+    path, folder = recipe("whole2", per_device_train_batch_size=2)
+    succeeded(two_ranks(*WORDS, path).wait())
+    expected = outcome(folder)
+    path, folder = recipe("stopped2", per_device_train_batch_size=2)
+    partial = folder.parent / ".sft.partial"
+    running = two_ranks(*WORDS, path)
+    while not (partial / "checkpoint-2" / "whole").exists():
+        assert running.running()
+        time.sleep(0.002)
+    os.kill(running.ids[1], signal.SIGTERM)
+    result = running.wait()
+    assert result.returncode == 143, result.stderr
+    assert result.stderr.count("stopped by SIGTERM after step ") == 1
+    assert "Traceback" not in result.stderr
+    succeeded(two_ranks(*WORDS, path).wait())
+    assert outcome(folder) == expected
 
 
 def test_a_kill_behind_the_last_checkpoint_takes_no_step_more(recipe, whole):
