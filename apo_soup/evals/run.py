@@ -27,7 +27,7 @@ from apo_soup.config.eval import (
     ToolTask,
     TurnsTask,
 )
-from apo_soup.config.eval_keys import MadeOrRead
+from apo_soup.config.eval_keys import MadeOrRead, SampledKeys
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.data.sources.read import read_all_rows
 from apo_soup.data.sources.rows import RowError
@@ -125,7 +125,7 @@ def evaluate_model(
 
 def turn_of(task: RowTask | HarnessTask) -> int:
     """When a task is run: first those that read probabilities, then those that are answered, then the harness's."""
-    return 2 if isinstance(task, HarnessTask) else int(isinstance(task, AnswerTask | ToolTask))
+    return 2 if isinstance(task, HarnessTask) else int(isinstance(task, SampledKeys))
 
 
 def vllm_version() -> str:
