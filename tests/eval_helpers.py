@@ -1,39 +1,30 @@
-"""A model whose answers are a function of its prompt, in the place of transformers' own."""
+"""Answers that are a function of their prompt, in the place of a model's own, and problems of a contest."""
 
 import json
-from types import SimpleNamespace
-
-import torch
 
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.evals.checkpoint import Checkpoint
+from apo_soup.models.completion import Completion
 
 
-class ScriptedModel:
-    """Answers by `answer(prompt)`, and keeps the prompts."""
+class ScriptedAnswers:
+    """An engine that answers by `answer(prompt)`, and keeps the prompts."""
 
-    device = torch.device("cpu")
-    generation_config = SimpleNamespace(eos_token_id=None)
+    name = "transformers"
 
     def __init__(self, tokenizer, answer):
         self.tokenizer, self.answer, self.prompts = tokenizer, answer, []
 
-    def generate(self, input_ids, attention_mask, **settings):
-        rows = []
-        for ids, mask in zip(input_ids.tolist(), attention_mask.tolist(), strict=True):
-            prompt = self.tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m])
-            self.prompts.append(prompt)
-            said = self.tokenizer(self.answer(prompt), add_special_tokens=False).input_ids
-            rows.append([*said, self.tokenizer.eos_token_id])
-        width = max(map(len, rows))
-        padded = [row + [self.tokenizer.pad_token_id] * (width - len(row)) for row in rows]
-        return torch.cat([input_ids, torch.tensor(padded)], dim=1)
+    def answers(self, prompts, sampling):
+        self.prompts += prompts
+        texts = [self.answer(prompt) for prompt in prompts]
+        return [Completion(text, len(self.tokenizer(text).input_ids), True) for text in texts]
 
 
 def scripted_checkpoint(suite, tokenizer, answer):
-    """A checkpoint of a scripted model."""
-    model = ScriptedModel(tokenizer, answer)
-    return Checkpoint(suite, None, model, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0)
+    """A checkpoint whose answers are scripted."""
+    engine = ScriptedAnswers(tokenizer, answer)
+    return Checkpoint(suite, None, None, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0, engine)
 
 
 def contest_problem(number: int, day: str, starter: str = "") -> dict:

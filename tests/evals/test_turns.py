@@ -25,7 +25,7 @@ def talk(write_recipe, tokenizer):
         task = {"name": "modes", "kind": "turns", "data": "rows.jsonl", **keys}
         suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
         checkpoint = scripted_checkpoint(suite, tokenizer, answer)
-        return turns_task(checkpoint, suite.tasks[0], [ItemRow(row) for row in rows]), checkpoint.model
+        return turns_task(checkpoint, suite.tasks[0], [ItemRow(row) for row in rows]), checkpoint.engine
 
     return run
 

@@ -85,7 +85,7 @@ def test_calls_are_judged_by_its_checker(python, write_recipe, tokenizer):
         "bfcl/no_think": [1, 0, 1, 0, 0, 1], "bfcl/no_think/simple_python": [1, 0], "bfcl/no_think/irrelevance": [1, 0],
         "bfcl/no_think/live_relevance": [0, 1],
     }  # fmt: skip
-    assert '"name": "math.add"' in checkpoint.model.prompts[0]
+    assert '"name": "math.add"' in checkpoint.engine.prompts[0]
     (python.parent / "site" / "bfcl_eval" / "utils.py").write_text("import qwen_agent")
     with pytest.raises(UserError, match=r"here: expected a Python with bfcl-eval, got one that failed .*qwen_agent"):
         bfcl_rows(suite.tasks[0], "here")

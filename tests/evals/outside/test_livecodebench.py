@@ -69,7 +69,7 @@ def contest(write_rows, write_recipe, tokenizer, tmp_path):
         check_tasks(suite)
         checkpoint = scripted_checkpoint(suite, tokenizer, answer)
         rows = livecodebench_rows(suite.tasks[0], "here")
-        return livecodebench_task(checkpoint, suite.tasks[0], rows), checkpoint.model
+        return livecodebench_task(checkpoint, suite.tasks[0], rows), checkpoint.engine
 
     return run
 
