@@ -36,9 +36,10 @@ def side_answers(side: AskedSide, prompts: list[Prompt], stage: Stage) -> dict[s
         with FileLock(f"{file}.lock", timeout=0), Journal(file) as journal:
             missing = len({p.id for p in prompts} - journal.done)
             if missing < len(prompts):
-                print(f"pairs: {side.name}: {len(prompts) - missing:,} of {len(prompts):,} answered already ({file})")
+                done = len(prompts) - missing
+                print(f"{stage.name}: {side.name}: {done:,} of {len(prompts):,} answered already ({file})")
             if missing:
-                _ask_missing(side, prompts, journal, missing)
+                _ask_missing(side, prompts, journal, missing, stage.name)
             return {p.id: journal.answers[p.id] for p in prompts}
     except Timeout as error:
         raise UserError(
@@ -47,10 +48,10 @@ def side_answers(side: AskedSide, prompts: list[Prompt], stage: Stage) -> dict[s
         ) from error
 
 
-def _ask_missing(side: AskedSide, prompts: list[Prompt], journal: Journal, missing: int) -> None:
-    """Ask what the journal does not hold, `missing` prompts, with progress."""
+def _ask_missing(side: AskedSide, prompts: list[Prompt], journal: Journal, missing: int, label: str) -> None:
+    """Ask what the journal does not hold, `missing` prompts, with progress under a label."""
     engine = make_engine(side)
-    progress = Progress(f"pairs: {side.name}", "prompts", missing)
+    progress = Progress(f"{label}: {side.name}", "prompts", missing)
     done = tokens = 0
 
     def keep(answers: list[Answer]) -> None:
@@ -66,7 +67,7 @@ def _ask_missing(side: AskedSide, prompts: list[Prompt], journal: Journal, missi
         engine.close()
         progress.end()
     print(
-        f"pairs: {side.name}: {done:,} prompts, {tokens:,} tokens in {progress.seconds:.1f} s "
+        f"{label}: {side.name}: {done:,} prompts, {tokens:,} tokens in {progress.seconds:.1f} s "
         f"({tokens / progress.seconds:,.0f} tokens/s)"
     )
 
