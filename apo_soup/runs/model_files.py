@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.hashing import hash_file, hash_value
-from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.durable import files_below
+from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.weights import hash_weights, weight_files
 
 # Every file that a tokenizer of transformers is read from, its chat templates among them.
@@ -26,6 +27,11 @@ TOKENIZER_FILES = (
 )
 # What makes a model folder, beside its weights, the model it is; cards, logs and training state do not.
 MODEL_FILES = ("config.json", "generation_config.json", "adapter_config.json", *TOKENIZER_FILES, "*.py")
+
+# Files of a finished folder that are written again: the card, with what was evaluated since.
+REWRITTEN = (MANIFEST, "README.md")
+# What systems put into folders by themselves.
+NOBODYS = {".DS_Store", "Thumbs.db", "desktop.ini", ".directory"}
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -87,6 +93,17 @@ def changed_file(folder: Path, manifest: dict[str, Any]) -> str | None:
         if not _untouched(file, record) and hash_file(file) != record["sha256"]:
             return f"{name} has changed"
     return None
+
+
+def strange_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """The files of a finished folder that are not in its manifest, by their path there: somebody else's. None are known
+    of a manifest of older releases, which has the model's own files alone.
+    """
+    if not isinstance(manifest.get("files"), dict):
+        return []
+    known = {*(manifest.get("outputs") or {}), *manifest["files"], *REWRITTEN}
+    found = (file for file in files_below(folder) if file.name not in NOBODYS)
+    return [name for file in found if (name := file_name(file, folder)) not in known]
 
 
 def _file_records(folder: Path) -> dict[str, dict[str, Any]]:

@@ -19,11 +19,10 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.runs.members import member_names
+from apo_soup.runs.model_files import NOBODYS
 
 # Files of a folder that a sentence names.
 _NAMED = 3
-# What systems put into folders by themselves.
-_NOBODYS = {".DS_Store", "Thumbs.db", "desktop.ini", ".directory"}
 
 
 def output_folders(recipe: StageFile) -> dict[str, Path]:
@@ -119,7 +118,7 @@ def _work_of_others(name: str, folder: Path) -> str | None:
     except UserError as error:
         return first_line(error)
     if manifest is None:
-        files = sorted(file.name for file in folder.iterdir() if file.name not in _NOBODYS)
+        files = sorted(file.name for file in folder.iterdir() if file.name not in NOBODYS)
         if not files:
             return None
         more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""

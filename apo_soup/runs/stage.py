@@ -4,7 +4,7 @@ A stage works in a hidden sibling (`.sft.partial`) and renames the finished fold
 the fingerprint it was begun with, so a killed run goes on from its last checkpoint and a changed one starts anew.
 """
 
-import json
+import glob
 import os
 import platform
 import shutil
@@ -19,22 +19,23 @@ from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
 from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
+    BEGUN,
     MANIFEST,
+    begun_mark,
     differences,
     git_commit,
     peak_memory_mb,
     process_count,
+    read_manifest,
     versions,
     whole_manifest,
     write_json,
 )
-from apo_soup.runs.model_files import changed_file, file_name, file_record, model_files
+from apo_soup.runs.model_files import REWRITTEN, changed_file, file_name, file_record, model_files, strange_files
 from apo_soup.runs.secrets import redacted, without_secrets
 
 # In the partial folder, what is to be the stage's own.
 RESULT = "final"
-# Files of a finished folder that are written again: the card, with what was evaluated since.
-_REWRITTEN = (MANIFEST, "README.md")
 
 
 def hidden_sibling(folder: Path, kind: str) -> Path:
@@ -78,7 +79,8 @@ class Stage:
             if begun["fingerprint"] == self.fingerprint:
                 return "it was begun and not finished"
             changes = "; ".join(differences(begun, self.config, self.inputs))
-            return f"it was begun otherwise ({changes}) and starts anew; its checkpoints move to {self._aside}"
+            begins = "goes on as it was before" if self._aside(self._mark).is_dir() else "starts anew"
+            return f"it was begun otherwise ({changes}) and {begins}; its checkpoints move to {self._aside(begun)}"
         if manifest["fingerprint"] == self.fingerprint:
             damaged = changed_file(self.folder, manifest)
             return f"{damaged} since it was made" if damaged else None
@@ -88,16 +90,25 @@ class Stage:
         )
 
     @property
-    def _aside(self) -> Path:
-        return hidden_sibling(self.folder, "replaced")
+    def _mark(self) -> dict[str, Any]:
+        """What tells in a begun folder for which work it is."""
+        return {"fingerprint": self.fingerprint, "arguments": self.arguments}
+
+    def _aside(self, begun: dict[str, Any] | None) -> Path:
+        """Where what was begun so steps aside for other work."""
+        return hidden_sibling(self.folder, f"replaced-{begun['fingerprint'][:6]}" if begun else "replaced")
+
+    def _remove_superseded(self) -> None:
+        """Remove what stepped aside for this work. A try with arguments of the command line supersedes nothing but
+        other tries with the same: days of the training that the file asks for may lie there.
+        """
+        for aside in self.folder.parent.glob(f".{glob.escape(self.folder.name)}.replaced*"):
+            if (begun_mark(aside) or {}).get("arguments", []) == self.arguments:
+                shutil.rmtree(aside, ignore_errors=True)
 
     def _begun_mark(self) -> dict[str, Any] | None:
         """What the partial folder was begun with; None where there is none, or its mark cannot be read."""
-        try:
-            begun: dict[str, Any] = json.loads((self.partial / "begun.json").read_text())
-            return begun if {"fingerprint", "config", "inputs", "processes"} <= begun.keys() else None
-        except (OSError, ValueError, AttributeError):
-            return None
+        return begun_mark(self.partial)
 
     @property
     def begun_as(self) -> str:
@@ -105,11 +116,13 @@ class Stage:
         return str((self._begun_mark() or {}).get("begun_as") or self.fingerprint[:6])
 
     def begin(self) -> Path:
-        """The partial folder. What was begun with another fingerprint is moved aside, not deleted.
+        """The partial folder. What was begun with another fingerprint is moved aside, and back when it is asked for
+        again.
 
         Raises:
             UserError: it was begun with another number of processes, which would change the global batch; the stage's
-                folder is a link, whose place a folder would take; or the disk refuses it.
+                folder is a link, whose place a folder would take, or holds files that the stage did not make; or the
+                disk refuses it.
         """
         self.started = time.monotonic()
         if self.folder.is_symlink():
@@ -118,24 +131,39 @@ class Stage:
                 "that one as output_dir, or link the folder above it"
             )
         with told_by_disk(self.name, self.partial):
+            self._require_own_files()
             return self._begin()
+
+    def _require_own_files(self) -> None:
+        manifest = read_manifest(self.folder)
+        strange = strange_files(self.folder, manifest) if manifest else []
+        if strange:
+            more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+            raise UserError(
+                f"{self.folder}: expected to replace what the stage {self.name} made, got {strange[0]}{more} in it, "
+                "which it did not make; move that elsewhere, or remove it"
+            )
 
     def _begin(self) -> Path:
         processes = process_count()
         begun = self._begun_mark()
-        if begun and begun["fingerprint"] == self.fingerprint and begun["processes"] != processes:
+        if self.partial.exists() and (begun is None or begun["fingerprint"] != self.fingerprint):
+            aside = self._aside(begun)
+            shutil.rmtree(aside, ignore_errors=True)
+            self.partial.rename(aside)
+        before = self._aside(self._mark)
+        if not self.partial.exists() and (begun_mark(before) or {}).get("fingerprint") == self.fingerprint:
+            before.rename(self.partial)
+        begun = self._begun_mark()
+        if begun and begun["processes"] != processes:
             raise UserError(
                 f"{self.partial}: {self.name}: expected {begun['processes']} processes, as it was begun with, got "
                 f"{processes}; launch with as many again, or remove that folder to start anew"
             )
-        if self.partial.exists() and (begun is None or begun["fingerprint"] != self.fingerprint):
-            shutil.rmtree(self._aside, ignore_errors=True)
-            self.partial.rename(self._aside)
         self.partial.mkdir(parents=True, exist_ok=True)
-        same = begun if begun and begun["fingerprint"] == self.fingerprint else {}
-        written = {"fingerprint": self.fingerprint, "config": redacted(self.config), "inputs": self.inputs}
-        written |= {"processes": processes, "begun_as": same.get("begun_as") or uuid4().hex[:6]}
-        write_json(self.partial / "begun.json", written)
+        written = self._mark | {"config": redacted(self.config), "inputs": self.inputs, "processes": processes}
+        written["begun_as"] = (begun or {}).get("begun_as") or uuid4().hex[:6]
+        write_json(self.partial / BEGUN, written)
         return self.partial
 
     def result_folder(self) -> Path:
@@ -156,7 +184,7 @@ class Stage:
         begun = self._begun_mark()
         if begun is None or begun["fingerprint"] == self.fingerprint:
             shutil.rmtree(self.partial, ignore_errors=True)
-            shutil.rmtree(self._aside, ignore_errors=True)
+            self._remove_superseded()
         shutil.rmtree(hidden_sibling(self.folder, "old"), ignore_errors=True)
 
     def finish(
@@ -190,7 +218,7 @@ class Stage:
             "files": {
                 name: file_record(file)
                 for file in files_below(result)
-                if (name := file_name(file, result)) not in outputs and name not in _REWRITTEN
+                if (name := file_name(file, result)) not in outputs and name not in REWRITTEN
             },
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),
@@ -206,7 +234,7 @@ class Stage:
         sync_tree(result)
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
-        shutil.rmtree(self._aside, ignore_errors=True)
+        self._remove_superseded()
 
 
 def restore(folder: Path) -> None:

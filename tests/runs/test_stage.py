@@ -48,7 +48,44 @@ def test_a_partial_folder_is_kept_for_the_same_work_and_emptied_for_other_work(s
     assert "seed was 1 and is 2" in stage(seed=2).stale()
     stage(seed=2).begin()
     assert not kept.exists()
-    assert (kept.parent.parent / ".sft.replaced" / "checkpoint-1").exists()
+    aside = kept.parent.parent / f".sft.replaced-{stage(seed=1).fingerprint[:6]}"
+    assert (aside / "checkpoint-1").exists()
+    assert f"goes on as it was before; its checkpoints move to {aside.parent}" in stage(seed=1).stale()
+    stage(seed=1).begin()
+    assert kept.exists(), "what is asked for again goes on"
+
+
+def test_a_try_with_arguments_takes_nothing_of_the_training_of_the_file(stage):
+    """Killed after days, then `ARGS='--max_steps 1'` to see whether the machine is sound."""
+    days = stage(max_steps=9)
+    days.begin()
+    (days.partial / "checkpoint-8").mkdir()
+    for steps in (1, 2):
+        tried = stage(max_steps=steps)
+        tried.arguments = ["--max_steps", str(steps)]
+        finish(tried)
+        tried.tidy()
+        assert tried.stale() is None
+    assert days.stale() == "max_steps was 2 and is 9"
+    assert days.begin().joinpath("checkpoint-8").is_dir()
+    finish(days)
+    assert [f.name for f in days.folder.parent.iterdir()] == ["sft"]
+
+
+def test_what_somebody_put_into_a_finished_folder_is_not_replaced(stage):
+    finish(stage(seed=1))
+    converted = stage().folder / "converted" / "model.gguf"
+    converted.parent.mkdir()
+    converted.touch()
+    (stage().folder / ".DS_Store").touch()
+    (stage().folder / "README.md").touch()
+    assert stage(seed=1).stale() is None
+    with pytest.raises(UserError, match=r"sft: expected to replace .*, got converted/model.gguf in it, which it did"):
+        stage(seed=2).begin()
+    assert converted.exists()
+    converted.unlink()
+    finish(stage(seed=2))
+    assert stage(seed=2).stale() is None
 
 
 def test_a_manifest_says_what_made_the_folder(stage):
