@@ -116,13 +116,9 @@ def _held(folder: Path) -> Iterator[None]:
         # Nobody can write there: what is whole may still be found so, and what is not is told of as it is begun.
         yield
         return
-    with named_holder(lock):
-        try:
-            yield
-        finally:
-            # filelock takes no lock on a file that has lost its name, so who waits for this one takes a new one.
-            with contextlib.suppress(OSError):
-                file.unlink()
+    # filelock takes no lock on a file that has lost its name, so who waits for this one takes a new one.
+    with named_holder(lock, remove=True):
+        yield
 
 
 def _system_lock(file: Path) -> FileLock:
@@ -162,8 +158,8 @@ def _refusal(folder: Path, file: Path, holder: Holder | None) -> str:
 
 
 @contextlib.contextmanager
-def named_holder(lock: FileLock) -> Iterator[None]:
-    """Write down that this process holds a lock, while it does."""
+def named_holder(lock: FileLock, remove: bool = False) -> Iterator[None]:
+    """Write down that this process holds a lock, while it does; then release it, and `remove` its file."""
     name = holder_file(Path(lock.lock_file))
     try:
         with contextlib.suppress(OSError):  # on a full disk too: the lock is what counts
@@ -172,6 +168,9 @@ def named_holder(lock: FileLock) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             name.unlink(missing_ok=True)
+        if remove:  # behind the name, which would otherwise be that of the next holder
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()
         lock.release()
 
 

@@ -47,11 +47,21 @@ def whole_manifest(folder: Path) -> dict[str, Any] | None:
     if manifest is None:
         return None
     wrong = [key for key, kind in _KINDS.items() if not isinstance(manifest.get(key), kind)]
+    wrong += [f"records of files in {key}" for key in ("outputs", "files") if not _are_records(manifest.get(key, {}))]
     if wrong:
         raise UserError(
             f"{folder}: expected a manifest of ours in {MANIFEST}, got one without {', '.join(wrong)}; {_way(folder)}"
         )
     return manifest
+
+
+def _are_records(value: Any) -> bool:
+    """Whether a value is a mapping of files to what was recorded of each."""
+    kinds = {"bytes": int, "mtime_ns": int, "sha256": str}
+    return isinstance(value, dict) and all(
+        isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+        for record in value.values()
+    )
 
 
 def begun_mark(partial: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Trackers that a training file names: which there are, which are installed, and where what they write is kept."""
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def run_name(recipe: TrainingFile, stage: Stage) -> str:
     return f"{recipe.path.absolute().parent.name}-{own}-{stage.begun_as}"
 
 
+def _identity(recipe: TrainingFile, stage: Stage) -> str:
+    """A training's id in wandb, which takes no path and no signs of an address."""
+    name = run_name(recipe, stage).removesuffix(f"-{stage.begun_as}")
+    return re.sub(r"[^\w.-]+", "-", f"{name}-{stage.begun_as}")
+
+
 def keep_what_trackers_write(recipe: TrainingFile, stage: Stage) -> None:
     """Tell trackers by their variables where to write, and that a training goes on in the run that it began; those that
     a person has set stay.
@@ -80,7 +87,7 @@ def keep_what_trackers_write(recipe: TrainingFile, stage: Stage) -> None:
         "TENSORBOARD_LOGGING_DIR": str((folder / run_name(recipe, stage)).absolute()),
         "TRACKIO_DIR": str(folder.absolute()),
         "WANDB_DIR": str(folder.absolute()),
-        "WANDB_RUN_ID": f"{run_name(recipe, stage)}-{stage.begun_as}",
+        "WANDB_RUN_ID": _identity(recipe, stage),
         "WANDB_RESUME": "allow",
         "WANDB_PROJECT": recipe.path.absolute().parent.name,
     }

@@ -1,6 +1,7 @@
 """Checkpoints of a stage that has begun: each with a record of its files, and the newest that is as recorded."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from apo_soup.runs.stage import Stage
 WHOLE = "whole"
 # Tokens, seconds and losses until a checkpoint.
 COUNTED = "counted.json"
+# Of a checkpoint of the Trainer's; `checkpoint-5-copy` is a person's.
+_NAME = re.compile(r"checkpoint-\d+")
 _STATE = "trainer_state.json"
 # What the optimiser is kept in: plain, of FSDP, of DeepSpeed.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
@@ -32,7 +35,7 @@ def begin_stage(stage: Stage) -> Path:
         for folder in stage.partial.glob(".checkpoint-*"):
             shutil.rmtree(folder)
         for folder in stage.partial.glob("checkpoint-*"):
-            if not (folder / WHOLE).is_file():
+            if _NAME.fullmatch(folder.name) and not (folder / WHOLE).is_file():
                 shutil.rmtree(folder)
         _put_damaged_aside(stage)
     PartialState().wait_for_everyone()
@@ -83,5 +86,5 @@ def put_into_place(written: Path, checkpoint: Path) -> None:
 
 def last_checkpoint(partial: Path) -> Path | None:
     """The newest whole checkpoint of a begun stage, or None."""
-    found = [f for f in partial.glob("checkpoint-*") if (f / WHOLE).is_file()]
+    found = [f for f in partial.glob("checkpoint-*") if _NAME.fullmatch(f.name) and (f / WHOLE).is_file()]
     return max(found, key=lambda f: int(f.name.rsplit("-", 1)[1]), default=None)

@@ -16,7 +16,9 @@ def local_shard(tensor: torch.Tensor) -> torch.Tensor:
 def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     """Whether every value of this rank's shards is finite; quantised weights, which are whole numbers, are."""
     shards = [shard for shard in map(local_shard, tensors) if shard.is_floating_point() and shard.device.type != "meta"]
-    return not shards or bool(torch.stack([shard.isfinite().all() for shard in shards]).all())
+    # On one device: layers may lie on several. A type of one byte knows no infinity, and torch no `isfinite` of it.
+    finite = [(shard if shard.itemsize > 1 else shard.float()).isfinite().all() for shard in shards]
+    return not finite or bool(torch.stack([each.to(finite[0].device) for each in finite]).all())
 
 
 def require_finite(model: torch.nn.Module, when: str) -> None:

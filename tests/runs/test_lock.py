@@ -133,3 +133,10 @@ def test_a_lock_ends_with_a_signal_too(tmp_path):
     first.wait()
     with at_work(tmp_path / "sft"):
         pass
+
+
+def test_a_holder_takes_its_own_name_away_and_not_the_next_ones(tmp_path):
+    removed = "import sys\nsys.addaudithook(lambda event, args: event == 'os.remove' and print(args[0]))\n"
+    words = [sys.executable, "-c", removed + HOLD.format(str(tmp_path / "sft"), "pass")]
+    told = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stdout.split()
+    assert told == [str(tmp_path / ".sft.holder"), str(tmp_path / ".sft.lock")], "the lock is free with its file"

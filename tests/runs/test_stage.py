@@ -166,6 +166,17 @@ def test_a_manifest_that_is_cut_is_one_sentence_with_the_cure(stage, text):
         first.stale()
 
 
+@pytest.mark.parametrize("records", [None, [], {"model.safetensors": {}}, {"a": 1}, {"a": {"bytes": 1, "sha256": "x"}}])
+@pytest.mark.parametrize("key", ["outputs", "files"])
+def test_records_of_another_form_are_one_sentence_too(stage, key, records):
+    first = stage(seed=1)
+    finish(first)
+    file = first.folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: records}))
+    with pytest.raises(UserError, match=f"got one without records of files in {key}; move .*sft away and run"):
+        first.stale()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": "x"}'])
 def test_a_partial_folder_whose_mark_is_cut_is_put_aside(stage, text):
     first = stage(seed=1)

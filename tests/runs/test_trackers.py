@@ -66,10 +66,13 @@ def test_what_is_written_stays_in_the_runs_logs(sft, monkeypatch):
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(Path(f"runs/mine/logs/sft/{name}").absolute())
     assert os.environ["WANDB_DIR"] == os.environ["TRACKIO_DIR"] == str(Path("runs/mine/logs/sft").absolute())
     assert os.environ["WANDB_RESUME"] == "allow"
+    assert os.environ["WANDB_RUN_ID"] == name
     assert os.environ["WANDB_PROJECT"] == "a person's"
     member = Stage("apo/2", Path("runs/mine/apo/2"), {}, {})
     keep_what_trackers_write(recipe, member)
     assert os.environ["WANDB_DIR"].endswith("runs/mine/logs/apo/2"), "the next member has its own"
+    keep_what_trackers_write(sft(report_to="wandb", run_name="try 2: lr/3 #4")[0], stage)
+    assert os.environ["WANDB_RUN_ID"] == f"try-2-lr-3-4-{stage.begun_as}", "wandb takes no such signs in an id"
     assert tracker_folder(sft(logging_dir="elsewhere")[0], stage) == Path("elsewhere")
 
 

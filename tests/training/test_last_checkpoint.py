@@ -1,10 +1,15 @@
 """Checkpoints of a stage that was killed: only those that were written to their end count."""
 
+import math
+import shutil
+
 import pytest
+import torch
 
 from apo_soup.runs.durable import LARGE, content_record, content_records, damage
 from apo_soup.runs.stage import Stage
 from apo_soup.training.checkpoints import WHOLE, begin_stage, last_checkpoint
+from apo_soup.training.finite import all_finite
 
 
 def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
@@ -18,8 +23,19 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
     for step in (5, 100):  # as releases before marked them
         (stage.partial / f"checkpoint-{step}" / WHOLE).touch()
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "by number, not by name"
+    shutil.copytree(stage.partial / "checkpoint-100", stage.partial / "checkpoint-100-copy")
     begin_stage(stage)
-    assert sorted(f.name for f in stage.partial.glob("checkpoint-*")) == ["checkpoint-100", "checkpoint-5"]
+    left = ["checkpoint-100", "checkpoint-100-copy", "checkpoint-5"]
+    assert sorted(f.name for f in stage.partial.glob("checkpoint-*")) == left
+    assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "a person's copy is none of ours"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8])
+def test_weights_of_every_type_are_looked_at(dtype):
+    weight = torch.ones(3).to(dtype)
+    assert all_finite([weight])
+    if dtype.is_floating_point:
+        assert not all_finite([weight, torch.tensor([1.0, math.nan]).to(dtype)])
 
 
 @pytest.mark.parametrize("size", [0, 5, LARGE])
