@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from apo_soup.stops import StopAsked
+
 _FORWARDED = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
 
 
@@ -23,10 +25,17 @@ def run_program(words: Sequence[str], name: str) -> int:
 
 @contextmanager
 def forward_signals() -> Iterator[None]:
-    """Inside, a signal that would end this process goes to those that it has started."""
+    """Inside, a signal that would end this process goes to those that it has started.
+
+    Raises:
+        StopAsked: a signal came while there were none: before the first, or behind the last.
+    """
 
     def forward(number: int, frame: FrameType | None) -> None:
-        for child in child_processes():
+        children = child_processes()
+        if not children:
+            raise StopAsked(number)
+        for child in children:
             try:
                 os.kill(child, number)
             except ProcessLookupError:
@@ -57,9 +66,9 @@ def child_processes() -> list[int]:
             if parent == os.getpid():
                 found.append(int(entry.parent.name))
         return found
-    listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True).stdout.splitlines()
-    pairs = [line.split() for line in listed]
-    return [int(pair[0]) for pair in pairs if len(pair) == 2 and pair[1] == str(os.getpid())]
+    listing = subprocess.Popen(["ps", "-axo", "pid=,ppid="], stdout=subprocess.PIPE, text=True)
+    pairs = [tuple(map(int, line.split())) for line in listing.communicate()[0].splitlines()]
+    return [child for child, parent in pairs if parent == os.getpid() and child != listing.pid]
 
 
 def exit_code_of(returned: int, name: str) -> int:

@@ -12,6 +12,7 @@ import sys
 
 from apo_soup.cli.children import exit_code_of, forward_signals
 from apo_soup.launcher import end_with_launcher
+from apo_soup.stops import StopAsked
 
 
 def main(words: list[str]) -> int:
@@ -20,17 +21,25 @@ def main(words: list[str]) -> int:
     # Before torch is imported. The agent's own lines tell of processes; what ended one has told it already.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGQUIT")
-    with forward_signals():
-        from accelerate.commands.launch import launch_command, launch_command_parser
-        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    try:
+        with forward_signals():
+            return _launched(words)
+    except StopAsked as stopped:
+        print(stopped.sentence, file=sys.stderr)
+        return stopped.code
 
-        try:
-            launch_command(launch_command_parser().parse_args(words))
-        except subprocess.CalledProcessError as error:
-            return exit_code_of(error.returncode, "the stage")
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            return exit_code_of(failure.exitcode, f"rank {rank}")
+
+def _launched(words: list[str]) -> int:
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        launch_command(launch_command_parser().parse_args(words))
+    except subprocess.CalledProcessError as error:
+        return exit_code_of(error.returncode, "the stage")
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        return exit_code_of(failure.exitcode, f"rank {rank}")
     return 0
 
 

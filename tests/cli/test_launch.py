@@ -48,6 +48,20 @@ def test_a_signal_goes_on_to_the_stage_and_its_code_comes_back(tmp_path, name):
     assert "Traceback" not in told
 
 
+def test_a_signal_that_comes_before_the_stage_is_not_lost(tmp_path):
+    """The launcher imports for seconds before it starts a process that could be told."""
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate" / "__init__.py").write_text("import time; print('imports', flush=True); time.sleep(60)")
+    words = [sys.executable, "-m", "apo_soup.cli.launch", "-m", "sft", "--config", "sft.yaml"]
+    environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, env=environment, **pipes)
+    assert process.stdout.readline() == "imports\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[1] == "stopped by SIGTERM; run the same command again to go on\n"
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_what_a_signal_ended_is_told_of(capfd):
     assert run_program([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], "sft") == 137
     told = "sft was ended by SIGKILL; the system does that where memory runs out; run the same command again to go on\n"
