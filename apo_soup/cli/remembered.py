@@ -11,6 +11,7 @@ from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
 from apo_soup.runs.arguments import arguments_of
 from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.model_files import changed_file
 from apo_soup.runs.outputs import output_folders
 
 # The folder of a step of a merge file.
@@ -19,15 +20,15 @@ _MERGE_FOLDERS = {"soup": "soup", "merge": "merged", "sweep": "sweep"}
 
 def arguments_made_with(recipe: Path, name: str) -> tuple[str, bool] | None:
     """The arguments that the folders of a step were made with, and whether their manifests say so; else the file did in
-    which releases before remembered them. None where there were none, or where a folder is not there.
+    which releases before remembered them. None where there were none, or where a folder is not there, or not whole.
     """
     step = STEPS[name]
     file = _stage_file(recipe, step)
     folders = output_folders(file)
     if file.kind == "merge":
         folders = {n: f for n, f in folders.items() if n == _MERGE_FOLDERS.get(name)}
-    manifests = [read_manifest(folder) for folder in folders.values()]
-    whole = [manifest for manifest in manifests if manifest is not None]
+    manifests = {folder: read_manifest(folder) for folder in folders.values()}
+    whole = [m for folder, m in manifests.items() if m is not None and not changed_file(folder, m)]
     if not whole or len(whole) < len(manifests):
         return None
     if any("arguments" not in manifest for manifest in whole):

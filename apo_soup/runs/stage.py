@@ -81,13 +81,13 @@ class Stage:
             changes = "; ".join(differences(begun, self.config, self.inputs))
             begins = "goes on as it was before" if self._aside(self._mark).is_dir() else "starts anew"
             return f"it was begun otherwise ({changes}) and {begins}; its checkpoints move to {self._aside(begun)}"
-        if manifest["fingerprint"] == self.fingerprint:
-            damaged = changed_file(self.folder, manifest)
-            return f"{damaged} since it was made" if damaged else None
-        return (
-            "; ".join(differences(manifest, self.config, self.inputs))
-            or "a setting that is not shown changed, or the stage's name"
-        )
+        damaged = changed_file(self.folder, manifest)
+        reasons = [f"{damaged} since it was made"] if damaged else []
+        if manifest["fingerprint"] != self.fingerprint:
+            reasons += differences(manifest, self.config, self.inputs) or [
+                "a setting that is not shown changed, or the stage's name"
+            ]
+        return "; ".join(reasons) or None
 
     @property
     def _mark(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from apo_soup.cli.order import print_states, run_stages
+from apo_soup.errors import UserError
 from apo_soup.runs.lineage import lineage_lines
 from apo_soup.runs.manifest import read_manifest
 
@@ -33,7 +34,9 @@ def later_stage(recipe, capfd):
 
 def test_a_later_stage_builds_on_what_was_made_with_arguments_and_says_so(recipe, capfd):
     rows = recipe.parent / "run" / "data"
-    assert run_stages("data", recipe, None, ["--seed", "5", "--hub_token", "hf_abc"]) == 2, "an unknown key"
+    with pytest.raises(UserError, match="hub_token: expected a known key, got an unknown one; ") as refused:
+        run_stages("data", recipe, None, ["--seed", "5", "--hub_token", "hf_abc"])
+    assert "hf_abc" not in str(refused.value)
     assert run_stages("data", recipe, None, ["--seed", "5"]) == 0
     made = read_manifest(rows)
     assert made["arguments"] == ["--seed", "5"]
@@ -64,6 +67,18 @@ def test_an_edit_of_the_file_has_its_effect_or_its_sentence(recipe, capfd):
     assert read_manifest(rows)["metrics"]["rows"] == {"sft_talk": 4}
     assert read_manifest(rows)["arguments"] == []
     assert "warning" not in later_stage(recipe, capfd)
+
+
+def test_what_was_made_with_arguments_and_is_damaged_is_made_as_the_file_says(recipe, capfd):
+    rows = recipe.parent / "run" / "data"
+    assert run_stages("data", recipe, None, ["--seed", "5"]) == 0
+    (rows / "sft_talk.jsonl").write_text("")
+    capfd.readouterr()
+    out = later_stage(recipe, capfd)
+    assert "data: running, because sft_talk.jsonl has 0 bytes and not " in out
+    assert " since it was made; seed was 5 and is 0\n" in out
+    assert "warning" not in out
+    assert read_manifest(rows)["arguments"] == []
 
 
 def test_a_stage_that_came_to_no_end_is_made_as_the_file_says(recipe, capfd):
