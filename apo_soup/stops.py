@@ -65,7 +65,9 @@ class StopRequests:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, the first signal is kept in `number` for who runs steps to ask for; an interrupt too."""
+        """Inside, the first signal is kept in `number` for who runs steps to ask for; an interrupt too. What is forked
+        inside, such as workers that load rows, is told nothing: it ends with this process.
+        """
         before = signal.getsignal(signal.SIGINT)
         if before != signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._on_signal)
@@ -101,6 +103,10 @@ class StopRequests:
             os.write(2, f"{name}: a checkpoint is written at the end of this step; again: stop at once\n".encode())
 
     def _forget(self) -> None:
+        if self._deferred:
+            # What loads rows for the steps: Slurm and a terminal tell all processes of a job, and a step without its
+            # rows would come to no end. Held back, not ignored: torch's own handler of a worker would undo that.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in (*_NAMES, "SIGINT")})
         for name in (*_NAMES, "SIGINT"):
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) == self._on_signal:

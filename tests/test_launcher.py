@@ -79,15 +79,54 @@ def test_nohup_stays_nohup():
     process.kill()
 
 
-FORKS = WORK.replace("time.sleep(60)", "os.fork() or time.sleep(60)\n    print(os.wait()[1], flush=True)")
+LOADS = """
+import time
+from torch.utils.data import DataLoader, Dataset
+from apo_soup.errors import run_main
+from apo_soup.stops import STOPS, StopAsked
+class Rows(Dataset):
+    def __len__(self):
+        return 10**6
+    def __getitem__(self, number):
+        time.sleep(0.001)
+        return number
+def main():
+    with STOPS.deferred():
+        rows = iter(DataLoader(Rows(), batch_size=20, num_workers=2))
+        print(next(rows).sum().item(), flush=True)
+        while STOPS.number is None:
+            next(rows)
+        for _ in range(9):  # the step that is running
+            next(rows)
+    raise StopAsked(STOPS.number, " after a step")
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_to_all_processes_of_a_job_leaves_the_step_its_rows(name):
+    """As `scancel` and a terminal's Ctrl-C send it: to the workers that load rows, too."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", LOADS], env=ENVIRONMENT, start_new_session=True, **pipes)
+    process.stdout.readline()
+    os.killpg(process.pid, signal.Signals[name])
+    assert process.communicate(timeout=60)[1].splitlines()[1:] == [
+        f"stopped by {name} after a step; run the same command again to go on"
+    ]
+    assert process.returncode == 128 + signal.Signals[name]
+
+
+FORKS = WORK.replace(
+    "time.sleep(60)",
+    "os.fork() or (print(os.getpid(), flush=True), time.sleep(60))\n    print(os.wait()[1], flush=True)",
+)
 
 
 def test_what_is_forked_ends_as_any_process():
     process = subprocess.Popen(
         [sys.executable, "-c", FORKS], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    parent = int(process.stdout.readline())
-    child = int(Path(f"/proc/{parent}/task/{parent}/children").read_text() or 0)
-    os.kill(child, signal.SIGTERM)
+    process.stdout.readline()
+    os.kill(int(process.stdout.readline()), signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (out, err, process.returncode) == (f"{int(signal.SIGTERM)}\n", "", 0)
