@@ -5,7 +5,8 @@ ARGS ?=
 # The newest of these that runs here.
 PYTHON ?= $(or $(shell for p in python3.13 python3.12 python3.11; do $$p -c '' 2>&- && echo $$p && break; done),python3.11)
 PY := .venv/bin/python
-RUN = $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
+# exec: with a shell between, the run would not see make end.
+RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check why bench test lint docs

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import ENVIRONMENT
+from helpers import ENVIRONMENT, ROOT
 
 WORK = """
 import os, sys, time
@@ -47,6 +47,16 @@ def test_a_program_ends_with_its_launcher_and_says_so(tmp_path, launcher):
         time.sleep(0.02)
     assert not runs(program)
     assert process.communicate()[1] == "stopped by SIGTERM; run the same command again to go on\n"
+
+
+def test_a_stage_ends_with_make(tmp_path):
+    (tmp_path / "work.py").write_text(WORK)
+    words = ["make", "-o", ".venv/ready", "sft", f"PY={sys.executable} {tmp_path / 'work.py'}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, **pipes)
+    process.stdout.readline()
+    process.kill()
+    assert process.communicate(timeout=20)[1] == "stopped by SIGTERM; run the same command again to go on\n"
 
 
 def test_a_program_outlives_a_shell(tmp_path):
