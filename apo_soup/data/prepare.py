@@ -26,7 +26,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.preparation import prepare_into
 from apo_soup.data.statistics import check_share, check_unread
 from apo_soup.data.statistics_table import statistics_table
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, disk_refusal, first_line
 from apo_soup.hashing import hash_value
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.models.tokenizer import tokenizer_text
@@ -49,6 +49,8 @@ OPTION_KEYS = {
     "eos_token",
     "special_tokens_in_text",
 }
+# What is read of stats.json.
+_STATISTICS = {"shares", "total", "unread_fields", "sources", "packed"}
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 
@@ -129,7 +131,11 @@ def made_once(
         UserError: as `make` does; or the rows changed while it was at work.
     """
     with waited_for(lock_file(folder), "prepared rows", say):
-        if (folder / "stats.json").is_file():
+        fault = _fault(folder) if folder.is_dir() else None
+        if fault:
+            say(f"prepared rows in {folder} are made again: {fault}")
+            shutil.rmtree(folder)
+        if folder.is_dir():
             say(f"prepared rows found in {folder}; they passed the mask check when they were made")
             check_found(folder, recipe)
             return
@@ -169,6 +175,18 @@ def check_unchanged(recipe: TrainingFile, state: list[tuple[str, int, int]]) -> 
         raise UserError(f"{recipe.path}: expected rows that stay, got a file that changed while it was read; run again")
 
 
+def _fault(folder: Path) -> str | None:
+    """Why prepared rows that were put into place as a whole can no longer be used, in words, or None."""
+    try:
+        missing = _STATISTICS.difference(json.loads((folder / "stats.json").read_text()))
+        load_from_disk(str(folder))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if disk_refusal(error):  # the rows may be sound: it is told as what it is
+            raise
+        return f"a file of them cannot be read ({first_line(error)})"
+    return f"stats.json is without {min(missing)}" if missing else None
+
+
 def check_found(folder: Path, recipe: TrainingFile) -> None:
     """Hold a folder that was made earlier to this recipe's `max_reject_share` and `unknown_fields`.
 
@@ -178,8 +196,8 @@ def check_found(folder: Path, recipe: TrainingFile) -> None:
     rejects = folder / "rejects.jsonl"
     first = {"row": "", "reason": ""}
     if rejects.is_file():
-        with rejects.open(encoding="utf-8") as lines:
-            first = json.loads(lines.readline())
+        with rejects.open(encoding="utf-8") as lines, contextlib.suppress(ValueError):  # cut: for a sentence alone
+            first |= json.loads(lines.readline())
     stats = json.loads((folder / "stats.json").read_text())
     told = f"{first['row']}: {first['reason']}"
     by_tokens = any("token_share" in source for source in stats["shares"])

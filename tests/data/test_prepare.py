@@ -98,3 +98,19 @@ def test_new_tokens_make_another_folder(training_recipe):
     assert prepared(path, *new)[0] != first
     assert prepared(path, *new)[0] != prepared(path, *new[:2], "--add_special_tokens", "['<cite>']")[0]
     assert prepared(path, *new[:2])[0] == first
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", None])
+@pytest.mark.parametrize("name", ["stats.json", "dataset_dict.json", "train/data-00000-of-00001.arrow"])
+def test_prepared_rows_that_are_cut_are_made_again(training_recipe, capfd, name, text):
+    path = training_recipe(ROWS[:8])
+    folder, _, _ = prepared(path)
+    file = folder / name
+    whole = file.read_bytes()
+    if text is None:
+        file.write_bytes(whole[: len(whole) // 2])
+    else:
+        file.write_bytes(text)
+    capfd.readouterr()
+    again, splits, _ = prepared(path)
+    assert (again, len(documents_of(splits["train"]))) == (folder, 8)
