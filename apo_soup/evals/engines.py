@@ -95,8 +95,8 @@ class ServedAnswers:
         self.endpoint, self.where = endpoint, where
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
-        """See `AnswerEngine.answers`. A question that the server refuses has an empty answer. That is told, and what the
-        server altered.
+        """See `AnswerEngine.answers`. A question that the server refuses has an empty answer. That is told, and what
+        the server altered.
 
         Raises:
             UserError: the server refuses the key, the model or the address, or keeps failing.
