@@ -106,6 +106,8 @@ def evaluate_model(
         record = {"kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics)}
         parts[task.name] = task_part(task.name, record, result)
         kept.keep(task.name, parts[task.name])
+    if isinstance(checkpoint.engine, VllmAnswers):
+        checkpoint.engine.close()  # the next model needs the accelerator
     names = [task.name for task in suite.tasks]
     if output is not None:
         for path, content in [file for name in names for file in parts[name]["files"].items()]:
