@@ -118,7 +118,7 @@ def test_a_judge_scores_what_no_reference_verifies(server, write_rows, write_rec
     rows = [{"prompt": f"Double {n} please"} for n in range(1, 7)]
     values, folder = files(
         tmp_path, write_rows, asked.url, verifier=None, candidates=1, threshold=5,
-        judge={"model": "j", "base_url": asked.url, "votes": 4, "retries": 0},
+        judge={"model": "j", "base_url": asked.url, "votes": 4, "temperature": 0.7, "retries": 0},
     )  # fmt: skip
     values |= {"prompts": str(write_rows("plain.jsonl", rows))}
     del values["verifier"]
@@ -132,7 +132,7 @@ def test_a_judge_scores_what_no_reference_verifies(server, write_rows, write_rec
     assert reasons == {"2": "below the threshold", **dict.fromkeys("345", "judge: no score")}
     metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
     assert metrics["judge"] == {"asked": 6, "without_score": 3, "unread_votes": 12}
-    assert all(a["temperature"] == 0 for a in asked.asked if a["model"] == "j")
+    assert all(a["temperature"] == 0.7 for a in asked.asked if a["model"] == "j")
     assert "judge" in capsys.readouterr().out
 
 
