@@ -189,3 +189,12 @@ def test_no_trace_at_all_is_an_error_with_its_reasons(server, write_rows, write_
     with pytest.raises(UserError, match=r"expected at least one trace, got none of 10 prompts \(10 wrong\)"):
         make_here(write_recipe("traces.yaml", values))
     assert len(rows_of(folder.parent / ".traces.partial" / "drops.jsonl")) == 10
+
+
+def test_a_threshold_that_no_score_reaches_is_refused(write_recipe):
+    """Every answer would be asked for and paid, and none would make a row."""
+    server = {"model": "m", "base_url": "http://localhost:9/v1"}
+    values = {"output_dir": "o", "prompts": "q.jsonl", "mode": "think", "strong": server, "judge": server}
+    assert load(write_recipe("traces.yaml", values | {"threshold": 10}), "traces").threshold == 10
+    with pytest.raises(UserError, match="threshold: expected at most 10, the judge's greatest score, got 50; lower it"):
+        load(write_recipe("traces.yaml", values | {"threshold": 50}), "traces")
