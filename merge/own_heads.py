@@ -12,13 +12,16 @@ from safetensors.torch import save_file
 from apo_soup.errors import read_json
 from apo_soup.hashing import hash_value
 from apo_soup.weights import INDEX_FILE, weight_files
-from merge.model_tensors import EMBEDDINGS, HEADS, has_several_parts, ties_head
+from merge.model_tensors import EMBEDDINGS, HEADS, has_several_parts, model_tensors, ties_head
 from merge.tensors import StoredTensor, stored_tensors
 
 
 def with_own_heads(folders: list[Path], scratch: Path, where: str) -> dict[Path, Path]:
     """Models that tie their head where another one does not, each with a folder below `scratch` that takes its place:
     links to its files, and its head beside them. Nothing where all of them tie it, or none.
+
+    Raises:
+        UserError: a head is tied and stored with values of its own.
     """
     known = [folder for folder in folders if (folder / "config.json").is_file()]
     if any(has_several_parts(folder, where) for folder in known):
@@ -30,6 +33,7 @@ def with_own_heads(folders: list[Path], scratch: Path, where: str) -> dict[Path,
         return {}
     made = {}
     for folder in (folder for folder, ties in tied.items() if ties):
+        model_tensors(folder, where)  # a head that is stored and no copy of the embeddings is refused
         stored = stored_tensors(folder, where)
         embeddings = [n for n, t in stored.items() if n.endswith(EMBEDDINGS) and t.shape == apart[head].shape]
         if len(embeddings) == 1:

@@ -6,6 +6,9 @@ from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.models.completion import Completion
 
+# An answer that a limit of tokens ends.
+CUT_OFF = "So I think"
+
 
 class ScriptedAnswers:
     """An engine that answers by `answer(prompt)`, and keeps the prompts."""
@@ -18,7 +21,7 @@ class ScriptedAnswers:
     def answers(self, prompts, sampling):
         self.prompts += prompts
         texts = [self.answer(prompt) for prompt in prompts]
-        return [Completion(text, len(self.tokenizer(text).input_ids), True) for text in texts]
+        return [Completion(text, len(self.tokenizer(text).input_ids), text != CUT_OFF) for text in texts]
 
 
 def scripted_checkpoint(suite, tokenizer, answer):

@@ -50,6 +50,9 @@ class EndpointJudge(EndpointKeys):
             yield Fault("template", f"expected {' and '.join(missing)} in it, got a text without; add the place")
         if self.scale[0] >= self.scale[1]:
             yield Fault("scale", f"expected the least score first, got {self.scale[0]:g}, {self.scale[1]:g}; swap them")
+        if self.votes > 1 and self.temperature == 0:
+            told = f"expected a temperature above 0 for {self.votes} votes, which are one and the same at 0, got 0"
+            yield Fault("votes", f"{told}; raise it, or ask for one vote", ("temperature",))
 
 
 class RewardJudge(Keys):

@@ -40,12 +40,14 @@ def loss_faults(recipe: "ApoFile") -> Iterator[Fault]:
     if divergence != "reverse_kl" and kinds - DIVERGENT:
         told = f"expected losses that have another divergence ({', '.join(sorted(DIVERGENT))}), got {divergence} with "
         yield Fault("f_divergence_type", f"{told}loss_type {names}; leave one of them out", ("loss_type",))
+    # What is written out with the library's own value changes nothing.
+    of_its_own = {key: value for key, value in given.items() if value != type(recipe).model_fields[key].default}
     for key, (beside, value) in ONLY_BESIDE.items():
-        if key in given and given.get(beside) != value:
+        if key in of_its_own and given.get(beside) != value:
             said = str(value).lower() if isinstance(value, bool) else value
             told = f"expected {beside}: {said} beside it, without which nothing reads it, got none"
             yield Fault(key, f"{told}; write it, or leave the key out", (beside,))
-    if "discopop_tau" in given and "discopop" not in kinds:
+    if "discopop_tau" in of_its_own and "discopop" not in kinds:
         told = f"expected loss_type discopop, which alone reads it, got {names}; leave the key out"
         yield Fault("discopop_tau", told, ("loss_type",))
     if given.get("use_weighting") and kinds & SORTING:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from apo_soup.config.asking import AskingFile
+from apo_soup.config.judges import EndpointJudge
 from apo_soup.config.keys import Number, key
 from apo_soup.config.stage_file import Fault
 
@@ -25,6 +26,10 @@ class TracesFile(AskingFile):
         yield from super().faults()
         if self.threshold is not None and not self.judge:
             told = "expected judge beside it, whose scores it is about, got none; add it, or leave the key out"
+            yield Fault("threshold", told, ("judge",))
+        scale = self.judge.scale if isinstance(self.judge, EndpointJudge) else None
+        if self.threshold is not None and scale and self.threshold > scale[1]:
+            told = f"expected at most {scale[1]:g}, the judge's greatest score, got {self.threshold:g}; lower it"
             yield Fault("threshold", told, ("judge",))
         if self.keep == "right" and not self.verifier and self.threshold is None:
             told = "expected verifier or threshold beside right, to know what is right, got neither; add one"

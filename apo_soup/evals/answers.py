@@ -13,7 +13,7 @@ from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import call_fault, first_call
-from apo_soup.models.completion import Completion, Sampling
+from apo_soup.models.completion import Completion, Sampling, with_think_opening
 from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
@@ -127,9 +127,12 @@ def generate_answers(
 
 
 def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str]) -> list[list[Completion]]:
-    """Answers to rendered prompts, `task.repeats` each, drawn as the task's keys and the suite's seed say."""
+    """Answers to rendered prompts, `task.repeats` each, drawn as the task's keys and the suite's seed say. Where the
+    template opens the think block in the prompt, the answers have that opening.
+    """
     asked = [prompt for prompt in prompts for _ in range(task.repeats)]
-    answers = drawn_answers(checkpoint, task, asked)
+    drawn = drawn_answers(checkpoint, task, asked)
+    answers = [with_think_opening(answer, prompt) for answer, prompt in zip(drawn, asked, strict=True)]
     return [answers[n : n + task.repeats] for n in range(0, len(asked), task.repeats)]
 
 

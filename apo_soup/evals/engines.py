@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalEndpoint
 from apo_soup.models.completion import Completion, Sampling
+from apo_soup.models.drawing import answer_seed
 from apo_soup.models.endpoint.packages import require_endpoint_packages
 from apo_soup.models.generation import generate
 from apo_soup.models.vllm import started_llm, vllm_completion
@@ -69,7 +70,8 @@ class VllmAnswers:
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p,
-                max_tokens=sampling.max_new_tokens, seed=sampling.seed + number, skip_special_tokens=False,
+                max_tokens=sampling.max_new_tokens, seed=answer_seed(sampling.seed, number),
+                skip_special_tokens=False,
             )
             for number in range(len(prompts))
         ]  # fmt: skip
@@ -93,7 +95,8 @@ class ServedAnswers:
         self.endpoint, self.where = endpoint, where
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
-        """See `AnswerEngine.answers`. A question that the server refuses has an empty answer, which is told.
+        """See `AnswerEngine.answers`. A question that the server refuses has an empty answer. That is told, and what
+        the server altered.
 
         Raises:
             UserError: the server refuses the key, the model or the address, or keeps failing.
@@ -104,7 +107,8 @@ class ServedAnswers:
 
         asked = [json.loads(prompt) for prompt in prompts]
         requests = [
-            ChatRequest(str(n), q["messages"], q["arguments"], (sampling.seed + n,)) for n, q in enumerate(asked)
+            ChatRequest(str(n), q["messages"], q["arguments"], (answer_seed(sampling.seed, n),))
+            for n, q in enumerate(asked)
         ]
         found: dict[str, ChatReply] = {}
 
@@ -116,6 +120,9 @@ class ServedAnswers:
         if refused:
             say(f"{self.where}: {len(refused)} of {len(prompts)} questions have no answer: {refused[0]}")
         replies = [found[str(number)] for number in range(len(prompts))]
+        altered = [c.problem for reply in replies for c in reply.completions if c.problem]
+        if altered:
+            say(f"{self.where}: {len(altered)} of {len(prompts)} answers are not as the model wrote them: {altered[0]}")
         return [r.completions[0] if r.completions else Completion("", None, False, r.problem) for r in replies]
 
 

@@ -9,6 +9,7 @@ Generation is greedy, so the same model, suite and versions give the same answer
 import importlib
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -86,7 +87,7 @@ def evaluate_model(
         about |= {"answers": "vllm", "vllm": vllm_version()} if checkpoint.engine.name == "vllm" else {}
     engine = HarnessEngine(checkpoint, checkpoint.engine.name, dtype)
     # Beside the folder of the results, which are whole or not there.
-    kept = KeptTasks(output.parent / "tasks" if output else None, dict(about))
+    kept = KeptTasks(output.parent / "tasks" if output else None, about | harness_release(suite))
     parts: dict[str, TaskPart] = {}
     # Those that read probabilities first: vLLM takes the accelerator, for our kinds and then for the harness.
     for task in sorted(suite.tasks, key=turn_of):
@@ -105,13 +106,15 @@ def evaluate_model(
         record = {"kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics)}
         parts[task.name] = task_part(task.name, record, result)
         kept.keep(task.name, parts[task.name])
+    if isinstance(checkpoint.engine, VllmAnswers):
+        checkpoint.engine.close()  # the next model needs the accelerator
     names = [task.name for task in suite.tasks]
     if output is not None:
         for path, content in [file for name in names for file in parts[name]["files"].items()]:
             (output / path).parent.mkdir(exist_ok=True)
             write_json(output / path, content)
     if any(task.kind == "harness" for task in suite.tasks):
-        about |= {"harness": engine.name, "lm_eval": version("lm_eval")}
+        about |= {"harness": engine.name} | harness_release(suite)
         about |= {"vllm": vllm_version()} if engine.name == "vllm" else {}
     return {
         "schema": RESULTS_SCHEMA,
@@ -126,6 +129,12 @@ def evaluate_model(
 def turn_of(task: RowTask | HarnessTask) -> int:
     """When a task is run: first those that read probabilities, then those that are answered, then the harness's."""
     return 2 if isinstance(task, HarnessTask) else int(isinstance(task, SampledKeys))
+
+
+def harness_release(suite: EvalFile) -> dict[str, str]:
+    """The harness's version, where a suite has tasks of it and it is installed."""
+    asked = any(task.kind == "harness" for task in suite.tasks) and find_spec("lm_eval") is not None
+    return {"lm_eval": version("lm_eval")} if asked else {}
 
 
 def vllm_version() -> str:

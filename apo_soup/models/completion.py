@@ -1,6 +1,8 @@
 """What a model is asked for and what it says, whichever engine runs it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from apo_soup.models.think_tags import THINKING, opens_thinking
 
 
 @dataclass(frozen=True)
@@ -30,3 +32,8 @@ class Completion:
     def length(self) -> float:
         """Its tokens; where nobody counted them, its characters at four a token."""
         return len(self.text) / 4 if self.tokens is None else self.tokens
+
+
+def with_think_opening(completion: Completion, prompt: str) -> Completion:
+    """A completion whose template opened the think block in the prompt, with that opening in front."""
+    return replace(completion, text=THINKING + completion.text) if opens_thinking(prompt) else completion

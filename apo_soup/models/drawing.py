@@ -16,6 +16,15 @@ def answer_random(seed: int, number: int) -> random.Random:
     return random.Random(f"{seed} {number}")
 
 
+def answer_seed(seed: int, number: int) -> int:
+    """The seed of one answer for an engine that draws by itself: another seed of all shares none with it.
+
+    Args:
+        number: as in `answer_random`.
+    """
+    return answer_random(seed, number).getrandbits(31)
+
+
 def next_tokens(logits: torch.Tensor, sampling: Sampling, draws: list[float] | None = None) -> torch.Tensor:
     """The next token `[B]` of each row of logits `[B, V]`.
 

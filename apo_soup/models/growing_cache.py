@@ -5,6 +5,7 @@ transformers' own dynamic cache copies all of itself at every token: a third of 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from transformers.cache_utils import DynamicLayer
 
 # Room for further tokens that a full buffer gets: at least so many places, or this part of what is there.
 LEAST_ROOM, ROOM_SHARE = 32, 0.25
+# Kinds of rope scaling by the length of the longest text in a batch.
+LENGTH_BOUND = {"dynamic", "longrope"}
 
 
 class AllRead(Exception):
@@ -118,7 +121,19 @@ class GrowingCache(DynamicCache):
 
 def growing_cache(model: PreTrainedModel) -> GrowingCache | None:
     """An empty cache for a model; None for one whose state is more than keys and values of all positions, such as
-    sliding windows or a recurrence.
+    sliding windows or a recurrence, and for one whose keys and values do not fit every place and company.
     """
     plain = DynamicCache(config=model.config).layers
-    return GrowingCache(len(plain)) if plain and all(type(layer) is DynamicLayer for layer in plain) else None
+    fits = plain and all(type(layer) is DynamicLayer for layer in plain) and not _depends_on_others(model)
+    return GrowingCache(len(plain)) if fits else None
+
+
+def _depends_on_others(model: PreTrainedModel) -> bool:
+    """Whether a model places a token by its column, as some with ALiBi do, or turns its keys by the length of the
+    longest text that is there, so that those of a text that grows would have to be made anew.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {layer["rope_type"] for layer in (rope, *rope.values()) if isinstance(layer, dict) and "rope_type" in layer}
+    by_column = getattr(config, "alibi", False) or "position_ids" not in signature(model.forward).parameters
+    return bool(by_column or kinds & LENGTH_BOUND)

@@ -138,8 +138,9 @@ class Slots:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        self.positions = self.positions + 1
         self.tokens = self._chosen(self.rows, logits)
+        # An ended row stays where it is: behind its last place a model with learned positions has none.
+        self.positions = self.positions + torch.tensor([row is not None for row in self.rows]).to(self.positions)
 
     def _chosen(self, rows: list[Answering | None] | list[Answering], logits: torch.Tensor) -> torch.Tensor:
         """The next tokens `[B]` of rows with logits `[B, V]`; rows whose answer they end are handed over."""

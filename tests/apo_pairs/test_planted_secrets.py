@@ -110,7 +110,7 @@ def test_no_secret_of_a_judge_is_written_or_printed(parrot, endpoint_recipe, mak
     monkeypatch.setenv("JUDGE_KEY", "PLANTEDenvironment")
     judge = {
         "model": "j", "base_url": f"{parrot.url}?key=PLANTEDquery", "extra_body": planted(), "retries": 0, "votes": 2,
-        "concurrency": 1, "api_key_env": "JUDGE_KEY",
+        "temperature": 1, "concurrency": 1, "api_key_env": "JUDGE_KEY",
     }  # fmt: skip
     path, folder = endpoint_recipe(parrot.url, side={"concurrency": 1, "retries": 0}, count=6, judge=judge)
     with pytest.raises(UserError) as error:

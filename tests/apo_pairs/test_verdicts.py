@@ -70,6 +70,7 @@ def test_a_judge_must_score_the_chosen_answer_higher_by_the_margin():
         ({"judge": JUDGE | {"scale": [5, 1]}}, "judge.scale: expected the least score first, got 5, 1"),
         ({"judge": JUDGE | {"scale": [1, 2, 3]}}, "judge.scale: "),
         ({"judge": JUDGE | {"votes": 0}}, "judge.votes: expected "),
+        ({"judge": JUDGE | {"votes": 3}}, "judge.votes: expected a temperature above 0 for 3 votes, which"),
         ({"judge": {"model": "j"}}, "judge.base_url: expected text, got nothing"),
         ({"judge": {"engine": "reward", "model": "j", "votes": 3}}, "judge.votes: expected "),
         ({"margin": 1}, "margin: expected judge beside it"),

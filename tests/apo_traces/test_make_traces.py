@@ -118,7 +118,7 @@ def test_a_judge_scores_what_no_reference_verifies(server, write_rows, write_rec
     rows = [{"prompt": f"Double {n} please"} for n in range(1, 7)]
     values, folder = files(
         tmp_path, write_rows, asked.url, verifier=None, candidates=1, threshold=5,
-        judge={"model": "j", "base_url": asked.url, "votes": 4, "retries": 0},
+        judge={"model": "j", "base_url": asked.url, "votes": 4, "temperature": 0.7, "retries": 0},
     )  # fmt: skip
     values |= {"prompts": str(write_rows("plain.jsonl", rows))}
     del values["verifier"]
@@ -132,7 +132,7 @@ def test_a_judge_scores_what_no_reference_verifies(server, write_rows, write_rec
     assert reasons == {"2": "below the threshold", **dict.fromkeys("345", "judge: no score")}
     metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
     assert metrics["judge"] == {"asked": 6, "without_score": 3, "unread_votes": 12}
-    assert all(a["temperature"] == 0 for a in asked.asked if a["model"] == "j")
+    assert all(a["temperature"] == 0.7 for a in asked.asked if a["model"] == "j")
     assert "judge" in capsys.readouterr().out
 
 
@@ -189,3 +189,12 @@ def test_no_trace_at_all_is_an_error_with_its_reasons(server, write_rows, write_
     with pytest.raises(UserError, match=r"expected at least one trace, got none of 10 prompts \(10 wrong\)"):
         make_here(write_recipe("traces.yaml", values))
     assert len(rows_of(folder.parent / ".traces.partial" / "drops.jsonl")) == 10
+
+
+def test_a_threshold_that_no_score_reaches_is_refused(write_recipe):
+    """Every answer would be asked for and paid, and none would make a row."""
+    server = {"model": "m", "base_url": "http://localhost:9/v1"}
+    values = {"output_dir": "o", "prompts": "q.jsonl", "mode": "think", "strong": server, "judge": server}
+    assert load(write_recipe("traces.yaml", values | {"threshold": 10}), "traces").threshold == 10
+    with pytest.raises(UserError, match="threshold: expected at most 10, the judge's greatest score, got 50; lower it"):
+        load(write_recipe("traces.yaml", values | {"threshold": 50}), "traces")

@@ -62,6 +62,12 @@ def test_a_key_that_would_change_the_loss_and_cannot_is_refused(write_recipe, ke
         {"loss_type": "discopop", "discopop_tau": 0.1},
         {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.1], "use_weighting": True},
         {"loss_type": "apo_zero", "f_divergence_type": "reverse_kl", "label_smoothing": 0},
+        {
+            "f_alpha_divergence_coef": 0.5,
+            "ref_model_sync_steps": 512,
+            "ref_model_mixup_alpha": 0.6,
+            "discopop_tau": 0.05,
+        },
     ],
 )
 def test_keys_that_count_are_taken(write_recipe, keys):

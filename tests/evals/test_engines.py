@@ -19,6 +19,8 @@ def server():
     """A server that adds, wrong in no-think mode beyond 5; it refuses one question in a parrot's words."""
 
     class Adds(Proxy):
+        finish = "stop"
+
         def reply(self, number, path, body):
             asked = json.loads(body)
             question = asked["messages"][-1]["content"]
@@ -29,7 +31,7 @@ def server():
             think = asked["chat_template_kwargs"]["enable_thinking"]
             text = f"It is {2 * one if think or one <= 5 else 0}."
             message = {"role": "assistant", "content": text, "reasoning_content": "I add." if think else None}
-            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            choice = {"index": 0, "finish_reason": self.finish, "message": message}
             return 200, {"content-type": "application/json"}, json.dumps({"choices": [choice]}).encode()
 
     made = Adds("http://127.0.0.1:9/v1")
@@ -65,6 +67,15 @@ def test_a_served_model_is_evaluated_as_one_here_would_be(served_suite, server, 
     count = len(server.asked)
     assert run_suite(path, EvalRequest(), []) == 0
     assert len(server.asked) == count, "up to date"
+
+
+def test_what_a_server_takes_out_of_answers_is_told(served_suite, server, capsys):
+    """Its parser of tools leaves a task of tool calls nothing to score."""
+    server.finish = "tool_calls"
+    path, _ = served_suite()
+    assert run_suite(path, EvalRequest(), []) == 0
+    told = "9 of 10 answers are not as the model wrote them: tool calls taken out of the answer by the server"
+    assert told in capsys.readouterr().out
 
 
 def test_no_secret_of_the_endpoint_is_written_or_printed(served_suite, server, monkeypatch, capsys, tmp_path):

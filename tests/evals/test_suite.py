@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.metadata import version
 
 import jsonschema
 import pytest
@@ -11,10 +12,11 @@ from programs import program
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
+from apo_soup.evals.kept_tasks import KeptTasks
 from apo_soup.evals.likelihood import preference_task
 from apo_soup.evals.metrics import mean_metric
 from apo_soup.evals.program import EvalRequest, run_suite
-from apo_soup.evals.run import evaluate_model
+from apo_soup.evals.run import evaluate_model, harness_release
 
 
 def test_a_text_with_several_questions_is_one_item(tiny_model, write_rows, write_recipe, tmp_path):
@@ -173,6 +175,19 @@ def test_the_examples_of_the_documentation_are_taken(write_recipe):
         task.pop("release" if "data" in task else "none", None)
         path = write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]})
         assert load(path, "eval").tasks[0].name == task["name"]
+
+
+def test_a_task_that_another_release_of_the_harness_finished_is_asked_again(write_recipe, tmp_path):
+    pytest.importorskip("lm_eval", reason="the harness is not installed")
+    suites = [
+        load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
+        for task in ({"name": "one", "kind": "harness", "tasks": "gsm8k"}, {"name": "one", "kind": "loss", "data": "x"})
+    ]
+    assert [harness_release(suite) for suite in suites] == [{"lm_eval": version("lm_eval")}, {}]
+    part = {"record": {}, "metrics": {}, "samples": [], "files": {}}
+    KeptTasks(tmp_path / "tasks", harness_release(suites[0])).keep("one", part)
+    assert KeptTasks(tmp_path / "tasks", harness_release(suites[0])).found("one") == part
+    assert KeptTasks(tmp_path / "tasks", {"lm_eval": "0.0.1"}).found("one") is None
 
 
 def test_a_stopped_evaluation_goes_on_behind_its_finished_tasks(

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from apo_soup.errors import UserError
 from merge.model_tensors import model_tensors
+from merge.own_heads import with_own_heads
 from merge.views import model_view
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -62,6 +63,10 @@ def test_a_tied_head_with_values_of_its_own_is_refused(pair):
         f"to which {pair}/mid/config.json ties it, got others; write tie_word_embeddings: false there if it is a head "
         "of its own, else leave the tensor out"
     )
+    change(pair / "soup", lambda t: {HEAD: t[EMBEDDING] + 2})
+    set_config(pair / "soup", tie_word_embeddings=False)
+    with pytest.raises(UserError, match=r"expected the values of model\.embed_tokens\.weight"):
+        with_own_heads([pair / "soup", pair / "mid"], pair / "scratch", "here")
     set_config(pair / "mid", tie_word_embeddings=False)
     assert HEAD in model_tensors(pair / "mid", "here")
 

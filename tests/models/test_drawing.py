@@ -11,7 +11,7 @@ from transformers.generation.logits_process import (
 )
 
 from apo_soup.models.completion import Sampling
-from apo_soup.models.drawing import answer_random, next_tokens
+from apo_soup.models.drawing import answer_random, answer_seed, next_tokens
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,11 @@ def test_random_numbers_are_of_seed_and_place():
     first = one.random()
     assert first == again.random()
     assert first != two.random()
+
+
+def test_another_seed_shares_no_answers_seed():
+    """Two seeds side by side would otherwise draw all but one of an item's answers alike."""
+    first, second = ({answer_seed(seed, number) for number in range(500)} for seed in (0, 1))
+    assert len(first) == len(second) == 500
+    assert not first & second
+    assert all(0 <= seed < 2**31 for seed in first)

@@ -6,17 +6,20 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
     GemmaConfig,
     GPT2Config,
     MambaConfig,
     MambaForCausalLM,
     MistralConfig,
+    MptConfig,
+    Phi3Config,
     Qwen3Config,
 )
 
 from apo_soup.models.completion import Sampling
 from apo_soup.models.generation import fits_slots, generate, generate_batch
-from apo_soup.models.slots import prompt_chunks
+from apo_soup.models.slots import Slots, prompt_chunks
 
 WORDS = "What is 4 + 5 the old dog sat by a tall tree note lamp Rome find".split()
 SMALL = {
@@ -93,6 +96,39 @@ def test_models_that_do_not_fit_are_run_by_transformers_own_loop(tokenizer):
         assert not fits_slots(model)
         prompts = prompts_of(3)
         assert len(generate(model, tokenizer, prompts, Sampling(4), 2)) == 3
+
+
+LONG_ROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MptConfig(vocab_size=1024, d_model=32, n_heads=4, n_layers=2),
+        FalconConfig(vocab_size=1024, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, alibi=True),
+        Qwen3Config(**SMALL, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}),
+        Phi3Config(**SMALL, rope_parameters={**LONG_ROPE, "original_max_position_embeddings": 24, "factor": 4.0}),
+    ],
+    ids=["columns", "alibi", "dynamic", "longrope"],
+)
+def test_models_whose_answers_would_hang_on_the_others_do_not_fit(config):
+    """In slots MPT said something else to 10 of 20 prompts, a model with longrope to 19."""
+    assert not fits_slots(AutoModelForCausalLM.from_config(config).eval())
+    assert fits_slots(AutoModelForCausalLM.from_config(Qwen3Config(**SMALL)).eval())
+
+
+def test_a_row_that_has_ended_goes_no_further_than_its_last_place():
+    """A table of positions has none behind the window, which prompt and answer fill."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=40, bos_token_id=0, eos_token_id=1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    draw = random.Random(0)
+    found = {}
+    with torch.inference_mode():
+        slots = Slots(model, Sampling(19, 1.0), {1, 2, 3}, found.__setitem__)
+        slots.answer([[draw.randrange(4, 64) for _ in range(22)] for _ in range(80)], 32)
+    assert len(found) == 80
+    assert {len(ids) for ids in found.values()} >= {2, 19}
 
 
 def test_prompts_are_read_in_parts_of_bounded_size(monkeypatch):

@@ -7,8 +7,6 @@ from apo.pairs.prompts import Prompt
 from apo_soup.config.sides import LocalSide
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
-from apo_soup.models.completion import Completion
-from apo_soup.models.think_tags import THINKING, opens_thinking
 from apo_soup.models.tokenizer import load_tokenizer
 
 
@@ -42,10 +40,3 @@ def rendered_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]) 
         except RowError as error:
             refused.append(Answer(prompt.id, [], problem=str(error)))
     return texts, refused
-
-
-def with_think_opening(completion: Completion, prompt: str) -> Completion:
-    """A completion whose template opened the think block in the prompt, with that opening in front."""
-    if not opens_thinking(prompt):
-        return completion
-    return Completion(THINKING + completion.text, completion.tokens, completion.finished)

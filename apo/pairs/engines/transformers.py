@@ -6,11 +6,12 @@ from collections.abc import Collection
 import torch
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_think_opening
+from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import TransformersSide
+from apo_soup.models.completion import with_think_opening
 from apo_soup.models.generation import generate_batch
 from apo_soup.models.loading import load_causal_model
 

@@ -6,12 +6,13 @@ from typing import Any
 from vllm import SamplingParams
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer, with_think_opening
+from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import VllmSide
 from apo_soup.errors import told_by_library
+from apo_soup.models.completion import with_think_opening
 from apo_soup.models.vllm import started_llm, vllm_completion
 
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.

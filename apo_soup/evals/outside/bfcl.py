@@ -55,7 +55,10 @@ def bfcl_task(checkpoint: Checkpoint, task: BfclTask, rows: list[ItemRow]) -> Ta
             for row, own in zip(rows, drawn, strict=True)
             for c in own
         ]
-        flat = bfcl_verdicts(task, checkpoint.place(task, "python"), calls)
+        verdicts = bfcl_verdicts(task, checkpoint.place(task, "python"), calls)
+        # An answer that was cut off or never came says nothing of calls, though it has none.
+        ended = [c.finished for own in drawn for c in own]
+        flat = [hit and (whole or bool(one["calls"])) for hit, whole, one in zip(verdicts, ended, calls, strict=True)]
         hits = [flat[n : n + task.repeats] for n in range(0, len(flat), task.repeats)]
         name = f"{task.name}/{mode}"
         metrics |= share_metrics(name, hits, task.repeats, task.pass_at, headline=True)

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from eval_helpers import scripted_checkpoint
+from eval_helpers import CUT_OFF, scripted_checkpoint
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
@@ -92,6 +92,14 @@ def test_calls_are_judged_by_its_checker(python, write_recipe, tokenizer):
     missing = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task | {"python": "none/python"}]}), "eval")
     with pytest.raises(UserError, match=r"tasks.0.python: expected the Python of an environment, got none/python"):
         check_tasks(missing)
+
+
+def test_an_answer_that_is_cut_off_is_not_right_for_want_of_a_call(python, write_recipe, tokenizer):
+    task = {"name": "bfcl", "kind": "bfcl", "python": str(python), "modes": "think", "categories": "irrelevance"}
+    suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
+    checkpoint = scripted_checkpoint(suite, tokenizer, lambda prompt: CUT_OFF if " 1" in prompt else "No tool fits.")
+    metrics = bfcl_task(checkpoint, suite.tasks[0], bfcl_rows(suite.tasks[0], "here")).metrics
+    assert list(metrics["bfcl/think/irrelevance"].items) == [1, 0]
 
 
 def test_all_calls_of_an_answer_are_read_or_none():
