@@ -138,7 +138,7 @@ class TrainingFile(StageFile):
             if name not in TRACKERS:
                 near = get_close_matches(name, TRACKERS, 1)
                 way = f"write {near[0]}" if near else "name one of them, or none"
-                yield Fault("report_to", f"expected trackers of {', '.join(TRACKERS)}, got {name}; {way}")
+                yield Fault("report_to", f"expected trackers of {', '.join(TRACKERS)}, got {name or repr(name)}; {way}")
         given = self.model_dump(include=set(REFUSED), exclude_unset=True, exclude_none=True)
         for name, value in given.items():
             why, way = REFUSED[name]

@@ -7,18 +7,11 @@ import glob
 from collections.abc import Iterator
 from pathlib import Path
 
-from apo_soup.config.apo import ApoFile
-from apo_soup.config.asking import AskingFile
-from apo_soup.config.data import DataFile
-from apo_soup.config.eval import EvalFile
 from apo_soup.config.keys import has_mark
-from apo_soup.config.merge import MergeFile
 from apo_soup.config.places import resolved
 from apo_soup.config.stage_file import StageFile, nested
-from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import MANIFEST, read_manifest
-from apo_soup.runs.members import member_names
 from apo_soup.runs.model_files import NOBODYS
 
 # Files of a folder that a sentence names.
@@ -29,15 +22,20 @@ def output_folders(recipe: StageFile) -> dict[str, Path]:
     """The folders that a file's program puts into place, by the stage's name; those of an eval file are known when its
     models are.
     """
+    # Late: a program's help must not wait for the kinds of file that it never reads.
+    from apo_soup.config.apo import ApoFile
+    from apo_soup.config.merge import MergeFile
+    from apo_soup.runs.members import member_names
+
     output = Path(recipe.output_dir)
     if isinstance(recipe, ApoFile):
         return {f"apo/{name}": output / name for name in member_names(recipe)}
     if isinstance(recipe, MergeFile):
         asked = {"soup": recipe.soup, "merged": recipe.merge, "sweep": recipe.sweep}
         return {name: output / name for name, keys in asked.items() if keys is not None}
-    if isinstance(recipe, TrainingFile):
-        return {output.name: output}
-    return {recipe.kind: output} if isinstance(recipe, (DataFile, AskingFile)) else {}
+    if recipe.kind == "eval":
+        return {}
+    return {output.name if recipe.kind == "sft" else recipe.kind: output}
 
 
 def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
@@ -49,7 +47,7 @@ def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
     place = recipe.place("output_dir")
     needed = dict(_needed(recipe))
     problems = []
-    whole = {"": Path(recipe.output_dir)} if isinstance(recipe, EvalFile) else {}
+    whole = {"": Path(recipe.output_dir)} if recipe.kind == "eval" else {}
     for name, folder in {**whole, **folders}.items():
         found = _place_of_others(folder, needed) or (name and _work_of_others(name, folder))
         if found:

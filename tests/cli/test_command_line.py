@@ -73,7 +73,7 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         ),
         (
             ["run", "stf", "tiny"],
-            "run stf tiny: expected a stage of data, mid, sft, pairs, apo, soup, merge, sweep, eval, got stf; "
+            "run stf tiny: expected a stage of data, mid, sft, traces, pairs, apo, soup, merge, sweep, eval, got stf; "
             "correct it",
         ),
         (
