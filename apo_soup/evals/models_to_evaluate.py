@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from apo_soup.config.endpoint import endpoint_address
 from apo_soup.config.eval import EvalFile
 from apo_soup.errors import UserError
 from apo_soup.evals.results_folder import name_mark
@@ -85,8 +86,10 @@ def models_to_evaluate(
                 f"{given[0]}: expected no such flag with engine openai, which asks one served model, got one; leave "
                 "it out"
             )
-        served = suite.endpoint.model
-        return [EvaluatedModel(f"served/{served.strip('/').replace('/', '-')}", Path(served))]
+        served, address = suite.endpoint.model, endpoint_address(suite.endpoint).url
+        # Two servers may have a model of one name.
+        own = f"served/{served.strip('/').replace('/', '-')}@{name_mark(address)}"
+        return [EvaluatedModel(own, Path(served))]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)}: expected one of them, got {len(given)}; leave the others out")
     if mixes:

@@ -9,6 +9,7 @@ from helpers import chat
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.evals.program import EvalRequest, run_suite
+from apo_soup.evals.results_folder import name_mark
 from bench.serving import Proxy
 
 pytest.importorskip("openai", reason="the openai package is not installed")
@@ -48,7 +49,7 @@ def served_suite(server, write_rows, write_recipe, tmp_path):
             "output_dir": str(tmp_path / "evals"), "models": {"one": "runs/none"}, "tasks": [sums, *tasks],
             "engine": "openai", "endpoint": {"model": "org/it", "base_url": server.url, "retries": 0, **endpoint},
         }  # fmt: skip
-        return write_recipe("eval.yaml", values), tmp_path / "evals" / "served-org-it"
+        return write_recipe("eval.yaml", values), tmp_path / "evals" / f"served-org-it@{name_mark(server.url)}"
 
     return make
 
@@ -67,6 +68,12 @@ def test_a_served_model_is_evaluated_as_one_here_would_be(served_suite, server, 
     count = len(server.asked)
     assert run_suite(path, EvalRequest(), []) == 0
     assert len(server.asked) == count, "up to date"
+    other = path.with_name("other.yaml")
+    other.write_text(path.read_text().replace(server.url, server.url.replace("127.0.0.1", "localhost")))
+    made = (folder / "results.json").read_bytes()
+    assert run_suite(other, EvalRequest(), []) == 0
+    assert len(server.asked) > count, "another server's model of the same name has a place of its own"
+    assert (folder / "results.json").read_bytes() == made
 
 
 def test_what_a_server_takes_out_of_answers_is_told(served_suite, server, capsys):
