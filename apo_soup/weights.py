@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from apo_soup.errors import UserError
 
 WEIGHTS_FILE = "model.safetensors"
@@ -22,10 +20,10 @@ ADAPTER_FILE = "adapter_model.safetensors"
 LENGTH_BYTES = 8
 # The bits of a float type's exponent, and the integer type to read them with: all ones is infinity or not a number.
 EXPONENTS = {
-    "BF16": (np.uint16, 0x7F80),
-    "F16": (np.uint16, 0x7C00),
-    "F32": (np.uint32, 0x7F800000),
-    "F64": (np.uint64, 0x7FF0000000000000),
+    "BF16": ("uint16", 0x7F80),
+    "F16": ("uint16", 0x7C00),
+    "F32": ("uint32", 0x7F800000),
+    "F64": ("uint64", 0x7FF0000000000000),
 }
 PIECE_BYTES = 2**19
 
@@ -110,6 +108,8 @@ def hash_weights(path: Path) -> tuple[str, str | None]:
 
     A file without a readable header is hashed all the same; who reads its tensors gets `read_header`'s sentence.
     """
+    import numpy as np  # late: a program's help must not wait for it
+
     digest, bad = hashlib.sha256(), None
     with path.open("rb") as file:
         length, header = _header_bytes(file, path.stat().st_size)
@@ -129,7 +129,7 @@ def hash_weights(path: Path) -> tuple[str, str | None]:
                 position += len(piece)
                 if kind and bad is None and len(piece) % np.dtype(kind).itemsize == 0:
                     values = np.frombuffer(piece, dtype=kind)
-                    bad = name if ((values & kind(mask)) == mask).any() else None
+                    bad = name if ((values & values.dtype.type(mask)) == mask).any() else None
         for piece in iter(lambda: file.read(PIECE_BYTES), b""):
             digest.update(piece)
     return digest.hexdigest(), bad

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from helpers import ENVIRONMENT, ROOT
 
+# A test run in the background, or under nohup, hands on that these are ignored.
+HEARD = "import signal; [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)]\n"
+HEARD += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 WORK = """
 import os, sys, time
 from apo_soup.errors import run_main
@@ -71,7 +74,7 @@ def test_a_program_outlives_a_shell(tmp_path):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_a_signal_is_a_sentence_and_its_exit_code(name):
     number = signal.Signals[name]
-    words = [sys.executable, "-c", WORK]
+    words = [sys.executable, "-c", HEARD + WORK]
     process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.send_signal(number)
@@ -117,7 +120,7 @@ run_main(main)
 def test_a_signal_to_all_processes_of_a_job_leaves_the_step_its_rows(name):
     """As `scancel` and a terminal's Ctrl-C send it: to the workers that load rows, too."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", LOADS], env=ENVIRONMENT, start_new_session=True, **pipes)
+    process = subprocess.Popen([sys.executable, "-c", HEARD + LOADS], env=ENVIRONMENT, start_new_session=True, **pipes)
     process.stdout.readline()
     os.killpg(process.pid, signal.Signals[name])
     assert process.communicate(timeout=60)[1].splitlines()[1:] == [

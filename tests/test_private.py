@@ -143,7 +143,9 @@ def test_no_other_file_uses_a_private_name_of_a_library():
     assert {"_save", "_fingerprint", "_model_mapping", "_data", "_loglikelihood_tokens"} <= set(libraries)
     ours = set().union(*map(defined_private_names, trees.values())) - set(libraries)
     for file, tree in trees.items():
-        strange = {name: line for name, line in used_private_names(tree).items() if name not in ours}
+        strange = {
+            name: line for name, line in used_private_names(tree).items() if name not in ours | {"_exit"}
+        }  # os._exit is public
         assert strange == {}, f"{file.relative_to(ROOT)} uses private names; see apo_soup/private.py"
 
 
@@ -157,7 +159,7 @@ def test_our_trainers_override_nothing_private_and_the_public_methods_that_they_
 
     meant = {
         "__init__", "compute_loss", "create_accelerator_and_postprocess", "evaluate", "evaluation_loop",
-        "get_eval_dataloader", "get_train_dataloader", "log", "save_model", "training_step",
+        "get_batch_samples", "get_eval_dataloader", "get_train_dataloader", "log", "save_model", "training_step",
     }  # fmt: skip
     hooks = {"_save_checkpoint", "_save", "_prepare_dataset", "_precompute_ref_logps"}
     for ours, theirs in ((PackedDPOTrainer, DPOTrainer), (PackedSFTTrainer, SFTTrainer)):

@@ -50,7 +50,7 @@ class Watch(TrainerCallback):
         if args.fp16 or not gradients:
             return
         if not all_finite(gradients):
-            require_finite(model, f"{self.name}: step {state.global_step}")
+            require_finite(model, f"{self.name}: step {state.global_step}", trained=state.global_step > 0)
             raise UserError(
                 f"{self.name}: expected a finite gradient, got one that is not at step {state.global_step + 1}; lower "
                 "learning_rate, or look at the rows of this step and at the weights it began with"

@@ -21,11 +21,16 @@ def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     return not finite or bool(torch.stack([each.to(finite[0].device) for each in finite]).all())
 
 
-def require_finite(model: torch.nn.Module, when: str) -> None:
-    """Raise UserError where a weight of the model is not finite; `when` is the last step, in words."""
+def require_finite(model: torch.nn.Module, when: str, trained: bool = True) -> None:
+    """Raise UserError where a weight of the model is not finite.
+
+    Args:
+        when: the last step, in words.
+        trained: whether a step was made; else the model came so.
+    """
     if not all_finite(model.parameters()):
         name = next(name for name, weight in model.named_parameters() if not all_finite([weight]))
-        raise UserError(
-            f"{when}: expected finite weights, got {name} with values that are not; lower learning_rate, or look at "
-            "the rows before this step; the last checkpoint is sound"
-        )
+        way = "lower learning_rate, or look at the rows before this step; the last checkpoint is sound"
+        if not trained:
+            way = "train or fetch the model that it begins with again"
+        raise UserError(f"{when}: expected finite weights, got {name} with values that are not; {way}")

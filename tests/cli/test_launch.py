@@ -12,7 +12,12 @@ from programs import program
 
 from apo_soup.cli.children import exit_code_of, run_program
 
-STAGE = """
+# A test run in the background, or under nohup, hands on that these are ignored.
+HEARD = "import signal; [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)]\n"
+HEARD += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+STAGE = (
+    HEARD
+    + """
 import os, sys, time
 from apo_soup.errors import run_main
 from apo_soup.stops import STOPS, StopAsked
@@ -25,11 +30,15 @@ def main():
     raise StopAsked(STOPS.number, " after a step")
 run_main(main)
 """
-RUN = """
+)
+RUN = (
+    HEARD
+    + """
 import sys
 from apo_soup.cli.children import run_program
 sys.exit(run_program([sys.executable, *sys.argv[1:]], "x"))
 """
+)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP"])

@@ -21,7 +21,7 @@ def test_tokens_found_from_byte_lengths_are_those_the_tokenizer_names(tokenizer,
         spans = list(zip(cuts[::2], cuts[1::2], strict=False))
         rows.append((text, np.array(encoding.ids, dtype=np.int32), spans))
     if odd:
-        rows.insert(len(rows) // 2, ("other words", rows[0][1], [(0, 5), (6, 11)]))
+        rows.insert(len(rows) // 2, ("other words" * 40, rows[0][1], [(0, 5), (6, 11)]))
     mapping = CharToToken(tokenizer)
     found = [[r for r in ranges if r[0] < r[1]] for ranges in mapping.ranges_of(rows)]
     alone = [[r for r in mapping.token_ranges(*row) if r[0] < r[1]] for row in rows]

@@ -40,6 +40,7 @@ def test_adapter_and_merged_folder_are_the_model_that_was_trained(trained, base_
 def test_soup_and_merge_of_adapters_are_averages_of_the_trained_models(trained, base_of, write_recipe, tmp_path, name):
     """The second member as its merged folder, and mid a full model that still ties its head."""
     from apo_soup.config.load import load
+    from merge.load_process import LoadProcess
     from merge.plan import merge_plan
     from merge.run import run_merge_stage
 
@@ -51,7 +52,7 @@ def test_soup_and_merge_of_adapters_are_averages_of_the_trained_models(trained, 
     mix = {"merge_method": "linear", "dtype": "float32", "models": models}
     recipe = load(write_recipe("merge.yaml", {"output_dir": str(run), "soup": soup, "merge": mix}), "merge")
     for stage in ("soup", "merged"):
-        run_merge_stage(merge_plan(recipe, stage), recipe)
+        run_merge_stage(merge_plan(recipe, stage), recipe, LoadProcess())
     weights = [weights_of(folder) for folder in (*folders, base)]
     for stage, shares in (("soup", (0.5, 0.5, 0)), ("merged", (0.45, 0.45, 0.1))):
         found = weights_of(run / stage)
