@@ -5,7 +5,6 @@ from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.runs.entry import alone_on, report_state, stage_program
-from merge.sweep.walk import run_sweep, sweep_plan
 
 
 def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
@@ -13,6 +12,8 @@ def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
     if options.state and recipe.sweep is None:
         print(f"sweep: not asked for, {recipe.path} has no sweep")
         return 0
+    from merge.sweep.walk import run_sweep, sweep_plan  # late: it needs numpy, which a help must not wait for
+
     with alone_on(recipe, {"sweep": Path(recipe.output_dir) / "sweep"}, options.state):
         plan = sweep_plan(recipe)
         todo, code = report_state(recipe, [plan.stage], options.state)
