@@ -5,20 +5,19 @@ import argparse
 from apo.pairs.stage import asking_stage
 from apo_soup.config.traces import TracesFile
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.runs.entry import alone_on, report_state, stage_program
-from apo_soup.runs.outputs import output_folders
+from apo_soup.runs.entry import make_if_stale, stage_program
+from apo_soup.runs.stage import Stage
 
 
 def _work(recipe: TracesFile, options: argparse.Namespace) -> int:
-    with alone_on(recipe, output_folders(recipe), options.state):
-        stage = asking_stage(recipe)
-        todo, code = report_state(recipe, [stage], options.state)
-        if todo and not options.state:
-            quiet_libraries()
-            from apo.traces.make import make_traces
+    return make_if_stale(recipe, options.state, asking_stage, _make)
 
-            make_traces(recipe, stage)
-        return code
+
+def _make(recipe: TracesFile, stage: Stage) -> None:
+    quiet_libraries()
+    from apo.traces.make import make_traces
+
+    make_traces(recipe, stage)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from apo_soup.errors import run_main, told_by_disk, told_together
 from apo_soup.progress import is_main, say
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lock import at_work, worker_of
-from apo_soup.runs.outputs import output_problems
+from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.stage import Stage, restore
 
 File = TypeVar("File", bound=StageFile)
@@ -70,6 +70,23 @@ def report_state(
             reason += f"; at work on it: {worker}" if worker else ""
             say(f"{stage.name}: {'stale' if only_state else 'running'}, because {reason}")
     return todo, STALE if todo and only_state else 0
+
+
+def make_if_stale(
+    recipe: File, only_state: bool, stage_of: Callable[[File], Stage], make: Callable[[File, Stage], None]
+) -> int:
+    """Make the one folder of a file where it is missing or stale; returns the exit code.
+
+    Args:
+        stage_of: the stage with its fingerprint; called when this process alone is at work on the folder.
+        make: makes the folder and puts it into place.
+    """
+    with alone_on(recipe, output_folders(recipe), only_state):
+        stage = stage_of(recipe)
+        todo, code = report_state(recipe, [stage], only_state)
+        if todo and not only_state:
+            make(recipe, stage)
+        return code
 
 
 def stage_program(

@@ -6,8 +6,7 @@ from pathlib import Path
 from apo_soup.config.data import DataFile
 from apo_soup.errors import UserError
 from apo_soup.runs.code_hash import code_hash
-from apo_soup.runs.entry import alone_on, report_state, stage_program
-from apo_soup.runs.outputs import output_folders
+from apo_soup.runs.entry import make_if_stale, stage_program
 from apo_soup.runs.stage import Stage
 from apo_soup.toy.build import ROW_FILES, write_row_files
 
@@ -24,17 +23,20 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
             raise UserError(
                 f"{recipe.place(key)}: expected one of {', '.join(ROW_FILES)}, got {name}; correct the name"
             )
+    return make_if_stale(recipe, options.state, _data_stage, _write_rows)
+
+
+def _data_stage(recipe: DataFile) -> Stage:
     code = {"code": code_hash("apo_soup.toy.build")}
-    with alone_on(recipe, output_folders(recipe), options.state):
-        stage = Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
-        todo, exit_code = report_state(recipe, [stage], options.state)
-        if todo and not options.state:
-            stage.begin()
-            folder = stage.result_folder()
-            row_counts = write_row_files(folder, recipe.seed, recipe.counts)
-            stage.finish(folder, {"rows": row_counts})
-            print(f"data: {sum(row_counts.values())} rows in {len(row_counts)} files in {stage.folder}")
-        return exit_code
+    return Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
+
+
+def _write_rows(recipe: DataFile, stage: Stage) -> None:
+    stage.begin()
+    folder = stage.result_folder()
+    row_counts = write_row_files(folder, recipe.seed, recipe.counts)
+    stage.finish(folder, {"rows": row_counts})
+    print(f"data: {sum(row_counts.values())} rows in {len(row_counts)} files in {stage.folder}")
 
 
 if __name__ == "__main__":
