@@ -13,8 +13,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 ECHO_SECONDS = 2.0
-# Windows has the first of them alone.
-_NAMES = ("SIGTERM", "SIGUSR1", "SIGHUP")
+# Windows has the first and the last of them alone.
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
+
+
+def ending_signals() -> list[signal.Signals]:
+    """The signals that ask a program to end, of those that this system knows; the last is an interrupt."""
+    return [signal.Signals[name] for name in _NAMES if hasattr(signal, name)]
 
 
 class StopAsked(BaseException):
@@ -56,9 +61,8 @@ class StopRequests:
         if self._listens:
             return
         self._listens = True
-        for name in _NAMES:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+        for number in ending_signals()[:-1]:
+            if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, self._on_signal)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -82,10 +86,8 @@ class StopRequests:
         """From now on signals change nothing: the program ends as it was asked to. A launcher whose other processes
         have ended would otherwise end this one with another code.
         """
-        for name in (*_NAMES, "SIGINT"):
-            number = getattr(signal, name, None)
-            if number is not None:
-                signal.signal(number, signal.SIG_IGN)
+        for number in ending_signals():
+            signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -106,11 +108,10 @@ class StopRequests:
         if self._deferred:
             # What loads rows for the steps: Slurm and a terminal tell all processes of a job, and a step without its
             # rows would come to no end. Held back, not ignored: torch's own handler of a worker would undo that.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in (*_NAMES, "SIGINT")})
-        for name in (*_NAMES, "SIGINT"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == self._on_signal:
-                signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
+        for number in ending_signals():
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 STOPS = StopRequests()

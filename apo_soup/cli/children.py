@@ -10,9 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from apo_soup.stops import StopAsked
-
-_FORWARDED = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
+from apo_soup.stops import StopAsked, ending_signals
 
 
 def run_program(words: Sequence[str], name: str) -> int:
@@ -42,15 +40,14 @@ def forward_signals() -> Iterator[None]:
                 continue
 
     before: dict[int, Any] = {}
-    for name in _FORWARDED:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+    for number in ending_signals():
+        if signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, forward)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for changed, handler in before.items():
+            signal.signal(changed, handler)
 
 
 def child_processes() -> list[int]:
