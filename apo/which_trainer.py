@@ -19,6 +19,7 @@ from apo.metrics import METRIC_NAMES
 from apo.packed_pairs import Ids, PairIds, pack_pairs
 from apo.scoring import scoring_inputs, tiled_logprobs
 from apo_soup.errors import first_line
+from apo_soup.models.positions import rope_by_length
 from apo_soup.private import causal_model_class, supports_attention
 
 # Options that the packed trainer does not carry out: name -> whether a value asks for it.
@@ -49,8 +50,6 @@ ACCELERATOR_OPTIONS = {
 }
 # Keys by which models change their logits behind the LM head.
 RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
-# Rotary embeddings whose frequencies follow from the largest position of a batch, so a pair would feel its neighbours.
-LENGTH_DEPENDENT = ("dynamic", "longrope")
 # Tokens of prompt, chosen and rejected of the pairs that a loaded model is tried on.
 PROBE_LENGTHS = ((7, 5, 9), (11, 8, 6))
 # What models, and code of their own that came with them, raise over arguments they do not take.
@@ -99,11 +98,8 @@ def model_reason(text: Any) -> str | None:
         return "a mixture-of-experts model"
     if getattr(text, "attention_dropout", 0.0):
         return "a model with attention_dropout"
-    rope = getattr(text, "rope_parameters", None) or {}
-    for part in (rope, *(v for v in rope.values() if isinstance(v, dict))):
-        if part.get("rope_type") in LENGTH_DEPENDENT:
-            return f"a model with {part['rope_type']} positions, which depend on the longest of a row"
-    return None
+    rope = rope_by_length(text)
+    return f"a model with {rope} positions, which depend on the longest of a row" if rope else None
 
 
 def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bool) -> str:

@@ -13,10 +13,10 @@ from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from apo_soup.models.positions import rope_by_length
+
 # Room for further tokens that a full buffer gets: at least so many places, or this part of what is there.
 LEAST_ROOM, ROOM_SHARE = 32, 0.25
-# Kinds of rope scaling by the length of the longest text in a batch.
-LENGTH_BOUND = {"dynamic", "longrope"}
 
 
 class AllRead(Exception):
@@ -133,7 +133,5 @@ def _depends_on_others(model: PreTrainedModel) -> bool:
     longest text that is there, so that those of a text that grows would have to be made anew.
     """
     config = model.config.get_text_config()
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {layer["rope_type"] for layer in (rope, *rope.values()) if isinstance(layer, dict) and "rope_type" in layer}
     by_column = getattr(config, "alibi", False) or "position_ids" not in signature(model.forward).parameters
-    return bool(by_column or kinds & LENGTH_BOUND)
+    return bool(by_column or rope_by_length(config))
