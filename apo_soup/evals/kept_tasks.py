@@ -12,6 +12,7 @@ from apo_soup.runs.manifest import write_json
 
 # What a task leaves: its record, its metrics by name and its samples in results.json, and files beside it.
 TaskPart = dict[str, Any]
+PART_KEYS = ("record", "metrics", "samples", "files")
 
 
 def task_part(name: str, record: dict[str, Any], result: TaskResult) -> TaskPart:
@@ -37,13 +38,19 @@ class KeptTasks:
     about: dict[str, Any]
 
     def found(self, name: str) -> TaskPart | None:
-        """A task that was finished before, or None."""
+        """A task that was finished before, or None; one whose file is damaged is asked again."""
         file = self._file(name)
-        kept = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else None
-        if kept is None or kept["about"] != self.about:
+        if file is None or not file.is_file():
+            return None
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            about, part = kept["about"], {key: kept["part"][key] for key in PART_KEYS}
+        except (ValueError, KeyError, TypeError):
+            say(f"{name}: asked again, for {file} is damaged")
+            return None
+        if about != self.about:
             return None
         say(f"{name}: kept from the evaluation that was stopped")
-        part: TaskPart = kept["part"]
         return part
 
     def keep(self, name: str, part: TaskPart) -> None:

@@ -190,6 +190,17 @@ def test_a_task_that_another_release_of_the_harness_finished_is_asked_again(writ
     assert KeptTasks(tmp_path / "tasks", {"lm_eval": "0.0.1"}).found("one") is None
 
 
+@pytest.mark.parametrize("damaged", ["", '{"about": {}, "part"', "[1]", '{"about": {}}', '{"about": {}, "part": {}}'])
+def test_a_kept_task_whose_file_is_damaged_is_asked_again(tmp_path, capsys, damaged):
+    kept = KeptTasks(tmp_path / "tasks", {})
+    kept.keep("one", {"record": {}, "metrics": {}, "samples": [], "files": {}})
+    assert kept.found("one") is not None
+    (file,) = (tmp_path / "tasks").iterdir()
+    file.write_text(damaged)
+    assert kept.found("one") is None
+    assert f"one: asked again, for {file} is damaged" in capsys.readouterr().out
+
+
 def test_a_stopped_evaluation_goes_on_behind_its_finished_tasks(
     tiny_model, write_rows, write_recipe, tmp_path, monkeypatch, capsys
 ):
