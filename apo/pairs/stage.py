@@ -35,6 +35,8 @@ def asking_stage(recipe: AskingFile) -> Stage:
     for name, side in asked.items():
         if isinstance(side, EndpointKeys):
             inputs[name] = f"{side.model} at {endpoint_address(side).url}"  # nothing more can be known of it
+            if isinstance(side, EndpointJudge):
+                inputs[f"{name} template"] = hash_value(side.template)  # also where it is our own
             continue
         assert isinstance(side, LocalSide | RewardJudge)
         template = template_text(side.chat_template, recipe.place(f"{name}.chat_template"), beside)
