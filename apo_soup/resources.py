@@ -4,6 +4,7 @@ A wheel holds the recipes in `apo_soup/recipes`; in a checkout, and so in an edi
 `recipes/` beside `apo_soup/`.
 """
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,13 @@ def shipped_recipes() -> Path:
     package = Path(str(resources.files("apo_soup")))
     in_wheel = package / "recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
+
+
+def project_environment() -> dict[str, str]:
+    """This process's environment, in which another Python finds this project's packages before all others."""
+    package = Path(str(resources.files("apo_soup")))
+    path = os.pathsep.join(filter(None, (str(package.parent), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path}
 
 
 def shipped_names() -> list[str]:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from apo_soup.errors import UserError
-from apo_soup.runs.code_hash import PROJECT
+from apo_soup.resources import project_environment
 
 if TYPE_CHECKING:
     from merge.loading import LoadingFaults
@@ -36,9 +36,7 @@ class LoadProcess:
     def start(self) -> None:
         """Begin to import transformers in another process, if this one has not done so already."""
         if self._process is None and "transformers.modeling_utils" not in sys.modules:
-            path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
-            environment = os.environ | {"PYTHONPATH": path}
-            pipe = subprocess.PIPE
+            pipe, environment = subprocess.PIPE, project_environment()
             self._process = subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def faults(self, folder: Path, where: str) -> "LoadingFaults | None":

@@ -1,7 +1,6 @@
 """Scores of weighted averages, asked of `apo-soup eval` and read from what it leaves on disk."""
 
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_value
+from apo_soup.resources import project_environment
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.results import evaluation_results
 from apo_soup.runs.suite_inputs import suite_inputs
@@ -50,7 +50,7 @@ def mix_metrics(
         words += ["--task", task]
     for name, parts in mixes.items():
         words += ["--mix", f"{name}:" + ",".join(f"{folder}={weight!r}" for folder, weight in parts.items())]
-    code = subprocess.run(words, env=os.environ | {"PYTHONPATH": _path_with_project()}).returncode
+    code = subprocess.run(words, env=project_environment()).returncode
     if code:
         raise UserError(
             f"{suite}: expected scores of {len(mixes)} averages, got exit code {code} from the evaluation; its own "
@@ -59,13 +59,6 @@ def mix_metrics(
     found = [evaluation_results(file) for file in output.glob("mix-*/results.json")]
     by_name = {results["name"]: results["metrics"] for results in found}
     return {name: by_name[f"mix/{name}"] for name in mixes}
-
-
-def _path_with_project() -> str:
-    """`PYTHONPATH` with the folder of this project's packages first."""
-    root = str(Path(__file__).parent.parent)
-    before = os.environ.get("PYTHONPATH")
-    return f"{root}{os.pathsep}{before}" if before else root
 
 
 def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
