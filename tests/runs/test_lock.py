@@ -122,17 +122,20 @@ def test_what_another_makes_is_waited_for_with_a_word(tmp_path, monkeypatch):
 
 def test_other_ranks_hold_nothing(tmp_path, monkeypatch):
     with at_work(tmp_path / "sft"):
+        written = holder_file(lock_file(tmp_path / "sft")).read_text()
         monkeypatch.setenv("RANK", "1")
         with at_work(tmp_path / "sft"):
-            pass
+            assert holder_file(lock_file(tmp_path / "sft")).read_text() == written
+        assert lock_file(tmp_path / "sft").is_file(), "the main process still holds it"
 
 
 def test_a_lock_ends_with_a_signal_too(tmp_path):
     first = holding(tmp_path / "sft")
     first.send_signal(signal.SIGTERM)
     first.wait()
+    assert worker_of(tmp_path / "sft") is None
     with at_work(tmp_path / "sft"):
-        pass
+        assert f"process {os.getpid()} on " in worker_of(tmp_path / "sft")
 
 
 def test_a_holder_takes_its_own_name_away_and_not_the_next_ones(tmp_path):
