@@ -31,7 +31,7 @@ from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import UserError, told_by_library
-from apo_soup.models.earlier_adapter import base_model, earlier_adapter
+from apo_soup.models.earlier_adapter import base_model
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
@@ -82,8 +82,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     if recipe.packed_pairs is False:
         reason = "packed_pairs: false"
     adapting = adapters(model, recipe.path)
-    if not earlier_adapter(recipe):
-        check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
+    check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)
     begin_stage(stage)
     keep_trackers(arguments, recipe, stage)

@@ -17,7 +17,6 @@ from trl import SFTConfig, SFTTrainer
 
 from apo_soup.config.sft import SftFile
 from apo_soup.data.prepare import training_rows
-from apo_soup.models.earlier_adapter import earlier_adapter
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
 from apo_soup.training.adapter_fit import check_adapter_fits
@@ -64,8 +63,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
         recipe, SFTConfig, stage.partial, dataset_kwargs={"skip_prepare_dataset": True}, assistant_only_loss=False
     )
     adapting = adapters(model, recipe.path)
-    if not earlier_adapter(recipe):
-        check_adapter_fits(adapting["peft_config"], recipe, recipe.model_name_or_path)
+    check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)
     begin_stage(stage)
     keep_trackers(arguments, recipe, stage)

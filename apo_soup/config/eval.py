@@ -171,17 +171,13 @@ class HarnessTask(RepeatedKeys):
             yield Fault("repeats", told.replace("give temperature", "give gen_kwargs: {temperature: 0.6}"))
 
 
+# Tasks that are scored here, and those that another project's program scores.
+OwnTask = AnswerTask | ToolTask | TurnsTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+OutsideTask = LiveCodeBenchTask | BfclTask
+# A task whose items lie in rows; the harness has its own.
+RowTask = OwnTask | OutsideTask
 Task = Annotated[
-    AnswerTask
-    | ToolTask
-    | TurnsTask
-    | RecallTask
-    | PreferenceTask
-    | LossTask
-    | ContextLossTask
-    | HarnessTask
-    | LiveCodeBenchTask
-    | BfclTask,
+    OwnTask | HarnessTask | OutsideTask,
     Field(discriminator="kind"),
 ]
 

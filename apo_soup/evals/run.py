@@ -25,6 +25,7 @@ from apo_soup.config.eval import (
     LossTask,
     PreferenceTask,
     RecallTask,
+    RowTask,
     ToolTask,
     TurnsTask,
 )
@@ -50,18 +51,6 @@ from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
 from apo_soup.runs.manifest import write_json
 
-# A task whose items lie in rows; the harness has its own.
-RowTask = (
-    AnswerTask
-    | ToolTask
-    | TurnsTask
-    | RecallTask
-    | PreferenceTask
-    | LossTask
-    | ContextLossTask
-    | LiveCodeBenchTask
-    | BfclTask
-)
 RESULTS_SCHEMA = 2
 
 

@@ -15,20 +15,22 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.earlier_adapter import earlier_adapter
 
 
-def check_adapter_fits(adapter: LoraConfig | None, recipe: TrainingFile, model: str) -> None:
-    """Put the adapter on a model without weights, and look for every layer that the recipe names.
+def check_adapter_fits(adapter: LoraConfig | None, recipe: TrainingFile) -> None:
+    """Put a new adapter on a model without weights, and look for every layer that the recipe names. An earlier adapter,
+    which goes on, has its layers.
 
     Args:
         adapter: peft's configuration; None where no adapter is trained.
-        model: the folder or Hub id of the base.
 
     Raises:
         UserError: the model has no such layer, or peft cannot adapt it.
     """
-    if adapter is None:
+    if adapter is None or earlier_adapter(recipe):
         return
+    model = recipe.model_name_or_path
     base = model_without_weights(recipe, model)
     stored = getattr(base.config, "quantization_config", None)
     method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)

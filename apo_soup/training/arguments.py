@@ -51,7 +51,8 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
     missing = missing_note(recipe)
     if missing:
         notes.append(missing)
-    values["report_to"] = [t for t in named_trackers(recipe) if t not in missing_trackers(recipe)] or ["none"]
+    absent = missing_trackers(recipe)
+    values["report_to"] = [tracker for tracker in named_trackers(recipe) if tracker not in absent] or ["none"]
     if recipe.push_to_hub and not (recipe.hub_token or get_token()):
         values["push_to_hub"] = False
         notes.append("push_to_hub: no Hub token here, nothing is uploaded")

@@ -37,7 +37,7 @@ def fits(write_recipe, tiny_model, tmp_path):
         }
         recipe = load(write_recipe("sft.yaml", file | {"use_peft": True, "use_cpu": True, "bf16": False} | keys), "sft")
         _, model = trl_arguments(recipe, SFTConfig, tmp_path)
-        check_adapter_fits(adapters(model, recipe.path)["peft_config"], recipe, recipe.model_name_or_path)
+        check_adapter_fits(adapters(model, recipe.path)["peft_config"], recipe)
 
     return check
 
