@@ -7,6 +7,7 @@ import errno, sys, tempfile
 from collections import Counter
 from pathlib import Path
 sys.path[:0] = ["tests"]
+import apo_soup.config.apo, apo_soup.config.merge, apo_soup.config.pairs, apo_soup.config.sft
 import apo_soup.runs.entry
 from torture import FAULTS, torture_files
 counted = Counter()
