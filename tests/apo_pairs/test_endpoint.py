@@ -112,19 +112,19 @@ def test_a_server_that_dies_midway_loses_nothing(talking_model, server, endpoint
     between.close()
 
 
-def test_ten_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
+def test_twenty_kills_lose_double_and_tear_nothing(proxy, endpoint_recipe):
     between = proxy()
-    path, folder = endpoint_recipe(between.url, count=50)
+    path, folder = endpoint_recipe(between.url, count=90)
     generator, lives = random.Random(0), []
-    for _ in range(10):
+    for _ in range(20):
         before, begun = answers_of(folder), len(between.asked)
         running, later = Programs("-m", "apo.pairs", "--config", path), generator.uniform(0.0, 0.15)
-        # Seconds behind the first question. Ten kills must fit into the run.
+        # Seconds behind the first question. Twenty kills must fit into the run.
         kill_when(running, lambda b=begun, s=later: len(between.times) > b and time.monotonic() > between.times[b] + s)
         lives.append((before, begun))
     run_ok("-m", "apo.pairs", "--config", path)
     whole = answers_of(folder)
-    assert len(whole) == 100
+    assert len(whole) == 180
     side_of = {0.7: "strong", 1.2: "weak"}
     prompts = {json.dumps(p["messages"]): p["id"] for p in identities(path)}
     for (before, begun), end in zip(lives, [*(n for _, n in lives[1:]), len(between.asked)], strict=True):
