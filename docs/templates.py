@@ -133,7 +133,7 @@ def cell(encoder: SupervisedEncoder, row: Fields) -> str:
         try:
             (result,) = encoder([task]).results
         except UserError as error:
-            return str(error).splitlines()[0].partition("row:1: ")[2]
+            return str(error).splitlines()[0].partition("row:1: mask check: ")[2]
         if not isinstance(result, Document):
             return result.reason
     ids, ranges = result.parts[0]

@@ -43,7 +43,7 @@ class PairEncoder(Encoder[PreferencePair]):
         for name, answer in zip(ANSWER_SIDES, (chosen, rejected), strict=True):
             if says_nothing(answer, self.tokenizer):
                 raise RowError(f"field {name}: expected words, got control tokens alone; leave the pair out")
-        pair = CheckedPair(row.source.name, row.row.place, pending.item, pending.texts, self.renderer.knows_modes)
+        pair = CheckedPair(row.row.place, pending.item, pending.texts, self.renderer.knows_modes)
         if row.checked:
             check_pair(pair, (prompt, chosen, rejected), self.tokenizer)
         else:

@@ -24,6 +24,8 @@ from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.trained_ranges import range_array, ranges_within
 from apo_soup.models.think_tags import END_OF_THINKING
 
+NOTHING_TRAINED = "expected a trained token, got none; train on an answer, or leave the row out"
+
 
 class SupervisedEncoder(Encoder[SupervisedItem]):
     """Rows of mid-training and supervised fine-tuning."""
@@ -81,7 +83,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             UserError: the same, where the row is among those that stop the launch.
         """
         item, text = pending.item, pending.texts[0]
-        fault = None if any(last > first for first, last in ranges) else "no token of this row is trained"
+        fault = None if any(last > first for first, last in ranges) else NOTHING_TRAINED
         turns = self._trained_turns(item, text, pending.spans)
         if turns:
             fault = fault or row_fault(turns)
@@ -96,7 +98,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             fault = fault or decoded_fault(turns, trained_texts)
         if fault:
             shown = {"the row as rendered": text, "the text that would be trained": " | ".join(trained_texts)}
-            raise mask_check_error(row.source.name, row.row.place, fault, shown)
+            raise mask_check_error(row.row.place, fault, shown)
 
     def _trained_turns(self, item: SupervisedItem, text: str, spans: list[Span]) -> TrainedTurns | None:
         """The turns that carry loss; None where a row is trained as a whole."""
@@ -110,8 +112,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
     def _untrained(self, count: int, trains: bool) -> Refused:
         """Why a row of `count` tokens is left without a trained one; `trains` is whether its whole has one."""
         if not trains:
-            what = "got none; train on an answer, or leave the row out"
-            return Refused("rejected", f"expected a trained token, {what}")
+            return Refused("rejected", NOTHING_TRAINED)
         limit, overflow = self.options.max_length, self.options.overflow
         return Refused(
             "long",
@@ -186,7 +187,9 @@ def turns_with_loss(item: Conversation, options: Options) -> list[int]:
     first = count - item.completion_turns if of_completion else 0
     turns = [number for number in range(first, count) if number not in item.masked_turns]
     if not turns:
-        raise RowError("field completion: expected a turn that is trained, got flags that mask every one")
+        raise RowError(
+            "field completion: expected a turn that is trained, got flags that mask every one; leave the row out"
+        )
     return turns if options.train_on == "all_turns" else turns[-1:]
 
 

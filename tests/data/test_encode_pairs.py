@@ -58,8 +58,8 @@ def test_pairs_count_their_reasoning(training_recipe, tokenizer):
 @pytest.mark.parametrize(
     ("think", "chosen", "rejected", "reason"),
     [
-        (False, "fine", "<think>\nhm\n</think>\nbad", "the rejected answer of a no-think pair has reasoning"),
-        (True, "fine", "bad", "the chosen answer of a think pair has no reasoning"),
+        (False, "fine", "<think>\nhm\n</think>\nbad", "field rejected: expected no reasoning in a no-think pair, got"),
+        (True, "fine", "bad", "field chosen: expected reasoning in a think pair, got none"),
         (
             True,
             "<think>\na\n</think>\nfine <think> open",
@@ -105,13 +105,13 @@ def test_every_reason_says_what_to_do():
 @pytest.mark.parametrize(
     ("prompt", "chosen", "fault"),
     [
-        ([], {"content": "y", "tool_calls": [CALL]}, "the chosen answer: the chat template does not render a tool"),
+        ([], {"content": "y", "tool_calls": [CALL]}, "field chosen: expected all of a tool call in what"),
         (
             [],
             {"content": "y", "reasoning_content": "deep"},
-            "chosen answer: the chat template does not render reasoning",
+            "field chosen: expected reasoning_content in what the chat template writes, got none",
         ),
-        ([{"role": "system", "content": "Be brief."}], {"content": "y"}, "does not render the text of a system turn"),
+        ([{"role": "system", "content": "Be brief."}], {"content": "y"}, "expected the text of a system turn in"),
     ],
 )
 def test_what_a_template_leaves_out_of_a_pair_is_named(tokenizer, use, prompt, chosen, fault):

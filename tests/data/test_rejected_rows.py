@@ -83,9 +83,9 @@ def test_faults_behind_the_rows_of_the_mask_check_are_rejected(training_recipe):
     }
     empty["chat_template_kwargs"] = {"enable_thinking": False}
     bad = {
-        "a think row trains on no reasoning": chat("Q", "Just so", True),
-        "a no-think row trains on reasoning": chat("Q", "Sure.\n<think>\nhm\n</think>\n4", False),
-        "the chat template does not render reasoning_content": empty,
+        "expected reasoning in a think row, got none": chat("Q", "Just so", True),
+        "expected no reasoning in a no-think row": chat("Q", "Sure.\n<think>\nhm\n</think>\n4", False),
+        "expected reasoning_content in what the chat template writes": empty,
     }
     folder, _, stats = prepared(training_recipe([*good, *bad.values()]), "--max_reject_share", "0.1")
     found = [json.loads(line)["reason"] for line in (folder / "rejects.jsonl").read_text().splitlines()]

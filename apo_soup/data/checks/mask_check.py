@@ -16,6 +16,7 @@ from apo_soup.errors import UserError
 ROWS_PER_SOURCE = 200
 CHARACTERS_PER_SOURCE = 600_000
 SHOWN_CHARACTERS = 1200
+OTHER_TOKENIZER = "choose another tokenizer or chat_template"
 
 
 def decoded_fault(row: TrainedTurns, trained_texts: list[str]) -> str | None:
@@ -27,17 +28,19 @@ def decoded_fault(row: TrainedTurns, trained_texts: list[str]) -> str | None:
     for turn, (start, end), trained in zip(row.turns, row.spans, trained_texts, strict=True):
         trained = _normal_form(trained)
         if not same_words(_normal_form(spoken_content(turn)), trained):
-            return "the tokens of an answer do not say what the answer says, or join its beginning to what is before it"
+            return (
+                "expected tokens that say what an answer says, got others, or one that joins its beginning to what is "
+                f"before it; {OTHER_TOKENIZER}"
+            )
         if not same_words(trained, _normal_form(row.text[start:end])):
-            return "tokens outside of an answer are trained"
+            return f"expected the tokens of an answer alone to be trained, got others as well; {OTHER_TOKENIZER}"
     return None
 
 
-def mask_check_error(source: str, place: str, fault: str, texts: dict[str, str]) -> UserError:
+def mask_check_error(place: str, fault: str, texts: dict[str, str]) -> UserError:
     """The error of a row that fails the check, with its texts below their titles."""
-    remedy = "" if ";" in fault else "; correct the rows or the chat template"
     below = "".join(f"\n--- {title} ---\n{_shortened(text)}" for title, text in texts.items())
-    return UserError(f"mask check: source {source}, row {place}: {fault}{remedy}{below}")
+    return UserError(f"{place}: mask check: {fault}{below}")
 
 
 def _shortened(text: str) -> str:

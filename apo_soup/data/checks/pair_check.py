@@ -6,9 +6,17 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.checks.mask_check import mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, others_fault, said_fault
-from apo_soup.data.checks.think_blocks import NO_THINK_CURE, NOT_OPENED, THINK_CURE, has_reasoning, think_block_fault
+from apo_soup.data.checks.think_blocks import NOT_OPENED, has_reasoning, think_block_fault
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at, reasons_itself, spoken_reasoning
+from apo_soup.data.cures import (
+    NO_BLOCK_TEMPLATE,
+    NO_THINK_CURE,
+    OTHER_TEMPLATE,
+    OTHERWISE_TRAINED,
+    REASONING_TEMPLATE,
+    THINK_CURE,
+)
 from apo_soup.data.documents import Array
 from apo_soup.data.rendering.turn_frame import parting
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
@@ -20,7 +28,6 @@ ANSWER_SIDES = ("chosen", "rejected")
 class CheckedPair:
     """One pair as it will be trained; `texts` are the rendered prompt, and the prompt with each answer."""
 
-    source: str
     place: str
     item: PreferencePair
     texts: list[str]
@@ -34,12 +41,12 @@ def check_pair(pair: CheckedPair, ids: tuple[Array, ...], tokenizer: PreTrainedT
         ids: tokens `[S]` of prompt, chosen and rejected.
 
     Raises:
-        UserError: naming source and row.
+        UserError: naming the row.
     """
     fault = pair_fault(pair, ids, tokenizer)
     if fault:
         titles = ("prompt", *(f"prompt + {side}" for side in ANSWER_SIDES))
-        raise mask_check_error(pair.source, pair.place, fault, dict(zip(titles, pair.texts, strict=True)))
+        raise mask_check_error(pair.place, fault, dict(zip(titles, pair.texts, strict=True)))
 
 
 def pair_fault(pair: CheckedPair, ids: tuple[Array, ...], tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -60,10 +67,10 @@ def _side_fault(
     turn = (pair.item.chosen if name == "chosen" else pair.item.rejected)[-1]
     fault = _end_fault(answer[-1], bool(turn.get("tool_calls")), tokenizer)
     if fault:
-        return f"the {name} answer {fault}"
+        return f"field {name}: {fault}"
     text = whole[start:]
     fault = _unsaid(pair, name, whole) or think_block_fault(text, opens_block_at(whole, start))
-    return f"the {name} answer: {fault}" if fault else _mode_fault(pair, name, text)
+    return f"field {name}: {fault}" if fault else _mode_fault(pair, name, text)
 
 
 def _end_fault(last: int, calls: bool, tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -72,12 +79,12 @@ def _end_fault(last: int, calls: bool, tokenizer: PreTrainedTokenizerBase) -> st
         return None
     token = tokenizer.added_tokens_decoder.get(last)
     if token is None or not token.special:
-        return f"does not end with the end-of-turn token {tokenizer.eos_token}"
+        return f"expected the end-of-turn token {tokenizer.eos_token} at the end, got none; {OTHER_TEMPLATE}"
     if calls:
         return None
     return (
-        f"ends with {token.content} and generation stops at {tokenizer.eos_token}, which is never trained; give the "
-        f"tokenizer the eos_token {token.content}, or correct the template"
+        f"expected {tokenizer.eos_token}, at which generation stops, at the end, got {token.content}, so the first is "
+        f"never trained; give the tokenizer the eos_token {token.content}, or correct the template"
     )
 
 
@@ -93,33 +100,32 @@ def prompt_fault(item: PreferencePair, name: str, prompt: str, whole: str) -> st
     if opens_block_at(prompt, len(prompt)):
         if not reasons_itself(answer):
             return (
-                f"the chat template's prompt opens a think block before every answer, and the {name} one has no "
-                "reasoning; add it, or take a template that opens no block"
+                f"field {name}: expected reasoning, as the chat template's prompt opens a think block before every "
+                f"answer, got none; {NO_BLOCK_TEMPLATE}"
             )
         if spoken_reasoning(answer)[1] not in whole:
             return (
-                f"the chat template leaves out the reasoning of the {name} answer, and its prompt opens a think block; "
-                "take a template that renders it"
+                f"field {name}: expected its reasoning in what the chat template writes, as its prompt opens a "
+                f"think block, got a text without it; {REASONING_TEMPLATE}"
             )
         if END_OF_THINKING in answer["content"] and THINKING not in answer["content"]:
-            return f"the {name} answer: {NOT_OPENED}"
+            return f"field {name}: {NOT_OPENED}"
     system = item.prompt[0]["content"].strip() if item.prompt[0]["role"] == "system" else ""
     if system and prompt.find(system) != whole.find(system):
         return (
-            f"the chat template writes the system text elsewhere, or not at all, once the {name} answer follows, so a "
-            "model would be asked otherwise than it is trained; write it into the first user turn, or take another "
-            "chat_template"
+            f"field {name}: expected the system text before the answer where the prompt has it, got it elsewhere or "
+            f"left out, {OTHERWISE_TRAINED}; write it into the first user turn, or choose another chat_template"
         )
     return (
-        f"the chat template asks with {asked!r} before the {name} answer and writes {written!r} there, so a model "
-        "would be asked otherwise than it is trained; correct the template or the answer"
+        f"field {name}: expected {asked!r} before the answer, with which the chat template asks for it, got "
+        f"{written!r}, {OTHERWISE_TRAINED}; correct the template or the answer"
     )
 
 
 def reasoning_in_no_think(item: PreferencePair, name: str) -> str:
     """What to do about an answer with reasoning in a no-think pair."""
     cure = THINK_CURE.format("pairs") if item.reasons else "take it off, or leave the pair out"
-    return f"the {name} answer of a no-think pair has reasoning; {cure}"
+    return f"field {name}: expected no reasoning in a no-think pair, got some; {cure}"
 
 
 def _mode_fault(pair: CheckedPair, name: str, text: str) -> str | None:
@@ -127,17 +133,17 @@ def _mode_fault(pair: CheckedPair, name: str, text: str) -> str | None:
     item = pair.item
     if EMPTY_BLOCK.match(text) and item.mode == "think" and name == "rejected":
         return (
-            "the rejected answer of a think pair has no reasoning, and trains on the empty think block before it; give "
-            "it some, or leave the pair out"
+            f"field {name}: expected reasoning in a think pair, got the empty think block, which would be trained; "
+            "give it some, or leave the pair out"
         )
     if EMPTY_BLOCK.match(text) and item.mode == "no_think":
-        return f"the {name} answer trains on an empty think block; remove it from the row, or correct the template"
+        return f"field {name}: expected words first, got an empty think block; remove it, or correct the template"
     if not pair.modes and "enable_thinking" not in item.kwargs and not EMPTY_BLOCK.match(text):
         return None
     if item.mode == "no_think" and has_reasoning(text):
         return reasoning_in_no_think(item, name)
     if item.mode == "think" and name == "chosen" and (EMPTY_BLOCK.match(text) or not has_reasoning(text)):
-        return f"the chosen answer of a think pair has no reasoning; {NO_THINK_CURE.format('pairs')}"
+        return f"field {name}: expected reasoning in a think pair, got none; {NO_THINK_CURE.format('pairs')}"
     return None
 
 

@@ -9,13 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apo_soup.data.checks.said import lacking_call, same_words, written_in
-from apo_soup.data.checks.think_blocks import (
-    NO_THINK_CURE,
-    THINK_CURE,
-    has_reasoning,
-    think_block_fault,
-    whole_text_block_fault,
-)
+from apo_soup.data.checks.think_blocks import has_reasoning, think_block_fault, whole_text_block_fault
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.data.conversations.reasoning import (
     EMPTY_BLOCK,
@@ -25,12 +19,15 @@ from apo_soup.data.conversations.reasoning import (
     spoken_reasoning,
     think_blocks,
 )
+from apo_soup.data.cures import CORRECT_TEMPLATE, IN_CONTENT, NO_THINK_CURE, OTHER_TEMPLATE, THINK_CURE
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import Fields
 from apo_soup.models.think_tags import END_OF_THINKING
 
 INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
-NOT_ALL = "the chat template does not render all of an answer, so it is not trained"
+NOT_ALL = (
+    f"expected all of an answer in what the chat template writes, got less, so it is not trained; {OTHER_TEMPLATE}"
+)
 MODE_FLAGS = ("/no_think", "/think", "/system_override")
 
 
@@ -87,7 +84,7 @@ def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
     """What is wrong with a trained turn, whatever it says: its end, its think block, or that it is empty."""
     end = row.ends[0]
     if not row.ends_inside and answer.find(end, 0, -len(end)) >= 0:
-        return f"the end-of-turn token {end} stands inside an answer"
+        return f"expected the end-of-turn token {end} at the end of an answer alone, got one inside; remove it"
     opened = opens_block_at(row.text, row.spans[number][0])
     fault = think_block_fault(answer, opened) if opened or END_OF_THINKING in answer else None
     if fault:
@@ -95,7 +92,7 @@ def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
     if answer[:1].isalnum() and not answer.startswith(tuple(row.ends)):
         return None  # most answers: they begin with a word, so they are neither of these
     if without_end(answer, row.ends) == "":
-        return "the chat template renders nothing of an answer but its end of turn"
+        return f"expected an answer in what the chat template writes, got its end of turn alone; {OTHER_TEMPLATE}"
     return empty_block_fault(row.turns[number], answer)
 
 
@@ -104,8 +101,11 @@ def empty_block_fault(message: Fields, answer: str) -> str | None:
     if not EMPTY_BLOCK.match(answer):
         return None
     if EMPTY_BLOCK.match(message["content"]):
-        return "an empty think block stands in the answer and is trained; remove it from the row"
-    return "the empty think block that the template prefills is trained"
+        return "expected words first in an answer, got an empty think block; remove it from the row"
+    return (
+        "expected no loss on the empty think block that the template prefills, got it among what is trained; "
+        f"{CORRECT_TEMPLATE}"
+    )
 
 
 def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> str | None:
@@ -116,7 +116,7 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
     content = spoken_content(message)
     if content not in answer and not same_words(content, answer):
         if same_words(content, text):
-            return "an answer of the assistant is not trained"
+            return f"expected loss on every answer, got one that is not trained; {CORRECT_TEMPLATE}"
         return NOT_ALL
     calls = message.get("tool_calls") or ()
     for call in calls:
@@ -126,7 +126,10 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
             name = call["function"]["name"]
             lacking = f"a second one of {name}" if answer.count(name) < names.count(name) else None
         if lacking:
-            return f"the chat template does not render a tool call ({lacking}), so it is not trained"
+            return (
+                f"expected all of a tool call in what the chat template writes, got it without {lacking}, so it is not "
+                f"trained; {OTHER_TEMPLATE}"
+            )
     name, reasoning = spoken_reasoning(message)
     if reasoning in answer and is_one_block_first(message["content"]):
         return None
@@ -137,9 +140,13 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
         if same_words(thought, answer):
             continue
         if message is item.answers[-1]:
-            return f"the chat template does not render {name}, so it is not trained"
+            cure = f"{IN_CONTENT}, or choose another chat_template" if name == "reasoning_content" else OTHER_TEMPLATE
+            return f"expected {name} in what the chat template writes, got none, so it is not trained; {cure}"
         if thought in text:
-            return "the reasoning of an earlier answer is rendered and not trained"
+            return (
+                "expected the reasoning of an earlier answer trained or left out, got it written and not trained; "
+                f"{CORRECT_TEMPLATE}"
+            )
     return None
 
 
@@ -151,10 +158,10 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
     if not modes and "enable_thinking" not in item.kwargs:
         return None
     if item.thinks and not (item.reasons_elsewhere or any(map(has_reasoning, answers)) or item.reasons):
-        return f"a think row trains on no reasoning; {NO_THINK_CURE.format('rows')}"
+        return f"expected reasoning in a think row, got none; {NO_THINK_CURE.format('rows')}"
     inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
     if not item.thinks and any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
-        return f"a no-think row trains on reasoning (<think> in an answer); {THINK_CURE.format('rows')}"
+        return f"expected no reasoning in a no-think row, got <think> in an answer; {THINK_CURE.format('rows')}"
     return None
 
 
@@ -165,12 +172,15 @@ def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[st
     if all(answer.endswith(ends[0]) for answer in answers):
         return None
     if not all(answer.endswith(tuple(ends)) for answer in answers):
-        return f"an answer's end-of-turn token {ends[0]} is not trained (eos_token names another one)"
+        return (
+            f"expected the end-of-turn token {ends[0]} at the end of every answer, got one without; write into "
+            "eos_token what the template ends a turn with"
+        )
     if ends_row and not turns[-1].get("tool_calls") and not answers[-1].endswith(ends[0]):
         written = next(end for end in ends if answers[-1].endswith(end))
         return (
-            f"answers end with {written} and generation stops at {ends[0]}, which is never trained; "
-            f"write eos_token: {written!r} into the recipe, or correct the template"
+            f"expected {ends[0]}, at which generation stops, behind the last answer, got {written}, so it is never "
+            f"trained; write eos_token: {written!r} into the recipe, or correct the template"
         )
     return None
 
@@ -212,11 +222,11 @@ def _misplaced(row: TrainedTurns, message: Fields, said: str, passed: int, parts
     neighbours = [] if role == "system" else row.spans[max(0, passed - 1) : passed + 1]
     forms = _spoken_forms(message)
     if any(form in row.text[start:end] for form in forms for start, end in neighbours):
-        return f"the text of a {role} turn is trained"
+        return _trained(role)
     if any(written_in(form, part) for form in _spoken_forms(message) for part in parts):
         return None
     if any(form in row.text for form in forms):
-        return f"the text of a {role} turn is trained"
+        return _trained(role)
     return None if role == "assistant" else _not_rendered(message)
 
 
@@ -229,7 +239,14 @@ def _spoken_forms(message: Fields) -> tuple[str, ...]:
 
 
 def _not_rendered(message: Fields) -> str:
-    return f"the chat template does not render the text of a {message['role']} turn"
+    return (
+        f"expected the text of a {message['role']} turn in what the chat template writes, got a text without it; "
+        f"{OTHER_TEMPLATE}"
+    )
+
+
+def _trained(role: str) -> str:
+    return f"expected no loss on the text of this {role} turn, got it among what is trained; {CORRECT_TEMPLATE}"
 
 
 def assistant_texts(item: Conversation) -> list[str]:

@@ -3,20 +3,12 @@
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
-NOT_OPENED = "an answer closes a think block that nothing opens; write <think> before its reasoning"
+NOT_OPENED = "expected <think> before the </think> of an answer, got none; write <think> before its reasoning"
 NOT_CLOSED = (
-    "the chat template opens a think block before an answer that never closes it, so the answer would be trained as "
-    "reasoning; add its reasoning, or take a template that opens no block there"
+    "expected </think> in an answer before which the chat template opens a think block, got none, so the answer would "
+    "be trained as reasoning; add its reasoning, or choose a chat_template that opens no think block there"
 )
-NO_THINK_CURE = (
-    "give no-think {0} enable_thinking: false, or their source chat_template_kwargs: {{enable_thinking: false}}, or "
-    "mode: by_row where it holds both"
-)
-THINK_CURE = (
-    "give think {0} enable_thinking: true, or their source chat_template_kwargs: {{enable_thinking: true}}, or "
-    "mode: by_row where it holds both"
-)
-UNEQUAL = "an answer opens and closes think blocks in unequal numbers; mend its <think> and </think>"
+UNEQUAL = "expected as many <think> as </think> in an answer, got unequal numbers; correct them"
 
 
 def think_block_fault(answer: str, opened: bool) -> str | None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, REASONING
+from apo_soup.data.cures import MEND_OR_LEAVE_OUT, OTHER_TEMPLATE
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.models.think_tags import THINKING
 
@@ -62,7 +63,7 @@ def joined_turns(messages: list[Fields], name: str) -> list[Fields]:
         if apart:
             raise RowError(
                 f"field {name}[{number}]: expected a turn that can be joined to the {role} turn before it, got one "
-                f"with {apart}; mend the row or leave it out"
+                f"with {apart}; {MEND_OR_LEAVE_OUT}"
             )
         texts = [turn["content"] for turn in (before, message) if turn["content"].strip()]
         joined[-1] = {**message, **before, "content": "\n\n".join(texts)}
@@ -110,13 +111,13 @@ def order_remedy(messages: list[Fields], number: int | None = None) -> str:
     if number is None:
         number = next((n for n, role in enumerate(roles) if behind[n] not in USUAL.get(str(role), behind)), None)
     if number is None:
-        return "correct the row, or choose another chat_template"
+        return OTHER_TEMPLATE
     role, before = roles[number], behind[number]
     if role == before:
         return "write turn_order: join for the source, or mend the row"
     if role == "assistant":
         return "write turn_order: drop_leading for the source, or mend the row"
-    return "mend the row or leave it out"
+    return MEND_OR_LEAVE_OUT
 
 
 def check_order(
@@ -140,18 +141,24 @@ def check_order(
     places = [(n, text.find(p)) for n, p in enumerate(probes) if p]
     for n, place in places:
         if place < 0:
-            raise RowError(f"the chat template leaves out {_told(messages, n)}; {order_remedy(messages)}")
+            told = f"expected every turn in what the chat template writes, got a text without {_told(messages, n)}"
+            raise RowError(f"{told}; {order_remedy(messages)}")
     placed = [(n, place) for n, place in places if n >= own]
     for (earlier, start), (later, place) in pairwise(placed):
         if place < start:
-            raise RowError(f"the chat template moves {_told(messages, later)}; {order_remedy(messages)}")
+            told = (
+                f"expected the chat template to keep the order of turns, got {_told(messages, later)} in another place"
+            )
+            raise RowError(f"{told}; {order_remedy(messages)}")
         if not text[start + len(probes[earlier] or "") : place].strip():
-            told = f"the chat template writes {_told(messages, later)} into the turn before it"
+            told = (
+                f"expected the chat template to part all turns, got {_told(messages, later)} inside the one before it"
+            )
             raise RowError(f"{told}; {order_remedy(messages, later)}")
 
 
 def _refused(messages: list[Fields], number: int) -> RowError:
-    return RowError(f"expected turns in the usual order, got {_told(messages, number)}; mend the row or leave it out")
+    return RowError(f"expected turns in the usual order, got {_told(messages, number)}; {MEND_OR_LEAVE_OUT}")
 
 
 def _told(messages: list[Fields], number: int) -> str:

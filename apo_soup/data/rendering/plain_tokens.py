@@ -55,7 +55,7 @@ def without_marks(text: str, spans: list[Span]) -> tuple[str, list[Span], frozen
     """
     if f"\\u{ord(MARK):x}" in text:
         raise RowError(
-            "the chat template: expected text, got control tokens in a value that it writes as ASCII, so they cannot "
+            "chat_template: expected text, got control tokens in a value that it writes as ASCII, so they cannot "
             "be told apart; remove them from the row"
         )
     places = [place for place, character in enumerate(text) if character == MARK]

@@ -9,6 +9,7 @@ turn.
 from typing import Any, Protocol
 
 from apo_soup.data.conversations.conversation import Conversation
+from apo_soup.data.cures import OTHER_TEMPLATE
 from apo_soup.data.rendering.message_form import PROBE
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trim import end_at
@@ -56,9 +57,8 @@ def _span_of(renderer: RendersConversations, text: str, item: Conversation, numb
     base = len(before) - len(header)
     if not found or text[:base] != before[:base] or not text.endswith(behind):
         raise RowError(
-            f"the chat template has no generation marks and writes what stands around turn {number} otherwise when "
-            "the turn says something else, so its trained span cannot be located; "
-            + renderer.cure("add {% generation %} marks to it")
+            f"chat_template: expected generation marks, or the same text around turn {number} whatever the turn says, "
+            "got neither, so its trained span cannot be located; " + renderer.cure("add {% generation %} marks to it")
         )
     start = base + next((len(h) for h in headers if text.startswith(h, base)), 0)
     # White space that the template puts before an answer is the model's to write where its prompt ends before it.
@@ -70,8 +70,5 @@ def _span_of(renderer: RendersConversations, text: str, item: Conversation, numb
         start = len(written) + len(own)
     end = len(text) - len(behind)
     if end < start:
-        raise RowError(
-            f"the chat template leaves nothing of turn {number}, so nothing of it can be trained; correct the "
-            "template, or leave the row out"
-        )
+        raise RowError(f"expected turn {number} in what the chat template writes, got nothing of it; {OTHER_TEMPLATE}")
     return start, end + end_at(text, end, renderer.ends)

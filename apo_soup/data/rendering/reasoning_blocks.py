@@ -28,8 +28,8 @@ def block_fault(text: str, spans: list[Span], thinks: bool) -> str | None:
         before = text[max(0, start - NEAR) : start].rstrip()
         if opened >= 0 and before.endswith(END_OF_THINKING):
             return (
-                f"assistant turn {number + 1}: the chat template writes an empty think block before the one in the "
-                "content; give the reasoning as reasoning_content"
+                f"assistant turn {number + 1}: expected one think block, got an empty one of the chat template's "
+                "before the one in the content; give the reasoning as reasoning_content"
             )
     return None
 

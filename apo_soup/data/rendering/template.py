@@ -22,7 +22,7 @@ from apo_soup.data.conversations.turn_order import order_remedy
 from apo_soup.data.rendering.time_limit import MOST_GROWTH, OutOfRoom, OutOfTime, TimeLimit
 from apo_soup.data.rendering.turn_marks import CLOSE, HELD_OTHERS, OPEN, WRITTEN, with_turn_marks, without_turn_marks
 from apo_soup.data.sources.rows import RowError, described
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, first_line
 
 Span = tuple[int, int]
 # Seconds for one row; a template takes a thousandth of one.
@@ -113,7 +113,8 @@ class ChatTemplate:
                 except OutOfTime:
                     raise
                 except Exception as error:  # a template may fail in any way that its expressions can
-                    raise RowError(f"the chat template refuses the row: {error}; {order_remedy(messages)}") from error
+                    told = f"expected a row that it takes, got a refusal: {first_line(error).rstrip('.;')}"
+                    raise RowError(f"chat_template: {told}; {order_remedy(messages)}") from error
         except OutOfTime as error:
             raise unending_template(error) from None
 

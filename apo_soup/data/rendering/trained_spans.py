@@ -19,6 +19,13 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText
+from apo_soup.data.cures import (
+    CORRECT_TEMPLATE,
+    IN_CONTENT,
+    NO_BLOCK_TEMPLATE,
+    OTHERWISE_TRAINED,
+    REASONING_TEMPLATE,
+)
 from apo_soup.data.rendering.message_form import CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.rendering.probe_spans import probed_spans
 from apo_soup.data.rendering.reasoning_blocks import block_fault, renders_reasoning
@@ -99,12 +106,12 @@ class Renderer:
         turns = len(item.answers)
         if len(spans) != turns:
             raise RowError(
-                f"the chat template: expected a marked span for each of {turns} assistant turns, got {len(spans)}; "
+                f"chat_template: expected a marked span for each of {turns} assistant turns, got {len(spans)}; "
                 "correct its {% generation %} marks"
             )
         if any(a[1] > b[0] for a, b in pairwise(spans)):
             raise RowError(
-                "the chat template: expected a span for every assistant turn, got two that overlap; correct its "
+                "chat_template: expected a span for every assistant turn, got two that overlap; correct its "
                 "{% generation %} marks"
             )
         self._check(text, spans, item)
@@ -192,13 +199,13 @@ class Renderer:
         if frames.prompt_differs:
             asked, written = frames.prompt_differs
             raise RowError(
-                f"the chat template asks for an answer behind {asked!r} and writes it behind {written!r}, so a model "
-                "would be asked otherwise than it is trained; correct the template"
+                f"chat_template: expected {asked!r}, with which it asks, before an answer, got {written!r}, "
+                f"{OTHERWISE_TRAINED}; {CORRECT_TEMPLATE}"
             )
         if frames.encloses_results and any(m["role"] == "tool" for m in item.messages):
             raise RowError(
-                "the chat template writes a tool's result inside the turn of the assistant that called it, so it would "
-                "be trained; take a template that gives results a turn of their own"
+                "chat_template: expected a tool's result in a turn of its own, got it inside the turn of the assistant "
+                "that called it, so it would be trained; choose a chat_template that gives results a turn of their own"
             )
         fault = block_fault(text, spans, item.thinks)
         if not fault and (frames.behind_user.opens_block or frames.behind_tool.opens_block):
@@ -209,7 +216,7 @@ class Renderer:
         if not text.endswith(self.ends, start, end):
             cure = self.cure("name the token in eos_token, or add one to the template")
             raise RowError(
-                f"the chat template: expected an end of turn such as {self.end} behind the last answer, got "
+                f"chat_template: expected an end of turn such as {self.end} behind the last answer, got "
                 f"{text[end:][:SHOWN_OF_TEXT]!r}; {cure}"
             )
 
@@ -222,21 +229,24 @@ class Renderer:
             if not thought.lstrip().startswith(THINKING):
                 return None
             return (
-                f"the chat template's prompt opens a think block and a line, and the last answer opens it with "
-                f"{thought.lstrip()[:SHOWN_OF_TEXT]!r}; write a line break behind {THINKING}"
+                f"expected a line break behind {THINKING} in the last answer, as the chat template's prompt has it, "
+                f"got {thought.lstrip()[:SHOWN_OF_TEXT]!r}; write one"
             )
         answer = item.answers[-1]
         if END_OF_THINKING not in answer["content"] and not answer.get("reasoning_content"):
             return (
-                "the chat template's prompt opens a think block before every answer, and the last one has no "
-                "reasoning; add it, or take a template that opens no block"
+                "expected reasoning in the last answer, as the chat template's prompt opens a think block before every "
+                f"answer, got none; {NO_BLOCK_TEMPLATE}"
             )
-        left_out = "the chat template leaves out the reasoning of an answer, and its prompt opens a think block; "
+        left_out = (
+            "expected the reasoning of an answer in what the chat template writes, as its prompt opens a think block, "
+            "got a text without it; "
+        )
         if renders_reasoning(self.template, self.special):
-            return left_out + "write it into the content, between <think> and </think>"
+            return left_out + IN_CONTENT
         found = training_template(self.template.text)
         helps = found and renders_reasoning(ChatTemplate(found[1]), self.special)
-        return left_out + self.cure("") if helps else left_out + "take a template that renders it"
+        return left_out + self.cure("") if helps else left_out + REASONING_TEMPLATE
 
 
 def _encodable(text: str) -> str:

@@ -13,9 +13,9 @@ from apo_soup.data.checks.mask_check import decoded_fault
     [
         ("It is 4<|im_end|>", None),
         ("It  is 4 <|im_end|>", None),
-        (" is 4<|im_end|>", "the tokens of an answer do not say what the answer says"),
-        ("It is [UNK]<|im_end|>", "the tokens of an answer do not say what the answer says"),
-        ("assistant It is 4<|im_end|>", "tokens outside of an answer are trained"),
+        (" is 4<|im_end|>", "expected tokens that say what an answer says, got others"),
+        ("It is [UNK]<|im_end|>", "expected tokens that say what an answer says, got others"),
+        ("assistant It is 4<|im_end|>", "expected the tokens of an answer alone to be trained, got others as well"),
     ],
 )
 def test_tokens_are_decoded_and_compared_with_the_answer(use, decoded, fault):
@@ -33,7 +33,7 @@ def test_the_mask_check_stops_a_source_and_shows_the_row(training_recipe):
     path = training_recipe([*ROWS, chat("Q?", "no thought here", True)])
     result = program("-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 2
-    assert "rows.jsonl:82: a think row trains on no reasoning" in result.stderr
+    assert "rows.jsonl:82: mask check: expected reasoning in a think row, got none; give" in result.stderr
     assert "no thought here" in result.stderr
     assert not list((path.parent / "run" / "prepared").glob("sft-*"))
 
@@ -42,4 +42,4 @@ def test_whole_rows_are_held_to_their_mode_too(training_recipe):
     rows = [chat("Q?", "A", False)] * 3 + [chat("Q?", "<think>\nso\n</think>\nA", False)]
     result = program("-m", "apo_soup", "prepare", "--config", training_recipe(rows, assistant_only_loss=False))
     assert result.returncode == 2
-    assert "a no-think row trains on reasoning" in result.stderr
+    assert "expected no reasoning in a no-think row, got <think> in an answer" in result.stderr

@@ -22,15 +22,30 @@ def test_the_mask_check_looks_at_pairs(tokenizer):
 
     def check(texts, ids, think=False):
         row = preference("Q", "yes", "no", think)
-        check_pair(CheckedPair("s", "f:1", parse_pair(row, {}), texts), ids, tokenizer)
+        check_pair(CheckedPair("f:1", parse_pair(row, {}), texts), ids, tokenizer)
 
     texts = ["Q:", "Q: yes", "Q: no"]
     check(texts, ([5], [6, end], [7, end]))
     faults = [
-        (texts, [700], False, "the rejected answer does not end with the end-of-turn token"),
-        (["Q:", "Q:<think>\n\n</think>\nyes", "Q: no"], [7, end], False, "the chosen answer trains on an empty think"),
-        (["Q:", "Q:<think>\nhm\n</think>\nyes", "Q: no"], [7, end], False, "chosen answer of a no-think pair has"),
-        (texts, [7, end], True, "the chosen answer of a think pair has no reasoning"),
+        (
+            texts,
+            [700],
+            False,
+            "field rejected: expected the end-of-turn token <.im_end.> at the end, got none; correct",
+        ),
+        (
+            ["Q:", "Q:<think>\n\n</think>\nyes", "Q: no"],
+            [7, end],
+            False,
+            "field chosen: expected words first, got an empty think block",
+        ),
+        (
+            ["Q:", "Q:<think>\nhm\n</think>\nyes", "Q: no"],
+            [7, end],
+            False,
+            "field chosen: expected no reasoning in a no-think pair",
+        ),
+        (texts, [7, end], True, "field chosen: expected reasoning in a think pair, got none"),
     ]
     for faulty, rejected, think, reason in faults:
         with pytest.raises(UserError, match=reason):
@@ -41,13 +56,13 @@ def test_an_answer_ends_with_the_token_that_stops_generation_and_a_call_with_any
     row = preference("Q", "yes", "no", False)
     texts, other = ["Q:", "Q: yes", "Q: no"], tokenizer.convert_tokens_to_ids("<|im_start|>")
     ids = ([5], [6, other], [7, tokenizer.eos_token_id])
-    pair = CheckedPair("s", "f:1", parse_pair(row, {}), texts)
+    pair = CheckedPair("f:1", parse_pair(row, {}), texts)
     fault = pair_fault(pair, ids, tokenizer)
     assert fault.startswith(
-        "the chosen answer ends with <|im_start|> and generation stops at <|im_end|>, which is never"
+        "field chosen: expected <|im_end|>, at which generation stops, at the end, got <|im_start|>, so the first"
     )
     call = {"role": "assistant", "tool_calls": [CALL]}
-    pair = CheckedPair("s", "f:1", parse_pair({**row, "chosen": [call]}, {}), ["Q:", "Q: add a 1 b 2", "Q: no"])
+    pair = CheckedPair("f:1", parse_pair({**row, "chosen": [call]}, {}), ["Q:", "Q: add a 1 b 2", "Q: no"])
     assert pair_fault(pair, ids, tokenizer) is None
 
 
@@ -67,27 +82,62 @@ FULL, CLOSED = "<think>\nhm\n</think>\n\n4", "hm\n</think>\n\n5"
 @pytest.mark.parametrize(
     ("template", "answers", "kwargs", "reason"),
     [
-        (CHATML, (FULL, CLOSED), None, "the rejected answer: an answer closes a think block that nothing opens; write"),
-        (CHATML, (CLOSED, FULL), None, "the chosen answer: an answer closes a think block that nothing opens; write"),
-        (OPENS_THINK, (FULL, CLOSED), None, "the rejected answer: an answer closes a think block that nothing opens"),
-        (OPENS_THINK, (FULL, "5"), None, "prompt opens a think block before every answer, and the rejected one has no"),
+        (
+            CHATML,
+            (FULL, CLOSED),
+            None,
+            "field rejected: expected <think> before the </think> of an answer, got none; write",
+        ),
+        (
+            CHATML,
+            (CLOSED, FULL),
+            None,
+            "field chosen: expected <think> before the </think> of an answer, got none; write",
+        ),
+        (
+            OPENS_THINK,
+            (FULL, CLOSED),
+            None,
+            "field rejected: expected <think> before the </think> of an answer, got none",
+        ),
+        (OPENS_THINK, (FULL, "5"), None, "field rejected: expected reasoning, as the chat template's prompt opens a"),
         (
             OPENS_THINK,
             (FULL, "<think>hm</think>5"),
             None,
-            r"asks with '\\n' before the rejected answer and writes 'hm<",
+            r"field rejected: expected '\\n' before the answer, with which the chat template asks for it, got 'hm<",
         ),
-        (CHATML, ("<think>\n</think>\n4", "5"), False, "the chosen answer trains on an empty think block; remove it"),
-        (CHATML, (FULL, "5"), False, "the chosen answer of a no-think pair has reasoning; .*, or mode: by_row where"),
-        (CHATML, ("4", FULL), False, "the rejected answer of a no-think pair has reasoning; take it off, or leave the"),
-        (CHATML, ("4", "5"), True, "the chosen answer of a think pair has no reasoning; .*, or mode: by_row where"),
+        (
+            CHATML,
+            ("<think>\n</think>\n4", "5"),
+            False,
+            "field chosen: expected words first, got an empty think block; remove it",
+        ),
+        (
+            CHATML,
+            (FULL, "5"),
+            False,
+            "field chosen: expected no reasoning in a no-think pair, got some; .*, or mode: by_row",
+        ),
+        (
+            CHATML,
+            ("4", FULL),
+            False,
+            "field rejected: expected no reasoning in a no-think pair, got some; take it off, or",
+        ),
+        (
+            CHATML,
+            ("4", "5"),
+            True,
+            "field chosen: expected reasoning in a think pair, got none; .*, or mode: by_row where",
+        ),
         (
             SYSTEM_LAST,
             ("4", "5"),
             None,
-            "writes the system text elsewhere, or not at all, once the chosen answer follows",
+            "field chosen: expected the system text before the answer where the prompt has it",
         ),
-        (QWEN3_LIKE, (f"So {FULL}", "5"), False, "the chosen answer of a no-think pair has reasoning"),
+        (QWEN3_LIKE, (f"So {FULL}", "5"), False, "field chosen: expected no reasoning in a no-think pair"),
     ],
 )
 def test_a_pair_is_refused_for_what_is_wrong_with_it(tokenizer, use, template, answers, kwargs, reason):

@@ -23,6 +23,14 @@ TOOL_TURNS = [
     {"role": "tool", "content": "3"},
     {"role": "assistant", "content": "3 it is"},
 ]
+CURE = "correct the row, or choose another chat_template"
+OTHER = "correct the template, or choose another chat_template"
+TRAINED = "expected no loss on the text of this {} turn, got it among what is trained; " + OTHER
+NOT_WRITTEN = "expected the text of a {} turn in what the chat template writes, got a text without it; " + CURE
+CALL_WITHOUT = (
+    "expected all of a tool call in what the chat template writes, got it without {}, so it is not trained; " + CURE
+)
+NOT_ALL = "expected all of an answer in what the chat template writes, got less, so it is not trained; " + CURE
 
 
 def fault_of(renderer, row, change=lambda text, spans: spans, **changes):
@@ -37,13 +45,15 @@ def test_good_rows_pass_and_each_fault_is_named(use):
     assert fault_of(ours, good) is None
     assert fault_of(ours, chat("Q", "4", False)) is None
     wide = fault_of(ours, chat("Q", "4", False), lambda text, spans: [(text.index("<think>"), len(text) - 1)])
-    assert wide == "the empty think block that the template prefills is trained"
+    assert wide.startswith("expected no loss on the empty think block that the template prefills, got it among")
     assert "end-of-turn token" in fault_of(ours, good, lambda text, spans: [(spans[0][0], spans[0][1] - 10)])
-    assert "think row trains on no reasoning" in fault_of(ours, chat("Q", "4", True))
+    assert "expected reasoning in a think row, got none; give no-think rows" in fault_of(ours, chat("Q", "4", True))
     assert "mode: by_row" in fault_of(ours, chat("Q", "4", True))
-    assert "no-think row trains on reasoning" in fault_of(ours, chat("Q", THOUGHT, False))
+    assert "expected no reasoning in a no-think row, got <think> in an answer; give think rows" in fault_of(
+        ours, chat("Q", THOUGHT, False)
+    )
     late = fault_of(ours, chat("Q", "four", False), lambda text, spans: [(spans[0][0] + 2, spans[0][1])])
-    assert late == "an answer of the assistant is not trained"
+    assert late == f"expected loss on every answer, got one that is not trained; {OTHER}"
 
 
 @pytest.mark.parametrize("role", ["system", "user", "tool"])
@@ -55,7 +65,7 @@ def test_any_other_turn_that_is_trained_is_found(use, role):
         return [spans[0], (place, spans[1][1])] if role == "tool" else [(place, spans[0][1]), spans[1]]
 
     assert fault_of(use(None), {"messages": TOOL_TURNS}) is None
-    assert fault_of(use(None), {"messages": TOOL_TURNS}, widen) == f"the text of a {role} turn is trained"
+    assert fault_of(use(None), {"messages": TOOL_TURNS}, widen) == TRAINED.format(role)
 
 
 def test_a_short_result_that_stands_elsewhere_too_is_found_when_trained():
@@ -66,42 +76,54 @@ def test_a_short_result_that_stands_elsewhere_too_is_found_when_trained():
     row = TrainedTurns(item, text, [call, answer], item.answers, ("<|im_end|>",), modes=False)
     assert row_fault(row) is None
     wide = replace(row, spans=[call, (call[1], len(text))])
-    assert row_fault(wide) == "the text of a tool turn is trained"
+    assert row_fault(wide) == TRAINED.format("tool")
 
 
 @pytest.mark.parametrize(
     ("template", "messages", "fault"),
     [
         (CHATML, [{"role": "assistant", "content": "3"}], None),
-        (CHATML, [{"role": "assistant", "tool_calls": [CALL]}], "does not render a tool call (its name add)"),
-        (CHATML, [{"role": "assistant", "content": "Wait.", "tool_calls": [CALL]}], "does not render a tool call"),
+        (
+            CHATML,
+            [{"role": "assistant", "tool_calls": [CALL]}],
+            "expected all of a tool call in what the chat template writes, got it without its name add, so",
+        ),
+        (
+            CHATML,
+            [{"role": "assistant", "content": "Wait.", "tool_calls": [CALL]}],
+            "expected all of a tool call in what the chat template writes, got",
+        ),
         (
             CHATML,
             [{"role": "assistant", "content": "", "reasoning_content": "hm"}],
-            "does not render reasoning_content",
+            "expected reasoning_content in what the chat template writes, got none, so it is not trained; write",
         ),
         (
             CHATML,
             [{"role": "assistant", "content": "3", "reasoning_content": "hm"}],
-            "does not render reasoning_content",
+            "expected reasoning_content in what the chat template writes, got none, so it is not trained; write",
         ),
         (None, [{"role": "assistant", "content": "3", "reasoning_content": "hm"}], None),
         (
             CHATML.replace("message.content", "message.content.split('</think>')[-1]"),
             [{"role": "assistant", "content": "<think>\nlong reasoning\n</think>\n\n3"}],
-            "does not render the think block of an answer",
+            "expected the think block of an answer in what the chat template writes, got none",
         ),
         (
             MARKED.replace("message.content", "message.content[:7]"),
             [{"role": "assistant", "content": "a long answer"}],
-            "does not render all of an answer",
+            NOT_ALL,
         ),
         (
             MARKED.replace("eos_token", "eos_token + eos_token"),
             [{"role": "assistant", "content": "3"}],
-            "the end-of-turn token <|im_end|> stands inside an answer",
+            "expected the end-of-turn token <|im_end|> at the end of an answer alone, got one inside; remove it",
         ),
-        (CHATML, [{"role": "assistant", "content": "so 3\n</think>\n3"}], "closes a think block that nothing opens"),
+        (
+            CHATML,
+            [{"role": "assistant", "content": "so 3\n</think>\n3"}],
+            "expected <think> before the </think> of an answer, got none",
+        ),
     ],
 )
 def test_what_a_template_does_not_render_is_named(use, template, messages, fault):
@@ -122,7 +144,7 @@ def test_a_turn_that_the_template_leaves_out_is_named(use, skipped):
         *(result if skipped == "tool" else []),
     ]
     found = fault_of(use(template), {"messages": plain}, modes=False)
-    assert found == f"the chat template does not render the text of a {skipped} turn"
+    assert found == NOT_WRITTEN.format(skipped)
 
 
 def test_a_masked_turn_that_is_trained_is_named(use):
@@ -132,7 +154,7 @@ def test_a_masked_turn_that_is_trained_is_named(use):
     kept = replace(whole, spans=whole.spans[1:], turns=whole.turns[1:])
     assert row_fault(kept) is None
     wide = replace(kept, spans=[(whole.spans[0][0], whole.spans[1][1])])
-    assert row_fault(wide) == "the text of a assistant turn is trained"
+    assert row_fault(wide) == TRAINED.format("assistant")
 
 
 @pytest.mark.parametrize(
@@ -156,16 +178,14 @@ def test_values_of_a_call_are_found_however_they_are_written(use, value, written
     assert row_fault(shown) is None
     lost = shown.text.replace(written, "text")
     fault = row_fault(replace(shown, text=lost, spans=[(start, start + len(said) - len(shown.text) + len(lost))]))
-    assert fault == (
-        "the chat template does not render a tool call (the value of its argument text), so it is not trained"
-    )
+    assert fault == CALL_WITHOUT.format("the value of its argument text")
 
 
 def test_answers_must_end_with_the_token_that_stops_generation(use):
     row = chat("1 + 2?", "3", False)
     assert fault_of(use(None), row, ends=("<|im_end|>", "<|endoftext|>")) is None
     fault = fault_of(use(None), row, ends=("<|endoftext|>", "<|im_end|>"))
-    assert "answers end with <|im_end|> and generation stops at <|endoftext|>" in fault
+    assert "expected <|endoftext|>, at which generation stops, behind the last answer, got <|im_end|>, so" in fault
 
 
 def test_a_row_trained_as_a_whole_is_held_to_its_turns(use):
@@ -173,8 +193,8 @@ def test_a_row_trained_as_a_whole_is_held_to_its_turns(use):
     text = use(None).text(item)
     assert whole_row_fault(item, text, True) is None
     fault = whole_row_fault(item, text.replace("1 + 2?", ""), True)
-    assert fault == "the chat template does not render the text of a user turn"
-    assert "does not render all of an answer" in whole_row_fault(item, text.replace("\n3<", "\n<"), True)
+    assert fault == NOT_WRITTEN.format("user")
+    assert whole_row_fault(item, text.replace("\n3<", "\n<"), True) == NOT_ALL
 
 
 @pytest.mark.parametrize(
@@ -195,7 +215,7 @@ def test_an_earlier_end_than_the_last_is_no_fault_behind_which_the_user_speaks(u
 
 def test_think_blocks_are_opened_as_often_as_closed(use):
     row = chat("Q", "<think>\na\n</think>\nb\n</think>\nc", True)
-    assert fault_of(use(None), row).startswith("an answer opens and closes think blocks in unequal numbers")
+    assert fault_of(use(None), row).startswith("expected as many <think> as </think> in an answer, got unequal numbers")
 
 
 def test_a_tag_inside_a_call_is_no_reasoning(use):
@@ -215,7 +235,7 @@ CLOSED = "hm\n</think>\n\n4"
 def test_a_block_that_the_template_opens_is_closed_by_every_answer_not_the_last_alone(use):
     assert fault_of(use(ALWAYS_OPENS), two_answers(CLOSED, CLOSED)) is None
     fault = fault_of(use(ALWAYS_OPENS), two_answers("4", CLOSED))
-    assert fault.startswith("the chat template opens a think block before an answer that never closes it")
+    assert fault.startswith("expected </think> in an answer before which the chat template opens a think block")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +244,9 @@ def test_a_block_that_the_template_opens_is_closed_by_every_answer_not_the_last_
         (CHATML, f"<think>\n{CLOSED}", None),
         (ALWAYS_OPENS, CLOSED, None),
         (CHATML, "The tag <think> is a word.", None),
-        (CHATML, CLOSED, "an answer closes a think block that nothing opens"),
-        (ALWAYS_OPENS, "4", "opens a think block before an answer that never closes it"),
-        (ALWAYS_OPENS, f"<think>\n{CLOSED}", "an answer opens and closes think blocks in unequal numbers"),
+        (CHATML, CLOSED, "expected <think> before the </think> of an answer, got none"),
+        (ALWAYS_OPENS, "4", "expected </think> in an answer before which the chat template opens a think block"),
+        (ALWAYS_OPENS, f"<think>\n{CLOSED}", "expected as many <think> as </think> in an answer, got unequal numbers"),
     ],
 )
 def test_think_blocks_of_a_row_trained_as_a_whole_are_balanced(use, template, answer, fault):
@@ -243,7 +263,7 @@ def test_words_between_think_blocks_are_not_lost(use, answer):
     """Templates that take an answer apart at its tags keep the first block and what stands behind the last."""
     assert fault_of(use(CHATML), chat("Q", answer), modes=False) is None
     found = fault_of(use(QWEN3_LIKE), two_answers(answer, f"<think>\n{CLOSED}"))
-    assert found == "the chat template does not render all of an answer, so it is not trained"
+    assert found == NOT_ALL
 
 
 def two_answers(*said: str) -> dict:
@@ -255,4 +275,4 @@ def test_one_of_two_calls_that_are_the_same_is_not_lost(use):
     row = {"messages": [QUESTION, {"role": "assistant", "tool_calls": [CALL, CALL]}]}
     assert fault_of(use(MARKED.replace("message.content +", calls.format("") + " +")), row, modes=False) is None
     found = fault_of(use(MARKED.replace("message.content +", calls.format("[:1]") + " +")), row, modes=False)
-    assert found == "the chat template does not render a tool call (a second one of add), so it is not trained"
+    assert found == CALL_WITHOUT.format("a second one of add")

@@ -87,12 +87,12 @@ def test_a_row_that_states_its_mode_is_held_to_it(training_recipe):
     _, _, stats = prepared(training_recipe([*PLAIN, stated, by_word]))
     assert modes(stats) == {"think": 2, "no_think": 60}
     lost = {**PLAIN[0], "chat_template_kwargs": {"enable_thinking": True}}
-    with pytest.raises(UserError, match=r"a think row trains on no reasoning; .*mode: by_row"):
+    with pytest.raises(UserError, match=r"expected reasoning in a think row, got none; .*mode: by_row"):
         prepared(training_recipe([*PLAIN[1:], lost]))
 
 
 def test_the_recipe_decides_where_it_says_the_mode(training_recipe):
-    with pytest.raises(UserError, match="a think row trains on no reasoning"):
+    with pytest.raises(UserError, match="expected reasoning in a think row, got none"):
         prepared(training_recipe(PLAIN, chat_template_kwargs={"enable_thinking": True}))
     assert prepared(training_recipe(PLAIN, chat_template_kwargs={"enable_thinking": False}))[2]["remarks"] == []
 

@@ -69,8 +69,11 @@ def encoded(use, tokenizer):
 
 
 # It stands in the last turn where that is the user's, so it is in no row that ends with an answer.
-SYSTEM_LOST = "the chat template does not render the text of a system turn"
-ALTERNATE = "the chat template refuses the row: roles must alternate; "
+SYSTEM_LOST = (
+    "expected the text of a system turn in what the chat template writes, got a text without it; "
+    "correct the row, or choose another chat_template"
+)
+ALTERNATE = "chat_template: expected a row that it takes, got a refusal: roles must alternate; "
 JOIN = "write turn_order: join for the source, or mend the row"
 DROP = "write turn_order: drop_leading for the source, or mend the row"
 
@@ -135,22 +138,23 @@ def test_a_system_turn_in_the_middle_is_the_templates_matter(encoded):
     for template in (CHATML, LLAMA_LIKE):
         assert encoded(row, template) == "assistant 1.|assistant 4.|"
     assert encoded(row, None) == (
-        "the chat template refuses the row: role must be system (first), user, assistant or tool; found system; mend "
-        "the row or leave it out"
+        "chat_template: expected a row that it takes, got a refusal: role must be system (first), user, assistant or "
+        "tool; found system; mend the row or leave it out"
     )
     assert encoded(row, MISTRAL_LIKE) == ALTERNATE + "mend the row or leave it out"
 
 
 def test_a_template_that_drops_joins_or_moves_turns_in_silence_does_not_pass(encoded):
     assert encoded({"messages": turns("uasua")}, DROPPING) == (
-        "the chat template leaves out turn 2 (system behind assistant); mend the row or leave it out"
+        "expected every turn in what the chat template writes, got a text without turn 2 (system behind assistant); "
+        "mend the row or leave it out"
     )
-    told = "the chat template writes turn {} into the turn before it; " + JOIN
+    told = "expected the chat template to part all turns, got turn {} inside the one before it; " + JOIN
     assert encoded({"messages": turns("uua")}, JOINING) == told.format("1 (user behind user)")
     assert encoded({"messages": turns("uaa")}, JOINING) == told.format("2 (assistant behind assistant)")
     assert encoded({"messages": turns("ssua")}, JOINING) == told.format("1 (system behind system)")
     moving = CHATML.replace("in messages", "in messages | sort(attribute='role')")
-    assert encoded({"messages": turns("uuaua")}, moving).startswith("the chat template asks for an answer behind")
+    assert encoded({"messages": turns("uuaua")}, moving).startswith("chat_template: expected '")
     assert encoded({"messages": turns("suaua")}, MISTRAL_LIKE) == SYSTEM_LOST
 
 
@@ -192,7 +196,7 @@ def test_pairs_are_changed_and_checked_alike(use):
     assert isinstance(results[CHATML, None], Document)
     assert isinstance(results[JOINING, "join"], Document)
     assert results[JOINING, None].reason.startswith(
-        "the chat template writes turn 2 (user behind user) into the turn bef"
+        "expected the chat template to part all turns, got turn 2 (user behind user) inside"
     )
     assert results[JOINING, "refuse"].reason.startswith(
         "expected turns in the usual order, got turn 0 (assistant at the"

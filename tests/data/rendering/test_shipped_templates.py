@@ -92,7 +92,9 @@ def test_answers_of_many_families_are_trained_with_their_ends(name, end, expecte
 @pytest.mark.parametrize("name", ["gemma4", "gemma4_v3", "gemma4_v4", "gemma4_v5"])
 def test_a_result_inside_the_turn_that_called_is_refused_however_short(name):
     tools = [{"type": "function", "function": {"name": "add", "description": "", "parameters": {}}}]
-    with pytest.raises(RowError, match=r"writes a tool's result inside the turn of the assistant that called it"):
+    with pytest.raises(
+        RowError, match=r"expected a tool's result in a turn of its own, got it inside the turn of the assistant"
+    ):
         trained(name, "<turn|>", {**TOOL_ROW, "tools": tools})
 
 
@@ -101,7 +103,9 @@ def test_reasoning_that_was_never_opened_is_refused_unless_the_template_opens_it
     encoder = SupervisedEncoder(shipped("qwen3_instruct_2507", "<|im_end|>"), options(assistant_only_loss=True))
     shape = Format("messages", ("messages",), lambda fields: fields)
     (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:9", row), shape, 1, checked=False)]).results
-    assert result.reason == "an answer closes a think block that nothing opens; write <think> before its reasoning"
+    assert result.reason == (
+        "expected <think> before the </think> of an answer, got none; write <think> before its reasoning"
+    )
     expected = "2+2 equals 4.\n</think>\n\nThe answer is 4.<|im_end|>"
     assert trained("qwen3_5_think", "<|im_end|>", row) == [expected]
     assert trained("qwen3", "<|im_end|>", row) == [f"<think>\n{expected}"]
@@ -109,17 +113,22 @@ def test_reasoning_that_was_never_opened_is_refused_unless_the_template_opens_it
 
 def test_two_think_blocks_in_a_row_are_refused():
     """This template writes an empty block of its own where reasoning stands in the content."""
-    with pytest.raises(RowError, match=r"writes an empty think block before the one in the content"):
+    with pytest.raises(
+        RowError, match=r"expected one think block, got an empty one of the chat template's before the one in"
+    ):
         trained("qwen3_8", "<|im_end|>", answered("<think>\nhm\n</think>\n\n4"))
 
 
 def test_a_prompt_that_opens_a_block_wants_reasoning_and_names_what_helps():
     end = "<｜end▁of▁sentence｜>"
-    with pytest.raises(RowError, match=r"opens a think block before every answer, and the last one has no reasoning"):
+    with pytest.raises(
+        RowError, match=r"expected reasoning in the last answer, as the .* opens a .*, got none; add it, or"
+    ):
         trained("deepseek_r1_distill", end, answered("4"))
     row = answered("<think>\nhm\n</think>\n\n4")
     with pytest.raises(
-        RowError, match=r"leaves out the reasoning .* write chat_template: trl, for TRL's training templ"
+        RowError,
+        match=r"expected the reasoning of an answer .*, got a text without it; write chat_template: trl, for TRL's",
     ):
         trained("deepseek_r1_distill", end, row)
     assert trained("deepseek_r1_distill_training", end, row) == [f"hm\n</think>\n\n4{end}"]

@@ -69,7 +69,9 @@ def test_a_turn_without_an_end_never_trains_on_the_next(tokenizer, use):
     row["messages"] += chat("SECRET", "2")["messages"]
     assert trained_text(tokenizer, use(LAST_ENDS_OTHERWISE), row) == ["1", "2<|im_end|>"]
     fault = row_fault(trained_turns(use(LAST_ENDS_OTHERWISE), row, ends=("<|im_end|>",)))
-    assert fault.startswith("an answer's end-of-turn token")
+    assert fault.startswith(
+        "expected the end-of-turn token <|im_end|> at the end of every answer, got one without; write"
+    )
 
 
 LAST_USER = """{%- set last = (messages | selectattr('role', 'eq', 'user') | list)[-1] -%}

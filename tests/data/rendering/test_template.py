@@ -77,7 +77,7 @@ def test_control_characters_in_a_row_are_refused_by_a_marked_template(use):
 
 def test_a_template_cannot_reach_out_of_its_sandbox(use):
     renderer = use("{{ messages.__class__.__mro__ }}{{ messages.append(1) }}")
-    with pytest.raises(RowError, match="the chat template refuses the row"):
+    with pytest.raises(RowError, match="chat_template: expected a row that it takes, got a refusal"):
         renderer.render([{"role": "user", "content": "x"}], {})
 
 
@@ -152,7 +152,7 @@ def test_a_template_that_fills_the_memory_stops_with_a_sentence(monkeypatch):
     ],
 )
 def test_what_would_fill_the_memory_is_refused(text, told):
-    with pytest.raises(RowError, match=f"^the chat template refuses the row: {told}"):
+    with pytest.raises(RowError, match=f"^chat_template: expected a row that it takes, got a refusal: {told}"):
         ChatTemplate(text).render([], {})
     assert ChatTemplate("{{ 'ab' * 3 }}{{ 2 ** 3 * 2 }}").render([], {})[0] == "ababab16"
 

@@ -96,7 +96,7 @@ def test_turns_and_call_ids_are_checked_on_the_row_itself(tokenizer, use):
     row = {"messages": called("callabcde"), "tools": TOOLS}
     call = '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1, "b": 2}}]<|im_end|>'
     assert trained_text(tokenizer, use(MISTRAL_V3_LIKE), row) == [call, " It is 3<|im_end|>"]
-    with pytest.raises(RowError, match=r"^the chat template refuses the row: Tool call IDs should be alphanumeric"):
+    with pytest.raises(RowError, match=r"^chat_template: .*, got a refusal: Tool call IDs should be alphanumeric"):
         trained_text(tokenizer, use(MISTRAL_V3_LIKE), {"messages": called("short")})
 
 
@@ -108,12 +108,16 @@ def test_a_header_that_no_prompt_knows_is_left_to_the_probe(tokenizer, use):
 
 def test_a_template_without_a_loop_that_depends_on_the_answer_is_refused(tokenizer, use):
     depends = BY_INDEX.replace("'\n' + messages[i].content", "'\n' + messages[i].content ~ messages[i - 1].content")
-    with pytest.raises(RowError, match=r"no generation marks and writes .* around turn 1 otherwise .* marks to it$"):
+    with pytest.raises(
+        RowError, match=r"^chat_template: expected generation marks, or the same text around turn 1 .* marks to it$"
+    ):
         trained_text(tokenizer, use(depends), {"messages": MESSAGES})
 
 
 def test_a_prompt_that_is_not_how_the_text_begins_is_refused(tokenizer, use):
-    with pytest.raises(RowError, match=r"asks for an answer behind '1<|im_start|>user.*' and writes it behind '15<|im"):
+    with pytest.raises(
+        RowError, match=r"expected '<\|im_start\|>user.*', with which it asks, before an answer, got '5<\|im"
+    ):
         trained_text(tokenizer, use(TELLS_LENGTH), {"messages": MESSAGES})
 
 
