@@ -1,6 +1,7 @@
-"""`python -m apo --config FILE [--member K]`: see apo/train.py."""
+"""`python -m apo --config FILE [--member K ...]`: see apo/train.py."""
 
 import argparse
+from typing import Any
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.errors import UserError
@@ -10,17 +11,27 @@ from apo_soup.runs.members import kept_checkpoints, member_recipes
 from apo_soup.runs.outputs import output_folders
 from apo_soup.training.entry import training_stage
 
-MEMBER_FLAG = ("--member", {"type": int, "metavar": "K", "help": "train only this soup member, counted from 1"})
+MEMBER_FLAG: tuple[str, dict[str, Any]] = (
+    "--member",
+    {
+        "type": int,
+        "action": "append",
+        "metavar": "K",
+        "help": "train only this soup member, counted from 1; may be given again",
+    },
+)
 
 
 def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
     """Train the members whose folders are not up to date, one after the other; returns the exit code."""
     members = member_recipes(recipe)
-    if options.member is not None and not 1 <= options.member <= len(members):
+    asked: list[int] = options.member or [*range(1, len(members) + 1)]
+    strange = [number for number in asked if not 1 <= number <= len(members)]
+    if strange:
         raise UserError(
-            f"--member: expected 1 to {len(members)}, a member of {recipe.path}, got {options.member}; correct it"
+            f"--member: expected 1 to {len(members)}, a member of {recipe.path}, got {strange[0]}; correct it"
         )
-    chosen = members if options.member is None else [members[options.member - 1]]
+    chosen = [member for member in members if member.member in asked]
     numbers = {str(member.member) for member in chosen}
     made = output_folders(recipe)
     folders = {name: made[name] for name in made if made[name].name.partition("-")[0] in numbers}

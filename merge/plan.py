@@ -1,5 +1,6 @@
 """What a merge file asks for: the soup, the mix of soup and mid, or both in one pass, each with its stage folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.mergekit import MergekitKeys, MergekitModel, MergekitParameters
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
+from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lineage import model_label
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
@@ -153,7 +155,13 @@ def _merge_stage(recipe: MergeFile, name: str, config: MergekitKeys, where: str)
     numbered = with_models(config, numbers.__getitem__).given_values()
     if name == "merged":
         numbered |= {k: v for k, v in recipe.given_values().items() if k in BESIDE and v}
-    return Stage(name, run / name, numbered, inputs)
+    own = ("soup",) if name == "soup" else ("merge", *BESIDE, *(("soup", "one_pass") if recipe.one_pass else ()))
+    return Stage(name, run / name, numbered, inputs, arguments=folder_arguments(recipe, own))
+
+
+def folder_arguments(recipe: MergeFile, keys: Sequence[str]) -> list[str]:
+    """The words of the command line that decide the one folder of a merge file that these keys ask for."""
+    return deciding_arguments(recipe, lambda name: name.partition(".")[0] in keys)
 
 
 def _revised(model: str, where: str) -> tuple[str, str, str | None]:

@@ -7,6 +7,7 @@ from apo_soup.config.endpoint import EndpointKeys, endpoint_address
 from apo_soup.config.judges import EndpointJudge, RewardJudge
 from apo_soup.config.sides import LocalSide, SideKeys
 from apo_soup.hashing import hash_file, hash_value
+from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.sources import model_hash, rows_hash
@@ -46,4 +47,5 @@ def asking_stage(recipe: AskingFile) -> Stage:
     source_file = verifier_source(recipe.verifier or "")
     if source_file:
         inputs["verifier"] = hash_file(Path(source_file))
-    return Stage(recipe.kind, Path(recipe.output_dir), recipe.deciding_values(), inputs)
+    arguments = deciding_arguments(recipe)
+    return Stage(recipe.kind, Path(recipe.output_dir), recipe.deciding_values(), inputs, arguments=arguments)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from apo_soup.cli.children import run_program
-from apo_soup.cli.remembered import arguments_made_with
+from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
 from apo_soup.config.kinds import stage_of_file
@@ -18,7 +18,6 @@ from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.errors import UserError, told_together
 from apo_soup.plan.check import checked_file
-from apo_soup.runs.arguments import arguments_told
 from apo_soup.runs.entry import STALE
 from apo_soup.runs.secrets import without_secrets
 
@@ -42,8 +41,8 @@ def pairs_ask_the_run(recipe: Path) -> bool:
 def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
     """Run what is missing or stale up to `stage`. Returns an exit code.
 
-    `words` are overrides for `stage` itself, and for this command. A stage before it that was made with some stays as
-    it is, with a line that says so.
+    `words` are overrides for `stage` itself, and for this command. A folder of a stage before it that was made with
+    some stays as it is, with a line that says so.
 
     Raises:
         UserError: the stage's file is not there or wrong, or that of a stage before it; or another file is found in
@@ -74,10 +73,13 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
             print(state.stdout, end="")
             print(state.stderr, end="", file=sys.stderr)
             return state.returncode
-        kept = made_otherwise(recipe, name, state.stdout) if name != stage else None
-        if kept:
-            print(f"warning: {kept}; {stage} builds on it as it is", flush=True)
-            continue
+        if name != stage:
+            kept, due = made_otherwise(recipe, name, state.stdout)
+            for line in kept:
+                print(f"warning: {line}; {stage} builds on what is there", flush=True)
+            if kept and not due:
+                continue
+            own = words_for_parts(step, due) if kept else []
         words_of_step = launch_command(step, recipe, launch, own)
         print(f"$ {shlex.join(without_secrets(words_of_step))}", flush=True)
         code = run_program(executable(words_of_step), name)
@@ -86,24 +88,13 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
     return 0
 
 
-def made_otherwise(recipe: Path, name: str, state: str) -> str | None:
-    """What is said of a step that was made with arguments of the command line, and the way out; None of any other.
+def made_otherwise(recipe: Path, name: str, state: str) -> tuple[list[str], list[str]]:
+    """See `parts_made_otherwise`; `state` is what the step's program says of its folders."""
 
-    Args:
-        state: what its program says of its folders without them.
-    """
-    made = arguments_made_with(recipe, name)
-    if made is None:
-        return None
-    arguments, by_manifest = made
-    step, file = STEPS[name], recipe / STEPS[name].file
-    if not by_manifest and ask_state(step, recipe, shlex.split(arguments)).returncode:
-        return None  # what an older release remembered was of a run that came to no end, or of an older file
-    reasons = [line.partition("stale, because ")[2] for line in state.splitlines() if "stale, because " in line]
-    because = f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
-    told = arguments_told(name, arguments, file)
-    way = f"`make {name} RECIPE={recipe}` makes it as the file says, or write the arguments into the file"
-    return f"{told}{because}; {way}"
+    def current(remembered: str) -> str:
+        return ask_state(STEPS[name], recipe, shlex.split(remembered)).stdout
+
+    return parts_made_otherwise(recipe, name, stale_parts(state), current)
 
 
 def _pairs_unread(recipe: Path) -> str:
@@ -170,14 +161,15 @@ def print_states(recipe: Path) -> int:
             stale.append(name)
             continue
         state = ask_state(step, recipe, [])
-        kept = made_otherwise(recipe, name, state.stdout) if state.returncode == STALE else None
-        if kept:
-            print(f"warning: {kept}; later stages build on it as it is")
-            continue
-        print(state.stdout, end="", flush=True)
+        kept, due = made_otherwise(recipe, name, state.stdout) if state.returncode == STALE else ([], [])
+        later = "the report shows" if name == "eval" else "later stages build on"
+        for line in kept:
+            print(f"warning: {line}; {later} what is there")
+        told = [line for line in state.stdout.splitlines() if not kept or not stale_parts(line).keys() - {*due}]
+        print("".join(f"{line}\n" for line in told), end="", flush=True)
         print(state.stderr, end="", file=sys.stderr)
         if state.returncode not in (0, STALE):
             code = state.returncode
-        if state.returncode:
+        if state.returncode and (due or not kept):
             stale.append(name)
     return code

@@ -1,45 +1,102 @@
-"""The arguments that a stage of a run was made with, of the command line and beside its file."""
+"""The arguments that folders of a run were made with, of the command line and beside their file.
+
+A later stage leaves such a folder as it is: of the members of apo, those that were made with arguments stay, and those
+that are stale without any are made again.
+"""
 
 import json
+import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from apo_soup.cli.steps import STEPS, Step
+from apo_soup.config.eval import EvalFile
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
-from apo_soup.runs.arguments import arguments_of
+from apo_soup.runs.arguments import arguments_of, arguments_told
 from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.members import member_of_folder
 from apo_soup.runs.model_files import changed_file
 from apo_soup.runs.outputs import output_folders
 
-# The folder of a step of a merge file.
-_MERGE_FOLDERS = {"soup": "soup", "merge": "merged", "sweep": "sweep"}
+_STALE_LINE = re.compile(r"(?P<part>.+?): stale, because (?P<reason>.*)")
 
 
-def arguments_made_with(recipe: Path, name: str) -> tuple[str, bool] | None:
-    """The arguments that the folders of a step were made with, and whether their manifests say so; else the file did in
-    which releases before remembered them. None where there were none, or where a folder is not there, or not whole.
+def stale_parts(state: str) -> dict[str, str]:
+    r"""The folders that a program's `--state` says are stale, by the stage's name, each with why.
+
+    >>> stale_parts("apo/1: up to date, skipped\napo/2: stale, because beta was 0.1 and is 0.2")
+    {'apo/2': 'beta was 0.1 and is 0.2'}
+    """
+    found = (_STALE_LINE.fullmatch(line) for line in state.splitlines())
+    return {match["part"]: match["reason"] for match in found if match}
+
+
+def parts_made_otherwise(
+    recipe: Path, name: str, stale: dict[str, str], current: Callable[[str], str]
+) -> tuple[list[str], list[str]]:
+    """A line, with the way out, for those stale folders of a step that stay as they are, since they are whole and were
+    made with arguments of the command line; and the names of the others, which are due.
+
+    Args:
+        stale: the folders by the stage's name, each with why.
+        current: what the step's program says of its folders with the words that an older release remembered.
     """
     step = STEPS[name]
-    file = _stage_file(recipe, step)
-    folders = output_folders(file)
-    if file.kind == "merge":
-        folders = {n: f for n, f in folders.items() if n == _MERGE_FOLDERS.get(name)}
-    manifests = {folder: read_manifest(folder) for folder in folders.values()}
-    whole = [m for folder, m in manifests.items() if m is not None and not changed_file(folder, m)]
-    if not whole or len(whole) < len(manifests):
+    file = load(recipe / step.file, stage_of_file(Path(step.file)) or "")
+    made = {part: arguments for part in stale if (arguments := _made_with(file, name, part, current))}
+    # A member and the steps of it that are kept are made by one training.
+    whole = {_training(part) for part in made} - {_training(part) for part in stale if part not in made}
+    kept = {part: arguments for part, arguments in made.items() if _training(part) in whole}
+    alike: dict[tuple[str, str], list[str]] = {}
+    for part, arguments in kept.items():
+        alike.setdefault((arguments, stale[part]), []).append(part)
+    way = f"`make {name} RECIPE={recipe}` makes {{}} as the file says, or write the arguments into the file"
+    lines = [
+        f"{arguments_told(parts, arguments, recipe / step.file)} ({reason}); "
+        + way.format("it" if len(parts) == 1 else "them")
+        for (arguments, reason), parts in alike.items()
+    ]
+    return lines, [part for part in stale if part not in kept]
+
+
+def words_for_parts(step: Step, parts: list[str]) -> list[str]:
+    """The options by which a step makes these of its folders alone; none where it makes but one."""
+    if not step.part_flag:
+        return []
+    numbers = dict.fromkeys(member_of_folder(part.partition("/")[2]) for part in parts)
+    return [word for number in numbers for word in (step.part_flag, str(number))]
+
+
+def _training(part: str) -> str:
+    step, _, folder = part.partition("/")
+    return f"{step}/{member_of_folder(folder)}" if step == "apo" else part
+
+
+def _made_with(file: StageFile, name: str, part: str, current: Callable[[str], str]) -> str | None:
+    """The arguments that a folder was made with; None where there were none, or where it is not there, or not whole."""
+    folder = _folder(file, part)
+    manifest = read_manifest(folder) if folder else None
+    if folder is None or manifest is None or changed_file(folder, manifest):
         return None
-    if any("arguments" not in manifest for manifest in whole):
-        words = _remembered(run_folder_of(file) / "arguments.json", name)
-        return (shlex.join(words), False) if words else None
-    told = list(dict.fromkeys(filter(None, map(arguments_of, whole))))
-    return ("; ".join(told), True) if told else None
+    if "arguments" in manifest:
+        return arguments_of(manifest)
+    # What an older release remembered may be of a run that came to no end, or of an older file.
+    remembered = shlex.join(_remembered(run_folder_of(file) / "arguments.json", name))
+    return remembered if remembered and f"{part}: up to date" in current(remembered) else None
 
 
-def _stage_file(recipe: Path, step: Step) -> StageFile:
-    return load(recipe / step.file, stage_of_file(Path(step.file)) or "")
+def _folder(file: StageFile, part: str) -> Path | None:
+    if not isinstance(file, EvalFile):
+        return output_folders(file).get(part)
+    from apo_soup.evals.models_to_evaluate import models_of_suite
+    from apo_soup.evals.results_folder import results_folders
+
+    names = list(models_of_suite(file))
+    return results_folders(Path(file.output_dir), names).get(part.removeprefix("evals/"))
 
 
 def _remembered(file: Path, name: str) -> list[str]:

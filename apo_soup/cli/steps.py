@@ -18,6 +18,7 @@ class Step:
         launched: whether accelerate starts it.
         command: what stands between the module and `--config FILE`.
         flags: options of the program, which are no keys of its file.
+        part_flag: the option that names one of several folders that the step makes.
     """
 
     file: str
@@ -27,6 +28,7 @@ class Step:
     launched: bool = False
     command: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    part_flag: str = ""
 
 
 MERGE_FLAGS = ("--only", "--verify")
@@ -37,7 +39,7 @@ STEPS = {
     "sft": Step("sft.yaml", "sft", ("mid",), launched=True),
     "traces": Step("traces.yaml", "apo.traces"),
     "pairs": Step("pairs.yaml", "apo.pairs", ("sft",)),
-    "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True, flags=("--member",)),
+    "apo": Step("apo.yaml", "apo", ("pairs", "sft"), launched=True, flags=("--member",), part_flag="--member"),
     "soup": Step("merge.yaml", "merge", ("apo",), ("--only", "soup"), flags=MERGE_FLAGS),
     "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged"), flags=MERGE_FLAGS),
     "sweep": Step("merge.yaml", "merge.sweep", ("merge",)),

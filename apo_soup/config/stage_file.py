@@ -112,6 +112,17 @@ class StageFile(Keys):
         """`FILE:LINE: KEY`, as a sentence about a key begins."""
         return self._given.place(key)
 
+    def is_given_by_command(self, name: str) -> bool:
+        """Whether a word of the command line, by its dotted name, reaches these keys: a soup member's own keys stand
+        over those of the file, and other members have theirs.
+        """
+        if self.member is None:
+            return True
+        first, _, number = name.partition(".")
+        if first == "members":
+            return number.partition(".")[0] in ("", str(self.member - 1))
+        return name in self._given.overridden
+
     def raw(self) -> Given:
         """A copy of what was given, before it was checked, to lay a member's keys over."""
         return self._given.copy()

@@ -18,6 +18,7 @@ from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, m
 from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries
+from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import evaluation_results
@@ -60,6 +61,8 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
     folders = {f"evals/{model.name}": places[model.name] for model in models}
     with alone_on(suite, folders, request.state):
         stages = evaluation_stages(suite, models)
+        for stage, _ in stages.values():
+            stage.arguments += [word for name in request.task for word in ("--task", name)]
         todo, code = report_state(suite, [stage for stage, _ in stages.values()], request.state)
         if todo and not request.state:
             quiet_libraries()
@@ -166,9 +169,20 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
             folders[model.name],
             suite.deciding_values(),
             {"model": weights_hash, **inputs},
+            arguments=model_arguments(suite, model.name),
         )
         stages[stage.name] = stage, model
     return stages
+
+
+def model_arguments(suite: EvalFile, name: str) -> list[str]:
+    """The words of the command line that decide the results of a model of this name: not those that give others."""
+
+    def of_model(key: str) -> bool:
+        first, _, model = key.partition(".")
+        return first != "models" or model in ("", name, name.partition("/")[0])
+
+    return deciding_arguments(suite, of_model)
 
 
 def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: "Mixer") -> None:

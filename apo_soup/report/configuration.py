@@ -6,6 +6,7 @@ from pathlib import Path
 from apo_soup.report.html import esc, html_table
 from apo_soup.report.run_files import stage_manifests
 from apo_soup.runs.arguments import arguments_of, arguments_told
+from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.secrets import redacted
 
 # Keys of a training file that a reader looks for first.
@@ -32,8 +33,10 @@ def configuration_section(run: Path) -> str:
 
 def arguments_lines(run: Path) -> str:
     """A line for each stage that was made with arguments of the command line beside its file."""
-    made = [(name, arguments_of(manifest)) for name, manifest in stage_manifests(run)]
-    lines = [arguments_told(name, arguments, "its file") for name, arguments in made if arguments]
+    measured = [run / "sweep", *sorted((run / "evals").glob("[!.]*"))]
+    manifests = [*stage_manifests(run), *((m["stage"], m) for m in map(read_manifest, measured) if m)]
+    made = [(name, arguments_of(manifest)) for name, manifest in manifests]
+    lines = [arguments_told([name], arguments, "its file") for name, arguments in made if arguments]
     return "".join(f"<p><b>Note: {esc(line)}.</b></p>" for line in lines)
 
 

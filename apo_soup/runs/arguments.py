@@ -5,23 +5,31 @@ have taken days, and does not build on it unseen either.
 """
 
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from apo_soup.config.keys import has_mark
+from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL
 from apo_soup.config.stage_file import StageFile
 from apo_soup.runs.secrets import groups_without_secrets, word_groups
 
 
-def deciding_arguments(recipe: StageFile) -> list[str]:
+def deciding_arguments(recipe: StageFile, of_folder: Callable[[str], bool] = lambda name: True) -> list[str]:
     """The `--key value` words of the command line that can change what the file makes, without those that hold a
     secret.
+
+    Args:
+        of_folder: whether a key, by its dotted name, can change the one folder of the file that is asked for.
     """
     fields = type(recipe).model_fields
     kept: list[str] = []
     for group in word_groups(recipe.command_words):
-        name = group[0].removeprefix("--").partition("=")[0].partition(".")[0].replace("-", "_")
-        if name in fields and not has_mark(fields[name], "cosmetic"):
+        first, dot, rest = group[0].removeprefix("--").partition("=")[0].partition(".")
+        first = first.replace("-", "_")
+        now = {**RENAMED, **RENAMED_IN_EVAL}.get(first, (first, ""))[0]
+        decides = now in fields and not has_mark(fields[now], "cosmetic")
+        if decides and recipe.is_given_by_command(first + dot + rest) and of_folder(f"{now}{dot}{rest}"):
             kept += groups_without_secrets(group)
     return kept
 
@@ -32,8 +40,9 @@ def arguments_of(manifest: dict[str, Any]) -> str | None:
     return shlex.join(words) if isinstance(words, list) and words else None
 
 
-def arguments_told(name: str, arguments: str, file: str | Path) -> str:
-    """The line of a stage that was made with arguments: what it is, in the words that `why` and a later stage begin
+def arguments_told(names: Sequence[str], arguments: str, file: str | Path) -> str:
+    """The line of folders that were made with arguments: what they are, in the words that `why` and a later stage begin
     with, and report and card have.
     """
-    return f"{name} was made with {arguments} on the command line, beside {file}"
+    were = "was" if len(names) == 1 else "were"
+    return f"{', '.join(names)} {were} made with {arguments} on the command line, beside {file}"

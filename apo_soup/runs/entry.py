@@ -11,7 +11,6 @@ from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import run_main, told_by_disk, told_together
 from apo_soup.progress import is_main, say
-from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.stage import Stage, restore
@@ -58,7 +57,6 @@ def report_state(
     """
     todo = []
     for stage in stages:
-        stage.arguments = deciding_arguments(recipe)
         reason = stage.stale() or (again or {}).get(stage.name)
         if reason is None:
             if not only_state and is_main():

@@ -134,6 +134,15 @@ def member_order(name: str) -> tuple[float, float, str]:
     return (int(match[1]), float(match[2]) if match[2] else float("inf"), name)
 
 
+def member_of_folder(name: str) -> int:
+    """The number of the member whose training makes a folder of this name, itself or a kept checkpoint of it.
+
+    >>> member_of_folder("2-at-0.5")
+    2
+    """
+    return int(name.partition("-")[0])
+
+
 def member_names(recipe: ApoFile) -> list[str]:
     """Folder names of all members that an apo file makes, kept checkpoints among them, in order."""
     names = []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apo_soup.config.data import DataFile
 from apo_soup.errors import UserError
+from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import make_if_stale, stage_program
 from apo_soup.runs.stage import Stage
@@ -28,7 +29,8 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
 
 def _data_stage(recipe: DataFile) -> Stage:
     code = {"code": code_hash("apo_soup.toy.build")}
-    return Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code)
+    arguments = deciding_arguments(recipe)
+    return Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code, arguments=arguments)
 
 
 def _write_rows(recipe: DataFile, stage: Stage) -> None:

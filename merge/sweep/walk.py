@@ -10,6 +10,7 @@ from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from merge.mergekit_names import resolved_model
 from merge.new_tokens import check_new_tokens
+from merge.plan import folder_arguments
 from merge.scores import Metrics, eval_file, item_gains, mix_metrics, suite_key
 from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
 from merge.sweep.output import draw_curve, sweep_advice, sweep_table
@@ -49,7 +50,8 @@ def sweep_plan(recipe: MergeFile) -> SweepPlan:
     check_new_tokens([first, second], where)
     inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
     inputs["suite"] = suite_key(suite)
-    stage = Stage("sweep", Path(recipe.output_dir) / "sweep", recipe.given_values().get("sweep") or {}, inputs)
+    folder, config = Path(recipe.output_dir) / "sweep", recipe.given_values().get("sweep") or {}
+    stage = Stage("sweep", folder, config, inputs, arguments=folder_arguments(recipe, ("sweep",)))
     return SweepPlan(keys.models, (first, second), sorted(set(keys.weights)), suite, stage)
 
 

@@ -14,7 +14,7 @@ def test_members_are_trained_in_turn_and_whole_ones_skipped(apo_recipe):
     path, folder = apo_recipe()
     run_ok("-m", "apo", "--config", path, "--member", "2")
     assert [f.name for f in folder.iterdir()] == ["2"]
-    output = run_ok("-m", "apo", "--config", path)
+    output = run_ok("-m", "apo", "--config", path, "--member", "1", "--member", "2")
     assert "apo/2: up to date, skipped" in output
     assert "apo/1: running, because it has not run yet" in output
     one, two = state_dict(folder / "1"), state_dict(folder / "2")

@@ -6,9 +6,15 @@ import shutil
 import pytest
 
 from apo_soup.cli.order import print_states, run_stages
+from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
+from apo_soup.cli.steps import STEPS
+from apo_soup.config.load import load
 from apo_soup.errors import UserError
+from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lineage import lineage_lines
 from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.members import kept_checkpoints, member_recipes
+from apo_soup.training.entry import training_stage
 
 
 @pytest.fixture
@@ -45,10 +51,10 @@ def test_a_later_stage_builds_on_what_was_made_with_arguments_and_says_so(recipe
         f"warning: data was made with --seed 5 on the command line, beside {recipe}/data.yaml (seed was 5 and is 0); "
         f"`make data RECIPE={recipe}` makes it as the file says, or write the arguments into the file; "
     )
-    assert f"{told}mid builds on it as it is\n" in later_stage(recipe, capfd)
+    assert f"{told}mid builds on what is there\n" in later_stage(recipe, capfd)
     assert read_manifest(rows) == made
     print_states(recipe)
-    assert f"{told}later stages build on it as it is\n" in capfd.readouterr().out
+    assert f"{told}later stages build on what is there\n" in capfd.readouterr().out
     assert lineage_lines({"data": made})[0].endswith("made with --seed 5 on the command line, beside its file")
 
 
@@ -106,3 +112,90 @@ def test_what_older_releases_remembered_holds_where_it_is_true(recipe, capfd, re
     capfd.readouterr()
     assert ("warning: data was made with --seed 5 " in later_stage(recipe, capfd)) is warns
     assert read_manifest(run / "data")["config"]["seed"] == (5 if warns else 0)
+
+
+@pytest.fixture
+def members(tmp_path):
+    """A recipe of three members with a model and rows of one byte, and what makes a member's folders by hand."""
+    (tmp_path / "model").mkdir()
+    for file in ("model/config.json", "model/model.safetensors", "rows.jsonl"):
+        (tmp_path / file).write_text("{}")
+    values = {
+        "output_dir": str(tmp_path / "run" / "apo"),
+        "model_name_or_path": str(tmp_path / "model"),
+        "dataset_mixture": {"datasets": [{"id": str(tmp_path / "rows.jsonl")}]},
+        "members": [{"seed": 1}, {"seed": 2}, {"beta": 0.3}],
+    }
+    file = tmp_path / "recipe" / "apo.yaml"
+    file.parent.mkdir()
+
+    def write(**changes):
+        file.write_text(json.dumps({**values, **changes}))
+        return file
+
+    def make(number, *words):
+        member = member_recipes(load(write(), "apo", words))[number - 1]
+        stage = training_stage(member)
+        stage.begin()
+        stage.finish(stage.result_folder(), {})
+        return read_manifest(stage.folder)["arguments"]
+
+    return write, make
+
+
+def states(file, *words):
+    """What `--state` says of an apo file's folders, in this process."""
+    members = member_recipes(load(file, "apo", words))
+    stages = [
+        s for m in members for s in (*(k.stage for k in kept_checkpoints(m, training_stage(m))), training_stage(m))
+    ]
+    return "\n".join(f"{s.name}: stale, because {reason}" for s in stages if (reason := s.stale()))
+
+
+def judged(file):
+    return parts_made_otherwise(file.parent, "apo", stale_parts(states(file)), lambda words: "")
+
+
+def test_of_the_members_those_made_with_arguments_stay_and_the_others_are_made(members, capfd):
+    write, make = members
+    assert make(1, "--max_steps", "1") == ["--max_steps", "1"]
+    told = "apo/1 was made with --max_steps 1 on the command line, beside {0}/apo.yaml (max_steps was 1 and is null); "
+    told += "`make apo RECIPE={0}` makes it as the file says, or write the arguments into the file"
+    file = write()
+    told = told.format(file.parent)
+    assert judged(file) == ([told], ["apo/2", "apo/3"])
+    assert words_for_parts(STEPS["apo"], ["apo/2-at-0.5", "apo/2", "apo/3"]) == ["--member", "2", "--member", "3"]
+    assert print_states(file.parent) == 0
+    waiting = "apo/2: stale, because it has not run yet\napo/3: stale, because it has not run yet\n"
+    assert capfd.readouterr().out == f"warning: {told}; later stages build on what is there\n{waiting}"
+    make(2)
+    make(3, "--max_steps", "1")
+    both = told.replace("apo/1 was", "apo/1, apo/3 were").replace("makes it", "makes them")
+    assert judged(file) == ([both], [])
+    lines, due = judged(write(learning_rate=1e-5))
+    assert (due, len(lines)) == (["apo/2"], 1)
+    assert "(learning_rate was null and is 1e-05; max_steps was 1 and is null)" in lines[0]
+    assert judged(write(max_steps=1, members=[{"seed": 1}])) == ([], [])
+    assert judged(write(checkpoints=[0.5], members=[{"seed": 1}])) == ([], ["apo/1-at-0.5", "apo/1"])
+    (file.parent.parent / "run" / "apo" / "1" / "manifest.json").unlink()
+    assert judged(write(members=[{"seed": 1}])) == ([], ["apo/1"])
+
+
+def test_words_that_do_not_reach_a_member_are_none_of_its_arguments(members):
+    _, make = members
+    words = ("--seed", "5", "--members.1.beta", "0.4")
+    assert make(1, *words) == [], "it has a seed of its own"
+    assert make(2, *words) == ["--members.1.beta", "0.4"]
+    assert make(3, *words) == ["--seed", "5"]
+    assert make(3, "--max_seq_length", "64", "--max-steps=2") == ["--max_seq_length", "64", "--max-steps=2"]
+    assert make(3, "--logging_steps", "7", "--save_safetensors", "true") == [], "nothing is learned otherwise"
+
+
+def test_a_word_counts_for_the_folder_of_a_merge_file_that_it_reaches(tmp_path):
+    from merge.plan import folder_arguments
+
+    file = tmp_path / "merge.yaml"
+    file.write_text("output_dir: run\nsoup: {members: all}\nmerge: {merge_method: linear}\n")
+    recipe = load(file, "merge", ["--soup.dtype", "float32", "--merge.out_dtype", "float16", "--output_dir", "run2"])
+    assert folder_arguments(recipe, ("soup",)) == ["--soup.dtype", "float32"]
+    assert deciding_arguments(recipe) == ["--soup.dtype", "float32", "--merge.out_dtype", "float16"]
