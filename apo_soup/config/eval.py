@@ -186,6 +186,12 @@ class EvalEndpoint(EndpointKeys):
     """A model that a server of OpenAI's chat completions has loaded."""
 
     send_template_kwargs: Flag = key(True, "send the template's arguments, which hold the mode")
+    tokenizer: Text | None = key(
+        None,
+        "folder or Hub id of its tokenizer, for the harness's tasks that need the tokens",
+        path=True,
+        input=True,
+    )
 
 
 class EvalFile(StageFile):
@@ -214,6 +220,9 @@ class EvalFile(StageFile):
             alone, other = ("engine", "endpoint") if self.endpoint is None else ("endpoint", "engine: openai")
             told = f"expected {other} beside it, got none; add it, or leave the key out"
             yield Fault(alone, told, ("endpoint", "engine"))
+        if self.endpoint is not None and self.chat_template is not None and self.endpoint.tokenizer is None:
+            told = "expected none with engine openai, whose server renders with its own template, got one"
+            yield Fault("chat_template", f"{told}; leave it out, or give endpoint.tokenizer, which it is laid over")
         names: list[Any] = []
         for number, task in enumerate(self.tasks or []):
             if "/" in task.name:

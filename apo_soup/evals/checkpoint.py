@@ -28,7 +28,8 @@ class Checkpoint:
         tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
-        engine: what answers; of a served model there is nothing else here, and tasks that read more are refused.
+        engine: what answers; of a served model there is nothing else here but perhaps its tokenizer, and tasks that
+            read more are refused.
     """
 
     suite: EvalFile
@@ -87,14 +88,27 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
 
 
 def served_checkpoint(suite: EvalFile) -> Checkpoint:
-    """The model that `endpoint` names, of which there is neither weights nor tokenizer here."""
+    """The model that `endpoint` names, of which there are no weights here, and its tokenizer where the file names one.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or lacks a chat template.
+    """
     assert suite.endpoint is not None  # the file's check has looked
     nothing: Any = None
+    named = suite.endpoint.tokenizer
+    tokenizer = named and load_tokenizer(
+        named,
+        suite.place("endpoint.tokenizer"),
+        suite.chat_template,
+        trust_remote_code=suite.trust_remote_code,
+        key_place=suite.place,
+        files=named,
+    )
     return Checkpoint(
         suite=suite,
         folder=Path(suite.endpoint.model),
         model=nothing,
-        tokenizer=nothing,
+        tokenizer=tokenizer or nothing,
         renderer=ServedRenderer(),
         batch_size=suite.batch_size,
         tokens_per_batch=suite.max_context_tokens_per_batch,

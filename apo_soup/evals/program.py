@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apo_soup.config.endpoint import endpoint_address
-from apo_soup.config.eval import AnswerTask, EvalFile, ToolTask
+from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask, ToolTask
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
@@ -30,8 +30,9 @@ from apo_soup.verify.answers import verifier
 if TYPE_CHECKING:
     from apo_soup.evals.mix import Mixer
 
-# Kinds whose every prompt and score needs nothing of a model but its answers.
-SERVED_KINDS = (AnswerTask, ToolTask, LiveCodeBenchTask, BfclTask)
+# Kinds whose every prompt and score needs nothing of a model but its answers; what a task of the harness needs is seen
+# when it is loaded.
+SERVED_KINDS = (AnswerTask, ToolTask, HarnessTask, LiveCodeBenchTask, BfclTask)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def check_tasks(suite: EvalFile) -> None:
         if suite.engine == "openai" and not isinstance(task, SERVED_KINDS):
             raise UserError(
                 f"{suite.place(f'tasks.{number}.kind')}: expected a kind that a server can answer (answer, tool, "
-                f"livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; "
+                f"harness, livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; "
                 "name the other tasks with --task, or leave it out"
             )
         if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import

@@ -37,8 +37,8 @@ from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint, served_checkpoint
 from apo_soup.evals.engines import VllmAnswers
-from apo_soup.evals.harness.models import HarnessEngine
-from apo_soup.evals.harness.task import harness_task
+from apo_soup.evals.harness.engine import HarnessEngine
+from apo_soup.evals.harness.task import check_served_tasks, harness_task
 from apo_soup.evals.items.needles import generated_needles
 from apo_soup.evals.items.problems import generated_problems
 from apo_soup.evals.items.tool_requests import generated_tool_requests
@@ -78,12 +78,12 @@ def evaluate_model(
     # Beside the folder of the results, which are whole or not there.
     kept = KeptTasks(output.parent / "tasks" if output else None, about | harness_release(suite))
     parts: dict[str, TaskPart] = {}
+    parts |= {task.name: part for task in suite.tasks if (part := kept.found(task.name)) is not None}
+    asked = [task for task in suite.tasks if task.name not in parts]
+    if suite.endpoint is not None:
+        check_served_tasks(checkpoint, [task for task in asked if isinstance(task, HarnessTask)], engine)
     # Those that read probabilities first: vLLM takes the accelerator, for our kinds and then for the harness.
-    for task in sorted(suite.tasks, key=turn_of):
-        done = kept.found(task.name)
-        if done is not None:
-            parts[task.name] = done
-            continue
+    for task in sorted(asked, key=turn_of):
         if isinstance(task, HarnessTask) and isinstance(checkpoint.engine, VllmAnswers):
             checkpoint.engine.close()
         started = time.monotonic()
@@ -97,6 +97,7 @@ def evaluate_model(
         kept.keep(task.name, parts[task.name])
     if isinstance(checkpoint.engine, VllmAnswers):
         checkpoint.engine.close()  # the next model needs the accelerator
+    engine.close()
     names = [task.name for task in suite.tasks]
     if output is not None:
         for path, content in [file for name in names for file in parts[name]["files"].items()]:

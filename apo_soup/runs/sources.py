@@ -8,7 +8,7 @@ from pathlib import Path
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError, read_json
 from apo_soup.hashing import hash_file, hash_value
-from apo_soup.runs.model_files import hash_model
+from apo_soup.runs.model_files import TOKENIZER_FILES, hash_model
 from apo_soup.weights import INDEX_FILE, named_weights, weight_files
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
@@ -138,6 +138,21 @@ def model_hash(name: str, where: str, revision: str | None = None, recipe_folder
         return hash_model(folder)
     base = read_json(adapter, where).get("base_model_name_or_path")
     return hash_value([hash_model(folder), model_hash(base, f"{where}: {adapter}") if base else None])
+
+
+def tokenizer_hash(name: str, where: str) -> str:
+    """Content hash of a local tokenizer and the configuration beside it, or `hub:NAME@COMMIT`.
+
+    Raises:
+        UserError: the path is not there.
+    """
+    if not is_local(name):
+        return f"hub:{name}@{hub_commit('model', name, None)}"
+    folder = Path(name).expanduser()
+    files = sorted({file for pattern in ("config.json", *TOKENIZER_FILES) for file in folder.glob(pattern)})
+    if not files:
+        raise UserError(f"{where}: expected a folder with a tokenizer, got {name} without one; correct the path")
+    return hash_value({file.relative_to(folder).as_posix(): hash_file(file) for file in files})
 
 
 def rows_hash(name: str, where: str, revision: str | None = None, recipe_folder: Path | None = None) -> str:

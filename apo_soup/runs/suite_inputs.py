@@ -24,7 +24,7 @@ from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_tree, hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.code_hash import code_hash
-from apo_soup.runs.sources import rows_hash
+from apo_soup.runs.sources import rows_hash, tokenizer_hash
 
 # The module that `apo-soup eval` runs.
 EVALUATION = "apo_soup.evals.program"
@@ -63,6 +63,8 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
             inputs[f"file {file}"] = hash_file(Path(file))
     template = template_text(suite.chat_template, suite.place("chat_template"), suite.path.parent)
     inputs["template"] = hash_value(template)
+    if suite.endpoint is not None and suite.endpoint.tokenizer:
+        inputs["tokenizer"] = tokenizer_hash(suite.endpoint.tokenizer, suite.place("endpoint.tokenizer"))
     return inputs | {"code": code_hash(EVALUATION)}
 
 

@@ -116,6 +116,8 @@ def test_engine_and_endpoint_stand_together(served_suite, write_recipe):
         load(path, "eval", ["--engine", "auto"])
     with pytest.raises(UserError, match="engine: expected endpoint beside it, got none"):
         load(path, "eval", ["--endpoint", "null"])
+    with pytest.raises(UserError, match="chat_template: expected none with engine openai, whose server renders with"):
+        load(path, "eval", ["--chat_template", "apo-soup"])
 
 
 def test_the_older_key_is_read_with_a_note(served_suite):

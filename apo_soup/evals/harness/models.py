@@ -2,44 +2,14 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from apo_soup.data.rendering.template import TIME_LIMIT, unending_template
 from apo_soup.data.rendering.time_limit import OutOfTime, TimeLimit
-from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING, opens_thinking
 from apo_soup.private import HarnessHooks
-
-# vLLM makes its own batches. "auto" would do, but draws a bar, and divides by its time where bars are switched off.
-VLLM_BATCH_SIZE = 2**20
-
-
-class HarnessEngine:
-    """What runs the harness's requests for one checkpoint: our transformers model, or vLLM, which is started once."""
-
-    def __init__(self, checkpoint: Checkpoint, name: str, dtype: str):
-        """`name` is `transformers` or `vllm`; `dtype` is the one that vLLM loads the weights in."""
-        self.checkpoint, self.name, self.dtype = checkpoint, name, dtype
-        self._vllm: Any = None
-
-    def model(self, think: bool, tokenizer: Path) -> Any:
-        """The harness's view of the checkpoint in one mode; `tokenizer` is a folder."""
-        settings: dict[str, Any] = {"enable_thinking": think, "think_end_token": END_OF_THINKING}
-        if self.name != "vllm":
-            settings |= {"tokenizer": self.checkpoint.tokenizer, "batch_size": self.checkpoint.batch_size}
-            return reasoning_hflm()(pretrained=self.checkpoint.model, **settings)
-        if self._vllm is None:
-            self.checkpoint.model.cpu()  # vLLM loads the weights itself, and takes what memory is left
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            settings |= {"pretrained": str(self.checkpoint.folder), "tokenizer": str(tokenizer), "dtype": self.dtype}
-            settings["trust_remote_code"] = self.checkpoint.suite.trust_remote_code
-            self._vllm = reasoning_vllm()(**settings, seed=self.checkpoint.seed, batch_size=VLLM_BATCH_SIZE)
-        self._vllm.enable_thinking = think
-        return self._vllm
 
 
 class AnswersInTurn:

@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import product
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch.utils import collect_env
 from apo_soup.config.eval import HarnessTask
 from apo_soup.errors import UserError, first_line, raised_by_us
 from apo_soup.evals.checkpoint import Checkpoint
-from apo_soup.evals.harness.models import AnswersInTurn, HarnessEngine, WindowError
+from apo_soup.evals.harness.engine import HarnessEngine
+from apo_soup.evals.harness.models import AnswersInTurn, WindowError
 from apo_soup.evals.harness.scores import metrics_of_results
 from apo_soup.evals.harness.task_files import (
     check_ruler,
@@ -38,18 +39,13 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
     Raises:
         UserError: the harness is not installed, knows no such task, cannot reach a task's data, or refuses a setting.
     """
-    try:
-        import lm_eval  # noqa: F401  (asked for here, so that its absence is one sentence)
-    except ImportError as error:
-        raise UserError(
-            f"{checkpoint.place(task, 'kind')}: expected the package lm-eval for a task of the harness, got none; pip "
-            "install 'apo-soup[eval]'"
-        ) from error
+    require_harness(checkpoint, task)
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     hashes = []
     with tempfile.TemporaryDirectory() as scratch, quiet_harness():
-        checkpoint.tokenizer.save_pretrained(scratch)
+        if checkpoint.tokenizer is not None:  # of a served model there may be none
+            checkpoint.tokenizer.save_pretrained(scratch)
         # A length at a time: the harness makes the items of all lengths in one row, of which `limit` takes the first.
         parts = [task.model_copy(update={"lengths": [n]}) for n in task.lengths] or [task]
         for mode, part in product(task.modes, parts):
@@ -70,7 +66,52 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
                 for kept in results["samples"].values()
                 for s in kept[:1]
             ]
+    engine.tell(checkpoint.place(task, "tasks"))
     return TaskResult(metrics, samples), hash_value(hashes)
+
+
+def require_harness(checkpoint: Checkpoint, task: HarnessTask) -> None:
+    """Raises UserError where the harness is not installed."""
+    try:
+        import lm_eval  # noqa: F401  (asked for here, so that its absence is one sentence)
+    except ImportError as error:
+        raise UserError(
+            f"{checkpoint.place(task, 'kind')}: expected the package lm-eval for a task of the harness, got none; pip "
+            "install 'apo-soup[eval]'"
+        ) from error
+
+
+def check_served_tasks(checkpoint: Checkpoint, tasks: Sequence[HarnessTask], engine: HarnessEngine) -> None:
+    """Ask whether the server can do what the tasks need, before a question costs anything.
+
+    Raises:
+        UserError: with what it, or the file, lacks, or as `harness_task` does.
+    """
+    for task in tasks:
+        require_harness(checkpoint, task)
+        if task.lengths and checkpoint.tokenizer is None:
+            raise UserError(
+                f"{checkpoint.place(task, 'lengths')}: expected endpoint.tokenizer beside lengths in tokens, got none; "
+                "name the folder or Hub id of the served model's tokenizer, or leave the task out"
+            )
+        engine.served.check(task, needs_of_server(checkpoint, task))
+
+
+def needs_of_server(checkpoint: Checkpoint, task: HarnessTask) -> dict[str, bool]:
+    """The harness's tasks that need more of a server than chats, by name: whether its answers are scored, or begun.
+
+    Raises:
+        UserError: as `harness_task` does.
+    """
+    where, names = checkpoint.place(task, "tasks"), [entry_name(entry) for entry in task.tasks]
+    if task.lengths:
+        return dict.fromkeys(names, False)  # they would make their items now, and then again; RULER's are begun
+    manager = task_manager(task.include)
+    with quiet_harness(), lm_eval_refusals(where, names), tempfile.TemporaryDirectory() as scratch:
+        files = [task_file(entry, task, manager, Path(scratch)) for entry in named_entries(task, manager, where)]
+        loaded = manager.load(files)["tasks"]
+    scored = {name: one.OUTPUT_TYPE != "generate_until" for name, one in loaded.items()}
+    return {name: scored[name] for name, one in loaded.items() if scored[name] or one.config.gen_prefix}
 
 
 def lm_eval_passes(

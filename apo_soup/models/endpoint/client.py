@@ -14,9 +14,9 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -48,6 +48,9 @@ PROMPT_STATUSES = (400, 403, 413, 422, 451)
 # Servers on one's own machine ask for no key, and the client insists on one.
 NO_KEY = "none"
 RESUME = "the answers until now are kept, run the same command again"
+
+
+Asked = TypeVar("Asked")
 
 
 class PassingFailure(Exception):
@@ -91,6 +94,17 @@ class ChatReply:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Route:
+    """A kind of request: what sends it, and what says why a reply cannot be read."""
+
+    send: Callable[[openai.AsyncOpenAI], Callable[..., Awaitable[Any]]]
+    fault: Callable[[Any], str | None]
+
+
+CHAT = Route(lambda client: client.chat.completions.create, reply_fault)
+
+
 class EndpointClient:
     """Chat completions of one server. `concurrency` requests are under way at a time.
 
@@ -120,22 +134,22 @@ class EndpointClient:
         Raises:
             UserError: the server refuses the key, the model or the address, or keeps failing.
         """
-        asyncio.run(self._ask(iter(requests), keep))
 
-    async def _ask(self, waiting: Iterable[ChatRequest], keep: Callable[[ChatReply], None]) -> None:
-        """All requests, by `concurrency` workers that take one after another."""
+        async def answer(client: openai.AsyncOpenAI, request: ChatRequest) -> None:
+            keep(await self._candidates(client, request))
+
+        asyncio.run(self.each(iter(requests), answer))
+
+    async def each(
+        self, waiting: Iterable[Asked], answer: Callable[[openai.AsyncOpenAI, Asked], Awaitable[None]]
+    ) -> None:
+        """`answer` on all requests, by `concurrency` workers that take one after another."""
 
         async def work(client: openai.AsyncOpenAI) -> None:
             for request in waiting:
-                keep(await self._candidates(client, request))
+                await answer(client, request)
 
-        async with openai.AsyncOpenAI(
-            base_url=self._address.url,
-            default_query=self._address.query,
-            api_key=self._key,
-            max_retries=0,
-            timeout=self.keys.timeout,
-        ) as client:
+        async with self.connection() as client:
             workers = [asyncio.create_task(work(client)) for _ in range(self.keys.concurrency)]
             try:
                 await asyncio.gather(*workers)
@@ -144,13 +158,23 @@ class EndpointClient:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
+    def connection(self) -> openai.AsyncOpenAI:
+        """A client of the server."""
+        return openai.AsyncOpenAI(
+            base_url=self._address.url,
+            default_query=self._address.query,
+            api_key=self._key,
+            max_retries=0,
+            timeout=self.keys.timeout,
+        )
+
     async def _candidates(self, client: openai.AsyncOpenAI, request: ChatRequest) -> ChatReply:
         """All candidates of one request; one that the server refuses as such is a reply with a problem."""
         completions, prompt_tokens, server = [], None, None
         try:
             for seed in request.seeds:
-                reply = await self._reply(client, self._arguments(request, seed))
-                completions.append(self._without_secrets(reply_completion(reply)))
+                reply = await self.reply(client, CHAT, self._arguments(request, seed))
+                completions.append(self.without_secrets(reply_completion(reply)))
                 prompt_tokens = reply_tokens(reply, "prompt_tokens")
                 server = server_build(reply)
                 server = self._words.clean(server) if server else None
@@ -158,7 +182,7 @@ class EndpointClient:
             return ChatReply(request.key, [], problem=f"refused by the server: {refusal}")
         return ChatReply(request.key, completions, prompt_tokens, server)
 
-    def _without_secrets(self, completion: Completion) -> Completion:
+    def without_secrets(self, completion: Completion) -> Completion:
         """An answer that stands on disk; one that repeats a secret is no answer."""
         if not self._words.are_in(completion.text):
             return completion
@@ -166,8 +190,8 @@ class EndpointClient:
             completion, text=self._words.cleaned_answer(completion.text), problem="a secret of the file in the answer"
         )
 
-    async def _reply(self, client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
-        """One chat completion, tried again while the failure may pass.
+    async def reply(self, client: openai.AsyncOpenAI, route: Route, arguments: dict[str, Any]) -> Any:
+        """The reply to one request, tried again while the failure may pass.
 
         Raises:
             UserError: the tries are used up, or the server refuses the key, the model or the address.
@@ -189,24 +213,25 @@ class EndpointClient:
             reraise=True,
         )
         try:
-            return await retrying(self._reply_past_limits, client, request, time.monotonic() + LIMIT_PATIENCE)
+            patient_until = time.monotonic() + LIMIT_PATIENCE
+            return await retrying(self._reply_past_limits, client, route, arguments, patient_until)
         except PassingFailure as failure:
             told = f"{attempts} failures in a row on one request ({failure})"
-            raise self._error("base_url", told, f"{RESUME} to go on") from failure.__cause__
+            raise self.error("base_url", told, f"{RESUME} to go on") from failure.__cause__
 
     async def _reply_past_limits(
-        self, client: openai.AsyncOpenAI, request: dict[str, Any], patient_until: float
+        self, client: openai.AsyncOpenAI, route: Route, arguments: dict[str, Any], patient_until: float
     ) -> Any:
         """One try that waits out, together with all other requests, the rate limits whose end the server tells."""
         while True:
             try:
-                return await self._reply_at_once(client, request)
+                return await self._reply_at_once(client, route, arguments)
             except PassingFailure as failure:
                 if not failure.limited or not failure.retry_after or time.monotonic() > patient_until:
                     raise
                 self.pace.hold(failure.retry_after)
 
-    async def _reply_at_once(self, client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
+    async def _reply_at_once(self, client: openai.AsyncOpenAI, route: Route, arguments: dict[str, Any]) -> Any:
         """One request, when its turn has come.
 
         Raises:
@@ -215,38 +240,42 @@ class EndpointClient:
         await self.pace.wait_for_turn()
         try:
             # The client's own limit is one of silence; a server that drips would never meet it.
-            reply = await asyncio.wait_for(client.chat.completions.create(**request), self.keys.timeout)
+            reply = await asyncio.wait_for(route.send(client)(**arguments), self.keys.timeout)
         except (openai.APIError, TimeoutError, ValueError) as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
         told = error_in_reply(reply)
         if told:
             words = self._words.clean(" ".join(str(told).split()))[:200]
             raise PassingFailure(words) if may_pass(told) else PromptRefused(words)
-        fault = reply_fault(reply)
+        fault = route.fault(reply)
         if fault:
             raise PassingFailure(f"{fault}: {self._words.clean(str(reply))[:80]!r}")
         self.pace.request_succeeded()
         return reply
 
-    def _failure(self, error: Exception) -> PassingFailure | PromptRefused | UserError:
+    def reason(self, error: Exception) -> str:
+        """What a client's exception says, without secrets."""
+        return self._words.clean(first_line(error))[:200]
+
+    def failure(self, error: Exception) -> PassingFailure | PromptRefused | UserError:
         """A client's exception by what may be done about it."""
-        status, reason = getattr(error, "status_code", None), self._words.clean(first_line(error))[:200]
+        status, reason = getattr(error, "status_code", None), self.reason(error)
         if status == 401:
             told = f"a refusal of the key in {self.keys.api_key_env} ({status})"
-            return self._error("api_key_env", told, "set that variable to a key of the server")
+            return self.error("api_key_env", told, "set that variable to a key of the server")
         if status == 404:
             told = f"status 404 for the model {self.keys.model} ({reason})"
-            return self._error("model", told, "correct model or base_url")
+            return self.error("model", told, "correct model or base_url")
         if status in PROMPT_STATUSES:
             return PromptRefused(reason)
         if status is not None and status < 500 and status not in PASSING_STATUSES:
-            return self._error("base_url", f"status {status} ({reason})", "correct what it names")
+            return self.error("base_url", f"status {status} ({reason})", "correct what it names")
         wait = retry_after_seconds(getattr(error, "response", None))
         if wait is not None and wait > LONGEST_HOLD:
-            return self._error("base_url", f"a request to come back in {wait:,.0f} s ({reason})", f"{RESUME} then")
+            return self.error("base_url", f"a request to come back in {wait:,.0f} s ({reason})", f"{RESUME} then")
         return PassingFailure(reason, wait, limited=status == 429)
 
-    def _error(self, key: str, got: str, advice: str) -> UserError:
+    def error(self, key: str, got: str, advice: str) -> UserError:
         """A sentence about what the server did, at the key that it concerns."""
         expected = f"expected an answer of the server at {self._address.url}"
         return UserError(f"{self.where}.{key}: {expected}, got {got}; {advice}")
