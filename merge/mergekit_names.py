@@ -1,12 +1,12 @@
 """The names in a mergekit configuration: models, which may be stages of the run, and types of weights."""
 
-import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mergekit import MergekitKeys
+from apo_soup.config.nearest import nearest
 from apo_soup.config.places import places_looked_at, settled
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import HUB_ID
@@ -106,10 +106,9 @@ def resolved_model(model: str, recipe: MergeFile, key: str) -> str:
     if folder.exists():
         return str(folder.resolve())
     if "/" not in model:
-        near = difflib.get_close_matches(model, (*STAGE_NAMES, *TOKENIZER_WORDS), n=1, cutoff=0.0)[0]
+        way = nearest(model, (*STAGE_NAMES, *TOKENIZER_WORDS)) or "correct the name, or make that folder"
         raise UserError(
-            f"{where}: expected a stage ({', '.join(STAGE_NAMES)}, apo/N), a folder or a Hub id, got {model}; the "
-            f"nearest name is {near}"
+            f"{where}: expected a stage ({', '.join(STAGE_NAMES)}, apo/N), a folder or a Hub id, got {model}; {way}"
         )
     parts = [settled(recipe, key, part) for part in model.split("+")]
     for part in parts:

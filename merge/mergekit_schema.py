@@ -1,9 +1,9 @@
 """mergekit's own reading of a merge file, and what it would pass over in silence."""
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
+from apo_soup.config.nearest import nearest
 from apo_soup.errors import UserError, first_line
 from apo_soup.private import mergekit_template_names
 
@@ -40,8 +40,8 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
     parameters = _parameters_by_method()
     method, given, given_options = config.merge_method, config.given_values(), options.given_values()
     if method not in parameters:
-        near = difflib.get_close_matches(method, parameters, n=1, cutoff=0.0)[0]
-        raise UserError(f"{where}.merge_method: expected a method of mergekit's, got {method}; the nearest is {near}")
+        way = nearest(method, parameters) or f"take one of {', '.join(sorted(parameters))}"
+        raise UserError(f"{where}.merge_method: expected a method of mergekit's, got {method}; {way}")
     try:
         read = MergeConfiguration.model_validate(given)
         read_options = MergeOptions.model_validate(given_options)
@@ -63,10 +63,10 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
     known = set[str]().union(COMMON_PARAMETERS, *parameters.values())
     for name in _parameter_names(given):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            way = nearest(name, sorted(known)) or "remove it"
             raise UserError(
                 f"{where}.parameters: expected those of {method} ({', '.join(sorted(parameters[method]))}), got "
-                f"{name}, which no method of mergekit's has; the nearest is {near}"
+                f"{name}, which no method of mergekit's has; {way}"
             )
     _check_template(config.chat_template, where)
     return read
@@ -103,10 +103,9 @@ def _refuse_unread(given: Any, read: Any, where: str) -> None:
         known = getattr(type(read), "model_fields", None)
         for key, value in given.items():
             if known is not None and key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+                way = nearest(key, known) or "remove it"
                 raise UserError(
-                    f"{where}.{key}: expected a key of mergekit's ({', '.join(sorted(known))}), got {key}; the "
-                    f"nearest is {near}"
+                    f"{where}.{key}: expected a key of mergekit's ({', '.join(sorted(known))}), got {key}; {way}"
                 )
             inner = read.get(key) if isinstance(read, dict) else getattr(read, key, None)
             _refuse_unread(value, inner, f"{where}.{key}")

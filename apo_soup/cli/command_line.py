@@ -9,7 +9,8 @@ from annotated_types import Ge, Le
 from typer.core import TyperCommand, TyperGroup
 
 from apo_soup.config.in_words import expectation, type_and_metadata
-from apo_soup.config.remedies import nearest, remedy
+from apo_soup.config.nearest import nearest
+from apo_soup.config.remedies import remedy
 from apo_soup.errors import UserError, first_line
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -62,14 +62,14 @@ class Given:
 
     def lay_over(self, words: list[str]) -> None:
         """Lay `--key value` or `--key=value` words over the values; they are read as YAML."""
-        words = list(words)
+        words, who = list(words), f"{self.path} (command line)"
         while words:
             word = words.pop(0)
             if not word.startswith("--"):
-                raise UserError(f"command line: expected --key value, got {word!r}; write the key with two dashes")
+                raise UserError(f"{who}: expected --key value, got {word!r}; write the key with two dashes")
             name, _, text = word[2:].partition("=")
             if not name:
-                raise UserError(f"command line: expected --key value, got {word!r}; name a key of the file")
+                raise UserError(f"{who}: expected --key value, got {word!r}; name a key of the file")
             if "=" not in word:
                 if not words or (words[0].startswith("--") and not re.match(r"^-?-?\d", words[0])):
                     text = "true"
@@ -89,7 +89,7 @@ class Given:
         Raises:
             UserError: the file has nothing to reach into.
         """
-        who = giver or f"command line: --{name}"
+        who = giver or f"{self.path} (command line): {name}"
         *path, last = name.split(".")
         place: Any = self.values
         for step in path:
@@ -97,13 +97,13 @@ class Given:
                 place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
             except (ValueError, IndexError, AttributeError):
                 raise UserError(
-                    f"{who}: expected a name that leads somewhere, got {step}, not in {self.path}; correct the name"
+                    f"{who}: expected a name that leads somewhere, got {step}, which is not there; correct the name"
                 ) from None
         try:
             place[int(last) if isinstance(place, list) else last] = value
         except (ValueError, IndexError, TypeError):
             raise UserError(
-                f"{who}: expected a name that leads somewhere, got {last}, not in {self.path}; correct the name"
+                f"{who}: expected a name that leads somewhere, got {last}, which is not there; correct the name"
             ) from None
         for known in [k for k in self.lines if k == name or k.startswith(f"{name}.")]:
             del self.lines[known]

@@ -1,6 +1,5 @@
 """Mistakes in a stage file as sentences: `FILE:LINE: KEY: expected A, got B; do C`."""
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,10 @@ from pydantic.fields import FieldInfo
 from apo_soup.config.faulty_place import FaultyPlace, faulty_place, kind_word, model_by_tag, tags_of
 from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written, expectation, mappings_of
-from apo_soup.config.remedies import nearest, remedy
+from apo_soup.config.nearest import near_word, nearest
+from apo_soup.config.remedies import remedy
+
+KEYS_PAGE = "docs/recipes.md"
 
 
 def in_file_order(problems: list[str]) -> list[str]:
@@ -30,11 +32,17 @@ def sentence(given: Given, name: str, what: str) -> str:
 
 
 def unknown_key(given: Given, name: str, known: list[str]) -> str:
-    """That a key is unknown, and the nearest one that is not; of a word of the command line, the nearest option too."""
+    """That a key is unknown, and the near one that was meant, of a word of the command line the near option too; else
+    where the keys are listed.
+    """
     options = given.options if name in given.overridden and "." not in name else ()
     words = {option.lstrip("-").replace("-", "_"): option for option in options} | {key: key for key in known}
-    near = difflib.get_close_matches(name.rpartition(".")[2], words, n=1, cutoff=0.0)
-    way = f"the nearest is {words[near[0]]}" if near else "remove it"
+    near = near_word(name.rpartition(".")[2], words)
+    way = (
+        f"the nearest is {words[near]}"
+        if near
+        else f"remove it, or find its name in {'--help or ' * bool(options)}{KEYS_PAGE}"
+    )
     what = "key or option" if options else "key"
     return sentence(given, name, f"expected a known {what}, got an unknown one; {way}")
 
@@ -118,13 +126,14 @@ def behind_wrong_tags(name: str, field: FieldInfo, value: Any, errors: list[Any]
         place = faulty_place(name, field, value, _steps(error), error["type"])
         discriminator, keys = _discriminator(error), place.value
         tags = {tag: model for model in mappings_of(place.kind) for tag in tags_of(model, discriminator)}
-        near = difflib.get_close_matches(str(keys.get(discriminator)), tags, n=1) if isinstance(keys, dict) else []
-        for tag in near:
-            try:
-                tags[tag].model_validate({**keys, discriminator: tag})
-            except ValidationError as wrong:
-                found = wrong.errors(include_url=False)
-                yield from ({**inner, "loc": (*error["loc"], tag, *inner["loc"])} for inner in found)
+        tag = near_word(keys.get(discriminator), tags) if isinstance(keys, dict) else None
+        if tag is None:
+            continue
+        try:
+            tags[tag].model_validate({**keys, discriminator: tag})
+        except ValidationError as wrong:
+            found = wrong.errors(include_url=False)
+            yield from ({**inner, "loc": (*error["loc"], tag, *inner["loc"])} for inner in found)
 
 
 def _wrong_tag(given: Given, name: str, place: FaultyPlace, discriminator: str) -> str:

@@ -1,6 +1,5 @@
 """What to do about a value that a key does not take: the last part of a sentence about it."""
 
-import difflib
 import math
 import operator
 import types
@@ -12,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from apo_soup.config.in_words import as_written, listed_words, mappings_of
 from apo_soup.config.keys import Said
+from apo_soup.config.nearest import nearest
 
 # YAML reads these words as true and false, unless they are quoted.
 YAML_FLAGS = ("true", "false", "yes", "no", "on", "off")
@@ -48,12 +48,6 @@ def remedy(kind: Any, metadata: list[Any], value: Any, instead: str = "") -> str
         return meant
     told = _said(takes, value) or _quoted(takes, value) or _other_type(takes, value)
     return f"{told}, or {instead}" if instead else told
-
-
-def nearest(value: Any, words: list[str]) -> str:
-    """The word that a mistyped one was to be, or no text."""
-    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
-    return f"the nearest is {near[0]}" if near else ""
 
 
 def _alternatives(kind: Any, metadata: list[Any]) -> Iterator[Alternative]:

@@ -1,8 +1,9 @@
 """What is right in a key's value of which some is wrong, so that one mistake hides no other."""
 
 import copy
-import difflib
 from typing import Any
+
+from apo_soup.config.nearest import near_word
 
 
 def right_part(value: Any, errors: list[Any]) -> Any:
@@ -49,5 +50,4 @@ def _mend_tag(mapping: Any, told: dict[str, Any]) -> None:
     key, words = str(told["discriminator"]).strip("'"), str(told.get("expected_tags", ""))
     if isinstance(mapping, dict):
         tags = [word.strip().strip("'") for word in words.split(",")]
-        near = difflib.get_close_matches(str(mapping.get(key)), tags, n=1)
-        mapping[key] = near[0] if near else mapping.get(key)
+        mapping[key] = near_word(mapping.get(key), tags) or mapping.get(key)

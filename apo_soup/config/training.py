@@ -6,7 +6,6 @@ declared here has the library's own name, type and default; a test compares them
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from apo_soup.config.adapter_keys import adapter_faults, adapter_remarks
@@ -22,6 +21,7 @@ from apo_soup.config.keys import (
     key,
 )
 from apo_soup.config.mixture import Mixture, mode_faults
+from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault, Remark, StageFile
 
 # Keys that TRL knows and this pipeline cannot honour: name -> what holds instead, and what to do.
@@ -136,8 +136,7 @@ class TrainingFile(StageFile):
         named = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
         for name in named:
             if name not in TRACKERS:
-                near = get_close_matches(name, TRACKERS, 1)
-                way = f"write {near[0]}" if near else "name one of them, or none"
+                way = nearest(name, TRACKERS) or "name one of them, or none"
                 yield Fault("report_to", f"expected trackers of {', '.join(TRACKERS)}, got {name or repr(name)}; {way}")
         given = self.model_dump(include=set(REFUSED), exclude_unset=True, exclude_none=True)
         for name, value in given.items():

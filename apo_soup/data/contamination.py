@@ -110,9 +110,7 @@ def eval_prompts(sources: list[EvalSource], ngram: int) -> EvalPrompts | None:
         before = len(prompts)
         for row in read_rows(entry.source, entry.where):
             if row.content is None:
-                raise UserError(
-                    f"{row.place}: {row.problem}; correct the row, or its prompt stays in the training data"
-                )
+                raise UserError(f"{row.place}: {row.problem}, or its prompt stays in the training data")
             texts = _prompt_texts(row, entry.column)
             if not texts:
                 expected = entry.column or " or ".join(PROMPT_COLUMNS)

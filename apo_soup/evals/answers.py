@@ -8,7 +8,7 @@ from typing import Any
 from apo_soup.config.eval import AnswerTask, ToolTask
 from apo_soup.config.eval_keys import Mode, SampledKeys
 from apo_soup.data.conversations.row_arguments import template_kwargs
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import described
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
@@ -98,8 +98,10 @@ def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
     """
     question = row[field]
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
-    if not messages or "content" not in messages[-1]:
-        raise RowError(f"field {field}: expected text, or messages of which the last has content, got {question!r}")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(last, dict) or "content" not in last:
+        expected = "text, or messages of which the last has content"
+        raise row.refusal(f"field {field}: expected {expected}, got {described(question)}; correct the row")
     return messages
 
 
@@ -155,7 +157,8 @@ def hits_by_group(rows: list[ItemRow], hits: list[list[bool]]) -> dict[str, list
     for row, hit in zip(rows, hits, strict=True):
         if "group" in row:
             if OWN_PARTS.fullmatch(str(row["group"])):
-                raise RowError(f"field group: expected another name than {row['group']}, which is that of a score")
+                told = f"expected another name than {row['group']}, which is that of a score, got it"
+                raise row.refusal(f"field group: {told}; rename the group")
             groups[str(row["group"])].append(hit)
     return dict(sorted(groups.items()))
 

@@ -4,15 +4,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.statistics import Score, mean_score, proportion_score
+
+
+class PlacedRowError(RowError):
+    """A fault of a row that was read, told with its place."""
 
 
 class ItemRow(dict[str, Any]):
     """Fields of one item. A missing one is a RowError, so that a KeyError is always a fault of our own."""
 
+    def __init__(self, fields: Fields, place: str = ""):
+        """Take the fields of a row; `place` is its file:line where it was read."""
+        super().__init__(fields)
+        self.place = place
+
     def __missing__(self, name: str) -> Any:
-        raise RowError(f"field {name}: expected one, got a row with {', '.join(sorted(self)) or 'no fields'}")
+        got = ", ".join(sorted(self)) or "no fields"
+        raise self.refusal(f"field {name}: expected one, got a row with {got}; add it to the row")
+
+    def refusal(self, told: str) -> RowError:
+        """The error that the row does not fit its task."""
+        return PlacedRowError(f"{self.place}: {told}") if self.place else RowError(told)
 
 
 @dataclass(frozen=True)

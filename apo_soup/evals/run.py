@@ -44,7 +44,7 @@ from apo_soup.evals.items.problems import generated_problems
 from apo_soup.evals.items.tool_requests import generated_tool_requests
 from apo_soup.evals.kept_tasks import KeptTasks, TaskPart, task_part
 from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_task, recall_task
-from apo_soup.evals.metrics import ItemRow, TaskResult
+from apo_soup.evals.metrics import ItemRow, PlacedRowError, TaskResult
 from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
 from apo_soup.evals.turns import turns_task
@@ -144,8 +144,8 @@ def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
         rows = task_rows(checkpoint, task)
         return result_of_rows(checkpoint, task, rows), hash_value(rows)
     except RowError as error:
-        place = checkpoint.place(task, key)
-        raise UserError(f"{place}: {data or 'a row that was made'}: {error}; correct the row") from error
+        of = "" if isinstance(error, PlacedRowError) else f"{data or 'a row that was made'}: "
+        raise UserError(f"{checkpoint.place(task, key)}: {of}{error}") from error
 
 
 def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -> TaskResult:
@@ -183,22 +183,22 @@ def task_rows(checkpoint: Checkpoint, task: RowTask) -> list[ItemRow]:
     Raises:
         UserError: a row of the file is broken, or the file has none.
     """
-    rows: list[dict[str, Any]]
     if isinstance(task, LiveCodeBenchTask):
         return livecodebench_rows(task, checkpoint.place(task, "data" if task.data else "release"))
     if isinstance(task, BfclTask):
         return bfcl_rows(task, checkpoint.place(task, "python"))
     match task:
         case AnswerTask(generate=items) if items:
-            rows = generated_problems(checkpoint.seed, items)
+            rows = list(map(ItemRow, generated_problems(checkpoint.seed, items)))
         case TurnsTask(generate=items) if items:
             whole = items.model_copy(update={"count": items.count * task.turns})
-            rows = generated_problems(checkpoint.seed, whole)
+            rows = list(map(ItemRow, generated_problems(checkpoint.seed, whole)))
         case ToolTask(generate=items) if items:
-            rows = generated_tool_requests(checkpoint.seed, items)
+            rows = list(map(ItemRow, generated_tool_requests(checkpoint.seed, items)))
         case RecallTask(generate=items) if items:
-            rows = generated_needles(checkpoint.tokenizer, checkpoint.seed, items)
+            rows = list(map(ItemRow, generated_needles(checkpoint.tokenizer, checkpoint.seed, items)))
         case _:
-            rows = [row.fields for row in read_all_rows(str(task.data), checkpoint.place(task, "data"))]
+            read = read_all_rows(str(task.data), checkpoint.place(task, "data"))
+            rows = [ItemRow(row.fields, row.place) for row in read]
     # Of a task over turns the items are conversations, which several rows may make.
-    return [ItemRow(row) for row in (rows if isinstance(task, TurnsTask) else rows[: task.limit])]
+    return rows if isinstance(task, TurnsTask) else rows[: task.limit]

@@ -11,7 +11,7 @@ from apo_soup.config.eval import TurnsTask
 from apo_soup.config.eval_keys import Mode
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at
 from apo_soup.data.conversations.row_arguments import template_kwargs
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import RowError, described
 from apo_soup.evals.answers import drawn_answers
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
@@ -163,7 +163,8 @@ def conversation_scripts(rows: list[ItemRow], task: TurnsTask) -> list[Script]:
     short = [len(script.questions) for script in scripts if len(script.questions) < task.turns]
     if short or not scripts:
         got = f"{short[0]} in a row" if short else f"{len(rows)} rows of one"
-        raise RowError(f"field {task.question}: expected {task.turns} questions for as many turns, got {got}")
+        told = f"field {task.question}: expected {task.turns} questions for as many turns, got {got}"
+        raise RowError(f"{told}; add questions, or give fewer turns")
     return scripts
 
 
@@ -180,13 +181,15 @@ def row_script(row: ItemRow, question: str) -> Script:
         content = message.get("content") if isinstance(message, dict) else message
         role = message.get("role") if isinstance(message, dict) else "user"
         if not isinstance(content, str):
-            raise RowError(f"field {question}: expected text in every turn, got {content!r}")
+            told = f"field {question}: expected text in every turn, got {described(content)}"
+            raise row.refusal(f"{told}; correct the row")
         if role == "system":
             system = content
         elif role == "user":
             questions.append(content)
     if not questions:
-        raise RowError(f"field {question}: expected questions, as text or messages, got {asked!r}")
+        told = f"field {question}: expected questions, as text or messages, got {described(asked)}"
+        raise row.refusal(f"{told}; correct the row")
     return Script(system, tuple(questions), template_kwargs(row, {}))
 
 

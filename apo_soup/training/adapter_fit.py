@@ -4,7 +4,6 @@ peft refuses names of which none is in the model, and passes over a single one t
 `v_prj` would be trained on half of what was meant.
 """
 
-import difflib
 import re
 import warnings
 
@@ -13,9 +12,12 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from apo_soup.config.nearest import nearest
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import earlier_adapter
+
+SHOWN_LAYERS = 8
 
 
 def check_adapter_fits(adapter: LoraConfig | None, recipe: TrainingFile) -> None:
@@ -54,11 +56,9 @@ def check_adapter_fits(adapter: LoraConfig | None, recipe: TrainingFile) -> None
             if not any(f".{place}".endswith(f".{name}") for place in known):
                 short = {place.rpartition(".")[2] for place in known} - {""}
                 short = {part for part in short if not re.fullmatch(r"\d+", part)}
-                near = difflib.get_close_matches(name, sorted(short), n=1, cutoff=0.0)[0]
-                raise UserError(
-                    f"{recipe.place(f'{key}.{number}')}: expected a layer of {model}, got {name}, which it has not; "
-                    f"the nearest is {near}"
-                )
+                way = nearest(name, sorted(short)) or f"name layers such as {', '.join(sorted(short)[:SHOWN_LAYERS])}"
+                where = recipe.place(f"{key}.{number}")
+                raise UserError(f"{where}: expected a layer of {model}, got {name}, which it has not; {way}")
     key = next((k for k in ("lora_target_modules", "lora_target_parameters") if recipe.gives(k)), "use_peft")
     taken = f"layers of {model} that peft can adapt"
     with (

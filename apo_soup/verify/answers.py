@@ -54,7 +54,8 @@ def reference_number(reference: str) -> Fraction:
     """The one number of a reference answer; raises RowError where there is none, or more than one."""
     numbers = numbers_in(reference.rsplit("####", 1)[-1])
     if len(numbers) != 1 or not numbers[0]:
-        raise RowError(f"field answer: expected one number, which the number verifier compares, got {reference[:80]!r}")
+        told = f"expected one number, which the number verifier compares, got {reference[:80]!r}"
+        raise RowError(f"field answer: {told}; correct it, or choose another verifier")
     return numbers[0][0]
 
 
@@ -71,7 +72,8 @@ def math_verifier(text: str, reference: str) -> bool:
     marked = any(mark in reference for mark in ("$", "\\(", "\\[", "\\boxed"))
     gold = parse(reference if marked else f"${reference}$") or parse(reference)
     if not gold:
-        raise RowError(f"field answer: expected mathematics that the math verifier can read, got {reference!r}")
+        told = f"expected mathematics that the math verifier can read, got {reference[:80]!r}"
+        raise RowError(f"field answer: {told}; correct it, or choose another verifier")
     answer = answer_part(text)
     boxes = boxed(answer)  # the last one counts; the library takes all of them together
     return bool(verify(gold, parse(f"\\boxed{{{boxes[-1]}}}" if boxes else answer)))

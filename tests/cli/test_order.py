@@ -135,7 +135,7 @@ def test_a_mistake_in_the_overrides_is_told_before_an_earlier_stage_runs(toy_rec
         ),
         (["--memebr", "1"], "memebr: expected a known key or option, got an unknown one; the nearest is --member"),
         (["--member", "1", "--beta", "-1"], "beta: expected a number above 0, got -1; "),
-        (["beta", "1"], "command line: expected --key value, got 'beta'"),
+        (["beta", "1"], "(command line): expected --key value, got 'beta'"),
     ):
         with pytest.raises(UserError) as error:
             run_stages("apo", toy_recipe, None, words)

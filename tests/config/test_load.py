@@ -107,9 +107,9 @@ def test_command_line_overrides_the_file_at_any_depth(write_recipe):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["learning_rate"], "command line: expected --key value, got 'learning_rate'"),
-        (["--dataset_mixture.datasets.7.id", "b"], "expected a name that leads somewhere, got 7, not in"),
-        (["--output_dir.x", "b"], "expected a name that leads somewhere, got x, not in"),
+        (["learning_rate"], r"sft.yaml \(command line\): expected --key value, got 'learning_rate'"),
+        (["--dataset_mixture.datasets.7.id", "b"], "expected a name that leads somewhere, got 7, which is not"),
+        (["--output_dir.x", "b"], "expected a name that leads somewhere, got x, which is not"),
     ],
 )
 def test_words_that_reach_nowhere_are_told(words, told, write_recipe):
@@ -168,7 +168,7 @@ def test_a_member_may_reach_inside_and_use_old_names(write_recipe):
             "expected no folder of a member's own, which is OUTPUT_DIR/1, got 'x'; leave the key out",
         ),
         ({"loss_type": "apo_zro"}, "got 'apo_zro'; the nearest is apo_zero"),
-        ({"dataset_mixture.datasets.7.weight": 1.0}, "expected a name that leads somewhere, got 7, not in"),
+        ({"dataset_mixture.datasets.7.weight": 1.0}, "expected a name that leads somewhere, got 7, which is not"),
     ):
         with pytest.raises(UserError, match=told):
             member_recipes(load(write_recipe("apo.yaml", {**base, "members": [member]}), "apo"))

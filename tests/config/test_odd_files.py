@@ -54,8 +54,14 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        (SUITE + "null: 1\n", ["3: null: expected a known key, got an unknown one; the nearest is models"]),
-        (SUITE + "'': 1\n", ["3: '': expected a known key, got an unknown one; the nearest is trust_remote_code"]),
+        (
+            SUITE + "null: 1\n",
+            ["3: null: expected a known key, got an unknown one; remove it, or find its name in docs/recipes.md"],
+        ),
+        (
+            SUITE + "'': 1\n",
+            ["3: '': expected a known key, got an unknown one; remove it, or find its name in docs/recipes.md"],
+        ),
         (
             SUITE + "models: {a: x, no: y}\n",
             ["3: models.false: expected text as the key, got false; put quotes around it"],
@@ -99,11 +105,11 @@ def test_a_fault_inside_a_union_is_told_alone():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--"], "command line: expected --key value, got '--'; name a key of the file"),
-        (["--=x"], "command line: expected --key value, got '--=x'; name a key of the file"),
+        (["--"], "(command line): expected --key value, got '--'; name a key of the file"),
+        (["--=x"], "(command line): expected --key value, got '--=x'; name a key of the file"),
         (["--seed", "2024-13-45"], "(command line): seed: expected a whole number, got '2024-13-45'; write it in digits, or leave the key out"),
-        (["--a.b", "1"], "(command line): a: expected a known key, got an unknown one; the nearest is lora_r"),
-        (["--dataset_mixture.rename.a", "b"], "(command line): dataset_mixture.rename: expected a known key, got an unknown one; the nearest is decontaminate"),
+        (["--a.b", "1"], "(command line): a: expected a known key, got an unknown one; remove it, or find its name in docs/recipes.md"),
+        (["--dataset_mixture.rename.a", "b"], "(command line): dataset_mixture.rename: expected a known key, got an unknown one; remove it, or find its name in docs/recipes.md"),
         (["--dataset_mixture.datasets", "[3]"], "(command line): dataset_mixture.datasets.0: expected a mapping with id, got 3; write {id: 3}, or remove it"),
     ],
 )  # fmt: skip

@@ -205,6 +205,12 @@ def test_a_misspelt_option_is_told_with_the_nearest_of_options_and_keys(write_re
             load(path, "sft", [word, "1"], ["--config", "--shard", "--join"])
         told = f"{word[2:]}: expected a known key or option, got an unknown one; the nearest is {near}"
         assert str(refused.value) == f"{path} (command line): {told}"
+    with pytest.raises(UserError) as refused:
+        load(path, "sft", ["--zz", "1"], ["--config", "--verify"])
+    told = (
+        "expected a known key or option, got an unknown one; remove it, or find its name in --help or docs/recipes.md"
+    )
+    assert str(refused.value) == f"{path} (command line): zz: {told}"
 
 
 def test_a_key_of_the_other_kind_of_training_file_says_whose_it_is(write_recipe):
@@ -212,7 +218,7 @@ def test_a_key_of_the_other_kind_of_training_file_says_whose_it_is(write_recipe)
     for kind, key, told in (
         ("sft", "beta", "expected a key of mid and sft files, got one of apo files; leave it out"),
         ("apo", "packing", "expected a key of apo files, got one of mid and sft files; leave it out"),
-        ("apo", "packin", "expected a known key, got an unknown one; the nearest is "),
+        ("apo", "packin", "expected a known key, got an unknown one; remove it, or find"),
     ):
         with pytest.raises(UserError) as refused:
             load(write_recipe(f"{kind}.yaml", rows | {key: True}), kind)

@@ -11,10 +11,12 @@ from helpers import ROOT, chat, preference, python
 from programs import program
 
 from apo_soup.config.load import load
+from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
+from apo_soup.evals.answers import question_messages
 from apo_soup.evals.kept_tasks import KeptTasks
 from apo_soup.evals.likelihood import preference_task
-from apo_soup.evals.metrics import mean_metric
+from apo_soup.evals.metrics import ItemRow, mean_metric
 from apo_soup.evals.program import EvalRequest, run_suite
 from apo_soup.evals.run import evaluate_model, harness_release
 
@@ -148,7 +150,7 @@ def test_a_row_without_a_field_is_named_and_a_fault_of_ours_is_not_told_as_one(
     task = {"name": "calls", "kind": "tool", "data": rows, "max_new_tokens": 1, "modes": ["no_think"]}
     path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
     suite = load(path, "eval")
-    with pytest.raises(UserError, match=r"tasks\.0\.data: .*q\.jsonl: field tools: expected one, got"):
+    with pytest.raises(UserError, match=r"tasks\.0\.data: .*q\.jsonl:1: field tools: expected one, got .*; add it"):
         evaluate_model(suite, tiny_model)
 
     def faulty(*arguments, **settings):
@@ -158,6 +160,14 @@ def test_a_row_without_a_field_is_named_and_a_fault_of_ours_is_not_told_as_one(
     write_rows("q.jsonl", [{"messages": chat("1 + 1?", "")["messages"][:1], "tools": []}])
     with pytest.raises(KeyError, match="group"):
         evaluate_model(suite, tiny_model)
+
+
+@pytest.mark.parametrize("asked", [5, [], ["Hi"], [{"role": "user"}], {"content": "Hi"}])
+def test_a_question_that_is_none_is_told_with_its_row(asked):
+    with pytest.raises(
+        RowError, match=r"^q\.jsonl:7: field q: expected text, or messages .*, got .*; correct the row$"
+    ):
+        question_messages(ItemRow({"q": asked}, "q.jsonl:7"), "q")
 
 
 def test_a_mean_of_proportions_has_an_interval_between_0_and_1():

@@ -109,7 +109,7 @@ def test_rows_of_one_question_are_joined_and_short_ones_refused(talk):
     for rows, told in (
         ([conversation(2)], "expected 5 questions for as many turns, got 2 in a row"),
         ([{"messages": "3?"}] * 4, "expected 5 questions for as many turns, got 4 rows of one"),
-        ([{"messages": [{"role": "user", "content": 3}]}], "expected text in every turn, got 3"),
+        ([{"messages": [{"role": "user", "content": 3}]}], "expected text in every turn, got int 3; correct the row"),
         ([{"messages": []}], "expected questions, as text or messages"),
     ):
         with pytest.raises(RowError, match=told):

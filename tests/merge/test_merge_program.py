@@ -50,7 +50,7 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     assert "got no-where/else, which cannot be fetched" in refused("-m", "merge", "--config", path)
     stray = {"merge_method": "linear", "models": [{"model": "suop", "parameters": {"weight": 1}}]}
     path = write_recipe("bad.yaml", {"output_dir": str(run), "merge": stray})
-    assert "got suop; the nearest name is soup" in refused("-m", "merge", "--config", path)
+    assert "got suop; the nearest is soup" in refused("-m", "merge", "--config", path)
     other = {"stage": "apo/3", "outputs": {}, "inputs": {"model": "another"}}
     (run / "apo" / "3" / "manifest.json").write_text(json.dumps(other))
     text = refused("-m", "merge", "--config", merge_file())

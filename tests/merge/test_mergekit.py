@@ -102,7 +102,7 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
             r"merge\.base_model: expected the model that ties starts from, got none",
         ),
         ({"merge": PAIR | {"tokenizer": {"sorce": "union"}}}, r"merge\.tokenizer\.sorce: expected a key of mergekit's"),
-        ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "got unoin; the nearest name is union"),
+        ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "got unoin; the nearest is union"),
         (
             {"merge": PAIR | {"models": [{"model": "/no/where@main"}]}},
             r"got /no/where@main \(looked for /no/where@main\)",

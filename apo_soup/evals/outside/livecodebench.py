@@ -13,7 +13,7 @@ from typing import Any
 
 from apo_soup.config.eval_programs import LiveCodeBenchTask
 from apo_soup.data.sources.read import read_all_rows
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import described
 from apo_soup.errors import UserError, first_line
 from apo_soup.evals.answers import answers_to_prompts
 from apo_soup.evals.checkpoint import Checkpoint
@@ -98,7 +98,7 @@ def livecodebench_rows(task: LiveCodeBenchTask, where: str) -> list[ItemRow]:
         UserError: they cannot be read, or none lies in the window.
     """
     files = [str(task.data)] if task.data else hub_files(str(task.release), where)
-    rows = [ItemRow(row.fields) for file in files for row in read_all_rows(file, where)]
+    rows = [ItemRow(row.fields, row.place) for file in files for row in read_all_rows(file, where)]
     first = datetime.fromisoformat(task.start_date) if task.start_date else datetime.min
     last = datetime.fromisoformat(task.end_date) if task.end_date else datetime.max
     inside = [row for row in rows if first <= contest_day(row) <= last]
@@ -115,7 +115,8 @@ def contest_day(row: ItemRow) -> datetime:
     try:
         return datetime.fromisoformat(str(row["contest_date"])).replace(tzinfo=None)
     except ValueError as error:
-        raise RowError(f"field contest_date: expected a day such as 2024-08-01, got {row['contest_date']!r}") from error
+        told = f"field contest_date: expected a day such as 2024-08-01, got {described(row['contest_date'])}"
+        raise row.refusal(f"{told}; correct the row") from error
 
 
 def hub_files(release: str, where: str) -> list[str]:

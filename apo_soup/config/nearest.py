@@ -1,0 +1,26 @@
+"""The word that a mistyped one was to be: one rule for keys, values, options, commands and names of layers."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def near_word(word: Any, words: Iterable[str]) -> str | None:
+    """The one of `words` that is like `word`; None where none is near enough to have been meant.
+
+    >>> near_word("wieght", ["weight", "seed"])
+    'weight'
+    >>> near_word("zz", ["weight", "seed"]) is None
+    True
+    """
+    return next(iter(difflib.get_close_matches(word, words, n=1)), None) if isinstance(word, str) else None
+
+
+def nearest(word: Any, words: Iterable[str]) -> str:
+    """What to do about a mistyped word where one is near it, or no text.
+
+    >>> nearest("sed", ["weight", "seed"])
+    'the nearest is seed'
+    """
+    near = near_word(word, words)
+    return f"the nearest is {near}" if near else ""
