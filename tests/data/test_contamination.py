@@ -87,7 +87,7 @@ def test_a_prompt_is_found_in_system_turns_and_calls_too(training_recipe, write_
     evals.write_text("{broken\n")
     with pytest.raises(
         UserError,
-        match=r"eval\.jsonl:1: expected a JSON object, got .* not valid JSON .*; correct the row, or its prompt stays",
+        match=r"eval\.jsonl:1: expected a JSON object, got .*; write one object a line, or its prompt stays",
     ):
         prepared(training_recipe(rows), "--dataset_mixture.decontaminate", f"[{evals}]")
 
