@@ -41,14 +41,16 @@ def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
 
 def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: bool) -> int:
     """Train those of the chosen members that are not up to date; returns the exit code."""
-    planned, again = [], {}
+    planned = []
     for member in chosen:
         stage = training_stage(member)
-        kept = kept_checkpoints(member, stage)
-        planned.append((member, stage, kept))
-        missing = [str(k.at) for k in kept if k.stage.stale()]
-        if missing:
-            again[stage.name] = f"its checkpoint {', '.join(missing)} is not there or not current"
+        planned.append((member, stage, kept_checkpoints(member, stage)))
+
+    def again() -> dict[str, str]:
+        missing = {stage.name: [str(k.at) for k in kept if k.stage.stale()] for _, stage, kept in planned}
+        told = "its checkpoint {} is not there or not current"
+        return {name: told.format(", ".join(steps)) for name, steps in missing.items() if steps}
+
     stages = [each for _, stage, kept in planned for each in (*(k.stage for k in kept), stage)]
     todo, code = report_state(recipe, stages, only_state, again)
     if todo and not only_state:

@@ -13,6 +13,7 @@ from apo_soup.errors import run_main, told_by_disk, told_together
 from apo_soup.progress import is_main, say
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
+from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage, restore
 
 File = TypeVar("File", bound=StageFile)
@@ -38,26 +39,39 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = Fal
     if only_state:
         yield
         return
-    problems = output_problems(recipe, folders)
-    if problems:
-        raise told_together(problems)
-    # Whatever else is written than what the stage itself looks after.
-    with at_work(*folders.values()), told_by_disk(recipe.path, Path(recipe.output_dir)):
-        for folder in folders.values() if is_main() else ():
-            restore(folder)
-        yield
+    with contextlib.ExitStack() as held:
+
+        def begin() -> None:
+            problems = output_problems(recipe, folders)
+            if problems:
+                raise told_together(problems)
+            held.enter_context(at_work(*folders.values()))
+
+        main_decides(f"place of {', '.join(folders)}", begin)
+        # Whatever else is written than what the stage itself looks after.
+        with told_by_disk(recipe.path, Path(recipe.output_dir)):
+            for folder in folders.values() if is_main() else ():
+                restore(folder)
+            yield
 
 
 def report_state(
-    recipe: StageFile, stages: list[Stage], only_state: bool, again: dict[str, str] | None = None
+    recipe: StageFile, stages: list[Stage], only_state: bool, again: Callable[[], dict[str, str]] = dict
 ) -> tuple[list[Stage], int]:
     """Say for each stage of a file whether it is up to date; return those that are not, and the exit code of `--state`.
 
     `again` gives reasons, by name, for stages to run although their own folder is current.
     """
+    names = ", ".join(stage.name for stage in stages)
+
+    def look() -> dict[str, str | None]:
+        more = again()
+        return {stage.name: stage.stale() or more.get(stage.name) for stage in stages}
+
+    reasons = main_decides(f"state of {names}", look)
     todo = []
     for stage in stages:
-        reason = stage.stale() or (again or {}).get(stage.name)
+        reason = reasons[stage.name]
         if reason is None:
             if not only_state and is_main():
                 stage.tidy()

@@ -5,6 +5,7 @@ from pathlib import Path
 from apo_soup.config.training import TrainingFile
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.inputs import training_inputs
+from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
 
 
@@ -18,4 +19,5 @@ def training_stage(recipe: TrainingFile) -> Stage:
     name = folder.name if recipe.member is None else f"apo/{recipe.member}"
     # The members of a file and the steps it keeps have fingerprints of their own.
     config = {k: v for k, v in recipe.deciding_values().items() if k not in ("members", "checkpoints")}
-    return Stage(name, folder, config, training_inputs(recipe), arguments=deciding_arguments(recipe))
+    inputs = main_decides(f"inputs of {name}", lambda: training_inputs(recipe))
+    return Stage(name, folder, config, inputs, arguments=deciding_arguments(recipe))

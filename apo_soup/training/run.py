@@ -3,6 +3,7 @@
 import gc
 import math
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from apo_soup.errors import UserError
 from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
+from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
@@ -45,13 +47,14 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    checkpoint = last_checkpoint(stage.partial)
+    found = main_decides(f"checkpoint of {stage.name}", lambda: str(last_checkpoint(stage.partial) or ""))
+    checkpoint = Path(found) if found else None
     trainer.count_from(checkpoint)
     before = time.monotonic() - trainer.begun
     stop = StopAtStep()
     trainer.add_callback(RestoreCounts(trainer))
     trainer.add_callback(stop)
-    result = _trained(trainer, recipe, str(checkpoint) if checkpoint else None)
+    result = _trained(trainer, recipe, found or None)
     if stop.number:
         _leave_stopped(stop.number, stage, trainer.state)
     require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")
