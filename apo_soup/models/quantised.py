@@ -21,6 +21,17 @@ def quantisation(model: PreTrainedModel) -> str | None:
     return "8-bit" if read("load_in_8bit") else str(read("quant_method"))
 
 
+def keep_one_arithmetic(model: PreTrainedModel) -> None:
+    """Have 4-bit layers on a CPU compute in evaluation what they compute in training.
+
+    On a processor with bfloat16 products bitsandbytes packs the weights at the first evaluation, in place: what a
+    reference or an evaluation between the steps computes, and what training goes on with, is then of less precision.
+    """
+    layers: list[Any] = [layer for layer in model.modules() if hasattr(layer, "support_avx512bf16_for_cpu")]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+
+
 def dequantised(model: PreTrainedModel) -> PreTrainedModel:
     """The model of plain numbers that a stored model of few bits stands for, as one that was never quantised."""
     config = copy.deepcopy(model.config)

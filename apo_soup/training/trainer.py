@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
 from apo_soup.errors import told_by_disk
+from apo_soup.models.quantised import keep_one_arithmetic
 from apo_soup.private import TrainerHooks
 from apo_soup.training.checkpoints import COUNTED, put_into_place
 from apo_soup.training.finite import require_finite
@@ -18,6 +19,10 @@ from apo_soup.training.finite import require_finite
 
 class StageTrainer(TrainerHooks, Trainer):
     """Checkpoints that are absent or whole, counts that go on after a kill, tied weights that are written once."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        keep_one_arithmetic(self.trained_model)
 
     @property
     def trained_model(self) -> PreTrainedModel:
