@@ -5,7 +5,7 @@ from typing import Any
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.errors import UserError
-from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.members import kept_checkpoints, member_recipes
 from apo_soup.runs.outputs import output_folders
@@ -59,6 +59,7 @@ def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: bool) -> in
         from apo_soup.progress import say
         from apo_soup.training.run import leave
 
+        spare_collector()
         for note in recipe.notes:
             say(note)
         for member, stage, kept in planned:

@@ -3,7 +3,7 @@
 import argparse
 
 from apo_soup.config.sft import SftFile
-from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.entry import make_if_stale, stage_program
 from apo_soup.runs.stage import Stage
 from apo_soup.training.entry import training_stage
@@ -19,6 +19,7 @@ def _train(recipe: SftFile, stage: Stage) -> None:
     from apo_soup.training.run import leave
     from sft.train import train_model
 
+    spare_collector()
     train_model(recipe, stage)
     leave()
 

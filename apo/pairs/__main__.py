@@ -4,7 +4,7 @@ import argparse
 
 from apo.pairs.stage import asking_stage
 from apo_soup.config.pairs import PairsFile
-from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.entry import make_if_stale, stage_program
 from apo_soup.runs.stage import Stage
 
@@ -17,6 +17,7 @@ def _make(recipe: PairsFile, stage: Stage) -> None:
     quiet_libraries()
     from apo.pairs.make import make_pairs
 
+    spare_collector()
     make_pairs(recipe, stage)
 
 

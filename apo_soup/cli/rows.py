@@ -16,7 +16,7 @@ from apo_soup.config.pairs import PairsFile
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
-from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.inputs import rows_inputs
 from apo_soup.runs.makers import missing_sources
 
@@ -97,6 +97,7 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
     from apo_soup.data.statistics_table import statistics_table
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
+    spare_collector()
     if way.on:
         prepare_on(way.on, recipe, overrides, way.tasks, way.workers, way.slurm)
         return

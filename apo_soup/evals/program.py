@@ -17,7 +17,7 @@ from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, models_to_evaluate
 from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
-from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
@@ -69,6 +69,7 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
             quiet_libraries()
             from apo_soup.evals.mix import Mixer
 
+            spare_collector()
             mixer = Mixer(str(suite.path), suite.trust_remote_code)
             for stage in todo:
                 run_evaluation(suite, *stages[stage.name], mixer)
