@@ -4,6 +4,7 @@ It reads requests from stdin, a line each: a JSON list of processes that are sta
 their ids, and when all are gone with a line of their exit codes.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -11,6 +12,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 
 # None of ours: what a program of ours imports before its file is read, and what after, is its own affair.
 LIBRARIES = (
@@ -73,11 +75,26 @@ def become(asked: dict) -> None:
         runpy.run_path(kind, run_name="__main__")
 
 
+def end(code: int) -> None:
+    """End as Python does, but for tearing down what was imported, which takes longer than most of these programs."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     for library in LIBRARIES:
         importlib.import_module(library)
-    gc.freeze()  # what lives now is shared by all children, and their ends need not go through it
+    gc.freeze()  # what lives now is shared by all children, and their collections need not go through it
     asked = serve()
     if asked is None:
         os._exit(0)
-    become(asked)
+    try:
+        become(asked)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        end(ended.code or 0)
+    end(0)
