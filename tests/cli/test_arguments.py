@@ -64,7 +64,7 @@ def test_an_edit_of_the_file_has_its_effect_or_its_sentence(recipe, capfd):
     edited = json.loads(file.read_text())
     file.write_text(json.dumps(edited | {"counts": {"sft_talk": 4}}))
     capfd.readouterr()
-    assert 'counts was {"sft_talk": 3} and is {"sft_talk": 4}; seed was 5 and is 0' in later_stage(recipe, capfd)
+    assert "counts.sft_talk was 3 and is 4; seed was 5 and is 0" in later_stage(recipe, capfd)
     assert read_manifest(rows)["metrics"]["rows"] == {"sft_talk": 3}
     file.write_text(json.dumps(edited | {"seed": 5}))
     assert "warning" not in later_stage(recipe, capfd), "the file says now what was asked"
@@ -159,7 +159,8 @@ def judged(file):
 def test_of_the_members_those_made_with_arguments_stay_and_the_others_are_made(members, capfd):
     write, make = members
     assert make(1, "--max_steps", "1") == ["--max_steps", "1"]
-    told = "apo/1 was made with --max_steps 1 on the command line, beside {0}/apo.yaml (max_steps was 1 and is null); "
+    told = "apo/1 was made with --max_steps 1 on the command line, beside {0}/apo.yaml "
+    told += "(max_steps was 1 and is not given); "
     told += "`make apo RECIPE={0}` makes it as the file says, or write the arguments into the file"
     file = write()
     told = told.format(file.parent)
@@ -174,7 +175,7 @@ def test_of_the_members_those_made_with_arguments_stay_and_the_others_are_made(m
     assert judged(file) == ([both], [])
     lines, due = judged(write(learning_rate=1e-5))
     assert (due, len(lines)) == (["apo/2"], 1)
-    assert "(learning_rate was null and is 1e-05; max_steps was 1 and is null)" in lines[0]
+    assert "(learning_rate was not given and is 1e-05; max_steps was 1 and is not given)" in lines[0]
     assert judged(write(max_steps=1, members=[{"seed": 1}])) == ([], [])
     assert judged(write(checkpoints=[0.5], members=[{"seed": 1}])) == ([], ["apo/1-at-0.5", "apo/1"])
     (file.parent.parent / "run" / "apo" / "1" / "manifest.json").unlink()

@@ -77,7 +77,7 @@ def test_what_is_given_makes_it_stale_and_a_default_or_a_look_does_not(old_run, 
     for words, change in (
         (["--logging_steps", "1", "--save_steps", "7", "--report_to", "wandb"], []),
         (["--learning_rate", "1e-3"], ["learning_rate was 0.002 and is 0.001"]),
-        (["--weight_decay", "0"], ["weight_decay was null and is 0.0"]),
+        (["--weight_decay", "0"], ["weight_decay was not given and is 0.0"]),
     ):
         stage = training_stage(load("recipes/tiny/sft.yaml", "sft", words))
         assert differences(manifest, stage.config, stage.inputs) == change

@@ -78,7 +78,7 @@ def test_what_is_written_stays_in_the_runs_logs(sft, monkeypatch):
 
 def test_a_tracker_that_is_misspelt_or_missing_is_told_at_check(sft):
     with pytest.raises(
-        UserError, match=r"sft.yaml:\d+: report_to: expected trackers of none, .*, got tensorbord; write t"
+        UserError, match=r"sft.yaml:\d+: report_to: expected trackers of none, .*, got tensorbord; the nearest is t"
     ):
         sft(report_to="tensorbord")
     recipe, _ = sft(report_to=["codecarbon", "none"])
