@@ -5,6 +5,7 @@ from typing import Any
 
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.durable import files_below
+from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.weights import hash_weights, weight_files
 
@@ -56,7 +57,7 @@ def hash_model(folder: Path) -> str:
     for file in model_files(folder):
         name = file_name(file, folder)
         record = records.get(name, {})
-        hashes[name] = record["sha256"] if _untouched(file, record) else hash_file(file)
+        hashes[name] = record["sha256"] if _untouched(file, record) else content_hash(file)
     return hash_value(hashes)
 
 
@@ -90,7 +91,7 @@ def changed_file(folder: Path, manifest: dict[str, Any]) -> str | None:
         size = file.stat().st_size
         if size != record["bytes"]:
             return f"{name} has {size:,} bytes and not {record['bytes']:,}"
-        if not _untouched(file, record) and hash_file(file) != record["sha256"]:
+        if not _untouched(file, record) and content_hash(file) != record["sha256"]:
             return f"{name} has changed"
     return None
 

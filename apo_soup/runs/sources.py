@@ -7,7 +7,8 @@ from pathlib import Path
 
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError, read_json
-from apo_soup.hashing import hash_file, hash_value
+from apo_soup.hashing import hash_value
+from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.model_files import TOKENIZER_FILES, hash_model
 from apo_soup.weights import INDEX_FILE, named_weights, weight_files
 
@@ -152,7 +153,7 @@ def tokenizer_hash(name: str, where: str) -> str:
     files = sorted({file for pattern in ("config.json", *TOKENIZER_FILES) for file in folder.glob(pattern)})
     if not files:
         raise UserError(f"{where}: expected a folder with a tokenizer, got {name} without one; correct the path")
-    return hash_value({file.relative_to(folder).as_posix(): hash_file(file) for file in files})
+    return hash_value({file.relative_to(folder).as_posix(): content_hash(file) for file in files})
 
 
 def rows_hash(name: str, where: str, revision: str | None = None, recipe_folder: Path | None = None) -> str:
@@ -165,7 +166,7 @@ def rows_hash(name: str, where: str, revision: str | None = None, recipe_folder:
     if files is None:
         return f"hub:{name}@{hub_commit('dataset', name, revision)}"
     try:
-        return hash_value([hash_file(f) for f in files])
+        return hash_value([content_hash(f) for f in files])
     except OSError as error:
         raise UserError(
             f"{where}: expected data files that can be read, got: {error.strerror} ({name}); check their permissions"

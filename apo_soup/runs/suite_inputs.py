@@ -24,6 +24,7 @@ from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_tree, hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.sources import rows_hash, tokenizer_hash
 
 # The module that `apo-soup eval` runs.
@@ -60,7 +61,7 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
         if isinstance(task, AnswerTask) and source:
             inputs[f"verifier {task.verifier}"] = hash_file(Path(source))
         for file in data_files(task.given_values()):
-            inputs[f"file {file}"] = hash_file(Path(file))
+            inputs[f"file {file}"] = content_hash(Path(file))
     template = template_text(suite.chat_template, suite.place("chat_template"), suite.path.parent)
     inputs["template"] = hash_value(template)
     if suite.endpoint is not None and suite.endpoint.tokenizer:
