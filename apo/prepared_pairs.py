@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from apo.packed_pairs import PackedPairs, PairIds, pack_pairs, position_count
-from apo_soup.data.documents import PAIR_COLUMNS, TRUNCATED_COLUMN
+from apo_soup.data.documents import PAIR_COLUMNS, ROWS_COLUMN, TRUNCATED_COLUMN
 
 # The columns that TRL gives the reference's log-probabilities.
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -28,12 +28,14 @@ class PackedRow:
         reference: log-probabilities `[N, 2]` of the chosen and rejected answers under the reference, in float32.
         truncated: how many of the pairs were cut at `max_length`.
         placeholder: the row stands for no pairs; its forward and backward pass run, with no weight.
+        kept: the kept row that each pair is, where the prepared rows tell.
     """
 
     pairs: PackedPairs
     reference: Tensor
     truncated: int
     placeholder: bool = False
+    kept: tuple[int, ...] = ()
 
     def pin_memory(self) -> "PackedRow":
         """The row in pinned memory; a DataLoader calls it for `dataloader_pin_memory`."""
@@ -75,7 +77,8 @@ class PreparedPairs:
         values = [np.array(columns[name].to_pylist(), dtype=np.float32) for name in REFERENCE_COLUMNS]
         reference = np.stack([of_side[:, epoch] if of_side.ndim == 2 else of_side for of_side in values], axis=1)
         truncated = compute.sum(columns[TRUNCATED_COLUMN]).as_py()
-        return PackedRow(pack_pairs(pairs), torch.from_numpy(reference), truncated)
+        kept = columns[ROWS_COLUMN].combine_chunks().values.to_pylist() if ROWS_COLUMN in columns.column_names else []
+        return PackedRow(pack_pairs(pairs), torch.from_numpy(reference), truncated, kept=tuple(kept))
 
 
 def pairs_of(columns: pa.Table) -> list[PairIds]:

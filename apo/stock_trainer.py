@@ -10,6 +10,7 @@ from apo.reference import ReferenceStore
 from apo_soup.private import DPOTrainerHooks, with_fingerprint
 from apo_soup.progress import say
 from apo_soup.training.going_on import complete_reference
+from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
 
 
@@ -64,6 +65,7 @@ class PreparedDPOTrainer(DPOTrainerHooks, StageTrainer, DPOTrainer):
         if "eval" in self.reference_splits:
             self.eval_dataset = self.reference_added(cast(Dataset, self.eval_dataset), "eval")
         self.ref_model, self.reference_model, self.reference_splits = kept, None, {}
+        self.data_collator = CollatorWithRows(self.data_collator)
 
     def reference_added(self, dataset: Dataset, split: str) -> Dataset:
         """The rows with the reference's columns: TRL's own values and file, under a key of all that decides them; TRL's

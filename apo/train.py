@@ -84,7 +84,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     adapting = adapters(model, recipe.path)
     check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)
-    begin_stage(stage)
+    begin_stage(stage, recipe.place("output_dir"))
     keep_trackers(arguments, recipe, stage)
 
     pairs = rows.splits["train"]
@@ -116,7 +116,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         origin = f"computed in {passes} passes" if passes else "found"
         say(f"{stage.name}: reference log-probabilities {origin} in {trainer.store.folder}")
     trainer.add_callback(KeepCheckpoints(trainer, recipe, list(kept)))
-    train_and_save(trainer, stage, recipe, facts)
+    train_and_save(trainer, stage, recipe, rows.folder, facts)
     del trainer
     release()
 
@@ -124,6 +124,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
 def stock_trainer(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any]) -> PreparedDPOTrainer:
     """The stock trainer with its reference; `common` are the arguments that both trainers are made with."""
     common = common | settled_model(recipe, arguments, common)
+    arguments.remove_unused_columns = False  # which would take the numbers of the rows away
     with refused_by_trl(recipe):
         trainer = PreparedDPOTrainer(args=arguments, **common)
     settle_adapter(trainer, recipe)

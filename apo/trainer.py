@@ -168,6 +168,10 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         accumulation, rank = self.args.gradient_accumulation_steps, self.accelerator.process_index
         return StepSampler(loaders, pairs.lengths(), self.capacity, accumulation, rank)
 
+    def rows_in(self, batch: Any) -> list[int]:
+        """The kept rows that a `MicroBatchRows` has pairs of."""
+        return [kept for row in batch.rows for kept in row.kept]
+
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of a micro-batch's rows; returns its share of the step's loss, a number `[]`.
 

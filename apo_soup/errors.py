@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.launcher import end_with_launcher
-from apo_soup.stops import STOPS, StopAsked
+from apo_soup.stops import STOPS, StopAsked, show_stacks_on_request
 
 # What libraries raise where the disk refuses them: torch, safetensors, pyarrow.
 _DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid")
@@ -43,6 +43,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     debug = _take_debug_flag(sys.argv)
     try:
         STOPS.listen()
+        show_stacks_on_request()
         end_with_launcher()
         code = main()
     except UserError as error:

@@ -75,6 +75,16 @@ class TrainerHooks(Trainer):
         collected: dict[str, list[float]] = cast(Any, self)._metrics["train"]
         return collected
 
+    def norm_taken(self, norm: float | None) -> None:
+        """Called with the norm of each step's gradient, before it is cut; None where nobody takes it. The Trainer hands
+        it to none of its callbacks.
+        """
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        norm = cast(Any, super())._get_grad_norm(model, grad_norm=grad_norm)
+        self.norm_taken(None if norm is None else float(norm))
+        return norm
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         self.write_weights(output_dir, state_dict)
 

@@ -5,6 +5,7 @@ sends. A launcher passes on what it gets, so one stop may arrive several times: 
 first is the same.
 """
 
+import faulthandler
 import os
 import signal
 import time
@@ -15,11 +16,19 @@ from types import FrameType
 ECHO_SECONDS = 2.0
 # Windows has the first and the last of them alone.
 _NAMES = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
+# At which a program says where its threads are, and goes on; None where the system has none to spare.
+STACKS_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR2", None)
 
 
 def ending_signals() -> list[signal.Signals]:
     """The signals that ask a program to end, of those that this system knows; the last is an interrupt."""
     return [signal.Signals[name] for name in _NAMES if hasattr(signal, name)]
+
+
+def show_stacks_on_request() -> None:
+    """From now on the signal `STACKS_SIGNAL` has the stacks of all threads written to stderr."""
+    if STACKS_SIGNAL is not None and signal.getsignal(STACKS_SIGNAL) == signal.SIG_DFL:
+        faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
 
 
 class StopAsked(BaseException):

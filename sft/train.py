@@ -34,6 +34,7 @@ from apo_soup.training.going_on import with_earlier_adapter
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
 from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
+from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
 from sft.packed_batch import PackedCollator
 
@@ -65,7 +66,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     adapting = adapters(model, recipe.path)
     check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)
-    begin_stage(stage)
+    begin_stage(stage, recipe.place("output_dir"))
     keep_trackers(arguments, recipe, stage)
 
     # Rows are packed already, and their columns are the collator's, not the model's.
@@ -81,7 +82,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
         trainer = PackedSFTTrainer(
             model=base,
             args=arguments,
-            data_collator=collator,
+            data_collator=CollatorWithRows(collator),
             train_dataset=splits["train"],
             eval_dataset=splits.get("test"),
             processing_class=rows.tokenizer,
@@ -91,4 +92,4 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.
     collator.flat = is_flash_attention_requested(trainer.trained_model.config.get_text_config())
     settle_adapter(trainer, recipe)
-    train_and_save(trainer, stage, recipe, {"data": rows.sources, "packed": rows.packed})
+    train_and_save(trainer, stage, recipe, rows.folder, {"data": rows.sources, "packed": rows.packed})

@@ -161,7 +161,7 @@ def test_our_trainers_override_nothing_private_and_the_public_methods_that_they_
         "__init__", "compute_loss", "create_accelerator_and_postprocess", "evaluate", "evaluation_loop",
         "get_batch_samples", "get_eval_dataloader", "get_train_dataloader", "log", "save_model", "training_step",
     }  # fmt: skip
-    hooks = {"_save_checkpoint", "_save", "_prepare_dataset", "_precompute_ref_logps"}
+    hooks = {"_save_checkpoint", "_save", "_get_grad_norm", "_prepare_dataset", "_precompute_ref_logps"}
     for ours, theirs in ((PackedDPOTrainer, DPOTrainer), (PackedSFTTrainer, SFTTrainer)):
         libraries = set(dir(theirs)) | set(dir(Trainer))
         for layer in ours.__mro__:
@@ -198,3 +198,10 @@ def test_the_trainer_begins_its_counts_anew_before_it_calls_back():
     for name in ("_initial_global_step = ", "_tr_loss = ", "_total_loss_scalar = 0.0", "_globalstep_last_logged = "):
         assert source.index(f"self.{name}") < source.index("self.callback_handler.on_train_begin")
     assert "num_steps_trained = self.state.global_step - self._initial_global_step" in source
+
+
+def test_the_trainer_takes_each_steps_norm_here():
+    from transformers import Trainer
+
+    assert parameters(Trainer._get_grad_norm) == ["self", "model", "grad_norm"]
+    assert "grad_norm = self._get_grad_norm(model, grad_norm=grad_norm)" in inspect.getsource(Trainer._run_epoch)

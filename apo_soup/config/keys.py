@@ -64,6 +64,7 @@ Anything = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=
 
 Positive = Annotated[int, Ge(1), AS_WHOLE]
 NotNegative = Annotated[int, Ge(0), AS_WHOLE]
+Minutes = Annotated[float, Ge(0), FINITE, AS_NUMBER]
 AboveZero = Annotated[float, Gt(0), FINITE, AS_NUMBER]
 Share = Annotated[float, Ge(0), Le(1), FINITE, AS_NUMBER]
 ProperShare = Annotated[float, Gt(0), Lt(1), FINITE, AS_NUMBER]

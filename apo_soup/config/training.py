@@ -11,7 +11,9 @@ from typing import Literal
 from apo_soup.config.adapter_keys import adapter_faults, adapter_remarks
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
+    AboveZero,
     Flag,
+    Minutes,
     Positive,
     Share,
     Table,
@@ -110,6 +112,18 @@ class TrainingFile(StageFile):
     report_to: list[Text] | Text | None = key("none", "trackers such as `wandb` or `tensorboard`", cosmetic=True)
     logging_dir: Text | None = key(
         None, "folder that trackers write to; `logs/STAGE` of the run where it is not given", cosmetic=True
+    )
+    hang_minutes: Minutes = key(
+        20.0, "minutes without a step after which each process says where it stands; 0: never", cosmetic=True
+    )
+    spike_factor: AboveZero | None = key(
+        20.0,
+        "a loss or gradient norm above all of the last 64 steps, and this many times their spread above their median, "
+        "is told with the step's rows; null: never",
+        cosmetic=True,
+    )
+    on_spike: Literal["say", "stop"] = key(
+        "say", "what such a step does: be told, or stop the run before it is taken, with a checkpoint", cosmetic=True
     )
     push_to_hub: Flag = key(False, "send the finished folder to the Hub", cosmetic=True)
     hub_model_id: Text | None = key(None, "repository that the folder is sent to", cosmetic=True)

@@ -14,6 +14,9 @@ from apo_soup.data.sources.source import Source
 PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 # Whether an answer of a pair was cut off at `max_length`.
 TRUNCATED_COLUMN = "truncated"
+# Of a training row: its kept rows, a number for each document; `PLACES_FILE` has their places, a line each.
+ROWS_COLUMN = "rows"
+PLACES_FILE = "places.jsonl"
 SEQUENCE_COLUMNS = ("input_ids", "trained_ranges", "seq_lengths")
 Array = np.ndarray
 

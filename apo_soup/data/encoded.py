@@ -38,8 +38,8 @@ class KeptRows:
         pieces: in how many documents it is, `[N]`.
         lengths: of the documents' arrays, `[D, K]`.
         tokens: all of these arrays, one behind the other.
-        places: of the rows, N of them; none where nobody looks for duplicates.
-        fingerprints: what rows are recognised by, likewise.
+        places: of the rows, N of them; none where they are only counted.
+        fingerprints: what rows are recognised by; none where nobody looks for duplicates.
         groups: a number that rows of the same prompt share, `[N]`; `[0]` where no rows are held out.
         sketches: of the prompts, `[N, 32]`; likewise.
     """
@@ -82,7 +82,7 @@ class KeptRows:
             pieces=pieces,
             lengths=np.array([len(array) for array in arrays], dtype=np.int32).reshape(-1, columns),
             tokens=np.concatenate(arrays, dtype=np.int32, casting="same_kind") if arrays else np.zeros(0, np.int32),
-            places=[row.row.place for _, row, document in rows if document.fingerprint],
+            places=[row.row.place for _, row, _ in rows],
             fingerprints=[document.fingerprint for document in documents if document.fingerprint],
             groups=np.array([prompt.group for prompt in prompts], dtype=np.int64),
             sketches=np.array([prompt.sketch for prompt in prompts], dtype=np.uint32).reshape(-1, SKETCH),
@@ -96,7 +96,13 @@ class KeptRows:
     def counted(self) -> "KeptRows":
         """The rows without what their documents hold, for whom they are only counted."""
         return replace(
-            self, tokens=self.tokens[:0], lengths=self.lengths[:0], groups=self.groups[:0], sketches=self.sketches[:0]
+            self,
+            tokens=self.tokens[:0],
+            lengths=self.lengths[:0],
+            groups=self.groups[:0],
+            sketches=self.sketches[:0],
+            places=[],
+            fingerprints=[],
         )
 
     def without(self, rows: set[int]) -> "KeptRows":
@@ -109,8 +115,9 @@ class KeptRows:
         }
         if len(self.groups):
             by_row |= {"groups": self.groups[left], "sketches": self.sketches[left]}
-        if self.places:
-            by_row |= {name: [getattr(self, name)[place] for place in left] for name in ("places", "fingerprints")}
+        for name in ("places", "fingerprints"):
+            of_rows = getattr(self, name)
+            by_row[name] = [of_rows[place] for place in left] if of_rows else []
         return replace(self, **by_row)
 
 

@@ -1,5 +1,6 @@
 """From the documents of all kept rows to packed training and test splits on disk."""
 
+import json
 import random
 from array import array
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from apo_soup.data.document_file import DocumentFile
-from apo_soup.data.documents import PAIR_COLUMNS, SEQUENCE_COLUMNS, TRUNCATED_COLUMN, Array
+from apo_soup.data.documents import (
+    PAIR_COLUMNS,
+    PLACES_FILE,
+    ROWS_COLUMN,
+    SEQUENCE_COLUMNS,
+    TRUNCATED_COLUMN,
+    Array,
+)
 from apo_soup.data.encoded import KeptRows
 from apo_soup.data.options import Options
 from apo_soup.data.packing import DocumentSlice, packed_sequences
@@ -22,11 +30,14 @@ FILE_NAME = "documents.bin"
 
 
 class KeptDocuments:
-    """The documents of kept rows, in a file in `folder` until it is known which sequence they go to."""
+    """The documents of kept rows, in a file in `folder` until it is known which sequence they go to; and where the rows
+    are, in a file that stays.
+    """
 
     def __init__(self, folder: Path, options: Options):
         self.folder, self.options = folder, options
         self.file = DocumentFile(folder / FILE_NAME, len(PAIR_COLUMNS) if options.pairs else 2)
+        self.places = (folder / PLACES_FILE).open("w", encoding="utf-8")
         # For each kept row: its first document in the file, how many it is in, how often it is taken, and whether
         # something of it was cut off.
         self.first, self.pieces, self.times, self.cut = array("q"), array("i"), array("i"), array("b")
@@ -37,6 +48,7 @@ class KeptDocuments:
         self.first.frombytes((first + kept.first.astype(np.int64)).tobytes())
         self.pieces.frombytes(kept.pieces.astype(np.intc).tobytes())
         self.times.frombytes(kept.times.astype(np.intc).tobytes())
+        self.places.writelines(f"{json.dumps(place, ensure_ascii=False)}\n" for place in kept.places)
         self.cut.frombytes((kept.count("lost") > 0).astype(np.int8).tobytes())
 
     def leave_out(self, row: int) -> None:
@@ -44,7 +56,8 @@ class KeptDocuments:
         self.times[row] = 0
 
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the file of documents, and close that of places."""
+        self.places.close()
         self.file.close()
         (self.folder / FILE_NAME).unlink()
 
@@ -69,15 +82,15 @@ class KeptDocuments:
         packed: dict[str, Any] = {}
         for name, rows in splits.items():
             if self.options.pairs:
-                pairs = ((*self.file.read(self.first[r]), bool(self.cut[r])) for r in rows)
-                write_split(self.folder / name, PAIR_COLUMNS, pairs, flags=[TRUNCATED_COLUMN])
+                pairs = ((*self.file.read(self.first[r]), np.array([r], np.int32), bool(self.cut[r])) for r in rows)
+                write_split(self.folder / name, (*PAIR_COLUMNS, ROWS_COLUMN), pairs, flags=[TRUNCATED_COLUMN])
                 continue
-            documents = [self.first[r] + k for r in rows for k in range(self.pieces[r])]
-            lengths = [self.file.lengths[2 * d] for d in documents]
+            documents = [(self.first[r] + k, r) for r in rows for k in range(self.pieces[r])]
+            lengths = [self.file.lengths[2 * d] for d, _ in documents]
             sequences = packed_sequences(lengths, self.options.max_length, self.options.strategy)
             counts = PackedCounts()
             built = (self._sequence(slices, documents) for slices in sequences)
-            if not write_split(self.folder / name, SEQUENCE_COLUMNS, counts.trained_only(built)):
+            if not write_split(self.folder / name, (*SEQUENCE_COLUMNS, ROWS_COLUMN), counts.trained_only(built)):
                 raise UserError(
                     f"{where}: expected trained tokens in the {name} split, got sequences without one; take a larger "
                     "max_length"
@@ -85,11 +98,15 @@ class KeptDocuments:
             packed |= counts.as_dict(self.options.max_length) if name == "train" else {"held_out": vars(counts)}
         return list(splits), packed
 
-    def _sequence(self, slices: list[DocumentSlice], documents: list[int]) -> tuple[Array, Array, Array]:
-        """Ids `[S]`, trained ranges `[2k]` and document lengths of a packed sequence."""
+    def _sequence(self, slices: list[DocumentSlice], documents: list[tuple[int, int]]) -> tuple[Array, ...]:
+        """Ids `[S]`, trained ranges `[2k]`, document lengths and kept rows of a packed sequence.
+
+        Args:
+            documents: the number of each, and that of its kept row.
+        """
         ids, ranges, place = [], [], 0
         for number, start, end in slices:
-            document_ids, document_ranges = self.file.read(documents[number])
+            document_ids, document_ranges = self.file.read(documents[number][0])
             if end - start < len(document_ids):
                 document_ids = document_ids[start:end]
                 document_ranges = range_array(ranges_within(range_list(document_ranges), start, end))
@@ -97,7 +114,8 @@ class KeptDocuments:
             ranges.append(document_ranges + place)
             place += end - start
         lengths = np.array([end - start for _, start, end in slices], dtype=np.int32)
-        return np.concatenate(ids), np.concatenate(ranges), lengths
+        rows = np.array([documents[number][1] for number, _, _ in slices], dtype=np.int32)
+        return np.concatenate(ids), np.concatenate(ranges), lengths, rows
 
 
 @dataclass
@@ -113,8 +131,8 @@ class PackedCounts:
     untrained: int = 0
 
     def trained_only(self, sequences: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
-        """The sequences of ids, trained ranges and lengths that have a trained token."""
-        for ids, ranges, lengths in sequences:
+        """The sequences, which begin with ids and trained ranges, that have a trained token."""
+        for ids, ranges, *more in sequences:
             trained = trained_count(ranges)
             if not trained:
                 self.untrained += len(ids)
@@ -122,7 +140,7 @@ class PackedCounts:
             self.sequences += 1
             self.tokens += len(ids)
             self.trained += trained
-            yield ids, ranges, lengths
+            yield ids, ranges, *more
 
     def as_dict(self, capacity: int) -> dict[str, Any]:
         """What packing made; `untrained` are the tokens of the sequences that were kept back."""

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from apo_soup.progress import is_main, say
 from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
 from apo_soup.runs.stage import Stage
+from apo_soup.training.shared_folder import check_shared
 
 # In a checkpoint that was written to its end: the record of its other files, as JSON; empty in those of older releases.
 WHOLE = "whole"
@@ -23,11 +24,17 @@ _STATE = "trainer_state.json"
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 
 
-def begin_stage(stage: Stage) -> Path:
+def begin_stage(stage: Stage, where: str) -> Path:
     """The stage's partial folder, prepared by the main process while the others wait. Checkpoints that were not written
     to their end are removed; those that are not as they were written are named and put aside.
 
     Call it when TRL's arguments exist: they open the process group with the recipe's `ddp_timeout`.
+
+    Args:
+        where: file, line and key that name the stage's folder.
+
+    Raises:
+        UserError: as `Stage.begin`; or the processes do not share that folder.
     """
     if is_main():
         stage.begin()
@@ -39,6 +46,7 @@ def begin_stage(stage: Stage) -> Path:
                 shutil.rmtree(folder)
         _put_damaged_aside(stage)
     PartialState().wait_for_everyone()
+    check_shared(stage.partial, where)
     return stage.partial
 
 

@@ -3,6 +3,7 @@
 import gc
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,15 +25,22 @@ from apo_soup.training.arguments import machine_overrides
 from apo_soup.training.callbacks import RestoreCounts, StopAtStep
 from apo_soup.training.checkpoints import last_checkpoint
 from apo_soup.training.finite import require_finite
+from apo_soup.training.hang import hangs_told
 from apo_soup.training.precision import MovedShare, Precision, cast_folder, precision, raise_masters, trained_low
 from apo_soup.training.saving import save_model, upload
+from apo_soup.training.spikes import Spikes
+from apo_soup.training.step_rows import places_told
 from apo_soup.training.trainer import StageTrainer
 
 
-def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, facts: dict[str, Any]) -> None:
+def train_and_save(
+    trainer: StageTrainer, stage: Stage, recipe: TrainingFile, prepared: Path, facts: dict[str, Any]
+) -> None:
     """Train from the last whole checkpoint if there is one, then put the finished model folder into place.
 
-    `facts` go into the manifest beside what was measured.
+    Args:
+        prepared: the folder of the prepared rows.
+        facts: go into the manifest beside what was measured.
 
     Raises:
         UserError: the recipe's `metric_for_best_model` is not measured.
@@ -54,7 +62,11 @@ def train_and_save(trainer: StageTrainer, stage: Stage, recipe: TrainingFile, fa
     stop = StopAtStep()
     trainer.add_callback(RestoreCounts(trainer))
     trainer.add_callback(stop)
-    result = _trained(trainer, recipe, found or None)
+    rows_told = partial(places_told, prepared)
+    if recipe.spike_factor is not None:
+        trainer.add_callback(Spikes(trainer, recipe, recipe.spike_factor, stage.name, rows_told))
+    with hangs_told(trainer, stage.name, recipe.hang_minutes, rows_told):
+        result = _trained(trainer, recipe, found or None)
     if stop.number:
         _leave_stopped(stop.number, stage, trainer.state)
     require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")

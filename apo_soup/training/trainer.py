@@ -3,6 +3,9 @@
 import json
 import shutil
 import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +17,19 @@ from apo_soup.errors import told_by_disk
 from apo_soup.models.quantised import keep_one_arithmetic
 from apo_soup.private import TrainerHooks
 from apo_soup.training.checkpoints import COUNTED, put_into_place
+from apo_soup.training.far_off import WINDOW
 from apo_soup.training.finite import require_finite
+from apo_soup.training.step_rows import taken_from
+
+
+@dataclass(frozen=True)
+class StepBefore:
+    """What had been counted when a step began: the stage's own counts, and the Trainer's that it adds to in a step."""
+
+    step: int
+    counts: dict[str, Any]
+    flos: Any
+    tokens_seen: Any
 
 
 class StageTrainer(TrainerHooks, Trainer):
@@ -40,9 +55,16 @@ class StageTrainer(TrainerHooks, Trainer):
         counted: dict[str, Any] = {"tokens": 0, "seconds": 0.0}
         if file and file.is_file():
             counted = json.loads(file.read_text())
+        self._before: StepBefore | None = None
+        self._random: tuple[torch.Tensor, ...] | None = None
+        # The kept rows of the running step's documents on this rank; none while they are loaded.
+        self.rows_of_step: Sequence[int] = ()
+        self.gradient_norm: float | None = None
         self.token_count = counted["tokens"]
         self.begun = time.monotonic() - counted["seconds"]
         self.counted_window: dict[str, Any] | None = counted.get("window")
+        # Values of the last steps, by name, which those to come are held to.
+        self.recent = {name: deque(values, WINDOW) for name, values in counted.get("recent", {}).items()}
 
     def tokens_trained(self) -> float:
         """Tokens of all ranks, from the first step of the run; called by all ranks."""
@@ -52,7 +74,8 @@ class StageTrainer(TrainerHooks, Trainer):
         """What is not logged yet, of all ranks, which all call it: losses and other values since the last log."""
         loss, total, logged = self.loss_window
         losses = self.accelerator.gather(loss.detach().reshape(1)).tolist()
-        return {"losses": losses, "total": total, "logged": logged, "values": dict(self.logged_values)}
+        values = {name: list(of_name) for name, of_name in self.logged_values.items()}
+        return {"losses": losses, "total": total, "logged": logged, "values": values}
 
     def restore_window(self) -> None:
         """Go on with what was not logged at the checkpoint; called when the Trainer has begun its own counts."""
@@ -69,21 +92,65 @@ class StageTrainer(TrainerHooks, Trainer):
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
         """As transformers; nothing where all steps are done, which it does not look for before it takes one more."""
+        self.rows_of_step = ()
         if self.state.global_step >= self.state.max_steps:
             return [], None
-        return super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.rows_of_step = [row for batch in batches for row in self.rows_in(batch)]
+        return batches, items
+
+    def norm_taken(self, norm: float | None) -> None:
+        """Keep the norm of the running step's gradient."""
+        self.gradient_norm = norm
+
+    def rows_in(self, batch: Any) -> list[int]:
+        """The kept rows of a batch's documents, which it brought along and does no more."""
+        return taken_from(batch)
+
+    def counts(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the run until now, beside what the Trainer keeps; called by all ranks."""
+        seconds = round(time.monotonic() - self.begun, 2)
+        recent = {name: list(values) for name, values in self.recent.items()}
+        return {"tokens": self.tokens_trained(), "seconds": seconds, "window": self.window_state(), "recent": recent}
+
+    def remember_counts(self) -> None:
+        """Keep the counts as they are before a step."""
+        self._before = StepBefore(
+            self.state.global_step, self.counts(), self.current_flos, self.state.num_input_tokens_seen
+        )
+
+    def remember_random(self) -> None:
+        """Keep what random numbers are drawn from, as a checkpoint that is written here would."""
+        self._random = random_state()
+
+    def write_step_before(self) -> str:
+        """Write a checkpoint of what the running step began with, before its weights are touched; called by all ranks.
+
+        Returns:
+            What is kept, in words.
+        """
+        step = self.state.global_step
+        kept = f"a checkpoint of step {step} is kept"
+        if not step or (self.folder / f"checkpoint-{step}").is_dir():
+            return kept if step else "nothing was trained before it"
+        if self.is_deepspeed_enabled or self._before is None or self._random is None:
+            return "the last checkpoint is kept"  # DeepSpeed has taken the step
+        self.current_flos = self._before.flos
+        self.state.num_input_tokens_seen = self._before.tokens_seen
+        set_random_state(self._random)
+        self.write_checkpoint(self.trained_model, None)
+        return kept
 
     def write_checkpoint(self, *args: Any) -> None:
-        """As transformers, into a hidden sibling, with what was counted until now. When it is whole and the disk keeps
-        it, it gets its name, and older ones go.
+        """As transformers, into a hidden sibling, with what was counted until now, or until the step that is not taken.
+        When it is whole and the disk keeps it, it gets its name, and older ones go.
 
         Raises:
             UserError: a weight is not finite, or the disk refuses it.
         """
         step, folder = self.state.global_step, self.folder
         require_finite(self.trained_model, f"step {step}")
-        seconds = round(time.monotonic() - self.begun, 2)
-        counted = {"tokens": self.tokens_trained(), "seconds": seconds, "window": self.window_state()}
+        counted = self._before.counts if self._before and self._before.step == step else self.counts()
         hidden = folder / f".checkpoint-{step}"
         written = hidden / f"checkpoint-{step}"
         with told_by_disk("checkpoint", hidden):
@@ -122,3 +189,18 @@ class StageTrainer(TrainerHooks, Trainer):
             tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
             state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
         super().write_weights(folder, state_dict)
+
+
+def random_state() -> tuple[torch.Tensor, ...]:
+    """What torch draws from in a step: on the CPU and on this process's accelerator, where there is one."""
+    return tuple(device.get_rng_state() for device in _generators())
+
+
+def set_random_state(state: tuple[torch.Tensor, ...]) -> None:
+    """Go back to what `random_state` returned."""
+    for device, of_device in zip(_generators(), state, strict=True):
+        device.set_rng_state(of_device)
+
+
+def _generators() -> list[Any]:
+    return [torch.random, *([torch.get_device_module()] if torch.accelerator.is_available() else [])]

@@ -41,7 +41,7 @@ def test_a_killed_preparation_leaves_nothing_half_made(training_recipe):
     assert not list(folder.glob("sft-*"))
     made, splits, _ = prepared(path)
     assert len(documents_of(splits["train"])) == 81 * 400
-    assert sorted(f.name for f in made.iterdir()) == ["dataset_dict.json", "stats.json", "train"]
+    assert sorted(f.name for f in made.iterdir()) == ["dataset_dict.json", "places.jsonl", "stats.json", "train"]
     assert [f.name for f in folder.iterdir() if not f.name.endswith(".lock")] == [made.name]
 
 

@@ -54,7 +54,7 @@ def test_the_pages_example_gives_labels_to_those_who_open_the_folder(training_re
     names = {"rows": splits["train"]}
     exec("\n".join(example), names)
     rows = names["rows"]
-    assert rows.column_names == ["input_ids", "trained_ranges", "seq_lengths", "labels"]
+    assert rows.column_names == ["input_ids", "trained_ranges", "seq_lengths", "rows", "labels"]
     assert sum(label != -100 for row in rows["labels"] for label in row) == stats["packed"]["trained"]
     for row in rows:
         starts = {0, *np.cumsum(row["seq_lengths"]).tolist()}

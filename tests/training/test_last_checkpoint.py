@@ -14,7 +14,7 @@ from apo_soup.training.finite import all_finite
 
 def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
     stage = Stage("sft", tmp_path / "sft", {}, {})
-    begin_stage(stage)
+    begin_stage(stage, "sft.yaml")
     assert last_checkpoint(stage.partial) is None
     for step in (5, 10, 100, 105):
         (stage.partial / f"checkpoint-{step}").mkdir()
@@ -24,7 +24,7 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
         (stage.partial / f"checkpoint-{step}" / WHOLE).touch()
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "by number, not by name"
     shutil.copytree(stage.partial / "checkpoint-100", stage.partial / "checkpoint-100-copy")
-    begin_stage(stage)
+    begin_stage(stage, "sft.yaml")
     left = ["checkpoint-100", "checkpoint-100-copy", "checkpoint-5"]
     assert sorted(f.name for f in stage.partial.glob("checkpoint-*")) == left
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "a person's copy is none of ours"
