@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check why bench test lint docs
+.PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check why clean bench test lint docs
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -62,6 +62,9 @@ check: .venv/ready ## find every error in a recipe before anything runs
 	@$(PY) -m apo_soup check "$(RECIPE)"
 why: .venv/ready ## say which stages are stale, and what changed
 	@$(PY) -m apo_soup why "$(RECIPE)"
+
+clean: .venv/ready ## list what a run holds that nothing needs; ARGS=--yes removes it
+	@$(PY) -m apo_soup clean "$(RECIPE)" $(ARGS)
 
 bench: .venv/ready ## time every part beside its peer; takes an hour on 2 cores
 	@for part in packing merge pairs prepare apo; do echo "== bench.$$part"; $(PY) -m bench.$$part || exit 1; done

@@ -86,6 +86,20 @@ def why(recipe: RecipeFolder) -> int:
     return print_states(recipe)
 
 
+@app.command()
+def clean(
+    recipe: RecipeFolder,
+    yes: Annotated[bool, typer.Option("--yes", help="remove what is listed")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="also what a stage that is not up to date goes on with: checkpoints, rows")
+    ] = False,
+) -> None:
+    """List what a run's folder holds that nothing needs, or what can be made again; with --yes, remove it."""
+    from apo_soup.cli.clean import clean_run
+
+    raise typer.Exit(clean_run(recipe, yes, everything))
+
+
 @app.command(context_settings=OVERRIDES)
 def preview(
     context: typer.Context,

@@ -80,7 +80,7 @@ def test_every_stage_has_a_target_of_make(stage):
 
 def test_make_alone_lists_the_targets_and_settings():
     text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in (*STEPS, "setup", "demo", "report", "chat", "push", "check", "why", "bench", "test", "lint"):
+    for target in (*STEPS, "setup", "demo", "report", "chat", "push", "check", "why", "clean", "bench", "test", "lint"):
         assert f"make {target} " in text
     assert re.search(r"PYTHON=python3\.1[123] ", text)
 

@@ -1,0 +1,141 @@
+"""What a run holds beside its stages: found, told apart by who needs it, and removed; nobody's files, never."""
+
+import json
+import os
+
+import pytest
+
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, leftovers
+from apo_soup.runs.lock import at_work
+from apo_soup.runs.stage import Stage
+
+
+@pytest.fixture(autouse=True)
+def no_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def apo(tmp_path):
+    """An apo file of one member, and its stage."""
+    file = tmp_path / "apo.yaml"
+    mixture = {"datasets": [{"id": "rows.jsonl"}]}
+    values = {"output_dir": str(tmp_path / "run" / "apo"), "model_name_or_path": "m", "dataset_mixture": mixture}
+    file.write_text(json.dumps(values))
+    return load(file, "apo"), Stage("apo/1", tmp_path / "run" / "apo" / "1", {"seed": 1}, {})
+
+
+def write(path, text="1234"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def told(recipe, *current):
+    found = leftovers([recipe], current)
+    return {(path.name, one.need): one.told for one in found for path in one.paths}
+
+
+def finish(stage):
+    stage.begin()
+    stage.finish(stage.result_folder(), {})
+
+
+def test_a_begun_training_is_gone_on_with_and_what_it_left_is_not_needed(apo):
+    recipe, stage = apo
+    write(stage.begin() / "checkpoint-8" / "model.safetensors")
+    days = "apo/1 as it was begun, at step 8; the same command goes on from it"
+    assert told(recipe) == {(".1.partial", GOES_ON): days}
+    tried = Stage("apo/1", stage.folder, {"seed": 1, "max_steps": 1}, {}, arguments=["--max_steps", "1"])
+    write(tried.begin() / "damaged-checkpoint-1" / "model.safetensors")
+    aside = f".1.replaced-{stage.fingerprint[:6]}"
+    assert told(recipe) == {
+        (aside, GOES_ON): days,
+        (".1.partial", GOES_ON): "apo/1 as it was begun with --max_steps 1; the same command goes on from it",
+        ("damaged-checkpoint-1", FREE): "a checkpoint that nothing can go on from",
+    }
+    finish(tried)
+    assert list(told(recipe, stage.folder)) == [(aside, GOES_ON)], "days of the training that the file asks for"
+    finish(stage)
+    assert told(recipe, stage.folder) == {}
+
+
+def test_a_start_that_came_to_nothing_and_a_folder_that_was_replaced(apo):
+    recipe, stage = apo
+    stage.begin()
+    assert told(recipe) == {(".1.partial", FREE): "apo/1 as it was begun, and came to no checkpoint"}
+    finish(stage)
+    old = stage.folder.rename(stage.folder.with_name(".1.old"))
+    before = "apo/1 as it was before it was made again"
+    assert told(recipe) == {(".1.old", GOES_ON): f"{before}, put back at the next start"}
+    aside = old.rename(old.with_name("aside"))
+    finish(stage)
+    aside.rename(old)
+    assert told(recipe, stage.folder) == {(".1.old", FREE): before}
+    (one,) = leftovers([recipe], [stage.folder])
+    one.remove()
+    assert sorted(path.name for path in stage.folder.parent.iterdir()) == ["1"]
+
+
+def test_rows_and_reference_values_are_made_again_or_gone_on_with(apo):
+    recipe, stage = apo
+    run = stage.folder.parent.parent
+    prepared = run / "prepared" / f"apo-{'0' * 16}"
+    write(prepared / "stats.json", json.dumps({"seconds": 600.4}))
+    write(run / "prepared" / f".apo-{'1' * 16}.partial" / "rows")
+    write(run / "reference" / f"{'a' * 24}.safetensors")
+    for place in ("mine", f"sft-{'0' * 16}", f"apo-{'2' * 16}"):
+        write(run / "prepared" / place / "notes.txt")
+    rows = "rows of apo, prepared again in 10 min where it is trained again"
+    values = "reference values of apo, computed again where a member is trained again"
+    for current, need in (((stage.folder,), AGAIN), ((), GOES_ON)):
+        assert told(recipe, *current) == {
+            (prepared.name, need): rows,
+            (f"{'a' * 24}.safetensors", need): values,
+            (f".apo-{'1' * 16}.partial", FREE): "rows that were not prepared to their end",
+        }
+    for one in leftovers([recipe], ()):
+        one.remove()
+    assert sorted(path.name for path in (run / "prepared").iterdir()) == [f"apo-{'2' * 16}", "mine", f"sft-{'0' * 16}"]
+    assert list((run / "reference").iterdir()) == []
+
+
+def test_links_are_not_followed(apo, tmp_path):
+    recipe, stage = apo
+    shared = write(tmp_path / "elsewhere" / f"apo-{'0' * 16}" / "stats.json", "{}").parent
+    run = stage.folder.parent.parent
+    run.mkdir()
+    (run / "prepared").symlink_to(shared.parent)
+    assert told(recipe) == {}
+    (run / "prepared").unlink()
+    (run / "prepared").mkdir()
+    (run / "prepared" / shared.name).symlink_to(shared)
+    assert told(recipe) == {}
+    own = write(run / "prepared" / f"apo-{'1' * 16}" / "stats.json", "{}").parent
+    (own / "cache").symlink_to(shared)
+    (one,) = leftovers([recipe], ())
+    assert one.bytes == 2
+    one.remove()
+    assert (shared / "stats.json").read_text() == "{}"
+
+
+def test_nothing_goes_that_somebody_is_at_work_with(apo):
+    recipe, stage = apo
+    stage.begin()
+    (one,) = leftovers([recipe], ())
+    with at_work(stage.folder), pytest.raises(UserError, match="expected to be the only one at work on it, got proc"):
+        one.remove()
+    assert stage.partial.is_dir()
+
+
+def test_a_file_that_a_process_of_today_is_writing_stays(apo):
+    recipe, stage = apo
+    finish(stage)
+    living = write(stage.folder.parent / f".x.json.{os.getpid()}")
+    dead = write(stage.folder.parent / ".x.json.4194305")
+    assert told(recipe, stage.folder) == {}
+    for file in (living, dead):
+        os.utime(file, (0, 0))
+    assert told(recipe, stage.folder) == {(dead.name, FREE): "a file that was not written to its end"}
