@@ -10,6 +10,7 @@ from apo_soup.errors import UserError
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.stage import hidden_sibling
 from merge.load_process import LoadProcess
+from merge.mergekit_names import named_models
 from merge.plan import MergePlan, merge_plan
 
 ONLY_FLAG = ("--only", {"choices": ("soup", "merged"), "help": "make only this folder"})
@@ -56,7 +57,9 @@ def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace, load
         return code
     if todo:
         if plan.config.merge_method == "linear":
-            loads.start()  # whatever else is imported here, mergekit imports transformers in this process
+            # For all other methods mergekit imports transformers in this process.
+            first, _, _ = next(iter(named_models(plan.config))).partition("+")
+            loads.start(Path(first))
         from merge.run import run_merge_stage
 
         run_merge_stage(plan, recipe, loads)

@@ -1,18 +1,19 @@
 """A process of its own that imports transformers while weights are averaged, and then tries to load what was written.
 
     with LoadProcess() as loads:
-        loads.start()
+        loads.start(folder)               # of a model such as the one that is to be written
         ...                               # average and write
         found = loads.faults(folder, where)
 
-Importing transformers takes about as long as averaging a gigabyte, and one process runs one import or the other work at
-a time. It ends with the one that started it, however that ends: its input is then closed.
+Importing transformers and a model's class takes longer than averaging a gigabyte, and one process runs one import or
+the other work at a time. It ends with the one that started it, however that ends: its input is then closed.
 """
 
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -33,11 +34,14 @@ class LoadProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        """Begin to import transformers in another process, if this one has not done so already."""
+    def start(self, like: Path) -> None:
+        """Begin to import transformers in another process, if this one has not done so already, and the class of the
+        model in a folder, where one is there.
+        """
         if self._process is None and "transformers.modeling_utils" not in sys.modules:
             pipe, environment = subprocess.PIPE, project_environment()
-            self._process = subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, text=True, env=environment)
+            command = (*COMMAND, str(like.absolute()))
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def faults(self, folder: Path, where: str) -> "LoadingFaults | None":
         """As `merge.loading.loading_faults`, whose errors it raises too."""
@@ -74,9 +78,11 @@ class LoadProcess:
 def serve() -> None:
     """Answer requests, one a line, until the input ends."""
     requests, replies = sys.stdin, _replies()
-    from transformers import AutoModelForCausalLM  # noqa: F401  # what takes the time
+    from merge.loading import loading_faults, model_class
 
-    from merge.loading import loading_faults
+    # What takes the time. A configuration that cannot be read is told by what reads it before the merge.
+    with suppress(OSError, ValueError, AttributeError):
+        model_class(json.loads((Path(sys.argv[1]) / "config.json").read_text(encoding="utf-8")))
 
     for line in requests:
         request = json.loads(line)

@@ -18,7 +18,7 @@ DTYPES = {
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 # Elements of each input that are in memory at a time: few enough that the sums stay in the processor's cache.
-PIECE_ELEMENTS = 2**18
+PIECE_ELEMENTS = 2**17
 
 
 @dataclass(frozen=True)

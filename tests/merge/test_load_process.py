@@ -15,12 +15,12 @@ from merge.loading import loading_faults
 
 
 @pytest.fixture
-def started(monkeypatch):
+def started(monkeypatch, run):
     """A LoadProcess whose other process runs: to it, this one seems to have imported nothing."""
     with LoadProcess() as loads:
         with monkeypatch.context() as patch:
             patch.delitem(sys.modules, "transformers.modeling_utils")
-            loads.start()
+            loads.start(run / "mid")
         yield loads
 
 
@@ -52,7 +52,8 @@ def test_a_process_that_has_died_is_done_without(run, started):
 
 def test_it_ends_with_the_process_that_started_it(run):
     pipe = subprocess.PIPE
-    other = subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    command = (*COMMAND, str(run / "nowhere"))
+    other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
     request = json.dumps({"folder": str(run / "mid"), "where": "here"})
     print(request, file=other.stdin, flush=True)
     assert not any(json.loads(other.stdout.readline())["faults"].values())
