@@ -59,7 +59,9 @@ def adapter_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         told = "expected one of load_in_4bit and load_in_8bit, got both; keep one"
         yield Fault("load_in_8bit", told, ("load_in_4bit",))
     for name in FOUR_BIT_KEYS:
-        if given.get(name) not in (None, False) and not recipe.load_in_4bit:
+        # Recipes write TRL's own value down beside eight bits, where it says nothing.
+        says = given.get(name) not in (None, False, type(recipe).model_fields[name].default)
+        if says and not recipe.load_in_4bit:
             told = "expected load_in_4bit: true beside it, got none; write it, or leave the key out"
             yield Fault(name, told, ("load_in_4bit",))
     if recipe.use_peft:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 
 from apo_soup.config.asking import AskingFile, FilterKeys
+from apo_soup.config.judges import EndpointJudge
 from apo_soup.config.keys import AS_NUMBER, FINITE, key
 from apo_soup.config.sides import Side, SideKeys
 from apo_soup.config.stage_file import Fault
@@ -52,3 +53,7 @@ class PairsFile(AskingFile):
         if self.gives("margin") and not self.judge:
             told = "expected judge beside it, whose scores it is about, got none; add it, or leave the key out"
             yield Fault("margin", told, ("judge",))
+        scale = self.judge.scale if isinstance(self.judge, EndpointJudge) else None
+        if scale and self.margin > scale[1] - scale[0] > 0:
+            told = f"expected at most {scale[1] - scale[0]:g}, the width of the judge's scale, got {self.margin:g}"
+            yield Fault("margin", f"{told}, by which no two scores differ; lower it", ("judge",))

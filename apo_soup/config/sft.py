@@ -7,7 +7,7 @@ from annotated_types import Ge
 
 from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, Positive, Text, Texts, key
 from apo_soup.config.library_keys import with_library_keys
-from apo_soup.config.stage_file import Fault
+from apo_soup.config.stage_file import Fault, Remark
 from apo_soup.config.training import NewToken, TrainingFile
 
 TrainOn = Literal["all_turns", "last_turn", "unroll"]
@@ -53,6 +53,12 @@ class SftFile(TrainingFile):
     @property
     def embedding_multiple(self) -> int | None:
         return self.resize_embeddings_multiple_of if self.resize_embeddings else None
+
+    def remarks(self) -> Iterator[Remark]:
+        yield from super().remarks()
+        if self.model_dump(include={"padding_free"}).get("padding_free"):
+            told = "packing: true leaves little to pad, and batches for FlashAttention have no padding anyway"
+            yield Remark("padding_free", f"padding_free is not read: {told}")
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()

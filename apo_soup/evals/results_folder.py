@@ -38,6 +38,15 @@ def marked_name(name: str) -> str:
     return f"{plain_name(name)}.{name_mark(name)}"
 
 
+def own_file_name(name: str) -> str:
+    """A name as that of a file: as it is where that may be, else marked, since another name may look like it.
+
+    >>> own_file_name("lcb-1"), own_file_name("lcb 1")
+    ('lcb-1', 'lcb-1.1b113886')
+    """
+    return name if plain_name(name) == name else marked_name(name)
+
+
 def results_folders(output: Path, names: Sequence[str]) -> dict[str, Path]:
     """A folder for each of a suite's models by name: the plain one where no other name has or had it."""
     holders = {plain: holder(output / plain) for plain in map(plain_name, names)}

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from apo_soup.models.growing_cache import growing_cache
+from apo_soup.models.positions import forget_longest_text, rope_by_length
 from apo_soup.private import attention_implementation
 
 # A longer row is computed alone, its shared beginning by causal attention, which skips what no position sees.
@@ -31,17 +32,25 @@ def completion_logprobs(
     """The score of each item's completion, in the items' order.
 
     Items are sorted by length and padded on the right, at most `tokens_per_batch` positions at a time; only completion
-    positions pass through the LM head.
+    positions pass through the LM head. Items of several lengths are never together where a model turns its positions by
+    the longest of a batch.
     """
+    by_length = rope_by_length(model.config.get_text_config()) is not None
     order = sorted(range(len(items)), key=lambda i: len(items[i][0]) + len(items[i][1]))
     results: dict[int, CompletionScore] = {}
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * sum(map(len, items[order[stop]])) <= tokens_per_batch:
+        shortest = sum(map(len, items[order[start]]))
+        while stop < len(order):
+            length = sum(map(len, items[order[stop]]))
+            if (stop + 1 - start) * length > tokens_per_batch or (by_length and length != shortest):
+                break
             stop += 1
         batch = order[start:stop]
         ids = padded([items[i][0] + items[i][1] for i in batch])
+        if by_length:
+            forget_longest_text(model)
         # The logits that predict the earliest completion token of the batch, and all behind it.
         first = min(len(items[i][0]) for i in batch) - 1
         # Padding stands behind every item, where causal attention does not look, so it needs no mask; a mask would keep

@@ -69,6 +69,7 @@ def test_a_judge_must_score_the_chosen_answer_higher_by_the_margin():
         ({"judge": JUDGE | {"template": "Judge {answer}"}}, r"judge.template: expected \{question\} in it"),
         ({"judge": JUDGE | {"scale": [5, 1]}}, "judge.scale: expected the least score first, got 5, 1"),
         ({"judge": JUDGE | {"scale": [1, 2, 3]}}, "judge.scale: "),
+        ({"judge": JUDGE | {"scale": [1, 5]}, "margin": 4.5}, "margin: expected at most 4, the width of the judge's"),
         ({"judge": JUDGE | {"votes": 0}}, "judge.votes: expected "),
         ({"judge": JUDGE | {"votes": 3}}, "judge.votes: expected a temperature above 0 for 3 votes, which"),
         ({"judge": {"model": "j"}}, "judge.base_url: expected text, got nothing"),

@@ -54,7 +54,7 @@ def test_use_peft_alone_is_told_once(write_recipe):
         ({"load_in_4bit": True}, "load_in_4bit: expected use_peft: true beside it, for weights of few bits cannot be trained, got none; write it, or leave the key out"),
         ({"load_in_8bit": True, "use_peft": False}, "load_in_8bit: expected use_peft: true beside it"),
         (LORA | {"load_in_4bit": True, "load_in_8bit": True}, "load_in_8bit: expected one of load_in_4bit and load_in_8bit, got both; keep one"),
-        (LORA | {"bnb_4bit_quant_type": "nf4"}, "bnb_4bit_quant_type: expected load_in_4bit: true beside it, got none; write it, or leave the key out"),
+        (LORA | {"bnb_4bit_quant_type": "fp4"}, "bnb_4bit_quant_type: expected load_in_4bit: true beside it, got none; write it, or leave the key out"),
         (LORA | {"use_bnb_nested_quant": True, "load_in_8bit": True}, "use_bnb_nested_quant: expected load_in_4bit: true beside it"),
         (LORA | {"lora_target_parameters": ["experts.gate_up_proj"]}, "lora_target_parameters: expected lora_dropout: 0 beside it, which peft cannot do to parameters, got 0.05; write it"),
         (LORA | {"lora_target_modules": ["q_proj", "lm_head"]}, "lora_target_modules.1: expected layers below the head, got lm_head: the loss reads the head's own weight, so that an adapter on it would never be trained; leave it out, or train the whole head with lora_modules_to_save"),
@@ -69,6 +69,12 @@ def test_what_would_train_something_else_is_refused(write_recipe, given, told):
     path = write_recipe("sft.yaml", FILE | given)
     with pytest.raises(UserError, match=re.escape(told)):
         load(path, "sft")
+
+
+def test_values_that_trl_has_by_itself_say_nothing(write_recipe):
+    """Recipes of QLoRA write them all down, and keep them where they are tried with eight bits."""
+    beside = {"load_in_8bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": False}
+    assert load(write_recipe("sft.yaml", FILE | LORA | beside), "sft").load_in_8bit
 
 
 def test_an_adapter_that_is_switched_off_is_told(write_recipe):

@@ -81,6 +81,13 @@ def test_published_recipes_run_unchanged_but_for_model_and_data():
     assert "padding_free is dropped" in notes["apo"]
 
 
+def test_what_supervised_training_does_not_read_is_told(write_recipe):
+    keys = {"model_name_or_path": "m", "output_dir": "x", "dataset_mixture": {"datasets": [{"id": "d"}]}}
+    path = write_recipe("sft.yaml", keys | {"padding_free": True})
+    assert any("padding_free is not read: packing: true leaves little to pad" in n for n in load(path, "sft").notes)
+    assert not any("padding_free" in note for note in load(path, "sft", ["--padding_free", "false"]).notes)
+
+
 def test_defaults_are_in_place_and_never_among_what_was_given(write_recipe):
     recipe = load(write_recipe("sft.yaml", TRAINING_FILE | {"learning_rate": "1e-4", "logging_steps": 5}), "sft")
     assert (recipe.max_length, recipe.learning_rate, recipe.packing_strategy) == (1024, 1e-4, "bfd")

@@ -1,5 +1,6 @@
 """Log-probabilities of completions against a forward pass each."""
 
+import copy
 import random
 
 import pytest
@@ -35,6 +36,20 @@ def test_completion_logprobs_equal_a_forward_pass_each(model):
         assert total == pytest.approx(expected, abs=1e-4)
         assert count == len(completion)
         assert greedy == (scores.argmax(-1).tolist() == completion)
+
+
+def test_a_long_neighbour_does_not_turn_a_short_text_s_positions(tiny_model):
+    """Dynamic rotary positions follow the longest text of a batch, and of all that the model has read before."""
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0}
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny_model, dtype=torch.float32, max_position_embeddings=16, rope_parameters=rope
+    ).eval()
+    items = [(list(range(5, 5 + n)), [7, 9]) for n in (12, 20, 20, 61)]
+    fresh = [copy.deepcopy(model) for _ in items]
+    alone = [completion_logprobs(m, [item], 10**6)[0].logprob for m, item in zip(fresh, items, strict=True)]
+    for order in ([0, 1, 2, 3], [3, 0, 2, 1]):
+        found = completion_logprobs(model, [items[n] for n in order], 10**6)
+        assert [s.logprob for s in found] == pytest.approx([alone[n] for n in order], abs=2e-5)
 
 
 def test_questions_about_one_text_score_as_they_do_alone(tiny_model, monkeypatch):

@@ -21,7 +21,7 @@ from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.outside import livecodebench_scorer
 from apo_soup.evals.outside.programs import run_outside
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
-from apo_soup.evals.results_folder import plain_name
+from apo_soup.evals.results_folder import own_file_name
 from apo_soup.progress import say
 from apo_soup.runs.manifest import write_json
 from apo_soup.statistics import mean_score
@@ -76,7 +76,7 @@ def livecodebench_task(checkpoint: Checkpoint, task: LiveCodeBenchTask, rows: li
             metrics |= share_metrics(name, graded, task.repeats, task.pass_at, headline=True)
             for level, hits in outcomes_by_difficulty(rows, graded).items():
                 metrics[f"{name}/{level}"] = mean_over_repeats(hits)
-        file = f"livecodebench/{plain_name(task.name)}_{mode}.json"
+        file = f"livecodebench/{own_file_name(task.name)}_{mode}.json"
         files[file] = answers
         if graded is None:
             notes.append(unscored_sentence(task, file))

@@ -10,6 +10,7 @@ from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
 from apo_soup.evals.program import EvalRequest, check_tasks, run_suite
+from apo_soup.evals.results_folder import marked_name
 
 # LiveCodeBench's modules by their interface: its custom evaluation reads and writes as the repository's does.
 PROBLEM = """
@@ -165,5 +166,7 @@ def test_answers_lie_beside_the_results(talking_model, write_rows, write_recipe,
     assert run_suite(write_recipe("eval.yaml", values), EvalRequest(), []) == 0
     results = json.loads((tmp_path / "e" / "m" / "results.json").read_text())
     assert "not scored" in results["tasks"]["l c:b"]["notes"][0]
-    (answer,) = json.loads((tmp_path / "e" / "m" / "livecodebench" / "l-c-b_no_think.json").read_text())
+    (file,) = (tmp_path / "e" / "m" / "livecodebench").iterdir()
+    assert file.name == f"{marked_name('l c:b')}_no_think.json", "a task that is called l-c-b has another"
+    (answer,) = json.loads(file.read_text())
     assert answer["question_id"] == "q1"
