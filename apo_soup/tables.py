@@ -21,3 +21,17 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def size_text(count: float) -> str:
+    """A number of bytes as people read it.
+
+    >>> size_text(999), size_text(1_234_567), size_text(12_300_000_000)
+    ('999 B', '1.2 MB', '12.3 GB')
+    """
+    size, unit = count, "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,12 +1,12 @@
 """What must hold before anything is merged: whole folders, equal architecture, tensors, vocabulary and template."""
 
 import math
-import shutil
 from pathlib import Path
 
 from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
 from apo_soup.errors import UserError
 from apo_soup.runs.model_files import first_non_finite
+from apo_soup.runs.room import Room, require_room
 from merge.adapter_checks import check_adapter
 from merge.alike import check_alike
 from merge.layers import check_layers_alike, output_layers
@@ -47,7 +47,7 @@ def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: s
                 "tokenizer_source"
             )
     written = plain_float(config.out_dtype or config.dtype or "")
-    check_disk(elements * ITEM_BYTES.get(written, itemsize), output, where)
+    require_room(merge_room(elements * ITEM_BYTES.get(written, itemsize)), output, where)
     check_finite(folders, where)
 
 
@@ -99,7 +99,7 @@ def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -
     for base, adapter in adapted:
         check_adapter(base, adapter, where)
     size = {base: sum(s.count * s.dtype.itemsize for s in stored_tensors(base, where).values()) for base in bases}
-    check_disk(sum(size[base] for base, _ in adapted), output, where)
+    require_room(merge_room(sum(size[base] for base, _ in adapted)), output, where)
     check_finite([*bases, *(adapter for _, adapter in adapted)], where)
 
 
@@ -114,14 +114,6 @@ def check_finite(folders: list[Path], where: str) -> None:
             )
 
 
-def check_disk(size: int, output: Path, where: str) -> None:
-    """Refuse where `size` bytes, the result in the type it is written in, would not fit; raises UserError."""
-    place = output
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < size:
-        raise UserError(
-            f"{where}: {place}: expected about {size / 1e9:.1f} GB free for the merge, got {free / 1e9:.1f} GB; free "
-            "some, or write a smaller out_dtype"
-        )
+def merge_room(size: int) -> Room:
+    """The room of `size` bytes of weights, in the type that they are written in."""
+    return Room(size, size, "the merge", "write a smaller out_dtype")

@@ -17,7 +17,7 @@ from apo_soup.runs.entry import STALE
 from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, Leftover, leftovers
 from apo_soup.runs.lock import worker_of
 from apo_soup.runs.outputs import output_folders
-from apo_soup.tables import text_table
+from apo_soup.tables import size_text, text_table
 
 _TITLES = {
     FREE: "nothing needs",
@@ -47,10 +47,10 @@ def clean_run(recipe: Path, remove: bool, everything: bool) -> int:
         for need, title in _TITLES.items():
             group = [one for one in found if one.need == need]
             if group:
-                rows = [[_size_told(one.bytes), _place(one), one.told + _in_use(one)] for one in group]
+                rows = [[size_text(one.bytes), _place(one), one.told + _in_use(one)] for one in group]
                 print(text_table(["size", title, ""], rows) + "\n")
         more = " --all" if everything else ""
-        print(f"{_size_told(sum(one.bytes for one in chosen))}: `apo-soup clean {recipe} --yes{more}` removes them")
+        print(f"{size_text(sum(one.bytes for one in chosen))}: `apo-soup clean {recipe} --yes{more}` removes them")
         return 0
     code, removed = 0, 0
     for one in chosen:
@@ -62,8 +62,8 @@ def clean_run(recipe: Path, remove: bool, everything: bool) -> int:
             code = 2
             continue
         removed += size
-        print(f"removed: {_place(one)}, {_size_told(size)}: {one.told}")
-    print(f"{_size_told(removed)} removed")
+        print(f"removed: {_place(one)}, {size_text(size)}: {one.told}")
+    print(f"{size_text(removed)} removed")
     return code
 
 
@@ -95,17 +95,3 @@ def _place(one: Leftover) -> str:
 def _in_use(one: Leftover) -> str:
     workers = dict.fromkeys(filter(None, map(worker_of, one.users)))
     return f"; in use by {', '.join(workers)}" if workers else ""
-
-
-def _size_told(count: int) -> str:
-    """A number of bytes as people read it.
-
-    >>> _size_told(999), _size_told(1_234_567), _size_told(12_300_000_000)
-    ('999 B', '1.2 MB', '12.3 GB')
-    """
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

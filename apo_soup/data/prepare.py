@@ -32,7 +32,8 @@ from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.models.tokenizer import tokenizer_text
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.lock import lock_file, waited_for
-from apo_soup.runs.sources import row_files, rows_hash
+from apo_soup.runs.room import Room, require_room
+from apo_soup.runs.sources import TEXT_KINDS, row_files, rows_hash
 from apo_soup.runs.stage import replace_folder
 from apo_soup.runs.suite_inputs import eval_rows_hash
 
@@ -51,6 +52,8 @@ OPTION_KEYS = {
 }
 # What is read of stats.json.
 _STATISTICS = {"shares", "total", "unread_fields", "sources", "packed"}
+# Of rows as text, and of tables and compressed text, for which this is a guess.
+PREPARED_BYTES_A_BYTE, PREPARED_BYTES_A_PACKED_BYTE = 2.0, 8.0
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 
@@ -140,6 +143,9 @@ def made_once(
             check_found(folder, recipe)
             return
         remove_abandoned(folder)
+        tight = require_room(rows_room(state), folder, recipe.place("output_dir"))
+        if tight:
+            say(tight)
         partial = _partial_folder(folder)
         partial.mkdir()
         try:
@@ -148,6 +154,20 @@ def made_once(
             replace_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def rows_room(state: list[tuple[str, int, int]]) -> Room:
+    """The room that prepared rows of these files may need: four bytes a token, of about two letters where the
+    vocabulary is small. How far compressed files unfold nobody knows before they are read.
+
+    Args:
+        state: what `rows_state` said.
+    """
+    most = 0.0
+    for name, size, _ in state:
+        text = Path(name).suffix.lower() in TEXT_KINDS
+        most += size * (PREPARED_BYTES_A_BYTE if text else PREPARED_BYTES_A_PACKED_BYTE)
+    return Room(0, most, "prepared rows", "name an output_dir on another disk")
 
 
 def _partial_folder(folder: Path) -> Path:

@@ -27,6 +27,7 @@ from apo_soup.training.checkpoints import last_checkpoint
 from apo_soup.training.finite import require_finite
 from apo_soup.training.hang import hangs_told
 from apo_soup.training.precision import MovedShare, Precision, cast_folder, precision, raise_masters, trained_low
+from apo_soup.training.room import LookForRoom, sizes_of
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.spikes import Spikes
 from apo_soup.training.step_rows import places_told
@@ -60,6 +61,7 @@ def train_and_save(
     trainer.count_from(checkpoint)
     before = time.monotonic() - trainer.begun
     stop = StopAtStep()
+    trainer.add_callback(LookForRoom(sizes_of(trainer.trained_model, recipe, types), stage, recipe.place("output_dir")))
     trainer.add_callback(RestoreCounts(trainer))
     trainer.add_callback(stop)
     rows_told = partial(places_told, prepared)

@@ -56,7 +56,7 @@ def test_adapters_that_fill_the_disk_are_told_before_one_is_written(run, merge_r
     base.config.name_or_path = base.name_or_path = str(tiny_model)
     get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"])).save_pretrained(run / "adapter")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 0, 10))
-    with pytest.raises(UserError, match=r"GB free for the merge, got 0\.0 GB"):
+    with pytest.raises(UserError, match=r"B free for the merge, got (1\.0 kB|10 B); free some"):
         merge_run(soup={"members": [str(run / "adapter")], "dtype": "float32"})
     assert not list(run.glob(".soup*"))
 

@@ -1,0 +1,122 @@
+"""What a training writes: checkpoints with the optimiser, and the finished model."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.quantised import quantisation
+from apo_soup.progress import say
+from apo_soup.runs.ranks import main_decides
+from apo_soup.runs.room import Room, require_room
+from apo_soup.runs.stage import Stage
+from apo_soup.tables import size_text
+from apo_soup.training.precision import Precision
+from apo_soup.weights import weight_files
+
+# Bytes that an optimiser keeps of a trained weight, as a multiple of the weight's own, by how its name begins; those of
+# other names are between nothing and what Adam keeps.
+_ADAM = 2.0
+_KEPT = {"adamw_torch": _ADAM, "adamw_apex": _ADAM, "sgd": 0.0, "adafactor": 0.0, "rmsprop": 1.0, "adagrad": 1.0}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of the weights that are trained, of those that a checkpoint holds, and of those that are there when the
+    finished folder is written.
+    """
+
+    trained: float
+    saved: float
+    final: float
+
+
+def sizes_of(model: torch.nn.Module, recipe: TrainingFile, types: Precision) -> Sizes:
+    """The sizes of a model, before it is sharded or wrapped."""
+    trained = sum(count * size for count, size, learns in _weights(model) if learns)
+    if isinstance(model, PeftModel):
+        return Sizes(trained, trained, trained + _base_bytes(model, recipe, types))
+    whole = sum(count * size for count, size, _ in _weights(model))
+    wider = getattr(torch, types.saved).itemsize / getattr(torch, types.trained).itemsize
+    return Sizes(trained, whole, whole * max(1.0, wider))
+
+
+def training_room(sizes: Sizes, arguments: TrainingArguments, steps: int, there: int) -> Room:
+    """The room that a training needs beside what is there.
+
+    Args:
+        steps: of the whole run.
+        there: checkpoints that an earlier start left.
+    """
+    kept = next((times for name, times in _KEPT.items() if arguments.optim.startswith(name)), None)
+    low, high = (0.0, _ADAM) if kept is None else (kept, kept)
+    if arguments.save_only_model:
+        low = high = 0.0
+    peak, end = (max(0, count - there) for count in checkpoints_at_once(arguments, steps))
+    smaller, larger = (sizes.saved + times * sizes.trained for times in (low, high))
+    beside = f"{peak} checkpoints of {size_text(larger)}, and " if peak else ""
+    return Room(
+        max(peak * smaller, end * smaller + sizes.final),
+        max(peak * larger, end * larger + sizes.final),
+        f"{beside}the model of {size_text(sizes.final)}",
+        "lower save_total_limit, or name an output_dir on another disk",
+    )
+
+
+def checkpoints_at_once(arguments: TrainingArguments, steps: int) -> tuple[int, int]:
+    """How many checkpoints lie beside each other at most, as a new one is written before an old one goes; and at the
+    end.
+    """
+    strategy, every = arguments.save_strategy, arguments.save_steps
+    if strategy == "no":
+        return 0, 0
+    saves = 1
+    if strategy == "steps":
+        saves = math.ceil(steps / (every if every >= 1 else max(1, math.ceil(every * steps))))
+    elif strategy == "epoch" and arguments.max_steps <= 0:
+        saves = max(1, math.ceil(arguments.num_train_epochs))
+    limit = arguments.save_total_limit
+    return (saves, saves) if not limit or limit < 1 else (min(saves, limit + 1), min(saves, limit))
+
+
+class LookForRoom(TrainerCallback):
+    """Tells before the first step where the disk is too small for what the training writes, or may be."""
+
+    def __init__(self, sizes: Sizes, stage: Stage, where: str):
+        self.sizes, self.stage, self.where = sizes, stage, where
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Raise UserError where it surely is too small."""
+        partial = self.stage.partial
+
+        def look() -> str | None:
+            there = len(list(partial.glob("checkpoint-*")))
+            return require_room(training_room(self.sizes, args, state.max_steps, there), partial, self.where)
+
+        told = main_decides(f"room of {self.stage.name}", look)
+        if told:
+            say(told)
+
+
+def _weights(model: torch.nn.Module) -> Iterator[tuple[int, int, bool]]:
+    """Of every tensor of weights its count, the bytes of one, and whether it is trained."""
+    for tensor in model.parameters():
+        # DeepSpeed leaves a rank with an empty tensor in the place of what other ranks hold.
+        yield int(getattr(tensor, "ds_numel", tensor.numel())), tensor.element_size(), tensor.requires_grad
+
+
+def _base_bytes(model: torch.nn.Module, recipe: TrainingFile, types: Precision) -> float:
+    """The whole model that an adapter is merged into, as it is written."""
+    base: Any = model
+    if not quantisation(base):
+        bytes_a_weight: int = getattr(torch, types.saved).itemsize
+        return sum(count * bytes_a_weight for count, _, learns in _weights(model) if not learns)
+    folder = Path(base_model(recipe))
+    return sum(file.stat().st_size for file in weight_files(folder)) if folder.is_dir() else 0
