@@ -43,9 +43,10 @@ def run_main(main: Callable[[], int | None]) -> None:
     debug = _take_debug_flag(sys.argv)
     try:
         STOPS.listen()
-        show_stacks_on_request()
-        end_with_launcher()
-        code = main()
+        with STOPS.until_done():
+            show_stacks_on_request()
+            end_with_launcher()
+            code = main()
     except UserError as error:
         if debug:
             traceback.print_exception(error)
@@ -70,7 +71,7 @@ def run_main(main: Callable[[], int | None]) -> None:
             file=sys.stderr,
         )
         code = 1
-    sys.exit(code or 0)
+    sys.exit(STOPS.exit_code(code or 0))
 
 
 def _take_debug_flag(words: list[str]) -> bool:

@@ -75,6 +75,22 @@ class TrainerHooks(Trainer):
         collected: dict[str, list[float]] = cast(Any, self)._metrics["train"]
         return collected
 
+    def load_best(self) -> None:
+        """Load the weights of the best checkpoint, at the end, where the arguments ask for that; it is not verified."""
+        cast(Any, super())._load_best_model()
+
+    def _load_best_model(self) -> None:
+        self.load_best()
+
+    def end_training(self, *args: Any) -> Any:
+        """Load the best weights, and remove the last checkpoint where but one may stay; behind the last step, or that
+        at which a callback ended the training.
+        """
+        return cast(Any, super())._finalize_training(*args)
+
+    def _finalize_training(self, *args: Any) -> Any:
+        return self.end_training(*args)
+
     def norm_taken(self, norm: float | None) -> None:
         """Called with the norm of each step's gradient, before it is cut; None where nobody takes it. The Trainer hands
         it to none of its callbacks.

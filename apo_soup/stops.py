@@ -5,13 +5,18 @@ sends. A launcher passes on what it gets, so one stop may arrive several times: 
 first is the same.
 """
 
+import atexit
+import contextlib
 import faulthandler
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 ECHO_SECONDS = 2.0
 # Windows has the first and the last of them alone.
@@ -60,8 +65,10 @@ class StopRequests:
     def __init__(self) -> None:
         self.number: int | None = None
         self._asked_at = 0.0
-        self._deferred = False
+        # What is done first, in words, by those inside whom a signal is kept; the innermost last.
+        self._first: list[str] = []
         self._listens = False
+        self._code: int | None = None
 
     def listen(self) -> None:
         """From now on a signal ends the program with `StopAsked`, and a second one without another word. Those that are
@@ -75,21 +82,74 @@ class StopRequests:
                 signal.signal(number, self._on_signal)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
+        atexit.register(self._at_exit)  # the first that is registered is the last that is called
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Inside, the first signal is kept in `number` for who runs steps to ask for; an interrupt too. What is forked
-        inside, such as workers that load rows, is told nothing: it ends with this process.
+    def deferred(self, first: str = "a checkpoint is written at the end of this step") -> Iterator[None]:
+        """Inside, the first signal is kept in `number` for who can end the program well to ask for; an interrupt too.
+        What is forked inside, such as workers that load rows, is told nothing: it ends with this process.
+
+        Args:
+            first: what is done before the program ends, in words.
         """
-        before = signal.getsignal(signal.SIGINT)
-        if before != signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._on_signal)
-        self._deferred = True
+        before = self._keep_interrupts()
+        self._first.append(first)
         try:
             yield
         finally:
-            self._deferred = False
-            signal.signal(signal.SIGINT, before)
+            self._first.pop()
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+
+    def _keep_interrupts(self) -> Any:
+        """Let an interrupt be kept as other signals are; returns what was done of it, None where it stays so."""
+        before = signal.getsignal(signal.SIGINT)
+        if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+            return None
+        signal.signal(signal.SIGINT, self._on_signal)
+        return before
+
+    def end_if_asked(self, told: str) -> None:
+        """End the program where a signal was kept for it, and nobody further out keeps signals.
+
+        Args:
+            told: what stands, in words that follow "stopped by SIGTERM".
+
+        Raises:
+            StopAsked: it was.
+        """
+        if self.number is not None and not self._first:
+            raise StopAsked(self.number, told)
+
+    @contextmanager
+    def until_done(self) -> Iterator[None]:
+        """Inside, the program does its work; behind it signals are kept, so that one which comes while the program
+        tells how it ended, or while Python ends, is no traceback.
+        """
+        try:
+            yield
+        finally:
+            self._first.append("the program is at its end")
+            self._keep_interrupts()
+
+    def exit_code(self, code: int) -> int:
+        """The code to exit with, of a program whose own is `code`: that of a signal where one was kept or lost in a
+        library, and all was done.
+        """
+        if not code and self.number is not None:
+            print(f"{signal.Signals(self.number).name} came when all was done", file=sys.stderr)
+            code = 128 + self.number
+        self._code = code
+        return code
+
+    def _at_exit(self) -> None:
+        if self._code == 0 and self.number is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(128 + self.number)
+        if self._code is not None:
+            self.ignore()  # what is left takes no time, and the system's own answer would be another code
 
     def ignore(self) -> None:
         """From now on signals change nothing: the program ends as it was asked to. A launcher whose other processes
@@ -107,14 +167,13 @@ class StopRequests:
                 os._exit(128 + number)
             return
         self.number, self._asked_at = number, now
-        if not self._deferred:
+        if not self._first:
             raise StopAsked(number)
         if os.environ.get("RANK", "0") == "0":
-            name = signal.Signals(number).name
-            os.write(2, f"{name}: a checkpoint is written at the end of this step; again: stop at once\n".encode())
+            os.write(2, f"{signal.Signals(number).name}: {self._first[-1]}; again: stop at once\n".encode())
 
     def _forget(self) -> None:
-        if self._deferred:
+        if self._first:
             # What loads rows for the steps: Slurm and a terminal tell all processes of a job, and a step without its
             # rows would come to no end. Held back, not ignored: torch's own handler of a worker would undo that.
             signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())

@@ -16,6 +16,7 @@ from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTConfig, SFTTrainer
 
 from apo_soup.config.sft import SftFile
+from apo_soup.data.documents import ROWS_COLUMN
 from apo_soup.data.prepare import training_rows
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
@@ -73,6 +74,8 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     arguments.padding_free, arguments.packing, arguments.eval_packing = False, False, False
     arguments.remove_unused_columns = False
     splits = rows.splits.with_format("numpy", dtype=np.int32)
+    # Only a step takes its rows' numbers out of a batch; an evaluation gives all that it finds to the model.
+    held_out = splits["test"].remove_columns(ROWS_COLUMN) if "test" in splits else None
     collator = PackedCollator(rows.tokenizer.pad_token_id)
     dtype = "auto" if model.use_peft and not recipe.gives("dtype") else loading_options(arguments)["dtype"]
     base = with_earlier_adapter(recipe, arguments, adapting) or model_to_load(recipe, stage, rows.tokenizer, dtype)
@@ -84,7 +87,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             args=arguments,
             data_collator=CollatorWithRows(collator),
             train_dataset=splits["train"],
-            eval_dataset=splits.get("test"),
+            eval_dataset=held_out,
             processing_class=rows.tokenizer,
             callbacks=[Watch(stage.name)],
             **adapting,

@@ -144,3 +144,28 @@ def test_what_is_forked_ends_as_any_process():
     os.kill(int(process.stdout.readline()), signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (out, err, process.returncode) == (f"{int(signal.SIGTERM)}\n", "", 0)
+
+
+ENDS = """
+import atexit, sys, time
+from apo_soup.errors import UserError, run_main
+def slow():
+    print("ends", flush=True)
+    time.sleep(0.5)
+def main():
+    atexit.register(slow)
+    if sys.argv[1:]:
+        raise UserError(sys.argv[1])
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 143), (["a mistake"], 2)])
+def test_a_signal_at_the_end_of_python_is_no_traceback_and_no_other_code(words, code):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", ENDS, *words], env=ENVIRONMENT, **pipes)
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    told = "".join(f"error: {word}\n" for word in words) + "SIGTERM: the program is at its end; again: stop at once\n"
+    assert process.communicate(timeout=20)[1] == told
+    assert process.returncode == code

@@ -161,7 +161,15 @@ def test_our_trainers_override_nothing_private_and_the_public_methods_that_they_
         "__init__", "compute_loss", "create_accelerator_and_postprocess", "evaluate", "evaluation_loop",
         "get_batch_samples", "get_eval_dataloader", "get_train_dataloader", "log", "save_model", "training_step",
     }  # fmt: skip
-    hooks = {"_save_checkpoint", "_save", "_get_grad_norm", "_prepare_dataset", "_precompute_ref_logps"}
+    hooks = {
+        "_save_checkpoint",
+        "_save",
+        "_get_grad_norm",
+        "_load_best_model",
+        "_finalize_training",
+        "_prepare_dataset",
+        "_precompute_ref_logps",
+    }
     for ours, theirs in ((PackedDPOTrainer, DPOTrainer), (PackedSFTTrainer, SFTTrainer)):
         libraries = set(dir(theirs)) | set(dir(Trainer))
         for layer in ours.__mro__:
@@ -198,6 +206,16 @@ def test_the_trainer_begins_its_counts_anew_before_it_calls_back():
     for name in ("_initial_global_step = ", "_tr_loss = ", "_total_loss_scalar = 0.0", "_globalstep_last_logged = "):
         assert source.index(f"self.{name}") < source.index("self.callback_handler.on_train_begin")
     assert "num_steps_trained = self.state.global_step - self._initial_global_step" in source
+
+
+def test_the_trainer_ends_here():
+    from transformers import Trainer
+
+    assert parameters(Trainer._load_best_model) == ["self"]
+    ends = inspect.getsource(Trainer._finalize_training)
+    assert ends.count("self._load_best_model()") == 1
+    assert "self.args.save_total_limit == 1" in ends
+    assert "return self._finalize_training(trial, num_train_samples, start_time)" in inspect.getsource(Trainer)
 
 
 def test_the_trainer_takes_each_steps_norm_here():

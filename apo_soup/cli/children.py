@@ -16,14 +16,20 @@ from apo_soup.stops import StopAsked, ending_signals
 def run_program(words: Sequence[str], name: str) -> int:
     """Run a program to its end; returns its exit code. A signal that comes meanwhile goes on to it, and it is waited
     for: it may have a step to end.
+
+    Raises:
+        StopAsked: a signal came, and the program had done its work all the same.
     """
-    with forward_signals():
-        return exit_code_of(subprocess.Popen(words).wait(), name)
+    with forward_signals() as forwarded:
+        code = exit_code_of(subprocess.Popen(words).wait(), name)
+    if forwarded and not code:  # it had done its work
+        raise StopAsked(forwarded[0])
+    return code
 
 
 @contextmanager
-def forward_signals() -> Iterator[None]:
-    """Inside, a signal that would end this process goes to those that it has started.
+def forward_signals() -> Iterator[list[int]]:
+    """Inside, a signal that would end this process goes to those that it has started; those that went on are listed.
 
     Raises:
         StopAsked: a signal came while there were none: before the first, or behind the last.
@@ -33,18 +39,20 @@ def forward_signals() -> Iterator[None]:
         children = child_processes()
         if not children:
             raise StopAsked(number)
+        forwarded.append(number)
         for child in children:
             try:
                 os.kill(child, number)
             except ProcessLookupError:
                 continue
 
+    forwarded: list[int] = []
     before: dict[int, Any] = {}
     for number in ending_signals():
         if signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, forward)
     try:
-        yield
+        yield forwarded
     finally:
         for changed, handler in before.items():
             signal.signal(changed, handler)

@@ -33,6 +33,7 @@ from apo_soup.runs.manifest import (
 )
 from apo_soup.runs.model_files import REWRITTEN, changed_file, file_name, file_record, model_files, strange_files
 from apo_soup.runs.secrets import redacted, without_secrets
+from apo_soup.stops import STOPS
 
 # In the partial folder, what is to be the stage's own.
 RESULT = "final"
@@ -200,9 +201,13 @@ class Stage:
             metrics: the stage's own figures.
             extra: further entries of the manifest, such as what the stage ran with.
             hashes: SHA-256 of weights that are known to be finite, by file name; they are not read again.
+
+        Raises:
+            StopAsked: a signal asked for it meanwhile; the folder is whole.
         """
-        with told_by_disk(self.name, result):
+        with told_by_disk(self.name, result), STOPS.deferred(f"{self.name} is put into its place"):
             self._put_into_place(result, metrics, extra or {}, hashes or {})
+        STOPS.end_if_asked(f" when {self.name} was whole")
 
     def _put_into_place(
         self, result: Path, metrics: dict[str, Any], extra: dict[str, Any], known: dict[str, str]

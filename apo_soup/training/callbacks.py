@@ -92,27 +92,45 @@ class Watch(TrainerCallback):
 class RestoreCounts(TrainerCallback):
     """Lets losses and metrics that were not logged at a checkpoint be logged by the run that goes on from it."""
 
-    def __init__(self, trainer: StageTrainer):
-        self.trainer = trainer
+    def __init__(self, trainer: StageTrainer, name: str):
+        self.trainer, self.name = trainer, name
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The Trainer has just set its own counts to nothing."""
+        """The Trainer has just set its own counts to nothing. Where the best checkpoint is gone, the best of those to
+        come is looked for: its metric would have all of them be worse.
+        """
         if state.global_step:
             self.trainer.restore_window()
+        if state.best_global_step is not None and state.best_model_checkpoint is None:
+            say(
+                f"{self.name}: checkpoint-{state.best_global_step}, the best until now ({args.metric_for_best_model} "
+                f"{state.best_metric:.4g}), is gone; the best of those to come is looked for"
+            )
+            state.best_global_step = state.best_metric = None
 
 
 class StopAtStep(TrainerCallback):
     """Ends a training that a signal asked to end, at the end of the running step and with a checkpoint of it."""
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer, self.number = trainer, 0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask all ranks, so that they stop at the same step whichever of them got the signal."""
+        if self.asked():
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A signal that came while a checkpoint was written needs no further step."""
+        if self.asked():
+            control.should_training_stop = True
+
+    def asked(self) -> bool:
+        """Whether a signal asked any of the ranks, which all call this; its number is then known to all."""
         self.number = STOPS.number or 0
         if PartialState().num_processes > 1:
-            numbers = torch.tensor(self.number, device=args.device)
+            numbers = torch.tensor(self.number, device=PartialState().device)
             torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
             self.number = int(numbers.item())
-        if self.number:
-            control.should_save = control.should_training_stop = True
+        self.trainer.stopped = self.number > 0
+        return self.trainer.stopped

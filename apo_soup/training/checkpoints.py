@@ -45,6 +45,7 @@ def begin_stage(stage: Stage, where: str) -> Path:
             if _NAME.fullmatch(folder.name) and not (folder / WHOLE).is_file():
                 shutil.rmtree(folder)
         _put_damaged_aside(stage)
+        _put_damaged_best_aside(stage)
     PartialState().wait_for_everyone()
     check_shared(stage.partial, where)
     return stage.partial
@@ -53,13 +54,30 @@ def begin_stage(stage: Stage, where: str) -> Path:
 def _put_damaged_aside(stage: Stage) -> None:
     """Rename checkpoints that cannot be gone on from, until one can."""
     while checkpoint := last_checkpoint(stage.partial):
-        fault = checkpoint_fault(checkpoint)
-        if fault is None:
+        if not _put_aside_if_damaged(stage, checkpoint):
             return
-        say(f"{stage.name}: {checkpoint} is not used: {fault}")
-        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        checkpoint.rename(aside)
+
+
+def _put_damaged_best_aside(stage: Stage) -> None:
+    """The same for the best checkpoint that the newest names: it may be the one whose weights are kept at the end."""
+    newest = last_checkpoint(stage.partial)
+    if newest is None:
+        return
+    best = json.loads((newest / _STATE).read_text()).get("best_global_step")
+    checkpoint = stage.partial / f"checkpoint-{best}"
+    if best is not None and checkpoint != newest and (checkpoint / WHOLE).is_file():
+        _put_aside_if_damaged(stage, checkpoint)
+
+
+def _put_aside_if_damaged(stage: Stage, checkpoint: Path) -> bool:
+    fault = checkpoint_fault(checkpoint)
+    if fault is None:
+        return False
+    say(f"{stage.name}: {checkpoint} is not used: {fault}")
+    aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    return True
 
 
 def checkpoint_fault(folder: Path) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from accelerate import PartialState
 from peft import PeftModel
-from transformers import PrinterCallback, TrainerState
+from transformers import PrinterCallback
 from transformers.trainer_utils import TrainOutput
 
 from apo_soup.config.training import TrainingFile
@@ -60,17 +60,41 @@ def train_and_save(
     checkpoint = Path(found) if found else None
     trainer.count_from(checkpoint)
     before = time.monotonic() - trainer.begun
-    stop = StopAtStep()
+    stop = StopAtStep(trainer)
     trainer.add_callback(LookForRoom(sizes_of(trainer.trained_model, recipe, types), stage, recipe.place("output_dir")))
-    trainer.add_callback(RestoreCounts(trainer))
+    trainer.add_callback(RestoreCounts(trainer, stage.name))
     trainer.add_callback(stop)
     rows_told = partial(places_told, prepared)
     if recipe.spike_factor is not None:
         trainer.add_callback(Spikes(trainer, recipe, recipe.spike_factor, stage.name, rows_told))
-    with hangs_told(trainer, stage.name, recipe.hang_minutes, rows_told):
-        result = _trained(trainer, recipe, found or None)
-    if stop.number:
-        _leave_stopped(stop.number, stage, trainer.state)
+    with STOPS.deferred(f"{stage.name} is written to its end"):
+        with hangs_told(trainer, stage.name, recipe.hang_minutes, rows_told):
+            result = _trained(trainer, recipe, found or None)
+        if stop.number:
+            _leave_at_step(trainer, stage, stop.number)
+        _finish(trainer, stage, recipe, types, result, before, stop, facts)
+        if stop.asked():
+            _leave(stop.number, f" when {stage.name} was whole")
+
+
+def _finish(
+    trainer: StageTrainer,
+    stage: Stage,
+    recipe: TrainingFile,
+    types: Precision,
+    result: TrainOutput,
+    before: float,
+    stop: StopAtStep,
+    facts: dict[str, Any],
+) -> None:
+    """Put what was trained into place as a finished folder.
+
+    Args:
+        before: seconds that went by until the checkpoint that this part went on from.
+
+    Raises:
+        StopAsked: a signal came before its weights began to be written; a checkpoint has them.
+    """
     require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")
     if not math.isfinite(result.training_loss):
         raise UserError(
@@ -81,8 +105,12 @@ def train_and_save(
     of_whole_run(result.metrics, trainer.state.log_history, before)
     # The last log's own figures are among the result's where its window ends with the run.
     metrics = {k: v for k, v in result.metrics.items() if k.startswith("train_") or k in ("total_flos", "epoch")}
-    if trainer.eval_dataset is not None:
+    if trainer.eval_dataset is not None and not _stops_now(trainer, stop):
         metrics |= trainer.evaluate()
+    if _stops_now(trainer, stop):
+        _leave_at_step(trainer, stage, stop.number)
+    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
+        say(f"{stage.name}: no checkpoint was measured to be the best; the weights are those of the last step")
     final = stage.partial / "final"
     merged_into = save_model(trainer, final, recipe)
     if merged_into:
@@ -155,15 +183,31 @@ def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
         )
 
 
-def _leave_stopped(number: int, stage: Stage, state: TrainerState) -> None:
-    """End all ranks after a step whose checkpoint is written.
+def _stops_now(trainer: StageTrainer, stop: StopAtStep) -> bool:
+    """Whether a rank was asked to stop, and a checkpoint can hold the weights: those of the best step are another's."""
+    return stop.asked() and not trainer.args.load_best_model_at_end
+
+
+def _leave_at_step(trainer: StageTrainer, stage: Stage, number: int) -> None:
+    """End all ranks behind a step, with a checkpoint of it.
 
     Raises:
         StopAsked: always; the main process says what is kept.
     """
+    state = trainer.state
+    if not (stage.partial / f"checkpoint-{state.global_step}").is_dir():
+        trainer.write_checkpoint(trainer.model, None)
+    _leave(number, f" after step {state.global_step} of {state.max_steps} of {stage.name}, whose checkpoint is written")
+
+
+def _leave(number: int, told: str) -> None:
+    """End all ranks as a signal asked; `told` is what the main process says is kept.
+
+    Raises:
+        StopAsked: always.
+    """
     STOPS.ignore()
     leave()
-    told = f" after step {state.global_step} of {state.max_steps} of {stage.name}, whose checkpoint is written"
     raise StopAsked(number, told if is_main() else None)
 
 

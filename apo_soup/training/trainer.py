@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
-from apo_soup.errors import told_by_disk
+from apo_soup.errors import UserError, told_by_disk
 from apo_soup.models.quantised import keep_one_arithmetic
 from apo_soup.private import TrainerHooks
-from apo_soup.training.checkpoints import COUNTED, put_into_place
+from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, put_into_place
 from apo_soup.training.far_off import WINDOW
 from apo_soup.training.finite import require_finite
 from apo_soup.training.step_rows import taken_from
@@ -60,6 +61,8 @@ class StageTrainer(TrainerHooks, Trainer):
         # The kept rows of the running step's documents on this rank; none while they are loaded.
         self.rows_of_step: Sequence[int] = ()
         self.gradient_norm: float | None = None
+        # Whether a signal ended the training before its time.
+        self.stopped = False
         self.token_count = counted["tokens"]
         self.begun = time.monotonic() - counted["seconds"]
         self.counted_window: dict[str, Any] | None = counted.get("window")
@@ -98,6 +101,33 @@ class StageTrainer(TrainerHooks, Trainer):
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.rows_of_step = [row for batch in batches for row in self.rows_in(batch)]
         return batches, items
+
+    def load_best(self) -> None:
+        """As transformers, from a checkpoint that is as it was written; called by all ranks.
+
+        Raises:
+            UserError: on all ranks, where it is not.
+        """
+        checkpoint = Path(cast(str, self.state.best_model_checkpoint))
+        faults = [checkpoint_fault(checkpoint) if self.args.should_save else None]
+        broadcast_object_list(faults)
+        if faults[0]:
+            raise UserError(
+                f"{checkpoint}: expected the best checkpoint as it was written, got one where {faults[0]}; the same "
+                "command goes on without it, and says with which"
+            )
+        super().load_best()
+
+    def end_training(self, *args: Any) -> Any:
+        """As transformers. Where a signal stopped it, weights and checkpoint of its last step stay as they are."""
+        if not self.stopped:
+            return super().end_training(*args)
+        limit, best = self.args.save_total_limit, self.args.load_best_model_at_end
+        self.args.save_total_limit, self.args.load_best_model_at_end = None, False
+        try:
+            return super().end_training(*args)
+        finally:
+            self.args.save_total_limit, self.args.load_best_model_at_end = limit, best
 
     def norm_taken(self, norm: float | None) -> None:
         """Keep the norm of the running step's gradient."""

@@ -107,6 +107,22 @@ def test_two_processes_stop_at_one_step_whichever_gets_the_signal(recipe):
     assert outcome(folder) == expected
 
 
+def test_a_signal_while_the_model_is_written_leaves_it_whole(recipe, whole):
+    path, folder = recipe("written")
+    running = Programs(*WORDS, path)
+    while not (folder.parent / ".sft.partial" / "final").exists():
+        assert running.running()
+        time.sleep(0.001)
+    os.kill(running.ids[0], signal.SIGTERM)
+    result = running.wait()
+    assert result.returncode == 143, result.stderr
+    assert result.stderr.splitlines()[-1].startswith(
+        "stopped by SIGTERM when sft was whole; run the same command again"
+    )
+    assert outcome(folder) == whole
+    assert not list(folder.parent.glob(".sft*"))
+
+
 def test_a_kill_behind_the_last_checkpoint_takes_no_step_more(recipe, whole):
     path, folder = recipe("late", save_steps=7)
     kill_at(Programs(*WORDS, path), folder.parent / ".sft.partial" / "checkpoint-7" / "whole")
@@ -136,9 +152,9 @@ def flip(file):
 
 
 def test_the_newest_sound_checkpoint_is_used_and_each_other_named(recipe, whole):
-    path, folder = recipe("damaged", save_total_limit=None)
+    path, folder = recipe("damaged", save_total_limit=None, save_steps=1)
     partial = folder.parent / ".sft.partial"
-    assert stopped(path, partial, 4).returncode == 143
+    assert stopped(path, partial, 3).returncode == 143
     begun = folder.parent / "begun"
     shutil.copytree(partial, begun)
     for number, (fault, damage) in enumerate(DAMAGES.items()):
