@@ -1,14 +1,12 @@
 """Mistakes a person can mend, in one sentence; and faults of our own, shown as what they are."""
 
 import errno
-import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from apo_soup.launcher import end_with_launcher
 from apo_soup.stops import STOPS, StopAsked, show_stacks_on_request
@@ -132,25 +130,6 @@ def raised_by_us(error: BaseException, *libraries: str) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
     return next((p for p in reversed(packages) if p in (*OWN_PACKAGES, *libraries)), None) in OWN_PACKAGES
-
-
-def read_json(path: Path, where: str | Path, way: str = "write the file anew") -> dict[str, Any]:
-    """The mapping that a JSON file holds; `way` is what to do where it holds none.
-
-    Raises:
-        UserError: the file cannot be read, is not JSON, or is no mapping.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{where}: expected a file that can be read, got {path}: {error.strerror}; check its permissions"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{where}: expected valid JSON, got {path}: {first_line(error)}; {way}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{where}: {path}: expected a mapping, got {type(content).__name__}; {way}")
-    return content
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def weight_files(folder: Path) -> list[Path]:
         try:
             file_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
             return [folder / str(name) for name in sorted(set(file_of.values()))]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return []
     named = named_weights(folder) or WEIGHTS_FILE
     return next(([folder / name] for name in (named, ADAPTER_FILE) if (folder / name).is_file()), [])
@@ -70,7 +70,7 @@ def named_weights(folder: Path) -> str | None:
     """The file of weights, or of their index, that config.json names; None where it names none or cannot be read."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("transformers_weights")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return named if isinstance(named, str) else None
 
@@ -144,16 +144,16 @@ def _header_bytes(file: BinaryIO, size: int) -> tuple[bytes, bytes]:
 
 def _entries(header: bytes) -> dict[str, TensorEntry]:
     """What a header says of each tensor; raises ValueError where it is no safetensors header."""
-    content = json.loads(header)
     start = LENGTH_BYTES + len(header)
     try:
+        content = json.loads(header)
         content.pop("__metadata__", None)
         entries = {}
         for name, entry in content.items():
-            begin, end = map(int, entry["data_offsets"])
-            entries[name] = TensorEntry(
-                str(entry["dtype"]), tuple(map(int, entry["shape"])), start + begin, start + end
-            )
-    except (AttributeError, TypeError, KeyError) as error:
+            (begin, end), shape = entry["data_offsets"], tuple(entry["shape"])
+            if not all(type(number) is int for number in (begin, end, *shape)) or min(begin, *shape) < 0 or end < begin:
+                raise TypeError(f"{name} lies from {begin} to {end}, of shape {shape}")
+            entries[name] = TensorEntry(str(entry["dtype"]), shape, start + begin, start + end)
+    except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError("not a safetensors header") from error
     return entries

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.runs.sources import adapter_base_name, adapter_settings
 from merge.tensors import StoredTensor, stored_tensors
 
 LAYER = re.compile(r"\.(\d+)\.")
@@ -22,7 +23,7 @@ def check_adapter(base: Path, adapter: Path, where: str) -> None:
     Raises:
         UserError: naming tensor and file.
     """
-    settings = read_json(adapter / "adapter_config.json", where)
+    settings = adapter_settings(adapter, where)
     if settings.get("peft_type") in _PROMPTS:
         raise UserError(
             f"{where}: {adapter}/adapter_config.json: peft_type: expected an adapter of weights, such as LORA, got "
@@ -48,8 +49,8 @@ def check_adapter(base: Path, adapter: Path, where: str) -> None:
 
 def trained_on(adapter: Path, where: str) -> Path | None:
     """The folder that an adapter names as its base, if it is there; one that was moved, or fetched, says nothing."""
-    named = read_json(adapter / "adapter_config.json", where).get("base_model_name_or_path")
-    return Path(named) if isinstance(named, str) and Path(named).is_dir() else None
+    named = adapter_base_name(adapter, where)
+    return Path(named) if named and Path(named).is_dir() else None
 
 
 def _last_layer(tensors: dict[str, StoredTensor]) -> tuple[str, int] | None:

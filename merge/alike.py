@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.stored_json import read_json
 from merge.model_tensors import check_equal_integers, check_plain, model_tensors
 from merge.own_code import other_code
 from merge.rope import rope_difference

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.merge import LongContextKeys
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
 from apo_soup.runs.model_files import TOKENIZER_FILES, file_name
+from apo_soup.stored_json import read_json
 from merge.own_code import copy_own_code
 from merge.tensors import stored_tensors
 from merge.token_ids import special_token_id, translated_ids, with_special_tokens

@@ -4,15 +4,24 @@ The members are ordered by their own score. The best one begins; each next one s
 least as high as the average without it. Averages are scored in memory (`apo-soup eval --mix`).
 """
 
-import json
 from pathlib import Path
+from typing import Any
 
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
+from apo_soup.progress import say
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
 from merge.scores import eval_file, item_gains, mix_metrics, suite_key
+
+
+class GreedyChoice(Form):
+    """What is kept of a greedy soup: which members, and what they were chosen by."""
+
+    key: str
+    kept: list[str]
 
 
 def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: bool) -> list[Path] | None:
@@ -33,9 +42,9 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
     suite, folder = eval_file(recipe, "soup.eval", soup.eval), Path(recipe.output_dir) / "greedy"
     key = hash_value([[model_hash(str(f), f"{where}.members") for f in members], metric, suite_key(suite)])
     file = folder / "greedy.json"
-    known = json.loads(file.read_text()) if file.is_file() else {}
     by_name = {f.name: f for f in members}
-    if known.get("key") == key:
+    known = _kept_choice(file)
+    if known.get("key") == key and set(known["kept"]) <= by_name.keys():
         return [by_name[name] for name in known["kept"]]
     if not ask:
         return None
@@ -58,6 +67,17 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
             kept, score = tried, value
     write_json(file, {"key": key, "metric": metric, "alone": values, "kept": kept, "score": score})
     return [by_name[name] for name in kept]
+
+
+def _kept_choice(file: Path) -> dict[str, Any]:
+    """The choice that was made before; nothing where there is none, or it cannot be read."""
+    if not file.is_file():
+        return {}
+    try:
+        return json_of_form(file, GreedyChoice)
+    except OtherFormError as error:
+        say(f"soup: {file}: {error}; the members are chosen again")
+        return {}
 
 
 def _mean(values: list[float]) -> float:

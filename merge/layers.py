@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.mergekit import MergekitKeys
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.stored_json import read_json
 
 # Names of the number of layers in config.json.
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")

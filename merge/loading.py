@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError, read_json, told_by_library
+from apo_soup.errors import UserError, told_by_library
 from apo_soup.progress import say
+from apo_soup.stored_json import read_json
 from merge.tensors import stored_tensors
 
 # What transformers tells of a load -> how a sentence says it.

@@ -6,9 +6,10 @@ from typing import Literal
 from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.places import places_looked_at, settled
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.members import FOLDER, member_folders, member_names
+from apo_soup.runs.sources import adapter_base_name
 from merge.greedy import greedy_members
 
 
@@ -69,10 +70,10 @@ def adapter_base(folder: Path, where: str) -> str | None:
     file = folder / "adapter_config.json"
     if not file.is_file() or (folder / "config.json").is_file():
         return None
-    base = read_json(file, where).get("base_model_name_or_path")
-    if not base:
+    base = adapter_base_name(folder, where)
+    if base is None:
         raise UserError(
-            f"{where}: {file}: base_model_name_or_path: expected a folder or a Hub id, got {base!r}; write the "
+            f"{where}: {file}: base_model_name_or_path: expected a folder or a Hub id, got none; write the "
             "adapter's base there"
         )
     return str(Path(base).resolve()) if Path(base).exists() else base

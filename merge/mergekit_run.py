@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
-from apo_soup.errors import UserError, read_json, told_by_library
+from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.libraries import NOTES_OF
 from apo_soup.private import mergekit_config_changes
+from apo_soup.stored_json import read_json
 from merge.complete import copy_tokenizer
 from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration

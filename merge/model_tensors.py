@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.stored_json import read_json
 from merge.tensors import StoredTensor, pieces, stored_tensors
 
 HEADS = ("lm_head.weight", "embed_out.weight")

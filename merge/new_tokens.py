@@ -3,8 +3,9 @@
 import itertools
 from pathlib import Path
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
+from apo_soup.stored_json import read_json
 
 
 def check_new_tokens(folders: list[Path], where: str) -> None:

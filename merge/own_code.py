@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.stored_json import read_json
 
 # Files that may name classes of a model's own code.
 _NAMING = ("config.json", "tokenizer_config.json")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from apo_soup.errors import read_json
 from apo_soup.hashing import hash_value
+from apo_soup.stored_json import read_json
 from apo_soup.weights import INDEX_FILE, weight_files
 from merge.model_tensors import EMBEDDINGS, HEADS, has_several_parts, model_tensors, ties_head
 from merge.tensors import StoredTensor, stored_tensors

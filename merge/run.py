@@ -17,11 +17,12 @@ from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
-from apo_soup.errors import read_json, told_by_disk
+from apo_soup.errors import told_by_disk
 from apo_soup.progress import say
 from apo_soup.runs.card import write_card
 from apo_soup.runs.lineage import model_label
 from apo_soup.runs.stage import hidden_sibling
+from apo_soup.stored_json import read_json
 from merge.adapter_checks import trained_on
 from merge.adapters import is_adapted, with_whole_models
 from merge.alike import merge_notes

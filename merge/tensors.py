@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.stored_json import Form, read_json
 from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE, read_header, weight_files, weight_index
 
 DTYPES = {
@@ -80,11 +81,15 @@ def stored_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
     return tensors
 
 
+class WeightIndex(Form):
+    """What is read of an index of weights."""
+
+    weight_map: dict[str, str]
+
+
 def _weight_map(index: Path, where: str) -> dict[str, str]:
     """The file of each tensor by an index; raises UserError where one is missing."""
-    file_of = read_json(index, where).get("weight_map")
-    if not isinstance(file_of, dict):
-        raise UserError(f"{where}: {index}: weight_map: expected a mapping, got {file_of!r}; copy the file again")
+    file_of: dict[str, str] = read_json(index, where, "copy the file again", WeightIndex)["weight_map"]
     for name in sorted(set(file_of.values())):
         if not (index.parent / name).is_file():
             raise UserError(f"{where}: {index}: expected {name} beside it, got no such file; copy the whole folder")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.stored_json import read_json
 
 
 def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:

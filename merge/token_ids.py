@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from apo_soup.errors import read_json
+from apo_soup.stored_json import read_json
 
 OWN_TOKENS = ("bos_token", "eos_token", "pad_token")
 # Settings of generation that hold ids beside those whose names end so.

@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 from apo_soup.config.mergekit import MergekitKeys
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
+from apo_soup.stored_json import read_json
 from apo_soup.weights import INDEX_FILE, WEIGHTS_FILE, weight_files
 from merge.loading import model_class
 from merge.mergekit_names import with_models

@@ -64,3 +64,16 @@ def state_dict(folder: Path) -> dict:
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(file)
     return tensors
+
+
+def whole_results(**given: object) -> dict:
+    """What results.json holds, with some of it given."""
+    about = {"schema": 2, "name": "m", "model": "runs/x/m", "model_hash": "a" * 64, "suite_hash": "b" * 64, "seed": 0}
+    engine = {"transformers": "5", "device": "cpu", "dtype": "float32"}
+    return about | {"engine": engine, "tasks": {}, "metrics": {}, "samples": []} | given
+
+
+def counted_source(**given: object) -> dict:
+    """What a manifest says of the rows of a source, with some of it given."""
+    counts = {"kept": 3, "rejected": 0, "tokens": 10, "trained": 4, "lost": 0, "mean_length": 3.3}
+    return {"source": "rows.jsonl", "mode": "think"} | counts | given

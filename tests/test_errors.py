@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers import ROOT, python
 
-from apo_soup.errors import UserError, first_line, need_file, read_json, run_main, told_by_library
+from apo_soup.errors import UserError, first_line, need_file, run_main, told_by_library
 
 
 def outcome(main, capsys) -> tuple[int, str]:
@@ -127,21 +127,9 @@ def raise_as(module: str, error: Exception) -> None:
     exec("raise error", {"__name__": module, "error": error})
 
 
-def test_a_json_file_holds_a_mapping(tmp_path):
+def test_a_file_that_is_not_there_is_told_with_who_asked(tmp_path):
     file = tmp_path / "x.json"
-    for text, sentence in (
-        ("[1]", "expected a mapping, got list"),
-        ("{", "expected valid JSON, got"),
-        (None, "expected a file that can be read, got"),
-    ):
-        if text:
-            file.write_text(text)
-        else:
-            file.unlink()
-        with pytest.raises(UserError, match=f"^here: .*{sentence}"):
-            read_json(file, "here")
-    file.write_text('{"a": 1}')
-    assert read_json(file, "here") == {"a": 1}
+    file.touch()
     assert need_file(file, "configuration", "--config") == file
     with pytest.raises(UserError, match=r"expected a configuration file, got .*, which is not there"):
         need_file(ROOT / "none", "configuration", "--config")

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from apo_soup.errors import UserError
 from apo_soup.models.completion import Completion
+from apo_soup.stored_json import Count, Form, form_fault
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,31 @@ class Answer:
     asked_tokens: int | None = None
     problem: str | None = None
     server: str | None = None
+
+
+class WrittenCompletion(Form):
+    """A completion in a line of a journal."""
+
+    text: str
+    tokens: Count | None
+    finished: bool
+    problem: str | None = None
+
+
+class WrittenAnswer(Form):
+    """An answer in a line of a journal."""
+
+    prompt: str
+    completions: list[WrittenCompletion]
+    asked_tokens: Count | None = None
+    problem: str | None = None
+    server: str | None = None
+
+
+class JournalLine(Form):
+    """A line of a journal."""
+
+    answers: list[WrittenAnswer]
 
 
 class Journal:
@@ -55,13 +81,14 @@ class Journal:
     def _read(self, line: bytes, number: int) -> list[Answer]:
         """The answers of one whole line."""
         try:
+            written = {"answers": json.loads(line)}
+            fault = form_fault(written, JournalLine)
+            if fault:
+                raise ValueError(fault)
             answers = [
-                Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in json.loads(line)
+                Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in written["answers"]
             ]
-            completions = [c for a in answers for c in a.completions]
-            if not all(isinstance(c.text, str) and isinstance(c.tokens, int | None) for c in completions):
-                raise TypeError("a text is missing, or a count of tokens is none")
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{self.path}:{number}: expected a record of answers, got another line ({error}); the file was changed "
                 "by somebody else, remove it to ask again"

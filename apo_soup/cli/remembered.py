@@ -4,7 +4,6 @@ A later stage leaves such a folder as it is: of the members of apo, those that w
 that are stale without any are made again.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Callable
@@ -21,6 +20,14 @@ from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.members import member_of_folder
 from apo_soup.runs.model_files import changed_file
 from apo_soup.runs.outputs import output_folders
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
+
+
+class ArgumentsByStage(Form):
+    """What older releases kept: by stage, the words of its last command."""
+
+    __pydantic_extra__: dict[str, list[str]]
+
 
 _STALE_LINE = re.compile(r"(?P<part>.+?): stale, because (?P<reason>.*)")
 
@@ -101,7 +108,7 @@ def _folder(file: StageFile, part: str) -> Path | None:
 
 def _remembered(file: Path, name: str) -> list[str]:
     try:
-        words = json.loads(file.read_text()).get(name, [])
-    except (OSError, ValueError, AttributeError):
+        words: list[str] = json_of_form(file, ArgumentsByStage).get(name, [])
+    except (OSError, OtherFormError):
         return []
-    return [str(word) for word in words] if isinstance(words, list) else []
+    return words

@@ -1,6 +1,5 @@
 """`apo-soup prepare --config F` and `apo-soup preview --config F`: see apo_soup/data/prepare.py and preview.py."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,6 +94,7 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
     from apo_soup.data.prepare import prepare_mixture
     from apo_soup.data.shards import join_shards, prepare_shard
     from apo_soup.data.statistics_table import statistics_table
+    from apo_soup.data.stored_statistics import read_statistics
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     spare_collector()
@@ -106,7 +106,7 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
         prepare_shard(recipe, tokenizer, *way.shard)
         return
     folder = join_shards(recipe, tokenizer) if way.join else prepare_mixture(recipe, tokenizer)
-    print(statistics_table(json.loads((folder / "stats.json").read_text())))
+    print(statistics_table(read_statistics(folder)))
     print(folder)
 
 

@@ -26,6 +26,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.preparation import prepare_into
 from apo_soup.data.statistics import check_share, check_unread
 from apo_soup.data.statistics_table import statistics_table
+from apo_soup.data.stored_statistics import STATISTICS, read_statistics
 from apo_soup.errors import UserError, disk_refusal, first_line
 from apo_soup.hashing import hash_value
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
@@ -36,6 +37,7 @@ from apo_soup.runs.room import Room, require_room
 from apo_soup.runs.sources import TEXT_KINDS, row_files, rows_hash
 from apo_soup.runs.stage import replace_folder
 from apo_soup.runs.suite_inputs import eval_rows_hash
+from apo_soup.stored_json import OtherFormError
 
 # Keys beside the mixture that decide what is written.
 OPTION_KEYS = {
@@ -50,8 +52,6 @@ OPTION_KEYS = {
     "eos_token",
     "special_tokens_in_text",
 }
-# What is read of stats.json.
-_STATISTICS = {"shares", "total", "unread_fields", "sources", "packed"}
 # Of rows as text, and of tables and compressed text, for which this is a guess.
 PREPARED_BYTES_A_BYTE, PREPARED_BYTES_A_PACKED_BYTE = 2.0, 8.0
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
@@ -198,13 +198,23 @@ def check_unchanged(recipe: TrainingFile, state: list[tuple[str, int, int]]) -> 
 def _fault(folder: Path) -> str | None:
     """Why prepared rows that were put into place as a whole can no longer be used, in words, or None."""
     try:
-        missing = _STATISTICS.difference(json.loads((folder / "stats.json").read_text()))
+        read_statistics(folder)
+    except OtherFormError as error:
+        return f"{STATISTICS}: {error}"
+    except OSError as error:
+        return _unreadable(error)
+    try:
         load_from_disk(str(folder))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if disk_refusal(error):  # the rows may be sound: it is told as what it is
-            raise
-        return f"a file of them cannot be read ({first_line(error)})"
-    return f"stats.json is without {min(missing)}" if missing else None
+        return _unreadable(error)
+    return None
+
+
+def _unreadable(error: Exception) -> str:
+    """That a file cannot be read, in words; what the disk refuses is raised, for the rows may be sound."""
+    if disk_refusal(error):
+        raise error
+    return f"a file of them cannot be read ({first_line(error)})"
 
 
 def check_found(folder: Path, recipe: TrainingFile) -> None:
@@ -216,9 +226,9 @@ def check_found(folder: Path, recipe: TrainingFile) -> None:
     rejects = folder / "rejects.jsonl"
     first = {"row": "", "reason": ""}
     if rejects.is_file():
-        with rejects.open(encoding="utf-8") as lines, contextlib.suppress(ValueError):  # cut: for a sentence alone
-            first |= json.loads(lines.readline())
-    stats = json.loads((folder / "stats.json").read_text())
+        with rejects.open("rb") as lines, contextlib.suppress(ValueError, TypeError, RecursionError):
+            first |= json.loads(lines.readline())  # damaged: it is for a sentence alone
+    stats = read_statistics(folder)
     told = f"{first['row']}: {first['reason']}"
     by_tokens = any("token_share" in source for source in stats["shares"])
     check_share(stats["total"], recipe.max_reject_share, str(recipe.path), told, by_tokens)
@@ -251,6 +261,6 @@ def training_rows(recipe: TrainingFile, say: Callable[[str], None] = print) -> T
     """Load the recipe's tokenizer, prepare its rows if they are not there yet, and open them memory-mapped."""
     tokenizer = recipe_tokenizer(recipe, say)
     folder = prepare_mixture(recipe, tokenizer, say)
-    stats = json.loads((folder / "stats.json").read_text())
+    stats = read_statistics(folder)
     say(statistics_table(stats))
     return TrainingRows(tokenizer, folder, load_from_disk(str(folder)), stats["sources"], stats["packed"])

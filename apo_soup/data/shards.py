@@ -8,17 +8,17 @@ divided into chunks. A shard encodes its chunks into a file that is there when i
 finds it. Duplicates, splits and packing need all rows and are the joining task's.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from filelock import FileLock
+from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
@@ -34,8 +34,20 @@ from apo_soup.data.sources.table_rows import RowGroup
 from apo_soup.errors import UserError
 from apo_soup.progress import Progress
 from apo_soup.runs.manifest import write_json
+from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form
 
 SHARD_NAME = re.compile(r"(\d+)-of-(\d+)\.rows")
+
+
+# A chunk of a source: its file, what of it, in which form, its rows and characters.
+WrittenChunk = tuple[str | None, Literal["lines", "group"], dict[str, Count] | None, Count | None, Count]
+
+
+class WrittenPlan(Form):
+    """A plan as its file has it."""
+
+    folder: str
+    chunks: list[list[Annotated[WrittenChunk, Field(strict=False)]]]
 
 
 @dataclass(frozen=True)
@@ -79,8 +91,14 @@ def kept_plan(file: Path) -> ShardPlan | None:
     """The plan that an earlier task wrote into `plan_file`; None where there is none, or its shards are joined."""
     if not file.is_file():
         return None
-    plan = json.loads(file.read_text())
-    chunks = [[_chunk(*written) for written in of_source] for of_source in plan["chunks"]]
+    try:
+        plan = json_of_form(file, WrittenPlan)
+        chunks = [[_chunk(*written) for written in of_source] for of_source in plan["chunks"]]
+    except (OtherFormError, TypeError) as error:
+        raise UserError(
+            f"{file}: {error}, so it is not known which rows each shard takes; remove {file.parent} and prepare every "
+            "shard again"
+        ) from error
     return ShardPlan(file, file.parent / plan["folder"], chunks)
 
 

@@ -5,13 +5,13 @@ interval (`apo_soup/statistics.py`); for a metric that is better when lower its 
 With `--fail-below X` the exit code is 1 when some metric fell below X beyond noise, or could not be compared.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError
+from apo_soup.runs.results import evaluation_results
 from apo_soup.statistics import Difference, paired_gain
 from apo_soup.tables import text_table
 
@@ -36,20 +36,7 @@ def read_results(path: Path) -> Results:
             f"{path}: expected results.json, got nothing; give a folder that `apo-soup eval` wrote, such as "
             "runs/tiny/evals/sft"
         )
-    try:
-        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: expected JSON, got {error}; run `apo-soup eval` again on that model") from error
-    try:
-        whole = all({"rows", "metrics"} <= task.keys() for task in results["tasks"].values())
-        whole = whole and all(
-            {"value", "better", "headline"} <= metric.keys() for metric in results["metrics"].values()
-        )
-    except (AttributeError, TypeError, KeyError):
-        whole = False
-    if not whole:
-        raise UserError(f"{file}: expected results of `apo-soup eval`, got something else; run it again on that model")
-    return results
+    return evaluation_results(file)
 
 
 def metric_comparisons(

@@ -1,6 +1,5 @@
 """Tasks that an evaluation has done, kept until all are: one that was stopped goes on behind them."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,27 @@ from apo_soup.evals.metrics import TaskResult
 from apo_soup.evals.results_folder import marked_name
 from apo_soup.progress import say
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.results import Sample, StoredScore, TaskRecord
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # What a task leaves: its record, its metrics by name and its samples in results.json, and files beside it.
 TaskPart = dict[str, Any]
-PART_KEYS = ("record", "metrics", "samples", "files")
+
+
+class WrittenPart(Form):
+    """A task's part as a file holds it."""
+
+    record: TaskRecord
+    metrics: dict[str, StoredScore]
+    samples: list[Sample]
+    files: dict[str, Any]
+
+
+class KeptTask(Form):
+    """A file of a task that is done, and what it was run on."""
+
+    about: dict[str, Any]
+    part: WrittenPart
 
 
 def task_part(name: str, record: dict[str, Any], result: TaskResult) -> TaskPart:
@@ -43,15 +59,14 @@ class KeptTasks:
         if file is None or not file.is_file():
             return None
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            about, part = kept["about"], {key: kept["part"][key] for key in PART_KEYS}
-        except (ValueError, KeyError, TypeError):
-            say(f"{name}: asked again, for {file} is damaged")
+            kept = json_of_form(file, KeptTask)
+        except OtherFormError as error:
+            say(f"{name}: asked again, for {file} is damaged: {error}")
             return None
-        if about != self.about:
+        if kept["about"] != self.about:
             return None
         say(f"{name}: kept from the evaluation that was stopped")
-        return part
+        return {key: kept["part"][key] for key in WrittenPart.model_fields}
 
     def keep(self, name: str, part: TaskPart) -> None:
         """Keep a finished task."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from apo_soup.config.adapter_keys import LORA_KEYS
 from apo_soup.config.in_words import as_written
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
+from apo_soup.runs.sources import adapter_base_name
 
 
 def earlier_adapter(recipe: TrainingFile) -> Path | None:
@@ -29,11 +30,11 @@ def base_model(recipe: TrainingFile) -> str:
     if adapter is None:
         return recipe.model_name_or_path
     where = recipe.place("model_name_or_path")
-    base = read_json(adapter / "adapter_config.json", where).get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
+    base = adapter_base_name(adapter, where)
+    if base is None:
         raise UserError(
             f"{where}: {adapter}/adapter_config.json: base_model_name_or_path: expected a folder or a Hub id, got "
-            f"{base!r}; write the adapter's base there"
+            "none; write the adapter's base there"
         )
     return base
 

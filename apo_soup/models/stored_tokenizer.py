@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from apo_soup.errors import read_json
+from apo_soup.stored_json import read_json
 
 # Files that may name tokens which `tokenizer.json` has not.
 BESIDE_TOKENIZER = ("added_tokens.json", "tokenizer_config.json", "special_tokens_map.json")

@@ -18,10 +18,10 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.config.places import resolved
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import read_json
 from apo_soup.models.embeddings import embedding_rows, misfit, rows_for
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.runs.makers import stage_folder
+from apo_soup.stored_json import read_json
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,40 @@ from pathlib import Path
 from apo_soup.report.charts import stacked_bars
 from apo_soup.report.html import chart_grid, esc, figure, html_table
 from apo_soup.report.run_files import stage_manifests
-from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.manifest import Manifest, StageMetrics, read_manifest
+from apo_soup.stored_json import Count, Form
+
+
+class MeanTokens(Form):
+    """Mean lengths of both sides."""
+
+    chosen: float
+    rejected: float
+
+
+class SideCost(Form):
+    """What a side wrote."""
+
+    completion_tokens: Count
+
+
+class PairsMetrics(StageMetrics):
+    """What came of the prompts of the pairs stage."""
+
+    prompts: Count
+    train: Count
+    test: Count
+    drops: dict[str, Count]
+    mean_tokens: MeanTokens
+    cost: dict[str, SideCost]
+    chosen_longer: float
+    verified: float
+
+
+class PairsManifest(Manifest):
+    """The manifest of the pairs stage."""
+
+    metrics: PairsMetrics
 
 
 def data_section(run: Path) -> str:
@@ -35,7 +68,7 @@ def data_section(run: Path) -> str:
 
 def pairs_section(run: Path) -> str:
     """What became of the prompts of the pairs stage, mean tokens of both sides, and what they cost to write."""
-    manifest = read_manifest(run / "pairs")
+    manifest = read_manifest(run / "pairs", PairsManifest)
     if not manifest:
         return ""
     metrics = manifest["metrics"]

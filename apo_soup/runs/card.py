@@ -96,8 +96,7 @@ def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -
     for name, title in column_titles(headline_metrics([own])).items():
         lines.append(f"| {plain_markdown(title)} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |")
     engine = own.results["engine"]
-    origin = (
-        f"In brackets the 95 % interval. Suite {plain_markdown(own.results['suite_hash'][:12])}, transformers "
-        f"{plain_markdown(engine['transformers'])}, {plain_markdown(engine['dtype'])}."
-    )
+    ran = f"transformers {engine['transformers']}, {engine['dtype']}" if "dtype" in engine else engine["answers"]
+    suite = plain_markdown(own.results["suite_hash"][:12])
+    origin = f"In brackets the 95 % interval. Suite {suite}, {plain_markdown(ran)}."
     return "\n".join([*lines, "", origin])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.hashing import hash_file, hash_value
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # Bytes below which reading a file takes no longer than remembering it.
 WORTH_REMEMBERING = 4 * 2**20
@@ -49,6 +50,12 @@ def forgotten_files() -> Iterator[Path]:
             yield entry
 
 
+class Remembered(Form):
+    """An entry: its own hash, so that one that is not as it was written is none."""
+
+    check: str
+
+
 def memory_folder() -> Path:
     """Where hashes are remembered: `apo-soup/hashes` in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -63,10 +70,10 @@ def _state(file: Path) -> list[int]:
 def _remembered(entry: Path) -> dict[str, Any] | None:
     """What an entry holds; None where there is none, or it is not as it was written."""
     try:
-        known: dict[str, Any] = json.loads(entry.read_text())
-        check = known.pop("check")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        known = json_of_form(entry, Remembered)
+    except (OSError, OtherFormError):
         return None
+    check = known.pop("check")
     return known if check == hash_value(known) else None
 
 

@@ -4,7 +4,6 @@ Only what the program itself writes under names of its own is looked at. A link 
 what lies behind one.
 """
 
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,9 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
@@ -23,6 +25,7 @@ from apo_soup.runs.lock import at_work
 from apo_soup.runs.manifest import BEGUN, begun_mark, read_manifest
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.stage import hidden_sibling
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # Who needs a leftover: nobody; a stage that is made once more; one that is not up to date, and would go on with it.
 FREE, AGAIN, GOES_ON = "free", "again", "goes on"
@@ -194,10 +197,16 @@ def _abandoned(file: Path, process: int) -> bool:
     return False
 
 
+class TimedRows(Form):
+    """How long a preparation took, as its statistics say."""
+
+    seconds: Annotated[float, Field(ge=0, lt=1e9)]
+
+
 def _in_seconds(prepared: Path) -> str:
     try:
-        seconds = round(float(json.loads((prepared / "stats.json").read_text())["seconds"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        seconds = round(json_of_form(prepared / "stats.json", TimedRows)["seconds"])
+    except (OSError, OtherFormError):
         return ""
     return f" in {seconds} s" if seconds < 120 else f" in {round(seconds / 60)} min"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.runs.arguments import arguments_of
-from apo_soup.runs.manifest import read_manifest
+from apo_soup.runs.manifest import model_manifest
 from apo_soup.runs.markdown import plain_markdown
 
 # A model of the line with its manifest, or None for one that no stage here made.
@@ -37,7 +37,7 @@ def lineage_of(models: list[str], run: Path) -> Lineage:
         model = waiting.pop(0)
         if model in line:
             continue
-        manifest = read_manifest(Path(model)) if Path(model).is_dir() else None
+        manifest = model_manifest(Path(model)) if Path(model).is_dir() else None
         line[model] = manifest
         if manifest:
             own = (manifest.get("ran_with") or {}).get("model_name_or_path")
@@ -71,7 +71,7 @@ def data_lines(line: Lineage) -> list[str]:
     """A line a stage and source of rows, furthest stage first: rows, tokens, and the share that is trained."""
     lines, seen = [], set()
     for manifest in reversed(list(line.values())):
-        for source in (manifest or {}).get("metrics", {}).get("data", []):
+        for source in ((manifest or {}).get("metrics") or {}).get("data", []):
             key = (source["source"], source["mode"], source["tokens"])
             if key not in seen and source["kept"]:
                 seen.add(key)

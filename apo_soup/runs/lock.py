@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from apo_soup.errors import DISK_ERRORS, UserError
 from apo_soup.progress import is_main
 from apo_soup.runs.secrets import without_secrets
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # A process that ended badly may leave children that hold its lock for a moment, until they see it.
 _ORPHAN_SECONDS = 10.0
@@ -66,6 +68,15 @@ class Holder:
         return False
 
 
+class WrittenHolder(Form):
+    """A holder as its file has it."""
+
+    host: str
+    process: Annotated[int, Field(gt=0, lt=2**31)]
+    since: str
+    command: str
+
+
 def lock_file(folder: Path) -> Path:
     """The lock of a folder, beside it."""
     return folder.parent / f".{folder.name}.lock"
@@ -79,10 +90,10 @@ def holder_file(lock: Path) -> Path:
 def holder_of(lock: Path) -> Holder | None:
     """Who wrote that it holds a lock; None where nobody did, or not yet."""
     try:
-        written: dict[str, Any] = json.loads(holder_file(lock).read_text())
-        return Holder(**written)
-    except (OSError, ValueError, TypeError):
+        written = json_of_form(holder_file(lock), WrittenHolder)
+    except (OSError, OtherFormError):
         return None
+    return Holder(**{name: written[name] for name in WrittenHolder.model_fields})
 
 
 @contextlib.contextmanager

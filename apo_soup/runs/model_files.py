@@ -6,7 +6,7 @@ from typing import Any
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.runs.durable import files_below
 from apo_soup.runs.known_hashes import content_hash
-from apo_soup.runs.manifest import MANIFEST, read_manifest
+from apo_soup.runs.manifest import MANIFEST, model_manifest
 from apo_soup.weights import hash_weights, weight_files
 
 # Every file that a tokenizer of transformers is read from, its chat templates among them.
@@ -108,8 +108,7 @@ def strange_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 
 def _file_records(folder: Path) -> dict[str, dict[str, Any]]:
-    records: dict[str, dict[str, Any]] = (read_manifest(folder) or {}).get("outputs", {})
-    return records
+    return (model_manifest(folder) or {}).get("outputs") or {}
 
 
 def _untouched(file: Path, record: dict[str, Any]) -> bool:

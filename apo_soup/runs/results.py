@@ -3,16 +3,61 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
-from apo_soup.errors import UserError, read_json
-from apo_soup.runs.manifest import read_manifest
+from apo_soup.errors import UserError
+from apo_soup.runs.manifest import model_manifest
 from apo_soup.runs.members import member_order
+from apo_soup.stored_json import Count, Form, read_json
 from apo_soup.tables import text_table
 
 PIPELINE = ("base", "mid", "sft", "apo", "soup", "merged")
+
+
+class StoredScore(Form):
+    """A metric in results.json."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: Count
+    better: Literal["higher", "lower"] | None
+    headline: bool
+    items: list[float] | None = None
+
+
+class TaskRecord(Form):
+    """A task in results.json."""
+
+    kind: str
+    rows: str
+    metrics: list[str]
+    notes: list[str] | None = None
+
+
+class Sample(Form):
+    """A question with its answer in results.json."""
+
+    task: str
+    mode: str
+    question: str
+    answer: str
+    right: bool | None
+
+
+class StoredResults(Form):
+    """What is read of results.json; docs/results.schema.json tells all of it."""
+
+    name: str
+    model: str
+    model_hash: str
+    suite_hash: str
+    engine: dict[str, str]
+    tasks: dict[str, TaskRecord]
+    metrics: dict[str, StoredScore]
+    samples: list[Sample]
 
 
 @dataclass(frozen=True)
@@ -53,7 +98,7 @@ def evaluated_checkpoints(run: Path) -> list[EvaluatedCheckpoint]:
     checkpoints = []
     for file in (run / "evals").glob("*/results.json"):
         results = evaluation_results(file)
-        checkpoints.append(EvaluatedCheckpoint(results["name"], results, read_manifest(Path(results["model"]))))
+        checkpoints.append(EvaluatedCheckpoint(results["name"], results, model_manifest(Path(results["model"]))))
     return sorted(checkpoints, key=lambda c: pipeline_order(c.name))
 
 
@@ -61,13 +106,13 @@ def evaluation_results(file: Path) -> dict[str, Any]:
     """What an evaluation left.
 
     Raises:
-        UserError: the file is cut, empty or no results.
+        UserError: the file cannot be read, is cut, empty or no results.
     """
     way = f"remove {file.parent} and run the evaluation again"
-    results = read_json(file, file.parent, way)
-    missing = [key for key in ("name", "model", "metrics") if key not in results]
-    if missing:
-        raise UserError(f"{file.parent}: expected results of an evaluation, got {file} without {missing[0]}; {way}")
+    results = read_json(file, file.parent, way, StoredResults)
+    lacking = [name for task in results["tasks"].values() for name in task["metrics"] if name not in results["metrics"]]
+    if lacking:
+        raise UserError(f"{file.parent}: {file}: expected a score {lacking[0]}, got none; {way}")
     return results
 
 

@@ -4,12 +4,14 @@ import glob
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from apo_soup.config.places import places_looked_at
-from apo_soup.errors import UserError, read_json
+from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.model_files import TOKENIZER_FILES, hash_model
+from apo_soup.stored_json import Form, read_json
 from apo_soup.weights import INDEX_FILE, named_weights, weight_files
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
@@ -137,8 +139,29 @@ def model_hash(name: str, where: str, revision: str | None = None, recipe_folder
     adapter = folder / "adapter_config.json"
     if not adapter.is_file() or (folder / "config.json").is_file():
         return hash_model(folder)
-    base = read_json(adapter, where).get("base_model_name_or_path")
+    base = adapter_base_name(folder, where)
     return hash_value([hash_model(folder), model_hash(base, f"{where}: {adapter}") if base else None])
+
+
+class AdapterSettings(Form):
+    """What is read of adapter_config.json."""
+
+    base_model_name_or_path: str | None = None
+    peft_type: str | None = None
+
+
+def adapter_settings(adapter: Path, where: str) -> dict[str, Any]:
+    """The settings of an adapter's folder.
+
+    Raises:
+        UserError: the file cannot be read, or is of another form.
+    """
+    return read_json(adapter / "adapter_config.json", where, "copy the adapter again", AdapterSettings)
+
+
+def adapter_base_name(adapter: Path, where: str) -> str | None:
+    """The model that an adapter names as its base, as its file has it; None where it names none."""
+    return adapter_settings(adapter, where).get("base_model_name_or_path") or None
 
 
 def tokenizer_hash(name: str, where: str) -> str:

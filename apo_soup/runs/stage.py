@@ -21,6 +21,7 @@ from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
     BEGUN,
     MANIFEST,
+    StageManifest,
     begun_mark,
     differences,
     git_commit,
@@ -28,7 +29,6 @@ from apo_soup.runs.manifest import (
     process_count,
     read_manifest,
     versions,
-    whole_manifest,
     write_json,
 )
 from apo_soup.runs.model_files import REWRITTEN, changed_file, file_name, file_record, model_files, strange_files
@@ -72,7 +72,7 @@ class Stage:
 
     def stale(self) -> str | None:
         """Why the stage must run, in a few words, or None when its folder is whole and current."""
-        manifest = whole_manifest(self.folder)
+        manifest = read_manifest(self.folder, StageManifest)
         if manifest is None:
             begun = self._begun_mark()
             if begun is None:

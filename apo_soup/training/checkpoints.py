@@ -4,13 +4,15 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from accelerate import PartialState
+from pydantic import Field
 
 from apo_soup.progress import is_main, say
 from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
 from apo_soup.runs.stage import Stage
+from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form
 from apo_soup.training.shared_folder import check_shared
 
 # In a checkpoint that was written to its end: the record of its other files, as JSON; empty in those of older releases.
@@ -22,6 +24,48 @@ _NAME = re.compile(r"checkpoint-\d+")
 _STATE = "trainer_state.json"
 # What the optimiser is kept in: plain, of FSDP, of DeepSpeed.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
+
+
+class RecordedFile(Form):
+    """Size and hash of a file of a checkpoint."""
+
+    bytes: Count
+    sha256: str | None = None
+    xxh3: str | None = None
+
+
+class CheckpointRecord(Form):
+    """The record of a checkpoint's files, by their path there."""
+
+    files: Annotated[dict[str, RecordedFile], Field(min_length=1)]
+
+
+class CountedWindow(Form):
+    """What was not logged yet at a checkpoint."""
+
+    losses: list[float]
+    total: float
+    logged: float
+    values: dict[str, list[Any]]
+
+
+class CountedUntil(Form):
+    """Tokens, seconds and losses until a checkpoint."""
+
+    tokens: float
+    seconds: float
+    window: CountedWindow | None = None
+    recent: dict[str, list[float]] | None = None
+
+
+def counted_until(checkpoint: Path) -> dict[str, Any]:
+    """What was counted until a checkpoint; nothing for one of older releases, which has no such file.
+
+    Raises:
+        OtherFormError: its file is cut, empty or of another form.
+    """
+    file = checkpoint / COUNTED
+    return json_of_form(file, CountedUntil) if file.is_file() else {"tokens": 0, "seconds": 0.0}
 
 
 def begin_stage(stage: Stage, where: str) -> Path:
@@ -84,15 +128,18 @@ def checkpoint_fault(folder: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, in words, or None: its files are not as recorded, or lack what training
     goes on from.
     """
-    text = (folder / WHOLE).read_bytes()
-    if text:
+    if (folder / WHOLE).stat().st_size:
         try:
-            records: dict[str, dict[str, Any]] = json.loads(text)["files"]
-            fault = damage(folder, records)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return f"its record {WHOLE} cannot be read"
+            records = json_of_form(folder / WHOLE, CheckpointRecord)["files"]
+        except OtherFormError as error:
+            return f"its record {WHOLE} cannot be read: {error}"
+        fault = damage(folder, records)
         if fault:
             return fault
+    try:
+        counted_until(folder)
+    except OtherFormError as error:
+        return f"{COUNTED}: {error}"
     if not (folder / _STATE).is_file():
         return f"{_STATE} is missing"
     if not any(next(folder.glob(pattern), None) for pattern in _OPTIMIZERS):

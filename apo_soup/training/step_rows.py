@@ -48,7 +48,7 @@ def places_told(folder: Path, numbers: Iterable[int]) -> str:
     more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
     try:
         return ", ".join(_places(folder / PLACES_FILE, rows[:NAMED])) + more
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, RecursionError):
         return (
             f"the kept rows {', '.join(map(str, rows[:NAMED]))}{more} of {folder}, whose {PLACES_FILE} cannot be read"
         )
@@ -61,5 +61,5 @@ def _places(file: Path, rows: list[int]) -> list[str]:
         before = 0
         for row in sorted(rows):
             line = next(islice(lines, row - before, None), "")
-            found[row], before = json.loads(line), row + 1
+            found[row], before = str(json.loads(line)), row + 1
     return [found[row] for row in rows]

@@ -17,7 +17,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.models.quantised import keep_one_arithmetic
 from apo_soup.private import TrainerHooks
-from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, put_into_place
+from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, counted_until, put_into_place
 from apo_soup.training.far_off import WINDOW
 from apo_soup.training.finite import require_finite
 from apo_soup.training.step_rows import taken_from
@@ -52,10 +52,7 @@ class StageTrainer(TrainerHooks, Trainer):
 
     def count_from(self, checkpoint: Path | None) -> None:
         """Go on with the counts of a checkpoint, or begin them."""
-        file = checkpoint and checkpoint / COUNTED
-        counted: dict[str, Any] = {"tokens": 0, "seconds": 0.0}
-        if file and file.is_file():
-            counted = json.loads(file.read_text())
+        counted: dict[str, Any] = counted_until(checkpoint) if checkpoint else {"tokens": 0, "seconds": 0.0}
         self._before: StepBefore | None = None
         self._random: tuple[torch.Tensor, ...] | None = None
         # The kept rows of the running step's documents on this rank; none while they are loaded.
@@ -67,7 +64,7 @@ class StageTrainer(TrainerHooks, Trainer):
         self.begun = time.monotonic() - counted["seconds"]
         self.counted_window: dict[str, Any] | None = counted.get("window")
         # Values of the last steps, by name, which those to come are held to.
-        self.recent = {name: deque(values, WINDOW) for name, values in counted.get("recent", {}).items()}
+        self.recent = {name: deque(values, WINDOW) for name, values in (counted.get("recent") or {}).items()}
 
     def tokens_trained(self) -> float:
         """Tokens of all ranks, from the first step of the run; called by all ranks."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers import python
+from helpers import python, whole_results
 
 from apo_soup.errors import UserError
 from apo_soup.evals.compare import compare_results, metric_comparisons
@@ -13,7 +13,7 @@ from apo_soup.evals.metrics import mean_metric
 def evaluation(hits, rows="a", better="higher"):
     metric = {"value": sum(hits) / len(hits), "low": 0, "high": 1, "n": len(hits), "better": better, "headline": True}
     task = {"kind": "answer", "rows": rows, "seconds": 1, "metrics": ["sums"]}
-    return {"schema": 2, "tasks": {"sums": task}, "metrics": {"sums": {**metric, "items": hits}}}
+    return whole_results(tasks={"sums": task}, metrics={"sums": {**metric, "items": hits}})
 
 
 def test_two_evaluations_are_compared_item_by_item():
@@ -53,7 +53,7 @@ def evaluation_folder(folder, **metrics):
     told = {name: mean_metric([float(i) for i in items], headline=True).as_json() for name, items in metrics.items()}
     task = {"kind": "answer", "rows": "r", "seconds": 1.0, "metrics": list(told)}
     folder.mkdir()
-    (folder / "results.json").write_text(json.dumps({"tasks": {"t": task}, "metrics": told, "suite_hash": "s"}))
+    (folder / "results.json").write_text(json.dumps(whole_results(tasks={"t": task}, metrics=told)))
     return folder
 
 
@@ -76,5 +76,5 @@ def test_a_threshold_fails_for_a_fall_beyond_noise_and_for_what_nobody_compared(
         with pytest.raises(UserError, match="expected a number of 0 or less"):
             compare_results(good, half, [], float(value))
     (half / "results.json").write_text(json.dumps({"tasks": {"t": {}}, "metrics": {}}))
-    with pytest.raises(UserError, match="expected results of"):
+    with pytest.raises(UserError, match=r"results\.json: expected name, got nothing"):
         compare_results(good, half, [], None)

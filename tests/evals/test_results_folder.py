@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers import preference
+from helpers import preference, whole_results
 
 from apo_soup.errors import UserError
 from apo_soup.evals.program import EvalRequest, run_suite
@@ -27,14 +27,16 @@ def test_names_that_look_alike_get_folders_of_their_own(tmp_path):
 
 def test_results_of_another_model_are_left_where_they_are(tmp_path):
     (tmp_path / "apo-1").mkdir()
-    (tmp_path / "apo-1" / "results.json").write_text(json.dumps({"name": "apo-1", "model": "m", "metrics": {}}))
+    (tmp_path / "apo-1" / "results.json").write_text(json.dumps(whole_results(name="apo-1")))
     assert results_folders(tmp_path, ["apo-1"])["apo-1"] == tmp_path / "apo-1"
     own = results_folders(tmp_path, ["apo/1"])["apo/1"]
     assert own.name.startswith("apo-1.")
     own.mkdir()
     assert results_folders(tmp_path, ["apo/1", "apo-1"]) == {"apo/1": own, "apo-1": tmp_path / "apo-1"}
     (tmp_path / "apo-1" / "results.json").write_text("{}")
-    with pytest.raises(UserError, match=r"apo-1: expected results of an evaluation, got .* without name"):
+    with pytest.raises(
+        UserError, match=r"apo-1/results.json: expected name, got nothing; remove .*apo-1 and run the evaluation"
+    ):
         results_folders(tmp_path, ["apo-1"])
 
 

@@ -187,6 +187,9 @@ def test_the_examples_of_the_documentation_are_taken(write_recipe):
         assert load(path, "eval").tasks[0].name == task["name"]
 
 
+RECORD = {"kind": "harness", "rows": "a", "seconds": 1.0, "metrics": []}
+
+
 def test_a_task_that_another_release_of_the_harness_finished_is_asked_again(write_recipe, tmp_path):
     pytest.importorskip("lm_eval", reason="the harness is not installed")
     suites = [
@@ -194,7 +197,7 @@ def test_a_task_that_another_release_of_the_harness_finished_is_asked_again(writ
         for task in ({"name": "one", "kind": "harness", "tasks": "gsm8k"}, {"name": "one", "kind": "loss", "data": "x"})
     ]
     assert [harness_release(suite) for suite in suites] == [{"lm_eval": version("lm_eval")}, {}]
-    part = {"record": {}, "metrics": {}, "samples": [], "files": {}}
+    part = {"record": RECORD, "metrics": {}, "samples": [], "files": {}}
     KeptTasks(tmp_path / "tasks", harness_release(suites[0])).keep("one", part)
     assert KeptTasks(tmp_path / "tasks", harness_release(suites[0])).found("one") == part
     assert KeptTasks(tmp_path / "tasks", {"lm_eval": "0.0.1"}).found("one") is None
@@ -203,7 +206,7 @@ def test_a_task_that_another_release_of_the_harness_finished_is_asked_again(writ
 @pytest.mark.parametrize("damaged", ["", '{"about": {}, "part"', "[1]", '{"about": {}}', '{"about": {}, "part": {}}'])
 def test_a_kept_task_whose_file_is_damaged_is_asked_again(tmp_path, capsys, damaged):
     kept = KeptTasks(tmp_path / "tasks", {})
-    kept.keep("one", {"record": {}, "metrics": {}, "samples": [], "files": {}})
+    kept.keep("one", {"record": RECORD, "metrics": {}, "samples": [], "files": {}})
     assert kept.found("one") is not None
     (file,) = (tmp_path / "tasks").iterdir()
     file.write_text(damaged)

@@ -67,7 +67,8 @@ def run(tmp_path) -> Path:
         (folder / name / "trainer_state.json").write_text(json.dumps({"log_history": log}))
         source = {"source": "a/long/path/to/the/rows.jsonl", "mode": "think", "kept": 9, "rejected": 0, "tokens": 90,
                   "trained": 30, "mean_length": 10.0, "lost": 0}  # fmt: skip
-        manifest = {"stage": name, "config": {"seed": 1, "learning_rate": 1e-5}, "inputs": {"model": "c" * 64},
+        manifest = {"stage": name, "fingerprint": "f", "config": {"seed": 1, "learning_rate": 1e-5},
+                    "inputs": {"model": "c" * 64},
                     "outputs": {}, "metrics": {"data": [source], "train_seconds": 2, "tokens_seen": 90}, "seconds": 3.0,
                     "peak_memory_mb": 100, "machine": "x", "command": "python -m sft", "versions": {"torch": "2"},
                     "git_commit": "d" * 40}  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+from helpers import counted_source, whole_results
 from hub import Hub, python_with_hub
 
 from apo_soup.runs.card import card_on_hub, rewrite_card, write_card
@@ -22,7 +23,7 @@ def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path
     hub.put("model", "maker/base", {"README.md": b"---\nlicense: mit\n---\n# base\n"})
     run = tmp_path / "run"
     shutil.copytree(tiny_model, run / "mid")
-    source = {"source": "maker/rows:english", "mode": "think", "kept": 3, "tokens": 10, "trained": 4}
+    source = counted_source(source="maker/rows:english")
     made = {
         "stage": "mid",
         "outputs": {},
@@ -74,8 +75,8 @@ def test_a_card_is_written_anew_with_the_scores_that_came_since(tmp_path):
     for name, value in (("base", 0.25), ("merged", 0.75), ("mid", 0.5)):
         folder = tmp_path / "evals" / name
         folder.mkdir(parents=True)
-        score = {"value": value, "low": value - 0.1, "high": value + 0.1, "headline": True, "better": "higher"}
-        results = {"name": name, "model": str(tmp_path / name), "metrics": {"problems/think": score}}
+        score = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 9, "headline": True, "better": "higher"}
+        results = whole_results(name=name, model=str(tmp_path / name), metrics={"problems/think": score})
         results |= {"suite_hash": "c" * 64, "engine": {"transformers": "5.23", "dtype": "float32"}}
         (folder / "results.json").write_text(json.dumps(results))
     rewrite_card(tmp_path, "merged")
@@ -94,14 +95,11 @@ def test_no_name_is_read_as_markup_by_a_card(tmp_path):
     (run / "merged").mkdir(parents=True)
     parent = run / "mid"
     parent.mkdir()
-    source = {"source": evil, "mode": evil, "kept": 3, "tokens": 10, "trained": 4}
+    source = counted_source(source=evil, mode=evil)
     made = {"stage": evil, "inputs": {}, "outputs": {}, "config": {"loss_type": evil}, "metrics": {"data": [source]}}
     (parent / "manifest.json").write_text(json.dumps(made))
-    metric = {"headline": True, "value": 0.5, "low": 0.4, "high": 0.6, "better": "higher"}
-    results = {
-        "name": "merged", "model": str(run / "merged"), "metrics": {evil: metric}, "suite_hash": "a" * 64,
-        "engine": {"transformers": "5", "dtype": "float32"},
-    }  # fmt: skip
+    metric = {"headline": True, "n": 9, "value": 0.5, "low": 0.4, "high": 0.6, "better": "higher"}
+    results = whole_results(name="merged", model=str(run / "merged"), metrics={evil: metric})
     (run / "evals" / "merged").mkdir(parents=True)
     (run / "evals" / "merged" / "results.json").write_text(json.dumps(results))
     config = {"merge_method": "linear", "models": [{"model": "```\n<b>"}]}

@@ -18,6 +18,7 @@ def test_a_label_names_a_model_without_the_machines_path_and_is_found_again(tmp_
 
 def test_a_line_goes_up_through_manifests_to_models_that_no_stage_made(tmp_path):
     source = {"source": "rows.jsonl", "mode": "think", "kept": 1200, "tokens": 4000, "trained": 1000}
+    source |= {"rejected": 0, "lost": 0, "mean_length": 3.0}
     manifests = {
         "mid": {"ran_with": {"model_name_or_path": "maker/base"}, "metrics": {"data": [source]}},
         "apo/1": {"ran_with": {"model_name_or_path": str(tmp_path / "mid")}, "config": {"loss_type": ["apo_zero"]}},

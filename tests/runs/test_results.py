@@ -2,6 +2,8 @@
 
 import json
 
+from helpers import whole_results
+
 from apo_soup.runs.results import Cell, column_titles, evaluated_checkpoints, parent_checkpoint, pipeline_order, summary
 
 
@@ -22,13 +24,15 @@ def test_a_cell_shows_its_interval_where_it_has_one():
 
 
 def test_the_closing_table_has_a_row_a_checkpoint_with_its_cost(tmp_path):
-    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "headline": True}
+    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "better": "higher", "headline": True}
     (tmp_path / "sft").mkdir()
-    (tmp_path / "sft" / "manifest.json").write_text(json.dumps({"seconds": 61.4, "peak_memory_mb": 900}))
+    (tmp_path / "sft" / "manifest.json").write_text(
+        json.dumps({"stage": "sft", "seconds": 61.4, "peak_memory_mb": 900})
+    )
     for name in ("sft", "base"):
         folder = tmp_path / "evals" / name
         folder.mkdir(parents=True)
-        results = {"name": name, "model": str(tmp_path / name), "metrics": {"problems/no_think": metric}}
+        results = whole_results(name=name, model=str(tmp_path / name), metrics={"problems/no_think": metric})
         (folder / "results.json").write_text(json.dumps(results))
     assert evaluated_checkpoints(tmp_path / "nowhere") == []
     header, _, base, sft = summary(tmp_path).splitlines()
