@@ -10,32 +10,15 @@ import sys
 from pathlib import Path
 
 from apo_soup.cli.children import run_program
+from apo_soup.cli.reads import steps_needed, steps_read
 from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
 from apo_soup.config.kinds import stage_of_file
-from apo_soup.config.load import load
-from apo_soup.config.places import run_folder_of
 from apo_soup.errors import UserError, told_together
 from apo_soup.plan.check import checked_file
 from apo_soup.runs.entry import STALE
 from apo_soup.runs.secrets import without_secrets
-
-
-def reads_pairs(recipe: Path) -> bool:
-    """Whether the apo file's mixture reads what the pairs file makes."""
-    apo, pairs = recipe / STEPS["apo"].file, recipe / STEPS["pairs"].file
-    if not apo.is_file():
-        return False
-    folder = Path(load(pairs, "pairs").output_dir)
-    return any(folder in Path(source.written_id).parents for source in load(apo, "apo").dataset_mixture.datasets)
-
-
-def pairs_ask_the_run(recipe: Path) -> bool:
-    """Whether a side of the pairs file is a model, or its prompts are rows, that the run makes."""
-    pairs = load(recipe / STEPS["pairs"].file, "pairs")
-    named = [*(source.written_id for source in pairs.prompts), pairs.strong.model, pairs.weak.model]
-    return any(run_folder_of(pairs) in Path(name).parents for name in named)
 
 
 def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
@@ -53,16 +36,17 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
             f"{recipe}: expected a file {STEPS[stage].file} for the {stage} stage, got none; "
             "add it, or run another stage"
         )
-    todo = ["pairs"] if stage == "pairs" and not pairs_ask_the_run(recipe) else order(stage)
+    todo = order(stage)
     require_our_programs(recipe, todo)
     require_right_files(recipe, todo, stage, words)
+    needed = steps_needed(recipe, stage, words)
     for name in todo:
         step = STEPS[name]
         if not (recipe / step.file).is_file():
             print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
             continue
-        if name == "pairs" != stage and not reads_pairs(recipe):
-            print(f"{_pairs_unread(recipe)}, skipped; run `make pairs` for themselves", flush=True)
+        if name not in needed:
+            print(f"{name}: not read for {stage}, skipped; `make {name}` makes it for itself", flush=True)
             continue
         own = words if name == stage else []
         state = ask_state(step, recipe, own)
@@ -97,8 +81,14 @@ def made_otherwise(recipe: Path, name: str, state: str) -> tuple[list[str], list
     return parts_made_otherwise(recipe, name, stale_parts(state), current)
 
 
-def _pairs_unread(recipe: Path) -> str:
-    return f"pairs: not read by {recipe / STEPS['apo'].file}"
+def _is_read(recipe: Path, need: str, name: str) -> bool:
+    """Whether a step reads another; where their files are wrong, which is told elsewhere, it may."""
+    if not (recipe / STEPS[name].file).is_file():
+        return False
+    try:
+        return need in steps_read(recipe, name, [])
+    except UserError:
+        return True
 
 
 def require_our_programs(recipe: Path, stages: list[str]) -> None:
@@ -152,10 +142,10 @@ def print_states(recipe: Path) -> int:
     for name, step in STEPS.items():
         if not (recipe / step.file).is_file():
             continue
-        if name == "pairs" and not reads_pairs(recipe):
-            print(_pairs_unread(recipe))
+        if name == "pairs" and not _is_read(recipe, name, "apo"):
+            print(f"pairs: not read by {recipe / STEPS['apo'].file}")
             continue
-        stale_needs = [need for need in order(name) if need in stale]
+        stale_needs = [need for need in order(name) if need in stale and _is_read(recipe, need, name)]
         if stale_needs:
             print(f"{name}: waits for {stale_needs[0]}")
             stale.append(name)

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from helpers import ROOT, python
 
-from apo_soup.cli.order import print_states, reads_pairs, run_stages
+from apo_soup.cli.order import print_states, run_stages
+from apo_soup.cli.reads import steps_needed
 from apo_soup.cli.shadowed import file_of_module, require_our_module
 from apo_soup.cli.steps import STEPS, launch_command, order
 from apo_soup.errors import UserError
@@ -39,8 +40,8 @@ def toy_recipe(tmp_path):
 
 def test_pairs_run_only_where_the_apo_file_reads_them():
     """SmolLM3's apo.yaml takes the published splits, so `make apo` does not begin with 270 000 questions."""
-    assert reads_pairs(ROOT / "recipes" / "tiny")
-    assert not reads_pairs(ROOT / "recipes" / "smollm3")
+    assert "pairs" in steps_needed(ROOT / "recipes" / "tiny", "merge", [])
+    assert "pairs" not in steps_needed(ROOT / "recipes" / "smollm3", "merge", [])
 
 
 def test_a_file_in_the_place_of_a_stage_is_named_before_anything_runs(toy_recipe, tmp_path, monkeypatch):
@@ -160,7 +161,6 @@ def test_pairs_that_no_stage_reads_hold_nobody_up(toy_recipe, capfd):
     (toy_recipe / "pairs.yaml").write_text(
         "output_dir: run/pairs\nprompts: none.jsonl\nmode: think\nstrong: {model: a}\nweak: {model: b}\n"
     )
-    assert not reads_pairs(toy_recipe)
     assert print_states(toy_recipe) == 0
     told = capfd.readouterr()
     assert f"pairs: not read by {toy_recipe / 'apo.yaml'}\n" in told.out
