@@ -23,6 +23,7 @@ _EXPECTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "greater_than_equal": "a number of 0 or more",
+    "too_short": "at least one entry",
 }
 _WORDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 

@@ -58,6 +58,13 @@ class CountedUntil(Form):
     recent: dict[str, list[float]] | None = None
 
 
+class TrainerState(Form):
+    """What is read of the Trainer's own state."""
+
+    global_step: Count
+    best_global_step: Count | None = None
+
+
 def counted_until(checkpoint: Path) -> dict[str, Any]:
     """What was counted until a checkpoint; nothing for one of older releases, which has no such file.
 
@@ -107,7 +114,7 @@ def _put_damaged_best_aside(stage: Stage) -> None:
     newest = last_checkpoint(stage.partial)
     if newest is None:
         return
-    best = json.loads((newest / _STATE).read_text()).get("best_global_step")
+    best = json_of_form(newest / _STATE, TrainerState).get("best_global_step")
     checkpoint = stage.partial / f"checkpoint-{best}"
     if best is not None and checkpoint != newest and (checkpoint / WHOLE).is_file():
         _put_aside_if_damaged(stage, checkpoint)
@@ -142,6 +149,10 @@ def checkpoint_fault(folder: Path) -> str | None:
         return f"{COUNTED}: {error}"
     if not (folder / _STATE).is_file():
         return f"{_STATE} is missing"
+    try:
+        json_of_form(folder / _STATE, TrainerState)
+    except OtherFormError as error:
+        return f"{_STATE}: {error}"
     if not any(next(folder.glob(pattern), None) for pattern in _OPTIMIZERS):
         return "it holds no state of the optimiser"
     return None

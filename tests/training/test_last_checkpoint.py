@@ -1,5 +1,6 @@
 """Checkpoints of a stage that was killed: only those that were written to their end count."""
 
+import json
 import math
 import shutil
 
@@ -8,7 +9,7 @@ import torch
 
 from apo_soup.runs.durable import LARGE, content_record, content_records, damage
 from apo_soup.runs.stage import Stage
-from apo_soup.training.checkpoints import WHOLE, begin_stage, last_checkpoint
+from apo_soup.training.checkpoints import WHOLE, begin_stage, checkpoint_fault, last_checkpoint
 from apo_soup.training.finite import all_finite
 
 
@@ -18,8 +19,8 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
     assert last_checkpoint(stage.partial) is None
     for step in (5, 10, 100, 105):
         (stage.partial / f"checkpoint-{step}").mkdir()
-        for name in ("optimizer.pt", "trainer_state.json"):
-            (stage.partial / f"checkpoint-{step}" / name).touch()
+        (stage.partial / f"checkpoint-{step}" / "optimizer.pt").touch()
+        (stage.partial / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     for step in (5, 100):  # as releases before marked them
         (stage.partial / f"checkpoint-{step}" / WHOLE).touch()
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "by number, not by name"
@@ -28,6 +29,26 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
     left = ["checkpoint-100", "checkpoint-100-copy", "checkpoint-5"]
     assert sorted(f.name for f in stage.partial.glob("checkpoint-*")) == left
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "a person's copy is none of ours"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (WHOLE, "[]", f"its record {WHOLE} cannot be read: expected a mapping, got a list"),
+        (WHOLE, '{"files": {}}', f"its record {WHOLE} cannot be read: files: expected at least one entry, got a"),
+        (WHOLE, '{"files": {"optimizer.pt": {"bytes": "5"}}}', "cannot be read: files.optimizer.pt.bytes: expected a"),
+        ("counted.json", '{"tokens": "many", "seconds": 1}', "counted.json: tokens: expected a number, got text"),
+        ("trainer_state.json", "null", "trainer_state.json: expected a mapping, got null"),
+        ("trainer_state.json", "", "trainer_state.json: expected valid JSON"),
+    ],
+)
+def test_a_checkpoint_whose_own_files_are_of_another_form_is_not_used(tmp_path, name, content, told):
+    (tmp_path / WHOLE).touch()
+    (tmp_path / "optimizer.pt").touch()
+    (tmp_path / "trainer_state.json").write_text('{"global_step": 5}')
+    assert checkpoint_fault(tmp_path) is None
+    (tmp_path / name).write_text(content)
+    assert told in checkpoint_fault(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8])
