@@ -18,8 +18,12 @@ DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
 # transformers has a key `debug`; with one of its values behind it, the flag is that key.
 _DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
+# Where a file could not be written to its end, and torch does not say why.
+_TORCH_SAYS = ("PytorchStreamWriter failed", "inline_container")
+# What is refused of nothing but a file that is written.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 # What the machine may refuse while a file is written; any other OSError is a fault of ours.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
+DISK_ERRORS = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class UserError(Exception):
@@ -141,11 +145,36 @@ def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
         told = disk_refusal(error)
         if told is None:
             raise
-        place = getattr(error, "filename", None) or folder
+        raise _disk_error(where, getattr(error, "filename", None) or folder, told) from error
+
+
+@contextmanager
+def told_by_files(where: str | Path, ours: Path) -> Iterator[None]:
+    """Turn what the disk refuses while a program is at work, libraries and all, into a UserError; another error passes.
+
+    A disk that is full or read-only refuses nothing but what is written, wherever that is. Rights and broken blocks are
+    those of a file: told as the disk's fault in the folder `ours`, and of any other as a file that cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        number, name = refusal_number(error), getattr(error, "filename", None)
+        place = Path(os.fsdecode(name)) if isinstance(name, (str, bytes)) else None
+        if number is None or (number not in NO_ROOM and place is None):
+            raise
+        if number in NO_ROOM or (place and place.absolute().is_relative_to(ours.absolute())):
+            raise _disk_error(where, place or ours, os.strerror(number)) from error
         raise UserError(
-            f"{where}: {place}: expected to read and write there, got {told}; free or mend the disk, or its "
-            "permissions, and run the command again"
+            f"{where}: {place}: expected a file that can be read, got {os.strerror(number)}; mend its permissions, or "
+            "name another one"
         ) from error
+
+
+def _disk_error(where: str | Path, place: str | Path, told: str) -> UserError:
+    return UserError(
+        f"{where}: {place}: expected to read and write there, got {told}; free or mend the disk, or its permissions, "
+        "and run the command again"
+    )
 
 
 def disk_refusal(error: Exception) -> str | None:
@@ -156,17 +185,21 @@ def disk_refusal(error: Exception) -> str | None:
     >>> disk_refusal(ValueError("no such key")) is None
     True
     """
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror if error.errno in DISK_ERRORS else None
-    if type(error).__name__ not in _DISK_KINDS:
-        return None
-    text = str(error)
-    for number in DISK_ERRORS:
-        if f"os error {number})" in text or os.strerror(number) in text:
-            return os.strerror(number)
-    if "PytorchStreamWriter failed" in text or "inline_container" in text:
+    number = refusal_number(error)
+    if number is not None:
+        return os.strerror(number)
+    if type(error).__name__ in _DISK_KINDS and any(words in str(error) for words in _TORCH_SAYS):
         return "a file that could not be written to its end"
     return None
+
+
+def refusal_number(error: Exception) -> int | None:
+    """The system's number of what the disk refused, of those of `DISK_ERRORS`; None where it was not that."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in DISK_ERRORS else None
+    text = str(error) if type(error).__name__ in _DISK_KINDS else ""
+    told = (n for n in DISK_ERRORS if f"os error {n})" in text or os.strerror(n) in text)
+    return next(told, None)
 
 
 def need_file(path: str | Path, what: str, where: str) -> Path:

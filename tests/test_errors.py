@@ -1,12 +1,14 @@
 """Mistakes are one sentence, faults of ours a traceback; `--debug` shows a sentence's cause."""
 
+import errno
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, python
 
-from apo_soup.errors import UserError, first_line, need_file, run_main, told_by_library
+from apo_soup.errors import UserError, first_line, need_file, run_main, told_by_files, told_by_library
 
 
 def outcome(main, capsys) -> tuple[int, str]:
@@ -133,3 +135,44 @@ def test_a_file_that_is_not_there_is_told_with_who_asked(tmp_path):
     assert need_file(file, "configuration", "--config") == file
     with pytest.raises(UserError, match=r"expected a configuration file, got .*, which is not there"):
         need_file(ROOT / "none", "configuration", "--config")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "", "/elsewhere/tmp"), "/elsewhere/tmp: expected to read and write there, got No space"),
+        (OSError(errno.ENOSPC, ""), "/run: expected to read and write there, got No space"),
+        (
+            RuntimeError("I/O error: No space left on device (os error 28)"),
+            "/run: expected to read and write there, got",
+        ),
+        (
+            OSError(errno.EACCES, "", "/run/sft/f"),
+            "/run/sft/f: expected to read and write there, got Permission denied",
+        ),
+        (
+            OSError(errno.EACCES, "", "/rows.jsonl"),
+            "/rows.jsonl: expected a file that can be read, got Permission denied",
+        ),
+    ],
+)
+def test_what_the_disk_refuses_is_told_of_the_file_that_it_is_about(error, told):
+    with pytest.raises(UserError) as raised, told_by_files("sft.yaml", Path("/run")):
+        raise error
+    assert str(raised.value).startswith(f"sft.yaml: {told}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "", "/run/kernel.so"),
+        OSError(errno.EPERM, "Operation not permitted"),  # of a call that is about no file, such as one on processes
+        OSError(errno.EIO, "Input/output error"),  # of a terminal that is gone
+        RuntimeError("Permission denied by the hub"),
+        OSError("We couldn't connect to 'https://huggingface.co' to load the files"),
+    ],
+)
+def test_what_is_no_refusal_of_the_disk_passes(error):
+    with pytest.raises(type(error)) as raised, told_by_files("sft.yaml", Path("/run")):
+        raise error
+    assert raised.value is error

@@ -6,7 +6,7 @@ a stage left nothing.
 
 from pathlib import Path
 
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_by_disk
 from apo_soup.report.configuration import arguments_lines, configuration_section, versions_section
 from apo_soup.report.cost import cost_section
 from apo_soup.report.html import esc, html_page, html_section
@@ -19,6 +19,8 @@ from apo_soup.report.scores import findings_section, scores_section
 from apo_soup.report.sweep import sweep_section
 from apo_soup.report.training import members_section, training_section
 from apo_soup.report.turns import turns_section
+from apo_soup.runs.durable import remove_unwritten, write_whole
+from apo_soup.runs.lock import at_work
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import evaluated_checkpoints, headline_metrics, score_cell
 
@@ -27,7 +29,7 @@ def write_report(recipe: Path, run: Path) -> Path:
     """Write `report.html`, `pipeline.svg` and `table.json` into the run folder; returns the page's path.
 
     Raises:
-        UserError: the run's folder is not there.
+        UserError: the run's folder is not there; another process writes its report; or the disk refuses a file.
     """
     if not run.is_dir():
         raise UserError(
@@ -55,9 +57,11 @@ def write_report(recipe: Path, run: Path) -> Path:
         html_section("Configuration", configuration_section(run)),
         html_section("Versions", versions_section(run)),
     ]
-    (run / "pipeline.svg").write_text(pipeline_picture(checkpoints), encoding="utf-8")
-    path = run / "report.html"
-    path.write_text(html_page(f"apo-soup: {run.name}", "".join(parts)), encoding="utf-8")
     names = headline_metrics(checkpoints)
-    write_json(run / "table.json", {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints})
-    return path
+    page, picture, table = (run / name for name in ("report.html", "pipeline.svg", "table.json"))
+    with at_work(page), told_by_disk("report", run):
+        remove_unwritten(page, picture, table)
+        write_whole(picture, pipeline_picture(checkpoints))
+        write_json(table, {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints})
+        write_whole(page, html_page(f"apo-soup: {run.name}", "".join(parts)))
+    return page

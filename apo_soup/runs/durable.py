@@ -1,5 +1,7 @@
 """Files that outlive a power cut as far as the disk keeps its word, and a record by which damage to them is found."""
 
+import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +43,28 @@ def sync_path(path: Path) -> None:
             raise error
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text so that the file is as it was, or has all of it: to a sibling, which the disk is made to keep, and
+    which is then renamed.
+    """
+    sibling = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        sibling.write_text(text, encoding="utf-8")
+        sync_path(sibling)
+        sibling.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            sibling.unlink(missing_ok=True)
+        raise
+
+
+def remove_unwritten(*paths: Path) -> None:
+    """Remove what killed processes left of `write_whole`; called where nobody else writes these files."""
+    for path in paths:
+        for sibling in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
+            sibling.unlink(missing_ok=True)
 
 
 def content_record(file: Path) -> dict[str, Any]:

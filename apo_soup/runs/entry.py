@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
-from apo_soup.errors import run_main, told_by_disk, told_together
+from apo_soup.errors import run_main, told_by_files, told_together
 from apo_soup.progress import is_main, say
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
@@ -49,7 +49,7 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = Fal
 
         main_decides(f"place of {', '.join(folders)}", begin)
         # Whatever else is written than what the stage itself looks after.
-        with told_by_disk(recipe.path, Path(recipe.output_dir)):
+        with told_by_files(recipe.path, Path(recipe.output_dir).parent):
             for folder in folders.values() if is_main() else ():
                 restore(folder)
             yield

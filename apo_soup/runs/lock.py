@@ -5,6 +5,7 @@ for people alone.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -29,6 +30,8 @@ from apo_soup.stored_json import Form, OtherFormError, json_of_form
 _ORPHAN_SECONDS = 10.0
 # Of the command line of a holder.
 _COMMAND_CHARACTERS = 300
+# Of a place where this account changes nothing, so that two that are at work there do no harm.
+_NOT_TO_BE_WRITTEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Before a wait is told of: processes of one launch wait for each other.
 _SILENT_SECONDS = 3.0
 
@@ -123,6 +126,11 @@ def _held(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"{file}: expected a lock that this account may take, got {error.strerror}; let whoever made it remove "
                 "it, or give it the group's rights"
+            ) from error
+        if error.errno not in _NOT_TO_BE_WRITTEN:
+            raise UserError(
+                f"{file}: expected to take a lock there, got {error.strerror}; free or mend the disk, and run the "
+                "command again"
             ) from error
         # Nobody can write there: what is whole may still be found so, and what is not is told of as it is begun.
         yield

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from apo_soup.hashing import json_text
 from apo_soup.runs.changes import mapping_changes
-from apo_soup.runs.durable import sync_path
+from apo_soup.runs.durable import write_whole
 from apo_soup.runs.secrets import redacted
 from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form, read_json
 
@@ -128,11 +128,8 @@ def _way(folder: Path) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole: to a sibling first, which the disk is made to keep, then renamed."""
-    sibling = path.with_name(f".{path.name}.{os.getpid()}")
-    sibling.write_text(json.dumps(value, indent=2, default=json_text) + "\n")
-    sync_path(sibling)
-    sibling.replace(path)
+    """Write JSON whole."""
+    write_whole(path, json.dumps(value, indent=2, default=json_text) + "\n")
 
 
 def differences(manifest: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ user's own base model comes from elsewhere: this program exists so that the ship
 
 import argparse
 import random
-import sys
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +19,10 @@ import torch
 import yaml
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, SmolLM3Config, SmolLM3ForCausalLM
 
+from apo_soup.errors import UserError, run_main, told_by_disk
+from apo_soup.runs.durable import sync_tree
+from apo_soup.runs.lock import at_work
+from apo_soup.runs.stage import hidden_sibling, replace_folder, restore
 from apo_soup.toy import prose
 
 
@@ -162,7 +166,11 @@ def mimetic_init(model: SmolLM3ForCausalLM, strength: float = 0.7) -> None:
 
 
 def save_base(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the model in bfloat16 with tokenizer and generation settings."""
+    """Write the model in bfloat16 with tokenizer and generation settings; the folder gets its name when it is whole.
+
+    Raises:
+        UserError: the disk refuses it.
+    """
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=0.6,
@@ -174,12 +182,29 @@ def save_base(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, fol
     copy.load_state_dict({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()})
     copy.generation_config = model.generation_config
     copy.config.use_cache = True
-    copy.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    partial = hidden_sibling(folder, "partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with told_by_disk("pretrain", partial):
+        if folder.is_dir():  # what else lies there, such as a page about the model, stays
+            shutil.copytree(folder, partial)
+        copy.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        sync_tree(partial)
+        replace_folder(partial, folder)
 
 
 def pretrain(config: PretrainConfig) -> None:
-    """Train from nothing and write the model to `output_dir`, every 1 000 steps and at the end."""
+    """Train from nothing and write the model to `output_dir`, every 1 000 steps and at the end.
+
+    Raises:
+        UserError: another process is at work on that folder, the disk refuses it, or the loss is no number.
+    """
+    with at_work(Path(config.output_dir)):
+        restore(Path(config.output_dir))
+        _pretrain(config)
+
+
+def _pretrain(config: PretrainConfig) -> None:
     torch.manual_seed(config.seed)
     tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
     model = SmolLM3ForCausalLM(model_config(config, tokenizer))
@@ -197,7 +222,9 @@ def pretrain(config: PretrainConfig) -> None:
             group["lr"] = learning_rate_at(config, step)
         loss = model(input_ids=batch, labels=labels).loss
         if not torch.isfinite(loss):
-            sys.exit(f"the loss is {loss.item()} at step {step}; lower learning_rate in the recipe")
+            raise UserError(
+                f"pretrain: expected a finite loss, got {loss.item()} at step {step}; lower learning_rate in the recipe"
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
@@ -224,4 +251,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    run_main(_main)

@@ -1,5 +1,6 @@
 """One process at a time at work on a folder; another is told who that is."""
 
+import errno
 import json
 import os
 import signal
@@ -143,3 +144,13 @@ def test_a_holder_takes_its_own_name_away_and_not_the_next_ones(tmp_path):
     words = [sys.executable, "-c", removed + HOLD.format(str(tmp_path / "sft"), "pass")]
     told = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True).stdout.split()
     assert told == [str(tmp_path / ".sft.holder"), str(tmp_path / ".sft.lock")], "the lock is free with its file"
+
+
+def test_a_full_disk_that_takes_no_lock_lets_nobody_begin(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileLock, "acquire", full)
+    told = r"\.sft\.lock: expected to take a lock there, got No space left on device; free or mend the disk"
+    with pytest.raises(UserError, match=told):
+        at_work(tmp_path / "sft").__enter__()

@@ -41,3 +41,15 @@ def test_heads_lean_on_their_own_keys_and_values(config, tokenizer):
     mimetic_init(model, strength=0.7)
     expected = 0.7 * attention.k_proj.weight[: attention.head_dim] + 0.3 * own
     torch.testing.assert_close(attention.q_proj.weight[: attention.head_dim], expected)
+
+
+def test_a_base_is_put_into_its_folder_whole_and_what_else_lies_there_stays(config, tokenizer, tmp_path):
+    from apo_soup.toy.pretrain import save_base
+
+    folder = tmp_path / "base"
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text("a page")
+    save_base(SmolLM3ForCausalLM(model_config(config, tokenizer)), tokenizer, folder)
+    assert (folder / "README.md").read_text() == "a page"
+    assert (folder / "model.safetensors").is_file()
+    assert [file.name for file in tmp_path.iterdir()] == ["base"]
