@@ -223,7 +223,7 @@ class Stage:
             "files": {
                 name: file_record(file)
                 for file in files_below(result)
-                if (name := file_name(file, result)) not in outputs and name not in REWRITTEN
+                if (name := file_name(file, result)) not in outputs and file.name not in REWRITTEN
             },
             "metrics": metrics,
             "seconds": round(time.monotonic() - self.started, 2),

@@ -83,9 +83,28 @@ def test_what_somebody_put_into_a_finished_folder_is_not_replaced(stage):
     with pytest.raises(UserError, match=r"sft: expected to replace .*, got converted/model.gguf in it, which it did"):
         stage(seed=2).begin()
     assert converted.exists()
-    converted.unlink()
+    converted.rename(converted.with_name("README.md"))
+    with pytest.raises(UserError, match=r"sft: expected to replace .*, got converted/README.md in it, which it did"):
+        stage(seed=2).begin()
+    converted.with_name("README.md").unlink()
     finish(stage(seed=2))
     assert stage(seed=2).stale() is None
+
+
+def test_the_card_of_an_adapter_may_be_written_again(stage):
+    begun = stage(seed=1)
+    begun.begin()
+    adapter = begun.result_folder() / "adapter"
+    adapter.mkdir()
+    for name in ("README.md", "adapter_model.safetensors"):
+        (adapter / name).write_text("1")
+    begun.finish(adapter.parent, {})
+    card = stage().folder / "adapter" / "README.md"
+    card.write_text("what a person writes for the Hub")
+    assert stage(seed=1).stale() is None
+    stage(seed=2).begin()
+    (card.parent / "adapter_model.safetensors").unlink()
+    assert stage(seed=1).stale() == "adapter/adapter_model.safetensors is missing since it was made"
 
 
 def test_a_manifest_says_what_made_the_folder(stage):
