@@ -95,7 +95,9 @@ def changed_file(folder: Path, manifest: dict[str, Any]) -> str | None:
             return f"{name} has {size:,} bytes and not {record['bytes']:,}"
         if not _untouched(file, record) and content_hash(file) != record["sha256"]:
             return f"{name} has changed"
-    return None
+    # What transformers would read beside the weights, or in their place.
+    added = [name for file in model_files(folder) if (name := file_name(file, folder)) not in records]
+    return f"{added[0]} was put into it" if added and manifest.get("outputs") else None
 
 
 def strange_files(folder: Path, manifest: dict[str, Any]) -> list[str]:

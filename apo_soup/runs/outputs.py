@@ -14,6 +14,14 @@ from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.runs.model_files import NOBODYS
 
+# What stages write beside their folders, by the name that it has in every run.
+_OF_THE_RUN = {
+    "prepared": "the prepared rows of all stages of a run lie",
+    "reference": "the reference values of a run lie",
+    "logs": "the trackers of a run write",
+    "sweep_points": "the points of a run's sweep lie",
+    "greedy": "the choice of a greedy soup lies",
+}
 # Files of a folder that a sentence names.
 _NAMED = 3
 
@@ -49,7 +57,8 @@ def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
     problems = []
     whole = {"": Path(recipe.output_dir)} if recipe.kind == "eval" else {}
     for name, folder in {**whole, **folders}.items():
-        found = _place_of_others(folder, needed) or (name and _work_of_others(name, folder))
+        found = _place_of_others(folder, needed) or (_work_of_others(name, folder) if name else None)
+        found = found or (_place_of_the_run(folder) if recipe.kind != "eval" else None)
         if found:
             problems.append(f"{place}: {found}")
     return problems
@@ -100,7 +109,22 @@ def _place_of_others(folder: Path, needed: dict[Path, str]) -> str | None:
                 f"expected a folder of the stage's own, got {folder}{link}, which {is_it} {what}; name a new folder, "
                 "such as runs/NAME/STAGE"
             )
+    if place.is_mount():
+        return (
+            f"expected a folder that can be replaced, got {folder}, where a disk is mounted; name one on it, such as "
+            f"{folder / 'run'}"
+        )
     return None
+
+
+def _place_of_the_run(folder: Path) -> str | None:
+    """What stages of the run write into a folder of this name."""
+    if folder.name not in _OF_THE_RUN:
+        return None
+    return (
+        f"expected a folder of the stage's own, got {folder}, where {_OF_THE_RUN[folder.name]}; name another one, such "
+        "as runs/NAME/STAGE"
+    )
 
 
 def _work_of_others(name: str, folder: Path) -> str | None:

@@ -11,12 +11,14 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
+from apo_soup.progress import say
 from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
     BEGUN,
@@ -31,7 +33,15 @@ from apo_soup.runs.manifest import (
     versions,
     write_json,
 )
-from apo_soup.runs.model_files import REWRITTEN, changed_file, file_name, file_record, model_files, strange_files
+from apo_soup.runs.model_files import (
+    NOBODYS,
+    REWRITTEN,
+    changed_file,
+    file_name,
+    file_record,
+    model_files,
+    strange_files,
+)
 from apo_soup.runs.secrets import redacted, without_secrets
 from apo_soup.stops import STOPS
 
@@ -145,6 +155,21 @@ class Stage:
                 "which it did not make; move that elsewhere, or remove it"
             )
 
+    def _keep_what_came(self) -> None:
+        """Rename a folder into which somebody put files while this one was made, which may have taken days."""
+        manifest = read_manifest(self.folder) if self.folder.is_dir() else None
+        if manifest:
+            found = strange_files(self.folder, manifest)
+        elif self.folder.is_dir():
+            found = [file_name(file, self.folder) for file in files_below(self.folder) if file.name not in NOBODYS]
+        else:
+            found = [self.folder.name] if self.folder.exists() else []
+        if not found:
+            return
+        number = next(n for n in count(1) if not self.folder.with_name(f"{self.folder.name}.found-{n}").exists())
+        kept = self.folder.rename(self.folder.with_name(f"{self.folder.name}.found-{number}"))
+        say(f"warning: {self.name}: {found[0]} was put into {self.folder} while it was made; it is kept in {kept}")
+
     def _begin(self) -> Path:
         processes = process_count()
         begun = self._begun_mark()
@@ -237,6 +262,7 @@ class Stage:
         }
         write_json(result / MANIFEST, manifest)
         sync_tree(result)
+        self._keep_what_came()
         replace_folder(result, self.folder)
         shutil.rmtree(self.partial, ignore_errors=True)
         self._remove_superseded()

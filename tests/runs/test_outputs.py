@@ -55,6 +55,9 @@ def test_places_of_others_are_refused(place):
         assert told, output
         assert "output_dir: expected a folder of the stage's own" in told
         assert why in told, told
+    for output, why in (("runs/x/prepared", "where the prepared rows of all"), ("runs/x/logs", "where the trackers")):
+        assert f"got {output}, {why}" in problem(place / "sft.yaml", output)
+    assert "where a disk is mounted; name one on it, such as /dev/shm/run" in problem(place / "sft.yaml", "/dev/shm")
     os.symlink("base", "link")
     assert "got link (a link to" in problem(place / "sft.yaml", "link")
     assert problem(place / "sft.yaml", "runs/x/sft") is None

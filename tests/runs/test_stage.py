@@ -91,6 +91,33 @@ def test_what_somebody_put_into_a_finished_folder_is_not_replaced(stage):
     assert stage(seed=2).stale() is None
 
 
+def test_what_comes_into_the_place_of_a_folder_while_it_is_made_is_kept(stage, capsys):
+    notes = stage().folder / "notes.txt"
+    for seed, text in ((1, "mine"), (2, "mine too")):
+        begun = stage(seed=seed)
+        begun.begin()
+        result = begun.result_folder()
+        notes.parent.mkdir(exist_ok=True)
+        notes.write_text(text)
+        begun.finish(result, {})
+        assert not notes.exists()
+        assert begun.stale() is None
+    kept = [begun.folder.with_name(f"sft.found-{number}") for number in (1, 2)]
+    assert [(folder / "notes.txt").read_text() for folder in kept] == ["mine", "mine too"]
+    told = f"warning: sft: notes.txt was put into {begun.folder} while it was made; it is kept in {kept[0]}"
+    assert capsys.readouterr().out.splitlines()[0] == told
+
+
+def test_a_file_beside_the_weights_that_a_library_would_read_makes_the_folder_stale(stage):
+    finish(stage(seed=1))
+    added = stage().folder / "adapter_config.json"
+    added.write_text("{}")
+    assert stage(seed=1).stale() == "adapter_config.json was put into it since it was made"
+    added.unlink()
+    (stage().folder / "notes.txt").touch()
+    assert stage(seed=1).stale() is None
+
+
 def test_the_card_of_an_adapter_may_be_written_again(stage):
     begun = stage(seed=1)
     begun.begin()
