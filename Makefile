@@ -61,7 +61,7 @@ push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME
 check: .venv/ready ## find every error in a recipe before anything runs
 	@$(PY) -m apo_soup check "$(RECIPE)"
 why: .venv/ready ## say which stages are stale, and what changed
-	@$(PY) -m apo_soup why "$(RECIPE)"
+	@$(PY) -m apo_soup why "$(RECIPE)" $(ARGS)
 
 clean: .venv/ready ## list what a run holds that nothing needs; ARGS=--yes removes it
 	@$(PY) -m apo_soup clean "$(RECIPE)" $(ARGS)

@@ -79,11 +79,16 @@ def check(recipe: RecipeFolder) -> None:
 
 
 @app.command()
-def why(recipe: RecipeFolder) -> int:
+def why(
+    recipe: RecipeFolder,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read every file of the stages, and compare it with its manifest's hash")
+    ] = False,
+) -> int:
     """Say which stages are stale, and what changed."""
     from apo_soup.cli.order import print_states
 
-    return print_states(recipe)
+    return print_states(recipe, verify)
 
 
 @app.command()

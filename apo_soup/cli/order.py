@@ -11,7 +11,7 @@ from pathlib import Path
 
 from apo_soup.cli.children import run_program
 from apo_soup.cli.reads import steps_needed, steps_read
-from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
+from apo_soup.cli.remembered import changed_parts, parts_made_otherwise, stale_parts, words_for_parts
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
 from apo_soup.config.kinds import stage_of_file
@@ -72,13 +72,13 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
     return 0
 
 
-def made_otherwise(recipe: Path, name: str, state: str) -> tuple[list[str], list[str]]:
+def made_otherwise(recipe: Path, name: str, state: str, by_content: bool = False) -> tuple[list[str], list[str]]:
     """See `parts_made_otherwise`; `state` is what the step's program says of its folders."""
 
     def current(remembered: str) -> str:
         return ask_state(STEPS[name], recipe, shlex.split(remembered)).stdout
 
-    return parts_made_otherwise(recipe, name, stale_parts(state), current)
+    return parts_made_otherwise(recipe, name, stale_parts(state), current, by_content)
 
 
 def _is_read(recipe: Path, need: str, name: str) -> bool:
@@ -127,8 +127,11 @@ def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def print_states(recipe: Path) -> int:
+def print_states(recipe: Path, by_content: bool = False) -> int:
     """Print of every stage of a recipe whether it is up to date, or what changed; returns the exit code.
+
+    Args:
+        by_content: every file of the folders is read, and compared with the hash that its manifest has.
 
     Raises:
         UserError: it has no stage's file, or another file is found in the place of a stage's program.
@@ -151,15 +154,17 @@ def print_states(recipe: Path) -> int:
             stale.append(name)
             continue
         state = ask_state(step, recipe, [])
-        kept, due = made_otherwise(recipe, name, state.stdout) if state.returncode == STALE else ([], [])
+        said = changed_parts(recipe, name, state.stdout) if by_content else state.stdout
+        parts = stale_parts(said)
+        kept, due = made_otherwise(recipe, name, said, by_content) if parts else ([], [])
         later = "the report shows" if name == "eval" else "later stages build on"
         for line in kept:
             print(f"warning: {line}; {later} what is there")
-        told = [line for line in state.stdout.splitlines() if not kept or not stale_parts(line).keys() - {*due}]
+        told = [line for line in said.splitlines() if not kept or not stale_parts(line).keys() - {*due}]
         print("".join(f"{line}\n" for line in told), end="", flush=True)
         print(state.stderr, end="", file=sys.stderr)
         if state.returncode not in (0, STALE):
             code = state.returncode
-        if state.returncode and (due or not kept):
+        if (state.returncode or parts) and (due or not kept):
             stale.append(name)
     return code

@@ -29,6 +29,7 @@ class ArgumentsByStage(Form):
     __pydantic_extra__: dict[str, list[str]]
 
 
+_CURRENT_LINE = re.compile(r"(?P<part>.+?): up to date, ")
 _STALE_LINE = re.compile(r"(?P<part>.+?): stale, because (?P<reason>.*)")
 
 
@@ -42,19 +43,36 @@ def stale_parts(state: str) -> dict[str, str]:
     return {match["part"]: match["reason"] for match in found if match}
 
 
+def changed_parts(recipe: Path, name: str, state: str) -> str:
+    """What a step's program says with `--state`, after the content of every folder that it takes for up to date was
+    compared with the hashes in its manifest: one that is not as it was made is stale.
+    """
+    step = STEPS[name]
+    file = load(recipe / step.file, stage_of_file(Path(step.file)) or "")
+    lines = []
+    for line in state.splitlines():
+        part = _CURRENT_LINE.match(line)
+        folder = _folder(file, part["part"]) if part else None
+        manifest = read_manifest(folder) if folder else None
+        changed = changed_file(folder, manifest, by_content=True) if folder and manifest else None
+        lines.append(f"{part['part']}: stale, because {changed} since it was made" if part and changed else line)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def parts_made_otherwise(
-    recipe: Path, name: str, stale: dict[str, str], current: Callable[[str], str]
+    recipe: Path, name: str, stale: dict[str, str], current: Callable[[str], str], by_content: bool = False
 ) -> tuple[list[str], list[str]]:
     """A line, with the way out, for those stale folders of a step that stay as they are, since they are whole and were
     made with arguments of the command line; and the names of the others, which are due.
 
     Args:
         stale: the folders by the stage's name, each with why.
+        by_content: a folder is whole where every file has the content that its manifest says.
         current: what the step's program says of its folders with the words that an older release remembered.
     """
     step = STEPS[name]
     file = load(recipe / step.file, stage_of_file(Path(step.file)) or "")
-    made = {part: arguments for part in stale if (arguments := _made_with(file, name, part, current))}
+    made = {part: arguments for part in stale if (arguments := _made_with(file, name, part, current, by_content))}
     # A member and the steps of it that are kept are made by one training.
     whole = {_training(part) for part in made} - {_training(part) for part in stale if part not in made}
     kept = {part: arguments for part, arguments in made.items() if _training(part) in whole}
@@ -83,11 +101,11 @@ def _training(part: str) -> str:
     return f"{step}/{member_of_folder(folder)}" if step == "apo" else part
 
 
-def _made_with(file: StageFile, name: str, part: str, current: Callable[[str], str]) -> str | None:
+def _made_with(file: StageFile, name: str, part: str, current: Callable[[str], str], by_content: bool) -> str | None:
     """The arguments that a folder was made with; None where there were none, or where it is not there, or not whole."""
     folder = _folder(file, part)
     manifest = read_manifest(folder) if folder else None
-    if folder is None or manifest is None or changed_file(folder, manifest):
+    if folder is None or manifest is None or changed_file(folder, manifest, by_content):
         return None
     if "arguments" in manifest:
         return arguments_of(manifest)

@@ -11,6 +11,7 @@ from typing import Any
 import xxhash
 
 from apo_soup.hashing import hash_file
+from apo_soup.runs.known_hashes import content_hash
 
 # Bytes from which on a file is recorded by xxh3: SHA-256 of a checkpoint of 3 B parameters would take a minute.
 LARGE = 32 * 2**20
@@ -82,22 +83,38 @@ def content_records(folder: Path) -> dict[str, dict[str, Any]]:
         return {file.relative_to(folder).as_posix(): record for file, record in zip(files, records, strict=True)}
 
 
-def damage(folder: Path, records: dict[str, dict[str, Any]]) -> str | None:
-    """What is wrong with the files of a folder, in words; None where all are as recorded. Sizes are looked at first."""
-    for name, record in records.items():
-        file = folder / name
-        if not file.is_file():
-            return f"{name} is missing"
-        size = file.stat().st_size
-        if size != record["bytes"]:
-            return f"{name} has {size:,} bytes, not {record['bytes']:,}"
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda name: _as_recorded(folder / name, records[name]), records)
-        return next((f"{name} has changed" for name, same in zip(records, found, strict=True) if not same), None)
+def damage(folder: Path, records: dict[str, dict[str, Any]], by_content: bool = False) -> str | None:
+    """What of a folder's files is not as recorded, in words; None where all are. Sizes are looked at first, then the
+    content of files whose time is not that of their record, or not in it.
+
+    Args:
+        by_content: every file is read, whatever its time and what is remembered of it.
+    """
+    found = [fault for name, record in records.items() if (fault := _other_size(folder / name, name, record))]
+    if not found:
+        names = [name for name, record in records.items() if by_content or not untouched(folder / name, record)]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            same = threads.map(lambda name: _same_content(folder / name, records[name], by_content), names)
+            found = [f"{name} has changed" for name, as_recorded in zip(names, same, strict=True) if not as_recorded]
+    return (found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")) if found else None
 
 
-def _as_recorded(file: Path, record: dict[str, Any]) -> bool:
-    return all(hashed(file) == record[kind] for kind, hashed in _HASHES.items() if kind in record)
+def _other_size(file: Path, name: str, record: dict[str, Any]) -> str | None:
+    if not file.is_file():
+        return f"{name} is missing"
+    size = file.stat().st_size
+    return f"{name} has {size:,} bytes, not {record['bytes']:,}" if size != record["bytes"] else None
+
+
+def untouched(file: Path, record: dict[str, Any]) -> bool:
+    """Whether a file has the size and the time of its record, so that its content need not be read."""
+    stat = file.stat()
+    return (record.get("bytes"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+
+
+def _same_content(file: Path, record: dict[str, Any], by_content: bool) -> bool:
+    hashes = _HASHES if by_content else {**_HASHES, "sha256": content_hash}
+    return all(hashed(file) == record[kind] for kind, hashed in hashes.items() if kind in record)
 
 
 def _xxh3(file: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.hashing import hash_file, hash_value
-from apo_soup.runs.durable import files_below
+from apo_soup.runs.durable import damage, files_below, untouched
 from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.manifest import MANIFEST, model_manifest
 from apo_soup.weights import hash_weights, weight_files
@@ -57,7 +57,7 @@ def hash_model(folder: Path) -> str:
     for file in model_files(folder):
         name = file_name(file, folder)
         record = records.get(name, {})
-        hashes[name] = record["sha256"] if _untouched(file, record) else content_hash(file)
+        hashes[name] = record["sha256"] if untouched(file, record) else content_hash(file)
     return hash_value(hashes)
 
 
@@ -79,25 +79,17 @@ def file_record(file: Path, finite_sha256: str | None = None) -> dict[str, Any]:
     return {"sha256": digest, **size, "finite": bad is None}
 
 
-def changed_file(folder: Path, manifest: dict[str, Any]) -> str | None:
+def changed_file(folder: Path, manifest: dict[str, Any], by_content: bool = False) -> str | None:
     """What of a finished folder is not as its manifest says, in words, or None. Sizes and times are looked at; content
-    where the time alone differs, as in a folder that was copied.
+    where the time alone differs, as in a folder that was copied, and of every file with `by_content`.
     """
-    records = {**(manifest.get("outputs") or {}), **(manifest.get("files") or {})}
-    for name, record in records.items():
-        file = folder / name
-        if file.name in REWRITTEN:  # an adapter's card too, of which manifests of older releases have a record
-            continue
-        if not file.is_file():
-            return f"{name} is missing"
-        size = file.stat().st_size
-        if size != record["bytes"]:
-            return f"{name} has {size:,} bytes and not {record['bytes']:,}"
-        if not _untouched(file, record) and content_hash(file) != record["sha256"]:
-            return f"{name} has changed"
+    records = {**manifest.get("outputs", {}), **manifest.get("files", {})}
+    # An adapter's card too, of which manifests of older releases have a record.
+    kept = {name: record for name, record in records.items() if Path(name).name not in REWRITTEN}
     # What transformers would read beside the weights, or in their place.
     added = [name for file in model_files(folder) if (name := file_name(file, folder)) not in records]
-    return f"{added[0]} was put into it" if added and manifest.get("outputs") else None
+    fault = damage(folder, kept, by_content)
+    return fault or (f"{added[0]} was put into it" if added and manifest.get("outputs") else None)
 
 
 def strange_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
@@ -116,11 +108,6 @@ def _file_records(folder: Path) -> dict[str, dict[str, Any]]:
     return (model_manifest(folder) or {}).get("outputs") or {}
 
 
-def _untouched(file: Path, record: dict[str, Any]) -> bool:
-    stat = file.stat()
-    return (record.get("bytes"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-
-
 def first_non_finite(folder: Path) -> tuple[Path, str] | None:
     """The first weights file of a model folder that holds a value that is not finite, and its tensor.
 
@@ -129,7 +116,7 @@ def first_non_finite(folder: Path) -> tuple[Path, str] | None:
     records = _file_records(folder)
     for file in weight_files(folder):
         record = records.get(file.name, {})
-        if not (_untouched(file, record) and record.get("finite")):
+        if not (untouched(file, record) and record.get("finite")):
             bad = hash_weights(file)[1]
             if bad:
                 return file, bad

@@ -140,7 +140,7 @@ def checkpoint_fault(folder: Path) -> str | None:
             records = json_of_form(folder / WHOLE, CheckpointRecord)["files"]
         except OtherFormError as error:
             return f"its record {WHOLE} cannot be read: {error}"
-        fault = damage(folder, records)
+        fault = damage(folder, records, by_content=True)
         if fault:
             return fault
     try:

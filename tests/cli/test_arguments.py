@@ -81,7 +81,7 @@ def test_what_was_made_with_arguments_and_is_damaged_is_made_as_the_file_says(re
     (rows / "sft_talk.jsonl").write_text("")
     capfd.readouterr()
     out = later_stage(recipe, capfd)
-    assert "data: running, because sft_talk.jsonl has 0 bytes and not " in out
+    assert "data: running, because sft_talk.jsonl has 0 bytes, not " in out
     assert " since it was made; seed was 5 and is 0\n" in out
     assert "warning" not in out
     assert read_manifest(rows)["arguments"] == []

@@ -1,6 +1,7 @@
 """The order of a recipe's stages: needs first, each once, with the overrides it was made with."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -166,3 +167,19 @@ def test_pairs_that_no_stage_reads_hold_nobody_up(toy_recipe, capfd):
     assert f"pairs: not read by {toy_recipe / 'apo.yaml'}\n" in told.out
     assert "waits for pairs" not in told.out
     assert told.err == ""
+
+
+def test_why_reads_every_file_where_it_is_asked_to(tmp_path, capfd):
+    """A disk that flips a bit leaves size and time of a file as they were."""
+    rows = tmp_path / "run" / "data"
+    (tmp_path / "data.yaml").write_text(json.dumps({"output_dir": str(rows), "seed": 0, "counts": {"sft_talk": 3}}))
+    assert run_stages("data", tmp_path, None, []) == 0
+    file = rows / "sft_talk.jsonl"
+    stat, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-3] + b"?" + content[-2:])
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    capfd.readouterr()
+    print_states(tmp_path)
+    assert capfd.readouterr().out.startswith("data: up to date")
+    print_states(tmp_path, by_content=True)
+    assert capfd.readouterr().out == "data: stale, because sft_talk.jsonl has changed since it was made\n"

@@ -182,7 +182,7 @@ def test_a_finished_folder_is_held_to_its_manifest(stage):
     weights.write_bytes(b"weighty")
     assert first.stale() == "model.safetensors has changed since it was made"
     weights.write_bytes(b"weight")
-    assert first.stale() == "model.safetensors has 6 bytes and not 7 since it was made"
+    assert first.stale() == "model.safetensors has 6 bytes, not 7 since it was made"
     weights.unlink()
     assert first.stale() == "model.safetensors is missing since it was made"
     weights.write_bytes(b"weights")
@@ -200,7 +200,7 @@ def test_files_beside_the_model_are_held_to_the_manifest_too(stage):
     (final / "below" / "rows.jsonl").write_text("{}\n")
     first.finish(final, {})
     (first.folder / "below" / "rows.jsonl").write_text("")
-    assert first.stale() == "below/rows.jsonl has 0 bytes and not 3 since it was made"
+    assert first.stale() == "below/rows.jsonl has 0 bytes, not 3 since it was made"
 
 
 BEGUN_WITH_A_NUMBER = '{"fingerprint": 1, "config": {}, "inputs": {}, "processes": 1}'
