@@ -15,6 +15,7 @@ from apo_soup.cli.remembered import changed_parts, parts_made_otherwise, stale_p
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
 from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
 from apo_soup.errors import UserError, told_together
 from apo_soup.plan.check import checked_file
 from apo_soup.runs.entry import STALE
@@ -44,6 +45,9 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         step = STEPS[name]
         if not (recipe / step.file).is_file():
             print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
+            continue
+        if name != stage and not _is_asked_for(recipe, name):
+            print(f"{name}: not part of {recipe}, skipped (no {name} in {step.file})", flush=True)
             continue
         if name not in needed:
             print(f"{name}: not read for {stage}, skipped; `make {name}` makes it for itself", flush=True)
@@ -79,6 +83,18 @@ def made_otherwise(recipe: Path, name: str, state: str, by_content: bool = False
         return ask_state(STEPS[name], recipe, shlex.split(remembered)).stdout
 
     return parts_made_otherwise(recipe, name, stale_parts(state), current, by_content)
+
+
+def _is_asked_for(recipe: Path, name: str) -> bool:
+    """Whether a recipe's file asks for a step: a merge file may leave soup or merge out. Of a wrong file, which is told
+    elsewhere, it may.
+    """
+    if name not in ("soup", "merge"):
+        return True
+    try:
+        return load(recipe / STEPS[name].file, "merge").gives(name)
+    except UserError:
+        return True
 
 
 def _is_read(recipe: Path, need: str, name: str) -> bool:
@@ -143,7 +159,7 @@ def print_states(recipe: Path, by_content: bool = False) -> int:
     stale: list[str] = []
     code = 0
     for name, step in STEPS.items():
-        if not (recipe / step.file).is_file():
+        if not (recipe / step.file).is_file() or not _is_asked_for(recipe, name):
             continue
         if name == "pairs" and not _is_read(recipe, name, "apo"):
             print(f"pairs: not read by {recipe / STEPS['apo'].file}")

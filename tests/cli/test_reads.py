@@ -61,3 +61,17 @@ def test_what_is_not_read_is_neither_waited_for_nor_made(recipe, tmp_path, capfd
         :3
     ]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_merge_file_that_asks_for_a_merge_alone_makes_no_soup(recipe, capfd):
+    folder, write = recipe
+    for name in ("data", "mid", "sft", "apo", "eval"):
+        (folder / f"{name}.yaml").unlink()
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("./a", "./b")]
+    write("merge", output_dir="run", merge={"merge_method": "linear", "models": models})
+    assert print_states(folder) == 2
+    assert "soup" not in "".join(capfd.readouterr())
+    assert run_stages("merge", folder, None, []) == 2
+    told = capfd.readouterr()
+    assert f"soup: not part of {folder}, skipped (no soup in merge.yaml)\n" in told.out
+    assert "expected the key for --only soup" not in told.err
