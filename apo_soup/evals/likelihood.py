@@ -1,6 +1,7 @@
 """Tasks that read probabilities and generate nothing: recall, preference, loss, loss by position."""
 
 from collections import defaultdict
+from functools import partial
 
 import torch
 
@@ -14,8 +15,10 @@ from apo_soup.data.encode_pairs import encode_pair
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
+from apo_soup.models.half_threads import on_half_threads
 from apo_soup.models.logprobs import shared_logprobs
-from apo_soup.models.tokenizer import encode
+from apo_soup.models.positions import forget_longest_text, rope_by_length
+from apo_soup.models.tokenizer import encode, encode_ids
 from apo_soup.statistics import mean_score, ratio_score
 
 FIRST_BUCKET_END = 64
@@ -37,12 +40,14 @@ def recall_task(checkpoint: Checkpoint, task: RecallTask, rows: list[ItemRow]) -
     Raises:
         RowError: a field is missing, or the template refuses a row.
     """
-    items = []
+    texts_of_rows: list[str] = []
     rows_of_text: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         prompt = checkpoint.renderer.prompt(row["messages"], template_kwargs(row, {})) + row["prefix"]
-        items.append((checkpoint.ids(prompt), checkpoint.ids(row["answer"])))
+        texts_of_rows += [prompt, str(row["answer"])]
         rows_of_text[context_key(row) if "context" in row else f"row {number}"].append(number)
+    ids = [list(encoding.ids) for encoding in encode_ids(checkpoint.tokenizer, texts_of_rows)]
+    items = list(zip(ids[::2], ids[1::2], strict=True))
     texts = list(rows_of_text.values())
     scores = shared_logprobs(checkpoint.model, [[items[n] for n in t] for t in texts], checkpoint.tokens_per_batch)
     hits = {n: s.greedy for t, of_text in zip(texts, scores, strict=True) for n, s in zip(t, of_text, strict=True)}
@@ -82,6 +87,8 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
 @torch.inference_mode()
 def token_losses(checkpoint: Checkpoint, ids: list[int]) -> torch.Tensor:
     """Negative log-likelihood in nats of every token of `ids` [S] but the first: [S - 1], on the CPU."""
+    if rope_by_length(checkpoint.model.config.get_text_config()):
+        forget_longest_text(checkpoint.model)
     batch = torch.tensor([ids], device=checkpoint.model.device)
     logits: torch.Tensor = checkpoint.model(input_ids=batch, use_cache=False).logits[0, :-1]
     pieces = [
@@ -157,8 +164,9 @@ def context_loss_task(checkpoint: Checkpoint, task: ContextLossTask, rows: list[
         )
     ends = position_bucket_ends(task.length)
     means: dict[int, list[float]] = defaultdict(list)
-    for window in windows:
-        losses = token_losses(checkpoint, window)
+    by_length = rope_by_length(checkpoint.model.config.get_text_config())
+    score = partial(token_losses, checkpoint)
+    for losses in on_half_threads(score, windows, checkpoint.model.device, together=not by_length):
         for before, end in zip([1, *ends], ends, strict=False):
             means[end].append(losses[before - 1 : end - 1].mean().item())
     return TaskResult(

@@ -1,5 +1,6 @@
 """Generation with transformers: in slots that are filled again, or in batches that run to their longest answer."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -8,7 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.growing_cache import growing_cache
-from apo_soup.models.slots import Slots
+from apo_soup.models.half_threads import batches_together, on_half_threads
+from apo_soup.models.positions import forget_longest_text, rope_by_length
+from apo_soup.models.slots import Slots, prompt_parts
 
 # Generation settings of a model that `Sampling`, or a loop of one token after another, makes no difference to.
 MAKES_NO_DIFFERENCE = frozenset(
@@ -33,7 +36,7 @@ def generate(
     else is asked for beside a prompt; a prompt that is there several times is drawn for several times.
 
     Args:
-        batch_size: prompts at a time.
+        batch_size: prompts at a time; on a CPU two halves of them, each on half of the threads.
         progress: called with the number of prompts that are done, as they are.
     """
     results: dict[int, Completion] = {}
@@ -42,6 +45,8 @@ def generate(
         torch.manual_seed(sampling.seed)
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
+            if rope_by_length(model.config.get_text_config()):
+                forget_longest_text(model)
             completions = generate_batch(model, tokenizer, [prompts[i] for i in indices], sampling)
             results.update(zip(indices, completions, strict=True))
             if progress:
@@ -49,13 +54,22 @@ def generate(
         return [results[index] for index in range(len(prompts))]
     ends = end_ids(model, tokenizer)
 
+    lock, halted = threading.Lock(), threading.Event()
+
     def done(number: int, ids: list[int]) -> None:
-        results[number] = completion_of_ids(ids, tokenizer, ends)
-        if progress:
-            progress(len(results))
+        with lock:
+            results[number] = completion_of_ids(ids, tokenizer, ends)
+            if progress:
+                progress(len(results))
 
     ids = tokenizer(prompts, add_special_tokens=False, return_token_type_ids=False).input_ids if prompts else []
-    Slots(model, sampling, ends, done).answer(ids, batch_size)
+    parts = prompt_parts(ids, batches_together(model.device))
+    size = -(-batch_size // max(1, len(parts)))
+
+    def answer(numbers: list[int]) -> None:
+        Slots(model, sampling, ends, done).answer(ids, size, numbers, halted.is_set)
+
+    list(on_half_threads(answer, parts, model.device, halt=halted.set))
     return [results[index] for index in range(len(prompts))]
 
 

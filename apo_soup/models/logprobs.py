@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from apo_soup.models.growing_cache import growing_cache
+from apo_soup.models.half_threads import on_half_threads
 from apo_soup.models.positions import forget_longest_text, rope_by_length
 from apo_soup.private import attention_implementation
 
@@ -36,8 +37,27 @@ def completion_logprobs(
     the longest of a batch.
     """
     by_length = rope_by_length(model.config.get_text_config()) is not None
+    batches = list(_batches_of_items(items, tokens_per_batch, by_length))
+
+    def scored(batch: list[int]) -> list[CompletionScore]:
+        if by_length:
+            forget_longest_text(model)
+        ids = padded([items[i][0] + items[i][1] for i in batch])
+        # The logits that predict the earliest completion token of the batch, and all behind it.
+        first = min(len(items[i][0]) for i in batch) - 1
+        # Padding stands behind every item, where causal attention does not look, so it needs no mask; a mask would keep
+        # the model off its quickest attention.
+        logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=ids.shape[1] - first).logits
+        return [completion_score(logits[row], len(items[i][0]) - 1 - first, items[i][1]) for row, i in enumerate(batch)]
+
+    found = on_half_threads(scored, batches, model.device, together=not by_length)
+    results = {i: s for batch, scores in zip(batches, found, strict=True) for i, s in zip(batch, scores, strict=True)}
+    return [results[index] for index in range(len(items))]
+
+
+def _batches_of_items(items: list[ScoredItem], tokens_per_batch: int, by_length: bool) -> Iterator[list[int]]:
+    """Numbers of items of ascending lengths in batches of so many padded positions; `by_length`, of one length each."""
     order = sorted(range(len(items)), key=lambda i: len(items[i][0]) + len(items[i][1]))
-    results: dict[int, CompletionScore] = {}
     start = 0
     while start < len(order):
         stop = start + 1
@@ -47,19 +67,8 @@ def completion_logprobs(
             if (stop + 1 - start) * length > tokens_per_batch or (by_length and length != shortest):
                 break
             stop += 1
-        batch = order[start:stop]
-        ids = padded([items[i][0] + items[i][1] for i in batch])
-        if by_length:
-            forget_longest_text(model)
-        # The logits that predict the earliest completion token of the batch, and all behind it.
-        first = min(len(items[i][0]) for i in batch) - 1
-        # Padding stands behind every item, where causal attention does not look, so it needs no mask; a mask would keep
-        # the model off its quickest attention.
-        logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=ids.shape[1] - first).logits
-        for row, i in enumerate(batch):
-            results[i] = completion_score(logits[row], len(items[i][0]) - 1 - first, items[i][1])
+        yield order[start:stop]
         start = stop
-    return [results[index] for index in range(len(items))]
 
 
 def padded(rows: list[list[int]]) -> torch.Tensor:
@@ -98,9 +107,13 @@ def shared_logprobs(
     flat = iter(completion_logprobs(model, [item for n in alone for item in groups[n]], tokens_per_batch))
     results = {n: [next(flat) for _ in groups[n]] for n in alone}
     together = sorted(set(range(len(groups))).difference(alone), key=lambda n: len(rows[n].ids))
-    for batch in _batches([len(rows[n].ids) for n in together], tokens_per_batch):
-        numbers = together[batch.start : batch.stop]
-        scores = _scores_of_rows(model, [rows[n] for n in numbers], [groups[n] for n in numbers])
+    lengths = [len(rows[n].ids) for n in together]
+    batches = [together[batch.start : batch.stop] for batch in _batches(lengths, tokens_per_batch)]
+
+    def scored(numbers: list[int]) -> list[list[CompletionScore]]:
+        return _scores_of_rows(model, [rows[n] for n in numbers], [groups[n] for n in numbers])
+
+    for numbers, scores in zip(batches, on_half_threads(scored, batches, model.device), strict=True):
         results.update(zip(numbers, scores, strict=True))
     return [results[number] for number in range(len(groups))]
 

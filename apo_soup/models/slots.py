@@ -56,11 +56,13 @@ class Slots:
         self.beginning: GrowingCache | None = None
         self.shared = 0
 
-    def answer(self, prompts: Sequence[list[int]], size: int) -> None:
-        """Answer all prompts, the shortest first."""
-        waiting = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), prompts[n]), reverse=True)
+    def answer(
+        self, prompts: Sequence[list[int]], size: int, numbers: Sequence[int], halted: Callable[[], bool]
+    ) -> None:
+        """Answer the prompts of some numbers, the shortest first, unless `halted` says that nobody waits any more."""
+        waiting = sorted(numbers, key=lambda n: (len(prompts[n]), prompts[n]), reverse=True)
         self._read_beginning(prompts)
-        while waiting or any(self.rows):
+        while (waiting or any(self.rows)) and not halted():
             free = size - sum(row is not None for row in self.rows)
             worth = max(1, FREE_SHARE * len(self.rows))
             if waiting and free >= min(len(waiting), max(1, FREE_SHARE * size)):
@@ -183,3 +185,17 @@ def prompt_chunks(numbers: list[int], prompts: Sequence[list[int]]) -> list[list
         else:
             chunks.append([number])
     return chunks
+
+
+def prompt_parts(prompts: Sequence[list[int]], count: int) -> list[list[int]]:
+    """Numbers of prompts in at most `count` parts of like lengths; those that are the same are in one part.
+
+    >>> prompt_parts([[5, 6], [7], [7], [8, 9, 10]], 2)
+    [[1, 2, 3], [0]]
+    """
+    distinct = sorted({tuple(prompt) for prompt in prompts}, key=lambda prompt: (len(prompt), prompt))
+    part = {prompt: place % count for place, prompt in enumerate(distinct)}
+    parts: list[list[int]] = [[] for _ in range(count)]
+    for number, prompt in enumerate(prompts):
+        parts[part[tuple(prompt)]].append(number)
+    return [numbers for numbers in parts if numbers]

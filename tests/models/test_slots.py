@@ -55,6 +55,20 @@ def test_answers_are_those_of_one_prompt_alone(talking, tokenizer, size, beginni
     assert beginning or len({c.tokens for c in found}) > 1, "they end at different places"
 
 
+def test_two_halves_side_by_side_say_the_same(talking, tokenizer):
+    """On two threads, one a half; a prompt's repeats are in one half, where they are read once."""
+    prompts = [*prompts_of(7), "What is 4 + 5", "What is 4 + 5"]
+    counts, before = [], torch.get_num_threads()
+    expected = generate(talking, tokenizer, prompts, Sampling(12, 0.8), 4)
+    torch.set_num_threads(2)
+    try:
+        found = generate(talking, tokenizer, prompts, Sampling(12, 0.8), 4, counts.append)
+    finally:
+        torch.set_num_threads(before)
+    assert found == expected
+    assert counts == list(range(1, 10))
+
+
 def test_draws_are_an_answers_own(talking, tokenizer):
     """The same text beside others, one at a time, and in another order of slots; another text for a prompt's repeat."""
     prompts = ["What is 4 + 5"] * 4 + prompts_of(5)
@@ -126,7 +140,7 @@ def test_a_row_that_has_ended_goes_no_further_than_its_last_place():
     found = {}
     with torch.inference_mode():
         slots = Slots(model, Sampling(19, 1.0), {1, 2, 3}, found.__setitem__)
-        slots.answer([[draw.randrange(4, 64) for _ in range(22)] for _ in range(80)], 32)
+        slots.answer([[draw.randrange(4, 64) for _ in range(22)] for _ in range(80)], 32, range(80), bool)
     assert len(found) == 80
     assert {len(ids) for ids in found.values()} >= {2, 19}
 
