@@ -12,9 +12,10 @@ from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import check_keys, load
 from apo_soup.config.pairs import PairsFile
+from apo_soup.config.places import run_folder_of
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_by_files
 from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.inputs import rows_inputs
 from apo_soup.runs.makers import missing_sources
@@ -98,14 +99,15 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     spare_collector()
-    if way.on:
-        prepare_on(way.on, recipe, overrides, way.tasks, way.workers, way.slurm)
-        return
-    tokenizer = recipe_tokenizer(recipe, print)
-    if way.shard:
-        prepare_shard(recipe, tokenizer, *way.shard)
-        return
-    folder = join_shards(recipe, tokenizer) if way.join else prepare_mixture(recipe, tokenizer)
+    with told_by_files(recipe.path, run_folder_of(recipe)):
+        if way.on:
+            prepare_on(way.on, recipe, overrides, way.tasks, way.workers, way.slurm)
+            return
+        tokenizer = recipe_tokenizer(recipe, print)
+        if way.shard:
+            prepare_shard(recipe, tokenizer, *way.shard)
+            return
+        folder = join_shards(recipe, tokenizer) if way.join else prepare_mixture(recipe, tokenizer)
     print(statistics_table(read_statistics(folder)))
     print(folder)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from apo_soup.errors import told_by_disk
 from apo_soup.runs.card_metadata import card_metadata, line_roots
 from apo_soup.runs.card_snippets import MODEL_PLACEHOLDER, TOOLS_SNIPPET, USE_SNIPPET
 from apo_soup.runs.licence import licence_sentence
@@ -62,14 +63,19 @@ def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str
 
 
 def rewrite_card(run: Path, name: str) -> bool:
-    """Write the card of a finished folder anew, with what was evaluated since; False where there is no such folder."""
+    """Write the card of a finished folder anew, with what was evaluated since; False where there is no such folder.
+
+    Raises:
+        UserError: the disk refuses it.
+    """
     manifest = read_manifest(run / name)
     if manifest is None:
         return False
     labels = [re.fullmatch(r"(model \d+) (.*)", label) for label in manifest["inputs"]]
     models = {label[1]: labelled_model(label[2], run) for label in labels if label}
     config = {k: v for k, v in manifest["config"].items() if k not in ("long_context", "options")}
-    write_card(run / name, name, _with_models(config, models), list(models.values()), run)
+    with told_by_disk("report", run / name):
+        write_card(run / name, name, _with_models(config, models), list(models.values()), run)
     return True
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from apo_soup.hashing import json_text
+from apo_soup.memory import most_memory_held
 from apo_soup.runs.changes import mapping_changes
 from apo_soup.runs.durable import write_whole
 from apo_soup.runs.secrets import redacted
@@ -158,7 +158,7 @@ def process_count() -> int:
 
 def peak_memory_mb() -> int:
     """Peak resident memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return most_memory_held() // 2**20
 
 
 def versions() -> dict[str, str]:

@@ -8,12 +8,12 @@ quarter of a second, and looks at the memory too: by how much the process has gr
 """
 
 import atexit
-import resource
 import signal
-import sys
 import threading
 import time
 from types import FrameType, TracebackType
+
+from apo_soup.memory import most_memory_held
 
 # Seconds from one look to the next. A text that doubles grows by gigabytes a second.
 LOOK_EVERY = 0.25
@@ -86,12 +86,6 @@ class Alarm:
             return
         self.deadline, self.rings = None, 0.0
         raise OutOfRoom if too_large else OutOfTime
-
-
-def most_memory_held() -> int:
-    """The most bytes that this process has held at once so far."""
-    kibibytes = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kibibytes
 
 
 def alarm_of_process() -> Alarm | None:
