@@ -9,12 +9,14 @@ from apo_soup.config.eval import AnswerTask, ToolTask
 from apo_soup.config.eval_keys import Mode, SampledKeys
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import described
+from apo_soup.errors import UserError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import call_fault, first_call
 from apo_soup.models.completion import Completion, Sampling, with_think_opening
 from apo_soup.models.think_tags import END_OF_THINKING
+from apo_soup.models.tokenizer import encode_ids
 from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
 from apo_soup.verify.modes import answer_part, obeys
@@ -148,7 +150,30 @@ def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str],
         task.min_p,
         checkpoint.seed + turn,
     )
+    check_window(checkpoint, task, prompts, sampling.max_new_tokens)
     return checkpoint.engine.answers(prompts, sampling)
+
+
+def check_window(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], answer: int) -> None:
+    """Refuse prompts that the model's window has no room for beside an answer of `answer` tokens: what a model writes
+    behind the last place that it was made for is noise. A server tells its own.
+
+    Raises:
+        UserError: at the longest that does not fit.
+    """
+    config = checkpoint.model.config.get_text_config() if checkpoint.model is not None else None
+    window = getattr(config, "max_position_embeddings", None)
+    if window is None:
+        return
+    # No text has more tokens than bytes, but for a mark at its beginning.
+    doubtful = [p for p in set(prompts) if len(p.encode("utf-8", "replace")) + 1 + answer > window]
+    longest = max((len(e.ids) for e in encode_ids(checkpoint.tokenizer, doubtful)), default=0)
+    if longest + answer > window:
+        raise UserError(
+            f"{checkpoint.place(task, 'max_new_tokens')}: expected prompts of at most {max(0, window - answer):,} "
+            f"tokens, for which the model's window of {window:,} has room beside an answer of {answer:,}, got "
+            f"{longest:,}; give a smaller max_new_tokens, or shorter items"
+        )
 
 
 def hits_by_group(rows: list[ItemRow], hits: list[list[bool]]) -> dict[str, list[list[bool]]]:

@@ -1,6 +1,7 @@
 """What the results of an eval file depend on beside its text and the model: rows, tasks, template, verifiers, code."""
 
 import importlib.util
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from apo_soup.config.eval import (
     TurnsTask,
 )
 from apo_soup.config.eval_keys import MadeOrRead
-from apo_soup.config.eval_programs import LiveCodeBenchTask
+from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.places import places_looked_at
@@ -60,6 +61,10 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
         source = verifier_source(task.verifier) if isinstance(task, AnswerTask) else None
         if isinstance(task, AnswerTask) and source:
             inputs[f"verifier {task.verifier}"] = hash_file(Path(source))
+        if isinstance(task, BfclTask):
+            inputs[f"bfcl-eval of {task.written('python')}"] = package_version(Path(task.python), "bfcl-eval")
+        if isinstance(task, LiveCodeBenchTask) and task.program:
+            inputs[f"program in {task.written('program')}"] = hash_tree(Path(task.program) / "lcb_runner")
         for file in data_files(task.given_values()):
             inputs[f"file {file}"] = content_hash(Path(file))
     template = template_text(suite.chat_template, suite.place("chat_template"), suite.path.parent)
@@ -67,6 +72,16 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
     if suite.endpoint is not None and suite.endpoint.tokenizer:
         inputs["tokenizer"] = tokenizer_hash(suite.endpoint.tokenizer, suite.place("endpoint.tokenizer"))
     return inputs | {"code": code_hash(EVALUATION)}
+
+
+def package_version(python: Path, package: str) -> str:
+    """The version of a package in another environment, by its Python; why there is none where it cannot say one."""
+    words = [str(python.absolute()), "-I", "-c", f"from importlib.metadata import version; print(version({package!r}))"]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"none: {type(error).__name__}"  # what runs the task tells it in a sentence
+    return said.stdout.strip() if said.returncode == 0 else "none"
 
 
 def data_files(node: Any, inside: bool = False) -> list[str]:
