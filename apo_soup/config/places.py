@@ -5,6 +5,7 @@ the recipe.
 """
 
 import glob
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from apo_soup.config.stage_file import StageFile, nested
 
 def settle_paths(recipe: StageFile) -> None:
     """Put the place that was found into every key that names a file or folder; where both places have one, a note says
-    which was taken.
+    which was taken. A ~ at the beginning stands for the home folder, in `output_dir` too.
     """
+    recipe.__dict__["output_dir"] = os.path.expanduser(recipe.output_dir)
     for name, keys in nested(recipe):
         for field, declared in type(keys).model_fields.items():
             if not has_mark(declared, "path") or not keys.gives(field):
@@ -39,8 +41,10 @@ def _settled(recipe: StageFile, name: str, value: Any) -> Any:
 
 def settled(recipe: StageFile, name: str, written: str) -> str:
     """A path as it is found: `written` itself where it is absolute, inline text, of the run, or nowhere beside."""
-    if not written or "\n" in written or "{" in written or Path(written).is_absolute() or written.startswith("~"):
+    if not written or "\n" in written or "{" in written or Path(written).is_absolute():
         return written
+    if written.startswith("~"):
+        return os.path.expanduser(written)
     run = run_folder_of(recipe)
     if Path(written).is_relative_to(run) and run != Path():
         return written

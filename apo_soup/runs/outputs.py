@@ -4,6 +4,7 @@ A finished folder takes the place of what lies there. So what lies there must be
 """
 
 import glob
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _OF_THE_RUN = {
     "sweep_points": "the points of a run's sweep lie",
     "greedy": "the choice of a greedy soup lies",
 }
+# A file's name may have 255; folders that are not whole yet have marks of their own behind their names.
+_NAME_BYTES = 200
 # Files of a folder that a sentence names.
 _NAMED = 3
 
@@ -57,7 +60,8 @@ def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
     problems = []
     whole = {"": Path(recipe.output_dir)} if recipe.kind == "eval" else {}
     for name, folder in {**whole, **folders}.items():
-        found = _place_of_others(folder, needed) or (_work_of_others(name, folder) if name else None)
+        found = _no_place(folder) or _place_of_others(folder, needed)
+        found = found or (_work_of_others(name, folder) if name else None)
         found = found or (_place_of_the_run(folder) if recipe.kind != "eval" else None)
         if found:
             problems.append(f"{place}: {found}")
@@ -117,6 +121,18 @@ def _place_of_others(folder: Path, needed: dict[Path, str]) -> str | None:
     return None
 
 
+def _no_place(folder: Path) -> str | None:
+    """Why nothing can be made at a path, or beside it, where what is not whole yet lies."""
+    if len(os.fsencode(folder.name)) > _NAME_BYTES:
+        return f"expected a name of at most {_NAME_BYTES} bytes, got {len(os.fsencode(folder.name))}; shorten it"
+    if folder.name.startswith(".") and folder.name != "..":
+        return f"expected a name that begins with no dot, as those of unfinished folders do, got {folder}; rename it"
+    above = next((parent for parent in folder.parents if os.path.lexists(parent)), None)
+    if above is not None and not above.is_dir():
+        return f"expected a folder, got {folder} in {above}, which is none; name another one"
+    return None
+
+
 def _place_of_the_run(folder: Path) -> str | None:
     """What stages of the run write into a folder of this name."""
     if folder.name not in _OF_THE_RUN:
@@ -131,6 +147,9 @@ def _work_of_others(name: str, folder: Path) -> str | None:
     """What lies in a stage's folder that this stage did not make."""
     if folder.is_symlink() and not folder.exists():
         return f"expected a folder, got {folder}, a link to nothing; remove it"
+    around = next((parent for parent in folder.parents if (parent / MANIFEST).is_file()), None)
+    if around is not None:
+        return f"expected a folder of the stage's own, got {folder} in {around}, which a stage made; name one beside it"
     if not folder.exists():
         return None
     if not folder.is_dir():

@@ -58,6 +58,15 @@ def test_places_of_others_are_refused(place):
     for output, why in (("runs/x/prepared", "where the prepared rows of all"), ("runs/x/logs", "where the trackers")):
         assert f"got {output}, {why}" in problem(place / "sft.yaml", output)
     assert "where a disk is mounted; name one on it, such as /dev/shm/run" in problem(place / "sft.yaml", "/dev/shm")
+    for output, told in (
+        ("x" * 201, "expected a name of at most 200 bytes, got 201; shorten it"),
+        (
+            "runs/.sft.partial",
+            "expected a name that begins with no dot, as those of unfinished folders do, got runs/.sft",
+        ),
+        ("mine/rows.jsonl/x", "expected a folder, got mine/rows.jsonl/x in mine/rows.jsonl, which is none; name"),
+    ):
+        assert told in problem(place / "sft.yaml", output)
     os.symlink("base", "link")
     assert "got link (a link to" in problem(place / "sft.yaml", "link")
     assert problem(place / "sft.yaml", "runs/x/sft") is None
@@ -121,3 +130,14 @@ def test_no_shipped_recipe_takes_a_place_of_others(name, tmp_path, monkeypatch):
         if file.stem in ("mid", "sft", "apo", "merge", "pairs", "data", "eval"):
             recipe = load(file, "sft" if file.stem == "mid" else file.stem)
             assert output_problems(recipe, output_folders(recipe)) == []
+
+
+def test_a_place_in_a_finished_folder_is_refused_and_a_tilde_is_the_home_folder(place, monkeypatch, tmp_path):
+    (tmp_path / "runs" / "x" / "mid").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "mid" / "manifest.json").write_text("{}")
+    told = problem(place / "sft.yaml", "runs/x/mid/deep/sft")
+    assert told.endswith("got runs/x/mid/deep/sft in runs/x/mid, which a stage made; name one beside it")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    recipe = load(place / "sft.yaml", "sft", ["--output_dir", "~/x/sft", "--model_name_or_path", "~/model"])
+    assert (recipe.output_dir, recipe.model_name_or_path) == (f"{tmp_path}/home/x/sft", f"{tmp_path}/home/model")
+    assert recipe.given_values()["model_name_or_path"] == "~/model"
