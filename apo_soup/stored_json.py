@@ -46,7 +46,7 @@ def json_of_form(path: Path, form: type[Form]) -> dict[str, Any]:
         OtherFormError: it is no JSON, or of another form.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise OtherFormError(f"expected valid JSON, got what is none ({first_line(error)})") from error
     told = form_fault(content, form)

@@ -31,6 +31,16 @@ def test_a_hash_says_in_the_same_read_whether_all_values_are_finite(tmp_path):
         (b"", "got 0 bytes that end inside the header"),
         ((100).to_bytes(8, "little") + b"{}", "got 10 bytes that end inside the header"),
         ((2).to_bytes(8, "little") + b"[]", "expected a safetensors header"),
+        *(
+            (len(header).to_bytes(8, "little") + header + b"12345678", "expected a safetensors header")
+            for header in (
+                b'{"x": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}',
+                b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}',
+                b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}',
+                b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": "08"}}',
+                b"[" * 10**5,
+            )
+        ),
         (
             (61).to_bytes(8, "little") + b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}' + b"1234",
             "expected 77 bytes, got 73: the file is cut off",

@@ -96,8 +96,8 @@ def kept_plan(file: Path) -> ShardPlan | None:
         chunks = [[_chunk(*written) for written in of_source] for of_source in plan["chunks"]]
     except (OtherFormError, TypeError) as error:
         raise UserError(
-            f"{file}: {error}, so it is not known which rows each shard takes; remove {file.parent} and prepare every "
-            "shard again"
+            f"{file}: {error}, so it is not known which rows each shard takes; remove this file and the "
+            "folders .*.shards beside it, and prepare every shard again"
         ) from error
     return ShardPlan(file, file.parent / plan["folder"], chunks)
 

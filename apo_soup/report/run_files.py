@@ -24,7 +24,7 @@ class ReportedManifest(StageManifest):
 class LoggedStep(Form):
     """What the Trainer logged at a step."""
 
-    step: float
+    step: Count
 
 
 class TrainerLog(Form):

@@ -29,6 +29,10 @@ def test_a_journal_torn_at_any_byte_keeps_what_was_whole(tmp_path):
             journal.add([replace(second, prompt="c")])
         with Journal(path) as journal:
             assert journal.answers["c"].completions == second.completions, "what is added behind a cut is whole"
+    for line in ('{"not": "ours"}', '[{"prompt": [1], "completions": []}]', "[" * 10**5):
+        path.write_text(f"{line}\n")
+        with pytest.raises(UserError, match=r"answers.jsonl:1: expected a record of answers, got another line"):
+            Journal(path)
     path.write_text('{"not": "ours"}\n')
     with pytest.raises(
         UserError, match=r"answers.jsonl:1: expected a record of answers, got another line .*remove it to ask again"

@@ -1,6 +1,7 @@
 """Shards, joined, are what one process makes, byte for byte."""
 
 import json
+import os
 import re
 
 import pytest
@@ -78,6 +79,13 @@ def test_the_rows_are_read_for_a_plan_once_and_again_when_they_change(recipe, to
     file = plan_file(recipe, tokenizer)
     written = file.stat().st_mtime_ns
     assert shard_plan(recipe, tokenizer) == plan
+    as_made = file.read_text(), file.stat()
+    for damaged in ("", "[]", '{"folder": "x", "chunks": [[["a", "lines", {"no": 1}, 1, 1]]]}', '{"folder": 3}'):
+        file.write_text(damaged)
+        with pytest.raises(UserError, match=rf"^{file}: .*; remove this file and the folders .*\.shards beside it"):
+            shard_plan(recipe, tokenizer)
+    file.write_text(as_made[0])
+    os.utime(file, ns=(as_made[1].st_atime_ns, as_made[1].st_mtime_ns))
     assert file.stat().st_mtime_ns == written
     rows = tmp_path / "rows.jsonl"
     rows.write_text(rows.read_text() + json.dumps(ROWS[0]) + "\n")

@@ -103,7 +103,7 @@ def test_a_holder_on_another_machine_is_named_with_the_way_out(tmp_path):
         told = r"process 1 on node-7 since 2026-01-01 .*; where that machine is gone and .*\.sft\.lock .* remove it"
         with pytest.raises(UserError, match=told):
             at_work(folder).__enter__()
-        for damaged in ("", "[1]", '{"host": 3}'):
+        for damaged in ("", "[1]", '{"host": 3}', *(json.dumps(written | {"process": p}) for p in ("1", 0, -1, 2**70))):
             holder_file(lock_file(folder)).write_text(damaged)
             lock._ORPHAN_SECONDS, before = 0.1, lock._ORPHAN_SECONDS
             with pytest.raises(UserError, match=r"got a process that holds .*\.sft\.lock"):
