@@ -115,7 +115,8 @@ class ServedAnswers:
         def keep(reply: ChatReply) -> None:
             found[reply.key] = reply
 
-        EndpointClient(self.endpoint, self.where, sampling, self.endpoint.send_template_kwargs).ask(requests, keep)
+        send = self.endpoint.send_template_kwargs
+        EndpointClient(self.endpoint, self.where, sampling, send, with_calls=True).ask(requests, keep)
         refused = [reply.problem for reply in found.values() if reply.problem]
         if refused:
             say(f"{self.where}: {len(refused)} of {len(prompts)} questions have no answer: {refused[0]}")

@@ -76,6 +76,39 @@ def test_a_served_model_is_evaluated_as_one_here_would_be(served_suite, server, 
     assert (folder / "results.json").read_bytes() == made
 
 
+def test_calls_that_a_server_parsed_are_scored_as_the_model_wrote_them(server, write_rows, write_recipe, tmp_path):
+    tools = [{"name": "add", "parameters": {"a": "integer"}}]
+    rows = [
+        {
+            "messages": chat(f"{n} + 1?", "")["messages"][:1],
+            "tools": tools,
+            "call": {"name": "add", "arguments": {"a": 1}},
+        }
+        for n in (1, 2, 3)
+    ]
+
+    def reply(number, path, body):
+        first = int(json.loads(body)["messages"][-1]["content"].split()[0])
+        calls = [{"id": "c", "type": "function", "function": {"name": "add", "arguments": json.dumps({"a": first})}}]
+        calls = (
+            [*calls, {"id": "d", "type": "function", "function": {"name": "add", "arguments": "{"}}]
+            if first == 3
+            else calls
+        )
+        message = {"role": "assistant", "content": None, "tool_calls": calls}
+        choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+        return 200, {"content-type": "application/json"}, json.dumps({"choices": [choice]}).encode()
+
+    server.reply = reply
+    task = {"name": "t", "kind": "tool", "data": str(write_rows("t.jsonl", rows)), "modes": "no_think"}
+    values = {"output_dir": str(tmp_path / "e"), "tasks": [task], "engine": "openai"}
+    values["endpoint"] = {"model": "m", "base_url": server.url, "retries": 0}
+    assert run_suite(write_recipe("eval.yaml", values), EvalRequest(), []) == 0
+    (results,) = (tmp_path / "e").glob("served-m*/results.json")
+    metrics = json.loads(results.read_text())["metrics"]
+    assert (metrics["t/no_think/valid"]["value"], metrics["t/no_think/right"]["value"]) == (2 / 3, 1 / 3)
+
+
 def test_what_a_server_takes_out_of_answers_is_told(served_suite, server, capsys):
     """Its parser of tools leaves a task of tool calls nothing to score."""
     server.finish = "tool_calls"

@@ -111,13 +111,22 @@ class EndpointClient:
     Args:
         where: `FILE:LINE: KEY` of the endpoint, for messages.
         send_arguments: whether a template's arguments are sent, which hold the mode.
+        with_calls: as `reply_completion` takes it.
 
     Raises:
         UserError: the environment variable of the key holds what no key is.
     """
 
-    def __init__(self, keys: EndpointKeys, where: str, sampling: Sampling, send_arguments: bool = True):
-        self.keys, self.where, self.sampling, self.send_arguments = keys, where, sampling, send_arguments
+    def __init__(
+        self,
+        keys: EndpointKeys,
+        where: str,
+        sampling: Sampling,
+        send_arguments: bool = True,
+        with_calls: bool = False,
+    ):
+        self.keys, self.where, self.sampling = keys, where, sampling
+        self.send_arguments, self.with_calls = send_arguments, with_calls
         self._key = (os.environ.get(keys.api_key_env) or NO_KEY).strip()
         if not self._key.isascii():
             raise UserError(
@@ -174,7 +183,7 @@ class EndpointClient:
         try:
             for seed in request.seeds:
                 reply = await self.reply(client, CHAT, self._arguments(request, seed))
-                completions.append(self.without_secrets(reply_completion(reply)))
+                completions.append(self.without_secrets(reply_completion(reply, self.with_calls)))
                 prompt_tokens = reply_tokens(reply, "prompt_tokens")
                 server = server_build(reply)
                 server = self._words.clean(server) if server else None

@@ -17,6 +17,8 @@ PASSING_CODES = (408, 409, 425, 429)
 PASSING_WORDS = re.compile(
     r"rate.?limit|overload|time.?out|timed.?out|unavailable|server.?error|internal", re.IGNORECASE
 )
+# Words by which servers say that an answer ended with a tool call.
+CALLED = ("tool_calls", "function_call")
 # What a server may have done to an answer, by its finish_reason.
 ALTERED_BY_SERVER = {
     "tool_calls": "tool calls taken out of the answer by the server",
@@ -73,20 +75,46 @@ def message_reasoning(message: Any) -> Any:
     return extra.get("reasoning_content") or extra.get("reasoning") or ""
 
 
-def reply_completion(reply: Any) -> Completion:
-    """The completion of a reply without fault; reasoning that the server parsed out goes back into its think block."""
+def message_calls(message: Any) -> str:
+    """The tool calls that a server parsed out of the content, in the tags that SmolLM3 and others write them in; ""
+    where there are none, or where one cannot be read.
+    """
+    texts = []
+    for call in getattr(message, "tool_calls", None) or []:
+        function = getattr(call, "function", None)
+        name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
+        try:
+            values = json.loads(arguments) if isinstance(arguments, str) else arguments
+        except ValueError:
+            return ""
+        if not isinstance(name, str) or not isinstance(values, dict):
+            return ""
+        written = json.dumps({"name": name, "arguments": values}, ensure_ascii=False)
+        texts.append(f"<tool_call>\n{written}\n</tool_call>")
+    return "\n".join(texts)
+
+
+def reply_completion(reply: Any, with_calls: bool = False) -> Completion:
+    """The completion of a reply without fault; reasoning that the server parsed out goes back into its think block.
+
+    Args:
+        with_calls: tool calls that it parsed out go back into the text too, where the format that the model wrote them
+            in is not what counts.
+    """
     choice = reply.choices[0]
     text, reasoning = message_text(choice.message.content), message_reasoning(choice.message).strip()
     if reasoning and END_OF_THINKING not in text:
         text = f"{THINKING}\n{reasoning}\n{END_OF_THINKING}\n\n{text.lstrip()}"
     elif END_OF_THINKING in text and THINKING not in text:
         text = THINKING + text  # the server's template opened the block in the prompt
+    calls = message_calls(choice.message) if with_calls else ""
+    text = f"{text}\n{calls}".lstrip("\n") if calls else text
     # Half of a character (a lone surrogate) can be written to no file.
     text = text.encode("utf-8", "replace").decode()
     reason = choice.finish_reason
-    return Completion(
-        text, reply_tokens(reply, "completion_tokens"), reason in ENDED_BY_ITSELF, ALTERED_BY_SERVER.get(reason)
-    )
+    ended = reason in ENDED_BY_ITSELF or (bool(calls) and reason in CALLED)
+    altered = None if calls and reason in CALLED else ALTERED_BY_SERVER.get(reason)
+    return Completion(text, reply_tokens(reply, "completion_tokens"), ended, altered)
 
 
 def server_build(reply: Any) -> str | None:
