@@ -29,7 +29,7 @@ class CharToToken:
         return self.ranges_of([(text, ids, spans)])[0]
 
     def ranges_of(self, rows: Sequence[tuple[str, Array, list[Span]]]) -> list[list[Span]]:
-        """As `token_ranges`, for many rows, with one search in the tokens of all."""
+        """As `token_ranges`, for many rows of text, ids `[S]` and spans, with one search in the tokens of all."""
         if self.byte_lengths is None or not rows:
             return [self._asked(text, spans) for text, _, spans in rows]
         ends = self.byte_lengths[np.concatenate([ids for _, ids, _ in rows])].cumsum()

@@ -38,7 +38,7 @@ class PairEncoder(Encoder[PreferencePair]):
         return self.text_cuts.last(prompt) if all(whole.startswith(prompt) for whole in wholes) else 0
 
     def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
-        """Ids of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers, never the prompt."""
+        """Ids `[S]` of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers alone."""
         prompt, chosen, rejected = pair_ids(ids, self.tokenizer.eos_token_id)
         for name, answer in zip(ANSWER_SIDES, (chosen, rejected), strict=True):
             if says_nothing(answer, self.tokenizer):

@@ -40,7 +40,7 @@ class PendingRow(Generic[ItemT]):
         return [self.texts[0][: self.shared], *(text[self.shared :] for text in self.texts)]
 
     def joined(self, ids: list[Array]) -> list[Array]:
-        """The tokens of every text, from those of every part."""
+        """The tokens `[S]` of every text, from those of every part."""
         if not self.shared:
             return ids
         shared, *rests = ids

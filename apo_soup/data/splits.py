@@ -131,7 +131,7 @@ class PackedCounts:
     untrained: int = 0
 
     def trained_only(self, sequences: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
-        """The sequences, which begin with ids and trained ranges, that have a trained token."""
+        """The sequences, which begin with ids `[S]` and trained ranges `[2k]`, that have a trained token."""
         for ids, ranges, *more in sequences:
             trained = trained_count(ranges)
             if not trained:

@@ -34,7 +34,7 @@ class GrowingLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append the states of new tokens; returns all keys and values."""
+        """Append the states `[B, H, new, D]` of new tokens; returns all keys and values, `[B, H, S, D]`."""
         length = self.get_seq_length()
         end = length + key_states.shape[-2]
         if not length:
@@ -50,13 +50,13 @@ class GrowingLayer(DynamicLayer):
         return self.states()
 
     def states(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values; the layer has some."""
+        """Keys and values `[B, H, S, D]`; the layer has some."""
         assert self.keys is not None
         assert self.values is not None
         return self.keys, self.values
 
     def replace(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Hold other keys and values in place of all that is here."""
+        """Hold other keys and values `[B, H, S, D]` in place of all that is here."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         self._buffers = [_with_room(states, LEAST_ROOM) for states in (keys, values)]
@@ -95,7 +95,7 @@ class GrowingCache(DynamicCache):
             self.growing[-1].stops = False
 
     def keep_rows(self, rows: torch.Tensor, first: int) -> None:
-        """Keep these rows alone, in this order and as often as they are named, from position `first` on."""
+        """Keep these rows `[N]` alone, in this order and as often as they are named, from position `first` on."""
         for layer in self.growing:
             keys, values = layer.states()
             layer.replace(keys[:, :, first:].index_select(0, rows), values[:, :, first:].index_select(0, rows))
