@@ -55,7 +55,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         return [text], spans
 
     def document(self, row: RowToEncode, pending: PendingRow[SupervisedItem], ids: list[Array]) -> Document | Refused:
-        """Ids `[S]` and trained ranges `[2k]`, cut to `max_length`, held to every row's cheap checks or to whole ones."""
+        """Ids `[S]` and trained ranges `[2k]`, cut to `max_length`, held to all rows' cheap checks or to whole ones."""
         item, spans, ranges, (text,), (tokens,) = pending.item, pending.spans, pending.ranges, pending.texts, ids
         self._check(row, pending, tokens, ranges)
         positions, lost = pieces_within_max_length(len(tokens), ranges, self.options)
