@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 from pydantic import BeforeValidator
 
 from apo_soup.config.in_words import as_written
-from apo_soup.config.keys import AS_NUMBER, FINITE, AboveZero, Flag, Table, in_list, key
+from apo_soup.config.keys import AboveZero, Flag, Table, in_list, key
 from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.loss_keys import loss_faults
 from apo_soup.config.stage_file import Fault
@@ -27,7 +27,7 @@ class ApoFile(TrainingFile):
 
     kind: ClassVar[str] = "apo"
 
-    members: list[Table] | None = key(None, "overrides of this file, a mapping a soup member")
+    members: Annotated[list[Table], MinLen(1)] | None = key(None, "overrides of this file, a mapping a soup member")
     checkpoints: Checkpoints | None = key(
         None, "steps (`50`) or shares of the steps (`0.5`) kept as soup members of their own, in `apo/1-at-50`"
     )
@@ -38,7 +38,7 @@ class ApoFile(TrainingFile):
         list[LossName], MinLen(1), BeforeValidator(in_list, json_schema_input_type=LossName | list[LossName])
     ] = key(["sigmoid"], "loss, or losses")
     beta: AboveZero = key(0.1, "scale of the log-ratios to the reference")
-    learning_rate: Annotated[float, Ge(0), FINITE, AS_NUMBER] = key(1e-6, "peak learning rate")
+    learning_rate: AboveZero = key(1e-6, "peak learning rate")
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()

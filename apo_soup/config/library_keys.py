@@ -73,6 +73,7 @@ NARROWED: dict[str, Any] = {
     "eval_steps": NumberFromZero | None,
     "eval_delay": NumberFromZero,
     "eval_accumulation_steps": Positive | None,
+    "precompute_ref_batch_size": Positive | None,
     "torch_empty_cache_steps": Positive | None,
     "ddp_timeout": Positive,
     "dataloader_num_workers": NotNegative,

@@ -65,15 +65,23 @@ def enumerations() -> dict[str, tuple[str, ...]]:
     return found
 
 
-@cache
 def _classes(package: str, file: str) -> list[ast.ClassDef]:
     """The classes that a file of an installed package declares."""
+    return [node for node in source_tree(package, file).body if isinstance(node, ast.ClassDef)]
+
+
+@cache
+def source_tree(package: str, file: str) -> ast.Module:
+    """The source of a file of an installed package.
+
+    Raises:
+        UserError: the package is not installed.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         way = "run `make setup`, or `pip install -e . -c constraints.txt`"
         raise UserError(f"{package}: expected an installed package, got none; {way}")
-    source = Path(spec.submodule_search_locations[0]) / file
-    return [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
+    return ast.parse((Path(spec.submodule_search_locations[0]) / file).read_text(encoding="utf-8"))
 
 
 def _is_key(item: ast.AnnAssign) -> bool:

@@ -1,11 +1,9 @@
 """The file of mid-training and supervised fine-tuning: `mid.yaml`, `sft.yaml`."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from annotated_types import Ge
-
-from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, Positive, Text, Texts, key
+from apo_soup.config.keys import AboveZero, Flag, Positive, Text, Texts, key
 from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.stage_file import Fault, Remark
 from apo_soup.config.training import NewToken, TrainingFile
@@ -30,7 +28,7 @@ class SftFile(TrainingFile):
         "assistant turns that are trained: all, the last one, or each at the end of a sample of its own (`unroll`), "
         "rendered as it will be asked",
     )
-    learning_rate: Annotated[float, Ge(0), FINITE, AS_NUMBER] = key(2e-5, "peak learning rate")
+    learning_rate: AboveZero = key(2e-5, "peak learning rate")
     eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's")
 
     add_tokens: Texts = key([], "texts that become one token each, such as `<think>`; the tokenizer is saved with them")

@@ -24,6 +24,8 @@ from apo_soup.config.keys import (
 )
 from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.nearest import nearest
+from apo_soup.config.run_keys import run_faults
+from apo_soup.config.schedules import schedule_faults
 from apo_soup.config.stage_file import Fault, Remark, StageFile
 
 # Keys that TRL knows and this pipeline cannot honour: name -> what holds instead, and what to do.
@@ -159,6 +161,8 @@ class TrainingFile(StageFile):
         if self.model_dump(include={"do_train"}, exclude_unset=True).get("do_train") is False:
             yield Fault("do_train", "expected no such key, since a stage always trains, got false; leave the key out")
         yield from adapter_faults(self)
+        yield from schedule_faults(self)
+        yield from run_faults(self)
 
     def remarks(self) -> Iterator[Remark]:
         yield from adapter_remarks(self)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 
 def test_the_reference_is_computed_anew_for_what_changes_its_values(packed_recipe, monkeypatch):
-    options = {"max_steps": 1, "learning_rate": 0.0}
+    options = {"max_steps": 1, "learning_rate": 1e-50}
     path, folder = packed_recipe(**options)
     train_members(path)
     assert facts(folder)["reference_passes"] > 0
@@ -100,7 +100,7 @@ def test_the_reference_runs_once_for_three_members_as_the_model_itself_counts(pa
 )
 def test_the_stock_trainers_reference_is_never_another_settings(packed_recipe, members, loss):
     """Without learning policy and reference are one model, and both losses are 1."""
-    path, folder = packed_recipe(max_steps=1, learning_rate=0.0, loss_type=loss, members=members)
+    path, folder = packed_recipe(max_steps=1, learning_rate=1e-50, loss_type=loss, members=members)
     train_members(path)
     for number in (1, 2):
         (entry,) = [entry for entry in log_of(folder, number) if "loss" in entry]
@@ -183,7 +183,7 @@ def test_pairs_without_a_reference_are_not_trained_on():
 def test_in_bfloat16_too_a_training_begins_at_a_margin_of_zero(packed_recipe, changes):
     """In two epochs, each with rows of its own: at a learning rate of zero every margin is nothing at all."""
     path, folder = packed_recipe(
-        pairs=10, bf16=True, learning_rate=0.0, num_train_epochs=2, max_steps=-1, logging_steps=1, **changes
+        pairs=10, bf16=True, learning_rate=1e-50, num_train_epochs=2, max_steps=-1, logging_steps=1, **changes
     )
     train_members(path)
     assert logged(folder, "rewards/margins") == [0.0] * len(logged(folder, "loss"))

@@ -46,7 +46,7 @@ def untied_model(tiny_model, tmp_path):
 
 def test_a_model_grows_by_rows_of_the_mean_and_nothing_else_changes(cite_recipe, tiny_model):
     """Trained with a learning rate of 0; then a stage behind it, which has nothing left to resize."""
-    path, folder = cite_recipe(**NEW, resize_embeddings_multiple_of=8, learning_rate=0.0, max_steps=1)
+    path, folder = cite_recipe(**NEW, resize_embeddings_multiple_of=8, learning_rate=1e-50, max_steps=1)
     said = run_ok("-m", "sft", "--config", path)
     assert "sft: embeddings resized from 1,024 to 1,032 rows for 1,026 token ids; the new rows are the mean of" in said
     before, after = state_dict(tiny_model), state_dict(folder)
@@ -64,7 +64,7 @@ def test_a_model_grows_by_rows_of_the_mean_and_nothing_else_changes(cite_recipe,
     assert model.generation_config.eos_token_id in (tokenizer.eos_token_id, [tokenizer.eos_token_id])
     assert model(torch.tensor([[1024, 5, 1025]])).logits.shape == (1, 3, 1032)
 
-    path, behind = cite_recipe("behind", **NEW, model_name_or_path=str(folder), learning_rate=0.0, max_steps=1)
+    path, behind = cite_recipe("behind", **NEW, model_name_or_path=str(folder), learning_rate=1e-50, max_steps=1)
     said = run_ok("-m", "sft", "--config", path)
     assert "sft: 1,032 embeddings hold 1,026 token ids, nothing is resized" in said
     assert (behind / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()

@@ -1,0 +1,75 @@
+"""Keys of a training's run that cannot hold together: its evaluations, checkpoints, logs and warm-up.
+
+The Trainer tells most of them when rows are prepared and the model is loaded.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from apo_soup.config.in_words import as_written
+from apo_soup.config.mixture import Mixture
+from apo_soup.config.nearest import nearest
+from apo_soup.config.stage_file import Fault
+
+if TYPE_CHECKING:
+    from apo_soup.config.training import TrainingFile
+
+# The attention implementations of transformers; a kernel of the Hub is named as OWNER/NAME.
+ATTENTIONS = (
+    "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4",
+    "paged|eager", "paged|sdpa", "paged|flash_attention_2", "paged|flash_attention_3", "paged|flash_attention_4",
+)  # fmt: skip
+RUN_KEYS = {
+    "eval_strategy", "do_eval", "eval_steps", "eval_on_start", "save_strategy", "save_steps", "logging_strategy",
+    "logging_steps", "load_best_model_at_end", "metric_for_best_model", "max_steps", "warmup_steps",
+}  # fmt: skip
+
+
+def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    """What is wrong with a training file's keys of its run together."""
+    keys = recipe.model_dump(include=RUN_KEYS)
+    yield from _evaluation_faults(recipe, keys)
+    for strategy, steps in (("logging_strategy", "logging_steps"), ("save_strategy", "save_steps")):
+        if keys[strategy] == "steps" and keys[steps] == 0:
+            told = f"expected more than 0 with {strategy}: steps, got 0; write a number, or {strategy}: 'no'"
+            yield Fault(steps, told, (strategy,))
+    longest, warm = keys["max_steps"], keys["warmup_steps"] or 0
+    if warm > (longest if longest and longest > 0 else 1e9):
+        told = f"expected at most {longest if longest > 0 else 10**9:,}, the steps of the run, got {as_written(warm)}"
+        yield Fault("warmup_steps", f"{told}, so the learning rate would never be reached; lower it", ("max_steps",))
+    attention = recipe.attn_implementation
+    if attention and attention not in ATTENTIONS and "/" not in attention:
+        way = nearest(attention, ATTENTIONS) or "name one of them"
+        told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got {attention}; {way}"
+        yield Fault("attn_implementation", told)
+    if recipe.hub_model_id is not None:
+        try:
+            validate_repo_id(recipe.hub_model_id)
+        except HFValidationError:
+            told = f"expected a name of the Hub such as OWNER/NAME, got {as_written(recipe.hub_model_id)}; correct it"
+            yield Fault("hub_model_id", told)
+
+
+def _evaluation_faults(recipe: "TrainingFile", keys: dict[str, Any]) -> Iterator[Fault]:
+    """Evaluations while training that have no rows, and a best checkpoint that nothing measures."""
+    asked = [key for key in ("eval_strategy", "eval_on_start") if keys[key] not in (None, False, "no")]
+    mixture: Mixture | None = recipe.dataset_mixture  # none where it is wrong itself
+    held_out = mixture is None or mixture.test_split_size is not None
+    for key in asked if not held_out else []:
+        told = "expected rows held out by dataset_mixture.test_split_size, got none"
+        yield Fault(key, f"{told}; add the key, or leave {key} out", ("dataset_mixture",))
+    if not keys["load_best_model_at_end"]:
+        return
+    evaluates, saves = keys["eval_strategy"], keys["save_strategy"]
+    if saves != "best" and (evaluates != saves or evaluates in (None, "no")):
+        told = f"expected one eval_strategy and save_strategy, steps or epoch, got {evaluates or 'no'} and {saves}"
+        beside = ("eval_strategy", "save_strategy")
+        yield Fault("load_best_model_at_end", f"{told}; write the same, or leave the key out", beside)
+    elif evaluates == saves == "steps":
+        every, kept = keys["eval_steps"] or keys["logging_steps"], keys["save_steps"]
+        if every and kept and kept >= 1 and every >= 1 and kept % every:
+            told = f"expected save_steps to be a multiple of eval_steps, got {kept:g} and {every:g}"
+            yield Fault("load_best_model_at_end", f"{told}; change one of them", ("save_steps", "eval_steps"))

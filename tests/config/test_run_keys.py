@@ -1,0 +1,126 @@
+"""Keys of a training's schedule, evaluations and checkpoints that cannot hold together."""
+
+import inspect
+
+import pytest
+
+from apo_soup.config.load import load
+from apo_soup.config.run_keys import ATTENTIONS
+from apo_soup.config.schedules import GIVEN, ONE_OF, schedules
+from apo_soup.errors import UserError
+
+FILE = {
+    "model_name_or_path": "m/m",
+    "output_dir": "o",
+    "dataset_mixture": {"datasets": [{"id": "a/b"}]},
+}
+COSINE = {"lr_scheduler_type": "cosine_with_min_lr"}
+
+
+def told(write_recipe, **keys):
+    path = write_recipe("sft.yaml", FILE | keys)
+    try:
+        load(path, "sft")
+    except UserError as error:
+        return [line.strip().split(": ", 1)[1] for line in str(error).splitlines()]
+    return []
+
+
+def test_schedules_and_their_arguments_are_those_of_the_installed_transformers():
+    """Every argument that the source declares is taken, and each schedule is made with what it is said to need."""
+    import torch
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, get_scheduler
+
+    found = schedules()
+    assert set(found) == {kind.value for kind in TYPE_TO_SCHEDULER_FUNCTION}
+    for kind, function in TYPE_TO_SCHEDULER_FUNCTION.items():
+        schedule = found[kind.value]
+        names = [n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD]
+        assert set(schedule.arguments) <= set(names)
+        assert set(names) - set(schedule.arguments) <= GIVEN
+        needed = dict.fromkeys((*schedule.required, *ONE_OF.get(kind.value, ())[:1]), 1)
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        get_scheduler(kind, optimizer, 1, 10, scheduler_specific_kwargs=needed)
+
+
+def test_attentions_are_those_of_the_installed_transformers():
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    assert set(ALL_ATTENTION_FUNCTIONS.valid_keys()) <= set(ATTENTIONS)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentences"),
+    [
+        (COSINE | {"lr_scheduler_kwargs": {"min_lr_rate": 0.1}}, []),
+        (
+            COSINE,
+            ["lr_scheduler_kwargs: expected one of min_lr and min_lr_rate for the schedule cosine_with_min_lr, got "
+             "none; write one, such as {min_lr_rate: 0.1}"],
+        ),
+        (
+            COSINE | {"lr_scheduler_kwargs": {"min_lr_rate": float("nan"), "num_cycle": 1}},
+            ["lr_scheduler_kwargs.min_lr_rate: expected a number, got nan; write one",
+             "lr_scheduler_kwargs.num_cycle: expected an argument of the schedule cosine_with_min_lr (num_cycles, "
+             "min_lr, min_lr_rate), got num_cycle; the nearest is num_cycles"],
+        ),
+        (
+            {"lr_scheduler_type": "constant", "lr_scheduler_kwargs": {"min_lr": 1}},
+            ["lr_scheduler_kwargs.min_lr: expected an argument of the schedule constant (none), got min_lr; remove it"],
+        ),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay"},
+            ["lr_scheduler_kwargs: expected num_decay_steps, which the schedule warmup_stable_decay needs, got none; "
+             "write it under lr_scheduler_kwargs"],
+        ),
+        (
+            {"warmup_steps": 1e30},
+            ["warmup_steps: expected at most 1,000,000,000, the steps of the run, got 1e+30, so the learning rate "
+             "would never be reached; lower it"],
+        ),
+        ({"max_steps": 10, "warmup_steps": 10}, []),
+        (
+            {"max_steps": 10, "warmup_steps": 11},
+            ["warmup_steps: expected at most 10, the steps of the run, got 11.0, so the learning rate would never be "
+             "reached; lower it"],
+        ),
+        (
+            {"eval_strategy": "steps"},
+            ["eval_strategy: expected rows held out by dataset_mixture.test_split_size, got none; add the key, or "
+             "leave eval_strategy out"],
+        ),
+        (
+            {"load_best_model_at_end": True},
+            ["load_best_model_at_end: expected one eval_strategy and save_strategy, steps or epoch, got no and steps; "
+             "write the same, or leave the key out"],
+        ),
+        (
+            {"logging_steps": 0},
+            ["logging_steps: expected more than 0 with logging_strategy: steps, got 0; write a number, or "
+             "logging_strategy: 'no'"],
+        ),
+        ({"logging_steps": 0, "logging_strategy": "no"}, []),
+        ({"attn_implementation": "kernels-community/flash-attn"}, []),
+        (
+            {"attn_implementation": "flash_attention"},
+            [f"attn_implementation: expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got "
+             "flash_attention; the nearest is flash_attention_4"],
+        ),
+        (
+            {"hub_model_id": "a b/c"},
+            ["hub_model_id: expected a name of the Hub such as OWNER/NAME, got 'a b/c'; correct it"],
+        ),
+        ({"learning_rate": 0}, ["learning_rate: expected a number above 0, got 0; raise it above 0"]),
+        (
+            {"model_name_or_path": "x" * 300},
+            ["model_name_or_path: expected a path or an id, got 300 characters, which no file can be called; "
+             "correct it"],
+        ),
+        (
+            {"model_name_or_path": "a\nb"},
+            ["model_name_or_path: expected a path or an id, got 'a\\nb', which no file can be called; correct it"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_hold_together_is_told_before_anything_runs(write_recipe, keys, sentences):
+    assert told(write_recipe, **keys) == sentences
