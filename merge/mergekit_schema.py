@@ -10,9 +10,6 @@ from apo_soup.private import mergekit_template_names
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
-# Parameters that mergekit reads for every method.
-COMMON_PARAMETERS = {"scale", "int8_mask"}
-
 
 def check_options(options: MergekitOptions, where: str) -> None:
     """Refuse options for a GPU on a machine without one; `where` is `FILE:LINE: KEY` of the options.
@@ -37,11 +34,7 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
     from mergekit.options import MergeOptions
     from pydantic import ValidationError
 
-    parameters = _parameters_by_method()
-    method, given, given_options = config.merge_method, config.given_values(), options.given_values()
-    if method not in parameters:
-        way = nearest(method, parameters) or f"take one of {', '.join(sorted(parameters))}"
-        raise UserError(f"{where}.merge_method: expected a method of mergekit's, got {method}; {way}")
+    given, given_options = config.given_values(), options.given_values()
     try:
         read = MergeConfiguration.model_validate(given)
         read_options = MergeOptions.model_validate(given_options)
@@ -57,41 +50,8 @@ def parsed_configuration(config: MergekitKeys, options: MergekitOptions, where: 
         ) from error
     _refuse_unread(given, read, where)
     _refuse_unread(given_options, read_options, f"{where.rpartition(': ')[0]}: options")
-    base = _base_policy(method)
-    if base == "required" and not config.base_model and not config.slices and "modules" not in given:
-        raise UserError(f"{where}.base_model: expected the model that {method} starts from, got none; add base_model")
-    known = set[str]().union(COMMON_PARAMETERS, *parameters.values())
-    for name in _parameter_names(given):
-        if name not in known:
-            way = nearest(name, sorted(known)) or "remove it"
-            raise UserError(
-                f"{where}.parameters: expected those of {method} ({', '.join(sorted(parameters[method]))}), got "
-                f"{name}, which no method of mergekit's has; {way}"
-            )
     _check_template(config.chat_template, where)
     return read
-
-
-def _parameters_by_method() -> dict[str, set[str]]:
-    """The parameters of every method of mergekit's."""
-    from mergekit.merge_methods.registry import registered_methods
-
-    return {method.spec.name: {p.name for p in method.spec.parameters} for method in registered_methods()}
-
-
-def _base_policy(method: str) -> str:
-    """Whether a method has a base model: `required`, `optional`, `forbidden` or `ignored`."""
-    from mergekit.merge_methods.registry import registered_methods
-
-    return next(str(m.spec.contract.base.value) for m in registered_methods() if m.spec.name == method)
-
-
-def unused_parameters(config: MergekitKeys) -> list[str]:
-    """The parameters of a merge that its method lacks and another has, by name: mergekit passes over them, and people
-    leave them in when they change the method.
-    """
-    used = _parameters_by_method()[config.merge_method] | COMMON_PARAMETERS
-    return sorted(set(_parameter_names(config.given_values())) - used)
 
 
 def _refuse_unread(given: Any, read: Any, where: str) -> None:
@@ -109,16 +69,6 @@ def _refuse_unread(given: Any, read: Any, where: str) -> None:
                 )
             inner = read.get(key) if isinstance(read, dict) else getattr(read, key, None)
             _refuse_unread(value, inner, f"{where}.{key}")
-
-
-def _parameter_names(node: Any) -> list[str]:
-    """The names below every key `parameters` of a mergekit file, wherever it stands."""
-    if isinstance(node, list):
-        return [name for value in node for name in _parameter_names(value)]
-    if not isinstance(node, dict):
-        return []
-    own = list(node["parameters"]) if isinstance(node.get("parameters"), dict) else []
-    return own + [name for key, value in node.items() if key != "parameters" for name in _parameter_names(value)]
 
 
 def _check_template(template: str | None, where: str) -> None:

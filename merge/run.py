@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
+from apo_soup.config.merge_methods import unused_parameters
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import told_by_disk
 from apo_soup.progress import say
@@ -36,7 +37,7 @@ from merge.load_process import LoadProcess
 from merge.loading import check_loads
 from merge.mergekit_names import named_models, with_models
 from merge.mergekit_run import run_mergekit
-from merge.mergekit_schema import check_options, parsed_configuration, unused_parameters
+from merge.mergekit_schema import check_options, parsed_configuration
 from merge.own_heads import with_own_heads
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
@@ -60,7 +61,7 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
     check_options(options, recipe.place("options"))
     if plan.linear is None and (options.model_fields_set - {TRUST} or plain_linear(plan.config) is None):
         parsed_configuration(plan.config, options, where)
-        for name in unused_parameters(plan.config):
+        for name in unused_parameters(plan.config.given_values()):
             say(f"note: {where}.parameters: {plan.config.merge_method} has no parameter {name} and passes over it")
     trusted = bool((options.model_extra or {}).get(TRUST))
     with _whole_models(plan.config, stage.folder, where, trusted) as config:

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 from annotated_types import MinLen
 from pydantic import AfterValidator, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
+from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import Flag, Said, Table, Text, key
+from apo_soup.config.merge_methods import merge_faults
 from apo_soup.config.stage_file import Fault, Keys, OpenKeys
 
 FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
@@ -89,6 +91,7 @@ class MergekitKeys(OpenKeys):
         return {name: values[name] for name in (*self._order, *values) if name in values}
 
     def faults(self) -> Iterator[Fault]:
+        yield from merge_faults(self.given_values())
         named = [entry.model for entry in self.models or []]
         for number, model in enumerate(named):
             if model in named[:number]:
@@ -101,6 +104,9 @@ class MergekitKeys(OpenKeys):
         for name, place in places:
             if place == "merged":
                 yield Fault(name, "expected a model that is there before, got merged, which the merge makes; name soup")
+            fault = file_name_fault(place) if isinstance(place, str) else None
+            if fault:
+                yield Fault(name, fault)
 
     @property
     def names_tokens(self) -> bool:

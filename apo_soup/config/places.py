@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.keys import has_mark
 from apo_soup.config.stage_file import StageFile, nested
+from apo_soup.errors import UserError
 
 
 def settle_paths(recipe: StageFile) -> None:
@@ -40,7 +42,14 @@ def _settled(recipe: StageFile, name: str, value: Any) -> Any:
 
 
 def settled(recipe: StageFile, name: str, written: str) -> str:
-    """A path as it is found: `written` itself where it is absolute, inline text, of the run, or nowhere beside."""
+    """A path as it is found: `written` itself where it is absolute, inline text, of the run, or nowhere beside.
+
+    Raises:
+        UserError: no file can have this name.
+    """
+    fault = file_name_fault(written)
+    if fault and "{" not in written:  # which a template written into the recipe has
+        raise UserError(f"{recipe.place(name)}: {fault}")
     if not written or "\n" in written or "{" in written or Path(written).is_absolute():
         return written
     if written.startswith("~"):

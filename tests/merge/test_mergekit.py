@@ -68,7 +68,10 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
             {"merge": {"merge_method": "linear", "parameters": [1], "models": []}},
             r"merge\.parameters: expected a mapping, got \[1\]",
         ),
-        ({"merge": {"merge_method": "linear", "dtype": "float32"}}, "expected mergekit's schema, got what it refuses"),
+        (
+            {"merge": {"merge_method": "linear", "dtype": "float32"}},
+            r"merge\.models: expected models to merge, or slices",
+        ),
         ({"options": {"safe_serialization": False}}, "weights are always safetensors"),
         ({"one_pass": True, "options": {"cuda": True}}, r"options: expected none with one_pass: true"),
         ({"options": {"cuda": True}}, r"options\.cuda: expected a GPU, got none"),

@@ -1,0 +1,23 @@
+"""Texts that can name a file or an id, and those that cannot."""
+
+from pathlib import PurePath
+
+from apo_soup.config.in_words import as_written
+
+# Bytes that a file system takes for the name of a file.
+LONGEST_FILE_NAME = 255
+
+
+def file_name_fault(written: str) -> str | None:
+    """Why a text is neither a path nor an id, as the rest of a sentence; None where it may be one.
+
+    >>> file_name_fault("a/b") is None
+    True
+    >>> file_name_fault("a" * 300)
+    'expected a path or an id, got 300 characters, which no file can be called; correct it'
+    """
+    long = any(len(part.encode(errors="replace")) > LONGEST_FILE_NAME for part in PurePath(written).parts)
+    if not long and not any(character in written for character in "\n\r\0"):
+        return None
+    what = f"{len(written):,} characters" if long else as_written(written)
+    return f"expected a path or an id, got {what}, which no file can be called; correct it"

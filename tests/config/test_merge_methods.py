@@ -1,0 +1,76 @@
+"""mergekit's methods and keys as this project holds merge files to them, against the installed release."""
+
+import pytest
+
+from apo_soup.config import merge_methods
+from apo_soup.config.merge_methods import METHODS, merge_faults, unused_parameters
+
+PAIR = [{"model": "soup"}, {"model": "mid"}]
+
+
+def test_methods_and_keys_are_those_of_the_installed_mergekit():
+    from mergekit.config import InputSliceDefinition, MergeConfiguration, OutputModuleDefinition, OutputSliceDefinition
+    from mergekit.merge_methods.registry import registered_methods
+    from mergekit.tokenizer.config import TokenizerConfig
+
+    specs = [method.spec for method in registered_methods()]
+    known = {s.name: (frozenset(p.name for p in s.parameters), s.contract.base.value == "required") for s in specs}
+    assert {name: (method.parameters, method.needs_base) for name, method in METHODS.items()} == known
+    for names, model in (
+        ("MERGE_KEYS", MergeConfiguration),
+        ("SLICE_KEYS", OutputSliceDefinition),
+        ("SLICE_SOURCE_KEYS", InputSliceDefinition),
+        ("MODULE_KEYS", OutputModuleDefinition),
+        ("TOKENIZER_KEYS", TokenizerConfig),
+    ):
+        assert list(getattr(merge_methods, names)) == sorted(model.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"merge_method": "linear", "models": PAIR}, []),
+        (
+            {"merge_method": "slrp", "models": PAIR},
+            [("merge_method", "expected a method of mergekit's, got slrp; the nearest is slerp")],
+        ),
+        (
+            {"merge_method": "ties", "models": PAIR},
+            [("base_model", "expected the model that ties starts from, got none; add base_model")],
+        ),
+        (
+            {"merge_method": "linear", "models": []},
+            [("models", "expected models to merge, or slices, got none; list two or more")],
+        ),
+        (
+            {"merge_method": "linear", "models": [{**PAIR[0], "parameters": {"weight": [0.5, float("nan")]}}]},
+            [("models.0.parameters.weight", "expected a finite number, got [0.5, NaN]; write one")],
+        ),
+        (
+            {"merge_method": "passthrough", "slices": [{"sources": [{"modl": "mid", "layer_range": [0, 4]}], "x": 1}]},
+            [
+                ("slices.0.x", "expected a key of mergekit's (base_model, parameters, residual_weight, sources), "
+                               "got x; remove it"),
+                ("slices.0.sources.0.modl", "expected a key of mergekit's (layer_range, model, parameters), got modl; "
+                                            "the nearest is model"),
+            ],
+        ),
+        (
+            {"merge_method": "linear", "modules": {"lm": {"model": []}}, "tokenizer": {"tokns": {}}},
+            [
+                ("tokenizer.tokns", "expected a key of mergekit's (pad_to_multiple_of, source, tokens), got tokns; the "
+                                    "nearest is tokens"),
+                ("modules.lm.model", "expected a key of mergekit's (models, parameters, slices), got model; the "
+                                     "nearest is models"),
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_of_a_merge_are_held_to_mergekits(given, found):
+    assert [(fault.key, fault.told) for fault in merge_faults(given)] == found
+
+
+def test_a_parameter_of_another_method_is_unused_and_no_fault():
+    given = {"merge_method": "slerp", "base_model": "mid", "models": PAIR, "parameters": {"t": 0.5, "weight": 1}}
+    assert list(merge_faults(given)) == []
+    assert unused_parameters(given) == ["weight"]
