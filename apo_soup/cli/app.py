@@ -66,8 +66,11 @@ def recipe_of(model: str) -> Path | None:
 @app.command()
 def check(recipe: RecipeFolder) -> None:
     """Find every error in a recipe's files at once."""
+    from apo_soup.cli.shadowed import require_our_module
     from apo_soup.plan.check import check_recipe, training_table
 
+    for stage in ("apo", "merge"):  # which the check asks what they read
+        require_our_module(stage)
     recipes, problems = check_recipe(recipe)
     for one in recipes:
         for note in one.notes:

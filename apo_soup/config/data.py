@@ -1,9 +1,17 @@
 """The file of the embedded world's rows: `data.yaml`."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from apo_soup.config.keys import Positive, Text, Whole, key
-from apo_soup.config.stage_file import StageFile
+from apo_soup.config.nearest import nearest
+from apo_soup.config.stage_file import Fault, StageFile
+
+# The files of rows that the embedded world knows.
+ROW_FILE_NAMES = (
+    "mid_think", "mid_lookup", "sft_think", "sft_no_think", "sft_lookup", "sft_talk", "sft_tool", "preference",
+    "pair_prompts", "heldout_problems", "heldout_needles", "heldout_pairs", "heldout_tools",
+)  # fmt: skip
 
 
 class DataFile(StageFile):
@@ -13,3 +21,9 @@ class DataFile(StageFile):
 
     counts: dict[Text, Positive] = key(meaning="rows by the name of their file")
     seed: Whole = key(0, "seed of the generator")
+
+    def faults(self) -> Iterator[Fault]:
+        for name in self.counts or {}:
+            if name not in ROW_FILE_NAMES:
+                way = nearest(name, ROW_FILE_NAMES) or "name one of them"
+                yield Fault(f"counts.{name}", f"expected one of {', '.join(ROW_FILE_NAMES)}, got {name}; {way}")

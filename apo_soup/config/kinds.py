@@ -2,18 +2,25 @@
 
 from pathlib import Path
 
-STAGE_OF_FILE = {"data": "data", "pairs": "pairs", "traces": "traces", "merge": "merge", "eval": "eval"}
-PREFIXES = (
-    ("mid", "sft"), ("sft", "sft"), ("apo", "apo"), ("merge", "merge"), ("pairs", "pairs"), ("traces", "traces"),
-)  # fmt: skip
+# The names of stage files, and the kind of each.
+STAGE_OF_FILE = {
+    "data": "data", "mid": "sft", "sft": "sft", "traces": "traces", "pairs": "pairs", "apo": "apo", "merge": "merge",
+    "eval": "eval",
+}  # fmt: skip
+# Of these a folder may hold several: `sft_long.yaml` is another file of the stage sft.
+SEVERAL = ("mid", "sft", "traces", "pairs", "apo", "merge")
 
 
 def stage_of_file(file: Path) -> str | None:
-    """Which kind of stage a recipe file configures, by its name; None for files no stage reads."""
-    stem = file.stem
-    if stem in STAGE_OF_FILE:
-        return STAGE_OF_FILE[stem]
-    for prefix, stage in PREFIXES:
-        if stem.startswith(prefix):
-            return stage
-    return None
+    """Which kind of stage a recipe file configures, by its name; None for files no stage reads.
+
+    >>> stage_of_file(Path("sft_long.yaml")), stage_of_file(Path("sfft.yaml")), stage_of_file(Path("eval.yaml"))
+    ('sft', None, 'eval')
+    """
+    name = stage_name(file)
+    return STAGE_OF_FILE.get(name) if name == file.stem or name in SEVERAL else None
+
+
+def stage_name(file: Path) -> str:
+    """The name of a stage file before a `_` or `-`, such as `sft` of `sft_long.yaml`."""
+    return file.stem.partition("_")[0].partition("-")[0]

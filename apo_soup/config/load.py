@@ -20,7 +20,7 @@ from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL, map_renamed
 from apo_soup.config.right_part import right_part
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import need_file, told_together
+from apo_soup.errors import UserError, need_file, told_together
 
 if TYPE_CHECKING:
     from apo_soup.config.apo import ApoFile
@@ -151,7 +151,10 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
         keys._dotted = name
     recipe._given, recipe._member = given, member
     recipe._as_given = recipe.model_dump(exclude_unset=True)
-    settle_paths(recipe)
+    try:
+        settle_paths(recipe)
+    except UserError as error:
+        return None, [str(error)]
     for name, keys in nested(recipe):
         prefix = f"{name}." if name else ""
         recipe.notes.extend(sentence(given, f"{prefix}{remark.key}", remark.told) for remark in keys.remarks())

@@ -5,15 +5,18 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def near_word(word: Any, words: Iterable[str]) -> str | None:
-    """The one of `words` that is like `word`; None where none is near enough to have been meant.
+def near_word(word: Any, words: Iterable[str], alike: float = 0.6) -> str | None:
+    """The one of `words` that is like `word`; None where none is near enough to have been meant, which is `alike` by
+    difflib's measure, where 1 is the same.
 
     >>> near_word("wieght", ["weight", "seed"])
     'weight'
     >>> near_word("zz", ["weight", "seed"]) is None
     True
     """
-    return next(iter(difflib.get_close_matches(word, words, n=1)), None) if isinstance(word, str) else None
+    return (
+        next(iter(difflib.get_close_matches(word, words, n=1, cutoff=alike)), None) if isinstance(word, str) else None
+    )
 
 
 def nearest(word: Any, words: Iterable[str]) -> str:

@@ -22,6 +22,8 @@ BOUNDS: tuple[tuple[Any, str, Callable[[Any, Any], bool], str], ...] = (
     (Le, "le", operator.gt, "lower it to {} or less"),
     (Lt, "lt", operator.ge, "lower it below {}"),
 )
+# Characters of a value that is said again in what to write.
+LONGEST_SAID = 100
 # A type that a value may have, and the bounds declared with it.
 Alternative = tuple[Any, list[Any]]
 
@@ -136,7 +138,8 @@ def _other_type(takes: list[Alternative], value: Any) -> str:
     if _takes(takes, Literal):
         return "write one of these"
     if isinstance(value, (str, int, float)) and len(set(needed)) == 1 and not single:
-        return f"write {{{needed[0]}: {value}}}"
+        text = str(value)
+        return f"write {{{needed[0]}: {text if text.isprintable() and len(text) < LONGEST_SAID else '...'}}}"
     if mapping and not single:
         return "write a mapping, a line `name: value` each"
     if lists and not single:

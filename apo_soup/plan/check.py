@@ -5,7 +5,7 @@ from pathlib import Path
 
 from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.kinds import stage_name, stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
@@ -14,6 +14,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.plan.few_rows import few_rows_problems
+from apo_soup.plan.recipe_files import misspelt_files, shared_runs
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.outputs import output_folders, output_problems
@@ -30,6 +31,8 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a recipe folder, got none there; correct the path")
+    from apo_soup.plan.named import named_problems  # late: whoever checks one file alone needs none of the stages
+
     recipes: list[StageFile] = []
     problems: list[str] = []
     for file in sorted(folder.glob("*.yaml")):
@@ -49,6 +52,9 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
     problems += filter(None, (*map(missing_package, training), *map(earlier_adapter_problem, training)))
     problems += few_rows_problems(recipes)
     problems += token_problems(recipes)
+    problems += named_problems(recipes, folder)
+    problems += [*misspelt_files(folder), *shared_runs(folder)]
+    problems = list(dict.fromkeys(problems))
     if not recipes and not problems:
         problems.append(
             f"{folder}: expected at least one of mid.yaml, sft.yaml, apo.yaml, merge.yaml and eval.yaml, got none; "
@@ -66,7 +72,7 @@ def doubled_outputs(recipes: list[StageFile]) -> list[str]:
     for recipe in recipes:
         for folder in output_folders(recipe).values():
             first = makers.setdefault(resolved(folder), recipe)
-            if first.path.stem.partition("_")[0] != recipe.path.stem.partition("_")[0]:
+            if stage_name(first.path) != stage_name(recipe.path):
                 problems.append(
                     f"{recipe.place('output_dir')}: expected a folder of its own, got {folder}, which "
                     f"{first.path.name} makes; name another one"

@@ -82,6 +82,12 @@ def _follow(
     if problem:
         problems.append(problem)
         return None
+    end = recipe.end_of_turn
+    if end is not None and end not in after.texts:
+        problems.append(
+            f"{recipe.place('eos_token')}: expected a token of {recipe.model_name_or_path}, got {end!r}, which its "
+            "tokenizer does not have; correct it, or add it with add_special_tokens"
+        )
     known[recipe.path] = after
     return after
 

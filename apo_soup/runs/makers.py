@@ -71,7 +71,9 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
             continue
         place = resolved(source.id)
         makers = (
-            made for made in _outputs(recipe.path.parent) if stage_of_file(made[0]) in ("data", "pairs", "traces")
+            made
+            for made in outputs_of_files(recipe.path.parent)
+            if stage_of_file(made[0]) in ("data", "pairs", "traces")
         )
         for file, output in makers:
             if place.is_relative_to(output) and not output.exists():
@@ -79,16 +81,16 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
     return missing
 
 
-def _outputs(folder: Path) -> Iterator[tuple[Path, Path]]:
+def outputs_of_files(folder: Path) -> Iterator[tuple[Path, Path]]:
     """The stage files of a recipe with the folders they write, the innermost first; unreadable files are left out."""
     found = []
     for file in sorted(folder.glob("*.yaml")):
         try:
             output = Given.from_file(file, []).values.get("output_dir") if stage_of_file(file) else None
-        except UserError:
+            if isinstance(output, str) and output:
+                found.append((file, resolved(output)))
+        except (UserError, OSError, ValueError, RuntimeError):  # no YAML, no name of a folder, a home nobody has
             continue
-        if isinstance(output, str) and output:
-            found.append((file, resolved(output)))
     yield from sorted(found, key=lambda pair: -len(pair[1].parts))
 
 
@@ -97,7 +99,7 @@ def _maker(model: str, folder: Path) -> TrainingFile | MergeFile | None:
     None where no file does.
     """
     place = stage_folder(model)
-    for file, output in _outputs(folder):
+    for file, output in outputs_of_files(folder):
         kind = stage_of_file(file)
         if kind == "sft" and place == output:
             return load(file, "sft")

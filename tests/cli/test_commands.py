@@ -1,6 +1,7 @@
 """The console script: what it says of a command line, and where it finds a recipe."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -76,10 +77,15 @@ def test_a_recipe_is_a_folder_or_a_shipped_one(tmp_path, monkeypatch):
 
 
 def test_check_and_why_answer_for_every_shipped_recipe_from_any_folder(apo_soup):
-    for name in ("tiny", "smollm2-135m", "smollm2-135m-lora", "smollm3"):
+    for name in ("tiny", "smollm3"):
         result = apo_soup("check", name)
         assert result.returncode == 0, result.stderr
         assert "no error" in result.stdout
+    for name, more in (("smollm2-135m", ["gsm8k"]), ("smollm2-135m-lora", [])):
+        result = apo_soup("check", name)
+        assert result.returncode == 2
+        brought = re.findall(r"expected a data file, got data/(\w+)\.jsonl, which is not there", result.stderr)
+        assert brought == ["eval", "heldout_chat", "heldout_pairs", *more], "rows that must be brought"
     result = apo_soup("why", "smollm3")
     assert result.stdout.splitlines()[0].startswith("mid: ")
     assert "sft: waits for mid" in result.stdout
@@ -137,8 +143,9 @@ def test_a_report_as_json_is_the_stage_table_alone(apo_soup, tmp_path):
     suite = {"output_dir": "run/evals", "models": {"base": "x"}, "tasks": tasks}
     (tmp_path / "recipe" / "eval.yaml").write_text(json.dumps(suite))
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
-    results = {"name": "base", "model": "x", "model_hash": "a", "suite_hash": "b", "tasks": {}, "samples": []}
-    results["metrics"] = {"needle/128": score | {"headline": True, "n": 3}}
+    results = {"name": "base", "model": "x", "model_hash": "a", "suite_hash": "b", "tasks": {}, "samples": [],
+               "engine": {"transformers": "5", "device": "cpu", "dtype": "float32"}}  # fmt: skip
+    results["metrics"] = {"needle/128": score | {"headline": True, "n": 3, "better": "higher"}}
     (tmp_path / "run" / "evals" / "base").mkdir(parents=True)
     (tmp_path / "run" / "evals" / "base" / "results.json").write_text(json.dumps(results))
     result = apo_soup("report", "recipe", "--json")

@@ -129,9 +129,12 @@ def test_one_value_stands_for_a_list_of_one():
     assert merge.sweep.weights == [1.0]
 
 
-def test_a_name_that_no_file_system_takes_is_only_not_beside_the_recipe():
-    name = "x" * 300
-    assert load(TINY / "sft.yaml", "sft", ["--model_name_or_path", name]).model_name_or_path == name
+def test_a_name_that_no_file_system_takes_is_told():
+    (sentence,) = told(TINY / "sft.yaml", "sft", "--model_name_or_path", "x" * 300)
+    assert sentence == (
+        "(command line): model_name_or_path: expected a path or an id, got 300 characters, which no file can be "
+        "called; correct it"
+    )
 
 
 def test_dotted_keys_inside_a_mapping_are_keys_of_their_own(tmp_path):

@@ -52,7 +52,7 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
     [
         ("sft", {"learning_rat": 1}, "6: learning_rat: expected a known key, got an unknown one; the nearest is learning_rate"),
         ("sft", {"max_length": None}, "6: max_length: expected a whole number of 1 or more, got null; write a value, or leave the key out"),
-        ("sft", {"learning_rate": float("nan")}, "6: learning_rate: expected a number of 0 or more, got nan; write a finite number"),
+        ("sft", {"learning_rate": float("nan")}, "6: learning_rate: expected a number above 0, got nan; write a finite number"),
         ("sft", {"dtype": "float33"}, "6: dtype: expected one of auto, bfloat16, float16, float32, got 'float33'; the nearest is float32"),
         ("sft", {"max_steps": 0}, "6: max_steps: expected a whole number of 1 or more, or -1 for num_train_epochs, got 0; write -1 to train for num_train_epochs, or leave the key out"),
         ("sft", {"chat_template_path": "t.jinja"}, "6: chat_template_path: expected no such key, since chat_template says it, got 't.jinja'; write chat_template with the file's path"),

@@ -29,7 +29,7 @@ def test_a_members_error_is_told_too(tmp_path):
 
 def test_errors_of_the_file_and_of_each_member_are_told_together(tmp_path):
     (tmp_path / "apo.yaml").write_text(
-        "output_dir: runs/x/apo\nmodel_name_or_path: base\nbeta: -1\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
+        "output_dir: runs/x/apo\nmodel_name_or_path: a/base\nbeta: -1\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
         "members:\n  - {output_dir: x, seed: y}\n  - {members: 1}\n  - {betta: 1}\n  - {beta: 0.2, a.b.c: 1}\n"
     )
     _, problems = check_recipe(tmp_path)
@@ -65,8 +65,10 @@ def test_the_table_says_what_a_step_reads():
 
 @pytest.mark.parametrize("kind", ["sft", "apo"])
 def test_too_few_rows_for_a_batch_that_must_be_full_are_told(tmp_path, kind):
-    (tmp_path / "rows.jsonl").write_text("{}\n" * 9)
-    given = "model_name_or_path: m\noutput_dir: o\ndataloader_drop_last: true\nper_device_train_batch_size: 8\n"
+    row = '{"prompt": "a", "chosen": "b", "rejected": "c", "completion": "b"}\n'
+    (tmp_path / "rows.jsonl").write_text(row * 9)
+    given = f"model_name_or_path: m/m\noutput_dir: {tmp_path}/o\n"
+    given += "dataloader_drop_last: true\nper_device_train_batch_size: 8\n"
     sources = "dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.5}]}\n"
     (tmp_path / f"{kind}.yaml").write_text(given + sources)
     (told,) = check_recipe(tmp_path)[1]

@@ -14,6 +14,8 @@ def problems(write_recipe, tiny_model, tmp_path):
 
     def check(mid=None, sft=None, apo=None, merge=None):
         run = tmp_path / "run"
+        answered = '{"prompt": "a", "chosen": "b", "rejected": "c", "completion": "b"}\n'
+        (tmp_path / "rows.jsonl").write_text(answered)
         rows = {"dataset_mixture": {"datasets": [{"id": "rows.jsonl"}], "seed": 0}}
         training = {
             "mid": (str(tiny_model), TRAINING | (mid or {})),
@@ -96,4 +98,5 @@ def test_each_of_two_files_that_make_one_folder_is_looked_at(problems, write_rec
 
 def test_a_model_that_is_not_there_is_not_judged(problems):
     assert problems(mid={"model_name_or_path": "owner/nothing", "add_tokens": ["<a>"]}) == []
-    assert problems(mid={"model_name_or_path": "nowhere"}) == []
+    (told,) = problems(mid={"model_name_or_path": "nowhere", "add_tokens": ["<a>"]})
+    assert told.startswith("mid.yaml:1: model_name_or_path: expected a model folder, got nowhere, which is not there")

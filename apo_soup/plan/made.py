@@ -1,0 +1,62 @@
+"""Which models and rows the stage files of a recipe's folder make, and which file is missing to make one."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+
+from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.places import resolved
+from apo_soup.runs.makers import ADAPTER, MAKE_ROWS, outputs_of_files, stage_folder
+
+# The folders of a run that are models, and the stage file that makes each.
+MODEL_FOLDERS = {"mid": "mid.yaml", "sft": "sft.yaml", "soup": "merge.yaml", "merged": "merge.yaml"}
+MEMBER = re.compile(r"\d+(-at-[\d.]+)?|\*")
+
+
+class MadeHere:
+    """The folders that the stage files of a folder make, whether or not they are right, and whether or not they ran."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @cached_property
+    def outputs(self) -> list[tuple[str, Path]]:
+        """The kind of every stage file, and the folder that it writes to."""
+        return [(stage_of_file(file) or "", output) for file, output in outputs_of_files(self.folder)]
+
+    @cached_property
+    def runs(self) -> set[Path]:
+        """The folders of the runs that the files work in."""
+        return {output if kind == "merge" else output.parent for kind, output in self.outputs}
+
+    def makes(self, name: str | Path) -> bool:
+        """Whether a stage makes the model or the rows of this name."""
+        place, model = resolved(name), stage_folder(str(name))
+        for kind, output in self.outputs:
+            if kind == "sft" and model == output:
+                return True
+            if kind == "apo" and model.parent == output and MEMBER.fullmatch(model.name):
+                return True
+            if kind == "merge" and model.parent == output and model.name in ("soup", "merged"):
+                return True
+            if kind in MAKE_ROWS and place.is_relative_to(output):
+                return True
+        return False
+
+    def lacks_stage(self, name: str | Path) -> bool:
+        """Whether a name is that of a stage of the run, which no file makes, and which is not there."""
+        return self._file_for(name) is not None and not Path(name).exists()
+
+    def missing(self, name: str, place: str) -> str:
+        """The sentence about a stage's folder that is not there and that no file makes."""
+        return (
+            f"{place}: expected a model that is there or that a stage makes, got {name} and no "
+            f"{self._file_for(name)} in {self.folder}; add that file, or name a model that is there"
+        )
+
+    def _file_for(self, name: str | Path) -> str | None:
+        place = resolved(name)
+        place = place.parent if place.name == ADAPTER else place
+        if place.parent in self.runs:
+            return MODEL_FOLDERS.get(place.name)
+        return "apo.yaml" if place.parent.name == "apo" and place.parent.parent in self.runs else None

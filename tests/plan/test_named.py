@@ -1,0 +1,147 @@
+"""What a recipe names and what its folder holds: told before anything runs."""
+
+import os
+import shutil
+
+import pytest
+import yaml
+from helpers import ROOT
+
+from apo_soup.plan.check import check_recipe
+
+BAD_ROWS = {"none.jsonl": "", "others.jsonl": '{"foo": 1}\n', "cut.jsonl": '{"messages": [\n', "notes.txt": "x\n",
+            "silent.jsonl": '{"messages": []}\n'}  # fmt: skip
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Checks a copy of the shipped recipe after a change; returns the sentences without the folder's name."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine" / "r"
+    shutil.copytree(ROOT / "recipes" / "tiny", folder)
+
+    def check(file="", keys=(), change=None):
+        if file:
+            tree = yaml.safe_load((folder / file).read_text())
+            for dotted, value in dict(keys).items():
+                *parents, last = dotted.split(".")
+                holder = tree
+                for name in parents:
+                    holder = holder[int(name)] if isinstance(holder, list) else holder.setdefault(name, {})
+                holder[int(last) if isinstance(holder, list) else last] = value
+            (folder / file).write_text(yaml.safe_dump(tree, sort_keys=False))
+        if change:
+            change(folder)
+        return [told.replace(f"{folder}/", "").replace(str(folder), "r") for told in check_recipe(folder)[1]]
+
+    return check
+
+
+def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
+    assert changed() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "told"),
+    [
+        ("sft.yaml", "model_name_or_path", "./there", "model_name_or_path: expected a model folder, got ./there"),
+        ("sft.yaml", "chat_template", "a.jinja", "chat_template: expected apo-soup, trl, Jinja text, or a .jinja file"),
+        ("sft.yaml", "eos_token", "<|nope|>", "eos_token: expected a token of runs/tiny/mid, got '<|nope|>'"),
+        ("sft.yaml", "deepspeed", "z.json", "deepspeed: expected a JSON file of DeepSpeed's, got z.json"),
+        ("sft.yaml", "dataset_mixture.decontaminate", ["e.yaml"], "decontaminate.0: expected an eval file, got e.yaml"),
+        ("mid.yaml", "dataset_mixture.datasets.0.id", "x.jsonl", "datasets.0.id: expected a data file, got x.jsonl"),
+        ("pairs.yaml", "prompts", "x.jsonl", "prompts: expected a data file, got x.jsonl"),
+        ("pairs.yaml", "strong.model", "./no", "strong.model: expected a model folder, got ./no"),
+        ("pairs.yaml", "verifier", "nope", "verifier: expected one of number, exact, math"),
+        ("eval.yaml", "tasks.0.data", "x.jsonl", "tasks.0.data: expected a data file, got x.jsonl"),
+        ("eval.yaml", "models", {"a": "nope"}, "models.a: expected a model folder, got nope"),
+        ("eval.yaml", "models", {}, "models: expected at least one model, got none"),
+        ("merge.yaml", "merge.models.0.model", "nope", "merge.models.0.model: expected a stage (base, mid, sft, soup"),
+        ("merge.yaml", "sweep.tasks", ["nope"], "sweep.tasks: expected tasks of eval.yaml (problems, tools"),
+        ("merge.yaml", "sweep.eval", "e.yaml", "sweep.eval: expected an eval file, got e.yaml, which is not there"),
+        ("data.yaml", "counts", {"mid_thin": 1}, "counts.mid_thin: expected one of mid_think, mid_lookup"),
+    ],
+)  # fmt: skip
+def test_what_is_named_is_opened(changed, file, key, value, told):
+    first = changed(file, {key: value})[0]
+    assert first.startswith(f"{file}:")
+    assert told in first
+
+
+@pytest.mark.parametrize("stage", ["sft", "apo"])
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("none.jsonl", "dataset_mixture.datasets.0.id: expected at least one row, got none in none.jsonl"),
+        ("others.jsonl", "dataset_mixture.datasets.0.id: source others.jsonl: expected rows of a format among"),
+        ("cut.jsonl", "cut.jsonl:1: expected a JSON object"),
+        ("notes.txt", "dataset_mixture.datasets.0.id: expected a data file that ends in one of"),
+    ],
+)
+def test_rows_that_are_none_are_told(changed, stage, rows, told):
+    def write(folder):
+        for name, text in BAD_ROWS.items():
+            (folder / name).write_text(text)
+
+    assert told in changed(f"{stage}.yaml", {"dataset_mixture.datasets.0.id": rows}, write)[0]
+
+
+def test_rows_of_which_none_can_be_used_are_told(changed):
+    told = changed(
+        "sft.yaml",
+        {"dataset_mixture.datasets.0.id": "silent.jsonl"},
+        lambda folder: (folder / "silent.jsonl").write_text(BAD_ROWS["silent.jsonl"]),
+    )
+    assert "expected a row that can be used among the first 1 of silent.jsonl, got none; the first: " in told[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("sft.yaml", "apo.yaml:4: model_name_or_path: expected a model that is there or that a stage makes, got "
+                     "runs/tiny/sft and no sft.yaml in r; add that file, or name a model that is there"),
+        ("apo.yaml", "merge.yaml:5: soup: expected a model that is there or that a stage makes, got runs/tiny/apo/1 "
+                     "and no apo.yaml in r; add that file, or name a model that is there"),
+        ("pairs.yaml", "dataset_mixture.datasets.1.id: expected a data file, got runs/tiny/pairs/train.jsonl"),
+    ],
+)  # fmt: skip
+def test_a_stage_that_another_needs_and_no_file_makes_is_told(changed, file, told):
+    assert any(told in sentence for sentence in changed(change=lambda folder: (folder / file).unlink()))
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [("sfft.yaml", "sft"), ("mid.yml", "mid"), ("Mid.yaml", "mid"), ("evals.yaml", "eval"), ("aproo.yaml", None),
+     ("sft2.yaml", "sft"), ("notes.yaml", None), ("sft_long.yaml", None), ("accelerate.yaml", None)],
+)  # fmt: skip
+def test_a_file_that_no_stage_reads_for_its_name_is_told(changed, written, right):
+    kind = "sft" if right in ("sft", "mid") or written == "sft_long.yaml" else "eval"
+    told = changed(change=lambda folder: shutil.copy(folder / f"{kind}.yaml", folder / written))
+    sentences = [t for t in told if t.startswith(f"{written}: expected the name of a stage's file")]
+    assert len(sentences) == (right is not None)
+    if right:
+        assert f"got {written}, which no stage reads; name it {right}.yaml" in sentences[0]
+
+
+def test_a_model_folder_that_is_not_whole_is_told(changed):
+    def cut(folder):
+        os.mkdir(folder / "m")
+        shutil.copy(folder / "base" / "config.json", folder / "m" / "config.json")
+
+    assert "got " in changed("mid.yaml", {"model_name_or_path": "m"}, cut)[0]
+    whole = changed(
+        "mid.yaml", {}, lambda f: shutil.copy(f / "base" / "model.safetensors", f / "m" / "model.safetensors")
+    )
+    assert "model_name_or_path: expected a model folder with a tokenizer, got " in whole[0]
+    assert (
+        changed("mid.yaml", {}, lambda f: shutil.copy(f / "base" / "tokenizer.json", f / "m" / "tokenizer.json")) == []
+    )
+
+
+def test_two_recipes_that_write_into_one_run_are_told(changed):
+    told = changed(change=lambda folder: shutil.copytree(folder, folder.parent / "copy"))
+    assert told[0] == (
+        "apo.yaml: output_dir: expected a folder of this recipe's own, got apo of the run tiny, which copy/apo.yaml "
+        "makes too; give every output_dir of one of the two recipes another run's name"
+    )
+    assert len(told) == 7
