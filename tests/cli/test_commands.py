@@ -81,7 +81,7 @@ def test_check_and_why_answer_for_every_shipped_recipe_from_any_folder(apo_soup)
         result = apo_soup("check", name)
         assert result.returncode == 0, result.stderr
         assert "no error" in result.stdout
-    for name, more in (("smollm2-135m", ["gsm8k"]), ("smollm2-135m-lora", [])):
+    for name, more in (("smollm2-135m", ["gsm8k", "gsm8k"]), ("smollm2-135m-lora", [])):
         result = apo_soup("check", name)
         assert result.returncode == 2
         brought = re.findall(r"expected a data file, got data/(\w+)\.jsonl, which is not there", result.stderr)
