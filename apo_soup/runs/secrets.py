@@ -14,12 +14,17 @@ SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 HUB_TOKEN = re.compile(r"\bhf_\w+")
+# What is a key of a known sort wherever it stands: the Hub's, OpenAI's and its like, GitHub's, Slack's, Amazon's.
+KNOWN_KEY = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|xox[abp]-[\w-]{10,}|AKIA[0-9A-Z]{16})"
+)
 HIDDEN = "(hidden)"
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """`value` without secrets: texts whose key names one, mappings that go to an endpoint but for what is harmless in
-    them, and the user, password and query of addresses. Other values and numbers stay.
+    """`value` without secrets: texts whose key names one, or that hold a key of a known sort, mappings that go to an
+    endpoint but for what is harmless in them, and the user, password and query of addresses. Other values and numbers
+    stay.
 
     Of a mapping that goes to an endpoint the rest is an entry `(hidden)` with its count, since names can be secrets.
     """
@@ -33,7 +38,8 @@ def redacted(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [redacted(v, name) for v in value]
     if isinstance(value, str):
-        return HIDDEN if _names_secret(name) else public_address(value) if ADDRESS.fullmatch(value) else value
+        shown = public_address(value) if ADDRESS.fullmatch(value) else value
+        return HIDDEN if _names_secret(name) or KNOWN_KEY.search(shown) else shown
     return value
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import traceback
 
 import pytest
 import yaml
@@ -151,3 +152,23 @@ def test_a_server_that_fails_is_told_without_secrets(endpoint_recipe, make_here,
     with pytest.raises(UserError, match=r"at http://127.0.0.1:9/v1, got 1 failures in a row on one request") as error:
         make_here(path, *words)
     assert "PLANTED" not in str(error.value) + "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("status", [401, 404, 418, 500])
+def test_causes_that_debug_shows_hold_no_secret(endpoint_recipe, make_here, monkeypatch, status):
+    """A server quotes the key and the request in its refusal, whose exception was the cause of ours."""
+
+    class Quotes(Proxy):
+        def reply(self, number, path, body):
+            said = json.dumps({"error": {"message": f"{self.asked[number]['key']} {body.decode()}"}})
+            return status, {"content-type": "application/json"}, said.encode()
+
+    monkeypatch.setenv("MY_KEY", "PLANTEDenvironment")
+    server = Quotes("http://127.0.0.1:9/v1")
+    side = {"retries": 0, "api_key_env": "MY_KEY", "extra_body": {"auth": "PLANTEDbodysecret"}}
+    path, _ = endpoint_recipe(server.url, side=side, count=1)
+    with pytest.raises(UserError, match="expected an answer of the server at") as error:
+        make_here(path)
+    server.close()
+    assert any("PLANTED" in str(asked) for asked in server.asked)
+    assert "PLANTED" not in "".join(traceback.format_exception(error.value))

@@ -56,6 +56,14 @@ def test_what_is_sent_to_an_endpoint_is_shown_by_a_list_of_names():
     assert redacted({"x": {"access_key": {"deep": ["abc"]}}}) == {"x": {"access_key": {"deep": [HIDDEN]}}}
 
 
+@pytest.mark.parametrize(
+    "planted", ["Bearer hf_" + "aB3" * 10, "sk-" + "a1" * 12, "ghp_" + "c2" * 12, "AKIA" + "A1" * 8]
+)
+def test_a_key_of_a_known_sort_is_hidden_wherever_it_stands(planted):
+    config = {"tasks": [{"metadata": {"note": [planted]}, "data": f"https://host/{planted}", "model": "org/hf_model"}]}
+    assert redacted(config) == {"tasks": [{"metadata": {"note": [HIDDEN]}, "data": HIDDEN, "model": "org/hf_model"}]}
+
+
 def test_a_manifest_of_an_earlier_release_tells_no_secret():
     old = {"inputs": {}, "config": {"strong": {"extra_body": {"x-key": "abc"}, "base_url": "http://h/v1?k=abc"}}}
     now = {"strong": {"extra_body": {"x-key": "def", "top_k": 3}, "base_url": "http://h/v1"}}

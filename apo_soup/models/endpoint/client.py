@@ -226,7 +226,7 @@ class EndpointClient:
             return await retrying(self._reply_past_limits, client, route, arguments, patient_until)
         except PassingFailure as failure:
             told = f"{attempts} failures in a row on one request ({failure})"
-            raise self.error("base_url", told, f"{RESUME} to go on") from failure.__cause__
+            raise self.error("base_url", told, f"{RESUME} to go on") from failure
 
     async def _reply_past_limits(
         self, client: openai.AsyncOpenAI, route: Route, arguments: dict[str, Any], patient_until: float
@@ -251,7 +251,8 @@ class EndpointClient:
             # The client's own limit is one of silence; a server that drips would never meet it.
             reply = await asyncio.wait_for(route.send(client)(**arguments), self.keys.timeout)
         except (openai.APIError, TimeoutError, ValueError) as error:
-            raise self.failure(error) from error
+            # Without its cause, which --debug shows: there the server's own words may repeat the key.
+            raise self.failure(error) from None
         told = error_in_reply(reply)
         if told:
             words = self._words.clean(" ".join(str(told).split()))[:200]
