@@ -4,6 +4,7 @@ The key is content: the reference model's files, the prepared pairs, the precisi
 beta or learning rate, and resumed runs find the file; changed weights or rows make another key.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,8 +22,11 @@ from apo_soup.errors import first_line
 from apo_soup.hashing import hash_value
 from apo_soup.progress import say
 from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.durable import sync_path
 from apo_soup.runs.sources import model_hash
 
+# In the header of a file of values: their hash.
+_HASH = "sha256"
 # The module that computes the values.
 COMPUTING = "apo.reference_pass"
 
@@ -77,11 +81,15 @@ class ReferenceStore:
         try:
             with safe_open(file, "pt") as opened:
                 values = opened.get_tensor("chosen"), opened.get_tensor("rejected")
+                recorded = (opened.metadata() or {}).get(_HASH)
         except (SafetensorError, OSError) as error:
             say(f"reference: {file} cannot be read ({first_line(error)}); it is computed again")
             return None
         if any(side.shape != (pairs,) or side.dtype != torch.float32 or not side.isfinite().all() for side in values):
             say(f"reference: {file} does not hold {pairs:,} finite numbers a side; it is computed again")
+            return None
+        if recorded != values_hash(*values):
+            say(f"reference: {file} has changed since it was written; it is computed again")
             return None
         return values
 
@@ -90,8 +98,15 @@ class ReferenceStore:
         file = self.file(split)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.partial")
-        save_file({"chosen": chosen.contiguous(), "rejected": rejected.contiguous()}, partial)
+        chosen, rejected = chosen.contiguous(), rejected.contiguous()
+        save_file({"chosen": chosen, "rejected": rejected}, partial, {_HASH: values_hash(chosen, rejected)})
+        sync_path(partial)
         partial.replace(file)
+
+
+def values_hash(chosen: torch.Tensor, rejected: torch.Tensor) -> str:
+    """SHA-256 of log-probabilities `[pairs]`: a page that the disk lost reads as zeros, which are numbers too."""
+    return hashlib.sha256(torch.stack((chosen, rejected)).float().numpy().tobytes()).hexdigest()
 
 
 def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:

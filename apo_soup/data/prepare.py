@@ -32,7 +32,10 @@ from apo_soup.hashing import hash_value
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.models.tokenizer import tokenizer_text
 from apo_soup.runs.code_hash import code_hash
+from apo_soup.runs.durable import files_below, sync_tree
+from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.lock import lock_file, waited_for
+from apo_soup.runs.manifest import write_json
 from apo_soup.runs.room import Room, require_room
 from apo_soup.runs.sources import TEXT_KINDS, row_files, rows_hash
 from apo_soup.runs.stage import replace_folder
@@ -52,6 +55,8 @@ OPTION_KEYS = {
     "eos_token",
     "special_tokens_in_text",
 }
+# The hashes of the files of prepared rows.
+CONTENT = "content.json"
 # Of rows as text, and of tables and compressed text, for which this is a guess.
 PREPARED_BYTES_A_BYTE, PREPARED_BYTES_A_PACKED_BYTE = 2.0, 8.0
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
@@ -151,6 +156,8 @@ def made_once(
         try:
             make(partial)
             check_unchanged(recipe, state)
+            write_json(partial / CONTENT, _content(partial))
+            sync_tree(partial)
             replace_folder(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -204,9 +211,31 @@ def _fault(folder: Path) -> str | None:
     except OSError as error:
         return _unreadable(error)
     try:
+        changed = _changed(folder)
+        if changed:
+            return changed
         load_from_disk(str(folder))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return _unreadable(error)
+    return None
+
+
+def _content(folder: Path) -> dict[str, str]:
+    """The hash of every file of prepared rows but that of the counts, by its path."""
+    files = (file for file in files_below(folder) if file.name not in (CONTENT, STATISTICS))
+    return {file.relative_to(folder).as_posix(): content_hash(file) for file in files}
+
+
+def _changed(folder: Path) -> str | None:
+    """What of prepared rows is not as it was written, as after a power cut; large files are read once."""
+    recorded: dict[str, str] = json.loads((folder / CONTENT).read_text())
+    if "dataset_dict.json" not in recorded:
+        return f"{CONTENT} has no record of them"
+    for name, digest in recorded.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if content_hash(folder / name) != digest:
+            return f"{name} has changed"
     return None
 
 

@@ -242,3 +242,18 @@ def test_a_stock_reference_of_other_pairs_is_removed(tmp_path, capsys):
         remove_broken(cache, pairs)
         assert not cache.exists()
     assert capsys.readouterr().out.count("it is computed again") == 3
+
+
+def test_values_of_which_a_page_was_lost_are_computed_again(tmp_path, capsys):
+    """They are as many finite numbers as before."""
+    from apo.reference import ReferenceStore
+
+    store = ReferenceStore(tmp_path, {})
+    store.write("train", torch.full((100,), -3.0), torch.full((100,), -5.0))
+    file = store.file("train")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-64] + bytes(64))
+    assert store.read("train", 100) is None
+    assert capsys.readouterr().out == f"reference: {file} has changed since it was written; it is computed again\n"
+    file.write_bytes(whole)
+    assert store.read("train", 100)[1].tolist() == [-5.0] * 100

@@ -41,7 +41,8 @@ def test_a_killed_preparation_leaves_nothing_half_made(training_recipe):
     assert not list(folder.glob("sft-*"))
     made, splits, _ = prepared(path)
     assert len(documents_of(splits["train"])) == 81 * 400
-    assert sorted(f.name for f in made.iterdir()) == ["dataset_dict.json", "places.jsonl", "stats.json", "train"]
+    files = ["content.json", "dataset_dict.json", "places.jsonl", "stats.json", "train"]
+    assert sorted(f.name for f in made.iterdir()) == files
     assert [f.name for f in folder.iterdir() if not f.name.endswith(".lock")] == [made.name]
 
 
@@ -101,7 +102,9 @@ def test_new_tokens_make_another_folder(training_recipe):
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", None])
-@pytest.mark.parametrize("name", ["stats.json", "dataset_dict.json", "train/data-00000-of-00001.arrow"])
+@pytest.mark.parametrize(
+    "name", ["content.json", "stats.json", "dataset_dict.json", "places.jsonl", "train/data-00000-of-00001.arrow"]
+)
 def test_prepared_rows_that_are_cut_are_made_again(training_recipe, capfd, name, text):
     path = training_recipe(ROWS[:8])
     folder, _, _ = prepared(path)
@@ -114,3 +117,15 @@ def test_prepared_rows_that_are_cut_are_made_again(training_recipe, capfd, name,
     capfd.readouterr()
     again, splits, _ = prepared(path)
     assert (again, len(documents_of(splits["train"]))) == (folder, 8)
+
+
+def test_prepared_rows_of_which_a_page_was_lost_are_made_again(training_recipe):
+    """As after a power cut: a file of the same length, which can be read, and other tokens in it."""
+    path = training_recipe(ROWS[:8])
+    folder, _, _ = prepared(path)
+    file = folder / "train" / "data-00000-of-00001.arrow"
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+    prepared(path)
+    assert file.read_bytes() == whole
