@@ -81,13 +81,13 @@ def program(*words: str | Path, cwd: Path = ROOT) -> CompletedProcess:
     return Programs(*words, cwd=cwd).wait()
 
 
-def two_ranks(*words: str | Path) -> Programs:
+def two_ranks(*words: str | Path, cwd: Path = ROOT) -> Programs:
     """Start two ranks of `python WORDS` with the variables that torchrun gives them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    return Programs(*words, environments=tuple(shared | {"RANK": r, "LOCAL_RANK": r} for r in "01"))
+    return Programs(*words, cwd=cwd, environments=tuple(shared | {"RANK": r, "LOCAL_RANK": r} for r in "01"))
 
 
 def run_ok(*words: str | Path, cwd: Path = ROOT) -> str:

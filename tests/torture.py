@@ -1,7 +1,8 @@
 """Break a run in every way that a machine can, and count what is lost, wrong, left behind or told by a traceback.
 
-    python -m tests.torture              # the rows of the small world: every file-system call, under a minute
-    python -m tests.torture --long 100   # and a training, killed and stopped at 100 random moments
+    python -m tests.torture                       # the rows of the small world: every file-system call, under a minute
+    python -m tests.torture --long 3              # every stage of a small run, three times in every way
+    python -m tests.torture --long 3 --only 'sft;apo'
 
 A stage of plain files is run in forks of this process. In each, one call that changes the file system is the last one
 (`kill -9`), or is refused (disk full, read-only, no permission). Then the folder must be absent or whole, and the same
@@ -13,14 +14,11 @@ import errno
 import hashlib
 import json
 import os
-import random
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -37,7 +35,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 class Calls:
     """Counts the calls below a folder that change it; at one of them something happens."""
 
-    def __init__(self, below: Path, at: int | None = None, happens: Callable[[], None] | None = None):
+    def __init__(self, below: Path, at: int | None = None, happens: Callable[[object], None] | None = None):
         self.below, self.at, self.happens, self.count = f"{below}{os.sep}", at, happens, 0
 
     def __call__(self, event: str, args: tuple) -> None:
@@ -55,26 +53,29 @@ class Calls:
             return
         self.count += 1
         if self.count == self.at and self.happens:
-            self.happens()
+            self.happens(path)
 
 
-def kill() -> None:
+def kill(path: object = None) -> None:
     """As `kill -9` and a machine that fails."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop() -> None:
+def stop(path: object = None) -> None:
     """As a cluster that takes the machine back."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def refuse(number: int) -> Callable[[], None]:
+def refuse(number: int) -> Callable[[object], None]:
     """As a disk that does not take what it is given."""
 
-    def raised() -> None:
-        raise OSError(number, os.strerror(number))
+    def raised(path: object) -> None:
+        raise OSError(number, os.strerror(number), os.fsdecode(path))  # type: ignore[arg-type]  # a path, as any call's
 
     return raised
+
+
+HAPPENINGS = {"nothing": None, "kill": kill} | {name: refuse(number) for name, number in REFUSALS.items()}
 
 
 def run(folder: Path, words: list[str], calls: Calls | None = None) -> tuple[int, str]:
@@ -139,7 +140,7 @@ def torture_files(
             shutil.rmtree(prepared / "run")
         (prepared / "data.yaml").write_text((work / "wanted-2" / "data.yaml").read_text())
         place = work / "place"
-        happenings: dict[str, tuple[Callable[[], None], tuple[int, ...]]] = {
+        happenings: dict[str, tuple[Callable[[object], None], tuple[int, ...]]] = {
             "kill -9": (kill, (-signal.SIGKILL,)),
             "SIGTERM": (stop, (128 + signal.SIGTERM,)),
             **{name: (refuse(number), (0, 2)) for name, number in refusals.items()},
@@ -180,74 +181,22 @@ def torture_files(
             counted["tries"] += total
 
 
-def torture_training(work: Path, tries: int, counted: Counter, say: Callable[[str], None] = print) -> None:
-    """A training of the embedded base, killed and stopped at random moments until it ends, again and again."""
-    asked = [
-        ({"role": "user", "content": f"{a} + {a}?"}, {"role": "assistant", "content": f"{2 * a}"}) for a in range(64)
-    ]
-    mode = {"chat_template_kwargs": {"enable_thinking": False}}
-    work.mkdir(parents=True)
-    (work / "rows.jsonl").write_text("\n".join(json.dumps({"messages": turns} | mode) for turns in asked))
-    values = {
-        "model_name_or_path": str(ROOT / "recipes/tiny/base"), "chat_template": "apo-soup", "dtype": "float32",
-        "bf16": False, "use_cpu": True, "gradient_checkpointing": False, "learning_rate": 1e-4, "max_length": 64,
-        "packing": False, "per_device_train_batch_size": 2, "max_steps": 15, "save_strategy": "steps", "save_steps": 2,
-        "save_total_limit": 1, "logging_steps": 4, "seed": 1, "dataset_mixture": {"datasets": [{"id": "rows.jsonl"}]},
-    }  # fmt: skip
-    (work / "sft.yaml").write_text(json.dumps(values | {"output_dir": "run/sft"}))
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    words = [sys.executable, "-m", "sft", "--config", "sft.yaml"]
-
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            words, cwd=work, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-
-    begun = time.monotonic()
-    assert start().wait() == 0
-    seconds, folder = time.monotonic() - begun, work / "run" / "sft"
-    wanted = content(folder)["model.safetensors"]
-    shutil.rmtree(folder)
-    draw = random.Random(0)
-    for _ in range(tries):
-        running = start()
-        number = draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
-        try:
-            code = running.wait(draw.uniform(0.2, 1.1) * seconds)
-        except subprocess.TimeoutExpired:
-            running.send_signal(number)
-            code = running.wait()
-        told = running.stderr.read() if running.stderr else ""
-        counted["tries"] += 1
-        allowed = (0, -number, 128 + number)
-        if code not in allowed:
-            counted["restarts"] += 1
-            say(f"exit {code} after {signal.Signals(number).name}: {told[-600:]}")
-        if "Traceback" in told and code not in allowed:
-            counted["tracebacks"] += 1
-        if folder.exists():
-            if content(folder)["model.safetensors"] != wanted:
-                counted["wrong bytes"] += 1
-            left = sorted(f.name for f in folder.parent.iterdir() if f.name not in ("sft", "prepared"))
-            if left and code == 0:
-                counted["leftovers"] += 1
-            shutil.rmtree(folder)
-    say(f"training: {tries} tries: " + ", ".join(f"{counted[fault]} {fault}" for fault in FAULTS))
-
-
 def main() -> int:
     """Run what was asked; returns 1 where anything was lost, wrong or left."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--long", type=int, default=0, metavar="N", help="also stop a training at N random moments")
+    parser.add_argument("--long", type=int, default=0, metavar="N", help="break every stage N times in every way")
+    parser.add_argument("--only", default="", metavar="'A;B'", help="of --long these stages alone, such as 'sft;apo'")
     options = parser.parse_args()
     counted: Counter = Counter()
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    if options.long:
+        from torture_stages import torture_stages
+
+        return int(torture_stages(options.long, [name for name in options.only.split(";") if name]) > 0)
     import apo_soup.runs.entry  # noqa: F401  once, for all forks
 
     with tempfile.TemporaryDirectory() as work:
         torture_files(Path(work).resolve() / "files", counted)
-        if options.long:
-            torture_training(Path(work).resolve() / "training", options.long, counted)
     print(f"{counted['tries']} tries: " + ", ".join(f"{counted[fault]} {fault}" for fault in FAULTS))
     return int(any(counted[fault] for fault in FAULTS))
 
