@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,12 +23,28 @@ _DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
 _TORCH_SAYS = ("PytorchStreamWriter failed", "inline_container")
 # What is refused of nothing but a file that is written.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# What is a key of a known sort wherever it stands: the Hub's, OpenAI's and its like, GitHub's, Slack's, Amazon's.
+KNOWN_KEY = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|xox[abp]-[\w-]{10,}|AKIA[0-9A-Z]{16})"
+)
+# Name and password in an address; a path that is made of one has a single slash.
+_ADDRESS_USER = re.compile(r"(\w:/{1,2})[^\s/@]+@")
+HIDDEN = "(hidden)"
 # What the machine may refuse while a file is written; any other OSError is a fault of ours.
 DISK_ERRORS = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class UserError(Exception):
     """Bad input. The message says where, what was expected, what was there and what to do; programs exit with 2."""
+
+
+def without_keys(text: str) -> str:
+    """A text that is shown, without keys of known sorts and without names and passwords of addresses.
+
+    >>> without_keys("got https://me:secret@host/x and hf_abcdefghijklmnopq")
+    'got https://(hidden)@host/x and (hidden)'
+    """
+    return KNOWN_KEY.sub(HIDDEN, _ADDRESS_USER.sub(rf"\1{HIDDEN}@", text))
 
 
 def told_together(problems: list[str]) -> UserError:
@@ -51,8 +68,8 @@ def run_main(main: Callable[[], int | None]) -> None:
             code = main()
     except UserError as error:
         if debug:
-            traceback.print_exception(error)
-        print(f"error: {error}", file=sys.stderr)
+            print(without_keys("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        print(f"error: {without_keys(str(error))}", file=sys.stderr)
         code = 2
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
@@ -66,7 +83,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         print("stopped; run the same command again to go on", file=sys.stderr)
         code = 130
     except Exception as error:
-        traceback.print_exception(error)
+        print(without_keys("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         print(
             f"unexpected {type(error).__name__}: where the lines above do not say what to do, "
             f"please report them at {_issue_page()}",

@@ -36,6 +36,19 @@ def faulty():
     raise ValueError("our own")
 
 
+@pytest.mark.parametrize("debug", ["", "1"])
+@pytest.mark.parametrize("kind", [UserError, ValueError])
+def test_no_key_is_printed_with_what_is_wrong(kind, debug, monkeypatch, capsys):
+    monkeypatch.setenv("APO_SOUP_DEBUG", debug)
+
+    def main():
+        raise kind("id: got https://me:planted@host/x") from ValueError("Bearer hf_planted0123456789ab")
+
+    _, said = outcome(main, capsys)
+    assert "https://(hidden)@host/x" in said
+    assert "planted" not in said.replace(__name__, "")
+
+
 def test_a_mistake_is_one_sentence(capsys):
     assert outcome(mistaken, capsys) == (2, "error: sft.yaml:3: seed: expected a number, got x; write one\n")
 

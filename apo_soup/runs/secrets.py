@@ -7,6 +7,7 @@ from typing import Any
 
 from apo_soup.config.endpoint_settings import ADDRESS, SENT_TABLES, is_harmless, public_address
 from apo_soup.config.yaml_lines import read_value
+from apo_soup.errors import HIDDEN, KNOWN_KEY
 
 SECRET_KEY = re.compile(
     r"^(?!(?:eos|bos|pad|unk|sep|cls|mask|image|audio|video)_)(?:\w*_)?"
@@ -14,11 +15,8 @@ SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 HUB_TOKEN = re.compile(r"\bhf_\w+")
-# What is a key of a known sort wherever it stands: the Hub's, OpenAI's and its like, GitHub's, Slack's, Amazon's.
-KNOWN_KEY = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|xox[abp]-[\w-]{10,}|AKIA[0-9A-Z]{16})"
-)
-HIDDEN = "(hidden)"
+# Mappings that go to the servers of data sets, in which any name may be a key.
+HIDDEN_TABLES = ("storage_options", "headers")
 
 
 def redacted(value: Any, name: str = "") -> Any:
@@ -31,6 +29,8 @@ def redacted(value: Any, name: str = "") -> Any:
     if name in SENT_TABLES and isinstance(value, dict):
         shown = {k: v for k, v in value.items() if is_harmless(str(k), v)}
         return shown | ({HIDDEN: len(value) - len(shown)} if len(shown) < len(value) else {})
+    if name in HIDDEN_TABLES and isinstance(value, dict):
+        return {HIDDEN: len(value)}
     if name in SENT_TABLES and value is not None:
         return HIDDEN
     if isinstance(value, dict):
@@ -38,8 +38,8 @@ def redacted(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [redacted(v, name) for v in value]
     if isinstance(value, str):
-        shown = public_address(value) if ADDRESS.fullmatch(value) else value
-        return HIDDEN if _names_secret(name) or KNOWN_KEY.search(shown) else shown
+        text = public_address(value) if ADDRESS.fullmatch(value) else value
+        return HIDDEN if _names_secret(name) or KNOWN_KEY.search(text) else text
     return value
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from apo_soup.config.keys import has_mark
 from apo_soup.config.load import file_model
+from apo_soup.errors import HIDDEN
 from apo_soup.runs.manifest import differences
-from apo_soup.runs.secrets import HIDDEN, SECRET_KEY, groups_without_secrets, redacted, without_secrets
+from apo_soup.runs.secrets import SECRET_KEY, groups_without_secrets, redacted, without_secrets
 
 
 def test_secrets_are_hidden_in_commands_and_configurations():
@@ -62,6 +63,13 @@ def test_what_is_sent_to_an_endpoint_is_shown_by_a_list_of_names():
 def test_a_key_of_a_known_sort_is_hidden_wherever_it_stands(planted):
     config = {"tasks": [{"metadata": {"note": [planted]}, "data": f"https://host/{planted}", "model": "org/hf_model"}]}
     assert redacted(config) == {"tasks": [{"metadata": {"note": [HIDDEN]}, "data": HIDDEN, "model": "org/hf_model"}]}
+
+
+def test_what_goes_to_the_server_of_a_data_set_is_hidden():
+    kwargs = {"data_files": "a.jsonl", "storage_options": {"key": "abc", "headers": {"X-Auth": "abc"}}}
+    assert redacted({"dataset_kwargs": kwargs})["dataset_kwargs"] == {
+        "data_files": "a.jsonl", "storage_options": {HIDDEN: 2},
+    }  # fmt: skip
 
 
 def test_a_manifest_of_an_earlier_release_tells_no_secret():

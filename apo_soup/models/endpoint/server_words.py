@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.endpoint_settings import address_secrets, table_secrets
-from apo_soup.runs.secrets import HIDDEN
+from apo_soup.errors import HIDDEN
 
 # Shorter texts are words of any sentence.
 SHORTEST_SECRET = 4
