@@ -17,7 +17,7 @@ from apo_soup.hashing import hash_file, hash_value
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # Bytes below which reading a file takes no longer than remembering it.
-WORTH_REMEMBERING = 4 * 2**20
+WORTH_REMEMBERING = 16 * 2**20
 # File systems' clocks tick this slowly (FAT): a file may change once more at the time that it bears.
 GRAIN_NS = 2 * 10**9
 
