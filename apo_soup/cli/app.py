@@ -114,7 +114,7 @@ def preview(
     config: Config,
     rows: Annotated[int, typer.Option(metavar="N", min=1, help="rows shown of each source")] = 3,
 ) -> None:
-    """Show rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made."""
+    """Show rows as the model will see them, trained tokens coloured; of a pairs or traces file, what it made."""
     from apo_soup.cli.rows import preview_rows
 
     preview_rows(config, rows, context.args, option_names(context))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from apo_soup.cli.order import run_stages
 from apo_soup.cli.prepare_tasks import prepare_on
@@ -14,6 +15,7 @@ from apo_soup.config.load import check_keys, load
 from apo_soup.config.pairs import PairsFile
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.sides import LocalSide
+from apo_soup.config.traces import TracesFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_files
 from apo_soup.models.libraries import quiet_libraries, spare_collector
@@ -21,30 +23,35 @@ from apo_soup.runs.inputs import rows_inputs
 from apo_soup.runs.makers import missing_sources
 
 
-def apo_file_of_pairs(recipe: PairsFile) -> TrainingFile:
-    """An apo file that reads the pairs that a pairs file has made, with the tokenizer of one side.
+def reader_of_made(recipe: PairsFile | TracesFile) -> TrainingFile:
+    """A training file that reads the rows that a pairs or a traces file has made, with the tokenizer of a side: an apo
+    file, or an sft file that trains on what the assistant says.
 
     Raises:
-        UserError: none are made yet, or both sides are endpoints, which give no tokenizer.
+        UserError: none are made yet, or all sides are endpoints, which give no tokenizer.
     """
+    kind, reader = ("pairs", "apo") if isinstance(recipe, PairsFile) else ("traces", "sft")
     files = sorted(Path(recipe.output_dir).glob("train.*"))
     if not files:
         raise UserError(
-            f"{recipe.path}: expected pairs in {recipe.output_dir}, got none; "
-            f"make them: `apo-soup run pairs {recipe.path.parent}`"
+            f"{recipe.path}: expected {kind} in {recipe.output_dir}, got none; "
+            f"make them: `apo-soup run {kind} {recipe.path.parent}`"
         )
-    side = next((side for side in (recipe.strong, recipe.weak) if isinstance(side, LocalSide)), None)
+    sides = recipe.sides().values()
+    side = next((side for side in sides if isinstance(side, LocalSide)), None)
     if side is None:
+        got = "endpoints on both" if len(sides) > 1 else "an endpoint"
         raise UserError(
-            f"{recipe.path}: expected a side with a tokenizer, got endpoints on both; preview an apo file that reads "
+            f"{recipe.path}: expected a side with a tokenizer, got {got}; preview an {reader} file that reads "
             f"{files[0]}"
         )
-    keys = {"output_dir": recipe.output_dir, "dataset_mixture": {"datasets": [{"id": str(files[0].absolute())}]}}
-    keys |= {"model_name_or_path": side.model}
+    keys: dict[str, Any] = {"output_dir": recipe.output_dir}
+    keys |= {"dataset_mixture": {"datasets": [{"id": str(files[0].absolute())}]}}
+    keys |= {"model_name_or_path": side.model} | ({"assistant_only_loss": True} if reader == "sft" else {})
     keys |= {"chat_template": side.chat_template} if side.chat_template is not None else {}
-    apo_file, problems = check_keys("apo", Given(recipe.path, keys))
-    assert isinstance(apo_file, TrainingFile), problems
-    return apo_file
+    file, problems = check_keys(reader, Given(recipe.path, keys))
+    assert isinstance(file, TrainingFile), problems
+    return file
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,8 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
 
 
 def preview_rows(config: Path, rows: int, overrides: list[str], options: Sequence[str] = ()) -> None:
-    """Print rows as the model will see them, trained tokens coloured; of a pairs file, the pairs it made. Sources that
-    a later stage of the recipe makes are passed over with a line.
+    """Print rows as the model will see them, trained tokens coloured; of a pairs or traces file, what it made. Sources
+    that a later stage of the recipe makes are passed over with a line.
     """
     recipe = opened_recipe(config, overrides, options)
     make_generated_rows(recipe)
@@ -134,16 +141,16 @@ def preview_rows(config: Path, rows: int, overrides: list[str], options: Sequenc
 
 
 def opened_recipe(config: Path, overrides: list[str], options: Sequence[str] = ()) -> TrainingFile:
-    """The checked file; of a pairs file, an apo file that reads its pairs.
+    """The checked file; of a pairs or a traces file, one that reads what it made.
 
     Raises:
         UserError: the file is wrong, or it is no file of rows.
     """
     loaded = load(config, stage_of_file(config) or "sft", overrides, options)
-    recipe = apo_file_of_pairs(loaded) if isinstance(loaded, PairsFile) else loaded
+    recipe = reader_of_made(loaded) if isinstance(loaded, (PairsFile, TracesFile)) else loaded
     if not isinstance(recipe, TrainingFile):
         raise UserError(
-            f"{config}: expected a mid, sft, apo or pairs file, got one of kind {recipe.kind}; name another"
+            f"{config}: expected a mid, sft, apo, pairs or traces file, got one of kind {recipe.kind}; name another"
         )
     return recipe
 

@@ -48,7 +48,7 @@ for code, *words in (0, "--help"), (0, "check", "tiny"), (2, "run", "sft", "nowh
         (["sweep", "tiny", "--launch", "gpu.yaml"], "--launch gpu.yaml: expected an accelerate configuration"),
         (
             ["prepare", "--config", ROOT / "recipes/tiny/eval.yaml"],
-            "expected a mid, sft, apo or pairs file, got one of kind eval",
+            "expected a mid, sft, apo, pairs or traces file, got one of kind eval",
         ),
     ],
 )

@@ -1,9 +1,12 @@
 """`preview` and `prepare` on a fresh clone, where no stage has run."""
 
+import json
 import shutil
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, chat
+
+from apo_soup.errors import UserError
 
 
 @pytest.fixture
@@ -51,3 +54,25 @@ def test_rows_that_the_data_stage_has_not_among_its_own_are_a_slip(apo_soup, clo
     result = apo_soup("prepare", "--config", "recipes/tiny/sft.yaml", *words)
     assert result.returncode == 2
     assert "expected a data file, got runs/tiny/data/sft_thnik.jsonl, which is not there" in result.stderr
+
+
+def test_traces_are_shown_as_sft_would_train_on_them(write_recipe, write_rows, tiny_model, tmp_path, capsys):
+    from apo_soup.cli.rows import preview_rows
+
+    folder = tmp_path / "traces"
+    values = {
+        "output_dir": str(folder), "mode": "think", "strong": {"model": str(tiny_model)},
+        "prompts": str(write_rows("q.jsonl", [{"prompt": "q"}])),
+    }  # fmt: skip
+    path = write_recipe("traces.yaml", values)
+    with pytest.raises(UserError, match=r"expected traces in .*, got none; make them: `apo-soup run traces"):
+        preview_rows(path, 1, [])
+    folder.mkdir()
+    row = chat("Why?", "<think>\nI think.\n</think>\n\nBecause.") | {"chat_template_kwargs": {"enable_thinking": True}}
+    (folder / "train.jsonl").write_text(json.dumps(row) + "\n")
+    preview_rows(path, 1, [])
+    shown = capsys.readouterr().out
+    assert "«<think>\nI think.\n</think>\n\nBecause.<|im_end|>»" in shown
+    served = write_recipe("traces.yaml", values | {"strong": {"model": "m", "base_url": "http://x/v1"}})
+    with pytest.raises(UserError, match="expected a side with a tokenizer, got an endpoint; preview an sft file that"):
+        preview_rows(served, 1, [])
