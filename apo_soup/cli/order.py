@@ -86,10 +86,10 @@ def made_otherwise(recipe: Path, name: str, state: str, by_content: bool = False
 
 
 def _is_asked_for(recipe: Path, name: str) -> bool:
-    """Whether a recipe's file asks for a step: a merge file may leave soup or merge out. Of a wrong file, which is told
-    elsewhere, it may.
+    """Whether a recipe's file asks for a step: a merge file may leave soup, merge or sweep out. A wrong file, which is
+    told of elsewhere, may ask for it.
     """
-    if name not in ("soup", "merge"):
+    if name not in ("soup", "merge", "sweep"):
         return True
     try:
         return load(recipe / STEPS[name].file, "merge").gives(name)
