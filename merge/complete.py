@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from apo_soup.config.merge import LongContextKeys
 from apo_soup.errors import UserError
+from apo_soup.progress import say
 from apo_soup.runs.model_files import TOKENIZER_FILES, file_name
 from apo_soup.stored_json import read_json
 from merge.own_code import copy_own_code
@@ -61,12 +64,31 @@ def generation_settings(parent: dict[str, Any], config: dict[str, Any], folder: 
     ends = parent.get("eos_token_id", config.get("eos_token_id"))
     ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
     end = special_token_id(folder, "eos_token")
-    ends = list(dict.fromkeys([*([] if end is None else [end]), *ends]))
+    ends = own_ends(list(dict.fromkeys([*([] if end is None else [end]), *ends])), folder)
     pad = parent.get("pad_token_id")
     pad = special_token_id(folder, "pad_token") if pad is None else pad
     sampling = {} if SAMPLING.keys() & parent.keys() else SAMPLING
     own = {k: v for k, v in parent.items() if not k.startswith("_") and k != "transformers_version"}
     return {**sampling, **own, "eos_token_id": ends or None, "pad_token_id": pad if pad is not None else end}
+
+
+def own_ends(ends: list[int], folder: Path) -> list[int]:
+    """The ids that end an answer, without those that the folder's tokenizer has no token for, which settings of another
+    model bring along. What is left out is told, and so is an end that is an ordinary word.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return ends
+    tokenizer = Tokenizer.from_file(str(file))
+    control = tokenizer.get_added_tokens_decoder()
+    # Of what stands in such files some is no number, or -1 for none.
+    unknown = [e for e in ends if not isinstance(e, int) or e < 0 or tokenizer.id_to_token(e) is None]
+    for end in unknown:
+        say(f"note: generation_config.json: eos_token_id {end} is no token of the model, and is left out")
+    for end in (e for e in ends if e not in control and e not in unknown):
+        told = f"eos_token_id {end} is an ordinary token of the model, {tokenizer.id_to_token(end)!r}"
+        say(f"note: generation_config.json: {told}; is it one of another tokenizer?")
+    return [end for end in ends if end not in unknown]
 
 
 def yarn_config(config: dict[str, Any], long_context: LongContextKeys, where: str) -> dict[str, Any]:

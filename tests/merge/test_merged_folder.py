@@ -87,3 +87,14 @@ def test_the_card_tells_what_was_mixed_and_where_it_came_from(run, merge_run):
     assert "model: apo/2" in card
     assert str(run) not in card
     assert "weight: 0.9" in (run / "merged" / "README.md").read_text()
+
+
+def test_ends_of_another_tokenizer_do_not_stand_in_the_settings(run, capsys):
+    from merge.complete import generation_settings
+
+    settings = generation_settings({"eos_token_id": [128_009, 700, -1]}, {}, run / "mid")
+    assert settings["eos_token_id"] == [2, 700]
+    notes = capsys.readouterr().out.splitlines()
+    assert notes[0] == "note: generation_config.json: eos_token_id 128009 is no token of the model, and is left out"
+    assert "eos_token_id -1 is no token" in notes[1]
+    assert notes[2].startswith("note: generation_config.json: eos_token_id 700 is an ordinary token of the model, '")
