@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from tokenizers import AddedToken, Tokenizer
@@ -21,7 +22,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.models.embeddings import embedding_rows, misfit, rows_for
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.runs.makers import stage_folder
-from apo_soup.stored_json import read_json
+from apo_soup.stored_json import Count, Form, read_json
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,14 @@ def _with_new_tokens(before: ModelTokens, recipe: TrainingFile) -> ModelTokens:
     return ModelTokens(tokenizer, rows_for(after.ids, rows, recipe.embedding_multiple))
 
 
+class ModelSettings(Form):
+    """What is read of a model's config.json."""
+
+    model_type: str | None = None
+    vocab_size: Count | None = None
+    text_config: dict[str, Any] | None = None
+
+
 def read_tokens(recipe: TrainingFile) -> ModelTokens | None:
     """The tokens of a training file's model, from its folder or the Hub's cache; None where they are not there."""
     where = recipe.where("model_name_or_path")
@@ -111,7 +120,7 @@ def read_tokens(recipe: TrainingFile) -> ModelTokens | None:
     tokenizer = stored_tokenizer(partial(_model_file, recipe), where) if settings else None
     if settings is None or tokenizer is None:
         return None
-    return ModelTokens(tokenizer, embedding_rows(read_json(settings, where)))
+    return ModelTokens(tokenizer, embedding_rows(read_json(settings, where, "copy the model again", ModelSettings)))
 
 
 def _model_file(recipe: TrainingFile, name: str) -> Path | None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from helpers import TRAINING
 
+from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe
 
 
@@ -66,6 +67,26 @@ def test_preference_training_names_the_file_that_can_resize(problems, tiny_model
         file.write_text(before)
     assert told.startswith("apo.yaml:1: model_name_or_path: expected a tokenizer of at most 1,024 ids")
     assert "got one of 1,025; give resize_embeddings: true in the mid or sft file that makes this model, or" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[]", "expected a mapping, got a list"),
+        ('{"vocab_size": [9]}', "vocab_size: expected a whole number, got a list"),
+        ('{"text_config": 3}', "text_config: expected a mapping, got the number 3"),
+    ],
+)
+def test_a_configuration_of_another_form_is_told_at_check(problems, tiny_model, content, told):
+    file = tiny_model / "config.json"
+    before = file.read_text()
+    try:
+        file.write_text(content)
+        with pytest.raises(UserError) as refused:
+            problems(mid=NEW)
+    finally:
+        file.write_text(before)
+    assert str(refused.value).endswith(f"mid.yaml:1: {file}: {told}; copy the model again")
 
 
 def test_a_merge_of_unlike_tokens_is_told_before_the_training(problems):
