@@ -16,6 +16,24 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Two workers share two cores (see addopts); threads of both would starve each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The files that take longest, the longest first. Workers take files in this order, so that no long one is left for the
+# end, where one worker would wait for the other.
+LONGEST_FILES = (
+    "evals/test_harness_task.py", "sft/test_sft_train.py", "apo/test_trainer_steps.py", "merge/test_sweep.py",
+    "training/test_going_on.py", "apo/test_trainer_logs.py", "apo_pairs/test_endpoint.py", "test_hub.py",
+    "test_torture.py", "training/test_fsdp.py", "merge/test_greedy.py", "test_mutations.py", "test_wheel.py",
+    "apo/test_apo_train.py", "cli/test_arguments.py", "apo/test_reference_pass.py", "training/test_interrupted.py",
+    "sft/test_new_rows.py", "merge/test_merge_program.py", "merge/test_mergekit.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of the longest files first; within a file, and of all others, as they stand."""
+    here = Path(__file__).parent
+    rank = {here / name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 CHATML = (
     "{%- for message in messages -%}"
     "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' -}}"
