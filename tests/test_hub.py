@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers import chat
+from helpers import chat, python
 from hub import Hub, commit, python_with_hub
 
 ENGLISH = [chat(f"What is {n} + {n}?", f"It is {2 * n}", False) for n in range(40)]
@@ -75,6 +75,27 @@ def test_what_the_hub_has_not_is_one_sentence(hub, tiny_model, write_recipe, tmp
     assert result.returncode == 2
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_check_asks_the_hub_for_every_id_at_once(hub, tiny_model, write_recipe, tmp_path):
+    sources = [{"id": "maker/rows", "config": "french"}, {"id": "maker/rows", "revision": "v9"}, {"id": "maker/none"}]
+    path = write_recipe("sft.yaml", sft("maker/model", tmp_path, *sources))
+    result = python_with_hub(hub, tmp_path, "-m", "apo_soup", "check", path.parent)
+    assert result.returncode == 2
+    told = [line[line.index(": expected ") + 2 :] for line in result.stderr.splitlines()]
+    way = "which the Hub does not have, or not for you; correct it, or log in with hf auth login"
+    assert told == [
+        f"expected a model of the Hub, or a path, got maker/model, {way}",
+        "expected a revision of maker/rows on the Hub, got v9, which it does not have; correct it",
+        f"expected a dataset of the Hub, or a path, got maker/none, {way}",
+    ]
+
+
+def test_check_says_which_ids_it_did_not_see(tiny_model, write_recipe, tmp_path):
+    path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, {"id": "maker/rows"}))
+    result = python("-m", "apo_soup", "check", path.parent, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "the Hub was not heard about maker/rows; whether they are there was not seen" in result.stdout
 
 
 def test_a_merge_of_models_of_the_hub_by_branch(hub, tiny_model, write_recipe, tmp_path):

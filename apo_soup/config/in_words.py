@@ -16,6 +16,8 @@ TYPE_WORDS: dict[Any, str] = {
 }  # fmt: skip
 # Longer numbers are not written out; Python itself refuses to from 4 300 digits on.
 MOST_DIGITS = 100
+# Characters of a name that a sentence says again as it is.
+LONGEST_SAID = 100
 
 
 def as_written(value: Any) -> str:
@@ -29,6 +31,11 @@ def as_written(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return _cut(json.dumps(_with_text_keys(value), default=str, ensure_ascii=False), 60)
     return str(value) if isinstance(value, date) else _cut(repr(value), 200)
+
+
+def said_again(name: Any) -> str:
+    """A name as it is, where it is short enough for a sentence and can be printed; else as a value."""
+    return name if isinstance(name, str) and name.isprintable() and len(name) < LONGEST_SAID else as_written(name)
 
 
 def _cut(text: str, length: int) -> str:

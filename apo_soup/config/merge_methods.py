@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from apo_soup.config.in_words import as_written
+from apo_soup.config.in_words import as_written, said_again
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault
 
-# Characters of a name that is said again.
-LONGEST_SHOWN = 100
 # Parameters that mergekit reads for every method.
 COMMON_PARAMETERS = frozenset({"scale", "int8_mask"})
 
@@ -74,7 +72,7 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
     method = METHODS.get(str(name))
     if method is None:
         way = nearest(name, METHODS) or f"take one of {', '.join(METHODS)}"
-        yield Fault("merge_method", f"expected a method of mergekit's, got {_shown(name)}; {way}")
+        yield Fault("merge_method", f"expected a method of mergekit's, got {said_again(name)}; {way}")
         return
     whole = not given.get("slices") and not given.get("modules")
     if method.needs_base and whole and not given.get("base_model"):
@@ -88,7 +86,7 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
             if parameter not in known:
                 way = nearest(parameter, sorted(known)) or "remove it"
                 own = ", ".join(sorted(method.parameters)) or "none"
-                told = f"expected those of {name} ({own}), got {_shown(parameter)}"
+                told = f"expected those of {name} ({own}), got {said_again(parameter)}"
                 yield Fault(place, f"{told}, which no method of mergekit's has; {way}")
             elif any(not math.isfinite(number) for number in _numbers(value)):
                 told = f"expected a finite number, got {as_written(value)}; write one"
@@ -112,10 +110,6 @@ def parameter_tables(node: Any, place: str = "") -> Iterator[tuple[str, dict[str
             yield inner, value
         else:
             yield from parameter_tables(value, inner)
-
-
-def _shown(name: Any) -> str:
-    return name if isinstance(name, str) and name.isprintable() and len(name) < LONGEST_SHOWN else as_written(name)
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -150,5 +144,5 @@ def _unknown(place: str, node: Any, known: tuple[str, ...]) -> Iterator[Fault]:
     for name in node if isinstance(node, dict) else ():
         if name not in known:
             way = nearest(name, known) or "remove it"
-            told = f"expected a key of mergekit's ({', '.join(known)}), got {_shown(name)}; {way}"
+            told = f"expected a key of mergekit's ({', '.join(known)}), got {said_again(name)}; {way}"
             yield Fault(f"{place}.{name}" if place else str(name), told)

@@ -18,6 +18,9 @@ from apo_soup.errors import UserError
 def settle_paths(recipe: StageFile) -> None:
     """Put the place that was found into every key that names a file or folder; where both places have one, a note says
     which was taken. A ~ at the beginning stands for the home folder, in `output_dir` too.
+
+    Raises:
+        UserError: a key, or `output_dir`, is what no file can be called.
     """
     recipe.__dict__["output_dir"] = os.path.expanduser(recipe.output_dir)
     for name, keys in nested(recipe):
@@ -29,6 +32,10 @@ def settle_paths(recipe: StageFile) -> None:
             if settled != value:
                 keys._as_written[field] = value
                 keys.__dict__[field] = settled
+
+    fault = file_name_fault(recipe.output_dir)
+    if fault:
+        raise UserError(f"{recipe.place('output_dir')}: {fault}")
 
 
 def _settled(recipe: StageFile, name: str, value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
-from apo_soup.config.in_words import as_written, listed_words, mappings_of
+from apo_soup.config.in_words import as_written, listed_words, mappings_of, said_again
 from apo_soup.config.keys import Said
 from apo_soup.config.nearest import nearest
 
@@ -22,8 +22,6 @@ BOUNDS: tuple[tuple[Any, str, Callable[[Any, Any], bool], str], ...] = (
     (Le, "le", operator.gt, "lower it to {} or less"),
     (Lt, "lt", operator.ge, "lower it below {}"),
 )
-# Characters of a value that is said again in what to write.
-LONGEST_SAID = 100
 # A type that a value may have, and the bounds declared with it.
 Alternative = tuple[Any, list[Any]]
 
@@ -138,8 +136,7 @@ def _other_type(takes: list[Alternative], value: Any) -> str:
     if _takes(takes, Literal):
         return "write one of these"
     if isinstance(value, (str, int, float)) and len(set(needed)) == 1 and not single:
-        text = str(value)
-        return f"write {{{needed[0]}: {text if text.isprintable() and len(text) < LONGEST_SAID else '...'}}}"
+        return f"write {{{needed[0]}: {said_again(str(value))}}}"
     if mapping and not single:
         return "write a mapping, a line `name: value` each"
     if lists and not single:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from apo_soup.config.in_words import as_written
+from apo_soup.config.in_words import as_written, said_again
 from apo_soup.config.mixture import Mixture
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault
@@ -43,8 +43,8 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     attention = recipe.attn_implementation
     if attention and attention not in ATTENTIONS and "/" not in attention:
         way = nearest(attention, ATTENTIONS) or "name one of them"
-        told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got {attention}; {way}"
-        yield Fault("attn_implementation", told)
+        told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got "
+        yield Fault("attn_implementation", f"{told}{said_again(attention)}; {way}")
     if recipe.hub_model_id is not None:
         try:
             validate_repo_id(recipe.hub_model_id)
