@@ -28,6 +28,9 @@ from helpers import ENVIRONMENT
 from programs import Programs, two_ranks
 from torture import FAULTS, REFUSALS, ROOT
 
+# Seconds that a stage may need to end, on a machine that has others at work: Python looks at signals between its own
+# steps, and to load torch is one.
+ORPHANS_END = 300.0
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Of JSON, what depends on the machine and the moment.
 MOMENTARY = re.compile(
@@ -71,10 +74,10 @@ STAGES = (
     Tried("sft", ("sft", "--config", "sft.yaml"), ("sft", "prepared/sft-*"), ".sft.partial"),
     Tried("traces", ("apo.traces", "--config", "traces.yaml"), ("traces",)),
     Tried("pairs", ("apo.pairs", "--config", "pairs.yaml"), ("pairs",)),
-    Tried("apo", ("apo", "--config", "apo.yaml"), ("apo", "prepared/apo-*"), "apo/.1.partial"),
+    Tried("apo", ("apo", "--config", "apo.yaml"), ("apo/[0-9]*", "prepared/apo-*"), "apo/.1.partial"),
     Tried("soup and merge", ("merge", "--config", "merge.yaml"), ("soup", "merged")),
     Tried("sweep", ("merge.sweep", "--config", "merge.yaml"), ("sweep",)),
-    Tried("eval", ("apo_soup", "eval", "--config", "eval.yaml"), ("evals",)),
+    Tried("eval", ("apo_soup", "eval", "--config", "eval.yaml"), ("evals/[a-z]*",)),
     Tried("report", ("apo_soup", "report", "."), ("report.html", "pipeline.svg", "table.json")),
 )
 
@@ -221,7 +224,7 @@ class Torture:
             self.fault("tracebacks", result.stderr)
         for pattern in self.stage.makes:
             for folder in (self.place / "run").glob(pattern):
-                if folder.is_dir() and self.differing(folder) and not folder.name.startswith("apo"):
+                if folder.is_dir() and self.differing(folder):
                     self.fault("half made", f"{folder}: {self.differing(folder)}")
 
     def differing(self, folder: Path) -> list[str]:
@@ -355,7 +358,11 @@ class Torture:
         """A finished folder of which a file is cut, changed, emptied or gone."""
         with self.a_try("a damaged file"):
             shutil.copytree(self.whole, self.place, dirs_exist_ok=True)
-            file = self.place / "run" / self.draw.choice(sorted(self.files))
+            # Prepared rows are no part of a finished training, which does not read them again.
+            own = sorted(
+                name for name in self.files if self.stage.name == "prepare" or not name.startswith("prepared/")
+            )
+            file = self.place / "run" / self.draw.choice(own)
             damage(file, self.draw)
             result = self.start().wait()
             if result.returncode == 2 and file.name in ("manifest.json", "results.json"):
@@ -394,7 +401,7 @@ class Torture:
             stages = children.read_text().split() if children.exists() else []
             process.kill()
             process.wait()
-            last = time.monotonic() + 60
+            last = time.monotonic() + ORPHANS_END
             while any(Path(f"/proc/{stage}").exists() for stage in stages):
                 if time.monotonic() > last:
                     self.fault("leftovers", f"process {stages} lives on")
