@@ -87,7 +87,7 @@ def suites(served, tiny_model, write_rows, write_recipe):
         own = [{"task": f"{name}_local", **base, **tasks[name]} for name in names]
         task = {"name": "h", "kind": "harness", "tasks": own, "max_new_tokens": 6, "modes": list(modes)}
         values = {"output_dir": "x", "tasks": [task]}
-        keys = {"model": "it", "base_url": served.url, "retries": 0, "tokenizer": str(tiny_model), **endpoint}
+        keys = {"model": "it", "base_url": served.url, "concurrency": 4, "tokenizer": str(tiny_model), **endpoint}
         keys = {name: value for name, value in keys.items() if value is not None}
         here = write_recipe("here.yaml", values)
         there = write_recipe("there.yaml", values | {"engine": "openai", "endpoint": keys})
