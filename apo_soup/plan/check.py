@@ -14,7 +14,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.plan.few_rows import few_rows_problems
-from apo_soup.plan.recipe_files import misspelt_files, shared_runs
+from apo_soup.plan.recipe_files import made_by_another, misspelt_files, shared_runs
 from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.outputs import output_folders, output_problems
@@ -43,7 +43,11 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
         problems += wrong
         if recipe:
             recipes.append(recipe)
-            problems += output_problems(recipe, output_folders(recipe))
+            folders = output_folders(recipe)
+            wrong = output_problems(recipe, folders)
+            problems += wrong
+            if not wrong:
+                recipe.notes.extend(made_by_another(recipe, folders))
             note = missing_note(recipe) if isinstance(recipe, TrainingFile) else None
             if note:
                 recipe.notes.append(f"{recipe.where('report_to')}: {note}")

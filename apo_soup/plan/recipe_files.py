@@ -1,12 +1,15 @@
 """The files of a recipe's folder: names that no stage reads, and runs that another recipe writes into."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from apo_soup.config.kinds import STAGE_OF_FILE, stage_name, stage_of_file
 from apo_soup.config.nearest import near_word
 from apo_soup.config.places import resolved
+from apo_soup.config.stage_file import StageFile
 from apo_soup.runs.makers import outputs_of_files
+from apo_soup.runs.manifest import read_manifest
 
 # How like the name of a stage a file's must be to be taken for a misspelt one.
 ALIKE = 0.8
@@ -45,3 +48,24 @@ def shared_runs(folder: Path) -> Iterator[str]:
                     f"{resolved(output).parent.name}, which {other.name}/{file.name} makes too; give every output_dir "
                     "of one of the two recipes another run's name"
                 )
+
+
+def made_by_another(recipe: StageFile, folders: Mapping[str, Path]) -> Iterator[str]:
+    """A note for each finished folder that a file of another recipe made, and that this one would replace.
+
+    Args:
+        folders: what the file makes, by the stage's name.
+
+    Raises:
+        UserError: a folder's manifest cannot be read.
+    """
+    for folder in folders.values():
+        manifest = read_manifest(folder) if folder.is_dir() else None
+        words = shlex.split(str((manifest or {}).get("command", "")))
+        config = words[words.index("--config") + 1 :][:1] if "--config" in words else []
+        maker = resolved(config[0]) if config else None
+        if maker is not None and maker.is_file() and maker.parent != resolved(recipe.path).parent:
+            yield (
+                f"{recipe.place('output_dir')}: {folder} was made by {config[0]}, and a run of this recipe takes its "
+                "place; where that is not meant, give every output_dir another run's name"
+            )

@@ -1,5 +1,6 @@
 """What a recipe names and what its folder holds: told before anything runs."""
 
+import json
 import os
 import shutil
 
@@ -145,3 +146,21 @@ def test_two_recipes_that_write_into_one_run_are_told(changed):
         "makes too; give every output_dir of one of the two recipes another run's name"
     )
     assert len(told) == 7
+
+
+def test_a_copy_that_would_replace_what_the_original_made_is_noted(changed, tmp_path):
+    assert changed() == []
+    other = tmp_path / "elsewhere" / "sft.yaml"
+    other.parent.mkdir()
+    other.write_text("seed: 0\n")
+    made = tmp_path / "runs" / "tiny" / "sft"
+    made.mkdir(parents=True)
+    manifest = {"stage": "sft", "command": f"python -m sft --config {other} --seed 1"}
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    recipes, problems = check_recipe(tmp_path / "mine" / "r")
+    assert problems == []
+    notes = [note for recipe in recipes for note in recipe.notes]
+    assert notes == [
+        f"{tmp_path}/mine/r/sft.yaml:6: output_dir: runs/tiny/sft was made by {other}, and a run of this recipe takes "
+        "its place; where that is not meant, give every output_dir another run's name"
+    ]
