@@ -39,13 +39,17 @@ def is_local(name: str) -> bool:
     return Path(name).exists() or begins or row_kind(Path(name)) is not None or not HUB_ID.fullmatch(name)
 
 
+# Files beside the weights that hold a mapping.
+SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json")
+
+
 def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Path | None:
     """The local folder of a model id, or None for a Hub id.
 
     `recipe_folder` is where the recipe looked first, for the sentence about a path that is not there.
 
     Raises:
-        UserError: the path is not there, or is not a whole model folder.
+        UserError: the path is not there, or is not a whole model folder, or a file of settings in it holds none.
     """
     if not is_local(name):
         return None
@@ -63,6 +67,10 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
         raise UserError(f"{where}: expected a model folder with config.json, got {name} without one; correct the path")
     if not weight_files(folder) and not (folder / INDEX_FILE).is_file():
         raise UserError(f"{where}: expected a model folder with model.safetensors, got {_other_weights(name, folder)}")
+    # Of one that it cannot read, transformers says nothing, and takes defaults in its place.
+    for file in (folder / settings for settings in SETTINGS):
+        if file.is_file():
+            read_json(file, where, "copy the model again")
     return folder
 
 

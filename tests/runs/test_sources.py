@@ -39,6 +39,18 @@ def test_a_model_folder_that_is_not_whole_is_one_sentence(tmp_path):
     assert model_folder("owner/name", "sft.yaml:1") is None
 
 
+@pytest.mark.parametrize("content", ["", "[]", "null", b"\xff\xfe", "[" * 10**5])
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_settings_that_transformers_would_pass_over_are_one_sentence(tmp_path, name, content):
+    for file in ("config.json", name):
+        (tmp_path / file).write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+    assert model_folder(str(tmp_path), "here") == tmp_path
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=rf"^here: .*{name}: expected .*, got .*; copy the model again$"):
+        model_folder(str(tmp_path), "here")
+
+
 def test_a_path_that_is_not_there_names_both_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = tmp_path / "recipe"
