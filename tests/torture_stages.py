@@ -216,12 +216,16 @@ class Torture:
         self.counted[self.way][kind] += 1
         self.say(f"{self.stage.name}, {self.way}: {kind}: {told.strip()[-700:]}")
 
-    def ended(self, result: CompletedProcess, *codes: int) -> None:
-        """Hold the end of a broken run to the codes that it may have, and the files to being absent or whole."""
+    def coded(self, result: CompletedProcess, *codes: int) -> None:
+        """Hold the end of a broken run to the codes that it may have."""
         if result.returncode not in codes:
             self.fault("exit codes", f"{result.returncode}: {result.stderr}")
         if "Traceback" in result.stderr:
             self.fault("tracebacks", result.stderr)
+
+    def ended(self, result: CompletedProcess, *codes: int) -> None:
+        """The same, and hold the files to being absent or whole."""
+        self.coded(result, *codes)
         for pattern in self.stage.makes:
             for folder in (self.place / "run").glob(pattern):
                 if folder.is_dir() and self.differing(folder):
@@ -418,7 +422,7 @@ class Torture:
                 running = two_ranks(*words, cwd=self.place)
                 result = self.signalled(running, number, 1.5 * self.moment(), self.draw.randint(0, 1))
                 if number != signal.SIGKILL:
-                    self.ended(result, 0, 128 + number, -number)
+                    self.coded(result, 0, 128 + number, -number)  # two ranks' weights are not those of one
                 result = two_ranks(*words, cwd=self.place).wait()
                 if result.returncode or "Traceback" in result.stderr:
                     self.fault("restarts", f"{result.returncode}: {result.stderr}")
