@@ -1,6 +1,7 @@
 """The learning-rate schedules of transformers and the arguments of each, read from its source without importing it."""
 
 import ast
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,9 +75,13 @@ def _schedule(arguments: ast.arguments) -> Schedule:
 def schedule_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with the arguments of a file's schedule, which the Trainer reads when rows and model are there."""
     keys = recipe.model_dump(include={"lr_scheduler_type", "lr_scheduler_kwargs"})
-    name, given = keys["lr_scheduler_type"], keys["lr_scheduler_kwargs"] or {}
+    name, given = keys["lr_scheduler_type"], _as_mapping(keys["lr_scheduler_kwargs"])
     schedule = schedules().get(name)
-    if schedule is None or not isinstance(given, dict):  # a text, which transformers parses
+    if schedule is None:
+        return
+    if given is None:
+        told = f"expected a mapping, got {as_written(keys['lr_scheduler_kwargs'])}; write `name: value` lines below it"
+        yield Fault("lr_scheduler_kwargs", told)
         return
     beside = ("lr_scheduler_type",)
     for argument, value in given.items():
@@ -88,6 +93,16 @@ def schedule_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         elif isinstance(value, float) and not math.isfinite(value):
             yield Fault(f"lr_scheduler_kwargs.{argument}", f"expected a number, got {as_written(value)}; write one")
     yield from _missing(name, schedule, given, beside)
+
+
+def _as_mapping(given: Any) -> dict[str, Any] | None:
+    """The arguments as a mapping, which may be written as JSON, as transformers takes it; None where they are none."""
+    if isinstance(given, str) and given.strip():
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            return None
+    return given if isinstance(given, dict) else None if given else {}
 
 
 def _missing(name: str, schedule: Schedule, given: dict[str, Any], beside: tuple[str, ...]) -> Iterator[Fault]:

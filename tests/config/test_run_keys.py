@@ -68,6 +68,16 @@ def test_attentions_are_those_of_the_installed_transformers():
             {"lr_scheduler_type": "constant", "lr_scheduler_kwargs": {"min_lr": 1}},
             ["lr_scheduler_kwargs.min_lr: expected an argument of the schedule constant (none), got min_lr; remove it"],
         ),
+        (COSINE | {"lr_scheduler_kwargs": '{"min_lr_rate": 0.1}'}, []),
+        (
+            {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": '{"min_lr": 1}'},
+            ["lr_scheduler_kwargs.min_lr: expected an argument of the schedule cosine (num_cycles), got min_lr; remove "
+             "it"],
+        ),
+        (
+            {"lr_scheduler_kwargs": "min_lr=1"},
+            ["lr_scheduler_kwargs: expected a mapping, got 'min_lr=1'; write `name: value` lines below it"],
+        ),
         (
             {"lr_scheduler_type": "warmup_stable_decay"},
             ["lr_scheduler_kwargs: expected num_decay_steps, which the schedule warmup_stable_decay needs, got none; "
