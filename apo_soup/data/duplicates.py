@@ -32,7 +32,7 @@ class NearFingerprint:
 
     shingles: np.ndarray
     minhash: np.ndarray
-    setting: int = 0
+    setting: int
 
 
 @dataclass(frozen=True)

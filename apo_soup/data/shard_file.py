@@ -119,7 +119,7 @@ def _batch(rows: dict[str, Any], arrays: dict[str, Array]) -> EncodedBatch:
 
 def _marks(fingerprints: list[Fingerprint]) -> dict[str, Array]:
     """Fingerprints as arrays: digests `[N, 16]`; of near ones the numbers of the rows, their MinHash values `[M, 128]`,
-    how many shingles each has, `[M]`, and all of these.
+    their settings and how many shingles each has, `[M]`, and all of these.
     """
     near = [(number, mark.near) for number, mark in enumerate(fingerprints) if mark.near is not None]
     digests = np.frombuffer(b"".join(mark.digest for mark in fingerprints), dtype=np.uint8).reshape(-1, 16)
@@ -129,6 +129,7 @@ def _marks(fingerprints: list[Fingerprint]) -> dict[str, Array]:
         "digests": digests,
         "near_rows": np.array([number for number, _ in near], dtype=np.int32),
         "minhash": minhash,
+        "settings": np.array([mark.setting for _, mark in near], dtype=np.int64),
         "shingle_counts": np.array([len(mark.shingles) for _, mark in near], dtype=np.int32),
         "shingles": shingles,
     }
@@ -137,8 +138,9 @@ def _marks(fingerprints: list[Fingerprint]) -> dict[str, Array]:
 def _fingerprints(arrays: dict[str, Array]) -> list[Fingerprint]:
     ends = np.cumsum(arrays["shingle_counts"])
     shingles = np.split(arrays["shingles"], ends[:-1]) if len(ends) else []
+    columns = (arrays["near_rows"].tolist(), shingles, arrays["minhash"], arrays["settings"].tolist())
     near = {
-        number: NearFingerprint(of_row, minhash)
-        for number, of_row, minhash in zip(arrays["near_rows"].tolist(), shingles, arrays["minhash"], strict=True)
+        number: NearFingerprint(of_row, minhash, setting)
+        for number, of_row, minhash, setting in zip(*columns, strict=True)
     }
     return [Fingerprint(digest.tobytes(), near.get(number)) for number, digest in enumerate(arrays["digests"])]

@@ -19,7 +19,12 @@ from apo_soup.errors import UserError
 def recipe(training_recipe, write_rows, monkeypatch):
     """Two sources, with a draw, duplicates, held-out rows and rows at fault, in many chunks."""
     monkeypatch.setattr(chunks, "BYTES_A_CHUNK", 2000)
-    rows = write_rows("rows.jsonl", [*ROWS, {"messages": 3}, *ROWS[:5]])
+    # Of the same words as another row, and none of its duplicates: its first answer is not trained.
+    untrained = json.loads(json.dumps(ROWS[6]))
+    untrained["messages"] += [dict(turn) for turn in untrained["messages"][-2:]]
+    twice = json.loads(json.dumps(untrained))
+    untrained["messages"][-3]["weight"] = 0
+    rows = write_rows("rows.jsonl", [*ROWS, {"messages": 3}, *ROWS[:5], untrained, twice])
     lists = [json.dumps(row["messages"]).replace('"', '""') for row in ROWS]
     rows.with_name("rows.csv").write_text("messages\n" + "".join(f'"{row}"\n' for row in lists))
     sources = [{"id": str(rows), "weight": 1.4}, {"id": str(rows.with_name("rows.csv"))}]
@@ -39,7 +44,7 @@ def test_joined_shards_are_what_one_process_makes(recipe, tokenizer, tmp_path):
     said = []
     files = [prepare_shard(recipe, tokenizer, number, 3, said.append) for number in (3, 1, 2)]
     rows = [int(re.search(r"(\d+) rows", line)[1]) for line in said if line.startswith("shard ")]
-    assert sum(rows) == 2 * len(ROWS) + 6
+    assert sum(rows) == 2 * len(ROWS) + 8
     assert prepare_shard(recipe, tokenizer, 2, 3, said.append) == files[2]
     assert said[-1] == f"shard found: {files[2]}"
     folder = join_shards(recipe, tokenizer, said.append)
