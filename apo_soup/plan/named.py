@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateSyntaxError
+
 from apo.pairs.prompts import prompt_of
 from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask
@@ -22,16 +24,17 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.conversations.conversation import parse_supervised
 from apo_soup.data.conversations.formats import canonical, format_of_row, formats_of
 from apo_soup.data.conversations.pair import parse_pair
+from apo_soup.data.rendering.template import ChatTemplate
 from apo_soup.data.sources.mixture import named_format, recognised_format
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, first_line
 from apo_soup.evals.models_to_evaluate import models_of_suite
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.plan.hub_ids import HubId, ask_hub
 from apo_soup.plan.made import MadeHere
-from apo_soup.runs.chat_template import template_text
+from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import is_local, model_folder, row_files
 from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
 from apo_soup.verify.answers import verifier
@@ -112,7 +115,7 @@ class Looks:
 def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
     folder = recipe.path.parent
     looks.at_model(recipe.model_name_or_path, recipe.place("model_name_or_path"), folder, recipe.model_revision)
-    looks.at(template_text, recipe.chat_template, recipe.place("chat_template"), folder)
+    looks.at(_template, recipe.chat_template, recipe.place("chat_template"), folder)
     for number, clear_of in enumerate(recipe.dataset_mixture.decontaminate or []):
         place = recipe.place(f"dataset_mixture.decontaminate.{number}")
         if is_suite(clear_of):
@@ -125,6 +128,8 @@ def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
     for number, entry in enumerate(recipe.dataset_mixture.datasets):
         key = f"dataset_mixture.datasets.{number}"
         source = Source.from_entry(entry, recipe.place(key))
+        if source.format:
+            looks.at(named_format, source.format, formats_of(recipe.kind == "apo"), recipe.place(f"{key}.format"))
         looks.at_rows(source, recipe.place(f"{key}.id"), folder, _parser(source, recipe, key))
     deepspeed = recipe.model_dump(include={"deepspeed"}).get("deepspeed")
     if isinstance(deepspeed, str) and not deepspeed.lstrip().startswith("{"):
@@ -137,7 +142,7 @@ def _look_at_asking(recipe: AskingFile, looks: Looks) -> None:
     for name, side in named.items():
         if isinstance(side, LocalSide | RewardJudge):
             looks.at_model(side.model, recipe.place(f"{name}.model"), folder, side.revision)
-            looks.at(template_text, side.chat_template, recipe.place(f"{name}.chat_template"), folder)
+            looks.at(_template, side.chat_template, recipe.place(f"{name}.chat_template"), folder)
     if recipe.verifier is not None:
         looks.at(verifier, recipe.verifier, recipe.place("verifier"))
     arguments = {**(recipe.chat_template_kwargs or {}), "enable_thinking": recipe.mode == "think"}
@@ -150,7 +155,7 @@ def _look_at_asking(recipe: AskingFile, looks: Looks) -> None:
 
 def _look_at_suite(suite: EvalFile, looks: Looks) -> None:
     folder = suite.path.parent
-    looks.at(template_text, suite.chat_template, suite.place("chat_template"), folder)
+    looks.at(_template, suite.chat_template, suite.place("chat_template"), folder)
     files = {id(task): file for task, file in tasks_with_rows(suite)}
     for number, task in enumerate(suite.tasks):
         key = f"tasks.{number}"
@@ -204,6 +209,18 @@ def _suite_of(recipe: MergeFile, key: str, named: str | None, tasks: Sequence[st
         if task not in known:
             told = f"expected tasks of {file} ({', '.join(known)}), got {task}; correct the name"
             raise UserError(f"{recipe.place('sweep.tasks')}: {told}")
+
+
+def _template(value: str | None, place: str, folder: Path) -> None:
+    """Refuse a chat template that is not there, or is no Jinja."""
+    text = template_text(value, place, folder)
+    if text is None or text == TRL_TEMPLATE:
+        return
+    try:
+        ChatTemplate(text)
+    except TemplateSyntaxError as error:
+        told = f"expected Jinja text, got what it cannot read ({first_line(error)}, line {error.lineno} of it)"
+        raise UserError(f"{place}: {told}; correct the template") from error
 
 
 def _json_file(name: str, place: str) -> None:

@@ -47,6 +47,8 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
     [
         ("sft.yaml", "model_name_or_path", "./there", "model_name_or_path: expected a model folder, got ./there"),
         ("sft.yaml", "chat_template", "a.jinja", "chat_template: expected apo-soup, trl, Jinja text, or a .jinja file"),
+        ("sft.yaml", "chat_template", "{{ bad", "chat_template: expected Jinja text, got what it cannot"),
+        ("sft.yaml", "dataset_mixture.datasets.0.format", "x", "format: expected one of messages, sharegpt"),
         ("sft.yaml", "eos_token", "<|nope|>", "eos_token: expected a token of runs/tiny/mid, got '<|nope|>'"),
         ("sft.yaml", "deepspeed", "z.json", "deepspeed: expected a JSON file of DeepSpeed's, got z.json"),
         ("sft.yaml", "dataset_mixture.decontaminate", ["e.yaml"], "decontaminate.0: expected an eval file, got e.yaml"),
