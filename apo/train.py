@@ -19,7 +19,6 @@ from dataclasses import fields
 from typing import Any, cast
 
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl import DPOConfig
 
 from apo.checkpoints import KeepCheckpoints
@@ -30,7 +29,7 @@ from apo.trainer import PackedDPOTrainer
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
 from apo_soup.data.prepare import training_rows
-from apo_soup.errors import UserError, told_by_library
+from apo_soup.errors import told_by_library
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.progress import say
 from apo_soup.runs.members import Kept
@@ -72,7 +71,6 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     """
     say_notes(recipe)
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
-    check_attention(recipe, loading_options(arguments)["attn_implementation"])
     place, taken = recipe.place("model_name_or_path"), "a model that transformers loads"
     with told_by_library(place, (ValueError, OSError), expected=taken, way="name another one"):
         config = AutoConfig.from_pretrained(
@@ -170,14 +168,3 @@ def settled_model(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any])
     adapting = {name: common[name] for name in ("peft_config", "quantization_config")}
     model = with_earlier_adapter(recipe, arguments, adapting)
     return {} if model is None else {**adapting, "model": model}
-
-
-def check_attention(recipe: ApoFile, requested: str | None) -> None:
-    """Raise UserError where transformers has no attention implementation of this name."""
-    known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
-    if requested and requested not in known and "/" not in requested:  # with a slash it is a kernel on the Hub
-        key = "attn_implementation" if recipe.attn_implementation else "model_init_kwargs.attn_implementation"
-        raise UserError(
-            f"{recipe.place(key)}: expected one of {', '.join(sorted(known))}, or a kernel on "
-            f"the Hub, got {requested}; correct the name"
-        )

@@ -31,6 +31,8 @@ TRAINING = {
 }
 
 
+# A file of weights that holds no tensor.
+NO_WEIGHTS = (2).to_bytes(8, "little") + b"{}"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 

@@ -40,11 +40,15 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     if warm > (longest if longest and longest > 0 else 1e9):
         told = f"expected at most {longest if longest > 0 else 10**9:,}, the steps of the run, got {as_written(warm)}"
         yield Fault("warmup_steps", f"{told}, so the learning rate would never be reached; lower it", ("max_steps",))
-    attention = recipe.attn_implementation
-    if attention and attention not in ATTENTIONS and "/" not in attention:
-        way = nearest(attention, ATTENTIONS) or "name one of them"
-        told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got "
-        yield Fault("attn_implementation", f"{told}{said_again(attention)}; {way}")
+    loading = recipe.model_init_kwargs if isinstance(recipe.model_init_kwargs, dict) else {}
+    for key, attention in (
+        ("attn_implementation", recipe.attn_implementation),
+        ("model_init_kwargs.attn_implementation", loading.get("attn_implementation")),
+    ):
+        if isinstance(attention, str) and attention not in ATTENTIONS and "/" not in attention:
+            way = nearest(attention, ATTENTIONS) or "name one of them"
+            told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got "
+            yield Fault(key, f"{told}{said_again(attention)}; {way}")
     if recipe.hub_model_id is not None:
         try:
             validate_repo_id(recipe.hub_model_id)

@@ -61,7 +61,10 @@ def made_by_another(recipe: StageFile, folders: Mapping[str, Path]) -> Iterator[
     """
     for folder in folders.values():
         manifest = read_manifest(folder) if folder.is_dir() else None
-        words = shlex.split(str((manifest or {}).get("command", "")))
+        try:
+            words = shlex.split(str((manifest or {}).get("command", "")))
+        except ValueError:  # of an older release, which did not quote
+            continue
         config = words[words.index("--config") + 1 :][:1] if "--config" in words else []
         maker = resolved(config[0]) if config else None
         if maker is not None and maker.is_file() and maker.parent != resolved(recipe.path).parent:

@@ -12,7 +12,7 @@ from apo_soup.hashing import hash_value
 from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.model_files import TOKENIZER_FILES, hash_model
 from apo_soup.stored_json import Form, read_json
-from apo_soup.weights import INDEX_FILE, named_weights, weight_files
+from apo_soup.weights import INDEX_FILE, named_weights, read_header, weight_files, weight_index
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -49,7 +49,8 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
     `recipe_folder` is where the recipe looked first, for the sentence about a path that is not there.
 
     Raises:
-        UserError: the path is not there, or is not a whole model folder, or a file of settings in it holds none.
+        UserError: the path is not there, or is not a whole model folder: a file of weights is missing or cut, or one of
+            settings cannot be read.
     """
     if not is_local(name):
         return None
@@ -67,7 +68,12 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
         raise UserError(f"{where}: expected a model folder with config.json, got {name} without one; correct the path")
     if not weight_files(folder) and not (folder / INDEX_FILE).is_file():
         raise UserError(f"{where}: expected a model folder with model.safetensors, got {_other_weights(name, folder)}")
-    # Of one that it cannot read, transformers says nothing, and takes defaults in its place.
+    for file in weight_files(folder):
+        if not file.is_file():
+            index = weight_index(folder) or folder / INDEX_FILE
+            raise UserError(f"{where}: {index}: expected {file.name} beside it, got no such file; copy the model again")
+        read_header(file, where)
+    # Of settings that it cannot read, transformers says nothing, and takes defaults in its place.
     for file in (folder / settings for settings in SETTINGS):
         if file.is_file():
             read_json(file, where, "copy the model again")

@@ -7,6 +7,7 @@ the fingerprint it was begun with, so a killed run goes on from its last checkpo
 import glob
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -254,7 +255,7 @@ class Stage:
             "seconds": round(time.monotonic() - self.started, 2),
             "peak_memory_mb": peak_memory_mb(),
             "processes": process_count(),
-            "command": " ".join(without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])),
+            "command": shlex.join(without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])),
             "versions": versions(),
             "git_commit": git_commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

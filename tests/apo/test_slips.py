@@ -27,7 +27,7 @@ from apo_soup.errors import UserError
         ({"model_init_kwargs": {"rms_norm_epss": 0.1}}, "rms_norm_epss"),
         ({"model_init_kwargs": "abc"}, "model_init_kwargs: expected a mapping, got 'abc'"),
         ({"accelerator_config": {"split_batchs": True}}, "split_batchs"),
-        ({"attn_implementation": "sdpaa"}, "attn_implementation: expected one of eager, flash"),
+        ({"attn_implementation": "sdpaa"}, "attn_implementation: expected one of eager, sdpa"),
         ({"checkpoints": ["abc"]}, "checkpoints.0: expected a step's number"),
     ],
 )

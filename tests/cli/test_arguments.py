@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from helpers import NO_WEIGHTS
 
 from apo_soup.cli.order import print_states, run_stages
 from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
@@ -119,7 +120,7 @@ def members(tmp_path):
     """A recipe of three members with a model and rows of one byte, and what makes a member's folders by hand."""
     (tmp_path / "model").mkdir()
     for file in ("model/config.json", "model/model.safetensors", "rows.jsonl"):
-        (tmp_path / file).write_text("{}")
+        (tmp_path / file).write_bytes(NO_WEIGHTS if file.endswith(".safetensors") else b"{}")
     values = {
         "output_dir": str(tmp_path / "run" / "apo"),
         "model_name_or_path": str(tmp_path / "model"),

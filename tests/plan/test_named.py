@@ -136,9 +136,11 @@ def test_a_model_folder_that_is_not_whole_is_told(changed):
         "mid.yaml", {}, lambda f: shutil.copy(f / "base" / "model.safetensors", f / "m" / "model.safetensors")
     )
     assert "model_name_or_path: expected a model folder with a tokenizer, got " in whole[0]
-    assert (
-        changed("mid.yaml", {}, lambda f: shutil.copy(f / "base" / "tokenizer.json", f / "m" / "tokenizer.json")) == []
-    )
+    tokenizer = "tokenizer.json"
+    assert changed("mid.yaml", {}, lambda f: shutil.copy(f / "base" / tokenizer, f / "m" / tokenizer)) == []
+    (told,) = changed("mid.yaml", {}, lambda f: os.truncate(f / "m" / "model.safetensors", 100_000))
+    assert "m/model.safetensors: expected" in told
+    assert "got 100,000: the file is cut off; copy or make it again" in told
 
 
 def test_two_recipes_that_write_into_one_run_are_told(changed):
@@ -157,6 +159,9 @@ def test_a_copy_that_would_replace_what_the_original_made_is_noted(changed, tmp_
     other.write_text("seed: 0\n")
     made = tmp_path / "runs" / "tiny" / "sft"
     made.mkdir(parents=True)
+    unquoted = {"stage": "sft", "command": "python -m sft --config it's/sft.yaml"}
+    (made / "manifest.json").write_text(json.dumps(unquoted))
+    assert changed() == [], "an older release did not quote"
     manifest = {"stage": "sft", "command": f"python -m sft --config {other} --seed 1"}
     (made / "manifest.json").write_text(json.dumps(manifest))
     recipes, problems = check_recipe(tmp_path / "mine" / "r")

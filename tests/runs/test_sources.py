@@ -1,6 +1,7 @@
 """Models and rows by their ids: what is local, what is missing, and the hash of their content."""
 
 import pytest
+from helpers import NO_WEIGHTS
 
 from apo_soup.errors import UserError
 from apo_soup.runs.chat_template import template_text
@@ -34,7 +35,7 @@ def test_a_model_folder_that_is_not_whole_is_one_sentence(tmp_path):
             model_folder(str(there), "sft.yaml:1")
     with pytest.raises(UserError, match=r"expected a model folder with config.json and .*, got the file"):
         model_folder(str(there / "config.json"), "sft.yaml:1")
-    (there / "its.safetensors").touch()
+    (there / "its.safetensors").write_bytes(NO_WEIGHTS)
     assert model_folder(str(there), "sft.yaml:1") == there
     assert model_folder("owner/name", "sft.yaml:1") is None
 
@@ -44,7 +45,7 @@ def test_a_model_folder_that_is_not_whole_is_one_sentence(tmp_path):
 def test_settings_that_transformers_would_pass_over_are_one_sentence(tmp_path, name, content):
     for file in ("config.json", name):
         (tmp_path / file).write_text("{}")
-    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.safetensors").write_bytes(NO_WEIGHTS)
     assert model_folder(str(tmp_path), "here") == tmp_path
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=rf"^here: .*{name}: expected .*, got .*; copy the model again$"):
