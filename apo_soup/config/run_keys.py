@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from apo_soup.config.in_words import as_written, said_again
 from apo_soup.config.mixture import Mixture
 from apo_soup.config.nearest import nearest
-from apo_soup.config.stage_file import Fault
+from apo_soup.config.stage_file import Fault, Remark
 
 if TYPE_CHECKING:
     from apo_soup.config.training import TrainingFile
@@ -55,6 +55,14 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         except HFValidationError:
             told = f"expected a name of the Hub such as OWNER/NAME, got {as_written(recipe.hub_model_id)}; correct it"
             yield Fault("hub_model_id", told)
+
+
+def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
+    """What a person should know of a training file's keys of its run."""
+    keys = recipe.model_dump(include={"save_only_model", "logging_nan_inf_filter"})
+    if keys["save_only_model"]:
+        told = "a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops goes on"
+        yield Remark("save_only_model", told)
 
 
 def _evaluation_faults(recipe: "TrainingFile", keys: dict[str, Any]) -> Iterator[Fault]:

@@ -24,7 +24,7 @@ from apo_soup.config.keys import (
 )
 from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.nearest import nearest
-from apo_soup.config.run_keys import run_faults
+from apo_soup.config.run_keys import run_faults, run_remarks
 from apo_soup.config.schedules import schedule_faults
 from apo_soup.config.stage_file import Fault, Remark, StageFile
 
@@ -166,3 +166,4 @@ class TrainingFile(StageFile):
 
     def remarks(self) -> Iterator[Remark]:
         yield from adapter_remarks(self)
+        yield from run_remarks(self)

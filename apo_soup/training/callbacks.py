@@ -118,11 +118,13 @@ class StopAtStep(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask all ranks, so that they stop at the same step whichever of them got the signal."""
         if self.asked():
+            args.save_only_model = False
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A signal that came while a checkpoint was written needs no further step."""
         if self.asked():
+            self.trainer.keep_step()
             control.should_training_stop = True
 
     def asked(self) -> bool:

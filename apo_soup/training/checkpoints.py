@@ -153,9 +153,14 @@ def checkpoint_fault(folder: Path) -> str | None:
         json_of_form(folder / _STATE, TrainerState)
     except OtherFormError as error:
         return f"{_STATE}: {error}"
-    if not any(next(folder.glob(pattern), None) for pattern in _OPTIMIZERS):
+    if not holds_optimizer(folder):
         return "it holds no state of the optimiser"
     return None
+
+
+def holds_optimizer(checkpoint: Path) -> bool:
+    """Whether there is a checkpoint with the state of the optimiser, which `save_only_model` leaves out."""
+    return any(next(checkpoint.glob(pattern), None) for pattern in _OPTIMIZERS)
 
 
 def put_into_place(written: Path, checkpoint: Path) -> None:

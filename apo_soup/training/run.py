@@ -71,7 +71,7 @@ def train_and_save(
         with hangs_told(trainer, stage.name, recipe.hang_minutes, rows_told):
             result = _trained(trainer, recipe, found or None)
         if stop.number:
-            _leave_at_step(trainer, stage, stop.number)
+            _leave_at_step(trainer, stage.name, stop.number)
         _finish(trainer, stage, recipe, types, result, before, stop, facts)
         if stop.asked():
             _leave(stop.number, f" when {stage.name} was whole")
@@ -108,7 +108,7 @@ def _finish(
     if trainer.eval_dataset is not None and not _stops_now(trainer, stop):
         metrics |= trainer.evaluate()
     if _stops_now(trainer, stop):
-        _leave_at_step(trainer, stage, stop.number)
+        _leave_at_step(trainer, stage.name, stop.number)
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
         say(f"{stage.name}: no checkpoint was measured to be the best; the weights are those of the last step")
     final = stage.partial / "final"
@@ -188,16 +188,15 @@ def _stops_now(trainer: StageTrainer, stop: StopAtStep) -> bool:
     return stop.asked() and not trainer.args.load_best_model_at_end
 
 
-def _leave_at_step(trainer: StageTrainer, stage: Stage, number: int) -> None:
+def _leave_at_step(trainer: StageTrainer, name: str, number: int) -> None:
     """End all ranks behind a step, with a checkpoint of it.
 
     Raises:
         StopAsked: always; the main process says what is kept.
     """
     state = trainer.state
-    if not (stage.partial / f"checkpoint-{state.global_step}").is_dir():
-        trainer.write_checkpoint(trainer.model, None)
-    _leave(number, f" after step {state.global_step} of {state.max_steps} of {stage.name}, whose checkpoint is written")
+    trainer.keep_step()
+    _leave(number, f" after step {state.global_step} of {state.max_steps} of {name}, whose checkpoint is written")
 
 
 def _leave(number: int, told: str) -> None:

@@ -17,7 +17,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.models.quantised import keep_one_arithmetic
 from apo_soup.private import TrainerHooks
-from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, counted_until, put_into_place
+from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, counted_until, holds_optimizer, put_into_place
 from apo_soup.training.far_off import WINDOW
 from apo_soup.training.finite import require_finite
 from apo_soup.training.step_rows import taken_from
@@ -58,6 +58,8 @@ class StageTrainer(TrainerHooks, Trainer):
         # The kept rows of the running step's documents on this rank; none while they are loaded.
         self.rows_of_step: Sequence[int] = ()
         self.gradient_norm: float | None = None
+        # Of the log, the entries until the end of the training; None before it.
+        self._logged: int | None = None
         # Whether a signal ended the training before its time.
         self.stopped = False
         self.token_count = counted["tokens"]
@@ -117,6 +119,8 @@ class StageTrainer(TrainerHooks, Trainer):
 
     def end_training(self, *args: Any) -> Any:
         """As transformers. Where a signal stopped it, weights and checkpoint of its last step stay as they are."""
+        self.remember_counts()  # adds up the losses once more and logs them: a checkpoint behind it has neither twice
+        self._logged = len(self.state.log_history)
         if not self.stopped:
             return super().end_training(*args)
         limit, best = self.args.save_total_limit, self.args.load_best_model_at_end
@@ -158,15 +162,26 @@ class StageTrainer(TrainerHooks, Trainer):
         """
         step = self.state.global_step
         kept = f"a checkpoint of step {step} is kept"
-        if not step or (self.folder / f"checkpoint-{step}").is_dir():
+        if not step or holds_optimizer(self.folder / f"checkpoint-{step}"):
             return kept if step else "nothing was trained before it"
         if self.is_deepspeed_enabled or self._before is None or self._random is None:
             return "the last checkpoint is kept"  # DeepSpeed has taken the step
         self.current_flos = self._before.flos
         self.state.num_input_tokens_seen = self._before.tokens_seen
         set_random_state(self._random)
-        self.write_checkpoint(self.trained_model, None)
+        self.keep_step()
         return kept
+
+    def keep_step(self) -> None:
+        """Have a checkpoint of the last step that the same command goes on from, whatever `save_only_model` says, for a
+        training that ends here; called by all ranks.
+        """
+        self.args.save_only_model = False
+        if holds_optimizer(self.folder / f"checkpoint-{self.state.global_step}"):
+            return
+        if self._logged is not None:
+            del self.state.log_history[self._logged :]
+        self.write_checkpoint(self.model, None)
 
     def write_checkpoint(self, *args: Any) -> None:
         """As transformers, into a hidden sibling, with what was counted until now, or until the step that is not taken.

@@ -134,3 +134,11 @@ def test_attentions_are_those_of_the_installed_transformers():
 )  # fmt: skip
 def test_what_cannot_hold_together_is_told_before_anything_runs(write_recipe, keys, sentences):
     assert told(write_recipe, **keys) == sentences
+
+
+def test_what_a_kill_costs_without_the_optimiser_is_told(write_recipe):
+    recipe = load(write_recipe("sft.yaml", FILE | {"save_only_model": True}), "sft")
+    assert [note.split(": ", 1)[1] for note in recipe.notes] == [
+        "save_only_model: a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops "
+        "goes on"
+    ]

@@ -41,7 +41,7 @@ def test_a_run_that_stops_at_a_spike_goes_on_from_the_step_before_to_the_same_by
     assert "Thread 0x" in slow.stderr
     assert "sft: rank 0: goes on, after " in slow.stderr
 
-    path = write_recipe("sft.yaml", keys | {"output_dir": str(tmp_path / "stopped" / "sft")})
+    path = write_recipe("sft.yaml", keys | {"output_dir": str(tmp_path / "stopped" / "sft"), "save_only_model": True})
     stopped = program("-m", "sft", "--config", path, "--on_spike", "stop")
     assert stopped.returncode == 2
     assert f"sft: step {step}: expected a step like those before it, got a loss " in stopped.stderr
