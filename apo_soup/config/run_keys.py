@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.in_words import as_written, said_again
 from apo_soup.config.mixture import Mixture
 from apo_soup.config.nearest import nearest
@@ -49,6 +50,9 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
             way = nearest(attention, ATTENTIONS) or "name one of them"
             told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got "
             yield Fault(key, f"{told}{said_again(attention)}; {way}")
+    fault = file_name_fault(recipe.logging_dir or "")
+    if fault:
+        yield Fault("logging_dir", fault)
     if recipe.hub_model_id is not None:
         try:
             validate_repo_id(recipe.hub_model_id)

@@ -19,7 +19,7 @@ from apo_soup.plan.tokens import token_problems
 from apo_soup.runs.members import file_problems
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
-from apo_soup.runs.trackers import missing_note
+from apo_soup.runs.trackers import logging_note, missing_note
 from apo_soup.tables import text_table
 
 
@@ -48,9 +48,9 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
             problems += wrong
             if not wrong:
                 recipe.notes.extend(made_by_another(recipe, folders))
-            note = missing_note(recipe) if isinstance(recipe, TrainingFile) else None
-            if note:
-                recipe.notes.append(f"{recipe.where('report_to')}: {note}")
+            if isinstance(recipe, TrainingFile):
+                notes = {"report_to": missing_note(recipe), "logging_dir": logging_note(recipe)}
+                recipe.notes.extend(f"{recipe.where(key)}: {note}" for key, note in notes.items() if note)
     problems += doubled_outputs(recipes)
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     problems += filter(None, (*map(missing_package, training), *map(earlier_adapter_problem, training)))

@@ -20,6 +20,7 @@ from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.trackers import (
     keep_what_trackers_write,
+    logging_note,
     missing_note,
     missing_trackers,
     named_trackers,
@@ -48,9 +49,7 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
     if recipe.use_liger_kernel and not _installed("liger_kernel"):
         values["use_liger_kernel"] = False
         notes.append("use_liger_kernel: liger-kernel is not installed, the plain layers are used")
-    missing = missing_note(recipe)
-    if missing:
-        notes.append(missing)
+    notes += filter(None, (missing_note(recipe), logging_note(recipe)))
     absent = missing_trackers(recipe)
     values["report_to"] = [tracker for tracker in named_trackers(recipe) if tracker not in absent] or ["none"]
     if recipe.push_to_hub and not (recipe.hub_token or get_token()):

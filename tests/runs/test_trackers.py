@@ -1,5 +1,6 @@
 """What trackers write is kept in the run's logs, under the recipe's and the stage's name, and goes on after a kill."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe
 from apo_soup.runs import trackers
 from apo_soup.runs.stage import Stage
-from apo_soup.runs.trackers import keep_what_trackers_write, run_name, tracker_folder
+from apo_soup.runs.trackers import keep_what_trackers_write, logging_note, run_name, tracker_folder
 
 VARIABLES = ("TENSORBOARD_LOGGING_DIR", "TRACKIO_DIR", "WANDB_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_PROJECT")
 
@@ -74,6 +75,34 @@ def test_what_is_written_stays_in_the_runs_logs(sft, monkeypatch):
     keep_what_trackers_write(sft(report_to="wandb", run_name="try 2: lr/3 #4")[0], stage)
     assert os.environ["WANDB_RUN_ID"] == f"try-2-lr-3-4-{stage.begun_as}", "wandb takes no such signs in an id"
     assert tracker_folder(sft(logging_dir="elsewhere")[0], stage) == Path("elsewhere")
+
+
+def test_no_tracker_writes_where_a_stage_is_made(sft, tmp_path, monkeypatch):
+    """Files there would keep the stage from its folder, or go with what it has not finished."""
+    (tmp_path / "runs/mine/sft").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("runs/mine/sft")
+    (tmp_path / "r" / "mid.yaml").write_text("output_dir: runs/other/mid\n")
+    home = f"~{getpass.getuser()}"
+    for folder in (
+        "runs/mine/sft", "runs/mine/sft/logs", f"{tmp_path}/runs/mine/sft/a/b", "runs/mine/../mine/sft/x", "link/logs",
+        "runs/mine", ".", "runs/mine/.sft.partial/logs", "runs/mine/merged/logs", "runs/other/mid/logs",
+    ):  # fmt: skip
+        recipe, stage = sft(logging_dir=folder, report_to="tensorboard")
+        assert tracker_folder(recipe, stage) == Path("runs/mine/logs/sft"), folder
+        assert logging_note(recipe) == (
+            f"logging_dir: {folder} is, holds or lies in a stage's folder, which is absent or whole; trackers write to "
+            "runs/mine/logs/STAGE"
+        )
+    assert any("logging_dir: runs/other/mid/logs is, " in note for note in check_recipe(tmp_path / "r")[0][-1].notes)
+    for folder in ("runs/mine/logs", "runs/mine/sft-logs", "runs/mine/tb", "elsewhere", f"{home}/tb", "~nobody-/tb"):
+        recipe, stage = sft(logging_dir=folder, report_to="tensorboard")
+        assert logging_note(recipe) is None, folder
+        assert tracker_folder(recipe, stage) == Path(os.path.expanduser(folder))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(trackers, "_is_installed", lambda tracker: True)
+    for folder in ("file", "file/logs"):
+        with pytest.raises(UserError, match=r"sft.yaml:\d+: logging_dir: expected a folder, got file.*, which is or"):
+            keep_what_trackers_write(sft(logging_dir=folder, report_to="tensorboard")[0], stage)
 
 
 def test_a_tracker_that_is_misspelt_or_missing_is_told_at_check(sft):
