@@ -4,6 +4,7 @@ Only what the program itself writes under names of its own is looked at. A link 
 what lies behind one.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import told_by_disk
+from apo_soup.errors import UserError, told_by_disk
 from apo_soup.runs.arguments import arguments_of
 from apo_soup.runs.durable import files_below
 from apo_soup.runs.known_hashes import forgotten_files, memory_folder
@@ -126,23 +127,33 @@ def _of_stage(name: str, folder: Path, is_current: bool) -> Iterator[Leftover]:
         if _is_folder(removed):
             yield Leftover((removed,), FREE, "what was not removed to its end", users)
     partial = hidden_sibling(folder, "partial")
-    for begun in (partial, *folder.parent.glob(f".{folder.name}.replaced-*")):
-        mark = begun_mark(begun) if _is_folder(begun) else None
-        if mark is None or begun.name.endswith(".removed"):
-            continue
-        if mark["fingerprint"] == made and is_current:
-            yield Leftover((begun,), FREE, f"{name} as it was begun, and is finished since", users)
-            continue
-        with_words = f" with {words}" if (words := arguments_of(mark)) else ""
-        steps = [int(f.name.rpartition("-")[2]) for f in begun.glob("checkpoint-*") if f.name[11:].isdigit()]
-        told = f"{name} as it was begun{with_words}" + (f", at step {max(steps)}" if steps else "")
-        if all(file.name == BEGUN for file in files_below(begun)):
-            yield Leftover((begun,), FREE, f"{told}, and came to no checkpoint", users)
-            continue
-        yield Leftover((begun,), GOES_ON, f"{told}; the same command goes on from it", users)
-        for unusable in (*begun.glob("damaged-checkpoint-*"), *begun.glob(".checkpoint-*")):
-            if _is_folder(unusable):
-                yield Leftover((unusable,), FREE, "a checkpoint that nothing can go on from", users)
+    for begun in (partial, *folder.parent.glob(f".{glob.escape(folder.name)}.replaced*")):
+        if _is_folder(begun) and not begun.name.endswith(".removed"):
+            yield from _begun(name, begun, made if is_current else None, users)
+
+
+def _begun(name: str, begun: Path, made: str | None, users: tuple[Path, ...]) -> Iterator[Leftover]:
+    """What a folder is for that was begun; `made` is the fingerprint of the finished one, where that is up to date."""
+    steps = [int(f.name.rpartition("-")[2]) for f in begun.glob("checkpoint-*") if f.name[11:].isdigit()]
+    at_step = f", at step {max(steps)}" if steps else ""
+    try:
+        mark = begun_mark(begun)
+    except UserError:
+        told = f"{name} as it was begun{at_step}; {BEGUN} there is damaged or gone, so nothing goes on from it"
+        yield Leftover((begun,), GOES_ON, told, users)
+        return
+    if mark and mark["fingerprint"] == made:
+        yield Leftover((begun,), FREE, f"{name} as it was begun, and is finished since", users)
+        return
+    with_words = f" with {words}" if mark and (words := arguments_of(mark)) else ""
+    told = f"{name} as it was begun{with_words}{at_step}"
+    if mark is None or all(file.name == BEGUN for file in files_below(begun)):
+        yield Leftover((begun,), FREE, f"{told}, and came to no checkpoint", users)
+        return
+    yield Leftover((begun,), GOES_ON, f"{told}; the same command goes on from it", users)
+    for unusable in (*begun.glob("damaged-checkpoint-*"), *begun.glob(".checkpoint-*")):
+        if _is_folder(unusable):
+            yield Leftover((unusable,), FREE, "a checkpoint that nothing can go on from", users)
 
 
 def _of_training(recipe: TrainingFile, folders: tuple[Path, ...], current: Collection[Path]) -> Iterator[Leftover]:

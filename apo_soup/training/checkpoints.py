@@ -9,13 +9,14 @@ from typing import Annotated, Any
 from accelerate import PartialState
 from pydantic import Field
 
-from apo_soup.progress import is_main, say
+from apo_soup.progress import say
 from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
+from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form
 from apo_soup.training.shared_folder import check_shared
 
-# In a checkpoint that was written to its end: the record of its other files, as JSON; empty in those of older releases.
+# In a checkpoint that was written to its end: the record of its other files, as JSON.
 WHOLE = "whole"
 # Tokens, seconds and losses until a checkpoint.
 COUNTED = "counted.json"
@@ -77,7 +78,8 @@ def counted_until(checkpoint: Path) -> dict[str, Any]:
 
 def begin_stage(stage: Stage, where: str) -> Path:
     """The stage's partial folder, prepared by the main process while the others wait. Checkpoints that were not written
-    to their end are removed; those that are not as they were written are named and put aside.
+    to their end are removed; those that are not as they were written are named and put aside. Where the main process
+    cannot do that, it says why, and the others end without a word.
 
     Call it when TRL's arguments exist: they open the process group with the recipe's `ddp_timeout`.
 
@@ -87,23 +89,26 @@ def begin_stage(stage: Stage, where: str) -> Path:
     Raises:
         UserError: as `Stage.begin`; or the processes do not share that folder.
     """
-    if is_main():
-        stage.begin()
-        shutil.rmtree(stage.partial / "final", ignore_errors=True)
-        for folder in stage.partial.glob(".checkpoint-*"):
-            shutil.rmtree(folder)
-        for folder in stage.partial.glob("checkpoint-*"):
-            if _NAME.fullmatch(folder.name) and not (folder / WHOLE).is_file():
-                shutil.rmtree(folder)
-        _put_damaged_aside(stage)
-        _put_damaged_best_aside(stage)
+    main_decides(f"begin {stage.name}", lambda: _begin(stage))
     PartialState().wait_for_everyone()
     check_shared(stage.partial, where)
     return stage.partial
 
 
+def _begin(stage: Stage) -> None:
+    stage.begin()
+    shutil.rmtree(stage.partial / "final", ignore_errors=True)
+    for folder in stage.partial.glob(".checkpoint-*"):
+        shutil.rmtree(folder)
+    _put_damaged_aside(stage)
+    _put_damaged_best_aside(stage)
+
+
 def _put_damaged_aside(stage: Stage) -> None:
-    """Rename checkpoints that cannot be gone on from, until one can."""
+    """Rename checkpoints that cannot be gone on from, until one can; and any without a record."""
+    for folder in stage.partial.glob("checkpoint-*"):
+        if _NAME.fullmatch(folder.name) and not (folder / WHOLE).is_file():
+            _put_aside_if_damaged(stage, folder)
     while checkpoint := last_checkpoint(stage.partial):
         if not _put_aside_if_damaged(stage, checkpoint):
             return
@@ -135,14 +140,15 @@ def checkpoint_fault(folder: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, in words, or None: its files are not as recorded, or lack what training
     goes on from.
     """
-    if (folder / WHOLE).stat().st_size:
-        try:
-            records = json_of_form(folder / WHOLE, CheckpointRecord)["files"]
-        except OtherFormError as error:
-            return f"its record {WHOLE} cannot be read: {error}"
-        fault = damage(folder, records, by_content=True)
-        if fault:
-            return fault
+    try:
+        records = json_of_form(folder / WHOLE, CheckpointRecord)["files"]
+    except OSError as error:
+        return f"its record {WHOLE} cannot be read: {error.strerror}"
+    except OtherFormError as error:
+        return f"its record {WHOLE} cannot be read: {error}"
+    fault = damage(folder, records, by_content=True)
+    if fault:
+        return fault
     try:
         counted_until(folder)
     except OtherFormError as error:

@@ -62,6 +62,22 @@ def test_a_begun_training_is_gone_on_with_and_what_it_left_is_not_needed(apo):
     assert told(recipe, stage.folder) == {}
 
 
+def test_checkpoints_that_are_begun_for_nobody_knows_what_are_listed_and_kept(apo):
+    recipe, stage = apo
+    write(stage.begin() / "checkpoint-8" / "model.safetensors")
+    write(stage.partial / "begun.json", "{")
+    write(stage.partial.with_name(".1.replaced") / "checkpoint-2" / "model.safetensors")
+    reason = "begun.json there is damaged or gone, so nothing goes on from it"
+    listed = {
+        (".1.partial", GOES_ON): f"apo/1 as it was begun, at step 8; {reason}",
+        (".1.replaced", GOES_ON): f"apo/1 as it was begun, at step 2; {reason}",
+    }
+    assert told(recipe) == listed
+    finish(Stage("apo/1", stage.folder.with_name("2"), {}, {}))
+    stage.folder.with_name("2").rename(stage.folder)
+    assert told(recipe, stage.folder) == listed
+
+
 def test_a_start_that_came_to_nothing_and_a_folder_that_was_replaced(apo):
     recipe, stage = apo
     stage.begin()

@@ -227,13 +227,67 @@ def test_records_of_another_form_are_one_sentence_too(stage, key, records):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": "x"}', BEGUN_WITH_A_NUMBER, "[" * 10**5])
-def test_a_partial_folder_whose_mark_is_cut_is_put_aside(stage, text):
+def test_a_begun_folder_whose_mark_is_cut_is_made_anew_where_nothing_is_lost(stage, text):
     first = stage(seed=1)
     first.begin()
     (first.partial / "begun.json").write_text(text)
+    first.result_folder().joinpath("half").touch()
     assert first.stale() == "it has not run yet"
-    finish(first)
-    assert first.stale() is None
+    first.begin()
+    assert first.stale() == "it was begun and not finished"
+    assert list(first.result_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", BEGUN_WITH_A_NUMBER])
+@pytest.mark.parametrize("work", ["checkpoint-8/model.safetensors", "answers.jsonl"])
+def test_no_work_is_lost_or_passed_over_with_a_mark_that_cannot_be_read(stage, text, work, capsys):
+    days = stage(seed=1)
+    kept = days.begin() / work
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("days")
+    spoil(days.partial, text)
+    told = r"\.sft\.partial/begun\.json: .*expected .*, got .*; put that file back to go on, or move its folder else"
+    for asked in (days, stage(seed=2)):
+        for refused in (asked.stale, asked.begin):
+            with pytest.raises(UserError, match=told):
+                refused()
+    aside = days.partial.rename(days.partial.with_name(".sft.replaced"))
+    finish(stage(seed=2))
+    stage(seed=2).tidy()
+    assert "warning: sft: " in (printed := capsys.readouterr().out)
+    assert printed.count(f"{aside}/begun.json: ") == 2
+    aside.rename(days.partial)
+    stage(seed=2).tidy()
+    assert f"warning: sft: {days.partial}/begun.json: " in capsys.readouterr().out
+    days.partial.rename(aside := days.partial.with_name(f".sft.replaced-{days.fingerprint[:6]}"))
+    for refused in (days.stale, days.begin):
+        with pytest.raises(UserError, match=told.replace("partial", "replaced-......")):
+            refused()
+    assert (aside / work).read_text() == "days"
+
+
+def spoil(folder, text):
+    if text is None:
+        (folder / "begun.json").unlink()
+    else:
+        (folder / "begun.json").write_text(text)
+
+
+def test_what_a_removal_leaves_that_is_killed_has_its_mark(stage, monkeypatch):
+    first = stage(seed=1)
+    (first.begin() / "checkpoint-8").mkdir()
+    (first.partial / "checkpoint-8" / "model.safetensors").touch()
+    removed, rmtree = [], shutil.rmtree
+
+    def seen(folder, *args, **kwargs):
+        removed.append((folder.name, (first.partial / "begun.json").is_file()))
+        rmtree(folder, *args, **kwargs)
+
+    result = first.result_folder()
+    monkeypatch.setattr(shutil, "rmtree", seen)
+    first.finish(result, {})
+    assert ("checkpoint-8", True) in removed
+    assert [f.name for f in first.folder.parent.iterdir()] == ["sft"]
 
 
 def test_nothing_of_a_killed_run_comes_into_the_folder(stage):
@@ -247,7 +301,7 @@ def test_what_is_left_of_an_ended_run_is_removed_and_another_one_stays(stage):
     first = stage(seed=1)
     finish(first)
     (first.folder.parent / ".sft.old").mkdir()
-    shutil.copytree(first.folder, first.partial)
+    (first.begin() / "checkpoint-8").mkdir()
     first.tidy()
     assert [f.name for f in first.folder.parent.iterdir()] == ["sft"]
     stage(seed=2).begin()

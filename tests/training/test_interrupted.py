@@ -142,7 +142,8 @@ DAMAGES = {
     "counted.json is missing": lambda f: (f / "counted.json").unlink(),
     "its record whole cannot be read": lambda f: os.truncate(f / "whole", 20),
     "its record whole cannot be read ": lambda f: (f / "whole").write_text('{"files": 3}'),
-    "it holds no state of the optimiser": lambda f: ((f / "whole").write_text(""), (f / "optimizer.pt").unlink()),
+    "its record whole cannot be read  ": lambda f: (f / "whole").write_text(""),
+    "its record whole cannot be read   ": lambda f: (f / "whole").unlink(),
 }
 
 

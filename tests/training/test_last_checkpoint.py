@@ -13,27 +13,34 @@ from apo_soup.training.checkpoints import WHOLE, begin_stage, checkpoint_fault, 
 from apo_soup.training.finite import all_finite
 
 
-def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
+def write_checkpoint(folder, step, recorded=True):
+    folder.mkdir(parents=True)
+    (folder / "optimizer.pt").touch()
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    if recorded:
+        (folder / WHOLE).write_text(json.dumps({"files": content_records(folder)}))
+
+
+def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path, capsys):
     stage = Stage("sft", tmp_path / "sft", {}, {})
     begin_stage(stage, "sft.yaml")
     assert last_checkpoint(stage.partial) is None
     for step in (5, 10, 100, 105):
-        (stage.partial / f"checkpoint-{step}").mkdir()
-        (stage.partial / f"checkpoint-{step}" / "optimizer.pt").touch()
-        (stage.partial / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    for step in (5, 100):  # as releases before marked them
-        (stage.partial / f"checkpoint-{step}" / WHOLE).touch()
+        write_checkpoint(stage.partial / f"checkpoint-{step}", step, recorded=step in (5, 100))
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "by number, not by name"
     shutil.copytree(stage.partial / "checkpoint-100", stage.partial / "checkpoint-100-copy")
     begin_stage(stage, "sft.yaml")
-    left = ["checkpoint-100", "checkpoint-100-copy", "checkpoint-5"]
-    assert sorted(f.name for f in stage.partial.glob("checkpoint-*")) == left
+    left = ["checkpoint-100", "checkpoint-100-copy", "checkpoint-5", "damaged-checkpoint-10", "damaged-checkpoint-105"]
+    assert sorted(f.name for f in stage.partial.glob("*checkpoint-*")) == left
+    fault = "its record whole cannot be read: No such file or directory"
+    assert f"sft: {stage.partial}/checkpoint-105 is not used: {fault}" in capsys.readouterr().out.splitlines()
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "a person's copy is none of ours"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
+        (WHOLE, "", f"its record {WHOLE} cannot be read: expected valid JSON"),
         (WHOLE, "[]", f"its record {WHOLE} cannot be read: expected a mapping, got a list"),
         (WHOLE, '{"files": {}}', f"its record {WHOLE} cannot be read: files: expected at least one entry, got a"),
         (WHOLE, '{"files": {"optimizer.pt": {"bytes": "5"}}}', "cannot be read: files.optimizer.pt.bytes: expected a"),
@@ -43,12 +50,22 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path):
     ],
 )
 def test_a_checkpoint_whose_own_files_are_of_another_form_is_not_used(tmp_path, name, content, told):
-    (tmp_path / WHOLE).touch()
-    (tmp_path / "optimizer.pt").touch()
-    (tmp_path / "trainer_state.json").write_text('{"global_step": 5}')
-    assert checkpoint_fault(tmp_path) is None
-    (tmp_path / name).write_text(content)
-    assert told in checkpoint_fault(tmp_path)
+    checkpoint = tmp_path / "checkpoint-5"
+    write_checkpoint(checkpoint, 5, recorded=False)
+    (checkpoint / "counted.json").write_text('{"tokens": 1, "seconds": 1}')
+    if name != WHOLE:
+        (checkpoint / name).write_text(content)
+    (checkpoint / WHOLE).write_text(json.dumps({"files": content_records(checkpoint)}))
+    assert (checkpoint_fault(checkpoint) is None) == (name == WHOLE)
+    (checkpoint / name).write_text(content)
+    assert told in checkpoint_fault(checkpoint)
+
+
+def test_a_checkpoint_without_the_optimiser_is_not_gone_on_from(tmp_path):
+    write_checkpoint(tmp_path / "checkpoint-5", 5, recorded=False)
+    (tmp_path / "checkpoint-5" / "optimizer.pt").unlink()
+    (tmp_path / "checkpoint-5" / WHOLE).write_text(json.dumps({"files": content_records(tmp_path / "checkpoint-5")}))
+    assert checkpoint_fault(tmp_path / "checkpoint-5") == "it holds no state of the optimiser"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8])
