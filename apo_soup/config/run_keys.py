@@ -67,6 +67,9 @@ def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     if keys["save_only_model"]:
         told = "a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops goes on"
         yield Remark("save_only_model", told)
+    if keys["logging_nan_inf_filter"]:
+        told = "a loss that is not finite is hidden in the logs and in train_loss, and does not end the run"
+        yield Remark("logging_nan_inf_filter", told)
 
 
 def _evaluation_faults(recipe: "TrainingFile", keys: dict[str, Any]) -> Iterator[Fault]:

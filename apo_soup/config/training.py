@@ -115,6 +115,9 @@ class TrainingFile(StageFile):
     logging_dir: Text | None = key(
         None, "folder that trackers write to; `logs/STAGE` of the run where it is not given", cosmetic=True
     )
+    logging_nan_inf_filter: Flag = key(
+        False, "let the mean of the losses before it stand for a loss that is not finite, which else ends the run"
+    )
     hang_minutes: Minutes = key(
         20.0, "minutes without a step after which each process says where it stands; 0: never", cosmetic=True
     )

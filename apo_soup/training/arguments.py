@@ -116,6 +116,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training = {k: v for k, v in values.items() if k in names} | {"output_dir": str(partial), "disable_tqdm": True}
     if not torch.cuda.is_available():
         training.setdefault("dataloader_pin_memory", False)
+    training["logging_nan_inf_filter"] = recipe.logging_nan_inf_filter
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
     loading = recipe.model_init_kwargs or {}

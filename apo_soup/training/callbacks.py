@@ -3,10 +3,12 @@
 import math
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from apo_soup.errors import UserError
@@ -87,6 +89,49 @@ class Watch(TrainerCallback):
                 f"warning: chosen answers have become less likely than under the reference, by {-fall:.2f} nats a "
                 "token; lower learning_rate, raise beta, or look whether they differ in kind from the model's own"
             )
+
+
+class LookAtSteps(TrainerCallback):
+    """Stops before a step whose loss is not finite, which a finite gradient can have, and with fp16 has without a word;
+    counts the steps that its loss scaler skips.
+
+    Args:
+        name: the stage's.
+        rows_told: where rows are, by their numbers among the kept ones.
+    """
+
+    def __init__(self, trainer: StageTrainer, name: str, rows_told: Callable[[Sequence[int]], str]):
+        self.trainer, self.name, self.rows_told = trainer, name, rows_told
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Look at the losses since the last log, of which all but this step's were looked at.
+
+        Raises:
+            UserError: on all ranks, where one of any rank is not finite.
+        """
+        losses = self.trainer.loss_window[0].detach().clone()
+        if PartialState().num_processes > 1:
+            torch.distributed.all_reduce(losses)
+        if not math.isfinite(losses.item()):
+            rows = self.rows_told(gather_object(list(self.trainer.rows_of_step)))
+            raise UserError(
+                f"{self.name}: expected a finite loss, got {losses.item()} at step {state.global_step + 1}; look at "
+                f"its rows, {rows}, or lower learning_rate"
+            )
+
+        self.scale = self._scale()
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Count it where the weights were left as they are. A fused optimiser skips a step itself, which accelerate
+        does not see; the scale falls, until it is 0.
+        """
+        fell = self._scale() < self.scale or self.scale == 0
+        self.trainer.skipped += fell or self.trainer.accelerator.optimizer_step_was_skipped
+
+    def _scale(self) -> float:
+        """What losses are multiplied with; 1 where they are not, or by DeepSpeed."""
+        scaler = self.trainer.accelerator.scaler
+        return 1.0 if scaler is None else scaler.get_scale()
 
 
 class RestoreCounts(TrainerCallback):

@@ -55,6 +55,7 @@ class CountedUntil(Form):
 
     tokens: float
     seconds: float
+    skipped: Count | None = None
     window: CountedWindow | None = None
     recent: dict[str, list[float]] | None = None
 

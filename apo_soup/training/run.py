@@ -1,7 +1,6 @@
 """A training, from its last checkpoint to a finished model folder in its place."""
 
 import gc
-import math
 import time
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
-from apo_soup.training.callbacks import RestoreCounts, StopAtStep
+from apo_soup.training.callbacks import LookAtSteps, RestoreCounts, StopAtStep
 from apo_soup.training.checkpoints import last_checkpoint
 from apo_soup.training.finite import require_finite
 from apo_soup.training.hang import hangs_told
@@ -65,6 +64,7 @@ def train_and_save(
     trainer.add_callback(RestoreCounts(trainer, stage.name))
     trainer.add_callback(stop)
     rows_told = partial(places_told, prepared)
+    trainer.add_callback(LookAtSteps(trainer, stage.name, rows_told))
     if recipe.spike_factor is not None:
         trainer.add_callback(Spikes(trainer, recipe, recipe.spike_factor, stage.name, rows_told))
     with STOPS.deferred(f"{stage.name} is written to its end"):
@@ -94,13 +94,10 @@ def _finish(
 
     Raises:
         StopAsked: a signal came before its weights began to be written; a checkpoint has them.
+        UserError: a weight is not finite, or no step changed any.
     """
     require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")
-    if not math.isfinite(result.training_loss):
-        raise UserError(
-            f"{stage.name}: expected a finite loss, got {result.training_loss} at step {trainer.state.global_step}; "
-            "lower learning_rate, or look at the rows"
-        )
+    require_a_step(trainer, stage.name)
     seconds = time.monotonic() - trainer.begun
     of_whole_run(result.metrics, trainer.state.log_history, before)
     # The last log's own figures are among the result's where its window ends with the run.
@@ -181,6 +178,23 @@ def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
             f"of all processes, got {rows:,}, which would all be dropped; leave the key out, or lower "
             "per_device_train_batch_size"
         )
+
+
+def require_a_step(trainer: StageTrainer, name: str) -> None:
+    """Say how many steps of a training the loss scaler of fp16 skipped; refuse one that is the model it began with.
+
+    Raises:
+        UserError: it skipped them all.
+    """
+    steps, skipped = trainer.state.global_step, trainer.skipped
+    if steps and skipped >= steps:
+        raise UserError(
+            f"{name}: expected at least one step that changes the weights, got {steps:,}, all of them skipped by the "
+            "loss scaler of fp16, whose gradients were not finite; write bf16: true in place of fp16: true, or train "
+            "for more steps, before which the scale falls"
+        )
+    if skipped:
+        say(f"{name}: {skipped:,} of {steps:,} steps were skipped by the loss scaler of fp16")
 
 
 def _stops_now(trainer: StageTrainer, stop: StopAtStep) -> bool:

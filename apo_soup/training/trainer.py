@@ -63,6 +63,8 @@ class StageTrainer(TrainerHooks, Trainer):
         # Whether a signal ended the training before its time.
         self.stopped = False
         self.token_count = counted["tokens"]
+        # Steps that left the weights as they were, as the loss scaler of fp16 has it.
+        self.skipped: int = counted.get("skipped") or 0
         self.begun = time.monotonic() - counted["seconds"]
         self.counted_window: dict[str, Any] | None = counted.get("window")
         # Values of the last steps, by name, which those to come are held to.
@@ -142,7 +144,8 @@ class StageTrainer(TrainerHooks, Trainer):
         """What a checkpoint keeps of the run until now, beside what the Trainer keeps; called by all ranks."""
         seconds = round(time.monotonic() - self.begun, 2)
         recent = {name: list(values) for name, values in self.recent.items()}
-        return {"tokens": self.tokens_trained(), "seconds": seconds, "window": self.window_state(), "recent": recent}
+        counted = {"tokens": self.tokens_trained(), "seconds": seconds, "skipped": self.skipped}
+        return counted | {"window": self.window_state(), "recent": recent}
 
     def remember_counts(self) -> None:
         """Keep the counts as they are before a step."""

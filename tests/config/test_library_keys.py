@@ -31,7 +31,7 @@ def test_a_key_that_a_file_declares_itself_has_the_librarys_default(kind, config
     import trl
 
     # Ours, or set by a stage; loss_type is a list here, one entry in TRL's.
-    ours = {"output_dir", "model_name_or_path"}
+    ours = {"output_dir", "model_name_or_path", "logging_nan_inf_filter"}
     model = file_model(kind)
     declared = set(model.__mro__[1].model_fields) - ours
     library = {f.name: f for c in (config, "ModelConfig") for f in dataclasses.fields(getattr(trl, c)) if f.init}

@@ -136,9 +136,12 @@ def test_what_cannot_hold_together_is_told_before_anything_runs(write_recipe, ke
     assert told(write_recipe, **keys) == sentences
 
 
-def test_what_a_kill_costs_without_the_optimiser_is_told(write_recipe):
-    recipe = load(write_recipe("sft.yaml", FILE | {"save_only_model": True}), "sft")
+def test_what_a_key_costs_is_told(write_recipe):
+    path = write_recipe("sft.yaml", FILE | {"save_only_model": True, "logging_nan_inf_filter": True})
+    recipe = load(path, "sft")
     assert [note.split(": ", 1)[1] for note in recipe.notes] == [
         "save_only_model: a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops "
-        "goes on"
+        "goes on",
+        "logging_nan_inf_filter: a loss that is not finite is hidden in the logs and in train_loss, and does not end "
+        "the run",
     ]
