@@ -7,9 +7,11 @@ from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from apo_soup.config.apo import ApoFile
-from apo_soup.errors import UserError
+from apo_soup.config.places import run_folder_of
+from apo_soup.errors import UserError, told_by_files
 from apo_soup.progress import is_main
 from apo_soup.runs.members import Kept
+from apo_soup.runs.ranks import ended_together
 from apo_soup.training.saving import save_model
 
 
@@ -52,7 +54,9 @@ class KeepCheckpoints(TrainerCallback):
             return
         stage = self.at[state.global_step].stage
         folder = stage.partial / "final"
-        into = save_model(self.trainer, folder, self.recipe)
-        if is_main():
-            stage.finish(folder, {"steps": state.global_step} | ({"merged_into": into} if into else {}))
-        PartialState().wait_for_everyone()
+        refusals_told = told_by_files(self.recipe.path, run_folder_of(self.recipe))
+        with ended_together(f"{stage.name} is put into its place"), refusals_told:
+            into = save_model(self.trainer, folder, self.recipe)
+            if is_main():
+                stage.finish(folder, {"steps": state.global_step} | ({"merged_into": into} if into else {}))
+            PartialState().wait_for_everyone()

@@ -8,8 +8,10 @@ torch's processes find each other, before there is a process group: that one ope
 import contextlib
 import json
 import os
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +41,7 @@ def main_decides(question: str, decide: Callable[[], Decision]) -> Decision:
     Raises:
         SystemExit: in the others, where the main process could not decide; it has said why.
     """
-    if process_count() == 1 or "MASTER_ADDR" not in os.environ:
+    if _alone():
         return decide()
     store = _store()
     if not is_main():
@@ -48,13 +50,65 @@ def main_decides(question: str, decide: Callable[[], Decision]) -> Decision:
     try:
         decision = decide()
     except BaseException as error:
-        store.set(question, json.dumps({"code": _code(error)}))
-        last = time.monotonic() + (0 if isinstance(error, StopAsked) else _HEARD_SECONDS)
-        while store.add(f"{question}: heard", 0) < process_count() - 1 and time.monotonic() < last:
-            time.sleep(_LOOK_SECONDS)
+        _tell(store, question, error)
         raise
     store.set(question, json.dumps({"decision": decision}))
     return decision
+
+
+@contextlib.contextmanager
+def ended_together(work: str) -> Iterator[None]:
+    """What all processes do at once, waiting for one another in collectives, such as a checkpoint's writing. Where one is
+    refused it says why, and the others end without a word, wherever they wait. Stands where signals are kept
+    (`STOPS.deferred`): a launcher sends one to the others as soon as the first has ended.
+
+    Args:
+        work: a name that nothing else of this launch has.
+    """
+    if _alone():
+        yield
+        return
+    store, done = _store(), threading.Event()
+    listener = threading.Thread(target=_end_when_told, args=(store, work, done), daemon=True)
+    listener.start()
+    try:
+        yield
+    except UserError as error:
+        done.set()
+        listener.join()
+        _tell(store, work, error)
+        raise
+    finally:
+        done.set()
+        listener.join()
+
+
+def _end_when_told(store: "Store", work: str, done: threading.Event) -> None:
+    """End this process, whose main thread may stand in a collective that nothing in Python gets it out of."""
+    from torch.distributed import DistNetworkError
+
+    with contextlib.suppress(DistNetworkError):  # the main process is gone, and the collective says so
+        while not done.wait(_LOOK_SECONDS):
+            if store.check([work]):
+                code = json.loads(store.get(work))["code"]
+                sys.stdout.flush()
+                silent = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(silent, sys.stderr.fileno())  # for what the collective says when its other end is gone
+                store.add(f"{work}: heard", 1)
+                time.sleep(_LAST_WORD_SECONDS)
+                os._exit(code)
+
+
+def _alone() -> bool:
+    return process_count() == 1 or "MASTER_ADDR" not in os.environ
+
+
+def _tell(store: "Store", question: str, error: BaseException) -> None:
+    """Have the others end with the code of an error, and wait until they have heard of it."""
+    store.set(question, json.dumps({"code": _code(error)}))
+    last = time.monotonic() + (0 if isinstance(error, StopAsked) else _HEARD_SECONDS)
+    while store.add(f"{question}: heard", 0) < process_count() - 1 and time.monotonic() < last:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _taken(store: "Store", question: str) -> Any:

@@ -20,7 +20,8 @@ from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.embeddings import rows_for
 from apo_soup.models.recipe_tokenizer import model_rows, token_ids
 from apo_soup.private import outside_deepspeed
-from apo_soup.progress import is_main, say
+from apo_soup.progress import say
+from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage, hidden_sibling
 
 # The copy's folder in a stage's partial one.
@@ -48,12 +49,17 @@ def model_to_load(recipe: TrainingFile, stage: Stage, tokenizer: PreTrainedToken
         say(f"{stage.name}: {rows:,} embeddings hold {ids:,} token ids, nothing is resized")
         return recipe.model_name_or_path
     folder = stage.partial / RESIZED
-    if is_main() and not folder.is_dir():
+
+    def write() -> None:
+        if folder.is_dir():
+            return
         before, after = _write_copy(recipe, folder, ids, multiple, dtype)
         say(
             f"{stage.name}: embeddings resized from {before:,} to {after:,} rows for {ids:,} token ids; the new rows "
             "are the mean of the old ones"
         )
+
+    main_decides(f"resized for {stage.name}", write)
     PartialState().wait_for_everyone()
     return str(folder)
 

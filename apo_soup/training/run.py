@@ -12,12 +12,13 @@ from peft import PeftModel
 from transformers import PrinterCallback
 from transformers.trainer_utils import TrainOutput
 
+from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, told_by_files
 from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
-from apo_soup.runs.ranks import main_decides
+from apo_soup.runs.ranks import ended_together, main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
@@ -109,29 +110,31 @@ def _finish(
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
         say(f"{stage.name}: no checkpoint was measured to be the best; the weights are those of the last step")
     final = stage.partial / "final"
-    merged_into = save_model(trainer, final, recipe)
-    if merged_into:
-        say(f"{stage.name}: the adapter is merged into {merged_into}")
-        facts = facts | {"merged_into": merged_into}
-    if is_main():
-        cast_folder(final, types.saved)
-        trainer.state.save_to_json(str(final / "trainer_state.json"))
-        metrics["tokens_seen"] = round(trainer.token_count)
-        metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
-        if torch.cuda.is_available():
-            metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
-        revision = recipe.model_revision if recipe.gives("model_revision") else None
-        overrides, _ = machine_overrides(recipe)
-        ran = {
-            "model_name_or_path": recipe.model_name_or_path,
-            "model_revision": revision,
-            "attn_implementation": overrides.get("attn_implementation", recipe.attn_implementation),
-        }
-        cache_card(recipe.model_name_or_path, revision)
-        stage.finish(final, metrics, {"ran_with": ran})
-        if overrides.get("push_to_hub", recipe.push_to_hub):
-            upload(stage, recipe)
-    PartialState().wait_for_everyone()
+    refusals_told = told_by_files(recipe.path, run_folder_of(recipe))
+    with ended_together(f"{stage.name} is put into its place"), refusals_told:
+        merged_into = save_model(trainer, final, recipe)
+        if merged_into:
+            say(f"{stage.name}: the adapter is merged into {merged_into}")
+            facts = facts | {"merged_into": merged_into}
+        if is_main():
+            cast_folder(final, types.saved)
+            trainer.state.save_to_json(str(final / "trainer_state.json"))
+            metrics["tokens_seen"] = round(trainer.token_count)
+            metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
+            if torch.cuda.is_available():
+                metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
+            revision = recipe.model_revision if recipe.gives("model_revision") else None
+            overrides, _ = machine_overrides(recipe)
+            ran = {
+                "model_name_or_path": recipe.model_name_or_path,
+                "model_revision": revision,
+                "attn_implementation": overrides.get("attn_implementation", recipe.attn_implementation),
+            }
+            cache_card(recipe.model_name_or_path, revision)
+            stage.finish(final, metrics, {"ran_with": ran})
+            if overrides.get("push_to_hub", recipe.push_to_hub):
+                upload(stage, recipe)
+        PartialState().wait_for_everyone()
 
 
 def _prepare_masters(trainer: StageTrainer, recipe: TrainingFile, types: Precision, name: str) -> None:

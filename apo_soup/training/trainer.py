@@ -17,6 +17,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.models.quantised import keep_one_arithmetic
 from apo_soup.private import TrainerHooks
+from apo_soup.runs.ranks import ended_together
 from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, counted_until, holds_optimizer, put_into_place
 from apo_soup.training.far_off import WINDOW
 from apo_soup.training.finite import require_finite
@@ -198,7 +199,7 @@ class StageTrainer(TrainerHooks, Trainer):
         counted = self._before.counts if self._before and self._before.step == step else self.counts()
         hidden = folder / f".checkpoint-{step}"
         written = hidden / f"checkpoint-{step}"
-        with told_by_disk("checkpoint", hidden):
+        with ended_together(f"{hidden} is written"), told_by_disk("checkpoint", hidden):
             if self.args.should_save:
                 shutil.rmtree(hidden, ignore_errors=True)
             self.accelerator.wait_for_everyone()

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from programs import two_ranks
 
 from apo_soup.runs.durable import LARGE, content_record, content_records, damage
 from apo_soup.runs.stage import Stage
@@ -59,6 +60,28 @@ def test_a_checkpoint_whose_own_files_are_of_another_form_is_not_used(tmp_path, 
     assert (checkpoint_fault(checkpoint) is None) == (name == WHOLE)
     (checkpoint / name).write_text(content)
     assert told in checkpoint_fault(checkpoint)
+
+
+BEGINS = """
+import sys
+from pathlib import Path
+from accelerate import PartialState
+from apo_soup.errors import run_main
+from apo_soup.runs.stage import Stage
+from apo_soup.training.checkpoints import begin_stage
+PartialState(cpu=True)
+run_main(lambda: print(begin_stage(Stage("sft", Path(sys.argv[1]), {}, {}), "sft.yaml")))
+"""
+
+
+def test_where_the_main_process_cannot_begin_the_others_end_without_a_word(tmp_path):
+    Stage("sft", tmp_path / "sft", {}, {}).begin()
+    ended = two_ranks("-c", BEGINS, tmp_path / "sft").wait()
+    told = (
+        f"error: {tmp_path}/.sft.partial: sft: expected 1 processes, as it was begun with, got 2; launch with as many"
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"{told} again, or remove that folder to start anew\n"
 
 
 def test_a_checkpoint_without_the_optimiser_is_not_gone_on_from(tmp_path):
