@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator
 
 from apo_soup.config.in_words import as_written
@@ -15,11 +15,11 @@ from apo_soup.config.keys import (
     NotNegative,
     Positive,
     Said,
+    Seed,
     Share,
     Table,
     Text,
     Texts,
-    Whole,
     key,
 )
 from apo_soup.config.mixture import SourceKeys
@@ -83,6 +83,7 @@ TemplateArguments = Annotated[
 
 Prompts = Annotated[
     list[PromptSource],
+    MinLen(1),
     BeforeValidator(_sources, json_schema_input_type=str | PromptSource | list[str | PromptSource]),
     Said("a path, a Hub id, a mapping with id, or a list of these"),
 ]
@@ -110,7 +111,7 @@ class AskingFile(StageFile):
     min_p: MinP = key(0.0, "least share of the likeliest token's probability")
     max_new_tokens: Positive = key(256, "longest answer, in tokens")
     candidates: Positive = key(1, "answers a prompt of each side")
-    seed: Whole = key(0, "seed of the draws of answers and of prompts")
+    seed: Seed = key(0, "seed of the draws of answers and of prompts")
     batch_size: Positive = key(32, "answers that transformers generates together")
 
     def sides(self) -> dict[str, SideKeys]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from apo_soup.config.keys import Positive, Text, Whole, key
+from apo_soup.config.keys import Positive, Seed, Text, key
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault, StageFile
 
@@ -20,7 +20,7 @@ class DataFile(StageFile):
     kind: ClassVar[str] = "data"
 
     counts: dict[Text, Positive] = key(meaning="rows by the name of their file")
-    seed: Whole = key(0, "seed of the generator")
+    seed: Seed = key(0, "seed of the generator")
 
     def faults(self) -> Iterator[Fault]:
         for name in self.counts or {}:

@@ -17,9 +17,9 @@ from apo_soup.config.keys import (
     NotNegative,
     Positive,
     Said,
+    Seed,
     Table,
     Text,
-    Whole,
     in_list,
     key,
 )
@@ -206,7 +206,7 @@ class EvalFile(StageFile):
     batch_size: Positive = key(32, "answers generated together")
     max_context_tokens_per_batch: Positive = key(8192, "padded positions of a batch of probabilities")
     samples: NotNegative = key(3, "answers of each task that are kept to be read")
-    seed: Whole = key(0, "seed of made items and of the harness")
+    seed: Seed = key(0, "seed of made items and of the harness")
     chat_template: Text | None = key(None, "template in place of the models' own", path=True)
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = key("float32", "type that models are run in")
     trust_remote_code: Flag = key(False, "run code that comes with a model")

@@ -35,7 +35,8 @@ def as_written(value: Any) -> str:
 
 def said_again(name: Any) -> str:
     """A name as it is, where it is short enough for a sentence and can be printed; else as a value."""
-    return name if isinstance(name, str) and name.isprintable() and len(name) < LONGEST_SAID else as_written(name)
+    plain = isinstance(name, str) and 0 < len(name) < LONGEST_SAID and name.isprintable()
+    return name if plain else as_written(name)
 
 
 def _cut(text: str, length: int) -> str:

@@ -7,7 +7,7 @@ from annotated_types import Len
 from pydantic import Discriminator, Tag
 
 from apo_soup.config.endpoint import EndpointKeys
-from apo_soup.config.keys import Flag, Number, Positive, Text, Whole, key
+from apo_soup.config.keys import Flag, Number, Positive, Seed, Text, key
 from apo_soup.config.sides import Temperature
 from apo_soup.config.stage_file import Fault, Keys
 
@@ -41,7 +41,7 @@ class EndpointJudge(EndpointKeys):
     votes: Positive = key(1, "times that the judge is asked about an answer; the score is the mean")
     temperature: Temperature = key(0.0, "sampling temperature of the judge")
     max_new_tokens: Positive = key(1024, "longest verdict, in tokens")
-    seed: Whole = key(0, "seed of the votes")
+    seed: Seed = key(0, "seed of the votes")
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()

@@ -63,6 +63,8 @@ Texts = Annotated[list[Text], BeforeValidator(in_list, json_schema_input_type=Te
 Anything = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]
 
 Positive = Annotated[int, Ge(1), AS_WHOLE]
+# numpy's and torch's generators both take these.
+Seed = Annotated[int, Ge(0), Lt(2**32), AS_WHOLE, Said("a whole number from 0 to 2**32 - 1")]
 NotNegative = Annotated[int, Ge(0), AS_WHOLE]
 Minutes = Annotated[float, Ge(0), FINITE, AS_NUMBER]
 AboveZero = Annotated[float, Gt(0), FINITE, AS_NUMBER]

@@ -19,6 +19,7 @@ from apo_soup.config.keys import (
     Number,
     Positive,
     Said,
+    Seed,
     Share,
     Table,
     Text,
@@ -77,6 +78,7 @@ NARROWED: dict[str, Any] = {
     "torch_empty_cache_steps": Positive | None,
     "ddp_timeout": Positive,
     "dataloader_num_workers": NotNegative,
+    "data_seed": Seed | None,
     # Rows come prepared; the samplers that look at their lengths cannot run on them.
     "train_sampling_strategy": Literal["random", "sequential"],
 }

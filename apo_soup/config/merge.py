@@ -12,10 +12,10 @@ from apo_soup.config.keys import (
     FINITE,
     Flag,
     Positive,
+    Seed,
     Share,
     Text,
     Texts,
-    Whole,
     in_list,
     key,
 )
@@ -35,7 +35,7 @@ TENTHS = tuple(n / 10 for n in range(11))
 class SoupKeys(Keys):
     """The average of the members, each with the same weight."""
 
-    members: Literal["all", "greedy"] | list[Text] = key(
+    members: Literal["all", "greedy"] | Annotated[list[Text], MinLen(1)] = key(
         "all", "`all` (kept checkpoints too), `greedy`, or a list of members (`1`, `1-at-50`) and folders"
     )
     dtype: FloatType = key("bfloat16", "type that the soup is written in")
@@ -76,7 +76,7 @@ class SweepKeys(Keys):
         None, "scores that may not fall by more than a margin beyond noise; by default every other one, not at all"
     )
     bootstrap: Annotated[int, Ge(100), AS_WHOLE] = key(2000, "draws of the bootstrap")
-    seed: Whole = key(0, "seed of the bootstrap")
+    seed: Seed = key(0, "seed of the bootstrap")
 
     def faults(self) -> Iterator[Fault]:
         if 1 not in self.weights:

@@ -88,9 +88,9 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
                 own = ", ".join(sorted(method.parameters)) or "none"
                 told = f"expected those of {name} ({own}), got {said_again(parameter)}"
                 yield Fault(place, f"{told}, which no method of mergekit's has; {way}")
-            elif any(not math.isfinite(number) for number in _numbers(value)):
-                told = f"expected a finite number, got {as_written(value)}; write one"
-                yield Fault(f"{place}.{parameter}", told)
+            elif not _is_setting(value):
+                told = "expected a number, a list of numbers over the layers, or mappings with value, got "
+                yield Fault(f"{place}.{parameter}", f"{told}{as_written(value)}; write one")
 
 
 def unused_parameters(given: dict[str, Any]) -> list[str]:
@@ -112,12 +112,13 @@ def parameter_tables(node: Any, place: str = "") -> Iterator[tuple[str, dict[str
             yield from parameter_tables(value, inner)
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(each)
+def _is_setting(value: Any) -> bool:
+    """Whether mergekit reads a value as a parameter: a number or flag, a gradient over layers, or such by tensor."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_setting(each) for each in value)
+    if isinstance(value, dict):
+        return "value" in value and _is_setting(value["value"])
+    return isinstance(value, (bool, int, float)) and math.isfinite(value)
 
 
 def _unknown_keys(given: dict[str, Any]) -> Iterator[Fault]:

@@ -41,7 +41,7 @@ def _float_name(value: str) -> str:
 FloatName = Annotated[Text, AfterValidator(_float_name), Said(f"one of {', '.join(FLOAT_TYPES)}", "write one of these")]
 # mergekit takes a model's name, or its parts as a mapping. Python remembers one order of a union, so it is the order
 # that the same union has in other files.
-ModelName = Table | Text
+ModelName = Annotated[Table, MinLen(1)] | Text
 
 
 class MergekitParameters(OpenKeys):

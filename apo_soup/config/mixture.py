@@ -17,10 +17,10 @@ from apo_soup.config.keys import (
     Positive,
     ProperShare,
     Said,
+    Seed,
     Table,
     Text,
     Texts,
-    Whole,
     in_list,
     key,
 )
@@ -123,7 +123,7 @@ class Mixture(Keys):
     """Sources, the seed that draws from them, and what is cleaned away."""
 
     datasets: Annotated[list[TrainedSourceKeys], MinLen(1)] = key(meaning="the sources, a mapping with `id` each")
-    seed: Whole = key(0, "seed of the draw and of the order of rows")
+    seed: Seed = key(0, "seed of the draw and of the order of rows")
     test_split_size: Annotated[ProperShare | Positive | None, Said(HELD_OUT)] = key(
         None, "rows held out for evaluation while training: a share of them, or their number"
     )

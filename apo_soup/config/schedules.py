@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
 # What the Trainer gives every schedule by itself, and what a checkpoint does.
 GIVEN = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
+# Arguments that are a share of the peak learning rate.
+SHARES = ("min_lr_rate", "min_lr_ratio", "warmup_lr_rate")
 # Schedules that need one of two arguments, and take both for a mistake.
 ONE_OF = {"cosine_with_min_lr": ("min_lr", "min_lr_rate"), "cosine_warmup_with_min_lr": ("min_lr", "min_lr_rate")}
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The arguments that a schedule takes and those that it cannot do without; `open` takes any further ones."""
+    """The arguments that a schedule takes, which of them are texts, and those that it cannot do without; `open` takes
+    any further ones.
+    """
 
     arguments: tuple[str, ...]
+    texts: tuple[str, ...]
     required: tuple[str, ...]
     open: bool
 
@@ -45,7 +50,7 @@ def schedules() -> dict[str, Schedule]:
                 assert isinstance(name, ast.Attribute)
                 found[words[name.attr]] = _schedule(functions[ast.unparse(function)].args)
     # The Trainer calls these two without the recipe's arguments.
-    nothing = Schedule((), (), False)
+    nothing = Schedule((), (), (), False)
     return found | dict.fromkeys(("constant", "constant_with_warmup"), nothing)
 
 
@@ -65,8 +70,10 @@ def _schedule(arguments: ast.arguments) -> Schedule:
     needed = names[: len(names) - len(arguments.defaults)]
     names += [argument.arg for argument in arguments.kwonlyargs]
     needed += [a.arg for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is None]
+    every = [*arguments.args, *arguments.kwonlyargs]
     return Schedule(
         tuple(name for name in names if name not in GIVEN),
+        tuple(a.arg for a in every if a.annotation is not None and "str" in ast.unparse(a.annotation)),
         tuple(name for name in needed if name not in GIVEN),
         arguments.kwarg is not None,
     )
@@ -90,9 +97,24 @@ def schedule_faults(recipe: "TrainingFile") -> Iterator[Fault]:
             way = nearest(argument, schedule.arguments) or "remove it"
             told = f"expected an argument of the schedule {name} ({known}), got {argument}; {way}"
             yield Fault(f"lr_scheduler_kwargs.{argument}", told, beside)
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield Fault(f"lr_scheduler_kwargs.{argument}", f"expected a number, got {as_written(value)}; write one")
+        elif argument in schedule.arguments:
+            expected = _expected(argument, value, argument in schedule.texts)
+            if expected:
+                told = f"expected {expected}, got {as_written(value)}; write one, or leave the argument out"
+                yield Fault(f"lr_scheduler_kwargs.{argument}", told)
     yield from _missing(name, schedule, given, beside)
+
+
+def _expected(argument: str, value: Any, text: bool) -> str | None:
+    """What an argument should have been; None where it is that, or null, the library's own default."""
+    if value is None:
+        return None
+    if text:
+        return None if isinstance(value, str) else "a word"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    if argument in SHARES:
+        return None if number and value <= 1 else "a share of the peak learning rate, from 0 to 1"
+    return None if number else "a number of 0 or more"
 
 
 def _as_mapping(given: Any) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Discriminator, Tag
 
 from apo_soup.config.endpoint import EndpointKeys
-from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, NotNegative, Positive, Table, Text, Whole, key
+from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, NotNegative, Positive, Seed, Table, Text, key
 from apo_soup.config.stage_file import Fault, Keys
 
 Temperature = Annotated[float, Ge(0), FINITE, AS_NUMBER]
@@ -36,7 +36,7 @@ class SideKeys(Keys):
     min_p: MinP | None = key(None, "least share of the likeliest token's probability")
     max_new_tokens: Positive | None = key(None, "longest answer, in tokens")
     candidates: Positive | None = key(None, "answers a prompt")
-    seed: Whole | None = key(None, "seed of the draws")
+    seed: Seed | None = key(None, "seed of the draws")
 
     def faults(self) -> Iterator[Fault]:
         if self.candidates and self.candidates > 1 and self.temperature == 0:

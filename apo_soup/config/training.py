@@ -15,11 +15,11 @@ from apo_soup.config.keys import (
     Flag,
     Minutes,
     Positive,
+    Seed,
     Share,
     Table,
     Text,
     Texts,
-    Whole,
     key,
 )
 from apo_soup.config.mixture import Mixture, mode_faults
@@ -106,7 +106,7 @@ class TrainingFile(StageFile):
     max_length: Positive = key(1024, "longest sequence, in tokens")
     per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process")
     gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step")
-    seed: Whole = key(42, "seed of the training")
+    seed: Seed = key(42, "seed of the training")
     use_cpu: Flag = key(False, "stay on the CPU; set by itself where there is no accelerator")
     use_liger_kernel: Flag = key(False, "fused layers of liger-kernel, where it is installed")
     tf32: Flag | None = key(None, "TensorFloat-32 products on a GPU")

@@ -184,9 +184,14 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
             if not member.is_dir() and not looks.made.makes(member):
                 looks.problems.append(looks.made.missing(str(member), recipe.place("soup")))
     if recipe.sweep is not None:
-        looks.at(_suite_of, recipe, "sweep.eval", recipe.sweep.eval, recipe.sweep.tasks)
+        sweep = recipe.sweep
+        named = [("sweep.tasks", task) for task in sweep.tasks]
+        named += [(f"sweep.guardrails.{score}", score) for score in sweep.guardrails or ()]
+        named += [("sweep.metric", sweep.metric)] if sweep.metric else []
+        looks.at(_suite_of, recipe, "sweep.eval", sweep.eval, named)
     if recipe.soup is not None and recipe.soup.members == "greedy":
-        looks.at(_suite_of, recipe, "soup.eval", recipe.soup.eval, ())
+        scores = [("soup.metric", recipe.soup.metric)] if recipe.soup.metric else []
+        looks.at(_suite_of, recipe, "soup.eval", recipe.soup.eval, scores)
 
 
 def _merged_models(recipe: MergeFile, looks: Looks) -> None:
@@ -197,18 +202,20 @@ def _merged_models(recipe: MergeFile, looks: Looks) -> None:
             looks.at_model(resolved, recipe.place(key), recipe.path.parent)
 
 
-def _suite_of(recipe: MergeFile, key: str, named: str | None, tasks: Sequence[str]) -> None:
-    """Refuse an eval file of a sweep or a greedy soup that is not there, or lacks a task."""
-    file = Path(named) if named else recipe.path.parent / "eval.yaml"
+def _suite_of(recipe: MergeFile, key: str, written: str | None, named: Sequence[tuple[str, str]]) -> None:
+    """Refuse an eval file of a sweep or a greedy soup that is not there, or lacks a task whose name, or score, a key
+    has.
+    """
+    file = Path(written) if written else recipe.path.parent / "eval.yaml"
     if not file.is_file():
         told = f"expected an eval file, got {file}, which is not there; add it, or name another one"
         raise UserError(f"{recipe.place(key)}: {told}")
     suite = load(file, "eval")
     known = [task.name for task in suite.tasks]
-    for task in tasks:
-        if task not in known:
-            told = f"expected tasks of {file} ({', '.join(known)}), got {task}; correct the name"
-            raise UserError(f"{recipe.place('sweep.tasks')}: {told}")
+    for place, name in named:
+        if not any(name == task or name.startswith(f"{task}/") for task in known):  # a score begins with its task
+            told = f"expected one of the tasks of {file} ({', '.join(known)}), or a score of one, got {name}"
+            raise UserError(f"{recipe.place(place)}: {told}; correct the name")
 
 
 def _template(value: str | None, place: str, folder: Path) -> None:

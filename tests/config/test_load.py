@@ -198,8 +198,11 @@ def test_a_members_mistake_keeps_the_place_it_was_given_at(write_recipe):
         ":10: dataset_mixture.datasets.0.ids: expected a known key, got an unknown one; the nearest is id",
     ]
     assert told() == nested
-    whole = " (command line): seed: expected a whole number, got 'x'; write it in digits, or leave the key out"
+    expected = "seed: expected a whole number from 0 to 2**32 - 1, got 'x'"
+    whole = f" (command line): {expected}; write it in digits, or leave the key out"
     assert told("--members.0.seed", "x") == [whole, *nested]
     assert told("--members", "[{seed: x}]") == [whole]
     (deep,) = told("--members.0.dataset_mixture", "{datasets: [{id: a}], seed: x}")
-    assert deep.startswith(" (command line): dataset_mixture.seed: expected a whole number, got 'x'")
+    assert deep.startswith(
+        " (command line): dataset_mixture.seed: expected a whole number from 0 to 2**32 - 1, got 'x'"
+    )

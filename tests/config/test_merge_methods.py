@@ -44,7 +44,8 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
         ),
         (
             {"merge_method": "linear", "models": [{**PAIR[0], "parameters": {"weight": [0.5, float("nan")]}}]},
-            [("models.0.parameters.weight", "expected a finite number, got [0.5, NaN]; write one")],
+            [("models.0.parameters.weight", "expected a number, a list of numbers over the layers, or "
+                                            "mappings with value, got [0.5, NaN]; write one")],
         ),
         (
             {"merge_method": "passthrough", "slices": [{"sources": [{"modl": "mid", "layer_range": [0, 4]}], "x": 1}]},

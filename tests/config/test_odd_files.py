@@ -73,7 +73,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
         (
             SUITE + "seed: {2024-01-03: 1}\n",
             [
-                '3: seed: expected a whole number, got {"2024-01-03": 1}; write one value in place of the mapping, or leave the key out'
+                '3: seed: expected a whole number from 0 to 2**32 - 1, got {"2024-01-03": 1}; write one value in place of the mapping, or leave the key out'
             ],
         ),
         (
@@ -107,7 +107,7 @@ def test_a_fault_inside_a_union_is_told_alone():
     [
         (["--"], "(command line): expected --key value, got '--'; name a key of the file"),
         (["--=x"], "(command line): expected --key value, got '--=x'; name a key of the file"),
-        (["--seed", "2024-13-45"], "(command line): seed: expected a whole number, got '2024-13-45'; write it in digits, or leave the key out"),
+        (["--seed", "2024-13-45"], "(command line): seed: expected a whole number from 0 to 2**32 - 1, got '2024-13-45'; write it in digits, or leave the key out"),
         (["--a.b", "1"], "(command line): a: expected a known key, got an unknown one; remove it, or find its name in docs/recipes.md"),
         (["--dataset_mixture.rename.a", "b"], "(command line): dataset_mixture.rename: expected a known key, got an unknown one; remove it, or find its name in docs/recipes.md"),
         (["--dataset_mixture.datasets", "[3]"], "(command line): dataset_mixture.datasets.0: expected a mapping with id, got 3; write {id: 3}, or remove it"),

@@ -139,7 +139,7 @@ MISTAKES = {
         {"learning_rat": 1},
         "learning_rat: expected a known key, got an unknown one; the nearest is learning_rate",
     ),
-    "wrong type": ({"seed": "x"}, "seed: expected a whole number, got 'x'"),
+    "wrong type": ({"seed": "x"}, "seed: expected a whole number from 0 to 2**32 - 1, got 'x'"),
     "missing model": ({"model_name_or_path": "./nowhere"}, "./nowhere"),
     "not a model": ({"model_name_or_path": "recipes"}, "config.json"),
     "missing rows": ({"dataset_mixture": {"datasets": [{"id": "no.jsonl"}]}}, "no.jsonl"),

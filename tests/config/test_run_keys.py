@@ -60,7 +60,8 @@ def test_attentions_are_those_of_the_installed_transformers():
         ),
         (
             COSINE | {"lr_scheduler_kwargs": {"min_lr_rate": float("nan"), "num_cycle": 1}},
-            ["lr_scheduler_kwargs.min_lr_rate: expected a number, got nan; write one",
+            ["lr_scheduler_kwargs.min_lr_rate: expected a share of the peak learning rate, from 0 to 1, got nan; "
+             "write one, or leave the argument out",
              "lr_scheduler_kwargs.num_cycle: expected an argument of the schedule cosine_with_min_lr (num_cycles, "
              "min_lr, min_lr_rate), got num_cycle; the nearest is num_cycles"],
         ),
