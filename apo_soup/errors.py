@@ -155,7 +155,11 @@ def raised_by_us(error: BaseException, *libraries: str) -> bool:
 
 @contextmanager
 def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses while `folder` is written into a UserError; any other error passes."""
+    """Turn what the disk refuses while `folder` is written into a UserError; any other error passes.
+
+    Only a write of ours stands inside. So whatever is refused there, even without a file's name or in words of a
+    library that tell no cause, is of that write; around a whole program it need not be: see `told_while_at_work`.
+    """
     try:
         yield
     except Exception as error:
@@ -166,11 +170,13 @@ def told_by_disk(where: str | Path, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def told_by_files(where: str | Path, ours: Path) -> Iterator[None]:
+def told_while_at_work(where: str | Path, ours: Path) -> Iterator[None]:
     """Turn what the disk refuses while a program is at work, libraries and all, into a UserError; another error passes.
 
-    A disk that is full or read-only refuses nothing but what is written, wherever that is. Rights and broken blocks are
-    those of a file: told as the disk's fault in the folder `ours`, and of any other as a file that cannot be read.
+    More than writes of ours stands inside, so less is told than by `told_by_disk`: what names no file may be about a
+    process or a terminal. A disk that is full or read-only refuses nothing but what is written, wherever that is.
+    Rights and broken blocks are those of a file: told as the disk's fault in the folder `ours`, and of any other as a
+    file that cannot be read.
     """
     try:
         yield

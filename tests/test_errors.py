@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, python
 
-from apo_soup.errors import UserError, first_line, need_file, run_main, told_by_files, told_by_library
+from apo_soup.errors import UserError, first_line, need_file, run_main, told_by_library, told_while_at_work
 
 
 def outcome(main, capsys) -> tuple[int, str]:
@@ -170,7 +170,7 @@ def test_a_file_that_is_not_there_is_told_with_who_asked(tmp_path):
     ],
 )
 def test_what_the_disk_refuses_is_told_of_the_file_that_it_is_about(error, told):
-    with pytest.raises(UserError) as raised, told_by_files("sft.yaml", Path("/run")):
+    with pytest.raises(UserError) as raised, told_while_at_work("sft.yaml", Path("/run")):
         raise error
     assert str(raised.value).startswith(f"sft.yaml: {told}")
 
@@ -186,6 +186,6 @@ def test_what_the_disk_refuses_is_told_of_the_file_that_it_is_about(error, told)
     ],
 )
 def test_what_is_no_refusal_of_the_disk_passes(error):
-    with pytest.raises(type(error)) as raised, told_by_files("sft.yaml", Path("/run")):
+    with pytest.raises(type(error)) as raised, told_while_at_work("sft.yaml", Path("/run")):
         raise error
     assert raised.value is error

@@ -17,7 +17,7 @@ from apo_soup.config.places import run_folder_of
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.traces import TracesFile
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError, told_by_files
+from apo_soup.errors import UserError, told_while_at_work
 from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.inputs import rows_inputs
 from apo_soup.runs.makers import missing_sources
@@ -106,7 +106,7 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     spare_collector()
-    with told_by_files(recipe.path, run_folder_of(recipe)):
+    with told_while_at_work(recipe.path, run_folder_of(recipe)):
         if way.on:
             prepare_on(way.on, recipe, overrides, way.tasks, way.workers, way.slurm)
             return

@@ -10,7 +10,7 @@ from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
-from apo_soup.errors import run_main, told_by_files, told_together
+from apo_soup.errors import run_main, told_together, told_while_at_work
 from apo_soup.progress import is_main, say
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
@@ -50,7 +50,7 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = Fal
 
         main_decides(f"place of {', '.join(folders)}", begin)
         # Whatever else is written than what the stage itself looks after.
-        with told_by_files(recipe.path, run_folder_of(recipe)):
+        with told_while_at_work(recipe.path, run_folder_of(recipe)):
             for folder in folders.values() if is_main() else ():
                 restore(folder)
             yield
