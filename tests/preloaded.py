@@ -1,7 +1,7 @@
 """A process that has imported the libraries once, and becomes each program that a test starts: see programs.py.
 
-It reads requests from stdin, a line each: a JSON list of processes that are started together. It answers with a line of
-their ids, and when all are gone with a line of their exit codes.
+It reads requests from stdin, a line each: in JSON the processes that are started at once, and whether apart. It answers
+with a line of their ids, and when all are gone with a line of their exit codes.
 """
 
 import atexit
@@ -31,24 +31,27 @@ def serve() -> dict | None:
     os.dup2(2, 1)  # libraries may print
     while line := sys.stdin.readline():
         children: list[int] = []
-        for asked in json.loads(line):
+        group = json.loads(line)
+        for asked in group["processes"]:
             child = os.fork()
             if child == 0:
                 replies.close()
                 return asked
             children.append(child)
         print(json.dumps(children), file=replies)
-        print(json.dumps(exit_codes(children)), file=replies)
+        print(json.dumps(exit_codes(children, group["apart"])), file=replies)
     return None
 
 
-def exit_codes(children: list[int]) -> list[int]:
-    """The exit codes of processes, in their order; where one fails, the others are ended, as a launcher does."""
+def exit_codes(children: list[int], apart: bool) -> list[int]:
+    """The exit codes of processes, in their order; where one fails, the others are ended, as a launcher does, but for
+    processes that are started apart.
+    """
     codes: dict[int, int] = {}
     while len(codes) < len(children):
         child, status = os.wait()
         codes[child] = os.waitstatus_to_exitcode(status)
-        for other in children if codes[child] else ():
+        for other in children if codes[child] and not apart else ():
             if other not in codes:
                 os.kill(other, signal.SIGTERM)
     return [codes[child] for child in children]

@@ -29,7 +29,7 @@ def preloaded() -> subprocess.Popen:
 
 
 class Programs:
-    """Processes that were started together, and run. One such group runs at a time."""
+    """Processes that were started at once, and run. One such group runs at a time."""
 
     def __init__(
         self,
@@ -37,7 +37,9 @@ class Programs:
         cwd: Path = ROOT,
         stdin: str | Path = os.devnull,
         environments: tuple[dict, ...] = ({},),
+        apart: bool = False,
     ):
+        """`apart`: where one fails, the others go on, as those of two people do; else they end, as ranks do."""
         self.words = [str(word) for word in words]
         self.outputs = Path(tempfile.mkdtemp(prefix="programs"))
         asked = [
@@ -45,7 +47,7 @@ class Programs:
             | {name: str(self.outputs / f"{name}{number}") for name in ("stdout", "stderr")}
             for number, environment in enumerate(environments)
         ]
-        preloaded().stdin.write(json.dumps(asked).encode() + b"\n")
+        preloaded().stdin.write(json.dumps({"processes": asked, "apart": apart}).encode() + b"\n")
         self.ids = self._reply(120)
 
     def _reply(self, timeout: float) -> list[int]:
@@ -69,8 +71,8 @@ class Programs:
 
     def wait(self, timeout: float = 300) -> CompletedProcess:
         """The end of all: the first exit code that is not 0, and what they wrote, one after another."""
-        codes = self._reply(timeout)
-        code = next((code for code in codes if code), 0)
+        self.codes = self._reply(timeout)
+        code = next((code for code in self.codes if code), 0)
         written = self.output("stdout"), self.output("stderr")
         shutil.rmtree(self.outputs)
         return CompletedProcess(self.words, code, *written)

@@ -335,8 +335,13 @@ class Torture:
         """Started twice. The second is refused with 2, or waits and finds all done."""
         with self.a_try("twice at once"):
             # One group, so that both are forked at once.
-            both = Programs("-m", *self.stage.words, cwd=self.place, environments=({}, {}))
-            self.ended(both.wait(), 0, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
+            both = Programs("-m", *self.stage.words, cwd=self.place, environments=({}, {}), apart=True)
+            result = both.wait()
+            self.ended(result, 0, 2)
+            if 0 not in both.codes:
+                self.fault("exit codes", f"none of the two made it: {result.stderr}")
+            elif any(not self.same(name) for name in self.files):
+                self.fault("half made", f"{both.codes}: {result.stdout}{result.stderr}")
             self.again()
 
     def without_room(self, total: int) -> None:
