@@ -1,6 +1,7 @@
 """A program ends with the launcher that started it, and outlives a shell."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,10 +26,10 @@ run_main(main)
 START = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
 
 
-def started(tmp_path, launcher: str) -> tuple[subprocess.Popen, int]:
+def started(tmp_path, launcher: str, work: str = WORK) -> tuple[subprocess.Popen, int]:
     """A launcher of that name, and the number of the program that it started."""
     (tmp_path / launcher).write_text(START)
-    (tmp_path / "work.py").write_text(WORK)
+    (tmp_path / "work.py").write_text(work)
     words = [sys.executable, str(tmp_path / launcher), str(tmp_path / "work.py")]
     process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return process, int(process.stdout.readline())
@@ -52,15 +53,57 @@ def test_a_program_ends_with_its_launcher_and_says_so(tmp_path, launcher):
     assert process.communicate()[1] == "stopped by SIGTERM; run the same command again to go on\n"
 
 
-def test_a_stage_ends_with_make(tmp_path):
+WATCHES = """
+import threading
+from apo_soup import launcher
+launcher._LOOK_SECONDS = 0.02
+threading.Thread(target=launcher._watch, args=(os.getppid(),), daemon=True).start()
+"""
+
+
+def test_where_the_system_does_not_tell_of_the_launchers_end_a_thread_sees_it(tmp_path):
+    """Under a name that is no launcher's, so that Linux sends nothing by itself."""
+    process, program = started(tmp_path, "shell", f"import os{WATCHES}{WORK}")
+    time.sleep(0.2)
+    assert runs(program)
+    process.kill()
+    assert process.communicate(timeout=10)[1] == "stopped by SIGTERM; run the same command again to go on\n"
+
+
+def started_by_make(tmp_path) -> tuple[subprocess.Popen, int]:
     (tmp_path / "work.py").write_text(WORK)
     # Under `make test` this is a make within a make, which says so before it starts anything.
     words = ["make", "--no-print-directory", "-o", ".venv/ready", "sft", f"PY={sys.executable} {tmp_path / 'work.py'}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, **pipes)
-    assert process.stdout.readline().strip().isdigit()
+    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT | {"LC_ALL": "C"}, **pipes)
+    return process, int(process.stdout.readline())
+
+
+def test_a_stage_ends_with_make(tmp_path):
+    process, _ = started_by_make(tmp_path)
     process.kill()
     assert process.communicate(timeout=20)[1] == "stopped by SIGTERM; run the same command again to go on\n"
+
+
+def test_make_adds_a_line_with_the_code_of_a_stage_that_was_stopped(tmp_path):
+    process, stage = started_by_make(tmp_path)
+    os.kill(stage, signal.SIGTERM)
+    told, line = process.communicate(timeout=20)[1].splitlines()
+    assert told == "stopped by SIGTERM; run the same command again to go on"
+    assert re.fullmatch(r"make(\[\d+\])?: \*\*\* \[Makefile:\d+: sft\] Error 143", line)
+
+
+def test_a_program_shows_its_stacks_when_it_is_asked_to_and_goes_on():
+    words = [sys.executable, "-c", HEARD + WORK]
+    process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.send_signal(signal.SIGUSR2)
+    lines = [process.stderr.readline() for _ in range(3)]
+    assert lines[0].startswith("Current thread 0x")
+    assert lines[1].endswith(" in main\n")
+    assert lines[2].endswith(" in run_main\n")
+    process.terminate()
+    assert process.communicate()[1].endswith("stopped by SIGTERM; run the same command again to go on\n")
 
 
 def test_a_program_outlives_a_shell(tmp_path):

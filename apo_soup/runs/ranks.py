@@ -58,8 +58,8 @@ def main_decides(question: str, decide: Callable[[], Decision]) -> Decision:
 
 @contextlib.contextmanager
 def ended_together(work: str) -> Iterator[None]:
-    """What all processes do at once, waiting for one another in collectives, such as a checkpoint's writing. Where one is
-    refused it says why, and the others end without a word, wherever they wait. Stands where signals are kept
+    """What all processes do at once and wait for one another in collectives, such as a checkpoint's writing. Where one
+    is refused it says why, and the others end without a word, wherever they wait. Stands where signals are kept
     (`STOPS.deferred`): a launcher sends one to the others as soon as the first has ended.
 
     Args:
