@@ -8,7 +8,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.places import run_folder_of
-from apo_soup.errors import UserError, told_by_files
+from apo_soup.errors import UserError, told_while_at_work
 from apo_soup.progress import is_main
 from apo_soup.runs.members import Kept
 from apo_soup.runs.ranks import ended_together
@@ -54,7 +54,7 @@ class KeepCheckpoints(TrainerCallback):
             return
         stage = self.at[state.global_step].stage
         folder = stage.partial / "final"
-        refusals_told = told_by_files(self.recipe.path, run_folder_of(self.recipe))
+        refusals_told = told_while_at_work(self.recipe.path, run_folder_of(self.recipe))
         with ended_together(f"{stage.name} is put into its place"), refusals_told:
             into = save_model(self.trainer, folder, self.recipe)
             if is_main():

@@ -14,7 +14,7 @@ from transformers.trainer_utils import TrainOutput
 
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError, told_by_files
+from apo_soup.errors import UserError, told_while_at_work
 from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
@@ -110,7 +110,7 @@ def _finish(
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
         say(f"{stage.name}: no checkpoint was measured to be the best; the weights are those of the last step")
     final = stage.partial / "final"
-    refusals_told = told_by_files(recipe.path, run_folder_of(recipe))
+    refusals_told = told_while_at_work(recipe.path, run_folder_of(recipe))
     with ended_together(f"{stage.name} is put into its place"), refusals_told:
         merged_into = save_model(trainer, final, recipe)
         if merged_into:
