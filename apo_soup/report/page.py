@@ -4,6 +4,7 @@ Every part reads what the stages left on disk (manifests, trainer states, evalua
 a stage left nothing.
 """
 
+import sys
 from pathlib import Path
 
 from apo_soup.errors import UserError, told_by_disk
@@ -23,6 +24,7 @@ from apo_soup.runs.durable import remove_unwritten, write_whole
 from apo_soup.runs.lock import at_work
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import evaluated_checkpoints, headline_metrics, score_cell
+from apo_soup.runs.room import ANY_FILES, require_room
 
 
 def write_report(recipe: Path, run: Path) -> Path:
@@ -59,6 +61,9 @@ def write_report(recipe: Path, run: Path) -> Path:
     ]
     names = headline_metrics(checkpoints)
     page, picture, table = (run / name for name in ("report.html", "pipeline.svg", "table.json"))
+    tight = require_room(ANY_FILES, run, "report")
+    if tight:
+        print(tight, file=sys.stderr)  # `--json` has stdout for itself
     with at_work(page), told_by_disk("report", run):
         remove_unwritten(page, picture, table)
         write_whole(picture, pipeline_picture(checkpoints))

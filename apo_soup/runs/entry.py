@@ -15,6 +15,7 @@ from apo_soup.progress import is_main, say
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.ranks import main_decides
+from apo_soup.runs.room import ANY_FILES, require_room
 from apo_soup.runs.stage import Stage, restore
 
 File = TypeVar("File", bound=StageFile)
@@ -62,6 +63,9 @@ def report_state(
     """Say for each stage of a file whether it is up to date; return those that are not, and the exit code of `--state`.
 
     `again` gives reasons, by name, for stages to run although their own folder is current.
+
+    Raises:
+        UserError: the disk has no room for any file of theirs.
     """
     names = ", ".join(stage.name for stage in stages)
 
@@ -82,6 +86,11 @@ def report_state(
             worker = worker_of(stage.folder) if only_state else None
             reason += f"; at work on it: {worker}" if worker else ""
             say(f"{stage.name}: {'stale' if only_state else 'running'}, because {reason}")
+    if todo and not only_state:
+        place = recipe.place("output_dir")
+        tight = main_decides(f"room of {names}", lambda: require_room(ANY_FILES, todo[0].folder, place))
+        if tight:
+            say(tight)
     return todo, STALE if todo and only_state else 0
 
 

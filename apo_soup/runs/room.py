@@ -12,19 +12,26 @@ from apo_soup.tables import size_text
 
 # Of what is free, the share beyond which a stage says that room is tight.
 _TIGHT = 0.9
+# Bytes below which it is tight for files that nobody knows the size of before.
+_LITTLE = 100e6
 
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that a stage writes beside what is there: `least` it does for certain, `most` where estimates are high.
+    """Bytes that a stage writes beside what is there: `least` it does for certain, `most` where estimates are high, and
+    None where there is no estimate.
 
     `told` says what they are, and `cure` how there could be fewer.
     """
 
     least: float
-    most: float
+    most: float | None
     told: str
     cure: str
+
+
+# A manifest and one more file, in blocks of 4 KiB.
+ANY_FILES = Room(2 * 4096, None, "what it writes", "name an output_dir on another disk")
 
 
 def require_room(room: Room, folder: Path, where: str) -> str | None:
@@ -42,9 +49,10 @@ def require_room(room: Room, folder: Path, where: str) -> str | None:
             f"{where}: {place}: expected {size_text(room.least)} free for {room.told}, got {size_text(free)}; free "
             f"some (`apo-soup clean` lists what can go), or {room.cure}"
         )
-    if room.most <= _TIGHT * free:
+    if free >= (_LITTLE if room.most is None else room.most / _TIGHT):
         return None
+    up_to = "" if room.most is None else f", up to {size_text(room.most)} at once"
     return (
-        f"note: {place}: {size_text(free)} are free for {room.told}, up to {size_text(room.most)} at once; free some "
-        f"(`apo-soup clean` lists what can go), or {room.cure}"
+        f"note: {place}: {size_text(free)} are free for {room.told}{up_to}; free some (`apo-soup clean` lists what can "
+        f"go), or {room.cure}"
     )
