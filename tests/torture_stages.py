@@ -6,6 +6,7 @@ leave no other. Programs are forks of a process that has imported the libraries 
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -153,6 +154,20 @@ def below(run: Path) -> set[str]:
     return {name for name in files if not re.fullmatch(r"prepared/\.[^/]*\.(lock|holder)", name)}
 
 
+def is_as_recorded(checkpoint: Path) -> bool:
+    """Whether a checkpoint's files are those of its record, byte for byte; looked at without the code that is tried."""
+    try:
+        records = json.loads((checkpoint / "whole").read_text())["files"]
+        recorded = {name: (record["bytes"], record["sha256"]) for name, record in records.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    files = [file for file in checkpoint.rglob("*") if file.is_file() and file.name != "whole"]
+    contents = {file.relative_to(checkpoint).as_posix(): file.read_bytes() for file in files}
+    return "optimizer.pt" in contents and recorded == {
+        name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()
+    }
+
+
 class Torture:
     """Tries of one stage, counted by the way it is broken.
 
@@ -260,13 +275,10 @@ class Torture:
 
     def newest_checkpoint(self) -> int:
         """The step of the newest sound checkpoint, 0 where there is none."""
-        from apo_soup.training.checkpoints import checkpoint_fault
-
-        found = [0]
-        for checkpoint in (self.place / "run").glob(f"{self.stage.partial}/checkpoint-*") if self.stage.partial else ():
-            if (checkpoint / "whole").is_file() and checkpoint_fault(checkpoint) is None:
-                found.append(int(checkpoint.name.partition("-")[2]))
-        return max(found)
+        if not self.stage.partial:
+            return 0
+        checkpoints = (self.place / "run").glob(f"{self.stage.partial}/checkpoint-*")
+        return max((int(each.name.partition("-")[2]) for each in checkpoints if is_as_recorded(each)), default=0)
 
     def moment(self) -> float:
         """Seconds into the stage."""
@@ -294,6 +306,7 @@ class Torture:
         if self.stage.partial:
             for _ in range(tries):
                 self.checkpoint_damaged()
+                self.mark_damaged()
                 self.ranks("two ranks", "-m", *self.stage.words)
                 self.orphaned()
         if self.stage.name == "sft":
@@ -383,19 +396,42 @@ class Torture:
                 self.fault("tracebacks", f"{file}: {result.stderr}")
             self.again()
 
+    def killed_behind_a_checkpoint(self) -> Path:
+        """Kill the training as soon as it has a checkpoint; returns where that lies."""
+        running = self.start()
+        partial = self.place / "run" / str(self.stage.partial)
+        while running.running() and not any(partial.glob("checkpoint-*/whole")):
+            time.sleep(0.002)
+        with contextlib.suppress(ProcessLookupError):
+            running.kill()
+        running.wait()
+        return partial
+
     def checkpoint_damaged(self) -> None:
         """A training that was killed behind a checkpoint, of which a file is then damaged."""
         with self.a_try("a damaged checkpoint"):
-            running = self.start()
-            partial = self.place / "run" / str(self.stage.partial)
-            while running.running() and not any(partial.glob("checkpoint-*/whole")):
-                time.sleep(0.002)
-            with contextlib.suppress(ProcessLookupError):
-                running.kill()
-            running.wait()
+            partial = self.killed_behind_a_checkpoint()
             for checkpoint in sorted(partial.glob("checkpoint-*"))[-1:]:
                 files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
                 damage(self.draw.choice(files), self.draw)
+            self.again()
+
+    def mark_damaged(self) -> None:
+        """The same, and what is damaged is the mark that says with what the training was begun: it refuses, and goes on
+        when the mark is put back, as the sentence says.
+        """
+        with self.a_try("a damaged begun.json"):
+            mark = self.killed_behind_a_checkpoint() / "begun.json"
+            written = mark.read_bytes() if mark.is_file() else b""  # none where it had ended
+            if written:
+                damage(mark, self.draw)
+                changed = not mark.is_file() or mark.read_bytes() != written
+                result = self.start().wait()
+                self.coded(result, 2 if changed else 0)
+                if changed and f"{mark.parent.name}/begun.json: " not in result.stderr:
+                    self.fault("exit codes", f"without the name of the mark: {result.stderr}")
+                if changed and mark.parent.is_dir():
+                    mark.write_bytes(written)
             self.again()
 
     def orphaned(self) -> None:
@@ -474,7 +510,7 @@ def remount(folder: Path, option: str) -> None:
 def torture_stages(tries: int, only: list[str], say: Callable[[str], None] = print) -> int:
     """Make the run, break each stage, print a table of faults and tries; returns how many faults there were."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    draw = random.Random(time.time_ns() if not tries else 0)
+    draw = random.Random(0)
     with tempfile.TemporaryDirectory() as work:
         whole = Path(work).resolve() / "whole"
         whole.mkdir()

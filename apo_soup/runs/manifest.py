@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from apo_soup.errors import UserError
-from apo_soup.hashing import json_text
+from apo_soup.hashing import hash_value, json_text
 from apo_soup.memory import most_memory_held
 from apo_soup.runs.changes import mapping_changes
 from apo_soup.runs.durable import files_below, write_whole
@@ -92,6 +92,8 @@ class BegunMark(Form):
     processes: Count
     arguments: list[str] | None = None
     begun_as: str | None = None
+    # Of all the rest; marks of older releases have none.
+    content: str | None = None
 
 
 def read_manifest(folder: Path, form: type[Manifest] = Manifest) -> dict[str, Any] | None:
@@ -125,16 +127,25 @@ def begun_mark(begun: Path) -> dict[str, Any] | None:
         UserError: checkpoints or other work lie there, which may be days of it, and the mark that says for which keys
             and inputs cannot be read, or is gone.
     """
-    mark = begun / BEGUN
+    file = begun / BEGUN
     try:
-        return json_of_form(mark, BegunMark)
+        mark = json_of_form(file, BegunMark)
+        if mark.pop("content", None) in (None, hash_value(mark)):
+            return mark
+        fault = "expected what was written there, got something else"
     except OtherFormError as error:
         fault = str(error)
     except OSError as error:
         fault = f"expected what its folder was begun with, got {error.strerror}"
     if not _holds_work(begun):
         return None
-    raise UserError(f"{mark}: {fault}; put that file back to go on, or move its folder elsewhere to start anew")
+    raise UserError(f"{file}: {fault}; put that file back to go on, or move its folder elsewhere to start anew")
+
+
+def write_begun_mark(begun: Path, mark: dict[str, Any]) -> None:
+    """Write what a folder is begun with, and the hash of that: a changed fingerprint would be that of other work."""
+    content = json.loads(json.dumps(mark, default=json_text))
+    write_json(begun / BEGUN, content | {"content": hash_value(content)})
 
 
 def _holds_work(begun: Path) -> bool:

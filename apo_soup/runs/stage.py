@@ -35,6 +35,7 @@ from apo_soup.runs.manifest import (
     process_count,
     read_manifest,
     versions,
+    write_begun_mark,
     write_json,
 )
 from apo_soup.runs.model_files import (
@@ -213,7 +214,7 @@ class Stage:
         self.partial.mkdir(parents=True, exist_ok=True)
         written = self._mark | {"config": redacted(self.config), "inputs": self.inputs, "processes": processes}
         written["begun_as"] = (begun or {}).get("begun_as") or uuid4().hex[:6]
-        write_json(self.partial / BEGUN, written)
+        write_begun_mark(self.partial, written)
         return self.partial
 
     def result_folder(self) -> Path:

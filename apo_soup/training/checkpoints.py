@@ -147,7 +147,8 @@ def checkpoint_fault(folder: Path) -> str | None:
         return f"its record {WHOLE} cannot be read: {error.strerror}"
     except OtherFormError as error:
         return f"its record {WHOLE} cannot be read: {error}"
-    fault = damage(folder, records, by_content=True)
+    unhashed = next((name for name, record in records.items() if not {"sha256", "xxh3"} & record.keys()), None)
+    fault = f"its record {WHOLE} has no hash of {unhashed}" if unhashed else damage(folder, records, by_content=True)
     if fault:
         return fault
     try:

@@ -238,7 +238,7 @@ def test_a_begun_folder_whose_mark_is_cut_is_made_anew_where_nothing_is_lost(sta
     assert list(first.result_folder().iterdir()) == []
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", BEGUN_WITH_A_NUMBER])
+@pytest.mark.parametrize("text", [None, "", "{", "[]", BEGUN_WITH_A_NUMBER, "another fingerprint"])
 @pytest.mark.parametrize("work", ["checkpoint-8/model.safetensors", "answers.jsonl"])
 def test_no_work_is_lost_or_passed_over_with_a_mark_that_cannot_be_read(stage, text, work, capsys):
     days = stage(seed=1)
@@ -267,10 +267,21 @@ def test_no_work_is_lost_or_passed_over_with_a_mark_that_cannot_be_read(stage, t
 
 
 def spoil(folder, text):
+    mark = folder / "begun.json"
     if text is None:
-        (folder / "begun.json").unlink()
+        mark.unlink()
+    elif text == "another fingerprint":
+        fingerprint = json.loads(mark.read_text())["fingerprint"]
+        mark.write_text(mark.read_text().replace(fingerprint, fingerprint[::-1]))
     else:
-        (folder / "begun.json").write_text(text)
+        mark.write_text(text)
+
+
+def test_a_mark_of_an_older_release_holds(stage):
+    mark = stage(seed=1).begin() / "begun.json"
+    (mark.parent / "checkpoint-8").mkdir()
+    mark.write_text(json.dumps({k: v for k, v in json.loads(mark.read_text()).items() if k != "content"}))
+    assert stage(seed=1).stale() == "it was begun and not finished"
 
 
 def test_what_a_removal_leaves_that_is_killed_has_its_mark(stage, monkeypatch):

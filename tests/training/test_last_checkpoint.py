@@ -44,6 +44,7 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path, capsys):
         (WHOLE, "", f"its record {WHOLE} cannot be read: expected valid JSON"),
         (WHOLE, "[]", f"its record {WHOLE} cannot be read: expected a mapping, got a list"),
         (WHOLE, '{"files": {}}', f"its record {WHOLE} cannot be read: files: expected at least one entry, got a"),
+        (WHOLE, '{"files": {"optimizer.pt": {"bytes": 0}}}', f"its record {WHOLE} has no hash of optimizer.pt"),
         (WHOLE, '{"files": {"optimizer.pt": {"bytes": "5"}}}', "cannot be read: files.optimizer.pt.bytes: expected a"),
         ("counted.json", '{"tokens": "many", "seconds": 1}', "counted.json: tokens: expected a number, got text"),
         ("trainer_state.json", "null", "trainer_state.json: expected a mapping, got null"),
