@@ -181,7 +181,9 @@ class StageTrainer(TrainerHooks, Trainer):
         training that ends here; called by all ranks.
         """
         self.args.save_only_model = False
-        if holds_optimizer(self.folder / f"checkpoint-{self.state.global_step}"):
+        held = [holds_optimizer(self.folder / f"checkpoint-{self.state.global_step}")]
+        broadcast_object_list(held)
+        if held[0]:
             return
         if self._logged is not None:
             del self.state.log_history[self._logged :]
