@@ -28,6 +28,8 @@ Decision = TypeVar("Decision")
 # Until the processes of all machines have started. Who waits for a decision looks this often, and hears of signals.
 _MEETING = timedelta(minutes=30)
 _LOOK_SECONDS = 0.05
+# Who does something meanwhile looks less often: the main process answers all of them.
+_LISTEN_SECONDS = 0.25
 # For the main process to hear that all have heard, and for its sentence to be the last that is printed.
 _HEARD_SECONDS, _LAST_WORD_SECONDS = 5.0, 2.0
 
@@ -88,7 +90,7 @@ def _end_when_told(store: "Store", work: str, done: threading.Event) -> None:
     from torch.distributed import DistNetworkError
 
     with contextlib.suppress(DistNetworkError):  # the main process is gone, and the collective says so
-        while not done.wait(_LOOK_SECONDS):
+        while not done.wait(_LISTEN_SECONDS):
             if store.check([work]):
                 code = json.loads(store.get(work))["code"]
                 sys.stdout.flush()
