@@ -18,12 +18,14 @@ _EXPECTED = {
     "model_type": "a mapping",
     "dict_type": "a mapping",
     "list_type": "a list",
+    "tuple_type": "a list",
     "string_type": "text",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "greater_than_equal": "a number of 0 or more",
     "too_short": "at least one entry",
+    "extra_forbidden": "no such key",
 }
 _WORDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 

@@ -116,7 +116,7 @@ class Journal:
         except OSError as error:
             self._file.truncate(whole)
             raise UserError(
-                f"{self.path}: expected room for another answer, got: {error.strerror}; what was answered until now is "
+                f"{self.path}: expected room for another answer, got {error.strerror}; what was answered until now is "
                 "kept, run the same command again when there is room"
             ) from error
 

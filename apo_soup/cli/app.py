@@ -175,7 +175,7 @@ def start(stage: str, recipe: Path, launch: str, args: str) -> None:
         words = shlex.split(args)
     except ValueError as error:
         raise UserError(
-            f"--args {args}: expected words as a shell reads them, got: {error}; close the quotation"
+            f"--args {args}: expected words as a shell reads them, got {error}; close the quotation"
         ) from error
     raise typer.Exit(run_stages(stage, recipe, file, words))
 

@@ -78,7 +78,7 @@ def _text_of(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        told = f"expected a file that can be read, got: {error.strerror}; check its permissions"
+        told = f"expected a file that can be read, got {error.strerror}; check its permissions"
         raise UserError(f"{path}: {told}") from error
     try:
         return content.decode("utf-8")

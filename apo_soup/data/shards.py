@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from filelock import FileLock
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
@@ -39,15 +39,46 @@ from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form
 SHARD_NAME = re.compile(r"(\d+)-of-(\d+)\.rows")
 
 
-# A chunk of a source: its file, what of it, in which form, its rows and characters.
-WrittenChunk = tuple[str | None, Literal["lines", "group"], dict[str, Count] | None, Count | None, Count]
+class WrittenPart(Form):
+    """What of a file a chunk takes, as a plan has it: these keys and no others, for a part is made of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class WrittenLines(WrittenPart):
+    """A `LineRange`."""
+
+    start: Count
+    end: Count
+    first_line: Count
+
+
+class WrittenGroup(WrittenPart):
+    """A `RowGroup`."""
+
+    number: Count
+    first_row: Count
+    size: Count
+
+
+def _kind_of(written: Any) -> str:
+    return "group" if isinstance(written, list) and written[1:2] == ["group"] else "lines"
+
+
+# A chunk of a source: its file, the kind of its part, the part, its rows and characters. JSON knows lists only.
+LinesChunk = tuple[str | None, Literal["lines"], WrittenLines | None, Count | None, Count]
+GroupChunk = tuple[str | None, Literal["group"], WrittenGroup | None, Count | None, Count]
+WrittenChunk = Annotated[
+    Annotated[LinesChunk, Field(strict=False), Tag("lines")] | Annotated[GroupChunk, Field(strict=False), Tag("group")],
+    Discriminator(_kind_of),
+]
 
 
 class WrittenPlan(Form):
     """A plan as its file has it."""
 
     folder: str
-    chunks: list[list[Annotated[WrittenChunk, Field(strict=False)]]]
+    chunks: list[list[WrittenChunk]]
 
 
 @dataclass(frozen=True)
@@ -88,17 +119,21 @@ def shard_plan(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Shar
 
 
 def kept_plan(file: Path) -> ShardPlan | None:
-    """The plan that an earlier task wrote into `plan_file`; None where there is none, or its shards are joined."""
+    """The plan that an earlier task wrote into `plan_file`; None where there is none, or its shards are joined.
+
+    Raises:
+        UserError: the file holds something else.
+    """
     if not file.is_file():
         return None
     try:
         plan = json_of_form(file, WrittenPlan)
-        chunks = [[_chunk(*written) for written in of_source] for of_source in plan["chunks"]]
-    except (OtherFormError, TypeError) as error:
+    except OtherFormError as error:
         raise UserError(
-            f"{file}: {error}, so it is not known which rows each shard takes; remove this file and the "
-            "folders .*.shards beside it, and prepare every shard again"
+            f"{file}: expected a plan of shards, got something else ({error}); remove this file and the folders "
+            ".*.shards beside it, and prepare every shard again"
         ) from error
+    chunks = [[_chunk(*written) for written in of_source] for of_source in plan["chunks"]]
     return ShardPlan(file, file.parent / plan["folder"], chunks)
 
 

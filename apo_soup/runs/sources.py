@@ -206,5 +206,5 @@ def rows_hash(name: str, where: str, revision: str | None = None, recipe_folder:
         return hash_value([content_hash(f) for f in files])
     except OSError as error:
         raise UserError(
-            f"{where}: expected data files that can be read, got: {error.strerror} ({name}); check their permissions"
+            f"{where}: expected data files that can be read, got {error.strerror} ({name}); check their permissions"
         ) from error

@@ -78,7 +78,7 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         ),
         (
             ["run", "tiny", "--args", "'"],
-            "--args ': expected words as a shell reads them, got: No closing quotation; close the quotation",
+            "--args ': expected words as a shell reads them, got No closing quotation; close the quotation",
         ),
     ],
 )

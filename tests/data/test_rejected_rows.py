@@ -53,7 +53,7 @@ ODD_LINES = {
     "got a row with \ud800": json.dumps({"\ud800": 1}),
     "expected a list of tools": json.dumps({**chat("Q", "A"), "tools": {"name": "f"}}),
     "never closed": json.dumps(chat("Q", "Well: <think>\nhm")),
-    "expected JSON that can be read, got: Exceeds the limit (4300 digits)": '{"messages": ' + "9" * 5000 + "}",
+    "expected JSON that can be read, got Exceeds the limit (4300 digits)": '{"messages": ' + "9" * 5000 + "}",
     "custom_instructions: expected text": json.dumps(
         {**chat("Q", "A"), "chat_template_kwargs": {"custom_instructions": 5}}
     ),

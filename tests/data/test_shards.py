@@ -15,6 +15,31 @@ from apo_soup.data.sources.chunks import Chunk
 from apo_soup.errors import UserError
 
 
+def one_chunk(*chunk):
+    """A plan with one chunk, as its file has it."""
+    return json.dumps({"folder": "x", "chunks": [[chunk]]})
+
+
+LINES = {"start": 0, "end": 9, "first_line": 1}
+GROUP = {"number": 0, "first_row": 0, "size": 9}
+# Files that hold no plan, and what is told of each.
+OTHER_PLANS = {
+    "": "expected valid JSON, got what is none (Expecting value: line 1 column 1 (char 0))",
+    "[]": "expected a mapping, got a list",
+    '{"folder": 3, "chunks": []}': "folder: expected text, got the number 3",
+    '{"folder": "x", "chunks": [3]}': "chunks.0: expected a list, got the number 3",
+    '{"folder": "x", "chunks": [[3]]}': "chunks.0.0.lines: expected a list, got the number 3",
+    one_chunk("a", "lines", {"a": 1}, 1, 1): "expected chunks.0.0.lines.2.start, got nothing",
+    one_chunk("a", "lines", LINES | {"a": 1}, 1, 1): "chunks.0.0.lines.2.a: expected no such key, got the number 1",
+    one_chunk("a", "group", LINES, 1, 1): "expected chunks.0.0.group.2.number, got nothing",
+    one_chunk("a", "lines", GROUP, 1, 1): "expected chunks.0.0.lines.2.start, got nothing",
+    one_chunk("a", "group", GROUP | {"size": "9"}, 1, 1): "chunks.0.0.group.2.size: expected a whole number, got text",
+    one_chunk("a", "groups", GROUP, 1, 1): "chunks.0.0.lines.1: expected 'lines', got text",
+    one_chunk("a", "lines", LINES, 1): "expected chunks.0.0.lines.4, got nothing",
+    one_chunk("a", "lines", LINES, None, -1): "chunks.0.0.lines.4: expected a number of 0 or more, got the number -1",
+}
+
+
 @pytest.fixture
 def recipe(training_recipe, write_rows, monkeypatch):
     """Two sources, with a draw, duplicates, held-out rows and rows at fault, in many chunks."""
@@ -85,10 +110,14 @@ def test_the_rows_are_read_for_a_plan_once_and_again_when_they_change(recipe, to
     written = file.stat().st_mtime_ns
     assert shard_plan(recipe, tokenizer) == plan
     as_made = file.read_text(), file.stat()
-    for damaged in ("", "[]", '{"folder": "x", "chunks": [[["a", "lines", {"no": 1}, 1, 1]]]}', '{"folder": 3}'):
+    for damaged, told in OTHER_PLANS.items():
         file.write_text(damaged)
-        with pytest.raises(UserError, match=rf"^{file}: .*; remove this file and the folders .*\.shards beside it"):
+        with pytest.raises(UserError) as caught:
             shard_plan(recipe, tokenizer)
+        assert str(caught.value) == (
+            f"{file}: expected a plan of shards, got something else ({told}); remove this file and the folders "
+            ".*.shards beside it, and prepare every shard again"
+        )
     file.write_text(as_made[0])
     os.utime(file, ns=(as_made[1].st_atime_ns, as_made[1].st_mtime_ns))
     assert file.stat().st_mtime_ns == written

@@ -83,7 +83,7 @@ def test_rows_are_files_or_a_glob_of_them_and_their_hash_is_that_of_their_conten
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
     (tmp_path / "r.jsonl").symlink_to("/proc/self/mem")  # reading it from the beginning fails for everybody
     with pytest.raises(
-        UserError, match=r"x: expected data files that can be read, got: .* \(.*r.jsonl\); check their perm"
+        UserError, match=r"x: expected data files that can be read, got .* \(.*r.jsonl\); check their perm"
     ):
         rows_hash(str(tmp_path / "r.jsonl"), "x")
 

@@ -42,7 +42,9 @@ def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -
                         f"{where}: {place}: expected a closing quote, got the end of the file inside a text of this "
                         "record; close the quote, or double the quotes inside of texts"
                     ) from None
-                yield SourceRow(place, None, f"expected valid CSV, got: {error}; double the quotes inside of texts")
+                yield SourceRow(
+                    place, None, f"expected valid CSV, got what is none ({error}); double the quotes inside of texts"
+                )
                 continue
             if not cells:
                 continue

@@ -122,7 +122,7 @@ def _unreadable(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "expected JSON that can be read, got values nested too deeply; flatten them"
     reason = first_line(error).partition(";")[0]  # what follows is advice to programmers
-    return f"expected JSON that can be read, got: {reason}; write long numbers as text"
+    return f"expected JSON that can be read, got {reason}; write long numbers as text"
 
 
 def _no_object(place: str, value: Any) -> SourceRow:

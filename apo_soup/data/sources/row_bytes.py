@@ -51,7 +51,7 @@ def opened_rows(file: Path, where: str) -> Iterator[BinaryIO]:
         if error.errno is None:  # a decompressor's own complaint
             raise _damaged(file, raw, where, error) from error
         raise UserError(
-            f"{where}: {file}: expected a file that can be read, got: {error.strerror}; check its permissions"
+            f"{where}: {file}: expected a file that can be read, got {error.strerror}; check its permissions"
         ) from error
     finally:
         for stream in (opened, raw):

@@ -51,7 +51,7 @@ def test_a_record_at_fault_is_one_bad_row_with_its_line(read, tmp_path):
     assert [row.problem for row in rows if row.problem] == [
         f"expected 2 fields, got 3; {quote}",
         f"expected 2 fields, got 1; {quote}",
-        """expected valid CSV, got: ',' expected after '"'; double the quotes inside of texts""",
+        """expected valid CSV, got what is none (',' expected after '"'); double the quotes inside of texts""",
         "expected UTF-8, got another encoding in this record; convert the file, such as with iconv -f LATIN1 -t UTF-8",
     ]
 

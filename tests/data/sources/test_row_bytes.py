@@ -101,6 +101,6 @@ def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path):
     from apo_soup.data.sources.json_rows import json_line_rows
 
     with pytest.raises(
-        UserError, match=r"x: .*gone.jsonl: expected a file that can be read, got: No such file or direc"
+        UserError, match=r"x: .*gone.jsonl: expected a file that can be read, got No such file or direc"
     ):
         list(json_line_rows(tmp_path / "gone.jsonl", "x"))
