@@ -176,6 +176,94 @@ def test_every_declared_package_is_pinned():
     assert distribution_names(asked) - pins == {"apo-soup", "vllm"}
 
 
+# What is said by these, and at which place of their arguments.
+SAYING = {"UserError": 0, "RowError": 0, "Fault": 1}
+# Sentences with words of their own whose middle comes from a helper.
+HELPED = {
+    "{}; make them: {}",
+    "{}: mask check: {}{}",
+    "{}: {}, or its prompt stays in the training data",
+    "{}: expected a model folder with model.safetensors, got {}",
+    "{}: {}: expected {}{}; {}",
+}
+
+
+def literal_text(node: ast.AST, known: dict[str, str]) -> str:
+    """What can be read of an expression's text, with `known` for names; `{}` is what cannot."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(literal_text(part, known) for part in parts)
+        case ast.FormattedValue(value=value):
+            return literal_text(value, known) if isinstance(value, ast.Name) else "{}"
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return literal_text(left, known) + literal_text(right, known)
+        case ast.Name(id=name):
+            return known.get(name, "{}")
+    return "{}"
+
+
+def told_sentences(scope: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every sentence that is made below a node, names taken as they were last given above it."""
+    known: dict[str, str] = {}
+    own, inner = [], []
+    waiting = list(ast.iter_child_nodes(scope))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef):
+            inner.append(node)
+        else:
+            own.append(node)
+            waiting += ast.iter_child_nodes(node)
+    for node in sorted(own, key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                known[name] = literal_text(value, known)
+            case ast.AugAssign(target=ast.Name(id=name), value=value):
+                known[name] = known.get(name, "{}") + literal_text(value, known)
+            case ast.Call(func=ast.Name(id=maker), args=arguments) if maker in SAYING:
+                yield node.lineno, literal_text(arguments[SAYING[maker]], known)
+    for function in inner:
+        yield from told_sentences(function)
+
+
+def is_whole(sentence: str) -> bool:
+    """Whether it says what was expected, what was there, and what to do."""
+    return re.search(r"(^|: )expected .+, got [^:].*; .", sentence, re.DOTALL) is not None
+
+
+def test_a_sentence_of_another_shape_is_found():
+    source = """
+def check(path):
+    told = f"expected a file, got {path}"
+    yield Fault("a", f"{told}; correct it")
+    told = "no file"
+    raise UserError(f"{path}: {told}; correct it")
+    raise RowError("expected a file, got: " + path + "; correct it")
+"""
+    found = {text: is_whole(text) for _, text in told_sentences(ast.parse(source))}
+    assert found == {
+        "expected a file, got {}; correct it": True,
+        "{}: no file; correct it": False,
+        "expected a file, got: {}; correct it": False,
+    }
+
+
+def test_every_sentence_says_what_was_expected_what_was_there_and_what_to_do():
+    """One without a word of its own is another function's."""
+    told = {
+        f"{file}:{line}": text
+        for file in sources(*PACKAGES)
+        for line, text in told_sentences(ast.parse(file.read_text()))
+    }
+    worded = {place: text for place, text in told.items() if re.search(r"\w", text)}
+    assert len(worded) > 500, "sentences are found"
+    assert HELPED <= {*worded.values()}, "an exception that is none any more"
+    wrong = {place: text for place, text in worded.items() if text not in HELPED and not is_whole(text)}
+    assert not wrong, "\n".join(f"{place}: {text}" for place, text in wrong.items())
+
+
 def modules_with_examples() -> list[str]:
     """Modules whose docstrings hold examples."""
     files = [file for file in sources(*PACKAGES) if ">>> " in file.read_text()]
