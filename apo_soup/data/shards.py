@@ -39,13 +39,13 @@ from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form
 SHARD_NAME = re.compile(r"(\d+)-of-(\d+)\.rows")
 
 
-class WrittenPart(Form):
+class ShardPart(Form):
     """What of a file a chunk takes, as a plan has it: these keys and no others, for a part is made of them."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class WrittenLines(WrittenPart):
+class ShardLines(ShardPart):
     """A `LineRange`."""
 
     start: Count
@@ -53,7 +53,7 @@ class WrittenLines(WrittenPart):
     first_line: Count
 
 
-class WrittenGroup(WrittenPart):
+class ShardGroup(ShardPart):
     """A `RowGroup`."""
 
     number: Count
@@ -66,8 +66,8 @@ def _kind_of(written: Any) -> str:
 
 
 # A chunk of a source: its file, the kind of its part, the part, its rows and characters. JSON knows lists only.
-LinesChunk = tuple[str | None, Literal["lines"], WrittenLines | None, Count | None, Count]
-GroupChunk = tuple[str | None, Literal["group"], WrittenGroup | None, Count | None, Count]
+LinesChunk = tuple[str | None, Literal["lines"], ShardLines | None, Count | None, Count]
+GroupChunk = tuple[str | None, Literal["group"], ShardGroup | None, Count | None, Count]
 WrittenChunk = Annotated[
     Annotated[LinesChunk, Field(strict=False), Tag("lines")] | Annotated[GroupChunk, Field(strict=False), Tag("group")],
     Discriminator(_kind_of),
