@@ -4,6 +4,7 @@ YAML is laxer than Python: it reads `1e-4` as text, and `no` as false. The types
 and refuse the rest; pydantic does the work.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -32,6 +33,16 @@ def _text(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return value
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold; a flag is none.
+
+    >>> is_finite(0.5), is_finite(10**400), is_finite(float("nan")), is_finite(True)
+    (True, False, False, False)
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def as_word(value: Any) -> Any:

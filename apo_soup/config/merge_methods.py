@@ -3,12 +3,12 @@
 A test compares the tables with the installed release.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from apo_soup.config.in_words import as_written, said_again
+from apo_soup.config.keys import is_finite
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault
 
@@ -118,7 +118,7 @@ def _is_setting(value: Any) -> bool:
         return bool(value) and all(_is_setting(each) for each in value)
     if isinstance(value, dict):
         return "value" in value and _is_setting(value["value"])
-    return isinstance(value, (bool, int, float)) and math.isfinite(value)
+    return isinstance(value, bool) or is_finite(value)
 
 
 def _unknown_keys(given: dict[str, Any]) -> Iterator[Fault]:

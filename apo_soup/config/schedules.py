@@ -2,13 +2,13 @@
 
 import ast
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.in_words import as_written
+from apo_soup.config.keys import is_finite
 from apo_soup.config.library_source import source_tree
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault
@@ -111,7 +111,7 @@ def _expected(argument: str, value: Any, text: bool) -> str | None:
         return None
     if text:
         return None if isinstance(value, str) else "a word"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    number = is_finite(value) and value >= 0
     if argument in SHARES:
         return None if number and value <= 1 else "a share of the peak learning rate, from 0 to 1"
     return None if number else "a number of 0 or more"

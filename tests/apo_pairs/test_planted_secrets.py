@@ -99,7 +99,7 @@ def test_no_planted_secret_is_written_or_printed(parrot, endpoint_recipe, make_h
     assert shown.pop("(hidden)") == len(body) - 3
     assert shown == {"temperature": 0.5, "presence_penalty": 1.5, "reasoning_effort": "low"}
     assert manifest["config"]["strong"]["base_url"] == parrot.url
-    assert "--weak.extra_body (hidden)" in manifest["command"]
+    assert "--weak.extra_body '(hidden)'" in manifest["command"]
     reasons = [json.loads(line)["reason"] for line in (folder / "drops.jsonl").read_text().splitlines()]
     assert len(reasons) == 3
     assert sum("refused by the server" in reason for reason in reasons) == 2
