@@ -61,6 +61,18 @@ def mappings_of(kind: Any) -> Iterator[type[BaseModel]]:
             yield from mappings_of(member)
 
 
+def mappings_inside(kind: Any) -> Iterator[type[BaseModel]]:
+    """The mappings of keys that a type may be, or be a list of."""
+    if get_origin(kind) is list:
+        yield from mappings_inside(get_args(kind)[0])
+    elif found := list(mappings_of(kind)):
+        yield from found
+    else:
+        for argument in get_args(kind):
+            if get_origin(argument) is list or get_args(argument):
+                yield from mappings_inside(argument)
+
+
 def without_annotation(kind: Any) -> Any:
     """A type without what it is annotated with."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind

@@ -21,6 +21,16 @@ def stage_of_file(file: Path) -> str | None:
     return STAGE_OF_FILE.get(name) if name == file.stem or name in SEVERAL else None
 
 
+def kind_of_stage(name: str) -> str | None:
+    """The kind of file whose keys a stage of a name has as its configuration; None for what a merge file makes, whose
+    configuration is mergekit's.
+
+    >>> kind_of_stage("evals/sft"), kind_of_stage("apo/1-at-50"), kind_of_stage("pairs"), kind_of_stage("soup")
+    ('eval', 'apo', 'pairs', None)
+    """
+    return {**STAGE_OF_FILE, "evals": "eval"}.get(name.partition("/")[0])
+
+
 def stage_name(file: Path) -> str:
     """The name of a stage file before a `_` or `-`, such as `sft` of `sft_long.yaml`."""
     return file.stem.partition("_")[0].partition("-")[0]

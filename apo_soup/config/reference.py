@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from apo_soup.config.faulty_place import kind_word
-from apo_soup.config.in_words import expectation, mappings_of
+from apo_soup.config.in_words import expectation, mappings_inside
 from apo_soup.config.keys import MARKS, Said, has_mark
 from apo_soup.config.load import KINDS, file_model
 from apo_soup.config.renamed import RENAMED
@@ -40,7 +40,7 @@ def reference_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
     for name, field in own_fields(model).items():
         if name == "kind":
             continue  # the word that a task's label holds
-        inside = tuple(_mappings_inside(field.annotation))
+        inside = tuple(mappings_inside(field.annotation))
         listed = _listed(field.annotation)
         kind = expectation(field.annotation, list(field.metadata))
         if inside:
@@ -62,18 +62,6 @@ def reference_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
                     yield key, rest[0], rest[1], rest[2]
                 elif number == 0:
                     yield f"{step}.{key.removeprefix(label)}", rest[0], rest[1], rest[2]
-
-
-def _mappings_inside(kind: Any) -> Iterator[type[BaseModel]]:
-    """The mappings of keys that a type may be, or be a list of."""
-    if get_origin(kind) is list:
-        yield from _mappings_inside(get_args(kind)[0])
-    elif found := list(mappings_of(kind)):
-        yield from found
-    else:
-        for argument in get_args(kind):
-            if get_origin(argument) is list or get_args(argument):
-                yield from _mappings_inside(argument)
 
 
 def _listed(kind: Any) -> bool:

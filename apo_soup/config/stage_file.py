@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from apo_soup.config.cosmetic import without_cosmetic
 from apo_soup.config.given import Given
 from apo_soup.config.keys import Text, has_mark, key
 
@@ -132,12 +133,12 @@ class StageFile(Keys):
         return copy.deepcopy(self._as_given)
 
     def deciding_values(self) -> dict[str, Any]:
-        """The given keys that can change what the stage makes: neither cosmetic ones, nor those that name something
-        whose content is hashed among the stage's inputs.
+        """The given keys that can change what the stage makes: neither cosmetic ones, at any depth, nor those of the
+        file itself that name something whose content is hashed among the stage's inputs.
         """
-        fields = type(self).model_fields
-        aside = {n for n, f in fields.items() if has_mark(f, "cosmetic") or has_mark(f, "input")}
-        return {k: v for k, v in self.given_values().items() if k not in aside}
+        inputs = {name for name, field in type(self).model_fields.items() if has_mark(field, "input")}
+        deciding = without_cosmetic(self.given_values(), type(self))
+        return {k: v for k, v in deciding.items() if k not in inputs}
 
 
 def nested(node: Any, name: str = "") -> Iterator[tuple[str, Keys]]:

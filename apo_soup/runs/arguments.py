@@ -4,15 +4,19 @@ They are of the one command that was given them. So a later stage does not make 
 have taken days, and does not build on it unseen either.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from apo_soup.config.keys import has_mark
+from apo_soup.config.cosmetic import is_cosmetic
 from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL
 from apo_soup.config.stage_file import StageFile
 from apo_soup.runs.secrets import groups_without_secrets, word_groups
+
+# Before a key of a soup member, which is one of the file's own.
+OF_MEMBER = re.compile(r"^members\.\d+\.")
 
 
 def deciding_arguments(recipe: StageFile, of_folder: Callable[[str], bool] = lambda name: True) -> list[str]:
@@ -28,8 +32,9 @@ def deciding_arguments(recipe: StageFile, of_folder: Callable[[str], bool] = lam
         first, dot, rest = group[0].removeprefix("--").partition("=")[0].partition(".")
         first = first.replace("-", "_")
         now = {**RENAMED, **RENAMED_IN_EVAL}.get(first, (first, ""))[0]
-        decides = now in fields and not has_mark(fields[now], "cosmetic")
-        if decides and recipe.is_given_by_command(first + dot + rest) and of_folder(f"{now}{dot}{rest}"):
+        name = f"{now}{dot}{rest}"
+        decides = now in fields and not is_cosmetic(OF_MEMBER.sub("", name), type(recipe))
+        if decides and recipe.is_given_by_command(first + dot + rest) and of_folder(name):
             kept += groups_without_secrets(group)
     return kept
 

@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from apo_soup.config.cosmetic import with_cosmetic_of, without_cosmetic
+from apo_soup.config.kinds import kind_of_stage
+from apo_soup.config.load import file_model
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
 from apo_soup.progress import say
@@ -75,7 +78,28 @@ class Stage:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of name, configuration and inputs; a folder is current while its manifest holds the same."""
-        return hash_value({"stage": self.name, "config": self.config, "inputs": self.inputs})
+        return self._fingerprint_with(self.config)
+
+    def _fingerprint_with(self, config: dict[str, Any]) -> str:
+        return hash_value({"stage": self.name, "config": config, "inputs": self.inputs})
+
+    def _is_of_this(self, record: dict[str, Any]) -> bool:
+        """Whether a manifest or the mark of a begun folder is of this work. Earlier releases hashed the cosmetic keys
+        that stand inside other keys too.
+        """
+        if record["fingerprint"] == self.fingerprint:
+            return True
+        kind = kind_of_stage(self.name)
+        if kind is None:
+            return False
+        before = with_cosmetic_of(self.config, record["config"], file_model(kind))
+        return bool(record["fingerprint"] == self._fingerprint_with(before))
+
+    def _changes_since(self, record: dict[str, Any]) -> list[str]:
+        """What changed since a manifest or a mark was written, without what decides nothing."""
+        kind = kind_of_stage(self.name)
+        config = record["config"] if kind is None else without_cosmetic(record["config"], file_model(kind))
+        return differences({**record, "config": config}, self.config, self.inputs)
 
     @property
     def partial(self) -> Path:
@@ -93,17 +117,15 @@ class Stage:
             begun = self._begun_here()
             if begun is None:
                 return "it has not run yet"
-            if begun["fingerprint"] == self.fingerprint:
+            if self._is_of_this(begun):
                 return "it was begun and not finished"
-            changes = "; ".join(differences(begun, self.config, self.inputs))
+            changes = "; ".join(self._changes_since(begun))
             begins = "goes on as it was before" if self._aside(self._mark).is_dir() else "starts anew"
             return f"it was begun otherwise ({changes}) and {begins}; its checkpoints move to {self._aside(begun)}"
         damaged = changed_file(self.folder, manifest)
         reasons = [f"{damaged} since it was made"] if damaged else []
-        if manifest["fingerprint"] != self.fingerprint:
-            reasons += differences(manifest, self.config, self.inputs) or [
-                "a setting that is not shown changed, or the stage's name"
-            ]
+        if not self._is_of_this(manifest):
+            reasons += self._changes_since(manifest) or ["a setting that is not shown changed, or the stage's name"]
         if reasons:
             self._begun_here()
         return "; ".join(reasons) or None
@@ -197,7 +219,7 @@ class Stage:
     def _begin(self) -> Path:
         processes = process_count()
         begun = self._begun_here()
-        if begun and begun["fingerprint"] != self.fingerprint:
+        if begun and not self._is_of_this(begun):
             aside = self._aside(begun)
             begun_mark(aside)
             shutil.rmtree(aside, ignore_errors=True)
@@ -234,7 +256,7 @@ class Stage:
         """
         with self._told_if_unknown():
             begun = begun_mark(self.partial)
-            if begun is None or begun["fingerprint"] == self.fingerprint:
+            if begun is None or self._is_of_this(begun):
                 _remove_begun(self.partial)
                 self._remove_superseded()
         shutil.rmtree(hidden_sibling(self.folder, "old"), ignore_errors=True)

@@ -1,7 +1,8 @@
 """Folders that commit 193782e made are still up to date: today's code computes their fingerprints from their recipes.
 
 `old_manifests/` holds that commit's tiny recipe and the manifests of its run. Content hashes of models and rows are
-taken from the manifests, by label; configuration, labels and template come from today's code.
+taken from the manifests, by label; configuration, labels and template come from today's code. Those of pairs and evals
+are of commit 414696e, whose fingerprints held the cosmetic keys that stand inside other keys.
 """
 
 import json
@@ -82,3 +83,48 @@ def test_what_is_given_makes_it_stale_and_a_default_or_a_look_does_not(old_run, 
         stage = training_stage(load("recipes/tiny/sft.yaml", "sft", words))
         assert differences(manifest, stage.config, stage.inputs) == change
         assert (stage.stale() is None) == (not change)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "looks", "decides", "change"),
+    [
+        (
+            "pairs",
+            "pairs",
+            ["--strong.concurrency", "2", "--weak.api_key_env", "OTHER_KEY", "--judge.timeout", "9"],
+            ["--weak.temperature", "0.5"],
+            "weak.temperature was not given and is 0.5",
+        ),
+        (
+            "evals/sft",
+            "eval",
+            ["--endpoint.timeout", "9", "--endpoint.retries", "1", "--tasks.1.processes", "8"],
+            ["--tasks.1.timeout", "7"],
+            "tasks.1.timeout was 9 and is 7",
+        ),
+    ],
+)
+def test_cosmetic_keys_in_an_old_fingerprint_are_left_aside(name, kind, looks, decides, change, old_run):
+    manifest, folder = old_manifest(name), Path("runs/tiny") / name
+    folder.mkdir(parents=True)
+
+    def stage(*words: str) -> Stage:
+        values = load(f"recipes/tiny/{kind}.yaml", kind, words).deciding_values()
+        return Stage(name, folder, values, manifest["inputs"])
+
+    begun = manifest["fingerprint"], manifest["config"], manifest["inputs"]
+    stage().partial.mkdir()
+    mark = dict(zip(("fingerprint", "config", "inputs"), begun, strict=True)) | {"processes": 1, "begun_as": "abc"}
+    (stage().partial / "begun.json").write_text(json.dumps(mark))
+    assert stage(*looks).stale() == "it was begun and not finished"
+    assert f"it was begun otherwise ({change})" in stage(*looks, *decides).stale()
+    stage(*looks).begin()
+    assert stage().begun_as == "abc", "it goes on where it was"
+
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"outputs": {}}))
+    assert stage().fingerprint != manifest["fingerprint"]
+    assert stage().stale() is None
+    assert stage(*looks).stale() is None
+    assert stage(*looks, *decides).stale() == change
+    other = {"pairs": ["--strong.extra_body.x-key", "def"], "eval": ["--endpoint.extra_body.x-key", "def"]}[kind]
+    assert stage(*other).stale() is not None, "what is hidden in a manifest decides all the same"
