@@ -24,6 +24,7 @@ from apo_soup.errors import UserError, need_file, told_together
 
 if TYPE_CHECKING:
     from apo_soup.config.apo import ApoFile
+    from apo_soup.config.base_model import BaseModelFile
     from apo_soup.config.data import DataFile
     from apo_soup.config.eval import EvalFile
     from apo_soup.config.merge import MergeFile
@@ -40,6 +41,7 @@ KINDS = {
     "merge": ("apo_soup.config.merge", "MergeFile"),
     "eval": ("apo_soup.config.eval", "EvalFile"),
     "data": ("apo_soup.config.data", "DataFile"),
+    "base": ("apo_soup.config.base_model", "BaseModelFile"),
 }
 
 
@@ -71,6 +73,10 @@ def load(
 def load(
     path: str | Path, kind: Literal["data"], overrides: Sequence[str] = (), options: Sequence[str] = ()
 ) -> DataFile: ...
+@overload
+def load(
+    path: str | Path, kind: Literal["base"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> BaseModelFile: ...
 @overload
 def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> StageFile: ...
 def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> StageFile:

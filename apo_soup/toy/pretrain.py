@@ -7,71 +7,27 @@ from short rows to long ones; the learning rate warms up, stays, and decays line
 user's own base model comes from elsewhere: this program exists so that the shipped one can be made again.
 """
 
-import argparse
 import random
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, SmolLM3Config, SmolLM3ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerBase, SmolLM3Config, SmolLM3ForCausalLM
 
+from apo_soup.config.base_model import BaseModelFile, Phase
+from apo_soup.config.command_line import arguments
+from apo_soup.config.load import load
 from apo_soup.errors import UserError, run_main, told_by_disk
+from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.runs.durable import sync_tree
 from apo_soup.runs.lock import at_work
 from apo_soup.runs.stage import hidden_sibling, replace_folder, restore
 from apo_soup.toy import prose
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of the curriculum: `steps` batches of `rows` rows of `length` tokens.
-
-    `echo` is the share of echo documents, `other` that of sums, filler and chat; the rest are notes, at most `notes`
-    in a document, with or without `filler` between them.
-    """
-
-    length: int
-    rows: int
-    steps: int
-    echo: float
-    other: float
-    notes: int
-    filler: bool
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Settings of the base run."""
-
-    output_dir: str
-    tokenizer: str
-    seed: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
-    rope_theta: float
-    initializer_range: float
-    phases: list[Phase]
-    learning_rate: float
-    warmup_steps: int
-    decay_share: float
-    weight_decay: float
-    max_grad_norm: float
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-
-def learning_rate_at(config: PretrainConfig, step: int) -> float:
+def learning_rate_at(config: BaseModelFile, step: int) -> float:
     """Warm-up, plateau, linear decay to a hundredth of the peak over the last `decay_share` of the steps."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
     left = (config.steps - step) / max(1, int(config.decay_share * config.steps))
@@ -107,7 +63,7 @@ def random_document(
     return [*ids, tokenizer.pad_token_id], [-100, *labels[1:], -100]
 
 
-def batches(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(config: BaseModelFile, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Ids and labels `[B, S]`; every row begins with a document, and the last document of a row is cut to fit."""
     rng = random.Random(config.seed)
     for phase in config.phases:
@@ -125,7 +81,7 @@ def batches(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Itera
             yield torch.tensor(rows), torch.tensor(targets)
 
 
-def model_config(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> SmolLM3Config:
+def model_config(config: BaseModelFile, tokenizer: PreTrainedTokenizerBase) -> SmolLM3Config:
     """The architecture: SmolLM3's, every fourth layer without rotary positions."""
     return SmolLM3Config(
         vocab_size=len(tokenizer),
@@ -193,20 +149,26 @@ def save_base(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, fol
         replace_folder(partial, folder)
 
 
-def pretrain(config: PretrainConfig) -> None:
+def pretrain(config: BaseModelFile) -> None:
     """Train from nothing and write the model to `output_dir`, every 1 000 steps and at the end.
 
     Raises:
-        UserError: another process is at work on that folder, the disk refuses it, or the loss is no number.
+        UserError: the tokenizer is not there or cannot be loaded, another process is at work on the output folder, the
+            disk refuses it, or the loss is no number.
     """
+    if not Path(config.tokenizer).is_dir():
+        raise UserError(
+            f"{config.place('tokenizer')}: expected the folder of a tokenizer, got {config.tokenizer}, which is not "
+            "there; correct the path, or make it with python -m apo_soup.toy.tokenizer FOLDER"
+        )
     with at_work(Path(config.output_dir)):
         restore(Path(config.output_dir))
         _pretrain(config)
 
 
-def _pretrain(config: PretrainConfig) -> None:
+def _pretrain(config: BaseModelFile) -> None:
     torch.manual_seed(config.seed)
-    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
+    tokenizer = load_tokenizer(config.tokenizer, config.place("tokenizer"), files=config.tokenizer)
     model = SmolLM3ForCausalLM(model_config(config, tokenizer))
     mimetic_init(model)
     decayed = [p for p in model.parameters() if p.dim() > 1]
@@ -243,11 +205,8 @@ def _pretrain(config: PretrainConfig) -> None:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m apo_soup.toy.pretrain", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--config", required=True, help="YAML file, such as recipes/tiny/base.yaml")
-    arguments = parser.parse_args()
-    values = yaml.safe_load(Path(arguments.config).read_text())
-    pretrain(PretrainConfig(**{**values, "phases": [Phase(**phase) for phase in values["phases"]]}))
+    options, overrides, names = arguments("apo_soup.toy.pretrain", (__doc__ or "").split("\n")[0])
+    pretrain(load(options.config, "base", overrides, names))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ The shipped one was made before the first base checkpoint and stays as it is: ot
 """
 
 import random
-import sys
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from apo_soup.config.command_line import OneSentenceParser
+from apo_soup.errors import run_main, told_by_disk
 from apo_soup.runs.chat_template import template_text
 from apo_soup.toy import lookup, problems, prose, talk
 from apo_soup.toy.words import KEYS, TOY_ADJECTIVES, TOY_ANIMALS, TOY_PLACES, TOY_VERBS, VALUES
@@ -72,5 +74,16 @@ def trained_tokenizer(template: str, seed: int = 0) -> PreTrainedTokenizerFast:
     )
 
 
+def _main() -> None:
+    parser = OneSentenceParser(
+        prog="python -m apo_soup.toy.tokenizer", description=(__doc__ or "").split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where it is written, such as recipes/tiny/base")
+    folder = parser.parse_args().folder
+    with told_by_disk("tokenizer", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        trained_tokenizer(template_text("apo-soup", "chat_template")).save_pretrained(folder)
+
+
 if __name__ == "__main__":
-    trained_tokenizer(template_text("apo-soup", "chat_template")).save_pretrained(sys.argv[1])
+    run_main(_main)

@@ -56,7 +56,7 @@ def right_value(kind: Any) -> Any:
         return {"x": right_value(get_args(first)[1])}
     if issubclass(first, BaseModel):
         return right_keys(first)
-    return 1 if first is int else "x"
+    return {int: 1, float: 1, bool: True}.get(first, "x")
 
 
 def right_keys(model: type[BaseModel]) -> dict[str, Any]:

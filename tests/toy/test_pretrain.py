@@ -1,22 +1,27 @@
 """The base model's curriculum, learning rate and initialisation."""
 
-from dataclasses import replace
+import subprocess
+import sys
 
 import pytest
 import torch
-import yaml
 from helpers import ROOT
 from transformers import SmolLM3ForCausalLM
 
-from apo_soup.toy.pretrain import Phase, PretrainConfig, batches, learning_rate_at, mimetic_init, model_config
+from apo_soup.config.base_model import BaseModelFile
+from apo_soup.config.load import load
+from apo_soup.errors import UserError
+from apo_soup.toy.pretrain import batches, learning_rate_at, mimetic_init, model_config, pretrain
+
+BASE = ROOT / "recipes" / "tiny" / "base.yaml"
 
 
 @pytest.fixture
-def config() -> PretrainConfig:
+def config() -> BaseModelFile:
     """The shipped settings, over ten short steps."""
-    values = yaml.safe_load((ROOT / "recipes" / "tiny" / "base.yaml").read_text())
-    phases = [Phase(**values["phases"][0] | {"length": 48, "rows": 2, "steps": 10})]
-    return replace(PretrainConfig(**values | {"phases": phases}), warmup_steps=2, decay_share=0.5, learning_rate=1.0)
+    words = ["--warmup_steps", "2", "--decay_share", "0.5", "--learning_rate", "1.0"]
+    phase = "[{length: 48, rows: 2, steps: 10, echo: 0.3, other: 0.0, notes: 5, filler: false}]"
+    return load(BASE, "base", [*words, "--phases", phase])
 
 
 def test_the_learning_rate_warms_up_stays_and_decays(config):
@@ -53,3 +58,25 @@ def test_a_base_is_put_into_its_folder_whole_and_what_else_lies_there_stays(conf
     assert (folder / "README.md").read_text() == "a page"
     assert (folder / "model.safetensors").is_file()
     assert [file.name for file in tmp_path.iterdir()] == ["base"]
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_one_sentence(config, tmp_path):
+    config.tokenizer, config.output_dir = str(tmp_path / "none"), str(tmp_path / "base")
+    with pytest.raises(
+        UserError, match=r"base.yaml:\d+: tokenizer: expected the folder of a tokenizer, got /.*/none,"
+    ):
+        pretrain(config)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(
+        UserError, match=r"base.yaml:\d+: tokenizer: expected a model with a tokenizer, got /.*/none,"
+    ):
+        pretrain(config)
+
+
+def test_words_that_make_no_tokenizer_are_one_sentence():
+    result = subprocess.run([sys.executable, "-m", "apo_soup.toy.tokenizer"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: python -m apo_soup.toy.tokenizer: expected words that it takes, got a refusal: the following arguments "
+        "are required: FOLDER; see its --help\n",
+    )
