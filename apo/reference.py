@@ -16,6 +16,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from apo_soup.config.adapter_keys import LORA_KEYS
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.library_source import keys_of
 from apo_soup.errors import first_line
@@ -31,20 +32,7 @@ _HASH = "sha256"
 COMPUTING = "apo.reference_pass"
 
 # Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
-ADAPTER_KEYS = (
-    "model_name_or_path",
-    "attn_implementation",
-    "use_peft",
-    "lora_r",
-    "lora_alpha",
-    "lora_dropout",
-    "lora_target_modules",
-    "lora_target_parameters",
-    "lora_modules_to_save",
-    "lora_task_type",
-    "use_rslora",
-    "use_dora",
-)
+ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", *LORA_KEYS)
 
 
 @dataclass(frozen=True)
