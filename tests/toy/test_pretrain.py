@@ -62,14 +62,10 @@ def test_a_base_is_put_into_its_folder_whole_and_what_else_lies_there_stays(conf
 
 def test_a_tokenizer_that_cannot_be_loaded_is_one_sentence(config, tmp_path):
     config.tokenizer, config.output_dir = str(tmp_path / "none"), str(tmp_path / "base")
-    with pytest.raises(
-        UserError, match=r"base.yaml:\d+: tokenizer: expected the folder of a tokenizer, got /.*/none,"
-    ):
+    with pytest.raises(UserError, match=r"base.yaml:\d+: tokenizer: expected the folder of a tokenizer, got /.*/none,"):
         pretrain(config)
     (tmp_path / "none").mkdir()
-    with pytest.raises(
-        UserError, match=r"base.yaml:\d+: tokenizer: expected a model with a tokenizer, got /.*/none,"
-    ):
+    with pytest.raises(UserError, match=r"base.yaml:\d+: tokenizer: expected a model with a tokenizer, got /.*/none,"):
         pretrain(config)
 
 
