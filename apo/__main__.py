@@ -23,7 +23,11 @@ MEMBER_FLAG: tuple[str, dict[str, Any]] = (
 
 
 def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
-    """Train the members whose folders are not up to date, one after the other; returns the exit code."""
+    """Train the members whose folders are not up to date, one after the other; returns the exit code.
+
+    Raises:
+        UserError: `--member` names none of the file's members; or as `alone_on` and the training do.
+    """
     members = member_recipes(recipe)
     asked: list[int] = options.member or [*range(1, len(members) + 1)]
     strange = [number for number in asked if not 1 <= number <= len(members)]

@@ -26,7 +26,11 @@ class KeepCheckpoints(TrainerCallback):
         self.at: dict[int, Kept] = {}  # by step, once the number of steps is known
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Find the steps to keep; raises UserError for those that this run does not come to."""
+        """Find the steps to keep.
+
+        Raises:
+            UserError: this run does not come to one of them.
+        """
         where = self.recipe.place("checkpoints")
         for kept in self.kept:
             step = kept.step(state.max_steps)

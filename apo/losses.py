@@ -56,7 +56,9 @@ PairLoss = Callable[[LogRatios, LossOptions], Tensor]
 
 
 def apo_zero(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """1 - sigmoid(beta * chosen) + sigmoid(beta * rejected); equation 7 of D'Oosterlinck et al. 2024 (2408.06266).
+    """1 - sigmoid(beta * chosen) + sigmoid(beta * rejected), `[N]`.
+
+    Equation 7 of D'Oosterlinck et al. 2024 (2408.06266).
 
     At the reference both log-ratios are 0 and the loss is 1. With beta 0.1, chosen 10 and rejected -10 it is
     1 - 0.731059 + 0.268941 = 0.537883.
@@ -65,7 +67,7 @@ def apo_zero(pairs: LogRatios, options: LossOptions) -> Tensor:
 
 
 def apo_down(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """sigmoid(beta * chosen) + 1 - sigmoid(beta * (chosen - rejected)); equation 8 of the same paper.
+    """sigmoid(beta * chosen) + 1 - sigmoid(beta * (chosen - rejected)), `[N]`; equation 8 of the same paper.
 
     At the reference it is 1. With beta 0.1, chosen 10 and rejected -10 it is 0.731059 + 1 - 0.880797 = 0.850262.
     """
@@ -73,7 +75,7 @@ def apo_down(pairs: LogRatios, options: LossOptions) -> Tensor:
 
 
 def sigmoid(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """-log sigmoid(beta * (chosen - rejected)); equation 7 of Rafailov et al. 2023 (DPO, 2305.18290).
+    """-log sigmoid(beta * (chosen - rejected)), `[N]`; equation 7 of Rafailov et al. 2023 (DPO, 2305.18290).
 
     At the reference it is log 2. With beta 0.1, chosen 10 and rejected -10 it is 0.126928.
     """
@@ -81,22 +83,28 @@ def sigmoid(pairs: LogRatios, options: LossOptions) -> Tensor:
 
 
 def sigmoid_norm(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """`sigmoid` of log-ratios a token."""
+    """`sigmoid` of log-ratios a token, `[N]`."""
     return -F.logsigmoid(options.beta * pairs.margin_a_token)
 
 
 def hinge(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """max(0, 1 - beta * (chosen - rejected)); Zhao et al. 2023 (SLiC-HF, 2305.10425)."""
+    """max(0, 1 - beta * (chosen - rejected)), `[N]`; Zhao et al. 2023 (SLiC-HF, 2305.10425)."""
     return torch.relu(1 - options.beta * pairs.margin)
 
 
 def ipo(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """(chosen - rejected - 1 / (2 * beta))^2 of log-ratios a token; equation 17 of Azar et al. 2023 (2310.12036)."""
+    """(chosen - rejected - 1 / (2 * beta))^2 of log-ratios a token, `[N]`.
+
+    Equation 17 of Azar et al. 2023 (2310.12036).
+    """
     return (pairs.margin_a_token - 1 / (2 * options.beta)) ** 2
 
 
 def exo_pair(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """KL between the pair's odds under the model and smoothed labels; equation 16 of Ji et al. 2024 (2402.00856)."""
+    """KL between the pair's odds under the model and smoothed labels, `[N]`.
+
+    Equation 16 of Ji et al. 2024 (2402.00856).
+    """
     smoothing = torch.tensor(options.label_smoothing, device=pairs.chosen.device)
     logits = options.beta * pairs.margin
     chosen = torch.sigmoid(logits) * (F.logsigmoid(logits) - torch.log1p(-smoothing))
@@ -104,31 +112,31 @@ def exo_pair(pairs: LogRatios, options: LossOptions) -> Tensor:
 
 
 def nca_pair(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """Noise contrastive alignment of a pair; Chen et al. 2024 (2402.05369), algorithm 1."""
+    """Noise contrastive alignment of a pair, `[N]`; Chen et al. 2024 (2402.05369), algorithm 1."""
     chosen, rejected = options.beta * pairs.chosen, options.beta * pairs.rejected
     return -F.logsigmoid(chosen) - 0.5 * F.logsigmoid(-chosen) - 0.5 * F.logsigmoid(-rejected)
 
 
 def robust(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """`sigmoid` where a share of the labels is swapped; equation 12 of Chowdhury et al. 2024 (2403.00409)."""
+    """`sigmoid` where a share of the labels is swapped, `[N]`; equation 12 of Chowdhury et al. 2024 (2403.00409)."""
     smoothing, logits = options.label_smoothing, options.beta * pairs.margin
     kept, swapped = (1 - smoothing) * F.logsigmoid(logits), smoothing * F.logsigmoid(-logits)
     return (swapped - kept) / (1 - 2 * smoothing)
 
 
 def bco_pair(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """A binary classifier of answers; Jung et al. 2024 (2404.04656), without the shift of rewards, as in TRL."""
+    """A binary classifier of answers, `[N]`; Jung et al. 2024 (2404.04656), without the shift of rewards, as in TRL."""
     return -F.logsigmoid(options.beta * pairs.chosen) - F.logsigmoid(-options.beta * pairs.rejected)
 
 
 def sppo_hard(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """(chosen - 1 / (2 beta))^2 + (rejected + 1 / (2 beta))^2; Wu et al. 2024 (2405.00675), with hard labels."""
+    """(chosen - 1 / (2 beta))^2 + (rejected + 1 / (2 beta))^2, `[N]`; Wu et al. 2024 (2405.00675), with hard labels."""
     half = 0.5 / options.beta
     return (pairs.chosen - half) ** 2 + (pairs.rejected + half) ** 2
 
 
 def discopop(pairs: LogRatios, options: LossOptions) -> Tensor:
-    """A blend of logistic and exponential loss, found by a search; equation 5 of Lu et al. 2024 (2406.08414)."""
+    """A blend of logistic and exponential loss, found by a search, `[N]`; equation 5 of Lu et al. 2024 (2406.08414)."""
     logits = options.beta * pairs.margin
     share = torch.sigmoid(logits / options.discopop_tau)
     return -F.logsigmoid(logits) * (1 - share) + torch.exp(-logits) * share

@@ -61,6 +61,7 @@ def add_scoring(model: PreTrainedModel) -> None:
         targets: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
+        """Log-probabilities `[C]` of `targets` `[C]` at `scored_positions` `[C]`, else what the model returns."""
         if scored_positions is None or targets is None:
             return original(*args, **kwargs)
         hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state  # [1, S, H]
@@ -100,6 +101,7 @@ class _TiledLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, tile: int) -> Tensor:
+        """Log-probabilities `[C]` of hidden states `[C, H]`, by a weight `[V, H]`, bias `[V]` and targets `[C]`."""
         ctx.tile, ctx.kept = tile, None
         ctx.save_for_backward(hidden, weight, bias, targets)
         logprobs = hidden.new_empty(len(targets), dtype=torch.float32)
@@ -111,6 +113,7 @@ class _TiledLogprobs(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients `[C, H]`, `[V, H]` and `[V]` of the first three, from that of the log-probabilities `[C]`."""
         hidden, weight, bias, targets = ctx.saved_tensors
         needed = ctx.needs_input_grad
         of_hidden = torch.empty_like(hidden) if needed[0] else None

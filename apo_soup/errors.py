@@ -134,6 +134,9 @@ def told_by_library(
 
     Only the library's own call stands inside: an exception of our code is a fault, and is to be shown as one. Where a
     library calls our code back, `libraries` are those whose refusals count.
+
+    Raises:
+        UserError: the library refused.
     """
     try:
         yield
@@ -177,6 +180,9 @@ def told_while_at_work(where: str | Path, ours: Path) -> Iterator[None]:
     process or a terminal. A disk that is full or read-only refuses nothing but what is written, wherever that is.
     Rights and broken blocks are those of a file: told as the disk's fault in the folder `ours`, and of any other as a
     file that cannot be read.
+
+    Raises:
+        UserError: the disk refused.
     """
     try:
         yield

@@ -21,7 +21,11 @@ VERIFY_FLAG = (
 
 
 def run_merge_file(recipe: MergeFile, options: argparse.Namespace) -> int:
-    """Make the soup and the merge that a file asks for, where they are missing or stale; returns the exit code."""
+    """Make the soup and the merge that a file asks for, where they are missing or stale; returns the exit code.
+
+    Raises:
+        UserError: `--only soup` is given and the file has none; or as the merge does.
+    """
     if options.only == "soup" and recipe.soup is None:
         raise UserError(f"{recipe.place('soup')}: expected the key for --only soup, got nothing; add it")
     with LoadProcess() as loads:

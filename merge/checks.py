@@ -104,7 +104,11 @@ def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -
 
 
 def check_finite(folders: list[Path], where: str) -> None:
-    """Refuse weights that hold NaN or infinity; raises UserError naming file and tensor."""
+    """Refuse weights that hold NaN or infinity.
+
+    Raises:
+        UserError: they do; it names file and tensor.
+    """
     for folder in folders:
         bad = first_non_finite(folder)
         if bad:

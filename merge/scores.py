@@ -21,7 +21,11 @@ Metrics = dict[str, dict[str, Any]]
 
 
 def eval_file(recipe: MergeFile, key: str, named: str | None) -> Path:
-    """The eval file that a key of a merge file names, or the one beside it; raises UserError where none is there."""
+    """The eval file that a key of a merge file names, or the one beside it.
+
+    Raises:
+        UserError: none is there.
+    """
     file = Path(named) if named else recipe.path.parent / "eval.yaml"
     if not file.is_file():
         looked = places_looked_at(named, recipe.path.parent) if named else "no eval.yaml lies beside the file"

@@ -37,7 +37,11 @@ class StoredTensor:
         return math.prod(self.shape)
 
     def read(self, begin: int, count: int) -> torch.Tensor:
-        """`count` elements from element `begin` on, as a flat tensor [count]; raises UserError at the file's end."""
+        """`count` elements from element `begin` on, as a flat tensor `[count]`.
+
+        Raises:
+            UserError: the file ends before.
+        """
         values = torch.empty(count, dtype=self.dtype)
         with self.file.open("rb", buffering=0) as file:
             file.seek(self.start + begin * self.dtype.itemsize)

@@ -167,7 +167,12 @@ def sweep(recipe: RecipeFolder, launch: Launch = "", args: StageArguments = "") 
 
 
 def start(stage: str, recipe: Path, launch: str, args: str) -> None:
-    """Run a stage and what it needs, then leave with its exit code."""
+    """Run a stage and what it needs, then leave with its exit code.
+
+    Raises:
+        UserError: `args` are no words as a shell reads them; or as `run_stages` does.
+        typer.Exit: always, with that code.
+    """
     from apo_soup.cli.order import run_stages
 
     file = str(launch_file(launch)) if launch else None

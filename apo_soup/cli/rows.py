@@ -90,7 +90,11 @@ class WayToPrepare:
 
 
 def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options: Sequence[str] = ()) -> None:
-    """Write the training sequences of a mid, sft or apo file, and print the table of what is in them."""
+    """Write the training sequences of a mid, sft or apo file, and print the table of what is in them.
+
+    Raises:
+        UserError: the file or a row is at fault, or a stage that makes rows has not run.
+    """
     recipe = opened_recipe(config, overrides, options)
     make_generated_rows(recipe)
     for number, maker in missing_sources(recipe).items():
@@ -122,6 +126,9 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
 def preview_rows(config: Path, rows: int, overrides: list[str], options: Sequence[str] = ()) -> None:
     """Print rows as the model will see them, trained tokens coloured; of a pairs or traces file, what it made. Sources
     that a later stage of the recipe makes are passed over with a line.
+
+    Raises:
+        UserError: the file or a row is at fault, or no source's rows are made yet.
     """
     recipe = opened_recipe(config, overrides, options)
     make_generated_rows(recipe)

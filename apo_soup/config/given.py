@@ -61,7 +61,11 @@ class Given:
         return Given(self.path, copy.deepcopy(self.values), dict(self.lines), [], overridden, self.words, self.options)
 
     def lay_over(self, words: list[str]) -> None:
-        """Lay `--key value` or `--key=value` words over the values; they are read as YAML."""
+        """Lay `--key value` or `--key=value` words over the values; they are read as YAML.
+
+        Raises:
+            UserError: a word is no key, or names a place that the file does not have.
+        """
         words, who = list(words), f"{self.path} (command line)"
         while words:
             word = words.pop(0)

@@ -38,7 +38,12 @@ class PairEncoder(Encoder[PreferencePair]):
         return self.text_cuts.last(prompt) if all(whole.startswith(prompt) for whole in wholes) else 0
 
     def document(self, row: RowToEncode, pending: PendingRow[PreferencePair], ids: list[Array]) -> Document | Refused:
-        """Ids `[S]` of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers alone."""
+        """Ids `[S]` of prompt, chosen and rejected; what is beyond `max_length` is cut off the answers alone.
+
+        Raises:
+            RowError: an answer has no words, or the tokens are not those that its mode asks for.
+            UserError: the latter, of a row that is checked for its source.
+        """
         prompt, chosen, rejected = pair_ids(ids, self.tokenizer.eos_token_id)
         for name, answer in zip(ANSWER_SIDES, (chosen, rejected), strict=True):
             if says_nothing(answer, self.tokenizer):

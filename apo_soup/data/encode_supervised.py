@@ -31,7 +31,11 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
     """Rows of mid-training and supervised fine-tuning."""
 
     def parsed(self, fields: Fields, arguments: dict[str, Any]) -> SupervisedItem:
-        """A conversation or text."""
+        """A conversation or text.
+
+        Raises:
+            RowError: the row has no such form, or nothing in it that the options let be trained.
+        """
         item = parse_supervised(fields, arguments)
         if isinstance(item, PlainText) and self.options.assistant_only_loss:
             fault = rendered_chat_fault(item.text)

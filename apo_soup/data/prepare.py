@@ -111,7 +111,11 @@ def prepare_mixture(
 
 
 def make_folder(folder: Path, recipe: TrainingFile) -> None:
-    """Make the folder that prepared rows lie in; raises UserError where that cannot be."""
+    """Make the folder that prepared rows lie in.
+
+    Raises:
+        UserError: that cannot be.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

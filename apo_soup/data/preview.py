@@ -48,6 +48,9 @@ def preview_mixture(
     be; the rest of a source is not read, or only counted.
 
     Each row goes through the encoder that prepares it, so that what becomes of it there is printed here.
+
+    Raises:
+        UserError: a source has no row, or cannot be read.
     """
     options = Options.of(recipe)
     encoder = encoder_for(tokenizer, options)

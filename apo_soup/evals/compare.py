@@ -29,7 +29,11 @@ class MetricComparison:
 
 
 def read_results(path: Path) -> Results:
-    """A results.json, or the one in a folder; raises UserError where there is none."""
+    """A results.json, or the one in a folder.
+
+    Raises:
+        UserError: there is none.
+    """
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
         raise UserError(
@@ -90,7 +94,11 @@ def comparison_table(lines: list[MetricComparison]) -> str:
 
 
 def compare_results(first: Path, second: Path, only: list[str], fail_below: float | None) -> int:
-    """Print what the second gained on the first; returns 1 where `fail_below` is given and not held, else 0."""
+    """Print what the second gained on the first; returns 1 where `fail_below` is given and not held, else 0.
+
+    Raises:
+        UserError: `fail_below` is above 0 or no number, results are not there, or have no metric on the same items.
+    """
     if fail_below is not None and not -math.inf < fail_below <= 0:
         raise UserError(f"--fail-below: expected a number of 0 or less, such as -0.02, got {fail_below}; correct it")
     one, two = read_results(first), read_results(second)

@@ -39,7 +39,11 @@ class SweepResult(Form):
 
 
 def sweep_section(run: Path) -> str:
-    """Scores over the weight of the merge's first model, and what they support."""
+    """Scores over the weight of the merge's first model, and what they support.
+
+    Raises:
+        UserError: sweep.json is of another form, or lacks scores.
+    """
     file = run / "sweep" / "sweep.json"
     if not file.is_file():
         return ""

@@ -51,7 +51,11 @@ def boxed(text: str) -> list[str]:
 
 
 def reference_number(reference: str) -> Fraction:
-    """The one number of a reference answer; raises RowError where there is none, or more than one."""
+    """The one number of a reference answer.
+
+    Raises:
+        RowError: there is none, or more than one.
+    """
     numbers = numbers_in(reference.rsplit("####", 1)[-1])
     if len(numbers) != 1 or not numbers[0]:
         told = f"expected one number, which the number verifier compares, got {reference[:80]!r}"
@@ -65,7 +69,11 @@ def exact_verifier(text: str, reference: str) -> bool:
 
 
 def math_verifier(text: str, reference: str) -> bool:
-    """Whether the answer equals the reference mathematically, written plainly or in LaTeX, as math-verify judges it."""
+    """Whether the answer equals the reference mathematically, written plainly or in LaTeX, as math-verify judges it.
+
+    Raises:
+        RowError: the reference cannot be read as mathematics.
+    """
     from math_verify import parse, verify
 
     # Without marks around it the library takes the first plain number of a formula for all of it.

@@ -73,7 +73,11 @@ def instruction_preference(fields: Fields) -> Fields:
 
 
 def output_preference(fields: Fields) -> Fields:
-    """LLaMA-Factory's older ranked rows: `output` is the list of a better and a worse answer."""
+    """LLaMA-Factory's older ranked rows: `output` is the list of a better and a worse answer.
+
+    Raises:
+        RowError: `output` is no such list.
+    """
     output = fields["output"]
     if not isinstance(output, list) or len(output) != 2:
         raise RowError(
@@ -94,7 +98,11 @@ def rejected_messages(fields: Fields) -> Fields:
 
 
 def rejected_response(fields: Fields) -> Fields:
-    """ms-swift's pairs: a conversation, or `query` and `response`, and `rejected_response` in place of its end."""
+    """ms-swift's pairs: a conversation, or `query` and `response`, and `rejected_response` in place of its end.
+
+    Raises:
+        RowError: the conversation does not end with an answer.
+    """
     if "query" in fields:
         messages = query_response(fields)["messages"]
         rest = _without(fields, ("query", "response", "history", "system", "rejected_response"))
@@ -112,7 +120,11 @@ def rejected_response(fields: Fields) -> Fields:
 
 
 def preferred_output(fields: Fields) -> Fields:
-    """OpenAI's pairs: `input` with `messages` and `tools`, `preferred_output` and `non_preferred_output`."""
+    """OpenAI's pairs: `input` with `messages` and `tools`, `preferred_output` and `non_preferred_output`.
+
+    Raises:
+        RowError: `input` is no mapping with messages.
+    """
     asked = fields["input"]
     if not isinstance(asked, dict) or "messages" not in asked:
         raise RowError(f"field input: expected a mapping with messages, got {described(asked)}; correct the row")

@@ -71,7 +71,11 @@ def nulls_note(count: int, name: str) -> str:
 
 
 def named_format(name: str, formats: tuple[Format, ...], where: str) -> Format:
-    """The format of that name; raises UserError where there is none."""
+    """The format of that name.
+
+    Raises:
+        UserError: there is none.
+    """
     row_format = next((f for f in formats if f.name == name), None)
     if row_format is None:
         raise UserError(f"{where}: expected one of {', '.join(f.name for f in formats)}, got {name}; correct the name")

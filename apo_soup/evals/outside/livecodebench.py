@@ -120,7 +120,11 @@ def contest_day(row: ItemRow) -> datetime:
 
 
 def hub_files(release: str, where: str) -> list[str]:
-    """The files of a release, which has those of the ones before it; raises UserError where the Hub gives none."""
+    """The files of a release, which has those of the ones before it.
+
+    Raises:
+        UserError: the Hub gives none.
+    """
     from huggingface_hub import hf_hub_download
 
     names = [f"test{'' if number == 1 else number}.jsonl" for number in range(1, int(release.rpartition("v")[2]) + 1)]
