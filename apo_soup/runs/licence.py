@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from apo_soup.errors import first_line
+from apo_soup.progress import say
 from apo_soup.runs.lineage import short_model_name
 from apo_soup.runs.markdown import plain_markdown
 from apo_soup.runs.sources import HUB_ID, is_local
@@ -14,7 +16,8 @@ from apo_soup.runs.sources import HUB_ID, is_local
 
 @cache
 def licence_of(model: str) -> str | None:
-    """The licence that a model's own card names, from its folder or the cache of the Hub's files; None elsewhere.
+    """The licence that a model's own card names, from its folder or the cache of the Hub's files; None elsewhere, and
+    with a line where the card cannot be read.
 
     Stages that load a model from the Hub put its card into the cache (`cache_card`).
     """
@@ -25,9 +28,13 @@ def licence_of(model: str) -> str | None:
         card = cached_card(name, revision)
     else:
         return None
-    text = card.read_text(encoding="utf-8") if card and card.is_file() else ""
-    block = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    metadata = yaml.safe_load(block[1]) if block else None
+    try:
+        text = card.read_text(encoding="utf-8") if card and card.is_file() else ""
+        block = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        metadata = yaml.safe_load(block[1]) if block else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        say(f"note: {card} cannot be read ({first_line(error)}), so the licence of {model} is not known")
+        return None
     licence = metadata.get("license") if isinstance(metadata, dict) else None
     return licence if isinstance(licence, str) else None
 
