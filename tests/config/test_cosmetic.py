@@ -63,6 +63,18 @@ def test_two_values_of_a_cosmetic_key_decide_the_same(kind):
         ("pairs", PAIRS, ["--strong.seed", "8", "--weak.concurrency", "2"], ["--strong.seed", "8"]),
         ("eval", EVAL, ["--endpoint.concurrency", "8", "--endpoint.retries", "1", "--tasks.0.processes", "2"], []),
         ("eval", EVAL, ["--tasks.0.timeout", "9", "--tasks.0.processes=2"], ["--tasks.0.timeout", "9"]),
+        (
+            "pairs",
+            PAIRS,
+            ["--weak", "{model: o, base_url: 'http://localhost:1/v1', concurrency: 8, api_key_env: MY_KEY}"],
+            ["--weak", '{"model": "o", "base_url": "http://localhost:1/v1"}'],
+        ),
+        (
+            "eval",
+            EVAL,
+            ["--tasks.0={name: new, kind: livecodebench, release: release_v5, processes: 2}"],
+            ['--tasks.0={"name": "new", "kind": "livecodebench", "release": "release_v5"}'],
+        ),
     ],
 )
 def test_words_for_cosmetic_keys_change_no_fingerprint_and_are_not_remembered(kind, file, words, kept, write_recipe):
