@@ -99,7 +99,8 @@ def key(
         default: what the key is where the file does not give it; without one, the file must.
         meaning: a sentence for the reference and for editors.
         cosmetic: it changes what is printed, logged, kept or sent, never what is learned, so it makes no stage stale.
-        secret: its value is written into no manifest, log, sentence or report; of an address only what may be shown.
+        secret: its value is written into no manifest, log, sentence or report; of an address, and of a mapping that is
+            sent to an endpoint, only what may be shown.
         path: it names a file or folder that is looked for beside the recipe, then in the working directory.
         input: the content of what it names is hashed among the stage's inputs, so its own text decides nothing.
     """

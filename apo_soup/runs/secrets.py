@@ -1,14 +1,21 @@
-"""Secrets stay out of manifests, logs and commands: keys such as `hub_token`, what an endpoint is sent but for harmless
-settings, and words that look like a Hub token.
+"""Secrets stay out of manifests, logs and commands: keys that are declared secret or named like one, what an endpoint
+is sent but for harmless settings, and words that look like a Hub token.
 """
 
 import re
+from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
+
 from apo_soup.config.endpoint_settings import ADDRESS, SENT_TABLES, is_harmless, public_address
+from apo_soup.config.in_words import mappings_inside
+from apo_soup.config.keys import has_mark
+from apo_soup.config.load import KINDS, file_model
 from apo_soup.config.yaml_lines import read_value
 from apo_soup.errors import HIDDEN, KNOWN_KEY
 
+# Names in mappings whose keys are a library's, or a server's, and are declared nowhere.
 SECRET_KEY = re.compile(
     r"^(?!(?:eos|bos|pad|unk|sep|cls|mask|image|audio|video)_)(?:\w*_)?"
     r"(?:token|secret|password|passwd|pwd|api_?key|access_?key|private_?key|authorization|bearer|credentials?)$",
@@ -19,10 +26,23 @@ HUB_TOKEN = re.compile(r"\bhf_\w+")
 HIDDEN_TABLES = ("storage_options", "headers")
 
 
+@cache
+def declared_secrets() -> frozenset[str]:
+    """The names of the keys that a stage file of any kind declares secret, at any depth."""
+    found: set[str] = set()
+    waiting: list[type[BaseModel]] = [file_model(kind) for kind in KINDS]
+    while waiting:
+        for name, field in waiting.pop().model_fields.items():
+            waiting += mappings_inside(field.annotation)
+            if has_mark(field, "secret"):
+                found.add(name)
+    return frozenset(found)
+
+
 def redacted(value: Any, name: str = "") -> Any:
-    """`value` without secrets: texts whose key names one, or that hold a key of a known sort, mappings that go to an
-    endpoint but for what is harmless in them, and the user, password and query of addresses. Other values and numbers
-    stay.
+    """`value` without secrets: values of keys that are declared secret, texts whose key names one, or that hold a key
+    of a known sort, mappings that go to an endpoint but for what is harmless in them, and the user, password and query
+    of addresses. Other values and numbers stay.
 
     Of a mapping that goes to an endpoint the rest is an entry `(hidden)` with its count, since names can be secrets.
     """
@@ -31,14 +51,15 @@ def redacted(value: Any, name: str = "") -> Any:
         return shown | ({HIDDEN: len(value) - len(shown)} if len(shown) < len(value) else {})
     if name in HIDDEN_TABLES and isinstance(value, dict):
         return {HIDDEN: len(value)}
-    if name in SENT_TABLES and value is not None:
+    is_address = isinstance(value, str) and bool(ADDRESS.fullmatch(value))
+    if name.replace("-", "_") in declared_secrets() and value is not None and not is_address:
         return HIDDEN
     if isinstance(value, dict):
         return {k: redacted(v, name if _names_secret(name) else str(k)) for k, v in value.items()}
     if isinstance(value, list):
         return [redacted(v, name) for v in value]
     if isinstance(value, str):
-        text = public_address(value) if ADDRESS.fullmatch(value) else value
+        text = public_address(value) if is_address else value
         return HIDDEN if _names_secret(name) or KNOWN_KEY.search(text) else text
     return value
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from apo_soup.config.in_words import mappings_inside
 from apo_soup.config.keys import has_mark
 from apo_soup.config.load import file_model
 from apo_soup.errors import HIDDEN
@@ -19,12 +20,42 @@ def test_secrets_are_hidden_in_commands_and_configurations():
     assert differences({"inputs": {}, "config": redacted(config)}, config, {}) == []
 
 
-@pytest.mark.parametrize("kind", ["data", "sft", "pairs", "apo", "merge", "eval"])
-def test_every_key_declared_secret_is_hidden_in_manifests(kind):
-    model = file_model(kind)
-    secrets = {name for name, field in model.model_fields.items() if has_mark(field, "secret")}
-    assert all(redacted({name: "hf_abc"}) == {name: HIDDEN} for name in secrets)
-    assert {name for name in model.model_fields if SECRET_KEY.search(name)} <= secrets
+def declared(model, prefix=""):
+    """Dotted name and declaration of every key at any depth."""
+    for name, field in model.model_fields.items():
+        yield prefix + name, field
+        for inside in mappings_inside(field.annotation):
+            yield from declared(inside, f"{prefix}{name}.")
+
+
+ENDPOINT_SECRETS = ("api_key_env", "base_url", "extra_body")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("data", set()),
+        ("sft", {"hub_token"}),
+        ("traces", {f"{place}.{name}" for place in ("strong", "judge") for name in ENDPOINT_SECRETS}),
+        ("pairs", {f"{place}.{name}" for place in ("strong", "weak", "judge") for name in ENDPOINT_SECRETS}),
+        ("apo", {"hub_token"}),
+        ("merge", set()),
+        ("eval", {f"endpoint.{name}" for name in ENDPOINT_SECRETS}),
+    ],
+)
+def test_every_key_declared_secret_is_hidden_at_any_depth(kind, names):
+    keys = list(declared(file_model(kind)))
+    assert {name for name, field in keys if has_mark(field, "secret")} == names
+    assert {name for name, _ in keys if SECRET_KEY.search(name.rpartition(".")[2])} <= names
+    for name in names:
+        last = name.rpartition(".")[2]
+        for value in ("abc", 12345, ["abc"], ["https://u:p@host/?key=abc", "abc"]):
+            config = {"x": {last: value}}
+            assert redacted(config) == {"x": {last: HIDDEN}}
+            shown = without_secrets(["sft", f"--{name}", str(value), "--seed", "1"])
+            assert shown in (["sft", f"--{name}", HIDDEN, "--seed", "1"], ["sft", "--seed", "1"])
+            assert groups_without_secrets([f"--{name}={value}", "--seed", "1"]) == ["--seed", "1"]
+        assert redacted({last: None}) == {last: None}
 
 
 @pytest.mark.parametrize(
