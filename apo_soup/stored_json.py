@@ -91,4 +91,6 @@ def read_json(
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 2**63:  # formatting it would overflow a float
+        return "a number of too many digits"
     return _WORDS.get(type(value)) or f"the number {value:g}"

@@ -24,6 +24,7 @@ DAMAGES = [
     ("[1]", "expected a mapping, got a list"),
     ("{}", "expected name, got nothing"),
     ('{"name": 3}', "name: expected text, got the number 3"),
+    (f'{{"name": 1{"0" * 400}}}', "name: expected text, got a number of too many digits"),
     ('{"name": "a", "sizes": []}', "sizes: expected a mapping, got a list"),
     ('{"name": "a", "sizes": {"b": -1}}', "sizes.b: expected a number of 0 or more, got the number -1"),
     ('{"name": "a", "sizes": {"b": [1]}}', "sizes.b: expected a whole number, got a list"),
