@@ -123,7 +123,8 @@ def type_of(annotation: str, choices: tuple[str, ...] = ()) -> Any:
     is none.
     """
     options = split_union(annotation)
-    words = next((enumerations()[o] for o in options if o in enumerations()), ())
+    known = enumerations()
+    words = next((known[option] for option in options if option in known), ())
     members: list[Any]
     if choices:
         word: Any = Literal[tuple(choices)]

@@ -56,12 +56,19 @@ def keys_of(class_name: str) -> dict[str, LibraryKey]:
 @cache
 def enumerations() -> dict[str, tuple[str, ...]]:
     """The words of transformers' enumerations by class name, such as `SchedulerType`."""
+    return {name: tuple(dict.fromkeys(words.values())) for name, words in enumeration_members().items()}
+
+
+@cache
+def enumeration_members() -> dict[str, dict[str, str]]:
+    """The members of transformers' enumerations by class name, and the word that recipes write for each."""
     found = {}
     for file in ENUMERATIONS:
         for node in _classes("transformers", file):
             if "ExplicitEnum" in map(ast.unparse, node.bases):
-                values = [_literal(item.value) for item in node.body if isinstance(item, ast.Assign)]
-                found[node.name] = tuple(dict.fromkeys(v for v in values if isinstance(v, str)))
+                items = (item for item in node.body if isinstance(item, ast.Assign))
+                values = {ast.unparse(item.targets[0]): _literal(item.value) for item in items}
+                found[node.name] = {name: word for name, word in values.items() if isinstance(word, str)}
     return found
 
 

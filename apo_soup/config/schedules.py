@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import is_finite
-from apo_soup.config.library_source import source_tree
+from apo_soup.config.library_source import enumeration_members, source_tree
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault
 
@@ -41,7 +41,7 @@ def schedules() -> dict[str, Schedule]:
     """Every schedule by its name in a recipe."""
     tree = source_tree("transformers", "optimization.py")
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    words = _words()
+    words = enumeration_members()["SchedulerType"]
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TYPE_TO_SCHEDULER_FUNCTION":
@@ -52,17 +52,6 @@ def schedules() -> dict[str, Schedule]:
     # The Trainer calls these two without the recipe's arguments.
     nothing = Schedule((), (), (), False)
     return found | dict.fromkeys(("constant", "constant_with_warmup"), nothing)
-
-
-def _words() -> dict[str, str]:
-    """The names of `SchedulerType`'s members, and the words that recipes write for them."""
-    (kinds,) = (
-        node
-        for node in source_tree("transformers", "trainer_utils.py").body
-        if isinstance(node, ast.ClassDef) and node.name == "SchedulerType"
-    )
-    pairs = (item for item in kinds.body if isinstance(item, ast.Assign))
-    return {ast.unparse(item.targets[0]): ast.literal_eval(item.value) for item in pairs}
 
 
 def _schedule(arguments: ast.arguments) -> Schedule:
