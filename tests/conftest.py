@@ -31,6 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of the longest files first; within a file, and of all others, as they stand."""
     here = Path(__file__).parent
     rank = {here / name: number for number, name in enumerate(LONGEST_FILES)}
+    gone = [str(file) for file in rank if not file.is_file()]
+    if gone:
+        raise pytest.UsageError(f"{__file__}: LONGEST_FILES: expected files that are there, got {', '.join(gone)}")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 

@@ -36,7 +36,7 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 TEXTS = ("\t", "\x07", "\x00", "\xff", "'", '"', ":", "- ", "{", "[", "}", "&a ", "*a", "!!int ", "!x ", "#", "\n",
          "|\n", "<<: ", "? ", "%", "@", "`", "---\n", "...\n", ", ", "é", "\u2028", "\ufeff")  # fmt: skip
-SHAPE = re.compile(r"expected .*got |is not part of|^\s+- ", re.DOTALL)
+SHAPE = re.compile(r"expected .*got .*; |is not part of|^\s+- ", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ ALIKE = 0.8
 def misspelt_files(folder: Path) -> Iterator[str]:
     """A sentence for each file that was to be a stage's, by its name, and that no stage reads."""
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in (".yaml", ".yml") or file.is_dir() or (reads(file) and file.suffix == ".yaml"):
+        read = file.suffix == ".yaml" and stage_of_file(file) is not None
+        if read or file.suffix.lower() not in (".yaml", ".yml") or file.is_dir():
             continue
         name = stage_name(file).lower()
         near = name if name in STAGE_OF_FILE else near_word(name, STAGE_OF_FILE, ALIKE)
@@ -28,11 +29,6 @@ def misspelt_files(folder: Path) -> Iterator[str]:
                 f"{file}: expected the name of a stage's file ({', '.join(STAGE_OF_FILE)}, with .yaml behind it), got "
                 f"{file.name}, which no stage reads; name it {whole}, or move it out of the recipe's folder"
             )
-
-
-def reads(file: Path) -> bool:
-    """Whether a stage reads a file of this name."""
-    return stage_of_file(file) is not None
 
 
 def shared_runs(folder: Path) -> Iterator[str]:
