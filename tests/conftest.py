@@ -19,11 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The files that take longest, the longest first. Workers take files in this order, so that no long one is left for the
 # end, where one worker would wait for the other.
 LONGEST_FILES = (
-    "evals/test_harness_task.py", "sft/test_sft_train.py", "apo/test_trainer_steps.py", "merge/test_sweep.py",
-    "training/test_going_on.py", "apo/test_trainer_logs.py", "apo_pairs/test_endpoint.py", "test_hub.py",
+    "evals/harness/test_task.py", "sft/test_train.py", "apo/test_trainer_steps.py", "merge/test_sweep.py",
+    "training/test_going_on.py", "apo/test_trainer_logs.py", "apo/pairs/engines/test_endpoint.py", "test_hub.py",
     "test_torture.py", "training/test_fsdp.py", "merge/test_greedy.py", "test_mutations.py", "test_wheel.py",
-    "apo/test_apo_train.py", "cli/test_arguments.py", "apo/test_reference_pass.py", "training/test_interrupted.py",
-    "sft/test_new_rows.py", "merge/test_merge_program.py", "merge/test_mergekit.py",
+    "apo/test_train.py", "cli/test_remembered.py", "apo/test_reference_pass.py", "training/test_interrupted.py",
+    "sft/test_train_new_rows.py", "merge/test_main.py", "merge/test_mergekit_run.py",
 )  # fmt: skip
 
 

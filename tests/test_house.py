@@ -70,6 +70,39 @@ def test_every_room_stands_in_the_order():
     assert named == (modules - {"apo_soup.__init__"}) | rooms | {"sft", "apo", "merge"}
 
 
+# Tests of a whole room, of several, or of the tests themselves.
+OF_WHOLE_ROOMS = {
+    "test_docs.py", "test_house.py", "test_hub.py", "test_mutations.py", "test_portable.py", "test_programs.py",
+    "test_torture.py", "test_wheel.py", "training/test_fsdp.py", "training/test_interrupted.py",
+    "training/test_quantised_base.py", "training/test_trained_adapters.py",
+}  # fmt: skip
+
+
+def has_module(file: str) -> bool:
+    """Whether a file of `tests/`, such as `apo/test_trainer_logs.py`, is about a module that is there: its name is the
+    module's, here `apo/trainer.py`, with or without a subject behind it.
+    """
+    path = Path(file)
+    words = path.stem.removeprefix("test_").split("_")
+    names = ["_".join(words[:end]) for end in range(len(words), 0, -1)]
+    folders = [ROOT / "apo_soup" / path.parent, *([ROOT / path.parent] if path.parent.parts else [])]
+    return any(
+        (folder / module).is_file()
+        for folder in folders
+        for name in names
+        for module in (f"{name}.py", f"{name}/__init__.py", f"__{name}__.py")
+    )
+
+
+def test_tests_mirror_the_tree():
+    files = {str(file.relative_to(ROOT / "tests")) for file in (ROOT / "tests").rglob("test_*.py")}
+    assert len(files) > 200
+    alone = {file for file in files if not has_module(file)}
+    assert alone == OF_WHOLE_ROOMS
+    assert not has_module("apo_pairs/test_choice.py")
+    assert not has_module("evals/test_harnessed.py")
+
+
 def is_command(decorator: ast.expr) -> bool:
     """Whether a function so decorated is a command of the console script, which is named like what it runs."""
     return ast.unparse(decorator).startswith("app.command(")
