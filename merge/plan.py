@@ -145,18 +145,20 @@ def _merge_stage(recipe: MergeFile, name: str, config: MergekitKeys, where: str)
     run = Path(recipe.output_dir)
     inputs: dict[str, str] = {}
     numbers: dict[str, str] = {}
+    reads: list[tuple[str, Path]] = []
     for number, (model, key) in enumerate(named_models(config).items()):
         place = f"{where}.members" if name == "soup" else recipe.place(key)
         parts = [model] if Path(model).exists() else model.split("+")
         hashes = [model_hash(*_revised(part, place)) for part in parts]
         inputs[f"model {number} {model_label(model, run)}"] = hashes[0] if len(hashes) == 1 else hash_value(hashes)
         numbers[model] = f"model {number}"
+        reads += ((place, Path(part)) for part in parts)
     # By number, so that a run folder that was moved is still up to date.
     numbered = with_models(config, numbers.__getitem__).given_values()
     if name == "merged":
         numbered |= {k: v for k, v in recipe.given_values().items() if k in BESIDE and v}
     own = ("soup",) if name == "soup" else ("merge", *BESIDE, *(("soup", "one_pass") if recipe.one_pass else ()))
-    return Stage(name, run / name, numbered, inputs, arguments=folder_arguments(recipe, own))
+    return Stage(name, run / name, numbered, inputs, arguments=folder_arguments(recipe, own), reads=reads)
 
 
 def folder_arguments(recipe: MergeFile, keys: Sequence[str]) -> list[str]:

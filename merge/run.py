@@ -23,7 +23,6 @@ from apo_soup.progress import say
 from apo_soup.runs.card import write_card
 from apo_soup.runs.lineage import model_label
 from apo_soup.runs.stage import hidden_sibling
-from apo_soup.runs.upstream import told_of_upstream
 from apo_soup.stored_json import read_json
 from merge.adapter_checks import trained_on
 from merge.adapters import is_adapted, with_whole_models
@@ -71,9 +70,6 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
         plan, config, folders = _own_heads(plan, config, folders)
         check_merge(config, folders, run, where)
         first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
-        for folder in dict.fromkeys(folders):
-            for line in told_of_upstream(folder):
-                say(f"warning: {where}: {line}")
         for line in merge_notes(first, folders, where):
             say(f"note: {where}: {line}")
         if long_context:

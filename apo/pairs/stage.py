@@ -13,6 +13,7 @@ from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.sources import model_hash, rows_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import verifier_source
+from apo_soup.runs.upstream import read_by_file
 
 # The modules that make pairs and traces.
 MAKING = {"pairs": "apo.pairs.make", "traces": "apo.traces.make"}
@@ -47,5 +48,11 @@ def asking_stage(recipe: AskingFile) -> Stage:
     source_file = verifier_source(recipe.verifier or "")
     if source_file:
         inputs["verifier"] = hash_file(Path(source_file))
-    arguments = deciding_arguments(recipe)
-    return Stage(recipe.kind, Path(recipe.output_dir), recipe.deciding_values(), inputs, arguments=arguments)
+    return Stage(
+        recipe.kind,
+        Path(recipe.output_dir),
+        recipe.deciding_values(),
+        inputs,
+        arguments=deciding_arguments(recipe),
+        reads=read_by_file(recipe),
+    )

@@ -25,6 +25,7 @@ from apo_soup.runs.results import evaluation_results
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import TaskWithRows, suite_inputs
+from apo_soup.runs.upstream import read_by_file
 from apo_soup.verify.answers import verifier
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
         UserError: a model's folder or a file of the suite is not there.
     """
     inputs, beside = suite_inputs(suite), suite.path.parent
+    rows = read_by_file(suite, without="models")
     folders = folders_of_models(suite, models)
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
@@ -172,6 +174,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
             suite.deciding_values(),
             {"model": weights_hash, **inputs},
             arguments=model_arguments(suite, model.name),
+            reads=[*rows, *((where, f) for f, _ in (model.mix.parts if model.mix else [(model.folder, 1.0)]))],
         )
         stages[stage.name] = stage, model
     return stages

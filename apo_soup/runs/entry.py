@@ -17,6 +17,7 @@ from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.room import ANY_FILES, require_room
 from apo_soup.runs.stage import Stage, restore
+from apo_soup.runs.upstream import told_of_upstream
 
 File = TypeVar("File", bound=StageFile)
 # Exit code of `--state` where something is stale.
@@ -87,6 +88,8 @@ def report_state(
             reason += f"; at work on it: {worker}" if worker else ""
             say(f"{stage.name}: {'stale' if only_state else 'running'}, because {reason}")
     if todo and not only_state:
+        for line in told_of_upstream(read for stage in todo for read in stage.reads) if is_main() else ():
+            say(f"warning: {line}")
         place = recipe.place("output_dir")
         tight = main_decides(f"room of {names}", lambda: require_room(ANY_FILES, todo[0].folder, place))
         if tight:

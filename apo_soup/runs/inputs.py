@@ -1,27 +1,22 @@
 """What a training stage reads, by content: model, rows and template, and evaluations to stay clear of."""
 
 from collections.abc import Collection
-from pathlib import Path
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.hashing import hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.sources import model_hash, row_files, rows_hash
 from apo_soup.runs.suite_inputs import eval_rows_hash
-from apo_soup.runs.upstream import told_of_upstream
 
 
 def training_inputs(recipe: TrainingFile) -> dict[str, str]:
-    """Content hashes by label of the model, rows and template of a mid, sft or apo file. What is to be said of a model
-    that another stage made is added to the file's notes.
+    """Content hashes by label of the model, rows and template of a mid, sft or apo file.
 
     Raises:
         UserError: a model, file or template that it names is not there.
     """
     where = recipe.place("model_name_or_path")
     model = model_hash(recipe.model_name_or_path, where, recipe.model_revision, recipe.path.parent)
-    told = (f"{where}: {line}" for line in told_of_upstream(Path(recipe.model_name_or_path)))
-    recipe.notes.extend(note for note in told if note not in recipe.notes)
     return {"model": model} | rows_inputs(recipe)
 
 

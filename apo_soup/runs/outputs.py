@@ -3,17 +3,16 @@
 A finished folder takes the place of what lies there. So what lies there must be nothing, or what the same stage made.
 """
 
-import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from apo_soup.config.keys import has_mark
 from apo_soup.config.places import resolved
-from apo_soup.config.stage_file import StageFile, nested
+from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.runs.model_files import NOBODYS
+from apo_soup.runs.named_paths import named_paths
 
 # What stages write beside their folders, by the name that it has in every run.
 _OF_THE_RUN = {
@@ -70,35 +69,11 @@ def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
 
 def _needed(recipe: StageFile) -> Iterator[tuple[Path, str]]:
     """Places that no stage may take, with what they are in words."""
-    for _, keys in nested(recipe):
-        for field, declared in type(keys).model_fields.items():
-            if has_mark(declared, "path") and keys.gives(field):
-                for value in _texts(keys.__dict__[field]):
-                    for path in _paths(value):
-                        yield resolved(path), f"{path}, which {recipe.path.name} reads"
+    for _, path in named_paths(recipe):
+        yield resolved(path), f"{path}, which {recipe.path.name} reads"
     yield resolved(recipe.path.parent), "the recipe's folder"
     yield resolved(Path.home()), "the home folder"
     yield resolved(Path.cwd()), "the working directory"
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts(each)
-
-
-def _paths(text: str) -> list[Path]:
-    """What a path or pattern leads to; nothing for other text, such as a template or an id of the Hub."""
-    try:
-        path = Path(text).expanduser()
-        return [path] if path.exists() else [Path(found) for found in glob.iglob(str(path), recursive=True)]
-    except (OSError, ValueError, RuntimeError):  # too long for a name, no name at all, a home nobody has
-        return []
 
 
 def _place_of_others(folder: Path, needed: dict[Path, str]) -> str | None:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -74,6 +74,8 @@ class Stage:
     started: float = field(default_factory=time.monotonic)
     # Words of the command line that decide the result, for the manifest.
     arguments: list[str] = field(default_factory=list)
+    # What it is made of, to be told of where it is no longer as its own stage made it.
+    reads: Sequence[tuple[str, Path]] = ()
 
     @property
     def fingerprint(self) -> str:

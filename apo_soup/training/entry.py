@@ -7,6 +7,7 @@ from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.inputs import training_inputs
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
+from apo_soup.runs.upstream import read_by_file
 
 
 def training_stage(recipe: TrainingFile) -> Stage:
@@ -20,4 +21,4 @@ def training_stage(recipe: TrainingFile) -> Stage:
     # The members of a file and the steps it keeps have fingerprints of their own.
     config = {k: v for k, v in recipe.deciding_values().items() if k not in ("members", "checkpoints")}
     inputs = main_decides(f"inputs of {name}", lambda: training_inputs(recipe))
-    return Stage(name, folder, config, inputs, arguments=deciding_arguments(recipe))
+    return Stage(name, folder, config, inputs, arguments=deciding_arguments(recipe), reads=read_by_file(recipe))
