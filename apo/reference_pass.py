@@ -26,7 +26,7 @@ from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
 from apo_soup.hashing import hash_value
 from apo_soup.private import attention_implementation
 from apo_soup.progress import Progress, say
-from apo_soup.runs.lock import holder_of, named_holder
+from apo_soup.runs.lock import holder_of, named_holder, way_out
 
 
 class ReferencePass:
@@ -169,8 +169,10 @@ class ReferencePass:
                 with contextlib.suppress(Timeout):
                     lock.acquire(timeout=seconds)
                 if not lock.is_locked and seconds < 60:
-                    seconds, holder = 60, holder_of(Path(lock.lock_file))
-                    say(f"reference: waiting for {holder.told if holder else 'the process'} that computes these values")
+                    seconds, file = 60, Path(lock.lock_file)
+                    holder = holder_of(file)
+                    who = holder.told if holder else "the process"
+                    say(f"reference: waiting for {who} that computes these values{way_out(holder, file)}")
             (waits,) = broadcast_object_list([main and not lock.is_locked])
         with named_holder(lock) if main else contextlib.nullcontext():
             yield

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from apo_soup.errors import DISK_ERRORS, UserError
 from apo_soup.progress import is_main
+from apo_soup.runs.processes import booted_at, started_at, this_boot, this_numbering
 from apo_soup.runs.secrets import without_secrets
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
@@ -38,19 +39,28 @@ _SILENT_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who is at work: machine, process, since when, and the command without what it says of secrets."""
+    """Who is at work: machine, process, since when, and the command without what it says of secrets.
+
+    `boot`, `numbering` and `started` tell the machine and the process from later ones of the same name and number; None
+    where the system does not, and in files of earlier releases.
+    """
 
     host: str
     process: int
     since: str
     command: str
+    boot: str | None = None
+    numbering: str | None = None
+    started: int | None = None
 
     @classmethod
     def here(cls) -> "Holder":
         """This process."""
         words = without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])
         command = " ".join(" ".join(words).split())[:_COMMAND_CHARACTERS]
-        return cls(socket.gethostname(), os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds"), command)
+        now = datetime.now().astimezone().isoformat(" ", "seconds")
+        process = os.getpid()
+        return cls(socket.gethostname(), process, now, command, this_boot(), this_numbering(), started_at(process))
 
     @property
     def told(self) -> str:
@@ -59,16 +69,35 @@ class Holder:
 
     @property
     def gone(self) -> bool:
-        """Whether it is known to have ended: it was on this machine, which has no such process."""
+        """Whether it is known to have ended: its machine was started again, or has no such process, or has given its
+        number to another.
+        """
         if self.host != socket.gethostname():
             return False
+        if self.elsewhere:
+            return self.boot != this_boot() and self._before(booted_at)
         try:
+            now = started_at(self.process)
             os.kill(self.process, 0)
         except ProcessLookupError:
             return True
         except OSError:
             return False
-        return False
+        return None not in (now, self.started) and now != self.started
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is on another machine, or in a container that numbers its own processes, so that nobody here can
+        see whether it lives; also of before this machine was started.
+        """
+        marks = ((self.boot, this_boot()), (self.numbering, this_numbering()))
+        return self.host != socket.gethostname() or any(None not in (its, ours) and its != ours for its, ours in marks)
+
+    def _before(self, moment: Callable[[], float]) -> bool:
+        try:
+            return datetime.fromisoformat(self.since).timestamp() < moment()
+        except ValueError:
+            return False
 
 
 class WrittenHolder(Form):
@@ -78,6 +107,9 @@ class WrittenHolder(Form):
     process: Annotated[int, Field(gt=0, lt=2**31)]
     since: str
     command: str
+    boot: str | None = None
+    numbering: str | None = None
+    started: int | None = None
 
 
 def lock_file(folder: Path) -> Path:
@@ -96,7 +128,7 @@ def holder_of(lock: Path) -> Holder | None:
         written = json_of_form(holder_file(lock), WrittenHolder)
     except (OSError, OtherFormError):
         return None
-    return Holder(**{name: written[name] for name in WrittenHolder.model_fields})
+    return Holder(**{name: written[name] for name in WrittenHolder.model_fields if name in written})
 
 
 @contextlib.contextmanager
@@ -170,10 +202,14 @@ def _refusal(folder: Path, file: Path, holder: Holder | None) -> str:
             f"{expected} what {holder.told} left behind when it ended: a process of it still holds {file}; end that "
             f"one (`fuser {file}` names it)"
         )
-    cure = "wait for it to end, or end it"
-    if holder.host != socket.gethostname():
-        cure += f"; where that machine is gone and {file} does not get free by itself, remove it"
-    return f"{expected} {holder.told}; {cure}"
+    return f"{expected} {holder.told}; wait for it to end, or end it{way_out(holder, file)}"
+
+
+def way_out(holder: Holder | None, file: Path) -> str:
+    """How a lock is cleared whose holder cannot be seen from here, to stand behind what is said of that."""
+    if holder is None or not holder.elsewhere:
+        return ""
+    return f"; where that machine is gone and {file} does not get free by itself, remove it"
 
 
 @contextlib.contextmanager
@@ -203,7 +239,8 @@ def waited_for(file: Path, what: str, say: Callable[[str], None]) -> Iterator[No
             lock.acquire(timeout=_SILENT_SECONDS)
         except Timeout:
             holder = holder_of(file)
-            say(f"{what}: waiting for {holder.told if holder else 'the process'} that makes them")
+            who = holder.told if holder else "the process"
+            say(f"{what}: waiting for {who} that makes them{way_out(holder, file)}")
             lock.acquire()
     with named_holder(lock):
         yield
@@ -217,4 +254,4 @@ def worker_of(folder: Path) -> str | None:
     holder = holder_of(file)
     if holder is None or holder.gone:
         return None
-    return holder.told
+    return holder.told + way_out(holder, file)

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -15,7 +17,7 @@ from helpers import ENVIRONMENT
 
 from apo_soup.errors import UserError
 from apo_soup.runs import lock
-from apo_soup.runs.lock import at_work, holder_file, lock_file, waited_for, worker_of
+from apo_soup.runs.lock import Holder, at_work, holder_file, lock_file, waited_for, worker_of
 
 HOLD = "import time; from pathlib import Path; from apo_soup.runs.lock import at_work\nwith at_work(Path({!r})):\n {}"
 
@@ -109,6 +111,41 @@ def test_a_holder_on_another_machine_is_named_with_the_way_out(tmp_path):
             with pytest.raises(UserError, match=r"got a process that holds .*\.sft\.lock"):
                 at_work(folder).__enter__()
             lock._ORPHAN_SECONDS = before
+
+
+def write_holder(folder, **changes):
+    """A lock that nobody holds, with a name beside it."""
+    lock_file(folder).touch()
+    holder_file(lock_file(folder)).write_text(json.dumps(asdict(Holder.here()) | changes))
+
+
+def test_a_number_that_was_given_again_and_a_machine_that_was_started_again_are_of_no_holder(tmp_path):
+    folder = tmp_path / "sft"
+    write_holder(folder)
+    assert f"process {os.getpid()} on " in worker_of(folder)
+    write_holder(folder, started=1)
+    assert worker_of(folder) is None, "the number of this process, which was started at another time"
+    write_holder(folder, boot="another", process=1, since="2001-01-01 00:00:00+00:00")
+    assert worker_of(folder) is None, "before this machine was started"
+    ended = subprocess.Popen(["true"])
+    while Path(f"/proc/{ended.pid}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.01)
+    write_holder(folder, process=ended.pid, started=None)
+    assert worker_of(folder) is None, "it has ended, and nobody has asked how"
+    ended.wait()
+    old = dict.fromkeys(("boot", "numbering", "started"))
+    write_holder(folder, **old)
+    assert f"process {os.getpid()} on " in worker_of(folder), "a file of an earlier release"
+
+
+@pytest.mark.parametrize("of", [{"host": "node-7"}, {"numbering": "pid:[1]"}, {"boot": "another"}])
+def test_who_cannot_be_seen_from_here_is_told_with_the_way_out(tmp_path, of):
+    folder = tmp_path / "sft"
+    write_holder(folder, process=2**22 + 1, **of)
+    told = f"; where that machine is gone and {lock_file(folder)} does not get free by itself, remove it"
+    assert worker_of(folder).endswith(told)
+    lock_file(folder).unlink()
+    assert worker_of(folder) is None
 
 
 def test_what_another_makes_is_waited_for_with_a_word(tmp_path, monkeypatch):
