@@ -16,9 +16,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from apo_soup.config.adapter_keys import LORA_KEYS
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.library_source import keys_of
 from apo_soup.errors import first_line
 from apo_soup.hashing import hash_value
 from apo_soup.progress import say
@@ -30,9 +28,6 @@ from apo_soup.runs.sources import model_hash
 _HASH = "sha256"
 # The module that computes the values.
 COMPUTING = "apo.reference_pass"
-
-# Keys of ModelConfig that leave the reference as it is: where it lies is in its hash, adapters are switched off for it.
-ADAPTER_KEYS = ("model_name_or_path", "attn_implementation", "use_peft", *LORA_KEYS)
 
 
 @dataclass(frozen=True)
@@ -99,8 +94,8 @@ def values_hash(chosen: torch.Tensor, rejected: torch.Tensor) -> str:
 
 def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
     """Where this model's log-probabilities of these pairs are kept, beside the folder of prepared pairs."""
-    names = {*keys_of("ModelConfig"), "model_init_kwargs", "master_dtype", "tf32"}.difference(ADAPTER_KEYS)
-    loading = {k: str(v) for k, v in recipe.given_values().items() if k in names and v is not None}
+    # The model itself is in its hash, and adapters are switched off for the reference.
+    loading = {name: str(value) for name, value in recipe.given_with("loading").items()}
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     content = {
         "model": model_hash(recipe.model_name_or_path, recipe.place("model_name_or_path"), revision),

@@ -7,7 +7,7 @@ tokenised and the model is loaded.
 import importlib.util
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from apo_soup.config.in_words import as_written
 from apo_soup.config.stage_file import Fault, Remark
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 ALL_LINEAR = "all-linear"
 # Names that models of transformers have for their head, which TRL's fused loss reads past an adapter.
 HEAD_NAMES = ("lm_head", "embed_out")
-# Keys that only an adapter reads.
-LORA_KEYS = (
-    "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters", "lora_modules_to_save",
-    "lora_task_type", "use_rslora", "use_dora",
-)  # fmt: skip
-# Keys that only a base of four bits reads.
-FOUR_BIT_KEYS = ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage")
 EXAMPLE = r".*\.layers\..*_proj"
 # A name of a module; any other text is a pattern of whole paths, or peft's word for all linear layers.
 MODULE_NAME = re.compile(r"[\w.]+")
@@ -45,36 +38,37 @@ def lora_targets(recipe: "TrainingFile") -> list[str] | str | None:
 
 def adapter_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with a training file's keys of adapters and quantisation."""
-    given = recipe.model_dump(include={*LORA_KEYS, *FOUR_BIT_KEYS}, exclude_unset=True, exclude_none=True)
     if not recipe.gives("use_peft"):
-        for name in LORA_KEYS:
-            if given.get(name) not in (None, False):
-                told = "expected use_peft: true beside it, without which all weights are trained and no adapter, got "
-                yield Fault(name, f"{told}none; write it, or leave the key out", ("use_peft",))
-    for name in (n for n in ("load_in_4bit", "load_in_8bit") if getattr(recipe, n)):
-        if not recipe.use_peft:
+        for name in _adapter_keys(recipe):
+            told = "expected use_peft: true beside it, without which all weights are trained and no adapter, got "
+            yield Fault(name, f"{told}none; write it, or leave the key out", ("use_peft",))
+    for name, asked in (("load_in_4bit", recipe.load_in_4bit), ("load_in_8bit", recipe.load_in_8bit)):
+        if asked and not recipe.use_peft:
             told = "expected use_peft: true beside it, for weights of few bits cannot be trained, got none; write it"
             yield Fault(name, f"{told}, or leave the key out", ("use_peft",))
     if recipe.load_in_4bit and recipe.load_in_8bit:
         told = "expected one of load_in_4bit and load_in_8bit, got both; keep one"
         yield Fault("load_in_8bit", told, ("load_in_4bit",))
-    for name in FOUR_BIT_KEYS:
+    for name in recipe.given_with("four_bit"):
         # Recipes write TRL's own value down beside eight bits, where it says nothing.
-        says = given.get(name) not in (None, False, type(recipe).model_fields[name].default)
-        if says and not recipe.load_in_4bit:
+        if recipe.differs(name) and not recipe.load_in_4bit:
             told = "expected load_in_4bit: true beside it, got none; write it, or leave the key out"
             yield Fault(name, told, ("load_in_4bit",))
     if recipe.use_peft:
         yield from _target_faults(recipe)
-    dropout = recipe.model_dump(include={"lora_dropout"}).get("lora_dropout")
-    if recipe.lora_target_parameters and dropout:
-        told = f"expected lora_dropout: 0 beside it, which peft cannot do to parameters, got {dropout}; write it"
-        yield Fault("lora_target_parameters", told, ("lora_dropout",))
+    if recipe.lora_target_parameters and recipe.lora_dropout:
+        told = f"expected lora_dropout: 0 beside it, which peft cannot do to parameters, got {recipe.lora_dropout}"
+        yield Fault("lora_target_parameters", f"{told}; write it", ("lora_dropout",))
+
+
+def _adapter_keys(recipe: "TrainingFile") -> list[str]:
+    """The given keys that only an adapter reads, and that ask for something."""
+    return [name for name, value in recipe.given_with("adapter").items() if value is not False]
 
 
 def missing_package(recipe: "TrainingFile") -> str | None:
     """A sentence where a file asks for a quantised base and bitsandbytes is not installed here."""
-    asked = next((name for name in ("load_in_4bit", "load_in_8bit") if getattr(recipe, name)), None)
+    asked = "load_in_4bit" if recipe.load_in_4bit else "load_in_8bit" if recipe.load_in_8bit else None
     if asked is None or importlib.util.find_spec("bitsandbytes"):
         return None
     told = "expected the package bitsandbytes, which quantises the base, got none installed here"
@@ -114,7 +108,6 @@ def adapter_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
         told = "no lora_target_modules is given, so all linear layers are adapted but the head (all-linear)"
         yield Remark("use_peft", told)
     if recipe.gives("use_peft") and not recipe.use_peft:
-        given: dict[str, Any] = recipe.model_dump(include=set(LORA_KEYS), exclude_unset=True, exclude_none=True)
-        names = [name for name in LORA_KEYS if given.get(name) not in (None, False)]
+        names = _adapter_keys(recipe)
         if names:
             yield Remark("use_peft", f"no adapter, so all weights are trained and {', '.join(names)} not read")

@@ -1,7 +1,7 @@
 """The file of preference training: `apo.yaml`."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
 from pydantic import BeforeValidator
@@ -39,6 +39,24 @@ class ApoFile(TrainingFile):
     ] = key(["sigmoid"], "loss, or losses")
     beta: AboveZero = key(0.1, "scale of the log-ratios to the reference")
     learning_rate: AboveZero = key(1e-6, "peak learning rate")
+
+    if TYPE_CHECKING:
+        # As in TrainingFile.
+        discopop_tau: float
+        f_alpha_divergence_coef: float
+        f_divergence_type: str
+        label_smoothing: float
+        label_smoothing_factor: float
+        loss_weights: list[Any] | None
+        precompute_ref_log_probs: bool
+        ref_model_mixup_alpha: float
+        ref_model_sync_steps: int
+        sync_ref_model: bool
+        use_weighting: bool
+
+    def deciding_values(self) -> dict[str, Any]:
+        """As `StageFile.deciding_values`: members and kept steps are stages with fingerprints of their own."""
+        return {k: v for k, v in super().deciding_values().items() if k not in ("members", "checkpoints")}
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()

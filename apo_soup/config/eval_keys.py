@@ -58,7 +58,7 @@ class SampledKeys(RepeatedKeys):
         if self.repeats > 1:
             yield Fault("repeats", SAME_ANSWERS.format(got=f"{self.repeats} and 0"), beside=("temperature",))
         for name in ("top_p", "top_k", "min_p"):
-            if self.gives(name) and getattr(self, name) != type(self).model_fields[name].default:
+            if self.differs(name):
                 told = "expected a temperature above 0 beside it, got none, and a greedy answer draws from nothing"
                 yield Fault(name, f"{told}; give temperature, or leave {name} out", beside=("temperature",))
 

@@ -91,6 +91,11 @@ def key(
     secret: bool = False,
     path: bool = False,
     input: bool = False,
+    loading: bool = False,
+    rows: bool = False,
+    adapter: bool = False,
+    four_bit: bool = False,
+    refused: tuple[str, str] | None = None,
     **options: Any,
 ) -> Any:
     """Declare a key of a stage file.
@@ -103,15 +108,35 @@ def key(
             sent to an endpoint, only what may be shown.
         path: it names a file or folder that is looked for beside the recipe, then in the working directory.
         input: the content of what it names is hashed among the stage's inputs, so its own text decides nothing.
+        loading: it decides what a model is loaded as and computes, so that a reference's values depend on it.
+        rows: it decides what rows are made into, beside the mixture itself.
+        adapter: only an adapter reads it.
+        four_bit: only a base of four bits reads it.
+        refused: a library knows it and no file may give it: what holds instead, and what to do.
     """
-    asked = {"cosmetic": cosmetic, "secret": secret, "path": path, "input": input}
+    asked = {
+        "cosmetic": cosmetic, "secret": secret, "path": path, "input": input, "loading": loading, "rows": rows,
+        "adapter": adapter, "four_bit": four_bit,
+    }  # fmt: skip
     marks: dict[str, JsonValue] = {name: True for name, given in asked.items() if given}
+    if refused:
+        marks["refused"] = list(refused)
     extra: dict[str, JsonValue] | None = {MARKS: marks} if marks else None
     return Field(default, description=meaning or None, json_schema_extra=extra, **options)
 
 
 def has_mark(field: FieldInfo, mark: str) -> bool:
     """Whether a key was declared with a mark, such as `cosmetic`."""
+    return bool(_marks(field).get(mark))
+
+
+def why_refused(field: FieldInfo) -> tuple[str, str] | None:
+    """What holds in place of a library's key that no file may give, and what to do; None for any other key."""
+    told = _marks(field).get("refused")
+    return (str(told[0]), str(told[1])) if isinstance(told, list) else None
+
+
+def _marks(field: FieldInfo) -> Mapping[str, Any]:
     extra = field.json_schema_extra
     marks = extra.get(MARKS) if isinstance(extra, Mapping) else None
-    return isinstance(marks, Mapping) and bool(marks.get(mark))
+    return marks if isinstance(marks, Mapping) else {}

@@ -1,9 +1,10 @@
 """The keys of TRL and transformers as stage files take them: types and bounds for what their source declares.
 
-What the libraries do not say of their keys, bounds and whether a key only concerns looks, is said here, once.
+What the libraries do not say of their keys, such as bounds and whether a key only concerns looks, is said in one table.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from annotated_types import Ge, Lt
@@ -30,16 +31,6 @@ from apo_soup.config.keys import (
 )
 from apo_soup.config.library_source import NO_DEFAULT, LibraryKey, enumerations, keys_of
 
-# Keys that change what is printed, logged, kept or sent, not what is learned.
-COSMETIC = frozenset(
-    """
-    run_name log_level log_level_replica logging_dir logging_steps logging_strategy logging_first_step disable_tqdm
-    hub_strategy hub_always_push hub_revision save_steps save_strategy save_total_limit eval_strategy eval_steps
-    eval_delay eval_on_start eval_accumulation_steps per_device_eval_batch_size do_eval save_only_model
-    dataloader_num_workers ddp_timeout
-    """.split()
-)
-
 
 def _steps(value: int) -> int:
     if value < 1 and value != -1:
@@ -49,39 +40,94 @@ def _steps(value: int) -> int:
 
 NumberFromZero = Annotated[float, Ge(0), FINITE, AS_NUMBER]
 Decay = Annotated[float, Ge(0), Lt(1), FINITE, AS_NUMBER]
-# Types that are narrower than the library's annotation.
-NARROWED: dict[str, Any] = {
-    "per_device_eval_batch_size": Positive,
-    "num_train_epochs": AboveZero,
-    "max_steps": Annotated[
-        Whole,
-        AfterValidator(_steps),
-        Said("a whole number of 1 or more, or -1 for num_train_epochs", "write -1 to train for num_train_epochs"),
-    ],
-    "weight_decay": NumberFromZero,
-    "max_grad_norm": NumberFromZero,
-    "warmup_steps": NumberFromZero,
-    "adam_beta1": Decay,
-    "adam_beta2": Decay,
-    "adam_epsilon": NumberFromZero,
-    "label_smoothing_factor": Share,
-    "neftune_noise_alpha": NumberFromZero | None,
-    "lora_r": Positive,
-    "lora_alpha": Positive,
-    "lora_dropout": Decay,
-    "logging_steps": NumberFromZero,
-    "save_steps": NumberFromZero,
-    "eval_steps": NumberFromZero | None,
-    "eval_delay": NumberFromZero,
-    "eval_accumulation_steps": Positive | None,
-    "precompute_ref_batch_size": Positive | None,
-    "torch_empty_cache_steps": Positive | None,
-    "ddp_timeout": Positive,
-    "dataloader_num_workers": NotNegative,
-    "data_seed": Seed | None,
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What a library does not say of a key of its own: a type that is narrower than its annotation, and marks as `key`
+    takes them.
+    """
+
+    kind: Any = None
+    cosmetic: bool = False
+    adapter: bool = False
+    four_bit: bool = False
+    refused: tuple[str, str] | None = None
+
+
+# Where a library's key has an addition, it stands here; what a stage file declares itself has it there.
+ADDITIONS = {
+    # The run.
+    "num_train_epochs": Addition(AboveZero),
+    "max_steps": Addition(
+        Annotated[
+            Whole,
+            AfterValidator(_steps),
+            Said("a whole number of 1 or more, or -1 for num_train_epochs", "write -1 to train for num_train_epochs"),
+        ]
+    ),
+    "weight_decay": Addition(NumberFromZero),
+    "max_grad_norm": Addition(NumberFromZero),
+    "warmup_steps": Addition(NumberFromZero),
+    "adam_beta1": Addition(Decay),
+    "adam_beta2": Addition(Decay),
+    "adam_epsilon": Addition(NumberFromZero),
+    "label_smoothing_factor": Addition(Share),
+    "neftune_noise_alpha": Addition(NumberFromZero | None),
+    "precompute_ref_batch_size": Addition(Positive | None),
+    "torch_empty_cache_steps": Addition(Positive | None),
+    "data_seed": Addition(Seed | None),
     # Rows come prepared; the samplers that look at their lengths cannot run on them.
-    "train_sampling_strategy": Literal["random", "sequential"],
+    "train_sampling_strategy": Addition(Literal["random", "sequential"]),
+    "dataloader_num_workers": Addition(NotNegative, cosmetic=True),
+    "ddp_timeout": Addition(Positive, cosmetic=True),
+    # What is logged, kept, measured and sent.
+    "run_name": Addition(cosmetic=True),
+    "log_level": Addition(cosmetic=True),
+    "log_level_replica": Addition(cosmetic=True),
+    "logging_steps": Addition(NumberFromZero, cosmetic=True),
+    "logging_strategy": Addition(cosmetic=True),
+    "logging_first_step": Addition(cosmetic=True),
+    "disable_tqdm": Addition(cosmetic=True),
+    "save_steps": Addition(NumberFromZero, cosmetic=True),
+    "save_strategy": Addition(cosmetic=True),
+    "save_total_limit": Addition(cosmetic=True),
+    "save_only_model": Addition(cosmetic=True),
+    "do_eval": Addition(cosmetic=True),
+    "eval_strategy": Addition(cosmetic=True),
+    "eval_steps": Addition(NumberFromZero | None, cosmetic=True),
+    "eval_delay": Addition(NumberFromZero, cosmetic=True),
+    "eval_on_start": Addition(cosmetic=True),
+    "eval_accumulation_steps": Addition(Positive | None, cosmetic=True),
+    "per_device_eval_batch_size": Addition(Positive, cosmetic=True),
+    "hub_strategy": Addition(cosmetic=True),
+    "hub_always_push": Addition(cosmetic=True),
+    "hub_revision": Addition(cosmetic=True),
+    # Adapters and the base below them.
+    "lora_r": Addition(Positive, adapter=True),
+    "lora_alpha": Addition(Positive, adapter=True),
+    "lora_dropout": Addition(Decay, adapter=True),
+    "lora_task_type": Addition(adapter=True),
+    "use_rslora": Addition(adapter=True),
+    "use_dora": Addition(adapter=True),
+    "bnb_4bit_quant_type": Addition(four_bit=True),
+    "use_bnb_nested_quant": Addition(four_bit=True),
+    "bnb_4bit_quant_storage": Addition(four_bit=True),
+    # What this pipeline cannot honour.
+    "chat_template_path": Addition(refused=("chat_template says it", "write chat_template with the file's path")),
+    "dataset_text_field": Addition(
+        refused=("rows are conversations", "give rows with messages, or with prompt and completion")
+    ),
+    "resume_from_checkpoint": Addition(
+        refused=("a stage goes on from its last checkpoint by itself", "leave the key out")
+    ),
+    "truncation_mode": Addition(refused=("documents are cut at their end", "leave the key out")),
+    "pad_token": Addition(refused=("it is the tokenizer's own", "leave the key out")),
+    "eval_packing": Addition(refused=("held-out rows are packed as the others are", "leave the key out")),
+    "pad_to_multiple_of": Addition(refused=("rows are padded to the longest of their batch", "leave the key out")),
+    "shuffle_dataset": Addition(refused=("rows are always shuffled with dataset_mixture.seed", "leave the key out")),
 }
+NO_ADDITION = Addition()
 ATOMS: dict[str, Any] = {
     "bool": Flag, "int": Whole, "float": Number, "dict": Table, "dict[str, Any]": Table, "dict[str, bool]": Table,
     "list": Anything, "list[str]": Texts, "Literal[False]": Literal[False],
@@ -102,18 +148,31 @@ def with_library_keys(*class_names: str) -> Callable[[type[M]], type[M]]:
         for class_name in class_names:
             for name, declared in keys_of(class_name).items():
                 if name not in model.model_fields:
-                    added.setdefault(name, field_of(declared))
+                    added.setdefault(name, field_of(declared, loading=class_name == "ModelConfig"))
         return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **added)
 
     return extended
 
 
-def field_of(declared: LibraryKey) -> tuple[Any, Any]:
-    """A key of a library as pydantic takes it. A default that is no plain value is the library's own business."""
-    name = declared.name
+def field_of(declared: LibraryKey, loading: bool = False) -> tuple[Any, Any]:
+    """A key of a library as pydantic takes it. A default that is no plain value is the library's own business.
+
+    Args:
+        loading: whether it belongs to the keys of the model; those of an adapter decide nothing of the model below it.
+    """
     default = None if declared.default is NO_DEFAULT else declared.default
-    kind = NARROWED.get(name) or type_of(declared.annotation, declared.choices)
-    return kind, key(default, declared.help, cosmetic=name in COSMETIC)
+    added = ADDITIONS.get(declared.name, NO_ADDITION)
+    kind = added.kind or type_of(declared.annotation, declared.choices)
+    field = key(
+        default,
+        declared.help,
+        cosmetic=added.cosmetic,
+        loading=loading and not added.adapter,
+        adapter=added.adapter,
+        four_bit=added.four_bit,
+        refused=added.refused,
+    )
+    return kind, field
 
 
 def type_of(annotation: str, choices: tuple[str, ...] = ()) -> Any:

@@ -4,7 +4,7 @@ TRL passes over most of them without a word, and tells the rest when rows are to
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from apo_soup.config.stage_file import Fault
 
@@ -17,56 +17,46 @@ SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
 DIVERGENT = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 # Losses that sort the answers of a batch, so that no weight belongs to a pair.
 SORTING = {"aot", "aot_unpaired"}
-# A key and the one beside it that makes it count, with the value that does.
-ONLY_BESIDE = {
-    "f_alpha_divergence_coef": ("f_divergence_type", "alpha_divergence"),
-    "ref_model_mixup_alpha": ("sync_ref_model", True),
-    "ref_model_sync_steps": ("sync_ref_model", True),
-}
-LOSS_KEYS = (
-    "label_smoothing", "f_divergence_type", "f_alpha_divergence_coef", "use_weighting", "loss_weights", "discopop_tau",
-    "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "precompute_ref_log_probs",
-    "label_smoothing_factor", "ld_alpha",
-)  # fmt: skip
 
 
 def loss_faults(recipe: "ApoFile") -> Iterator[Fault]:
     """What is wrong with the keys of an apo file's losses together."""
-    given = recipe.model_dump(include=set(LOSS_KEYS), exclude_unset=True, exclude_none=True)
     kinds: set[str] = set(recipe.loss_type)
     names = ", ".join(recipe.loss_type)
-    yield from _smoothing_faults(given, kinds, names)
-    divergence = given.get("f_divergence_type", "reverse_kl")
+    yield from _smoothing_faults(recipe, kinds, names)
+    divergence = recipe.f_divergence_type
     if divergence != "reverse_kl" and kinds - DIVERGENT:
         told = f"expected losses that have another divergence ({', '.join(sorted(DIVERGENT))}), got {divergence} with "
         yield Fault("f_divergence_type", f"{told}loss_type {names}; leave one of them out", ("loss_type",))
     # What is written out with the library's own value changes nothing.
-    of_its_own = {key: value for key, value in given.items() if value != type(recipe).model_fields[key].default}
-    for key, (beside, value) in ONLY_BESIDE.items():
-        if key in of_its_own and given.get(beside) != value:
-            said = str(value).lower() if isinstance(value, bool) else value
+    for key, beside, said, is_read in (
+        ("f_alpha_divergence_coef", "f_divergence_type", "alpha_divergence", divergence == "alpha_divergence"),
+        ("ref_model_mixup_alpha", "sync_ref_model", "true", recipe.sync_ref_model),
+        ("ref_model_sync_steps", "sync_ref_model", "true", recipe.sync_ref_model),
+    ):
+        if recipe.differs(key) and not is_read:
             told = f"expected {beside}: {said} beside it, without which nothing reads it, got none"
             yield Fault(key, f"{told}; write it, or leave the key out", (beside,))
-    if "discopop_tau" in of_its_own and "discopop" not in kinds:
+    if recipe.differs("discopop_tau") and "discopop" not in kinds:
         told = f"expected loss_type discopop, which alone reads it, got {names}; leave the key out"
         yield Fault("discopop_tau", told, ("loss_type",))
-    if given.get("use_weighting") and kinds & SORTING:
+    if recipe.use_weighting and kinds & SORTING:
         told = f"expected losses of single pairs, got {names}, which sorts a batch's answers; leave one of them out"
         yield Fault("use_weighting", told, ("loss_type",))
-    weights = given.get("loss_weights")
-    if isinstance(weights, list) and len(weights) != len(recipe.loss_type):
+    weights = recipe.loss_weights
+    if weights is not None and len(weights) != len(recipe.loss_type):
         told = f"expected a weight for each of {len(recipe.loss_type)} losses, got {len(weights)}; write as many"
         yield Fault("loss_weights", told, ("loss_type",))
-    if given.get("sync_ref_model"):
-        fixed = {"use_peft": recipe.use_peft, "precompute_ref_log_probs": given.get("precompute_ref_log_probs")}
+    if recipe.sync_ref_model:
+        fixed = {"use_peft": recipe.use_peft, "precompute_ref_log_probs": recipe.precompute_ref_log_probs}
         for key, asked in fixed.items():
             if asked:
                 told = f"expected a reference that moves with the model, got {key}: true, which holds it fixed"
                 yield Fault("sync_ref_model", f"{told}; leave one of them out", (key,))
 
 
-def _smoothing_faults(given: dict[str, Any], kinds: set[str], names: str) -> Iterator[Fault]:
-    smoothing = given.get("label_smoothing", 0.0)
+def _smoothing_faults(recipe: "ApoFile", kinds: set[str], names: str) -> Iterator[Fault]:
+    smoothing = recipe.label_smoothing
     if smoothing and not SMOOTHED & kinds:
         told = f"expected a loss that reads it ({', '.join(sorted(SMOOTHED))}), got loss_type {names}, which ignores it"
         yield Fault("label_smoothing", f"{told}; leave one of them out", ("loss_type",))
@@ -76,6 +66,6 @@ def _smoothing_faults(given: dict[str, Any], kinds: set[str], names: str) -> Ite
     elif "robust" in kinds and not 0 <= smoothing < 0.5:
         told = f"expected less than 0.5 for loss_type robust, which divides by 1 - 2 x it, got {smoothing}; lower it"
         yield Fault("label_smoothing", told, ("loss_type",))
-    if given.get("label_smoothing_factor"):
+    if recipe.label_smoothing_factor:
         told = "expected no such key, since preference training has no labels to smooth, got one"
         yield Fault("label_smoothing_factor", f"{told}; write label_smoothing, or leave the key out")

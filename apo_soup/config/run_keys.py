@@ -4,7 +4,7 @@ The Trainer tells most of them when rows are prepared and the model is loaded.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -23,28 +23,25 @@ ATTENTIONS = (
     "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4",
     "paged|eager", "paged|sdpa", "paged|flash_attention_2", "paged|flash_attention_3", "paged|flash_attention_4",
 )  # fmt: skip
-RUN_KEYS = {
-    "eval_strategy", "do_eval", "eval_steps", "eval_on_start", "save_strategy", "save_steps", "logging_strategy",
-    "logging_steps", "load_best_model_at_end", "metric_for_best_model", "max_steps", "warmup_steps",
-}  # fmt: skip
 
 
 def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with a training file's keys of its run together."""
-    keys = recipe.model_dump(include=RUN_KEYS)
-    yield from _evaluation_faults(recipe, keys)
-    for strategy, steps in (("logging_strategy", "logging_steps"), ("save_strategy", "save_steps")):
-        if keys[strategy] == "steps" and keys[steps] == 0:
-            told = f"expected more than 0 with {strategy}: steps, got 0; write a number, or {strategy}: 'no'"
-            yield Fault(steps, told, (strategy,))
-    longest, warm = keys["max_steps"], keys["warmup_steps"] or 0
+    yield from _evaluation_faults(recipe)
+    for what, strategy, steps in (
+        ("logging", recipe.logging_strategy, recipe.logging_steps),
+        ("save", recipe.save_strategy, recipe.save_steps),
+    ):
+        if strategy == "steps" and steps == 0:
+            told = f"expected more than 0 with {what}_strategy: steps, got 0; write a number, or {what}_strategy: 'no'"
+            yield Fault(f"{what}_steps", told, (f"{what}_strategy",))
+    longest, warm = recipe.max_steps, recipe.warmup_steps or 0
     if warm > (longest if longest and longest > 0 else 1e9):
         told = f"expected at most {longest if longest > 0 else 10**9:,}, the steps of the run, got {as_written(warm)}"
         yield Fault("warmup_steps", f"{told}, so the learning rate would never be reached; lower it", ("max_steps",))
-    loading = recipe.model_init_kwargs if isinstance(recipe.model_init_kwargs, dict) else {}
     for key, attention in (
         ("attn_implementation", recipe.attn_implementation),
-        ("model_init_kwargs.attn_implementation", loading.get("attn_implementation")),
+        ("model_init_kwargs.attn_implementation", recipe.loading_arguments.get("attn_implementation")),
     ):
         if isinstance(attention, str) and attention not in ATTENTIONS and "/" not in attention:
             way = nearest(attention, ATTENTIONS) or "name one of them"
@@ -63,32 +60,32 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
 
 def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     """What a person should know of a training file's keys of its run."""
-    keys = recipe.model_dump(include={"save_only_model", "logging_nan_inf_filter"})
-    if keys["save_only_model"]:
+    if recipe.save_only_model:
         told = "a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops goes on"
         yield Remark("save_only_model", told)
-    if keys["logging_nan_inf_filter"]:
+    if recipe.logging_nan_inf_filter:
         told = "a loss that is not finite is hidden in the logs and in train_loss, and does not end the run"
         yield Remark("logging_nan_inf_filter", told)
 
 
-def _evaluation_faults(recipe: "TrainingFile", keys: dict[str, Any]) -> Iterator[Fault]:
+def _evaluation_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """Evaluations while training that have no rows, and a best checkpoint that nothing measures."""
-    asked = [key for key in ("eval_strategy", "eval_on_start") if keys[key] not in (None, False, "no")]
+    evaluates, saves = recipe.eval_strategy, recipe.save_strategy
+    asked = ["eval_strategy"] if evaluates not in (None, "no") else []
+    asked += ["eval_on_start"] if recipe.eval_on_start else []
     mixture: Mixture | None = recipe.dataset_mixture  # none where it is wrong itself
     held_out = mixture is None or mixture.test_split_size is not None
     for key in asked if not held_out else []:
         told = "expected rows held out by dataset_mixture.test_split_size, got none"
         yield Fault(key, f"{told}; add the key, or leave {key} out", ("dataset_mixture",))
-    if not keys["load_best_model_at_end"]:
+    if not recipe.load_best_model_at_end:
         return
-    evaluates, saves = keys["eval_strategy"], keys["save_strategy"]
     if saves != "best" and (evaluates != saves or evaluates in (None, "no")):
         told = f"expected one eval_strategy and save_strategy, steps or epoch, got {evaluates or 'no'} and {saves}"
         beside = ("eval_strategy", "save_strategy")
         yield Fault("load_best_model_at_end", f"{told}; write the same, or leave the key out", beside)
     elif evaluates == saves == "steps":
-        every, kept = keys["eval_steps"] or keys["logging_steps"], keys["save_steps"]
+        every, kept = recipe.eval_steps or recipe.logging_steps, recipe.save_steps
         if every and kept and kept >= 1 and every >= 1 and kept % every:
             told = f"expected save_steps to be a multiple of eval_steps, got {kept:g} and {every:g}"
             yield Fault("load_best_model_at_end", f"{told}; change one of them", ("save_steps", "eval_steps"))

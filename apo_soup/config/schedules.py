@@ -70,13 +70,12 @@ def _schedule(arguments: ast.arguments) -> Schedule:
 
 def schedule_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with the arguments of a file's schedule, which the Trainer reads when rows and model are there."""
-    keys = recipe.model_dump(include={"lr_scheduler_type", "lr_scheduler_kwargs"})
-    name, given = keys["lr_scheduler_type"], _as_mapping(keys["lr_scheduler_kwargs"])
+    name, given = recipe.lr_scheduler_type, _as_mapping(recipe.lr_scheduler_kwargs)
     schedule = schedules().get(name)
     if schedule is None:
         return
     if given is None:
-        told = f"expected a mapping, got {as_written(keys['lr_scheduler_kwargs'])}; write `name: value` lines below it"
+        told = f"expected a mapping, got {as_written(recipe.lr_scheduler_kwargs)}; write `name: value` lines below it"
         yield Fault("lr_scheduler_kwargs", told)
         return
     beside = ("lr_scheduler_type",)

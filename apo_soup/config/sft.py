@@ -17,19 +17,22 @@ class SftFile(TrainingFile):
 
     kind: ClassVar[str] = "sft"
 
-    packing: Flag = key(False, "put several documents into one sequence")
+    packing: Flag = key(False, "put several documents into one sequence", rows=True)
     packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = key(
-        "bfd", "best-fit decreasing, the same with long documents split, or one stream cut into sequences"
+        "bfd", "best-fit decreasing, the same with long documents split, or one stream cut into sequences", rows=True
     )
-    assistant_only_loss: Flag = key(False, "loss on the assistant's own words and end of turn alone")
-    completion_only_loss: Flag | None = key(None, "loss on the completion alone; by default where rows have one")
+    assistant_only_loss: Flag = key(False, "loss on the assistant's own words and end of turn alone", rows=True)
+    completion_only_loss: Flag | None = key(
+        None, "loss on the completion alone; by default where rows have one", rows=True
+    )
     train_on: TrainOn = key(
         "all_turns",
         "assistant turns that are trained: all, the last one, or each at the end of a sample of its own (`unroll`), "
         "rendered as it will be asked",
+        rows=True,
     )
     learning_rate: AboveZero = key(2e-5, "peak learning rate")
-    eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's")
+    eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's", rows=True)
 
     add_tokens: Texts = key([], "texts that become one token each, such as `<think>`; the tokenizer is saved with them")
     add_special_tokens: Texts = key([], "the same for control tokens, such as `<|im_end|>`, which decoding leaves out")
@@ -54,7 +57,7 @@ class SftFile(TrainingFile):
 
     def remarks(self) -> Iterator[Remark]:
         yield from super().remarks()
-        if self.model_dump(include={"padding_free"}).get("padding_free"):
+        if self.padding_free:
             told = "packing: true leaves little to pad, and batches for FlashAttention have no padding anyway"
             yield Remark("padding_free", f"padding_free is not read: {told}")
 

@@ -48,6 +48,19 @@ class Keys(BaseModel):
         """Whether the key was given, whatever its value; a default is not."""
         return name in self.model_fields_set
 
+    def differs(self, name: str) -> bool:
+        """Whether the key was given, and as another value than its default or null."""
+        value = self.__dict__[name]
+        return self.gives(name) and value is not None and value != type(self).model_fields[name].default
+
+    def values_with(self, mark: str) -> dict[str, Any]:
+        """The keys that were declared with a mark, such as `rows`, and their values, defaults among them."""
+        return {n: self.__dict__[n] for n, field in type(self).model_fields.items() if has_mark(field, mark)}
+
+    def given_with(self, mark: str) -> dict[str, Any]:
+        """The keys with a mark that were given as something, and their values."""
+        return {n: v for n, v in self.values_with(mark).items() if self.gives(n) and v is not None}
+
     def written(self, name: str) -> Any:
         """The value of a key as the file has it, before its path was looked for."""
         return self._as_written.get(name, self.__dict__[name])

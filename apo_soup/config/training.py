@@ -1,12 +1,13 @@
 """Keys that mid, sft and apo files share: those of this project, and those of TRL that the stages read themselves.
 
-The other keys of TRL and transformers are added from the installed sources (`apo_soup.config.library_keys`). A key
-declared here has the library's own name, type and default; a test compares them.
+The other keys of TRL and transformers are added from the installed sources (`apo_soup.config.library_keys`); those of
+them that are read here have their types in the class all the same. A key declared here has the library's own name, type
+and default; a test compares them.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from apo_soup.config.adapter_keys import adapter_faults, adapter_remarks
 from apo_soup.config.in_words import as_written
@@ -21,24 +22,13 @@ from apo_soup.config.keys import (
     Text,
     Texts,
     key,
+    why_refused,
 )
 from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.nearest import nearest
 from apo_soup.config.run_keys import run_faults, run_remarks
 from apo_soup.config.schedules import schedule_faults
 from apo_soup.config.stage_file import Fault, Remark, StageFile
-
-# Keys that TRL knows and this pipeline cannot honour: name -> what holds instead, and what to do.
-REFUSED = {
-    "chat_template_path": ("chat_template says it", "write chat_template with the file's path"),
-    "dataset_text_field": ("rows are conversations", "give rows with messages, or with prompt and completion"),
-    "resume_from_checkpoint": ("a stage goes on from its last checkpoint by itself", "leave the key out"),
-    "truncation_mode": ("documents are cut at their end", "leave the key out"),
-    "pad_token": ("it is the tokenizer's own", "leave the key out"),
-    "eval_packing": ("held-out rows are packed as the others are", "leave the key out"),
-    "pad_to_multiple_of": ("rows are padded to the longest of their batch", "leave the key out"),
-    "shuffle_dataset": ("rows are always shuffled with dataset_mixture.seed", "leave the key out"),
-}
 
 
 @dataclass(frozen=True)
@@ -69,10 +59,12 @@ class TrainingFile(StageFile):
         path=True,
         input=True,
     )
-    chat_template_kwargs: Table | None = key(None, "template arguments for every row; a row's own win")
+    chat_template_kwargs: Table | None = key(None, "template arguments for every row; a row's own win", rows=True)
     max_reject_share: Share = key(0.01, "share of unusable rows that stops the run", cosmetic=True)
     overflow: Literal["truncate", "drop", "split"] | None = key(
-        None, "what becomes of documents longer than `max_length`: `truncate` (default), `drop`, in sft also `split`"
+        None,
+        "what becomes of documents longer than `max_length`: `truncate` (default), `drop`, in sft also `split`",
+        rows=True,
     )
 
     unknown_fields: Literal["count", "refuse"] = key(
@@ -83,33 +75,42 @@ class TrainingFile(StageFile):
         "refuse",
         "control tokens inside texts, such as an end of turn: refuse the row, `escape` them as plain text, or `allow` "
         "them as they are",
+        rows=True,
     )
 
-    model_revision: Text = key("main", "branch, tag or commit of a model of the Hub")
+    model_revision: Text = key("main", "branch, tag or commit of a model of the Hub", loading=True)
     trust_remote_code: Flag = key(False, "run code that comes with the model")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = key(
-        "float32", "type that the finished weights are written in, and a frozen base is loaded in"
+        "float32", "type that the finished weights are written in, and a frozen base is loaded in", loading=True
     )
     master_dtype: Literal["float32", "bfloat16"] = key(
-        "float32", "type that weights are trained in, with their optimiser; small steps are lost in `bfloat16`"
+        "float32",
+        "type that weights are trained in, with their optimiser; small steps are lost in `bfloat16`",
+        loading=True,
     )
     attn_implementation: Text | None = key(None, "attention of transformers, such as `sdpa` or `flex_attention`")
-    model_init_kwargs: Table | Text | None = key(None, "further arguments of `from_pretrained`")
+    model_init_kwargs: Table | Text | None = key(None, "further arguments of `from_pretrained`", loading=True)
     use_peft: Flag = key(False, "train a LoRA adapter on the frozen model, and merge it at the end")
     lora_target_modules: Texts | None = key(
-        None, "layers that the adapter changes: names, a pattern of paths, or `all-linear`, which holds without the key"
+        None,
+        "layers that the adapter changes: names, a pattern of paths, or `all-linear`, which holds without the key",
+        adapter=True,
     )
-    lora_target_parameters: Texts | None = key(None, "parameters that the adapter changes, such as those of experts")
-    lora_modules_to_save: Texts | None = key(None, "layers that are trained whole beside the adapter")
-    load_in_4bit: Flag = key(False, "a frozen base of 4 bits a weight (QLoRA); needs `pip install 'apo-soup[qlora]'`")
-    load_in_8bit: Flag = key(False, "a frozen base of 8 bits a weight; needs the same package")
-    max_length: Positive = key(1024, "longest sequence, in tokens")
+    lora_target_parameters: Texts | None = key(
+        None, "parameters that the adapter changes, such as those of experts", adapter=True
+    )
+    lora_modules_to_save: Texts | None = key(None, "layers that are trained whole beside the adapter", adapter=True)
+    load_in_4bit: Flag = key(
+        False, "a frozen base of 4 bits a weight (QLoRA); needs `pip install 'apo-soup[qlora]'`", loading=True
+    )
+    load_in_8bit: Flag = key(False, "a frozen base of 8 bits a weight; needs the same package", loading=True)
+    max_length: Positive = key(1024, "longest sequence, in tokens", rows=True)
     per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process")
     gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step")
     seed: Seed = key(42, "seed of the training")
     use_cpu: Flag = key(False, "stay on the CPU; set by itself where there is no accelerator")
     use_liger_kernel: Flag = key(False, "fused layers of liger-kernel, where it is installed")
-    tf32: Flag | None = key(None, "TensorFloat-32 products on a GPU")
+    tf32: Flag | None = key(None, "TensorFloat-32 products on a GPU", loading=True)
     dataset_num_proc: Positive | None = key(None, "processes that prepare rows", cosmetic=True)
     report_to: list[Text] | Text | None = key("none", "trackers such as `wandb` or `tensorboard`", cosmetic=True)
     logging_dir: Text | None = key(
@@ -135,6 +136,41 @@ class TrainingFile(StageFile):
     hub_token: Text | None = key(None, "token of the Hub; better `hf auth login`", cosmetic=True, secret=True)
     hub_private_repo: Flag | None = key(None, "make the repository a private one", cosmetic=True)
 
+    if TYPE_CHECKING:
+        # Keys of the libraries that are read here too: the classes of the files have them from the installed sources.
+        dataloader_drop_last: bool
+        deepspeed: dict[str, Any] | str | None
+        do_train: bool
+        eval_on_start: bool
+        eval_steps: float | None
+        eval_strategy: str
+        load_best_model_at_end: bool
+        logging_steps: float
+        logging_strategy: str
+        lora_dropout: float
+        lr_scheduler_kwargs: dict[str, Any] | str | None
+        lr_scheduler_type: str
+        max_steps: int
+        padding_free: bool
+        project: str
+        run_name: str | None
+        save_only_model: bool
+        save_steps: float
+        save_strategy: str
+        warmup_steps: float
+
+    @property
+    def loading_arguments(self) -> dict[str, Any]:
+        """The further arguments that the model is loaded with; none where they are a text, which no mapping is."""
+        return self.model_init_kwargs if isinstance(self.model_init_kwargs, dict) else {}
+
+    @property
+    def given_dtype(self) -> str | None:
+        """The type of the finished weights as the file gives it, without `torch.`; None where it gives none."""
+        loading = self.loading_arguments
+        asked = loading.get("dtype", loading.get("torch_dtype", self.dtype if self.gives("dtype") else None))
+        return None if asked is None else str(asked).removeprefix("torch.")
+
     @property
     def end_of_turn(self) -> str | None:
         """The end-of-turn token that the file names in place of the tokenizer's."""
@@ -157,11 +193,10 @@ class TrainingFile(StageFile):
             if name not in TRACKERS:
                 way = nearest(name, TRACKERS) or "name one of them, or none"
                 yield Fault("report_to", f"expected trackers of {', '.join(TRACKERS)}, got {name or repr(name)}; {way}")
-        given = self.model_dump(include=set(REFUSED), exclude_unset=True, exclude_none=True)
-        for name, value in given.items():
-            why, way = REFUSED[name]
+        for name, value in self.given_with("refused").items():
+            why, way = why_refused(type(self).model_fields[name]) or ("", "")
             yield Fault(name, f"expected no such key, since {why}, got {as_written(value)}; {way}")
-        if self.model_dump(include={"do_train"}, exclude_unset=True).get("do_train") is False:
+        if self.gives("do_train") and not self.do_train:
             yield Fault("do_train", "expected no such key, since a stage always trains, got false; leave the key out")
         yield from adapter_faults(self)
         yield from schedule_faults(self)

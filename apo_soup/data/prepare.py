@@ -42,19 +42,6 @@ from apo_soup.runs.stage import replace_folder
 from apo_soup.runs.suite_inputs import eval_rows_hash
 from apo_soup.stored_json import OtherFormError
 
-# Keys beside the mixture that decide what is written.
-OPTION_KEYS = {
-    "max_length",
-    "overflow",
-    "packing",
-    "packing_strategy",
-    "assistant_only_loss",
-    "completion_only_loss",
-    "train_on",
-    "chat_template_kwargs",
-    "eos_token",
-    "special_tokens_in_text",
-}
 # The hashes of the files of prepared rows.
 CONTENT = "content.json"
 # Of rows as text, and of tables and compressed text, for which this is a guess.
@@ -82,7 +69,7 @@ def prepared_folder(
         "names": [s.written_id for s in sources],
         "mixture": mixture.model_dump(exclude={"datasets": {"__all__": {"id"}}}),
         "evals": eval_rows_hash(recipe),
-        "options": recipe.model_dump(include=OPTION_KEYS),
+        "options": recipe.values_with("rows"),
         "template": tokenizer.get_chat_template(),
         "tokenizer": tokenizer_text(tokenizer),
         "pairs": recipe.kind == "apo",

@@ -6,7 +6,6 @@ Such a folder is what a stage leaves in `adapter/`, or any that peft has saved. 
 
 from pathlib import Path
 
-from apo_soup.config.adapter_keys import LORA_KEYS
 from apo_soup.config.in_words import as_written
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
@@ -50,8 +49,7 @@ def earlier_adapter_problem(recipe: TrainingFile) -> str | None:
             f"further, or a whole model, got {recipe.model_name_or_path} alone; write it, or name the model that the "
             "adapter was merged into"
         )
-    given = recipe.model_dump(include=set(LORA_KEYS), exclude_unset=True, exclude_none=True)
-    for name, value in given.items():
+    for name, value in recipe.given_with("adapter").items():
         return (
             f"{recipe.place(name)}: expected no such key, since {recipe.model_name_or_path} is an adapter and goes on "
             f"with its own, got {as_written(value)}; leave the key out, or begin with a whole model"

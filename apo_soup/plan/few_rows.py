@@ -5,7 +5,7 @@ from itertools import islice
 from math import ceil
 from pathlib import Path
 
-from apo_soup.config.apo import ApoFile
+from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 
@@ -13,9 +13,7 @@ from apo_soup.config.training import TrainingFile
 def few_rows_problems(recipes: list[StageFile]) -> Iterator[str]:
     """A sentence for each training file that drops the rows of a batch that is not full, and has no full one."""
     for recipe in recipes:
-        if isinstance(recipe, TrainingFile) and recipe.model_dump(include={"dataloader_drop_last"}).get(
-            "dataloader_drop_last"
-        ):
+        if isinstance(recipe, TrainingFile) and recipe.dataloader_drop_last:
             most, needed = most_rows(recipe), recipe.per_device_train_batch_size
             if most is not None and most < needed:
                 yield (
@@ -30,10 +28,8 @@ def most_rows(recipe: TrainingFile) -> int | None:
     lines of its JSONL files.
     """
     # A long row may become several sequences.
-    if not isinstance(recipe, ApoFile):
-        keys = recipe.model_dump(include={"packing", "train_on"})
-        if keys.get("packing") or recipe.overflow == "split" or keys.get("train_on") == "unroll":
-            return None
+    if isinstance(recipe, SftFile) and (recipe.packing or recipe.overflow == "split" or recipe.train_on == "unroll"):
+        return None
     total = 0
     for source in recipe.dataset_mixture.datasets:
         file = Path(source.id).expanduser()

@@ -17,6 +17,7 @@ from apo_soup.config.judges import RewardJudge
 from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
+from apo_soup.config.pairs import PairsFile
 from apo_soup.config.places import places_looked_at, run_folder_of
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
@@ -131,15 +132,15 @@ def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
         if source.format:
             looks.at(named_format, source.format, formats_of(recipe.kind == "apo"), recipe.place(f"{key}.format"))
         looks.at_rows(source, recipe.place(f"{key}.id"), folder, _parser(source, recipe, key))
-    deepspeed = recipe.model_dump(include={"deepspeed"}).get("deepspeed")
+    deepspeed = recipe.deepspeed
     if isinstance(deepspeed, str) and not deepspeed.lstrip().startswith("{"):
         looks.at(_json_file, deepspeed, recipe.place("deepspeed"))
 
 
 def _look_at_asking(recipe: AskingFile, looks: Looks) -> None:
     folder = recipe.path.parent
-    named = {"strong": recipe.strong, "weak": getattr(recipe, "weak", None), "judge": recipe.judge}
-    for name, side in named.items():
+    weak = recipe.weak if isinstance(recipe, PairsFile) else None
+    for name, side in (("strong", recipe.strong), ("weak", weak), ("judge", recipe.judge)):
         if isinstance(side, LocalSide | RewardJudge):
             looks.at_model(side.model, recipe.place(f"{name}.model"), folder, side.revision)
             looks.at(_template, side.chat_template, recipe.place(f"{name}.chat_template"), folder)

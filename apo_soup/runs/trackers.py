@@ -94,9 +94,8 @@ def run_name(recipe: TrainingFile, stage: Stage) -> str:
     one; the same when it goes on after a kill.
     """
     own = stage.name.replace("/", "-")
-    given = recipe.given_values().get("run_name")
-    if given:
-        return str(given) if recipe.member is None else f"{given}-{own}"
+    if recipe.run_name:
+        return recipe.run_name if recipe.member is None else f"{recipe.run_name}-{own}"
     return f"{recipe.path.absolute().parent.name}-{own}-{stage.begun_as}"
 
 

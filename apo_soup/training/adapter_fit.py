@@ -44,15 +44,14 @@ def check_adapter_fits(adapter: LoraConfig | None, recipe: TrainingFile) -> None
         )
     modules = [name for name, _ in base.named_modules()]
     parameters = [name for name, _ in base.named_parameters(remove_duplicate=False)]
-    for key, known in (
-        ("lora_target_modules", modules),
-        ("lora_modules_to_save", modules),
-        ("lora_target_parameters", parameters),
+    # A pattern, or the word for all linear layers, names none.
+    targets = recipe.lora_target_modules if isinstance(adapter.target_modules, (list, set)) else None
+    for key, named, known in (
+        ("lora_target_modules", targets, modules),
+        ("lora_modules_to_save", recipe.lora_modules_to_save, modules),
+        ("lora_target_parameters", recipe.lora_target_parameters, parameters),
     ):
-        named = getattr(recipe, key) or []
-        if key == "lora_target_modules" and not isinstance(adapter.target_modules, (list, set)):
-            named = []  # a pattern, or all linear layers
-        for number, name in enumerate(named):
+        for number, name in enumerate(named or []):
             if not any(f".{place}".endswith(f".{name}") for place in known):
                 short = {place.rpartition(".")[2] for place in known} - {""}
                 short = {part for part in short if not re.fullmatch(r"\d+", part)}

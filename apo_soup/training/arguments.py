@@ -70,7 +70,7 @@ def keep_trackers(arguments: TrainingArguments, recipe: TrainingFile, stage: Sta
     """
     keep_what_trackers_write(recipe, stage)
     arguments.run_name = run_name(recipe, stage)
-    if not recipe.given_values().get("project"):
+    if not (recipe.gives("project") and recipe.project):
         arguments.project = recipe.path.absolute().parent.name
 
 
@@ -119,10 +119,9 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training["logging_nan_inf_filter"] = recipe.logging_nan_inf_filter
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
-    loading = recipe.model_init_kwargs or {}
-    if not isinstance(loading, dict):
+    if isinstance(recipe.model_init_kwargs, str) and recipe.model_init_kwargs:
         raise UserError(
-            f"{recipe.place('model_init_kwargs')}: expected a mapping, got {loading!r}; write the "
+            f"{recipe.place('model_init_kwargs')}: expected a mapping, got {recipe.model_init_kwargs!r}; write the "
             "keys that the model is loaded with below it"
         )
     refused = (ValueError, TypeError, ImportError)
@@ -133,7 +132,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training["model_init_kwargs"] = {
         "attn_implementation": model.attn_implementation,
         "revision": model.model_revision,
-        **{key: value for key, value in loading.items() if key not in ("dtype", "torch_dtype")},
+        **{key: value for key, value in recipe.loading_arguments.items() if key not in ("dtype", "torch_dtype")},
     }
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         arguments = config_class(**(training | fixed))

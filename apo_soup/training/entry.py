@@ -18,7 +18,6 @@ def training_stage(recipe: TrainingFile) -> Stage:
     """
     folder = Path(recipe.output_dir)
     name = folder.name if recipe.member is None else f"apo/{recipe.member}"
-    # The members of a file and the steps it keeps have fingerprints of their own.
-    config = {k: v for k, v in recipe.deciding_values().items() if k not in ("members", "checkpoints")}
     inputs = main_decides(f"inputs of {name}", lambda: training_inputs(recipe))
+    config = recipe.deciding_values()
     return Stage(name, folder, config, inputs, arguments=deciding_arguments(recipe), reads=read_by_file(recipe))

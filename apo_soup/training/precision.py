@@ -9,7 +9,7 @@ the finished folder is written in `dtype`.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -51,9 +51,7 @@ def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool)
     """The types of a stage's weights, from its recipe and TRL's arguments; `adapted` is whether an adapter is trained
     on a frozen base, which stays in the type that it is saved in.
     """
-    given = cast(dict[str, Any], recipe.model_init_kwargs or {})
-    asked = given.get("dtype", given.get("torch_dtype", recipe.dtype if recipe.gives("dtype") else None))
-    asked = str(asked).removeprefix("torch.") if asked is not None else None
+    asked = recipe.given_dtype
     saved = stored_dtype(recipe) if asked == "auto" or (asked is None and adapted) else asked or "float32"
     master = recipe.master_dtype
     # Where the recipe asks for neither, a launcher may.

@@ -79,12 +79,11 @@ def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: Training
         What a quantised base's adapter was merged into, in words; None for any other base.
     """
     model = cast(PeftModel, trainer.accelerator.unwrap_model(trainer.model))
-    given = cast(dict[str, Any], recipe.model_init_kwargs or {})
     loading = {
         "revision": recipe.model_revision if recipe.gives("model_revision") else None,
         "dtype": recipe.dtype if recipe.gives("dtype") else "auto",
         "trust_remote_code": recipe.trust_remote_code,
-        **{k: v for k, v in given.items() if k not in LOADING_ONLY},
+        **{k: v for k, v in recipe.loading_arguments.items() if k not in LOADING_ONLY},
     }
     trained = cast(PreTrainedModel, model.get_base_model())
     resized = folder.parent / RESIZED

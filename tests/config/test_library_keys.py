@@ -1,11 +1,15 @@
 """TRL's and transformers' keys are those of the installed release, and ours that share their name are theirs."""
 
+import ast
 import dataclasses
+import inspect
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from apo_soup.config.library_keys import field_of, type_of
+from apo_soup.config.keys import has_mark
+from apo_soup.config.library_keys import ADDITIONS, field_of, type_of
 from apo_soup.config.library_source import NO_DEFAULT, enumerations, keys_of
 from apo_soup.config.load import file_model
 from apo_soup.config.training import TrainingFile
@@ -40,6 +44,53 @@ def test_a_key_that_a_file_declares_itself_has_the_librarys_default(kind, config
         if default is dataclasses.MISSING:
             default = library[name].default_factory()
         assert model.model_fields[name].default == default, name
+
+
+def test_every_addition_is_to_a_key_of_a_library_that_no_file_declares_itself():
+    added = {}
+    for kind in ("sft", "apo"):
+        model = file_model(kind)
+        added |= {
+            name: field for name, field in model.model_fields.items() if name not in model.__mro__[1].model_fields
+        }
+    assert ADDITIONS.keys() <= added.keys()
+    for name, addition in ADDITIONS.items():
+        for mark in ("cosmetic", "adapter", "four_bit", "refused"):
+            assert has_mark(added[name], mark) == bool(getattr(addition, mark)), (name, mark)
+
+
+def test_the_reference_depends_on_all_keys_of_the_model_but_those_that_leave_it_alone():
+    """A key that a later TRL adds to its ModelConfig is one of them by itself."""
+    model = file_model("apo")
+    marked = {name for name, field in model.model_fields.items() if has_mark(field, "loading")}
+    alone = {name for name in keys_of("ModelConfig") if has_mark(model.model_fields[name], "adapter")}
+    alone |= {"model_name_or_path", "attn_implementation", "use_peft"}
+    assert {"lora_r", "lora_target_modules", "use_dora"} < alone
+    assert marked == {*keys_of("ModelConfig"), "model_init_kwargs", "master_dtype", "tf32"} - alone
+
+
+def plain_types(kind: Any) -> set[Any]:
+    """The Python types of values that a declared type converts to."""
+    if get_origin(kind) is Annotated:
+        return plain_types(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return {type(word) for word in get_args(kind)}
+    if get_origin(kind) in (dict, list):
+        return {get_origin(kind)}
+    return set().union(*map(plain_types, get_args(kind))) if get_args(kind) else {kind}
+
+
+@pytest.mark.parametrize(("kind", "number"), [("sft", 2), ("apo", 1), ("apo", 2)])
+def test_types_of_library_keys_that_are_read_here_are_those_of_the_files(kind, number):
+    """They stand for the type checker alone: `if TYPE_CHECKING`."""
+    model = file_model(kind)
+    tree = ast.parse(inspect.getsource(inspect.getmodule(model.__mro__[number])))
+    body = next(node.body for node in tree.body if getattr(node, "name", "") == model.__mro__[number].__name__)
+    block = next(node for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    assert len(block.body) >= 10
+    for line in block.body:
+        name, declared = ast.unparse(line.target), eval(ast.unparse(line.annotation))
+        assert plain_types(model.model_fields[name].annotation) == plain_types(declared), name
 
 
 def test_every_key_of_the_libraries_is_taken():
