@@ -4,10 +4,11 @@ import argparse
 from typing import Any
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.members import member_recipes
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.entry import alone_on, report_state, stage_program
-from apo_soup.runs.members import kept_checkpoints, member_recipes
+from apo_soup.runs.members import kept_checkpoints
 from apo_soup.runs.outputs import output_folders
 from apo_soup.training.entry import training_stage
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apo_soup.config.merge import MergeFile, SoupKeys
+from apo_soup.config.merge import BESIDE_MERGE, MergeFile, SoupKeys
 from apo_soup.config.mergekit import MergekitKeys, MergekitModel, MergekitParameters
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
@@ -16,9 +16,6 @@ from apo_soup.runs.stage import Stage
 from merge.average import LinearAverage, one_pass_average, plain_linear
 from merge.members import adapter_base, soup_members
 from merge.mergekit_names import named_models, resolved_model, with_models, with_names_as_text
-
-# Keys beside `merge:` that decide what is merged.
-BESIDE = ("long_context", "options")
 
 
 @dataclass(frozen=True)
@@ -156,8 +153,8 @@ def _merge_stage(recipe: MergeFile, name: str, config: MergekitKeys, where: str)
     # By number, so that a run folder that was moved is still up to date.
     numbered = with_models(config, numbers.__getitem__).given_values()
     if name == "merged":
-        numbered |= {k: v for k, v in recipe.given_values().items() if k in BESIDE and v}
-    own = ("soup",) if name == "soup" else ("merge", *BESIDE, *(("soup", "one_pass") if recipe.one_pass else ()))
+        numbered |= recipe.beside_merge()
+    own = ("soup",) if name == "soup" else ("merge", *BESIDE_MERGE, *(("soup", "one_pass") if recipe.one_pass else ()))
     return Stage(name, run / name, numbered, inputs, arguments=folder_arguments(recipe, own), reads=reads)
 
 

@@ -89,7 +89,7 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
                 run_mergekit(config, options, first, final, where, changes)
             complete_folder(final, first, long_context, recipe.place("long_context"))
         check_loads(final, folders, where, bool(layers), loads.faults)
-        write_card(final, stage.name, plan.config.given_values(), models, run)
+        write_card(final, stage.name, plan.config, models, run)
     facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}
     facts["by"] = "merge/linear.py" if linear else "mergekit"
     stage.finish(final, facts | {"tensors": len(stored_tensors(final, where))}, hashes=hashes)

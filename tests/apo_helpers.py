@@ -53,7 +53,8 @@ def train_members(path, *words):
     """Train all members in this process, which saves the seconds that imports take."""
     from apo.train import train_member
     from apo_soup.config.load import load
-    from apo_soup.runs.members import kept_checkpoints, member_recipes
+    from apo_soup.config.members import member_recipes
+    from apo_soup.runs.members import kept_checkpoints
     from apo_soup.training.entry import training_stage
 
     for member in member_recipes(load(path, "apo", list(words))):

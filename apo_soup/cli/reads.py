@@ -81,7 +81,8 @@ def _texts(file: StageFile, name: str) -> Iterator[str]:
             yield from (f"apo/{member}" if FOLDER.fullmatch(member) else member for member in members)
         suites = {"soup": soup.eval or suite if soup.members == "greedy" else None, "sweep": sweep.eval or suite}
         yield from _suite_texts(suites.get(name))
-        yield from sweep.models if name == "sweep" else _all_texts(file.given_values().get(name))
+        part = file.soup if name == "soup" else file.merge
+        yield from sweep.models if name == "sweep" else _all_texts(part.given_values() if part else None)
         return
     yield from _all_texts(file.given_values())
     for entry in (file.dataset_mixture.decontaminate or []) if isinstance(file, TrainingFile) else ():
@@ -92,7 +93,7 @@ def _texts(file: StageFile, name: str) -> Iterator[str]:
 def _suite_texts(suite: str | Path | None) -> Iterator[str]:
     """The texts of an eval file that say which rows its tasks read."""
     if suite is not None and Path(suite).is_file():
-        yield from _all_texts(load(suite, "eval").given_values().get("tasks"))
+        yield from _all_texts([task.given_values() for task in load(suite, "eval").tasks])
 
 
 def _all_texts(node: Any) -> Iterator[str]:

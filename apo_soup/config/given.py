@@ -35,6 +35,12 @@ class Given:
         given.words = list(overrides)
         return given
 
+    @property
+    def output_dir(self) -> str | None:
+        """The folder that a stage file asks for, not checked; None where it gives no text."""
+        folder = self.values.get("output_dir")
+        return folder if isinstance(folder, str) else None
+
     def where(self, key: str) -> str:
         """`file:line` of a key or of what it stands in; the file and `command line` for an override."""
         parts = key.split(".")

@@ -28,6 +28,8 @@ def _without_torch(value: Any) -> Any:
 
 
 FloatType = Annotated[Literal["float64", "float32", "float16", "bfloat16"], BeforeValidator(_without_torch)]
+# Keys beside `merge` that decide what is merged.
+BESIDE_MERGE = ("long_context", "options")
 # The walk of a sweep whose file names no weights.
 TENTHS = tuple(n / 10 for n in range(11))
 
@@ -96,3 +98,8 @@ class MergeFile(StageFile):
     options: MergekitOptions | None = key(None, "mergekit's options")
     long_context: LongContextKeys | None = key(None, "YaRN scaling of the merged model")
     sweep: SweepKeys | None = key(None, "walk over the merge weight")
+
+    def beside_merge(self) -> dict[str, Any]:
+        """The given keys beside `merge` that decide what is merged, those that say something."""
+        parts = {"long_context": self.long_context, "options": self.options}
+        return {name: given for name, part in parts.items() if part and (given := part.given_values())}

@@ -7,6 +7,7 @@ from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.kinds import stage_name, stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.members import file_problems
 from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
@@ -16,7 +17,6 @@ from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.plan.few_rows import few_rows_problems
 from apo_soup.plan.recipe_files import made_by_another, misspelt_files, shared_runs
 from apo_soup.plan.tokens import token_problems
-from apo_soup.runs.members import file_problems
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
 from apo_soup.runs.trackers import logging_note, missing_note

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from apo_soup.config.merge import BESIDE_MERGE
+from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import told_by_disk
 from apo_soup.runs.card_metadata import card_metadata, line_roots
 from apo_soup.runs.card_snippets import MODEL_PLACEHOLDER, TOOLS_SNIPPET, USE_SNIPPET
@@ -29,7 +31,7 @@ from apo_soup.runs.results import (
 COMPARED = ("base", "sft", "soup")
 
 
-def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str], run: Path) -> None:
+def write_card(folder: Path, name: str, config: MergekitKeys, models: list[str], run: Path) -> None:
     """Write `README.md` into a merged folder.
 
     Args:
@@ -46,9 +48,9 @@ def write_card(folder: Path, name: str, config: dict[str, Any], models: list[str
     parts = [
         f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}\n---",
         f"# {plain_markdown(run.name or 'model')}: {plain_markdown(name)}",
-        f"A {plain_markdown(config['merge_method'])} merge of {len(models)} models, made with apo-soup and mergekit's "
+        f"A {plain_markdown(config.merge_method)} merge of {len(models)} models, made with apo-soup and mergekit's "
         "schema:",
-        fenced(yaml.safe_dump(with_short_names(config), sort_keys=False).strip(), "yaml"),
+        fenced(yaml.safe_dump(with_short_names(config.given_values()), sort_keys=False).strip(), "yaml"),
         "## Lineage\n\n" + "\n".join(lineage_lines(line)),
     ]
     data = data_lines(line)
@@ -73,9 +75,10 @@ def rewrite_card(run: Path, name: str) -> bool:
         return False
     labels = [re.fullmatch(r"(model \d+) (.*)", label) for label in manifest["inputs"]]
     models = {label[1]: labelled_model(label[2], run) for label in labels if label}
-    config = {k: v for k, v in manifest["config"].items() if k not in ("long_context", "options")}
+    config = {k: v for k, v in manifest["config"].items() if k not in BESIDE_MERGE}
     with told_by_disk("report", run / name):
-        write_card(run / name, name, _with_models(config, models), list(models.values()), run)
+        merged = MergekitKeys.model_validate(_with_models(config, models))
+        write_card(run / name, name, merged, list(models.values()), run)
     return True
 
 

@@ -9,11 +9,12 @@ from apo_soup.config.apo import ApoFile
 from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.members import member_recipes
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.places import resolved, settled
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
-from apo_soup.runs.members import FOLDER, member_recipes
+from apo_soup.runs.members import FOLDER
 
 # Keys of a merge that give it another tokenizer or template than that of its first model.
 OWN_TOKENIZER = ("tokenizer", "tokenizer_source", "chat_template")
@@ -86,8 +87,8 @@ def outputs_of_files(folder: Path) -> Iterator[tuple[Path, Path]]:
     found = []
     for file in sorted(folder.glob("*.yaml")):
         try:
-            output = Given.from_file(file, []).values.get("output_dir") if stage_of_file(file) else None
-            if isinstance(output, str) and output:
+            output = Given.from_file(file, []).output_dir if stage_of_file(file) else None
+            if output:
                 found.append((file, resolved(output)))
         except (UserError, OSError, ValueError, RuntimeError):  # no YAML, no name of a folder, a home nobody has
             continue

@@ -10,11 +10,12 @@ from apo_soup.cli.order import print_states, run_stages
 from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
 from apo_soup.cli.steps import STEPS
 from apo_soup.config.load import load
+from apo_soup.config.members import member_recipes
 from apo_soup.errors import UserError
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lineage import lineage_lines
 from apo_soup.runs.manifest import read_manifest
-from apo_soup.runs.members import kept_checkpoints, member_recipes
+from apo_soup.runs.members import kept_checkpoints
 from apo_soup.training.entry import training_stage
 
 

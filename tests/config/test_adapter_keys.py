@@ -7,8 +7,8 @@ import pytest
 
 from apo_soup.config.adapter_keys import lora_targets
 from apo_soup.config.load import load
+from apo_soup.config.members import member_recipes
 from apo_soup.errors import UserError
-from apo_soup.runs.members import member_recipes
 
 FILE = {"model_name_or_path": "m", "output_dir": "o", "dataset_mixture": {"datasets": [{"id": "a.jsonl"}]}}
 LORA = {"use_peft": True}

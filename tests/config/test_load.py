@@ -9,9 +9,9 @@ from helpers import ROOT
 
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.members import member_recipes
 from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe
-from apo_soup.runs.members import member_recipes
 
 STAGE_FILES = sorted(f for f in (ROOT / "recipes").glob("*/*.yaml") if stage_of_file(f))
 MODEL = {"model_name_or_path": "m", "output_dir": "o"}

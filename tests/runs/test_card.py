@@ -10,6 +10,7 @@ import yaml
 from helpers import counted_source, whole_results
 from hub import Hub, python_with_hub
 
+from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.runs.card import card_on_hub, rewrite_card, write_card
 
 
@@ -35,7 +36,8 @@ def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path
     (run / "merged").mkdir()
     code = (
         "import sys; from pathlib import Path; from apo_soup.runs.card import write_card; run = Path(sys.argv[1]);"
-        "config = {'merge_method': 'linear', 'models': [{'model': str(run / 'mid')}]};"
+        "from apo_soup.config.mergekit import MergekitKeys;"
+        "config = MergekitKeys(merge_method='linear', models=[{'model': str(run / 'mid')}]);"
         "write_card(run / 'merged', 'merged', config, [str(run / 'mid')], run)"
     )
     result = python_with_hub(hub, tmp_path, "-c", code, run)
@@ -102,7 +104,7 @@ def test_no_name_is_read_as_markup_by_a_card(tmp_path):
     results = whole_results(name="merged", model=str(run / "merged"), metrics={evil: metric})
     (run / "evals" / "merged").mkdir(parents=True)
     (run / "evals" / "merged" / "results.json").write_text(json.dumps(results))
-    config = {"merge_method": "linear", "models": [{"model": "```\n<b>"}]}
+    config = MergekitKeys.model_validate({"merge_method": "linear", "models": [{"model": "```\n<b>"}]})
     write_card(run / "merged", "merged", config, [str(parent), "x/<b>"], run)
     card = (run / "merged" / "README.md").read_text()
     (block,) = re.findall(r"(?ms)^````yaml$.*?^````$", card)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from apo_soup.config.load import load
+from apo_soup.config.members import member_recipes
 from apo_soup.runs.manifest import differences
-from apo_soup.runs.members import member_recipes
 from apo_soup.runs.stage import Stage
 from apo_soup.training.entry import training_stage
 from merge.plan import merge_plan
