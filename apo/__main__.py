@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.command_line import AskedState
 from apo_soup.config.members import member_recipes
 from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries, spare_collector
@@ -44,7 +45,7 @@ def run_members(recipe: ApoFile, options: argparse.Namespace) -> int:
         return _train_stale(recipe, chosen, options.state)
 
 
-def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: bool) -> int:
+def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: AskedState) -> int:
     """Train those of the chosen members that are not up to date; returns the exit code."""
     planned = []
     for member in chosen:

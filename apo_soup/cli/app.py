@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from apo_soup.cli.command_line import Commands, Program, Stopped, option_names
+from apo_soup.config.command_line import STATE_HELP, STATE_JSON_HELP, AskedState
 from apo_soup.errors import UserError, run_main, told_together
 from apo_soup.resources import launch_file, recipe_folder, shipped_names
 
@@ -195,14 +196,14 @@ def evaluate(
         list[str], typer.Option(metavar="NAME:DIR=W,DIR=W", help="a weighted average of models, made in memory")
     ] = [],  # noqa: B006
     task: Annotated[list[str], typer.Option(metavar="NAME", help="only this task of the suite")] = [],  # noqa: B006
-    state: Annotated[
-        bool, typer.Option("--state", help="only say whether all is up to date (exit 0) or not (3)")
-    ] = False,
+    state: Annotated[bool, typer.Option("--state", help=STATE_HELP)] = False,
+    state_json: Annotated[bool, typer.Option("--state-json", help=STATE_JSON_HELP)] = False,
 ) -> None:
     """Run a suite of tasks on checkpoints."""
     from apo_soup.evals.program import EvalRequest, run_suite
 
-    request = EvalRequest(model or None, tuple(only), tuple(mix), tuple(task), state)
+    asked: AskedState = "json" if state_json else "sentence" if state else ""
+    request = EvalRequest(model or None, tuple(only), tuple(mix), tuple(task), asked)
     raise typer.Exit(run_suite(config, request, context.args, option_names(context)))
 
 

@@ -7,16 +7,14 @@ recipe would go on with.
 import sys
 from pathlib import Path
 
-from apo_soup.cli.order import ask_state
+from apo_soup.cli.ask_state import ask_state
 from apo_soup.cli.steps import STEPS
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
-from apo_soup.runs.entry import STALE
 from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, Leftover, leftovers
 from apo_soup.runs.lock import worker_of
-from apo_soup.runs.outputs import output_folders
 from apo_soup.tables import size_text, text_table
 
 _TITLES = {
@@ -79,11 +77,9 @@ def _current(recipe: Path, files: dict[str, StageFile]) -> set[Path]:
     """The output folders that are up to date, as each stage's own program says."""
     current: set[Path] = set()
     for step in (step for step in STEPS.values() if step.file in files):
-        state = ask_state(step, recipe, [])
-        if state.returncode in (0, STALE):
-            folders = output_folders(files[step.file])
-            lines = state.stdout.splitlines()
-            current |= {folders[name] for name in folders if any(line.startswith(f"{name}: up to") for line in lines)}
+        answer = ask_state(step, recipe, [])
+        if not answer.refused:
+            current |= {Path(state.folder) for state in answer.states if state.reason is None}
     return current
 
 

@@ -5,20 +5,20 @@ to date costs one short Python start and no training launcher.
 """
 
 import shlex
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from apo_soup.cli.ask_state import StateAnswer, ask_state, in_sentences
 from apo_soup.cli.children import run_program
 from apo_soup.cli.reads import steps_needed, steps_read
-from apo_soup.cli.remembered import changed_parts, parts_made_otherwise, stale_parts, words_for_parts
+from apo_soup.cli.remembered import changed_parts, parts_made_otherwise, words_for_parts
 from apo_soup.cli.shadowed import require_our_module
-from apo_soup.cli.steps import STEPS, Step, executable, keys_of_file, launch_command, order, program_words
+from apo_soup.cli.steps import STEPS, executable, keys_of_file, launch_command, order
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.errors import UserError, told_together
 from apo_soup.plan.check import checked_file
-from apo_soup.runs.entry import STALE
 from apo_soup.runs.secrets import without_secrets
 
 
@@ -54,15 +54,15 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
             continue
         own = words if name == stage else []
         state = ask_state(step, recipe, own)
-        if state.returncode == 0:
-            print(state.stdout, end="", flush=True)
+        if state.code == 0:
+            print(in_sentences(state.said), end="", flush=True)
             continue
-        if state.returncode != STALE:
-            print(state.stdout, end="")
-            print(state.stderr, end="", file=sys.stderr)
-            return state.returncode
+        if state.refused:
+            print(in_sentences(state.said), end="")
+            print(state.errors, end="", file=sys.stderr)
+            return state.code
         if name != stage:
-            kept, due = made_otherwise(recipe, name, state.stdout)
+            kept, due = made_otherwise(recipe, name, state)
             for line in kept:
                 print(f"warning: {line}; {stage} builds on what is there", flush=True)
             if kept and not due:
@@ -76,13 +76,16 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
     return 0
 
 
-def made_otherwise(recipe: Path, name: str, state: str, by_content: bool = False) -> tuple[list[str], list[str]]:
-    """See `parts_made_otherwise`; `state` is what the step's program says of its folders."""
+def made_otherwise(
+    recipe: Path, name: str, answer: StateAnswer, by_content: bool = False
+) -> tuple[list[str], list[str]]:
+    """See `parts_made_otherwise`; `answer` is that of the step's program."""
 
-    def current(remembered: str) -> str:
-        return ask_state(STEPS[name], recipe, shlex.split(remembered)).stdout
+    def current(remembered: list[str]) -> set[str]:
+        states = ask_state(STEPS[name], recipe, remembered).states
+        return {state.stage for state in states if state.reason is None}
 
-    return parts_made_otherwise(recipe, name, stale_parts(state), current, by_content)
+    return parts_made_otherwise(recipe, name, answer.due, current, by_content)
 
 
 def _is_asked_for(recipe: Path, name: str) -> bool:
@@ -137,12 +140,6 @@ def require_right_files(recipe: Path, stages: list[str], last: str, words: list[
         raise told_together(list(dict.fromkeys(problems)))
 
 
-def ask_state(step: Step, recipe: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a step's program with `--state`: exit code 0 where it is up to date, STALE where it is not."""
-    command = executable(["python", *program_words(step, recipe, [*words, "--state"])])
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def print_states(recipe: Path, by_content: bool = False) -> int:
     """Print of every stage of a recipe whether it is up to date, or what changed; returns the exit code.
 
@@ -170,17 +167,18 @@ def print_states(recipe: Path, by_content: bool = False) -> int:
             stale.append(name)
             continue
         state = ask_state(step, recipe, [])
-        said = changed_parts(recipe, name, state.stdout) if by_content else state.stdout
-        parts = stale_parts(said)
-        kept, due = made_otherwise(recipe, name, said, by_content) if parts else ([], [])
+        if by_content:
+            state = replace(state, said=changed_parts(state.said))
+        kept, due = made_otherwise(recipe, name, state, by_content) if state.due else ([], [])
         later = "the report shows" if name == "eval" else "later stages build on"
         for line in kept:
             print(f"warning: {line}; {later} what is there")
-        told = [line for line in said.splitlines() if not kept or not stale_parts(line).keys() - {*due}]
-        print("".join(f"{line}\n" for line in told), end="", flush=True)
-        print(state.stderr, end="", file=sys.stderr)
-        if state.returncode not in (0, STALE):
-            code = state.returncode
-        if (state.returncode or parts) and (due or not kept):
+        held = {one.stage for one in state.due} - {*due} if kept else set()
+        told = [line for line in state.said if isinstance(line, str) or line.stage not in held]
+        print(in_sentences(told), end="", flush=True)
+        print(state.errors, end="", file=sys.stderr)
+        if state.refused:
+            code = state.code
+        if (state.code or state.due) and (due or not kept):
             stale.append(name)
     return code

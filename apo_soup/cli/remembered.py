@@ -4,13 +4,11 @@ A later stage leaves such a folder as it is: of the members of apo, those that w
 that are stale without any are made again.
 """
 
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from apo_soup.cli.steps import STEPS, Step
-from apo_soup.config.eval import EvalFile
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
@@ -19,7 +17,7 @@ from apo_soup.runs.arguments import arguments_of, arguments_told
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.members import member_of_folder
 from apo_soup.runs.model_files import changed_file
-from apo_soup.runs.outputs import output_folders
+from apo_soup.runs.state import FolderState
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 
@@ -29,63 +27,52 @@ class ArgumentsByStage(Form):
     __pydantic_extra__: dict[str, list[str]]
 
 
-_CURRENT_LINE = re.compile(r"(?P<part>.+?): up to date, ")
-_STALE_LINE = re.compile(r"(?P<part>.+?): stale, because (?P<reason>.*)")
-
-
-def stale_parts(state: str) -> dict[str, str]:
-    r"""The folders that a program's `--state` says are stale, by the stage's name, each with why.
-
-    >>> stale_parts("apo/1: up to date, skipped\napo/2: stale, because beta was 0.1 and is 0.2")
-    {'apo/2': 'beta was 0.1 and is 0.2'}
+def changed_parts(said: list[FolderState | str]) -> list[FolderState | str]:
+    """What a step's program says of its folders, after the content of each that it takes for up to date was compared
+    with the hashes in its manifest: one that is not as it was made is stale.
     """
-    found = (_STALE_LINE.fullmatch(line) for line in state.splitlines())
-    return {match["part"]: match["reason"] for match in found if match}
+    return [_by_content(line) if isinstance(line, FolderState) and line.reason is None else line for line in said]
 
 
-def changed_parts(recipe: Path, name: str, state: str) -> str:
-    """What a step's program says with `--state`, after the content of every folder that it takes for up to date was
-    compared with the hashes in its manifest: one that is not as it was made is stale.
-    """
-    step = STEPS[name]
-    file = load(recipe / step.file, stage_of_file(Path(step.file)) or "")
-    lines = []
-    for line in state.splitlines():
-        part = _CURRENT_LINE.match(line)
-        folder = _folder(file, part["part"]) if part else None
-        manifest = read_manifest(folder) if folder else None
-        changed = changed_file(folder, manifest, by_content=True) if folder and manifest else None
-        lines.append(f"{part['part']}: stale, because {changed} since it was made" if part and changed else line)
-    return "".join(f"{line}\n" for line in lines)
+def _by_content(state: FolderState) -> FolderState:
+    folder = Path(state.folder)
+    manifest = read_manifest(folder)
+    changed = changed_file(folder, manifest, by_content=True) if manifest else None
+    return state.model_copy(update={"reason": f"{changed} since it was made"}) if changed else state
 
 
 def parts_made_otherwise(
-    recipe: Path, name: str, stale: dict[str, str], current: Callable[[str], str], by_content: bool = False
+    recipe: Path,
+    name: str,
+    stale: list[FolderState],
+    current: Callable[[list[str]], set[str]],
+    by_content: bool = False,
 ) -> tuple[list[str], list[str]]:
     """A line, with the way out, for those stale folders of a step that stay as they are, since they are whole and were
     made with arguments of the command line; and the names of the others, which are due.
 
     Args:
-        stale: the folders by the stage's name, each with why.
+        stale: the states of the folders.
         by_content: a folder is whole where every file has the content that its manifest says.
-        current: what the step's program says of its folders with the words that an older release remembered.
+        current: the stages that are up to date with the words that an older release remembered.
     """
     step = STEPS[name]
     file = load(recipe / step.file, stage_of_file(Path(step.file)) or "")
-    made = {part: arguments for part in stale if (arguments := _made_with(file, name, part, current, by_content))}
+    reasons = {state.stage: state.reason for state in stale}
+    made = {s.stage: arguments for s in stale if (arguments := _made_with(file, name, s, current, by_content))}
     # A member and the steps of it that are kept are made by one training.
-    whole = {_training(part) for part in made} - {_training(part) for part in stale if part not in made}
+    whole = {_training(part) for part in made} - {_training(part) for part in reasons if part not in made}
     kept = {part: arguments for part, arguments in made.items() if _training(part) in whole}
-    alike: dict[tuple[str, str], list[str]] = {}
+    alike: dict[tuple[str, str | None], list[str]] = {}
     for part, arguments in kept.items():
-        alike.setdefault((arguments, stale[part]), []).append(part)
+        alike.setdefault((arguments, reasons[part]), []).append(part)
     way = f"`make {name} RECIPE={recipe}` makes {{}} as the file says, or write the arguments into the file"
     lines = [
         f"{arguments_told(parts, arguments, recipe / step.file)} ({reason}); "
         + way.format("it" if len(parts) == 1 else "them")
         for (arguments, reason), parts in alike.items()
     ]
-    return lines, [part for part in stale if part not in kept]
+    return lines, [part for part in reasons if part not in kept]
 
 
 def words_for_parts(step: Step, parts: list[str]) -> list[str]:
@@ -101,27 +88,19 @@ def _training(part: str) -> str:
     return f"{step}/{member_of_folder(folder)}" if step == "apo" else part
 
 
-def _made_with(file: StageFile, name: str, part: str, current: Callable[[str], str], by_content: bool) -> str | None:
+def _made_with(
+    file: StageFile, name: str, state: FolderState, current: Callable[[list[str]], set[str]], by_content: bool
+) -> str | None:
     """The arguments that a folder was made with; None where there were none, or where it is not there, or not whole."""
-    folder = _folder(file, part)
-    manifest = read_manifest(folder) if folder else None
-    if folder is None or manifest is None or changed_file(folder, manifest, by_content):
+    folder = Path(state.folder)
+    manifest = read_manifest(folder)
+    if manifest is None or changed_file(folder, manifest, by_content):
         return None
     if "arguments" in manifest:
         return arguments_of(manifest)
     # What an older release remembered may be of a run that came to no end, or of an older file.
-    remembered = shlex.join(_remembered(run_folder_of(file) / "arguments.json", name))
-    return remembered if remembered and f"{part}: up to date" in current(remembered) else None
-
-
-def _folder(file: StageFile, part: str) -> Path | None:
-    if not isinstance(file, EvalFile):
-        return output_folders(file).get(part)
-    from apo_soup.evals.models_to_evaluate import models_of_suite
-    from apo_soup.evals.results_folder import results_folders
-
-    names = list(models_of_suite(file))
-    return results_folders(Path(file.output_dir), names).get(part.removeprefix("evals/"))
+    remembered = _remembered(run_folder_of(file) / "arguments.json", name)
+    return shlex.join(remembered) if remembered and state.stage in current(remembered) else None
 
 
 def _remembered(file: Path, name: str) -> list[str]:

@@ -72,7 +72,7 @@ def keys_of_file(step: Step, words: list[str]) -> list[str]:
     ['--beta', '0.2']
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--config", "--state", *step.flags):
+    for flag in ("--config", "--state", "--state-json", *step.flags):
         parser.add_argument(flag, nargs="?", action="append")
     return parser.parse_known_args(words)[1]
 

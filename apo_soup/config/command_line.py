@@ -1,9 +1,19 @@
 """The command line of every stage: `--config FILE`, flags, and `--key value` words that are laid over the file."""
 
 import argparse
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from apo_soup.errors import UserError
+
+# How a program is asked for the state of its folders alone; empty where it is to do its work.
+AskedState = Literal["", "sentence", "json"]
+STATE_HELP = "only say whether all is up to date (exit 0) or not (3)"
+STATE_JSON_HELP = "the same for programs: a line of JSON a folder"
+_ASKED: dict[str, Any] = {"dest": "state", "action": "store_const", "default": ""}
+STATE_FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--state", _ASKED | {"const": "sentence", "help": STATE_HELP}),
+    ("--state-json", _ASKED | {"const": "json", "help": STATE_JSON_HELP}),
+)
 
 
 class OneSentenceParser(argparse.ArgumentParser):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from apo_soup.config.command_line import AskedState
 from apo_soup.config.endpoint import endpoint_address
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask, ToolTask
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
@@ -44,7 +45,7 @@ class EvalRequest:
     only: tuple[str, ...] = ()
     mix: tuple[str, ...] = ()
     task: tuple[str, ...] = ()
-    state: bool = False
+    state: AskedState = ""
 
 
 def run_suite(config: Path, request: EvalRequest, overrides: list[str], options: Sequence[str] = ()) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from apo_soup.config.command_line import arguments
+from apo_soup.config.command_line import STATE_FLAGS, AskedState, arguments
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
@@ -17,19 +17,16 @@ from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.room import ANY_FILES, require_room
 from apo_soup.runs.stage import Stage, restore
+from apo_soup.runs.state import FolderState
 from apo_soup.runs.upstream import told_of_upstream
 
 File = TypeVar("File", bound=StageFile)
 # Exit code of `--state` where something is stale.
 STALE = 3
-STATE_FLAG: tuple[str, dict[str, Any]] = (
-    "--state",
-    {"action": "store_true", "help": "only say whether the stage is up to date (exit 0) or not (3)"},
-)
 
 
 @contextlib.contextmanager
-def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = False) -> Iterator[None]:
+def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: AskedState = "") -> Iterator[None]:
     """Be the only one at work on the folders of a file, and on nobody else's; before anything they are made of is read.
 
     Args:
@@ -59,7 +56,7 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: bool = Fal
 
 
 def report_state(
-    recipe: StageFile, stages: list[Stage], only_state: bool, again: Callable[[], dict[str, str]] = dict
+    recipe: StageFile, stages: list[Stage], only_state: AskedState, again: Callable[[], dict[str, str]] = dict
 ) -> tuple[list[Stage], int]:
     """Say for each stage of a file whether it is up to date; return those that are not, and the exit code of `--state`.
 
@@ -78,15 +75,14 @@ def report_state(
     todo = []
     for stage in stages:
         reason = reasons[stage.name]
-        if reason is None:
-            if not only_state and is_main():
-                stage.tidy()
-            say(f"{stage.name}: up to date, skipped ({stage.folder} was made from the same configuration and inputs)")
-        else:
+        if reason is not None:
             todo.append(stage)
-            worker = worker_of(stage.folder) if only_state else None
-            reason += f"; at work on it: {worker}" if worker else ""
-            say(f"{stage.name}: {'stale' if only_state else 'running'}, because {reason}")
+        elif not only_state and is_main():
+            stage.tidy()
+        worker = worker_of(stage.folder) if only_state and reason is not None else None
+        state = FolderState(stage=stage.name, folder=str(stage.folder), reason=reason, worker=worker)
+        told = state.sentence() if only_state else state.sentence(due="running")
+        say(state.model_dump_json() if only_state == "json" else told)
     if todo and not only_state:
         for line in told_of_upstream(read for stage in todo for read in stage.reads) if is_main() else ():
             say(f"warning: {line}")
@@ -98,7 +94,7 @@ def report_state(
 
 
 def make_if_stale(
-    recipe: File, only_state: bool, stage_of: Callable[[File], Stage], make: Callable[[File, Stage], None]
+    recipe: File, only_state: AskedState, stage_of: Callable[[File], Stage], make: Callable[[File, Stage], None]
 ) -> int:
     """Make the one folder of a file where it is missing or stale; returns the exit code.
 
@@ -127,11 +123,11 @@ def stage_program(
         file: the kind of stage file, as a class.
         flags: flags of the program's own, as argparse takes them.
 
-    `--state`, which every stage knows, stands in the flags as `state`; `--debug` is `run_main`'s.
+    How `--state`, which every stage knows, is asked for stands in the flags as `state`; `--debug` is `run_main`'s.
     """
 
     def program() -> int:
-        options, overrides, names = arguments(module, description, *flags, STATE_FLAG)
+        options, overrides, names = arguments(module, description, *flags, *STATE_FLAGS)
         recipe = load(options.config, file.kind, overrides, names)
         assert isinstance(recipe, file)
         return work(recipe, options)

@@ -149,7 +149,7 @@ def test_a_mistake_in_the_overrides_is_told_before_an_earlier_stage_runs(toy_rec
 def test_a_step_knows_the_options_of_its_program(stage):
     step = STEPS[stage]
     shown = set(re.findall(r"(--[a-z-]+)", python("-m", step.module, *step.command, "--help").stdout))
-    mentioned = {"--config", "--state", "--help", "--key", "--dataset"}
+    mentioned = {"--config", "--state", "--state-json", "--help", "--key", "--dataset"}
     assert shown - mentioned == set(step.flags)
 
 

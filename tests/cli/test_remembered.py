@@ -7,7 +7,7 @@ import pytest
 from helpers import NO_WEIGHTS
 
 from apo_soup.cli.order import print_states, run_stages
-from apo_soup.cli.remembered import parts_made_otherwise, stale_parts, words_for_parts
+from apo_soup.cli.remembered import parts_made_otherwise, words_for_parts
 from apo_soup.cli.steps import STEPS
 from apo_soup.config.load import load
 from apo_soup.config.members import member_recipes
@@ -16,6 +16,7 @@ from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.lineage import lineage_lines
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.members import kept_checkpoints
+from apo_soup.runs.state import FolderState
 from apo_soup.training.entry import training_stage
 
 
@@ -146,16 +147,17 @@ def members(tmp_path):
 
 
 def states(file, *words):
-    """What `--state` says of an apo file's folders, in this process."""
+    """The states of an apo file's folders that are not up to date, in this process."""
     members = member_recipes(load(file, "apo", words))
     stages = [
         s for m in members for s in (*(k.stage for k in kept_checkpoints(m, training_stage(m))), training_stage(m))
     ]
-    return "\n".join(f"{s.name}: stale, because {reason}" for s in stages if (reason := s.stale()))
+    told = ((s, s.stale()) for s in stages)
+    return [FolderState(stage=s.name, folder=str(s.folder), reason=reason) for s, reason in told if reason]
 
 
 def judged(file):
-    return parts_made_otherwise(file.parent, "apo", stale_parts(states(file)), lambda words: "")
+    return parts_made_otherwise(file.parent, "apo", states(file), lambda words: set())
 
 
 def test_of_the_members_those_made_with_arguments_stay_and_the_others_are_made(members, capfd):

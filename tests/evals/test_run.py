@@ -129,7 +129,7 @@ def test_options_that_contradict_are_told_and_a_part_never_replaces_the_whole(
     assert run_suite(path, part, ["--output_dir", str(tmp_path / "part")]) == 0
     assert list(json.loads((tmp_path / "part" / "m" / "results.json").read_text())["tasks"]) == ["one"]
     capsys.readouterr()
-    assert run_suite(path, EvalRequest(state=True), []) == 0
+    assert run_suite(path, EvalRequest(state="sentence"), []) == 0
     assert "evals/m: up to date" in capsys.readouterr().out
 
 
