@@ -68,7 +68,7 @@ def output_layers(config: MergekitKeys, where: str) -> list[list[SourceLayer]] |
 
 def _slices(config: MergekitKeys) -> tuple[str, list[Any] | None]:
     """The slices of a merge with their key: its own, or those of its only module."""
-    modules = (config.model_extra or {}).get("modules")
+    modules = config.modules
     if config.slices is None and isinstance(modules, dict) and len(modules) == 1:
         ((name, module),) = modules.items()
         return f"modules.{name}.slices", module.get("slices") if isinstance(module, dict) else None

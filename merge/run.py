@@ -42,9 +42,6 @@ from merge.own_heads import with_own_heads
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
 
-# The option by which a model's own code may run; it changes no merge.
-TRUST = "trust_remote_code"
-
 
 def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> None:
     """Run one merge and put its folder into place.
@@ -59,12 +56,11 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
     options = recipe.options or MergekitOptions()
     long_context = recipe.long_context if stage.name == "merged" else None
     check_options(options, recipe.place("options"))
-    if plan.linear is None and (options.model_fields_set - {TRUST} or plain_linear(plan.config) is None):
+    if plan.linear is None and (options.concerns_mergekit or plain_linear(plan.config) is None):
         parsed_configuration(plan.config, options, where)
         for name in unused_parameters(plan.config.given_values()):
             say(f"note: {where}.parameters: {plan.config.merge_method} has no parameter {name} and passes over it")
-    trusted = bool((options.model_extra or {}).get(TRUST))
-    with _whole_models(plan.config, stage.folder, where, trusted) as config:
+    with _whole_models(plan.config, stage.folder, where, options.trust_remote_code) as config:
         folders = list(plan.linear.folders) if plan.linear else [Path(m) for m in named_models(config)]
         models = [str(f) for f in folders] if plan.linear else list(named_models(plan.config))
         plan, config, folders = _own_heads(plan, config, folders)
@@ -120,7 +116,7 @@ def _scratch(output: Path) -> Path:
 
 def _linear(plan: MergePlan, config: MergekitKeys, options: MergekitOptions) -> LinearAverage | None:
     """The merge as a linear average where the short way gives mergekit's bits, else None."""
-    linear = plan.linear or (None if options.model_fields_set - {TRUST} else plain_linear(config))
+    linear = plan.linear or (None if options.concerns_mergekit else plain_linear(config))
     return linear if linear and same_as_mergekit(linear, plan.where) else None
 
 

@@ -69,6 +69,7 @@ class MergekitKeys(OpenKeys):
     models: list[MergekitModel] | None = key(None, "the models, with `model` and `parameters` each")
     parameters: MergekitParameters | None = key(None, "parameters of all models")
     slices: list[Any] | None = key(None, "layers of models, one after another")
+    modules: Any = key(None, "slices of the parts of a model that has several")
     base_model: ModelName | None = key(None, "model that the method starts from")
     dtype: FloatName | None = key(None, "type that sums are taken in")
     out_dtype: FloatName | None = key(None, "type that weights are written in")
@@ -113,6 +114,14 @@ class MergekitKeys(OpenKeys):
         """Whether the file says which tokens the merge has."""
         return bool(self.tokenizer or self.tokenizer_source)
 
+    @property
+    def own_tokenizer_key(self) -> str | None:
+        """The key that gives the merge another tokenizer or template than its first model's; None where none does."""
+        given = {
+            "tokenizer": self.tokenizer, "tokenizer_source": self.tokenizer_source, "chat_template": self.chat_template
+        }  # fmt: skip
+        return next((name for name, value in given.items() if value), None)
+
 
 class MergekitOptions(OpenKeys):
     """mergekit's options."""
@@ -123,6 +132,12 @@ class MergekitOptions(OpenKeys):
     low_cpu_memory: Flag = key(False, "keep tensors on the GPU")
     read_to_gpu: Flag = key(False, "read tensors to the GPU")
     gpu_rich: Flag = key(False, "all of these for a machine with several GPUs")
+    trust_remote_code: Flag = key(False, "run code that comes with the models")
+
+    @property
+    def concerns_mergekit(self) -> bool:
+        """Whether an option is given that only mergekit can follow; trust in a model's own code changes no merge."""
+        return bool(self.model_fields_set - {"trust_remote_code"})
 
     def asks_for_gpu(self) -> str | None:
         """The key that asks for a GPU, or None."""

@@ -16,8 +16,6 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.runs.members import FOLDER
 
-# Keys of a merge that give it another tokenizer or template than that of its first model.
-OWN_TOKENIZER = ("tokenizer", "tokenizer_source", "chat_template")
 # Where a stage that trained an adapter keeps it, below the merged model.
 ADAPTER = "adapter"
 MAKE_ROWS = ("data", "pairs", "traces")
@@ -130,7 +128,7 @@ def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
         first = members[0] if isinstance(members, list) and members else "1"
         return str(run / "apo" / first) if FOLDER.fullmatch(first) else settled(recipe, "soup.members", first)
     merge = recipe.merge
-    own = next((key for key in OWN_TOKENIZER if merge and getattr(merge, key)), None)
+    own = merge.own_tokenizer_key if merge else None
     first_model = merge.models[0].model if merge and merge.models else None
     model = (merge.base_model if merge else None) or first_model
     if own or not isinstance(model, str):
