@@ -11,7 +11,7 @@ from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.members import kept_checkpoints
 from apo_soup.runs.outputs import output_folders
-from apo_soup.training.entry import training_stage
+from apo_soup.training.entry import require_batch, training_stage
 
 MEMBER_FLAG: tuple[str, dict[str, Any]] = (
     "--member",
@@ -60,6 +60,9 @@ def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: AskedState)
     stages = [each for _, stage, kept in planned for each in (*(k.stage for k in kept), stage)]
     todo, code = report_state(recipe, stages, only_state, again)
     if todo and not only_state:
+        for member, stage, _ in planned:
+            if stage in todo:
+                require_batch(member, stage.name)
         quiet_libraries()
         from apo.train import train_member
         from apo_soup.progress import say

@@ -1,7 +1,8 @@
 """Which pairs an optimiser step covers, and how they lie on ranks and in rows.
 
 A step covers exactly the pairs that the stock trainer's would: accelerate's own loader is asked, over the pairs'
-numbers, for the batches of every rank. Every rank computes the same plan and takes its own part, so nothing is sent.
+numbers (`apo_soup/training/step_order.py`). Every rank computes the same plan and takes its own part, so nothing is
+sent.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +11,11 @@ from itertools import islice
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.data_loader import prepare_data_loader
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from apo.prepared_pairs import PackedRow
 from apo_soup.data.packing import best_fit_decreasing
-from apo_soup.data.sources.draw import batched
+from apo_soup.training.step_order import StepOrder
 
 
 def pairs_to_ranks(lengths: Sequence[int], ranks: int) -> list[list[int]]:
@@ -102,33 +101,30 @@ def rows_of_every_pair(lengths: Sequence[int], capacity: int, ranks: int, rank: 
 
 
 class StepSampler(Sampler[list[MicroBatch]]):
-    """A batch sampler of micro-batches, one a batch, in the order of the stock trainer's pairs.
+    """A batch sampler of micro-batches, one a batch.
 
     Args:
-        loaders: the stock trainer's batches of every rank, from `stock_loaders`.
+        order: which pairs a step covers.
         lengths: the positions of each pair.
         capacity: positions of a row.
-        accumulation: micro-batches of a step.
         rank: this process's.
     """
 
-    def __init__(self, loaders: list[Any], lengths: list[int], capacity: int, accumulation: int, rank: int):
-        self.loaders, self.lengths, self.capacity = loaders, lengths, capacity
-        self.accumulation, self.rank = accumulation, rank
+    def __init__(self, order: StepOrder, lengths: list[int], capacity: int, rank: int):
+        self.order, self.lengths, self.capacity, self.rank = order, lengths, capacity, rank
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.loaders[self.rank])
+        return len(self.order)
 
     def set_epoch(self, epoch: int) -> None:
         """Another order for every epoch, as the stock loader has it."""
         self.epoch = epoch
-        for loader in self.loaders:
-            loader.set_epoch(epoch)
+        self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[MicroBatch]]:
-        for pairs, count in self._steps():
-            rows = step_rows(pairs, self.lengths, self.capacity, len(self.loaders))[self.rank]
+        for pairs, count in self.order.steps():
+            rows = step_rows(pairs, self.lengths, self.capacity, self.order.ranks)[self.rank]
             for micro in micro_batches(rows, len(pairs), count, self.epoch):
                 yield [micro]
 
@@ -138,48 +134,12 @@ class StepSampler(Sampler[list[MicroBatch]]):
         """
         with torch.random.fork_rng(devices=[]):
             self.set_epoch(epoch)
-            ranks = len(self.loaders)
+            ranks = self.order.ranks
             rows: list[list[list[int]]] = [[] for _ in range(ranks)]
-            for pairs, _ in islice(self._steps(), steps):
+            for pairs, _ in islice(self.order.steps(), steps):
                 for of_rank, more in zip(rows, step_rows(pairs, self.lengths, self.capacity, ranks), strict=True):
                     of_rank += more
         return rows
-
-    def _steps(self) -> Iterator[tuple[list[int], int]]:
-        """The pairs of every step, and how many micro-batches it has."""
-        for step in batched(zip(*self.loaders, strict=True), self.accumulation):
-            yield [pair for batches in step for batch in batches for pair in batch], len(step)
-
-
-class PairNumbers(Dataset[int]):
-    """The numbers of the pairs, to be drawn in place of them."""
-
-    def __init__(self, count: int):
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> int:
-        return number
-
-
-def stock_loaders(
-    numbers: PairNumbers, sampler: Sampler[int] | None, batch_size: int, drop_last: bool, accelerator: Accelerator
-) -> list[DataLoader[Any]]:
-    """For every rank, the loader that accelerate would make of the stock trainer's: lists of numbers a batch."""
-    loader = DataLoader(numbers, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=list)
-    return [
-        prepare_data_loader(
-            loader,
-            num_processes=accelerator.num_processes,
-            process_index=rank,
-            even_batches=accelerator.even_batches,
-            use_seedable_sampler=accelerator.use_seedable_sampler,
-            data_seed=accelerator.dataloader_config.data_seed,
-        )
-        for rank in range(accelerator.num_processes)
-    ]
 
 
 class StepRows(Dataset[MicroBatchRows]):
@@ -196,15 +156,6 @@ class StepRows(Dataset[MicroBatchRows]):
 
     def __getitem__(self, micro: MicroBatch) -> MicroBatchRows:
         return MicroBatchRows([self.packed_row(row, micro.epoch) for row in micro.rows], micro.total)
-
-
-class StepLoader(DataLoader[Any]):
-    """A loader of micro-batches whose order changes with the epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before every epoch."""
-        if isinstance(self.batch_sampler, StepSampler):
-            self.batch_sampler.set_epoch(epoch)
 
 
 def single_item(batch: list[Any]) -> Any:

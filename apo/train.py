@@ -93,6 +93,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         "processing_class": rows.tokenizer,
         "callbacks": [Watch(stage.name, arguments.beta * mean_length(pairs, "chosen_ids"))],
         "store": reference_store(recipe, rows.folder),
+        "global_batch": recipe.global_batch_size,
         **adapting,
     }
     trainer: PreparedDPOTrainer | None = None

@@ -34,17 +34,10 @@ from apo.packed_pairs import to_device
 from apo.prepared_pairs import REFERENCE_COLUMNS, PackedRow, PreparedPairs
 from apo.reference_pass import ReferencePass
 from apo.scoring import add_scoring, answer_logprobs
-from apo.steps import (
-    PairNumbers,
-    StepLoader,
-    StepRows,
-    StepSampler,
-    rows_of_every_pair,
-    single_item,
-    stock_loaders,
-)
+from apo.steps import StepRows, StepSampler, rows_of_every_pair, single_item
 from apo.stock_trainer import PreparedDPOTrainer
 from apo_soup.private import attention_implementation, without_model_hash
+from apo_soup.training.step_order import step_loader
 
 
 class PackedDPOTrainer(PreparedDPOTrainer):
@@ -145,28 +138,13 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """This rank's rows of every micro-batch, in the order of the stock trainer's pairs."""
         self.window.forget_time()
         pairs = PreparedPairs(cast(Dataset, self.train_dataset))
-        return StepLoader(
-            StepRows(len(pairs), pairs.packed_row),
-            batch_sampler=self.step_sampler(pairs),
-            collate_fn=single_item,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-        )
+        rows = StepRows(len(pairs), pairs.packed_row)
+        return step_loader(self.args, rows, self.step_sampler(pairs), single_item)
 
     def step_sampler(self, pairs: PreparedPairs) -> StepSampler:
         """What draws the micro-batches of this rank."""
-        numbers = PairNumbers(len(pairs))
-        loaders = stock_loaders(
-            numbers,
-            self.train_order(numbers),
-            self.args.train_batch_size,
-            self.args.dataloader_drop_last,
-            self.accelerator,
-        )
-        accumulation, rank = self.args.gradient_accumulation_steps, self.accelerator.process_index
-        return StepSampler(loaders, pairs.lengths(), self.capacity, accumulation, rank)
+        order = self.step_order(len(pairs))
+        return StepSampler(order, pairs.lengths(), self.capacity, self.accelerator.process_index)
 
     def rows_in(self, batch: Any) -> list[int]:
         """The kept rows that a `MicroBatchRows` has pairs of."""
@@ -261,9 +239,13 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """As for any stage; what the window holds is counted when it is logged."""
         super().restore_window()
         window = self.counted_window
-        if window is None or len(window["sums"]) != self.accelerator.num_processes:
+        if window is None:
             return
-        own = window["sums"][self.accelerator.process_index]
+        sums = window["sums"]
+        if len(sums) != self.accelerator.num_processes:  # what is logged is their sum
+            total = [sum(of_ranks) for of_ranks in zip(*sums, strict=True)]
+            sums = [total, *([[0.0] * len(total)] * (self.accelerator.num_processes - 1))]
+        own = sums[self.accelerator.process_index]
         self.window.go_on(torch.tensor(own, device=self.accelerator.device), window["seconds"])
         self.token_count -= int(self._over_ranks(self.window.sums)["positions"])
 

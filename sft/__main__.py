@@ -6,7 +6,7 @@ from apo_soup.config.sft import SftFile
 from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.entry import make_if_stale, stage_program
 from apo_soup.runs.stage import Stage
-from apo_soup.training.entry import training_stage
+from apo_soup.training.entry import require_batch, training_stage
 
 
 def run_sft(recipe: SftFile, options: argparse.Namespace) -> int:
@@ -15,6 +15,7 @@ def run_sft(recipe: SftFile, options: argparse.Namespace) -> int:
 
 
 def _train(recipe: SftFile, stage: Stage) -> None:
+    require_batch(recipe, stage.name)
     quiet_libraries()
     from apo_soup.training.run import leave
     from sft.train import train_model

@@ -43,6 +43,12 @@ class PackedCollator:
         return batch | (document_boundaries(lengths[0]) if self.flat else {})
 
 
+def untrained(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The beginning of a row without a trained token, for a rank that has no row of its own in a micro-batch."""
+    ids = row["input_ids"][:2]
+    return {"input_ids": ids, "trained_ranges": ids[:0], "seq_lengths": np.array([len(ids)], dtype=ids.dtype)}
+
+
 def stacked(rows: list[np.ndarray], width: int, filler: int) -> torch.Tensor:
     """Arrays of at most `width` as one tensor `[B, width]` of integers."""
     out = np.full((len(rows), width), filler, dtype=np.int64)

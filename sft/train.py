@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTConfig, SFTTrainer
 
@@ -35,13 +36,26 @@ from apo_soup.training.going_on import with_earlier_adapter
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
 from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
+from apo_soup.training.step_order import GlobalOrder, RankBatches, RowsOfSteps, step_loader
 from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
-from sft.packed_batch import PackedCollator
+from sft.packed_batch import PackedCollator, untrained
 
 
 class PackedSFTTrainer(StageTrainer, SFTTrainer):
-    """SFTTrainer whose token counter knows that a batch may hold several packed rows."""
+    """SFTTrainer whose token counter knows that a batch may hold several packed rows, and whose steps of a global batch
+    have the same rows on any number of ranks.
+    """
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As TRL; on several ranks, or without a step that is not full, the micro-batches of the global batch."""
+        rows: Any = self.train_dataset
+        order = self.step_order(len(rows))
+        several = self.accelerator.num_processes > 1 or self.args.dataloader_drop_last
+        if not isinstance(order, GlobalOrder) or not several:
+            return super().get_train_dataloader()
+        batches = RankBatches(order, self.accelerator.process_index)
+        return step_loader(self.args, RowsOfSteps(rows, untrained), batches, self.data_collator)
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         """As TRL: the mean negative log-likelihood of a step's trained tokens; `inputs` are `[B, S]`."""
@@ -90,6 +104,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             eval_dataset=held_out,
             processing_class=rows.tokenizer,
             callbacks=[Watch(stage.name)],
+            global_batch=recipe.global_batch_size,
             **adapting,
         )
     # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import AboveZero, Flag, Table, in_list, key
 from apo_soup.config.library_keys import with_library_keys
-from apo_soup.config.loss_keys import loss_faults
+from apo_soup.config.loss_keys import COUPLING, loss_faults
 from apo_soup.config.stage_file import Fault
 from apo_soup.config.training import TrainingFile
 
@@ -57,6 +57,11 @@ class ApoFile(TrainingFile):
     def deciding_values(self) -> dict[str, Any]:
         """As `StageFile.deciding_values`: members and kept steps are stages with fingerprints of their own."""
         return {k: v for k, v in super().deciding_values().items() if k not in ("members", "checkpoints")}
+
+    @property
+    def settled_elsewhere(self) -> frozenset[str]:
+        settled = super().settled_elsewhere
+        return settled - {"per_device_train_batch_size"} if COUPLING & set(self.loss_type) else settled
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()

@@ -17,6 +17,8 @@ SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
 DIVERGENT = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 # Losses that sort the answers of a batch, so that no weight belongs to a pair.
 SORTING = {"aot", "aot_unpaired"}
+# Losses by which the pairs of a micro-batch depend on each other: it also takes the mean over all of its tokens.
+COUPLING = {*SORTING, "sft"}
 
 
 def loss_faults(recipe: "ApoFile") -> Iterator[Fault]:

@@ -145,13 +145,18 @@ class StageFile(Keys):
         """As `Keys.given_values`, with the paths of nested mappings as they were written too."""
         return copy.deepcopy(self._as_given)
 
+    @property
+    def settled_elsewhere(self) -> frozenset[str]:
+        """Keys that decide nothing in this file, since another of its keys says what they would."""
+        return frozenset()
+
     def deciding_values(self) -> dict[str, Any]:
         """The given keys that can change what the stage makes: neither cosmetic ones, at any depth, nor those of the
-        file itself that name something whose content is hashed among the stage's inputs.
+        file itself that name something whose content is hashed among the stage's inputs, nor what another key settles.
         """
         inputs = {name for name, field in type(self).model_fields.items() if has_mark(field, "input")}
         deciding = without_cosmetic(self.given_values(), type(self))
-        return {k: v for k, v in deciding.items() if k not in inputs}
+        return {k: v for k, v in deciding.items() if k not in inputs | self.settled_elsewhere}
 
 
 def nested(node: Any, name: str = "") -> Iterator[tuple[str, Keys]]:

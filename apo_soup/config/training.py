@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from apo_soup.config.adapter_keys import adapter_faults, adapter_remarks
+from apo_soup.config.batch import SPLIT_KEYS, batch_faults
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
     AboveZero,
@@ -107,6 +108,11 @@ class TrainingFile(StageFile):
     max_length: Positive = key(1024, "longest sequence, in tokens", rows=True)
     per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process")
     gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step")
+    global_batch_size: Positive | None = key(
+        None,
+        "sequences or pairs an optimiser step, on all processes together; `gradient_accumulation_steps` follows from "
+        "it, so a file holds on any number of processes",
+    )
     seed: Seed = key(42, "seed of the training")
     use_cpu: Flag = key(False, "stay on the CPU; set by itself where there is no accelerator")
     use_liger_kernel: Flag = key(False, "fused layers of liger-kernel, where it is installed")
@@ -138,6 +144,9 @@ class TrainingFile(StageFile):
 
     if TYPE_CHECKING:
         # Keys of the libraries that are read here too: the classes of the files have them from the installed sources.
+        accelerator_config: dict[str, Any] | str | None
+        auto_find_batch_size: bool
+        average_tokens_across_devices: bool
         dataloader_drop_last: bool
         deepspeed: dict[str, Any] | str | None
         do_train: bool
@@ -172,6 +181,11 @@ class TrainingFile(StageFile):
         return None if asked is None else str(asked).removeprefix("torch.")
 
     @property
+    def settled_elsewhere(self) -> frozenset[str]:
+        """Where the global batch is given, the keys that say how it comes about."""
+        return frozenset(("global_batch_size",) if self.global_batch_size is None else SPLIT_KEYS)
+
+    @property
     def end_of_turn(self) -> str | None:
         """The end-of-turn token that the file names in place of the tokenizer's."""
         return None
@@ -201,6 +215,7 @@ class TrainingFile(StageFile):
         yield from adapter_faults(self)
         yield from schedule_faults(self)
         yield from run_faults(self)
+        yield from batch_faults(self)
 
     def remarks(self) -> Iterator[Remark]:
         yield from adapter_remarks(self)

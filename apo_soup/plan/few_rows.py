@@ -14,13 +14,18 @@ def few_rows_problems(recipes: list[StageFile]) -> Iterator[str]:
     """A sentence for each training file that drops the rows of a batch that is not full, and has no full one."""
     for recipe in recipes:
         if isinstance(recipe, TrainingFile) and recipe.dataloader_drop_last:
-            most, needed = most_rows(recipe), recipe.per_device_train_batch_size
+            most, needed = most_rows(recipe), smallest_step(recipe)
             if most is not None and most < needed:
                 yield (
                     f"{recipe.place('dataloader_drop_last')}: expected at least {needed:,} sequences or pairs, a "
                     f"batch, got at most {most:,}, which would all be dropped; leave the key out, or lower "
-                    "per_device_train_batch_size"
+                    f"{'global_batch_size' if recipe.global_batch_size else 'per_device_train_batch_size'}"
                 )
+
+
+def smallest_step(recipe: TrainingFile) -> int:
+    """The rows that are not dropped with a step that is not full: of a global batch all, else a batch a device."""
+    return recipe.global_batch_size or recipe.per_device_train_batch_size
 
 
 def most_rows(recipe: TrainingFile) -> int | None:
@@ -35,7 +40,7 @@ def most_rows(recipe: TrainingFile) -> int | None:
         file = Path(source.id).expanduser()
         if source.token_share is not None or file.suffix != ".jsonl" or not file.is_file():
             return None
-        enough = ceil(recipe.per_device_train_batch_size / source.weight) + 1
+        enough = ceil(smallest_step(recipe) / source.weight) + 1
         with file.open("rb") as lines:
             total += ceil(sum(1 for line in islice(lines, enough) if line.strip()) * source.weight)
     return total

@@ -11,9 +11,9 @@ from apo_soup.runs.secrets import redacted
 
 # Keys of a training file that a reader looks for first.
 _MAIN_SETTINGS = (
-    "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "max_length", "packing", "packing_strategy", "loss_type", "beta", "seed",
-    "max_grad_norm", "mode", "verifier", "keep", "merge_method",
+    "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "global_batch_size",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "packing", "packing_strategy",
+    "loss_type", "beta", "seed", "max_grad_norm", "mode", "verifier", "keep", "merge_method",
 )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ from apo_soup.runs.model_files import (
     strange_files,
 )
 from apo_soup.runs.secrets import redacted, without_secrets
+from apo_soup.runs.split import with_product, with_split_of
 from apo_soup.stops import STOPS
 
 
@@ -87,20 +88,25 @@ class Stage:
 
     def _is_of_this(self, record: dict[str, Any]) -> bool:
         """Whether a manifest or the mark of a begun folder is of this work. Earlier releases hashed the cosmetic keys
-        that stand inside other keys too.
+        that stand inside other keys too; earlier files may have told how the global batch comes about.
         """
         if record["fingerprint"] == self.fingerprint:
             return True
         kind = kind_of_stage(self.name)
         if kind is None:
             return False
-        before = with_cosmetic_of(self.config, record["config"], file_model(kind))
-        return bool(record["fingerprint"] == self._fingerprint_with(before))
+        model = file_model(kind)
+        split = with_split_of(self.config, record, model)
+        before = (split, with_cosmetic_of(split, record["config"], model))
+        return record["fingerprint"] in map(self._fingerprint_with, before)
 
     def _changes_since(self, record: dict[str, Any]) -> list[str]:
         """What changed since a manifest or a mark was written, without what decides nothing."""
         kind = kind_of_stage(self.name)
-        config = record["config"] if kind is None else without_cosmetic(record["config"], file_model(kind))
+        config = record["config"]
+        if kind is not None:
+            config = without_cosmetic(config, file_model(kind))
+            config = with_product(config, record, self.config, file_model(kind))
         return differences({**record, "config": config}, self.config, self.inputs)
 
     @property
@@ -179,9 +185,9 @@ class Stage:
         again.
 
         Raises:
-            UserError: it was begun with another number of processes, which would change the global batch, or it is not
-                known with what; the stage's folder is a link, whose place a folder would take, or holds files that the
-                stage did not make; or the disk refuses it.
+            UserError: it was begun with another number of processes, which would change the global batch or has
+                DeepSpeed's checkpoints, or it is not known with what; the stage's folder is a link, whose place a
+                folder would take, or holds files that the stage did not make; or the disk refuses it.
         """
         self.started = time.monotonic()
         if self.folder.is_symlink():
@@ -231,15 +237,33 @@ class Stage:
             before.rename(self.partial)
         begun = begun_mark(self.partial)
         if begun and begun["processes"] != processes:
-            raise UserError(
-                f"{self.partial}: {self.name}: expected {begun['processes']} processes, as it was begun with, got "
-                f"{processes}; launch with as many again, or remove that folder to start anew"
-            )
+            self._take_over(begun["processes"], processes)
         self.partial.mkdir(parents=True, exist_ok=True)
         written = self._mark | {"config": redacted(self.config), "inputs": self.inputs, "processes": processes}
         written["begun_as"] = (begun or {}).get("begun_as") or uuid4().hex[:6]
         write_begun_mark(self.partial, written)
         return self.partial
+
+    def _take_over(self, before: int, now: int) -> None:
+        """Say that work goes on which was begun on another number of processes, at the same global batch.
+
+        Raises:
+            UserError: the global batch would be another, or the checkpoints are of the processes that wrote them.
+        """
+        batch = self.config.get("global_batch_size")
+        parts = next(self.partial.glob("checkpoint-*/global_step*"), None)
+        if batch is not None and parts is None:
+            say(f"{self.name}: begun on {before} processes, goes on on {now}, with the same global batch of {batch}")
+            return
+        why = (
+            "launch with as many again, write global_batch_size into the file, which holds on any number,"
+            if batch is None
+            else f"launch with as many again, since DeepSpeed's {parts} is of as many,"
+        )
+        raise UserError(
+            f"{self.partial}: {self.name}: expected {before} processes, as it was begun with, got {now}; {why} or "
+            "remove that folder to start anew"
+        )
 
     def result_folder(self) -> Path:
         """An empty folder in the partial one, for what `finish` is to put into place: what a killed run left of its own

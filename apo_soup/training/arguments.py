@@ -13,10 +13,12 @@ from transformers import TrainingArguments, get_scheduler
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from apo_soup.config.adapter_keys import lora_targets, missing_package
+from apo_soup.config.batch import accumulation_steps
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.progress import say
+from apo_soup.runs.manifest import process_count
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.trackers import (
     keep_what_trackers_write,
@@ -116,6 +118,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training = {k: v for k, v in values.items() if k in names} | {"output_dir": str(partial), "disable_tqdm": True}
     if not torch.cuda.is_available():
         training.setdefault("dataloader_pin_memory", False)
+    training["gradient_accumulation_steps"] = accumulation_steps(recipe, process_count())
     training["logging_nan_inf_filter"] = recipe.logging_nan_inf_filter
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False

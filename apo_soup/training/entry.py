@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from apo_soup.config.batch import accumulation_steps
 from apo_soup.config.training import TrainingFile
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.inputs import training_inputs
+from apo_soup.runs.manifest import process_count
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.upstream import read_by_file
@@ -21,3 +23,15 @@ def training_stage(recipe: TrainingFile) -> Stage:
     inputs = main_decides(f"inputs of {name}", lambda: training_inputs(recipe))
     config = recipe.deciding_values()
     return Stage(name, folder, config, inputs, arguments=deciding_arguments(recipe), reads=read_by_file(recipe))
+
+
+def require_batch(recipe: TrainingFile, name: str) -> None:
+    """Look, before torch is imported, whether the global batch can be had on the processes of this launch.
+
+    Args:
+        name: the stage's.
+
+    Raises:
+        UserError: it cannot.
+    """
+    main_decides(f"batch of {name}", lambda: accumulation_steps(recipe, process_count()))

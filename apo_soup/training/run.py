@@ -129,6 +129,8 @@ def _finish(
                 "model_name_or_path": recipe.model_name_or_path,
                 "model_revision": revision,
                 "attn_implementation": overrides.get("attn_implementation", recipe.attn_implementation),
+                "per_device_train_batch_size": trainer.args.per_device_train_batch_size,
+                "gradient_accumulation_steps": trainer.args.gradient_accumulation_steps,
             }
             cache_card(recipe.model_name_or_path, revision)
             stage.finish(final, metrics, {"ran_with": ran})
@@ -168,18 +170,26 @@ def _trained(trainer: StageTrainer, recipe: TrainingFile, checkpoint: str | None
 
 
 def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
-    """Refuse rows of which not one batch is left: a stage of no steps would save the model as it was.
+    """Refuse rows of which not one batch is left: a stage of no steps would save the model as it was; and ranks that do
+    not all take rows of their own, where the recipe gives the global batch.
 
     Raises:
-        UserError: `dataloader_drop_last` drops them all.
+        UserError: `dataloader_drop_last` drops them all; or the global batch comes out as another number.
     """
     args, rows = trainer.args, len(cast(Any, trainer.train_dataset))
-    needed = args.per_device_train_batch_size * trainer.accelerator.num_processes
+    total = trainer.get_total_train_batch_size(args)
+    if trainer.global_batch not in (None, total):
+        raise UserError(
+            f"{recipe.place('global_batch_size')}: expected processes that each take rows of their own, got some that "
+            f"share them, or one process with several GPUs, which makes a step of {total}; launch a process a GPU, and "
+            "leave out what splits a model or a sequence, or write gradient_accumulation_steps in its place"
+        )
+    needed = trainer.global_batch or args.per_device_train_batch_size * trainer.accelerator.num_processes
     if args.dataloader_drop_last and rows < needed:
         raise UserError(
             f"{recipe.place('dataloader_drop_last')}: expected at least {needed:,} sequences or pairs, a batch on each "
             f"of all processes, got {rows:,}, which would all be dropped; leave the key out, or lower "
-            "per_device_train_batch_size"
+            f"{'global_batch_size' if trainer.global_batch else 'per_device_train_batch_size'}"
         )
 
 

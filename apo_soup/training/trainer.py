@@ -21,6 +21,7 @@ from apo_soup.runs.ranks import ended_together
 from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, counted_until, holds_optimizer, put_into_place
 from apo_soup.training.far_off import WINDOW
 from apo_soup.training.finite import require_finite
+from apo_soup.training.step_order import GlobalOrder, RowNumbers, StepOrder, StockOrder, stock_loaders
 from apo_soup.training.step_rows import taken_from
 
 
@@ -37,7 +38,9 @@ class StepBefore:
 class StageTrainer(TrainerHooks, Trainer):
     """Checkpoints that are absent or whole, counts that go on after a kill, tied weights that are written once."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, global_batch: int | None = None, **kwargs: Any):
+        """`global_batch` are the rows of an optimiser step on all ranks, where the recipe gives them."""
+        self.global_batch = global_batch
         super().__init__(*args, **kwargs)
         keep_one_arithmetic(self.trained_model)
 
@@ -50,6 +53,16 @@ class StageTrainer(TrainerHooks, Trainer):
     def folder(self) -> Path:
         """Where checkpoints are written: the stage's partial folder."""
         return Path(cast(str, self.args.output_dir))
+
+    def step_order(self, rows: int) -> StepOrder:
+        """Which of so many rows a step takes: the stock trainer's, or those of the global batch."""
+        numbers, args, ranks = RowNumbers(rows), self.args, self.accelerator.num_processes
+        drop, order = args.dataloader_drop_last, self.train_order(numbers)
+        if self.global_batch is None:
+            loaders = stock_loaders(numbers, order, args.train_batch_size, drop, self.accelerator, ranks)
+            return StockOrder(loaders, args.gradient_accumulation_steps)
+        (loader,) = stock_loaders(numbers, order, self.global_batch, drop, self.accelerator, 1)
+        return GlobalOrder(loader, rows, self.global_batch, args.train_batch_size, ranks, drop)
 
     def count_from(self, checkpoint: Path | None) -> None:
         """Go on with the counts of a checkpoint, or begin them."""
@@ -85,11 +98,12 @@ class StageTrainer(TrainerHooks, Trainer):
     def restore_window(self) -> None:
         """Go on with what was not logged at the checkpoint; called when the Trainer has begun its own counts."""
         window = self.counted_window
-        ranks = self.accelerator.num_processes
-        if window is None or len(window["losses"]) != ranks:
+        if window is None:
             return
-        loss = self.loss_window[0]
-        own = torch.tensor(window["losses"][self.accelerator.process_index], dtype=loss.dtype, device=loss.device)
+        loss, losses = self.loss_window[0], window["losses"]
+        if len(losses) != self.accelerator.num_processes:  # what is logged is their mean
+            losses = [sum(losses) / len(losses)] * self.accelerator.num_processes
+        own = torch.tensor(losses[self.accelerator.process_index], dtype=loss.dtype, device=loss.device)
         self.loss_window = own, window["total"], window["logged"]
         for name, values in window["values"].items():
             self.logged_values[name] = list(values)
@@ -124,6 +138,9 @@ class StageTrainer(TrainerHooks, Trainer):
         """As transformers. Where a signal stopped it, weights and checkpoint of its last step stay as they are."""
         self.remember_counts()  # adds up the losses once more and logs them: a checkpoint behind it has neither twice
         self._logged = len(self.state.log_history)
+        loss, *of_run = self.loss_window
+        # transformers would take the main process's own losses of the steps since the last log for those of all.
+        self.loss_window = self.accelerator.gather(loss.detach().reshape(1)).mean().to(loss.dtype), *of_run
         if not self.stopped:
             return super().end_training(*args)
         limit, best = self.args.save_total_limit, self.args.load_best_model_at_end
