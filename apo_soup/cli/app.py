@@ -100,7 +100,8 @@ def clean(
     recipe: RecipeFolder,
     yes: Annotated[bool, typer.Option("--yes", help="remove what is listed")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="also what a stage that is not up to date goes on with: checkpoints, rows")
+        bool,
+        typer.Option("--all", help="also what a stage goes on with, as checkpoints, and members that no file names"),
     ] = False,
 ) -> None:
     """List what a run's folder holds that nothing needs, or what can be made again; with --yes, remove it."""

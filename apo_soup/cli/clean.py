@@ -1,7 +1,7 @@
 """`apo-soup clean RECIPE [--yes] [--all]`: what a run's folder holds beside its stages, and its removal.
 
 Without `--yes` it lists. Nothing goes that somebody is at work with, and without `--all` nothing that a stage of the
-recipe would go on with.
+recipe would go on with, and no finished model.
 """
 
 import sys
@@ -13,7 +13,7 @@ from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
-from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, Leftover, leftovers
+from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, UNNAMED, Leftover, leftovers
 from apo_soup.runs.lock import worker_of
 from apo_soup.tables import size_text, text_table
 
@@ -21,6 +21,7 @@ _TITLES = {
     FREE: "nothing needs",
     AGAIN: "made again where it is needed again",
     GOES_ON: "a stage that is not up to date goes on with (removed with --all)",
+    UNNAMED: "no file of the recipe makes (removed with --all)",
 }
 
 
@@ -30,7 +31,7 @@ def clean_run(recipe: Path, remove: bool, everything: bool) -> int:
 
     Args:
         remove: whether it is removed.
-        everything: whether what a stage would go on with is, too.
+        everything: whether what a stage would go on with is, too, and models that no file makes any more.
 
     Raises:
         UserError: the recipe's files are wrong, or it has none.
@@ -40,7 +41,7 @@ def clean_run(recipe: Path, remove: bool, everything: bool) -> int:
     if not found:
         print(f"{recipe}: nothing to remove")
         return 0
-    chosen = [one for one in found if everything or one.need != GOES_ON]
+    chosen = [one for one in found if everything or one.need in (FREE, AGAIN)]
     if not remove:
         for need, title in _TITLES.items():
             group = [one for one in found if one.need == need]

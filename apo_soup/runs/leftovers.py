@@ -16,6 +16,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.merge import MergeFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_disk
@@ -26,10 +28,12 @@ from apo_soup.runs.lock import at_work
 from apo_soup.runs.manifest import BEGUN, begun_mark, read_manifest
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.stage import hidden_sibling
+from apo_soup.runs.unnamed_members import finished_member, readers_of, unnamed_members
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
-# Who needs a leftover: nobody; a stage that is made once more; one that is not up to date, and would go on with it.
-FREE, AGAIN, GOES_ON = "free", "again", "goes on"
+# Who needs a leftover: nobody; a stage that is made once more; one that is not up to date, and would go on with it; who
+# wants a model that no file makes any more.
+FREE, AGAIN, GOES_ON, UNNAMED = "free", "again", "goes on", "unnamed"
 # Written aside by a process, with its number: `.manifest.json.123`, `KEY.123.partial`.
 _ASIDE = re.compile(r"\..+\.json\.(\d+)|[0-9a-f]{24}\.(\d+)\.partial")
 # On another machine its process may live; nothing takes so long to write.
@@ -42,7 +46,7 @@ class Leftover:
 
     Attributes:
         paths: the folders or files.
-        need: FREE, AGAIN or GOES_ON.
+        need: FREE, AGAIN, GOES_ON or UNNAMED.
         told: what they are, and what is to be made again where they are missing.
         users: stage folders at which nobody may be at work while they go.
     """
@@ -94,6 +98,10 @@ def leftovers(files: Collection[StageFile], current: Collection[Path]) -> list[L
         if isinstance(recipe, TrainingFile):
             for one in _of_training(recipe, tuple(folders.values()), current):
                 found[one.paths] = one
+        for one in _unnamed(recipe, files) if isinstance(recipe, ApoFile) else ():
+            found[one.paths] = one
+        for one in _points(recipe, current) if isinstance(recipe, MergeFile) else ():
+            found[one.paths] = one
         for one in _written_aside({folder.parent for folder in folders.values()}):
             found[one.paths] = one
     forgotten = tuple(forgotten_files())
@@ -187,6 +195,33 @@ def _of_training(recipe: TrainingFile, folders: tuple[Path, ...], current: Colle
             told = f"reference values of {name}, computed again where a member is trained again"
             yield Leftover(values, need, told, folders)
         yield from _written_aside({reference})
+
+
+def _unnamed(recipe: ApoFile, files: Collection[StageFile]) -> Iterator[Leftover]:
+    """Members that the file does not name any more: whole folders that no other file names, and what lies beside."""
+    for name in unnamed_members(recipe):
+        folder = Path(recipe.output_dir) / name
+        yield from _of_stage(f"apo/{name}", folder, is_current=False)
+        by_name, by_pattern = readers_of(folder, files)
+        if finished_member(recipe, name) and not by_name:
+            takes = f"; the report shows it, and {', '.join(by_pattern)} takes it in" if by_pattern else ""
+            told = f"apo/{name}, finished, which {recipe.path.name} does not name{takes}"
+            yield Leftover((folder,), UNNAMED, told, (folder,))
+
+
+def _points(recipe: MergeFile, current: Collection[Path]) -> Iterator[Leftover]:
+    """Scores of averages that a sweep, or the choice of a greedy soup, has asked for."""
+    run = Path(recipe.output_dir)
+    asked = {"sweep": recipe.sweep is not None, "soup": recipe.soup is not None and recipe.soup.members == "greedy"}
+    for name, place, what in (
+        ("sweep", run / "sweep_points", "the sweep, asked again where it is walked again"),
+        ("soup", run / "greedy" / "points", "the greedy soup, asked again where its members are chosen again"),
+    ):
+        found = [f for f in place.glob("*") if re.fullmatch(r"\.?mix-.+", f.name)] if _is_folder(place) else []
+        points = tuple(sorted(folder for folder in found if _is_folder(folder)))
+        if points:
+            need = GOES_ON if asked[name] and run / name not in current else AGAIN
+            yield Leftover(points, need, f"scores of {what}", (run / name,))
 
 
 def _written_aside(folders: Collection[Path]) -> Iterator[Leftover]:

@@ -7,7 +7,7 @@ import pytest
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
-from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, leftovers
+from apo_soup.runs.leftovers import AGAIN, FREE, GOES_ON, UNNAMED, leftovers
 from apo_soup.runs.lock import at_work
 from apo_soup.runs.stage import Stage
 
@@ -116,6 +116,59 @@ def test_rows_and_reference_values_are_made_again_or_gone_on_with(apo):
         one.remove()
     assert sorted(path.name for path in (run / "prepared").iterdir()) == [f"apo-{'2' * 16}", "mine", f"sft-{'0' * 16}"]
     assert list((run / "reference").iterdir()) == []
+
+
+def test_a_member_that_the_file_does_not_name_is_told_with_who_reads_it(apo, tmp_path):
+    recipe, stage = apo
+    for name in ("1", "2", "3-at-0.5"):
+        finish(Stage(f"apo/{name}", stage.folder.with_name(name), {}, {}))
+    (stage.folder.with_name("4")).mkdir()
+    write(Stage("apo/5", stage.folder.with_name("5"), {}, {}).begin() / "checkpoint-3" / "model.safetensors")
+    gone = "apo/{}, finished, which apo.yaml does not name"
+    begun = {(".5.partial", GOES_ON): "apo/5 as it was begun, at step 3; the same command goes on from it"}
+    half = {("3-at-0.5", UNNAMED): gone.format("3-at-0.5")}
+    assert told(recipe) == begun | half | {("2", UNNAMED): gone.format(2)}
+
+    def with_file(name, values):
+        file = tmp_path / name
+        file.write_text(json.dumps(values))
+        return {(p.name, one.need): one.told for one in leftovers([recipe, load(file, file.stem)], ()) for p in one.paths}
+
+    run = stage.folder.parent.parent
+    for soup in (["1", "2"], ["1", str(run / "apo" / "2")]):
+        assert with_file("merge.yaml", {"output_dir": str(run), "soup": {"members": soup}}) == begun | half
+    pair = [{"model": model, "parameters": {"weight": 0.5}} for model in ("apo/1", "apo/2")]
+    merge = {"merge_method": "linear", "models": pair}
+    assert with_file("merge.yaml", {"output_dir": str(run), "merge": merge}) == begun | half
+    task = {"name": "p", "kind": "preference", "data": "rows.jsonl"}
+    suite = {"output_dir": str(run / "evals"), "models": {"apo": str(run / "apo" / "*")}, "tasks": [task]}
+    taken = "; the report shows it, and eval.yaml takes it in"
+    assert with_file("eval.yaml", suite)[("2", UNNAMED)] == gone.format(2) + taken
+    (one,) = [one for one in leftovers([recipe], ()) if one.paths[0].name == "2"]
+    one.remove()
+    assert sorted(path.name for path in (run / "apo").iterdir()) == [".5.partial", "1", "3-at-0.5", "4"]
+
+
+def test_points_are_asked_again_or_gone_on_with(tmp_path):
+    run, file = tmp_path / "run", tmp_path / "merge.yaml"
+    for place in ("sweep_points/mix-0.5", "sweep_points/.mix-1.0.partial", "sweep_points/mine", "greedy/points/mix-1"):
+        write(run / place / "results.json")
+    write(run / "greedy" / "greedy.json")
+    walk = "scores of the sweep, asked again where it is walked again"
+    choice = "scores of the greedy soup, asked again where its members are chosen again"
+    values = {"output_dir": str(run), "soup": {"members": "greedy", "metric": "m"}, "sweep": {"weights": [0, 1]}}
+    for given, current, needs in (
+        (values, (), (GOES_ON, GOES_ON)),
+        (values, (run / "sweep",), (AGAIN, GOES_ON)),
+        ({"output_dir": str(run)}, (), (AGAIN, AGAIN)),
+    ):
+        file.write_text(json.dumps(given))
+        expected = {("mix-0.5", needs[0]): walk, (".mix-1.0.partial", needs[0]): walk, ("mix-1", needs[1]): choice}
+        assert told(load(file, "merge"), *current) == expected
+    for one in leftovers([load(file, file.stem)], ()):
+        one.remove()
+    assert [file.name for file in (run / "sweep_points").iterdir()] == ["mine"]
+    assert (run / "greedy" / "greedy.json").is_file()
 
 
 def test_links_are_not_followed(apo, tmp_path):
