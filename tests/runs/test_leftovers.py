@@ -132,7 +132,8 @@ def test_a_member_that_the_file_does_not_name_is_told_with_who_reads_it(apo, tmp
     def with_file(name, values):
         file = tmp_path / name
         file.write_text(json.dumps(values))
-        return {(p.name, one.need): one.told for one in leftovers([recipe, load(file, file.stem)], ()) for p in one.paths}
+        found = leftovers([recipe, load(file, file.stem)], ())
+        return {(path.name, one.need): one.told for one in found for path in one.paths}
 
     run = stage.folder.parent.parent
     for soup in (["1", "2"], ["1", str(run / "apo" / "2")]):
