@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-# Keys of a side whose mappings go to a server as they are.
-SENT_TABLES = ("extra_body",)
-# What may be shown of those, where it is a number, true, false or null.
+# What may be shown of a mapping that goes to a server as it is, where it is a number, true, false or null.
 HARMLESS_SETTINGS = frozenset(
     (
         "best_of", "do_sample", "early_stopping", "frequency_penalty", "ignore_eos", "length_penalty", "logprobs",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from apo_soup.config.endpoint_settings import ADDRESS, SENT_TABLES, is_harmless, public_address
+from apo_soup.config.endpoint_settings import ADDRESS, is_harmless, public_address
 from apo_soup.config.in_words import mappings_inside
 from apo_soup.config.keys import has_mark
 from apo_soup.config.load import KINDS, file_model
@@ -46,13 +46,14 @@ def redacted(value: Any, name: str = "") -> Any:
 
     Of a mapping that goes to an endpoint the rest is an entry `(hidden)` with its count, since names can be secrets.
     """
-    if name in SENT_TABLES and isinstance(value, dict):
+    is_secret = _is_declared_secret(name)
+    if is_secret and isinstance(value, dict):
         shown = {k: v for k, v in value.items() if is_harmless(str(k), v)}
         return shown | ({HIDDEN: len(value) - len(shown)} if len(shown) < len(value) else {})
     if name in HIDDEN_TABLES and isinstance(value, dict):
         return {HIDDEN: len(value)}
     is_address = isinstance(value, str) and bool(ADDRESS.fullmatch(value))
-    if name.replace("-", "_") in declared_secrets() and value is not None and not is_address:
+    if is_secret and value is not None and not is_address:
         return HIDDEN
     if isinstance(value, dict):
         return {k: redacted(v, name if _names_secret(name) else str(k)) for k, v in value.items()}
@@ -62,6 +63,10 @@ def redacted(value: Any, name: str = "") -> Any:
         text = public_address(value) if is_address else value
         return HIDDEN if _names_secret(name) or KNOWN_KEY.search(text) else text
     return value
+
+
+def _is_declared_secret(name: str) -> bool:
+    return name.replace("-", "_") in declared_secrets()
 
 
 def _names_secret(name: str) -> bool:
@@ -110,8 +115,8 @@ def _shown(group: list[str]) -> list[str]:
 def _shown_value(around: list[str], last: str, text: str) -> str:
     """The value of a key of the command line as it may be shown; `around` are the mappings that the key stands in."""
     value = read_value(text)
-    if any(part in SENT_TABLES for part in around):
-        return text if around[-1] in SENT_TABLES and is_harmless(last, value) else HIDDEN
+    if any(map(_is_declared_secret, around)):  # a mapping that goes to an endpoint
+        return text if _is_declared_secret(around[-1]) and is_harmless(last, value) else HIDDEN
     if HUB_TOKEN.search(text) or (isinstance(value, str) and text.lstrip().startswith(("{", "["))):
         return HIDDEN  # the latter is a mapping that cannot be read
     if isinstance(value, str):
