@@ -38,17 +38,11 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
     elif members == "all":
         folders = [f for f in member_folders(run) if (f / "manifest.json").is_file()]
     else:
-        folders = [
-            run / "apo" / m if FOLDER.fullmatch(m) else Path(settled(recipe, "soup.members", m)) for m in members
-        ]
+        folders = [listed_member(recipe, name) for name in members]
     where = recipe.place("soup.members")
     missing = [f for f in folders if not f.is_dir()]
     if missing or not folders:
-        first = missing[0] if missing else run / "apo"
-        looked = places_looked_at(str(first), None if first.is_relative_to(run) else recipe.path.parent)
-        raise UserError(
-            f"{where}: expected a model folder, got {first}, which is not there ({looked}); run `make apo` first"
-        )
+        raise UserError(absent_member(recipe, missing[0] if missing else run / "apo"))
     # Adapters carry no manifest of their own; mergekit is told their base, and that must be one for all.
     whole = [f for f in folders if not adapter_base(f, where)]
     parents = {f: (read_manifest(f) or {}).get("inputs", {}).get("model") for f in whole}
@@ -59,6 +53,21 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
                 f"model than {whole[0]}; run `make apo` again"
             )
     return folders
+
+
+def listed_member(recipe: MergeFile, name: str) -> Path:
+    """The folder of a member that a file lists: one of the run by its number, any other by its path."""
+    if FOLDER.fullmatch(name):
+        return Path(recipe.output_dir) / "apo" / name
+    return Path(settled(recipe, "soup.members", name))
+
+
+def absent_member(recipe: MergeFile, folder: Path) -> str:
+    """The sentence about a member that is not there."""
+    run = Path(recipe.output_dir)
+    looked = places_looked_at(str(folder), None if folder.is_relative_to(run) else recipe.path.parent)
+    where = recipe.place("soup.members")
+    return f"{where}: expected a model folder, got {folder}, which is not there ({looked}); run `make apo` first"
 
 
 def adapter_base(folder: Path, where: str) -> str | None:

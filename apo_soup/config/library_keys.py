@@ -79,6 +79,8 @@ ADDITIONS = {
     "data_seed": Addition(Seed | None),
     # Rows come prepared; the samplers that look at their lengths cannot run on them.
     "train_sampling_strategy": Addition(Literal["random", "sequential"]),
+    # transformers' own annotation is the text that its command line takes; it asks for true.
+    "fsdp": Addition(Flag | list[Text] | Text | None),
     "dataloader_num_workers": Addition(NotNegative, cosmetic=True),
     "ddp_timeout": Addition(Positive, cosmetic=True),
     # What is logged, kept, measured and sent.

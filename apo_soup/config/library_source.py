@@ -72,6 +72,33 @@ def enumeration_members() -> dict[str, dict[str, str]]:
     return found
 
 
+@cache
+def class_members(package: str, file: str, name: str) -> dict[str, Any]:
+    """What the body of a class of an installed package sets, by name, where it is plain: the words of an enumeration.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    items = (item for item in _class(package, file, name).body if isinstance(item, ast.Assign))
+    values = {ast.unparse(item.targets[0]): _literal(item.value) for item in items}
+    return {member: value for member, value in values.items() if value is not NO_DEFAULT}
+
+
+@cache
+def fields_of(package: str, file: str, name: str) -> tuple[str, ...]:
+    """The fields of a dataclass of an installed package.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    items = (item for item in _class(package, file, name).body if isinstance(item, ast.AnnAssign))
+    return tuple(ast.unparse(item.target) for item in items)
+
+
+def _class(package: str, file: str, name: str) -> ast.ClassDef:
+    return next(node for node in _classes(package, file) if node.name == name)
+
+
 def _classes(package: str, file: str) -> list[ast.ClassDef]:
     """The classes that a file of an installed package declares."""
     return [node for node in source_tree(package, file).body if isinstance(node, ast.ClassDef)]

@@ -25,6 +25,7 @@ from apo_soup.config.keys import (
     key,
     why_refused,
 )
+from apo_soup.config.library_values import library_faults
 from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.nearest import nearest
 from apo_soup.config.run_keys import run_faults, run_remarks
@@ -216,6 +217,7 @@ class TrainingFile(StageFile):
         yield from schedule_faults(self)
         yield from run_faults(self)
         yield from batch_faults(self)
+        yield from library_faults(self)
 
     def remarks(self) -> Iterator[Remark]:
         yield from adapter_remarks(self)

@@ -6,6 +6,7 @@ from pathlib import Path
 from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.kinds import stage_name, stage_of_file
+from apo_soup.config.library_values import missing_library
 from apo_soup.config.load import load
 from apo_soup.config.members import file_problems
 from apo_soup.config.places import resolved
@@ -53,7 +54,8 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
                 recipe.notes.extend(f"{recipe.where(key)}: {note}" for key, note in notes.items() if note)
     problems += doubled_outputs(recipes)
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
-    problems += filter(None, (*map(missing_package, training), *map(earlier_adapter_problem, training)))
+    looks = (missing_package, missing_library, earlier_adapter_problem)
+    problems += filter(None, (look(recipe) for look in looks for recipe in training))
     problems += few_rows_problems(recipes)
     problems += token_problems(recipes)
     problems += named_problems(recipes, folder)

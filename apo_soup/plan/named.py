@@ -18,7 +18,7 @@ from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.pairs import PairsFile
-from apo_soup.config.places import places_looked_at, run_folder_of
+from apo_soup.config.places import places_looked_at
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
@@ -39,6 +39,7 @@ from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import is_local, model_folder, row_files
 from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
 from apo_soup.verify.answers import verifier
+from merge.members import absent_member, listed_member
 from merge.mergekit_names import STAGE_NAMES, named_models, resolved_model, with_names_as_text
 
 # Rows of a source that are looked at: one of them must be usable.
@@ -176,14 +177,16 @@ def _look_at_suite(suite: EvalFile, looks: Looks) -> None:
 
 
 def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
-    run = run_folder_of(recipe)
     if recipe.merge is not None:
         looks.at(_merged_models, recipe, looks)
     if recipe.soup is not None:
         members = recipe.soup.members if isinstance(recipe.soup.members, list) else ["1"]
-        for member in (run / "apo" / name for name in members if "/" not in name):
-            if not member.is_dir() and not looks.made.makes(member):
-                looks.problems.append(looks.made.missing(str(member), recipe.place("soup")))
+        for member in (listed_member(recipe, name) for name in members):
+            if member.is_dir() or looks.made.makes(member):
+                continue
+            of_run = looks.made.lacks_stage(member)
+            told = looks.made.missing(str(member), recipe.place("soup")) if of_run else absent_member(recipe, member)
+            looks.problems.append(told)
     if recipe.sweep is not None:
         sweep = recipe.sweep
         named = [("sweep.tasks", task) for task in sweep.tasks]

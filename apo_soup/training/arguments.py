@@ -14,6 +14,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from apo_soup.config.adapter_keys import lora_targets, missing_package
 from apo_soup.config.batch import accumulation_steps
+from apo_soup.config.library_values import missing_library
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
@@ -48,6 +49,15 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
     if attention.startswith("flash_attention") and not (torch.cuda.is_available() and _installed("flash_attn")):
         values["attn_implementation"] = "sdpa"
         notes.append(f"attn_implementation: {attention} is not available here, sdpa is used")
+    cpu = not torch.accelerator.is_available() or recipe.use_cpu
+    if cpu and attention == "flex_attention":
+        values["attn_implementation"] = "sdpa"
+        notes.append("attn_implementation: flex_attention has no gradients on a CPU, sdpa is used")
+    # Both concern speed and memory alone.
+    for name in ("tf32", "activation_offloading"):
+        if cpu and recipe.model_dump(include={name}).get(name):
+            values[name] = None if name == "tf32" else False
+            notes.append(f"{name}: there is no accelerator here, the key has no effect")
     if recipe.use_liger_kernel and not _installed("liger_kernel"):
         values["use_liger_kernel"] = False
         notes.append("use_liger_kernel: liger-kernel is not installed, the plain layers are used")
@@ -108,7 +118,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     Raises:
         UserError: a value that TRL or transformers refuses, in their words.
     """
-    problem = missing_package(recipe) or earlier_adapter_problem(recipe)
+    problem = missing_package(recipe) or missing_library(recipe) or earlier_adapter_problem(recipe)
     if problem:
         raise UserError(problem)
     # Only what was given: defaults are the library's own.
@@ -122,11 +132,6 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training["logging_nan_inf_filter"] = recipe.logging_nan_inf_filter
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
-    if isinstance(recipe.model_init_kwargs, str) and recipe.model_init_kwargs:
-        raise UserError(
-            f"{recipe.place('model_init_kwargs')}: expected a mapping, got {recipe.model_init_kwargs!r}; write the "
-            "keys that the model is loaded with below it"
-        )
     refused = (ValueError, TypeError, ImportError)
     taken = "values that TRL and transformers take"
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):

@@ -68,9 +68,9 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
     ],
 )  # fmt: skip
 def test_what_is_named_is_opened(changed, file, key, value, told):
-    first = changed(file, {key: value})[0]
-    assert first.startswith(f"{file}:")
-    assert told in first
+    sentences = changed(file, {key: value})
+    assert sentences[0].startswith(f"{file}:")
+    assert any(told in sentence for sentence in sentences)
 
 
 @pytest.mark.parametrize("stage", ["sft", "apo"])
@@ -89,6 +89,14 @@ def test_rows_that_are_none_are_told(changed, stage, rows, told):
             (folder / name).write_text(text)
 
     assert told in changed(f"{stage}.yaml", {"dataset_mixture.datasets.0.id": rows}, write)[0]
+
+
+def test_members_of_a_soup_may_be_folders(changed, tmp_path):
+    (tmp_path / "mine" / "r" / "member").mkdir()
+    listed = {"soup.members": ["member", "./base", "1"]}
+    assert changed("merge.yaml", listed) == []
+    (told,) = changed("merge.yaml", {"soup.members": ["./nowhere", "1"]})
+    assert told.startswith("merge.yaml:3: soup.members: expected a model folder, got nowhere, which is not there (")
 
 
 def test_rows_of_which_none_can_be_used_are_told(changed):

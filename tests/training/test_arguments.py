@@ -54,6 +54,20 @@ def test_what_is_not_available_here_is_switched_off_and_said(sft_file, monkeypat
     assert notes == []
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="of a machine without an accelerator")
+def test_what_a_cpu_has_not_is_left_out_and_said(sft_file):
+    keys = {"attn_implementation": "flex_attention", "tf32": True, "activation_offloading": True, "use_cpu": True}
+    values, notes = machine_overrides(sft_file(**keys))
+    assert values == {
+        "attn_implementation": "sdpa", "tf32": None, "activation_offloading": False, "report_to": ["none"],
+    }  # fmt: skip
+    assert notes == [
+        "attn_implementation: flex_attention has no gradients on a CPU, sdpa is used",
+        "tf32: there is no accelerator here, the key has no effect",
+        "activation_offloading: there is no accelerator here, the key has no effect",
+    ]
+
+
 def test_keys_that_were_not_given_have_the_librarys_defaults(sft_file, tmp_path):
     recipe = sft_file(**{**TRAINING, "learning_rate": 3e-4, "model_init_kwargs": {"rms_norm_eps": 0.5}})
     arguments, model = trl_arguments(recipe, SFTConfig, tmp_path / "partial", assistant_only_loss=False)

@@ -1,0 +1,141 @@
+"""Values of TRL's and transformers' keys that their own constructors refuse, told before torch is imported.
+
+The libraries say so when the model is loaded, or the first step is taken. What a release takes is read from its source;
+where that does not say it, a table here does, which a test holds to the installed release.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from apo_soup.config.in_words import as_written, said_again
+from apo_soup.config.library_source import class_members, enumerations, fields_of
+from apo_soup.config.nearest import nearest
+from apo_soup.config.stage_file import Fault
+
+if TYPE_CHECKING:
+    from apo_soup.config.training import TrainingFile
+
+LATE_KEYS = {
+    "accelerator_config", "dataloader_num_workers", "dataloader_prefetch_factor", "debug", "deepspeed", "fsdp",
+    "fsdp_config", "load_best_model_at_end", "log_level", "log_level_replica", "metric_for_best_model", "optim",
+    "save_strategy", "torch_compile_backend", "torch_compile_mode",
+}  # fmt: skip
+LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
+COMPILE_MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
+# Ways to shard that FSDP2, which holds without `fsdp_config: {version: 1}`, has no word for.
+FSDP1_ONLY = ("no_shard", "hybrid_shard", "hybrid_shard_zero2")
+# What an evaluation measures, by the kind of file.
+MEASURED = {
+    "sft": ("loss", "entropy", "mean_token_accuracy", "num_tokens"),
+    "apo": (
+        "loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen",
+        "logps/rejected", "logits/chosen", "logits/rejected", "entropy", "mean_token_accuracy", "num_tokens",
+    ),
+}  # fmt: skip
+OF_TIME = ("runtime", "samples_per_second", "steps_per_second")
+# The package that an optimiser comes from, by a part of its name: as it is imported, and as it is installed.
+OPTIMISER_PACKAGES = {
+    "galore": ("galore_torch", "galore-torch"),
+    "apollo": ("apollo_torch", "apollo-torch"),
+    "lomo": ("lomo_optim", "lomo-optim"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+    "schedule_free": ("schedulefree", "schedulefree"),
+    "stable_adamw": ("optimi", "torch-optimi"),
+    "adamw_torch_4bit": ("torchao", "torchao"),
+    "adamw_torch_8bit": ("torchao", "torchao"),
+    "anyprecision": ("torchdistx", "torchdistx"),
+    "npu": ("torch_npu", "torch-npu"),
+    "xla": ("torch_xla", "torch-xla"),
+    **dict.fromkeys(("bnb", "8bit", "32bit", "ademamix", "paged"), ("bitsandbytes", "bitsandbytes")),
+}
+
+
+def library_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    """What is wrong with values of a training file that the libraries read late."""
+    given: dict[str, Any] = recipe.model_dump(include=LATE_KEYS)
+    for key in ("log_level", "log_level_replica"):
+        yield from _word_fault(key, given[key], LOG_LEVELS)
+    yield from _word_fault("torch_compile_mode", given["torch_compile_mode"], COMPILE_MODES)
+    if given["torch_compile_backend"]:
+        yield from _word_fault(
+            "torch_compile_backend", given["torch_compile_backend"], _backends(), lambda word: str(word).lower()
+        )
+    if isinstance(given["debug"], str):
+        for word in given["debug"].split():
+            yield from _word_fault("debug", word, _debug_words())
+    yield from _fsdp_faults(given)
+    if isinstance(given["accelerator_config"], dict):
+        known = fields_of("transformers", "trainer_pt_utils.py", "AcceleratorConfig")
+        for name in given["accelerator_config"]:
+            yield from _word_fault("accelerator_config", name, known)
+    if given["dataloader_prefetch_factor"] is not None and not given["dataloader_num_workers"]:
+        told = "expected dataloader_num_workers above 0 beside it, got none, and only workers load ahead"
+        yield Fault("dataloader_prefetch_factor", f"{told}; add it, or leave the key out", ("dataloader_num_workers",))
+    if isinstance(recipe.model_init_kwargs, str) and recipe.model_init_kwargs:
+        told = f"expected a mapping, got {as_written(recipe.model_init_kwargs)}"
+        yield Fault("model_init_kwargs", f"{told}; write the keys that the model is loaded with below it")
+    yield from _metric_faults(recipe.kind, given)
+
+
+def missing_library(recipe: "TrainingFile") -> str | None:
+    """A sentence where a training file asks for what a package brings that is not installed here."""
+    given: dict[str, Any] = recipe.model_dump(include={"deepspeed", "optim"})
+    if given["deepspeed"] and not importlib.util.find_spec("deepspeed"):
+        return f"{recipe.place('deepspeed')}: expected the package deepspeed, got none; pip install deepspeed"
+    asked = given["optim"]
+    optimiser = asked if isinstance(asked, str) else ""
+    for part, (package, installed_as) in OPTIMISER_PACKAGES.items():
+        if part in optimiser and not importlib.util.find_spec(package):
+            told = f"expected the package {installed_as}, which brings {optimiser}, got none installed here"
+            return f"{recipe.place('optim')}: {told}; pip install {installed_as}"
+        if part in optimiser:
+            return None
+    return None
+
+
+def _word_fault(
+    key: str, word: Any, words: tuple[str, ...], written: Callable[[Any], Any] = lambda word: word
+) -> Iterator[Fault]:
+    if word is not None and written(word) not in words:
+        way = nearest(word, words) or "write one of these, or leave the key out"
+        yield Fault(key, f"expected one of {', '.join(words)}, got {said_again(word)}; {way}")
+
+
+def _fsdp_faults(given: dict[str, Any]) -> Iterator[Fault]:
+    asked, settings = given["fsdp"], given["fsdp_config"]
+    words = asked.split() if isinstance(asked, str) else asked if isinstance(asked, list) else []
+    known = enumerations()["FSDPOption"]
+    version = settings.get("version", settings.get("fsdp_version", 2)) if isinstance(settings, dict) else None
+    for word in words:
+        yield from _word_fault("fsdp", word, known)
+        if (version == 2 or settings is None) and word in FSDP1_ONLY:
+            told = f"expected full_shard or shard_grad_op, which FSDP2 has, got {word}; write fsdp: true"
+            yield Fault("fsdp", told, ("fsdp_config",))
+
+
+def _metric_faults(kind: str, given: dict[str, Any]) -> Iterator[Fault]:
+    metric = given["metric_for_best_model"]
+    if metric is None:
+        if given["save_strategy"] == "best" and not given["load_best_model_at_end"]:
+            told = "expected metric_for_best_model beside save_strategy: best, got none; write it, such as loss"
+            yield Fault("save_strategy", told, ("metric_for_best_model",))
+        return
+    if given["load_best_model_at_end"] or given["save_strategy"] == "best":
+        name = str(metric).removeprefix("eval_")
+        # With several evaluation sets, each has its own; there is one here.
+        if name not in (*MEASURED[kind], *OF_TIME):
+            way = nearest(name, MEASURED[kind]) or "name one of these"
+            told = f"expected a metric that an evaluation measures ({', '.join(MEASURED[kind])}), got "
+            yield Fault("metric_for_best_model", f"{told}{said_again(metric)}; {way}", ("load_best_model_at_end",))
+
+
+def _backends() -> tuple[str, ...]:
+    """The backends of torch.compile that accelerate takes, in lower case, as transformers hands them on."""
+    members = class_members("accelerate", "utils/dataclasses.py", "DynamoBackend")
+    return tuple(str(word).lower() for word in members.values())
+
+
+def _debug_words() -> tuple[str, ...]:
+    words = class_members("transformers", "debug_utils.py", "DebugOption").values()
+    return tuple(word for word in words if isinstance(word, str))
