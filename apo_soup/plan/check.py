@@ -15,6 +15,7 @@ from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
+from apo_soup.plan.begun import begun_problems
 from apo_soup.plan.few_rows import few_rows_problems
 from apo_soup.plan.recipe_files import made_by_another, misspelt_files, shared_runs
 from apo_soup.plan.tokens import token_problems
@@ -46,7 +47,7 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
             recipes.append(recipe)
             folders = output_folders(recipe)
             wrong = output_problems(recipe, folders)
-            problems += wrong
+            problems += [*wrong, *begun_problems(recipe)]
             if not wrong:
                 recipe.notes.extend(made_by_another(recipe, folders))
             if isinstance(recipe, TrainingFile):
