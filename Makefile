@@ -59,7 +59,7 @@ chat: .venv/ready ## talk to a stage's model: make chat RECIPE=recipes/tiny STAG
 push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME; without it, list what would be sent
 	@$(PY) -m apo_soup push "$(RECIPE)" $(if $(REPO),--repo $(REPO)) $(ARGS)
 check: .venv/ready ## find every error in a recipe before anything runs
-	@$(PY) -m apo_soup check "$(RECIPE)"
+	@$(PY) -m apo_soup check "$(RECIPE)" --launch "$(LAUNCH)"
 why: .venv/ready ## say which stages are stale, and what changed
 	@$(PY) -m apo_soup why "$(RECIPE)" $(ARGS)
 

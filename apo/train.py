@@ -108,6 +108,12 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         release()  # what was loaded before it turned out not to be packable
         say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
         trainer = stock_trainer(recipe, arguments, common)
+        at_once = arguments.train_batch_size * arguments.world_size
+        if recipe.global_batch_size and arguments.world_size > 1 and len(pairs) % at_once:
+            again = -len(pairs) % at_once
+            say(
+                f"{stage.name}: the last step of an epoch takes {again} of its first pairs again, to fill all processes"
+            )
 
     facts: dict[str, Any] = {"data": rows.sources, "pairs": len(pairs)}
     if isinstance(trainer, PackedDPOTrainer):

@@ -65,14 +65,14 @@ def recipe_of(model: str) -> Path | None:
 
 
 @app.command()
-def check(recipe: RecipeFolder) -> None:
-    """Find every error in a recipe's files at once."""
+def check(recipe: RecipeFolder, launch: Launch = "") -> None:
+    """Find every error in a recipe's files at once, and with --launch what does not fit its processes."""
     from apo_soup.cli.shadowed import require_our_module
     from apo_soup.plan.check import check_recipe, training_table
 
     for stage in ("apo", "merge"):  # which the check asks what they read
         require_our_module(stage)
-    recipes, problems = check_recipe(recipe)
+    recipes, problems = check_recipe(recipe, launch_file(launch) if launch else None)
     for one in recipes:
         for note in one.notes:
             print(f"note: {note}")

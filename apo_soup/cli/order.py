@@ -16,9 +16,12 @@ from apo_soup.cli.remembered import changed_parts, parts_made_otherwise, words_f
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, executable, keys_of_file, launch_command, order
 from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.launch_file import launch_processes
 from apo_soup.config.load import load
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_together
-from apo_soup.plan.check import checked_file
+from apo_soup.plan.check import batch_problems, checked_file
+from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.secrets import without_secrets
 
 
@@ -39,7 +42,7 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
         )
     todo = order(stage)
     require_our_programs(recipe, todo)
-    require_right_files(recipe, todo, stage, words)
+    require_right_files(recipe, todo, stage, words, launch)
     needed = steps_needed(recipe, stage, words)
     for name in todo:
         step = STEPS[name]
@@ -121,21 +124,28 @@ def require_our_programs(recipe: Path, stages: list[str]) -> None:
             require_our_module(step.module)
 
 
-def require_right_files(recipe: Path, stages: list[str], last: str, words: list[str]) -> None:
+def require_right_files(recipe: Path, stages: list[str], last: str, words: list[str], launch: str | None) -> None:
     """Look, before the first of these stages runs for hours, whether the files of all are right, and what `words` lay
-    over that of the last.
+    over that of the last; and whether the processes of the accelerate configuration `launch` divide the batches of
+    trainings that are still to come.
 
     Raises:
         UserError: with everything that is wrong with them.
     """
     problems: list[str] = []
+    processes = launch_processes(Path(launch)) if launch else None
     over = keys_of_file(STEPS[last], words)
     files = [(recipe / STEPS[stage].file, over if stage == last else []) for stage in stages]
     laid_over = {file: own for file, own in files if own}
     for file in dict.fromkeys(file for file, _ in files):
         if file.is_file():
             own = laid_over.get(file, [])
-            problems += checked_file(file, stage_of_file(file) or "", own, STEPS[last].flags if own else ())[1]
+            right, wrong = checked_file(file, stage_of_file(file) or "", own, STEPS[last].flags if own else ())
+            problems += wrong
+            if isinstance(right, TrainingFile) and not all(
+                folder.exists() for folder in output_folders(right).values()
+            ):
+                problems += batch_problems(right, processes)
     if problems:
         raise told_together(list(dict.fromkeys(problems)))
 

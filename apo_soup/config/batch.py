@@ -57,10 +57,12 @@ def batch_problem(recipe: "TrainingFile", processes: int) -> str | None:
     if wanted % at_once:
         below = wanted // at_once * at_once
         near = f"{below} or {below + at_once}" if below else str(at_once)
+        each = wanted // processes if wanted % processes == 0 else 0
+        fitting = next((size for size in range(on_device, 0, -1) if each and each % size == 0), None)
+        way = f"write per_device_train_batch_size {fitting}" if fitting else "launch another number of processes"
         return (
             f"{recipe.place('global_batch_size')}: expected a multiple of {at_once}, which is "
-            f"{_on_device(recipe)} x {processes} processes, got {wanted}; write {near}, or launch another number of "
-            "processes"
+            f"{_on_device(recipe)} x {processes} processes, got {wanted}; {way}, or a global batch of {near}"
         )
     steps = wanted // at_once
     if recipe.gives("gradient_accumulation_steps") and recipe.gradient_accumulation_steps != steps:

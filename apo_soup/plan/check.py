@@ -1,14 +1,16 @@
 """`apo-soup check RECIPE`: every error of a recipe at once, and what its training files ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.batch import batch_problem, global_batch
 from apo_soup.config.kinds import stage_name, stage_of_file
+from apo_soup.config.launch_file import launch_processes
 from apo_soup.config.library_values import missing_library
 from apo_soup.config.load import load
-from apo_soup.config.members import file_problems
+from apo_soup.config.members import file_problems, member_recipes
 from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
@@ -25,11 +27,14 @@ from apo_soup.runs.trackers import logging_note, missing_note
 from apo_soup.tables import text_table
 
 
-def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
+def check_recipe(folder: Path, launch: Path | None = None) -> tuple[list[StageFile], list[str]]:
     """Load every stage file of a recipe; returns the good ones and one message for each thing that is wrong.
 
+    Args:
+        launch: the accelerate configuration that trainings will be started with.
+
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or the accelerate configuration cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a recipe folder, got none there; correct the path")
@@ -57,6 +62,8 @@ def check_recipe(folder: Path) -> tuple[list[StageFile], list[str]]:
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     looks = (missing_package, missing_library, earlier_adapter_problem)
     problems += filter(None, (look(recipe) for look in looks for recipe in training))
+    processes = launch_processes(launch) if launch else None
+    problems += [problem for recipe in training for problem in batch_problems(recipe, processes)]
     problems += few_rows_problems(recipes)
     problems += token_problems(recipes)
     problems += named_problems(recipes, folder)
@@ -100,24 +107,35 @@ def checked_file(
         return None, [line.strip() for line in str(error).splitlines()]
 
 
+def batch_problems(recipe: TrainingFile, processes: int | None) -> Iterator[str]:
+    """A sentence for each training of a file whose global batch that many processes do not divide; none where their
+    number is not known.
+    """
+    trainings = member_recipes(recipe) if isinstance(recipe, ApoFile) else [recipe]
+    for training in trainings if processes else ():
+        problem = batch_problem(training, processes or 1)
+        if problem:
+            yield problem
+
+
 def training_table(recipes: list[StageFile]) -> str:
-    """A table of the training files: model, data sources, what an optimiser step on one process reads, runs."""
+    """A table of the training files: model, data sources, what an optimiser step takes, runs."""
     rows = []
     for recipe in recipes:
         if not isinstance(recipe, SftFile | ApoFile):
             continue
         sources = recipe.dataset_mixture.datasets
         local = sum(is_local(source.id) for source in sources)
-        rows_a_step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps
+        whole = recipe.global_batch_size is not None
         unit, runs = ("pairs", len(recipe.members or [1])) if isinstance(recipe, ApoFile) else ("sequences", 1)
         rows.append(
             [
                 recipe.path.name,
                 recipe.model_name_or_path,
                 f"{len(sources)} ({local} local)",
-                f"{rows_a_step} {unit} x {recipe.max_length}",
+                f"{global_batch(recipe, 1)} {unit} x {recipe.max_length}{'' if whole else ' a process'}",
                 str(recipe.learning_rate) if recipe.gives("learning_rate") else "default",
                 str(runs),
             ]
         )
-    return text_table(["file", "model", "sources", "a step and process", "learning rate", "runs"], rows) if rows else ""
+    return text_table(["file", "model", "sources", "a step", "learning rate", "runs"], rows) if rows else ""

@@ -125,6 +125,33 @@ def test_a_members_mistake_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_that_the_launch_does_not_divide_is_told_before_an_earlier_stage_runs(
+    toy_recipe, tmp_path, monkeypatch, capfd
+):
+    """Not of a stage whose folder is there: its own program, which knows whether it is trained at all, tells that."""
+    monkeypatch.chdir(tmp_path)
+    for stage, batch in (("mid", 3), ("sft", 8)):
+        (toy_recipe / f"{stage}.yaml").write_text(
+            f"output_dir: run/{stage}\nglobal_batch_size: {batch}\nper_device_train_batch_size: {batch}\n"
+            "model_name_or_path: m\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
+        )
+    (tmp_path / "launch.yaml").write_text("num_processes: 2\n")
+    with pytest.raises(UserError) as told:
+        run_stages("sft", toy_recipe, str(tmp_path / "launch.yaml"), ["--per_device_train_batch_size", "2"])
+    assert str(told.value) == (
+        f"{toy_recipe}/mid.yaml:2: global_batch_size: expected a multiple of 6, which is per_device_train_batch_size "
+        "3 x 2 processes, got 3; launch another number of processes, or a global batch of 6"
+    )
+    (tmp_path / "run" / "mid").mkdir(parents=True)
+    with pytest.raises(UserError) as told:
+        run_stages("sft", toy_recipe, str(tmp_path / "launch.yaml"), [])
+    assert str(told.value) == (
+        f"{toy_recipe}/sft.yaml:2: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size "
+        "8 x 2 processes, got 8; write per_device_train_batch_size 4, or a global batch of 16"
+    )
+    assert capfd.readouterr().out == ""
+
+
 def test_a_mistake_in_the_overrides_is_told_before_an_earlier_stage_runs(toy_recipe, tmp_path):
     apo = toy_recipe / "apo.yaml"
     apo.write_text(

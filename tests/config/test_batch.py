@@ -93,8 +93,10 @@ def test_processes_that_do_not_divide_the_batch_are_told_with_what_would(tmp_pat
     assert batch_problem(recipe, 4) is None
     with pytest.raises(UserError, match=r"sft.yaml:4: global_batch_size: expected a multiple of 12, which is per_devi"):
         accumulation_steps(recipe, 3)
-    assert "got 16; write 12 or 24, or launch another number of processes" in batch_problem(recipe, 3)
-    assert "got 16; write 32, or launch another number of processes" in batch_problem(recipe, 8)
+    assert batch_problem(recipe, 3).endswith(
+        "got 16; launch another number of processes, or a global batch of 12 or 24"
+    )
+    assert batch_problem(recipe, 8).endswith("got 16; write per_device_train_batch_size 2, or a global batch of 32")
     beside = loaded(tmp_path, "global_batch_size: 16\nper_device_train_batch_size: 4\ngradient_accumulation_steps: 2\n")
     assert batch_problem(beside, 2) is None
     assert batch_problem(beside, 4).startswith(

@@ -60,7 +60,39 @@ def test_the_table_says_what_a_step_reads():
     assert "16 pairs x 256" in rows["apo.yaml"]
     assert rows["apo.yaml"].split()[-2:] == ["2e-05", "3"]
     assert "3 sequences x 1536" in rows["mid.yaml"]
+    assert "a process" not in rows["mid.yaml"]
     assert training_table([]) == ""
+
+
+def test_a_batch_without_its_product_is_told_a_process(tmp_path):
+    mid = (ROOT / "recipes" / "smollm2-135m" / "mid.yaml").read_text()
+    (tmp_path / "mid.yaml").write_text(mid.replace("global_batch_size: 32", "gradient_accumulation_steps: 3"))
+    assert "12 sequences x 4096 a process" in training_table(check_recipe(tmp_path)[0])
+
+
+def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(tmp_path):
+    """Of soup members too, which may have batches of their own."""
+    for name, old, new in (
+        ("sft", "global_batch_size: 8", "global_batch_size: 16"),
+        ("apo", "  - seed: 2", "  - seed: 2\n    global_batch_size: 24\n    per_device_train_batch_size: 4"),
+    ):
+        text = (ROOT / "recipes" / "tiny" / f"{name}.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(text.replace(old, new))
+    (tmp_path / "launch.yaml").write_text("num_processes: 4\n")
+
+    def told(launch):
+        problems = check_recipe(tmp_path, launch)[1]
+        return [p.partition(f"{tmp_path}/")[2] for p in problems if "processes" in p]
+
+    assert told(None) == []
+    assert told(tmp_path / "launch.yaml") == [
+        "apo.yaml:29: global_batch_size: expected a multiple of 64, which is per_device_train_batch_size 16 x 4 "
+        "processes, got 16; write per_device_train_batch_size 4, or a global batch of 64",
+        "apo.yaml:19: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size 4 x 4 "
+        "processes, got 24; write per_device_train_batch_size 3, or a global batch of 16 or 32",
+        "sft.yaml:25: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
+        "processes, got 16; write per_device_train_batch_size 4, or a global batch of 32",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["sft", "apo"])

@@ -108,7 +108,7 @@ def test_a_batch_that_processes_do_not_divide_is_told_once_before_anything_is_tr
     assert (ended.returncode, ended.stderr) == (
         2,
         f"error: {path}:{line}: global_batch_size: expected a multiple of 6, which is per_device_train_batch_size 3 x "
-        "2 processes, got 3; write 6, or launch another number of processes\n",
+        "2 processes, got 3; launch another number of processes, or a global batch of 6\n",
     )
     ended = two_ranks("-m", "sft", "--config", path, "--global_batch_size=12", "--gradient_accumulation_steps=4").wait()
     assert ended.stderr == (
