@@ -53,7 +53,11 @@ class KeepCheckpoints(TrainerCallback):
             kept.stage.started = time.monotonic()  # planned long before, when other members were still to be trained
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Put the model's folder into place where this step is one to keep."""
+        """Put the model's folder into place where this step is one to keep.
+
+        Raises:
+            UserError: the disk refuses it.
+        """
         if state.global_step not in self.at:
             return
         stage = self.at[state.global_step].stage

@@ -93,7 +93,11 @@ def values_hash(chosen: torch.Tensor, rejected: torch.Tensor) -> str:
 
 
 def reference_store(recipe: ApoFile, prepared: Path) -> ReferenceStore:
-    """Where this model's log-probabilities of these pairs are kept, beside the folder of prepared pairs."""
+    """Where this model's log-probabilities of these pairs are kept, beside the folder of prepared pairs.
+
+    Raises:
+        UserError: the model is not there, or is not a whole model folder.
+    """
     # The model itself is in its hash, and adapters are switched off for the reference.
     loading = {name: str(value) for name, value in recipe.given_with("loading").items()}
     revision = recipe.model_revision if recipe.gives("model_revision") else None

@@ -127,7 +127,11 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
 
 
 def stock_trainer(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any]) -> PreparedDPOTrainer:
-    """The stock trainer with its reference; `common` are the arguments that both trainers are made with."""
+    """The stock trainer with its reference; `common` are the arguments that both trainers are made with.
+
+    Raises:
+        UserError: TRL refuses the recipe.
+    """
     common = common | settled_model(recipe, arguments, common)
     arguments.remove_unused_columns = False  # which would take the numbers of the rows away
     with refused_by_trl(recipe):
@@ -171,7 +175,11 @@ def packed_trainer(
 
 
 def settled_model(recipe: ApoFile, arguments: DPOConfig, common: dict[str, Any]) -> dict[str, Any]:
-    """What of a trainer's arguments is otherwise where the recipe goes on with an adapter, which is loaded already."""
+    """What of a trainer's arguments is otherwise where the recipe goes on with an adapter, which is loaded already.
+
+    Raises:
+        UserError: transformers or peft cannot load the base or the adapter.
+    """
     adapting = {name: common[name] for name in ("peft_config", "quantization_config")}
     model = with_earlier_adapter(recipe, arguments, adapting)
     return {} if model is None else {**adapting, "model": model}

@@ -48,7 +48,11 @@ def check_adapter(base: Path, adapter: Path, where: str) -> None:
 
 
 def trained_on(adapter: Path, where: str) -> Path | None:
-    """The folder that an adapter names as its base, if it is there; one that was moved, or fetched, says nothing."""
+    """The folder that an adapter names as its base, if it is there; one that was moved, or fetched, says nothing.
+
+    Raises:
+        UserError: `adapter_config.json` cannot be read, or is of another form.
+    """
     named = adapter_base_name(adapter, where)
     return Path(named) if named and Path(named).is_dir() else None
 

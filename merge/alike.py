@@ -110,7 +110,11 @@ def _shapes(folder: Path, where: str, own_tokenizer: bool, sliced: bool) -> dict
 
 
 def merge_notes(first: Path, folders: list[Path], where: str) -> list[str]:
-    """What a merge takes from the model `first` where another of its models says otherwise, a line each."""
+    """What a merge takes from the model `first` where another of its models says otherwise, a line each.
+
+    Raises:
+        UserError: a model's JSON file cannot be read, or is of another form.
+    """
     lines = other_code(first, folders, where)
     taken = read_json(first / "config.json", where)
     for folder in folders:

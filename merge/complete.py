@@ -29,7 +29,11 @@ def copy_tokenizer(parent: Path, folder: Path) -> None:
 
 
 def write_config(folder: Path, parent: Path) -> None:
-    """Write the parent's configuration, with the type that the weights were written in."""
+    """Write the parent's configuration, with the type that the weights were written in.
+
+    Raises:
+        UserError: the weights that were written cannot be read.
+    """
     config = json.loads((parent / "config.json").read_text())
     for key in ("torch_dtype", "transformers_weights"):
         config.pop(key, None)
@@ -60,7 +64,11 @@ def complete_folder(folder: Path, parent: Path, long_context: LongContextKeys | 
 
 
 def generation_settings(parent: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The parent's generation settings; SmolLM3's sampling where it has none; the end of turn always ends an answer."""
+    """The parent's generation settings; SmolLM3's sampling where it has none; the end of turn always ends an answer.
+
+    Raises:
+        UserError: a model's JSON file cannot be read, or is of another form.
+    """
     ends = parent.get("eos_token_id", config.get("eos_token_id"))
     ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
     end = special_token_id(folder, "eos_token")

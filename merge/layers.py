@@ -78,6 +78,9 @@ def _slices(config: MergekitKeys) -> tuple[str, list[Any] | None]:
 def layer_settings(folder: Path, where: str) -> dict[str, list[Any]]:
     """What a model's configuration says of each layer, by key, as lists with an entry a layer. What its class works out
     where the file does not say is among it.
+
+    Raises:
+        UserError: its configuration cannot be read, or is of another form.
     """
     config = read_json(folder / "config.json", where)
     depth = config.get(depth_key(config) or "")

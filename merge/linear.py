@@ -53,6 +53,9 @@ def same_as_mergekit(average: LinearAverage, where: str) -> bool:
 
     mergekit promotes mixed types, refuses a model listed twice, leaves out whole numbers, and gives the parts of a
     model of several (its vision tower, say) the names that they have in memory.
+
+    Raises:
+        UserError: as `model_tensors` does.
     """
     inputs = [model_tensors(f, where) for f in average.folders]
     types = {stored.dtype for tensors in inputs for stored in tensors.values()}

@@ -41,7 +41,11 @@ def model_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
 
 
 def has_several_parts(folder: Path, where: str) -> bool:
-    """Whether a model has parts beside its language model, such as a vision tower."""
+    """Whether a model has parts beside its language model, such as a vision tower.
+
+    Raises:
+        UserError: its configuration cannot be read, or is of another form.
+    """
     return "text_config" in read_json(folder / "config.json", where)
 
 
@@ -100,7 +104,11 @@ def _head_and_embedding(tensors: dict[str, StoredTensor]) -> tuple[str, str] | N
 
 
 def ties_head(folder: Path, where: str) -> bool:
-    """Whether a model's configuration ties its head to the embeddings; asks transformers where it does not say."""
+    """Whether a model's configuration ties its head to the embeddings; asks transformers where it does not say.
+
+    Raises:
+        UserError: its configuration cannot be read, or is of another form.
+    """
     config: dict[str, Any] = read_json(folder / "config.json", where)
     inner = config.get("text_config") or {}
     said = config.get("tie_word_embeddings", inner.get("tie_word_embeddings"))

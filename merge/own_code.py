@@ -27,14 +27,22 @@ def check_own_code(folder: Path, where: str) -> None:
 
 
 def copy_own_code(parent: Path, folder: Path, where: str) -> None:
-    """Copy the parent's code, and what it imports from beside it, if its configuration names any."""
+    """Copy the parent's code, and what it imports from beside it, if its configuration names any.
+
+    Raises:
+        UserError: its configuration cannot be read, or is of another form.
+    """
     if any(True for _ in _code_files(parent, where)):
         for file in sorted(parent.glob("*.py")):
             shutil.copyfile(file, folder / file.name)
 
 
 def other_code(first: Path, folders: list[Path], where: str) -> list[str]:
-    """A line for each file of code that a model has otherwise than `first`, whose code a merge takes."""
+    """A line for each file of code that a model has otherwise than `first`, whose code a merge takes.
+
+    Raises:
+        UserError: a configuration cannot be read, or is of another form.
+    """
     names = dict.fromkeys(name for _, name in _code_files(first, where))
     return [
         f"{folder}/{name} differs from {first}/{name}, which the merge takes"

@@ -89,5 +89,9 @@ def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
 
 
 def suite_key(suite: Path) -> str:
-    """Hash of what a suite asks and of the code that asks it."""
+    """Hash of what a suite asks and of the code that asks it.
+
+    Raises:
+        UserError: a file or folder that it names is not there.
+    """
     return hash_value([hash_file(suite), suite_inputs(load(suite, "eval")), code_hash("merge.sweep.walk")])

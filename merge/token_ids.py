@@ -15,7 +15,11 @@ _ID_END = "_token_id"
 
 
 def special_token_id(folder: Path, name: str) -> int | None:
-    """The id of a special token of the folder's tokenizer, or None where it has no such token."""
+    """The id of a special token of the folder's tokenizer, or None where it has no such token.
+
+    Raises:
+        UserError: a file of the tokenizer cannot be read, or is of another form.
+    """
     settings, tokens = folder / "tokenizer_config.json", folder / "tokenizer.json"
     if not settings.is_file() or not tokens.is_file():
         return None
@@ -46,7 +50,11 @@ def translated_ids(settings: Mapping[str, Any], parent: Path, folder: Path) -> d
 
 
 def with_special_tokens(config: Mapping[str, Any], parent: Path, folder: Path) -> dict[str, Any]:
-    """The parent's configuration with the ids of the folder's own special tokens, where the tokenizers differ."""
+    """The parent's configuration with the ids of the folder's own special tokens, where the tokenizers differ.
+
+    Raises:
+        UserError: a file of the tokenizer cannot be read, or is of another form.
+    """
     translated = translated_ids(config, parent, folder)
     for name in OWN_TOKENS if _other_tokens(parent, folder) else ():
         key, own = f"{name}_id", special_token_id(folder, name)

@@ -34,7 +34,11 @@ def view_place(model: Path, folder: Path) -> Path:
 
 
 def model_view(model: Path, folder: Path, where: str) -> Path:
-    """The folder of links to a model's files, made now if it is not there yet."""
+    """The folder of links to a model's files, made now if it is not there yet.
+
+    Raises:
+        UserError: its configuration cannot be read, or is of another form.
+    """
     view = view_place(model, folder)
     if view.exists():
         return view

@@ -297,6 +297,56 @@ def test_every_sentence_says_what_was_expected_what_was_there_and_what_to_do():
     assert not wrong, "\n".join(f"{place}: {text}" for place, text in wrong.items())
 
 
+def raised_names(function: ast.FunctionDef) -> set[str]:
+    """The exceptions that a function's own body raises by name, those that it catches itself left out."""
+    found, waiting = set(), [(node, frozenset()) for node in function.body]
+    while waiting:
+        node, caught = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Try):
+            types = [handler.type for handler in node.handlers]
+            here = {ast.unparse(part) for kind in types for part in getattr(kind, "elts", [kind]) if part is not None}
+            waiting += [(inside, caught | here) for inside in node.body]
+            waiting += [(i, caught) for part in (*node.handlers, node) for i in getattr(part, "orelse", [])]
+            waiting += [(inside, caught) for handler in node.handlers for inside in handler.body]
+            waiting += [(inside, caught) for inside in node.finalbody]
+            continue
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call | ast.Name):
+            name = ast.unparse(getattr(node.exc, "func", node.exc))
+            found |= {name} - caught
+        waiting += [(inside, caught) for inside in ast.iter_child_nodes(node)]
+    return found
+
+
+def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """The public functions of a module, and the public methods of its public classes."""
+    for node in tree.body:
+        inside = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        yield from (f for f in inside if isinstance(f, ast.FunctionDef) and not f.name.startswith("_"))
+
+
+def test_what_a_public_function_raises_stands_in_its_docstring():
+    """Where it raises itself, one of ours; what it passes on from others is theirs to say."""
+    trees = {file: ast.parse(file.read_text()) for file in sources(*PACKAGES)}
+    bases = {n.name: {*map(ast.unparse, n.bases)} for tree in trees.values() for n in tree.body if hasattr(n, "bases")}
+    ours: set[str] = set()
+    while more := {name for name, of in bases.items() if of & {*ours, "Exception", "ValueError"}} - ours:
+        ours |= more
+    assert {"UserError", "RowError", "WindowError", "OtherFormError"} <= ours
+    silent, seen = [], 0
+    for file, tree in trees.items():
+        for function in public_functions(tree):
+            said = ast.get_docstring(function) or ""
+            raised = raised_names(function) & ours
+            seen += bool(raised)
+            # A command's docstring is its help; every one of them may end with an error.
+            if raised and "aise" not in said and not any(map(is_command, function.decorator_list)):
+                silent.append(f"{file.relative_to(ROOT)}:{function.lineno}: {function.name}: {', '.join(raised)}")
+    assert seen > 100
+    assert not silent, "\n".join(silent)
+
+
 def modules_with_examples() -> list[str]:
     """Modules whose docstrings hold examples."""
     files = [file for file in sources(*PACKAGES) if ">>> " in file.read_text()]

@@ -77,6 +77,9 @@ def journal_file(side: AskedSide, prompts: list[Prompt], stage: Stage) -> Path:
 
     For transformers the prompts are part of it, because a batch, and so what is drawn in it, is made of all of them.
     The other engines draw every prompt by itself.
+
+    Raises:
+        UserError: the side's chat template is not there.
     """
     local = side.keys if isinstance(side.keys, LocalSide) else None
     content = {

@@ -28,7 +28,11 @@ def is_held_out(prompt: Prompt, share: float) -> bool:
 
 
 def side_provenance(side: AskedSide, stage: Stage) -> dict[str, Any]:
-    """Who answered and how: model with its content hash or commit, engine, sampling, seed, template."""
+    """Who answered and how: model with its content hash or commit, engine, sampling, seed, template.
+
+    Raises:
+        UserError: the side's tokenizer cannot be loaded.
+    """
     keys, sampling = side.keys, side.sampling
     if isinstance(keys, RewardJudge):
         return {"model": keys.written("model"), "engine": keys.kind, "content": stage.inputs[side.name]}

@@ -50,7 +50,11 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that `ctx` names."""
+        """Run the command that `ctx` names.
+
+        Raises:
+            Stopped: the command was interrupted, or nobody reads what it prints.
+        """
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, BrokenPipeError) as cause:

@@ -46,7 +46,11 @@ class ShardStep(_RowsStep):
     name = "prepare a shard"
 
     def work(self, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, rank: int, world_size: int) -> None:
-        """Make the shard."""
+        """Make the shard.
+
+        Raises:
+            UserError: a row or a source is refused, or the rows changed meanwhile.
+        """
         prepare_shard(recipe, tokenizer, rank + 1, world_size)
 
 
@@ -56,5 +60,9 @@ class JoinStep(_RowsStep):
     name = "join the shards"
 
     def work(self, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, rank: int, world_size: int) -> None:
-        """Make the prepared folder."""
+        """Make the prepared folder.
+
+        Raises:
+            UserError: a shard is missing or damaged, or all rows together are refused.
+        """
         print(join_shards(recipe, tokenizer))

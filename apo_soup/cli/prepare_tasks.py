@@ -74,7 +74,11 @@ def prepare_on(place: str, recipe: TrainingFile, words: list[str], tasks: int, w
 
 
 def forget_lost_shards(plan_file: Path, logs: Path, tasks: int) -> None:
-    """Remove datatrove's marks of tasks that are done where the shard is gone: joined since, or deleted."""
+    """Remove datatrove's marks of tasks that are done where the shard is gone: joined since, or deleted.
+
+    Raises:
+        UserError: the plan of the shards holds something else.
+    """
     from apo_soup.data.shards import kept_plan
 
     plan = kept_plan(plan_file)

@@ -30,6 +30,9 @@ class ArgumentsByStage(Form):
 def changed_parts(said: list[FolderState | str]) -> list[FolderState | str]:
     """What a step's program says of its folders, after the content of each that it takes for up to date was compared
     with the hashes in its manifest: one that is not as it was made is stale.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
     """
     return [_by_content(line) if isinstance(line, FolderState) and line.reason is None else line for line in said]
 
@@ -55,6 +58,9 @@ def parts_made_otherwise(
         stale: the states of the folders.
         by_content: a folder is whole where every file has the content that its manifest says.
         current: the stages that are up to date with the words that an older release remembered.
+
+    Raises:
+        UserError: the step's file is wrong.
     """
     step = STEPS[name]
     file = load(recipe / step.file, stage_of_file(Path(step.file)) or "")

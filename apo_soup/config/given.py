@@ -29,7 +29,11 @@ class Given:
 
     @classmethod
     def from_file(cls, path: Path, overrides: list[str], options: Sequence[str] = ()) -> "Given":
-        """A file's keys with `--key value` words laid over them."""
+        """A file's keys with `--key value` words laid over them.
+
+        Raises:
+            UserError: the file cannot be read, is no YAML, no mapping, or gives a key twice; or a word is no key.
+        """
         given = cls(path, *read_yaml(path), options=tuple(options))
         given.lay_over(overrides)
         given.words = list(overrides)

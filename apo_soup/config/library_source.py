@@ -40,7 +40,11 @@ class LibraryKey:
 
 @cache
 def keys_of(class_name: str) -> dict[str, LibraryKey]:
-    """All keys of a configuration class and its bases, by name; a class's own declaration wins over its bases'."""
+    """All keys of a configuration class and its bases, by name; a class's own declaration wins over its bases'.
+
+    Raises:
+        UserError: the class's package is not installed.
+    """
     package, file, bases = CLASSES[class_name]
     keys: dict[str, LibraryKey] = {}
     for base in bases:
@@ -55,13 +59,21 @@ def keys_of(class_name: str) -> dict[str, LibraryKey]:
 
 @cache
 def enumerations() -> dict[str, tuple[str, ...]]:
-    """The words of transformers' enumerations by class name, such as `SchedulerType`."""
+    """The words of transformers' enumerations by class name, such as `SchedulerType`.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     return {name: tuple(dict.fromkeys(words.values())) for name, words in enumeration_members().items()}
 
 
 @cache
 def enumeration_members() -> dict[str, dict[str, str]]:
-    """The members of transformers' enumerations by class name, and the word that recipes write for each."""
+    """The members of transformers' enumerations by class name, and the word that recipes write for each.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     found = {}
     for file in ENUMERATIONS:
         for node in _classes("transformers", file):

@@ -28,6 +28,9 @@ def member_recipes(recipe: ApoFile) -> list[ApoFile]:
 def file_problems(path: Path, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> list[str]:
     """A sentence for everything that is wrong with an apo file, in the keys that members share and in their own, and
     with the words laid over it; see `load`.
+
+    Raises:
+        UserError: the file cannot be read, is no YAML, no mapping, or gives a key twice.
     """
     given = Given.from_file(path, list(overrides), options)
     members = given.values.get("members")

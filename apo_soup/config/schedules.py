@@ -38,7 +38,11 @@ class Schedule:
 
 @cache
 def schedules() -> dict[str, Schedule]:
-    """Every schedule by its name in a recipe."""
+    """Every schedule by its name in a recipe.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     tree = source_tree("transformers", "optimization.py")
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     words = enumeration_members()["SchedulerType"]

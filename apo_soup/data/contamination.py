@@ -77,6 +77,9 @@ def eval_sources(recipe: TrainingFile) -> list[EvalSource]:
     """What `dataset_mixture.decontaminate` names: suite files (`eval.yaml`), data files, or Hub ids with a column.
 
     Tasks of a suite that read no file cannot be compared with rows; a note of the recipe names them.
+
+    Raises:
+        UserError: a suite is not there, or is wrong.
     """
     sources = []
     for number, entry in enumerate(recipe.dataset_mixture.decontaminate or []):

@@ -25,11 +25,19 @@ class PairEncoder(Encoder[PreferencePair]):
     """Rows of preference optimisation."""
 
     def parsed(self, fields: Fields, arguments: dict[str, Any]) -> PreferencePair:
-        """A pair."""
+        """A pair.
+
+        Raises:
+            RowError: naming the field, what was expected and what is there.
+        """
         return parse_pair(fields, arguments)
 
     def rendered(self, item: PreferencePair) -> tuple[list[str], list[Span]]:
-        """The three texts of a pair; its answers are trained as a whole, so it has no spans."""
+        """The three texts of a pair; its answers are trained as a whole, so it has no spans.
+
+        Raises:
+            RowError: the template refuses the row, or writes the prompt otherwise once an answer follows.
+        """
         return pair_texts(item, self.renderer), []
 
     def shared_characters(self, texts: list[str]) -> int:

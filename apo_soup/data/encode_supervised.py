@@ -48,18 +48,32 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         return item
 
     def samples(self, item: SupervisedItem) -> list[SupervisedItem]:
-        """The row itself, or a sample for each of its trained answers."""
+        """The row itself, or a sample for each of its trained answers.
+
+        Raises:
+            RowError: none is left.
+        """
         if self.options.train_on != "unroll" or not isinstance(item, Conversation):
             return [item]
         return [*samples_of(item, turns_with_loss(item, replace(self.options, train_on="all_turns")))]
 
     def rendered(self, item: SupervisedItem) -> tuple[list[str], list[Span]]:
-        """The text of a row and its trained characters."""
+        """The text of a row and its trained characters.
+
+        Raises:
+            RowError: the template refuses the row, its spans cannot be located, or its flags mask what cannot be
+                masked.
+        """
         text, spans = spans_with_loss(item, self.renderer, self.options)
         return [text], spans
 
     def document(self, row: RowToEncode, pending: PendingRow[SupervisedItem], ids: list[Array]) -> Document | Refused:
-        """Ids `[S]` and trained ranges `[2k]`, cut to `max_length`, held to all rows' cheap checks or to whole ones."""
+        """Ids `[S]` and trained ranges `[2k]`, cut to `max_length`, held to all rows' cheap checks or to whole ones.
+
+        Raises:
+            RowError: naming the fault.
+            UserError: the same, where the row is among those that stop the launch.
+        """
         item, spans, ranges, (text,), (tokens,) = pending.item, pending.spans, pending.ranges, pending.texts, ids
         self._check(row, pending, tokens, ranges)
         positions, lost = pieces_within_max_length(len(tokens), ranges, self.options)

@@ -91,7 +91,11 @@ class Encoder(ABC, Generic[ItemT]):
         """
 
     def render(self, rows: list[RowToEncode]) -> RenderedBatch[ItemT]:
-        """The first half: rows as text. Python's half, so it is worth running while another batch is tokenised."""
+        """The first half: rows as text. Python's half, so it is worth running while another batch is tokenised.
+
+        Raises:
+            UserError: a row with reasoning in a source that was taken for a no-think one.
+        """
         out: RenderedBatch[ItemT] = RenderedBatch(Batch(rows, [Refused("rejected", "")] * len(rows)))
         for index, row in enumerate(rows):
             try:

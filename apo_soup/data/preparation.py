@@ -56,7 +56,11 @@ def recipe_chunks(recipe: TrainingFile) -> list[list[Chunk]]:
 
 
 def recipe_encoder(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> RowEncoder:
-    """The encoder of a recipe's rows, with what the recipe asks to know of them."""
+    """The encoder of a recipe's rows, with what the recipe asks to know of them.
+
+    Raises:
+        UserError: prompts of evaluations cannot be read.
+    """
     mixture, options = recipe.dataset_mixture, Options.of(recipe)
     evals = eval_prompts(eval_sources(recipe), mixture.decontaminate_ngram)
     unrolled = options.train_on == "unroll"

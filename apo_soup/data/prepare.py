@@ -56,6 +56,9 @@ def prepared_folder(
 
     Args:
         rows: what stands for the sources' rows; their hashes where it is not given.
+
+    Raises:
+        UserError: a source is not there, or cannot be read.
     """
     mixture = recipe.dataset_mixture
     sources, near = mixture.datasets, mixture.deduplicate == "near"
@@ -175,6 +178,9 @@ def _partial_folder(folder: Path) -> Path:
 def rows_state(recipe: TrainingFile) -> list[tuple[str, int, int]]:
     """Path, size and time of every local file of rows: what they were when their content was hashed; of a dataset on
     the Hub its commit.
+
+    Raises:
+        UserError: a file is not there, or is of a kind that is not read.
     """
     states = []
     for number, source in enumerate(recipe.dataset_mixture.datasets):
@@ -278,7 +284,11 @@ class TrainingRows:
 
 
 def training_rows(recipe: TrainingFile, say: Callable[[str], None] = print) -> TrainingRows:
-    """Load the recipe's tokenizer, prepare its rows if they are not there yet, and open them memory-mapped."""
+    """Load the recipe's tokenizer, prepare its rows if they are not there yet, and open them memory-mapped.
+
+    Raises:
+        UserError: as `recipe_tokenizer` and `prepare_mixture` do.
+    """
     tokenizer = recipe_tokenizer(recipe, say)
     folder = prepare_mixture(recipe, tokenizer, say)
     stats = read_statistics(folder)

@@ -62,7 +62,11 @@ class Portion:
         return self.chunk.place if self.chunk.file else self.source.name
 
     def batches(self) -> Iterator[RowBatch]:
-        """Its rows in batches; there is one where there are no rows, too."""
+        """Its rows in batches; there is one where there are no rows, too.
+
+        Raises:
+            UserError: a file is not what its suffix says, or no longer what it was when it was divided.
+        """
         batch, columns = RowBatch(self.source), SourceColumns(self.source)
         size = checked = characters = 0
         for stored, times in self._drawn():

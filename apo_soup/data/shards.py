@@ -241,6 +241,9 @@ def shard_chunks(chunks: list[list[Chunk]], number: int, count: int) -> list[tup
 def plan_file(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> Path:
     """Where the plan lies: named by all that decides it, but by sizes and times of the rows instead of their content,
     so that no task but the first reads all rows.
+
+    Raises:
+        UserError: a source is not there, or cannot be read.
     """
     folder = prepared_folder(recipe, tokenizer, rows_state(recipe))
     return folder.parent / f".{folder.name}.plan.json"

@@ -42,7 +42,11 @@ def first_rows(rows: Iterable[RowToEncode], count: int) -> Iterator[RowToEncode]
 def sampled(
     entry: MixtureSource, keys: TrainedSourceKeys, rows: list[RowToEncode], encoder: RowEncoder, where: str
 ) -> SampledSource:
-    """What the first drawn rows of a source tell; the rest of a local file is counted, not encoded."""
+    """What the first drawn rows of a source tell; the rest of a local file is counted, not encoded.
+
+    Raises:
+        UserError: a file is not there, or is of a kind that is not read.
+    """
     documents = [result for result in encoder(rows).results if isinstance(result, Document)]
     count = count_rows(entry.source, where)
     if count is None and row_files(entry.source.id, where):

@@ -118,6 +118,10 @@ def generate_answers(
 
     Args:
         template_arguments: those of each row, beside its own.
+
+    Raises:
+        RowError: an argument of the row's is not what templates read.
+        UserError: a prompt and its answer do not fit the model's window.
     """
     field = task.question if isinstance(task, AnswerTask | ToolTask) else "messages"
     prompts = [
@@ -133,6 +137,9 @@ def generate_answers(
 def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str]) -> list[list[Completion]]:
     """Answers to rendered prompts, `task.repeats` each, drawn as the task's keys and the suite's seed say. Where the
     template opens the think block in the prompt, the answers have that opening.
+
+    Raises:
+        UserError: a prompt and its answer do not fit the model's window.
     """
     asked = [prompt for prompt in prompts for _ in range(task.repeats)]
     drawn = drawn_answers(checkpoint, task, asked)
@@ -141,7 +148,11 @@ def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[
 
 
 def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], turn: int = 0) -> list[Completion]:
-    """An answer to each rendered prompt; `turn` gives those of a later turn draws of their own."""
+    """An answer to each rendered prompt; `turn` gives those of a later turn draws of their own.
+
+    Raises:
+        UserError: a prompt and its answer do not fit the model's window.
+    """
     sampling = Sampling(
         task.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
         task.temperature,

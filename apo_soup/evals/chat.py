@@ -18,6 +18,9 @@ MODE_COMMANDS = {"/think": True, "/no_think": False}
 def model_of_recipe(recipe: Path, stage: str) -> tuple[str, str | None, bool]:
     """A stage's model folder, the chat template that the recipe's suite lays over it, and whether the suite lets code
     run that comes with the model.
+
+    Raises:
+        UserError: the recipe's suite is wrong.
     """
     suite = load(recipe / "eval.yaml", "eval")
     return str(models_of_suite(suite, [stage])[stage]), suite.chat_template, suite.trust_remote_code

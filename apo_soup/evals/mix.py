@@ -22,7 +22,11 @@ from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 
 
 def whole_model(folder: Path, where: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """A model folder, or an adapter's with its base: a mix is of weights, not of an adapter's two factors."""
+    """A model folder, or an adapter's with its base: a mix is of weights, not of an adapter's two factors.
+
+    Raises:
+        UserError: the model comes with its own code, and may not run it.
+    """
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         from peft import AutoPeftModelForCausalLM  # seconds to import, and seldom needed
 

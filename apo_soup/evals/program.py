@@ -79,7 +79,11 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
 
 
 def folders_of_models(suite: EvalFile, models: Sequence[EvaluatedModel]) -> dict[str, Path]:
-    """Where the results of each model go, by name: every model of the file has its place, whichever are asked for."""
+    """Where the results of each model go, by name: every model of the file has its place, whichever are asked for.
+
+    Raises:
+        UserError: results that lie there cannot be read.
+    """
     names = dict.fromkeys([*models_of_suite(suite), *(model.name for model in models)])
     return results_folders(Path(suite.output_dir), list(names))
 
@@ -192,7 +196,11 @@ def model_arguments(suite: EvalFile, name: str) -> list[str]:
 
 
 def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: "Mixer") -> None:
-    """Evaluate one model, write its results.json and print its headline scores."""
+    """Evaluate one model, write its results.json and print its headline scores.
+
+    Raises:
+        UserError: as `evaluate_model` does, or the disk refuses the results.
+    """
     from apo_soup.evals.run import evaluate_model
 
     stage.begin()

@@ -48,7 +48,11 @@ def own_file_name(name: str) -> str:
 
 
 def results_folders(output: Path, names: Sequence[str]) -> dict[str, Path]:
-    """A folder for each of a suite's models by name: the plain one where no other name has or had it."""
+    """A folder for each of a suite's models by name: the plain one where no other name has or had it.
+
+    Raises:
+        UserError: results that lie there cannot be read.
+    """
     holders = {plain: holder(output / plain) for plain in map(plain_name, names)}
     # Whose results are there stays; then a name with a slash goes first, which is a member's and there in every run.
     order = sorted(names, key=lambda name: (holders[plain_name(name)] != name, "/" not in name, name))

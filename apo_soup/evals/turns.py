@@ -123,6 +123,9 @@ def turns_task(checkpoint: Checkpoint, task: TurnsTask, rows: list[ItemRow]) -> 
 def speak(checkpoint: Checkpoint, task: TurnsTask, runs: dict[str, list[HeldTalk]], turn: int) -> None:
     """Let the model answer a turn of all conversations; one that changes later has the answers of the one that does not
     until then.
+
+    Raises:
+        UserError: a prompt and its answer do not fit the model's window.
     """
     waiting: list[tuple[HeldTalk, str]] = []
     for talks in runs.values():

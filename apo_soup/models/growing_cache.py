@@ -34,7 +34,11 @@ class GrowingLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append the states `[B, H, new, D]` of new tokens; returns all keys and values, `[B, H, S, D]`."""
+        """Append the states `[B, H, new, D]` of new tokens; returns all keys and values, `[B, H, S, D]`.
+
+        Raises:
+            AllRead: these were the last states that are read of the layer.
+        """
         length = self.get_seq_length()
         end = length + key_states.shape[-2]
         if not length:

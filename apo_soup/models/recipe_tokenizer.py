@@ -97,6 +97,9 @@ def token_ids(tokenizer: PreTrainedTokenizerBase) -> int:
 def new_token_ids(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids, ascending, of tokens that the recipe's model does not know: its own tokenizer lacks them, or its
     embeddings have no row for them.
+
+    Raises:
+        UserError: an adapter does not say what its base is.
     """
     own = AutoTokenizer.from_pretrained(
         recipe.model_name_or_path, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
@@ -109,6 +112,9 @@ def new_token_ids(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase) -> l
 def model_rows(recipe: TrainingFile, model: str | None = None) -> int | None:
     """The rows of the embeddings of a training file's model, or of `model` in its place, by its configuration; None
     where that does not say, or cannot be loaded: what loads the weights will tell.
+
+    Raises:
+        UserError: an adapter does not say what its base is.
     """
     try:
         config = AutoConfig.from_pretrained(

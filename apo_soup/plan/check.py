@@ -80,6 +80,9 @@ def check_recipe(folder: Path, launch: Path | None = None) -> tuple[list[StageFi
 def doubled_outputs(recipes: list[StageFile]) -> list[str]:
     """A sentence for each folder that two stages of a recipe make, which would replace each other's; `sft_b.yaml` is
     another file of the stage sft.
+
+    Raises:
+        UserError: a member of an apo file is wrong.
     """
     makers: dict[Path, StageFile] = {}
     problems = []

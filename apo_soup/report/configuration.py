@@ -18,7 +18,11 @@ _MAIN_SETTINGS = (
 
 
 def configuration_section(run: Path) -> str:
-    """The settings of every stage in one table, and all of them below."""
+    """The settings of every stage in one table, and all of them below.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     rows = []
     for name, manifest in stage_manifests(run):
         config = redacted(manifest["config"])
@@ -32,7 +36,11 @@ def configuration_section(run: Path) -> str:
 
 
 def arguments_lines(run: Path) -> str:
-    """A line for each stage that was made with arguments of the command line beside its file."""
+    """A line for each stage that was made with arguments of the command line beside its file.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     measured = [run / "sweep", *sorted((run / "evals").glob("[!.]*"))]
     manifests = [*stage_manifests(run), *((m["stage"], m) for m in map(read_manifest, measured) if m)]
     made = [(name, arguments_of(manifest)) for name, manifest in manifests]
@@ -41,7 +49,11 @@ def arguments_lines(run: Path) -> str:
 
 
 def versions_section(run: Path) -> str:
-    """Package versions and commit of the run's last stage."""
+    """Package versions and commit of the run's last stage.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     manifests = stage_manifests(run)
     if not manifests:
         return ""

@@ -8,7 +8,11 @@ from apo_soup.report.run_files import stage_manifests
 
 
 def cost_section(run: Path) -> str:
-    """Seconds, tokens seen, tokens a second and peak memory in MB, a row a stage."""
+    """Seconds, tokens seen, tokens a second and peak memory in MB, a row a stage.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     rows, total = [], 0.0
     for name, manifest in stage_manifests(run):
         metrics = manifest["metrics"]

@@ -14,7 +14,11 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin")
 
 
 def lineage_section(run: Path, stages: list[EvaluatedCheckpoint]) -> str:
-    """Each model with its content hash and its parents; stages that are missing are named."""
+    """Each model with its content hash and its parents; stages that are missing are named.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     known = dict(stage_manifests(run))
     base = next((s for s in stages if s.name == "base"), None)
     items = []

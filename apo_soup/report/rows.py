@@ -42,7 +42,11 @@ class PairsManifest(Manifest):
 
 
 def data_section(run: Path) -> str:
-    """The mixture by source and mode: tokens as bars, and a table with the share that is trained."""
+    """The mixture by source and mode: tokens as bars, and a table with the share that is trained.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     rows: list[list[str]] = []
     mixtures: list[tuple[str, str]] = []
     for name, manifest in stage_manifests(run):
@@ -67,7 +71,11 @@ def data_section(run: Path) -> str:
 
 
 def pairs_section(run: Path) -> str:
-    """What became of the prompts of the pairs stage, mean tokens of both sides, and what they cost to write."""
+    """What became of the prompts of the pairs stage, mean tokens of both sides, and what they cost to write.
+
+    Raises:
+        UserError: a manifest is cut, empty or of another form.
+    """
     manifest = read_manifest(run / "pairs", PairsManifest)
     if not manifest:
         return ""

@@ -11,7 +11,11 @@ from apo_soup.runs.members import member_folders
 
 
 def training_section(run: Path) -> str:
-    """Loss, learning rate and gradient norm of mid and sft, each on its own axes."""
+    """Loss, learning rate and gradient norm of mid and sft, each on its own axes.
+
+    Raises:
+        UserError: a log cannot be read, or is of another form.
+    """
     figures = []
     for name, log in trainer_logs(run, ["mid", "sft"]).items():
         kinds = (
@@ -24,7 +28,11 @@ def training_section(run: Path) -> str:
 
 
 def members_section(run: Path) -> str:
-    """Curves of all members over each other."""
+    """Curves of all members over each other.
+
+    Raises:
+        UserError: a log cannot be read, or is of another form.
+    """
     logs = trainer_logs(run, [f"apo/{f.name}" for f in member_folders(run)])
     kinds = (
         ("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"),

@@ -40,6 +40,9 @@ def write_card(folder: Path, name: str, config: MergekitKeys, models: list[str],
         config: mergekit's configuration, models by folder or Hub id.
         models: the models that were mixed.
         run: the run's folder, whose other stages and results the card names where they are there.
+
+    Raises:
+        UserError: results of the run cannot be read.
     """
     line = lineage_of(models, run)
     checkpoints = evaluated_checkpoints(run)

@@ -101,6 +101,9 @@ def make_if_stale(
     Args:
         stage_of: the stage with its fingerprint; called when this process alone is at work on the folder.
         make: makes the folder and puts it into place.
+
+    Raises:
+        UserError: another process is at work there, something else lies there, or what `make` raises.
     """
     with alone_on(recipe, output_folders(recipe), only_state):
         stage = stage_of(recipe)

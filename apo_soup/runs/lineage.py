@@ -30,7 +30,11 @@ def labelled_model(label: str, run: Path) -> str:
 
 
 def lineage_of(models: list[str], run: Path) -> Lineage:
-    """Every model up the line with its manifest, nearest first."""
+    """Every model up the line with its manifest, nearest first.
+
+    Raises:
+        UserError: a manifest is no JSON, or one of ours of another form.
+    """
     line: Lineage = {}
     waiting = list(models)
     while waiting:

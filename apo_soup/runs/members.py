@@ -67,7 +67,11 @@ def member_of_folder(name: str) -> int:
 
 
 def member_names(recipe: ApoFile) -> list[str]:
-    """Folder names of all members that an apo file makes, kept checkpoints among them, in order."""
+    """Folder names of all members that an apo file makes, kept checkpoints among them, in order.
+
+    Raises:
+        UserError: a member holds an unknown key or a value of the wrong type.
+    """
     names = []
     for member in member_recipes(recipe):
         names += [_kept_name(str(member.member), at) for at in member.checkpoints or []]

@@ -51,6 +51,9 @@ def hash_model(folder: Path) -> str:
 
     A folder written by a stage carries its file hashes in `manifest.json`; they are used while size and
     modification time agree, so that asking whether a stage is stale does not read gigabytes.
+
+    Raises:
+        UserError: the model's manifest is no JSON, or one of ours of another form.
     """
     records = _file_records(folder)
     hashes = {}
@@ -112,6 +115,9 @@ def first_non_finite(folder: Path) -> tuple[Path, str] | None:
     """The first weights file of a model folder that holds a value that is not finite, and its tensor.
 
     What a manifest says of an untouched file is believed; any other file is read.
+
+    Raises:
+        UserError: the model's manifest is no JSON, or one of ours of another form.
     """
     records = _file_records(folder)
     for file in weight_files(folder):

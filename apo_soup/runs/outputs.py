@@ -31,6 +31,9 @@ _NAMED = 3
 def output_folders(recipe: StageFile) -> dict[str, Path]:
     """The folders that a file's program puts into place, by the stage's name; those of an eval file are known when its
     models are.
+
+    Raises:
+        UserError: a member of an apo file is wrong.
     """
     # Late: a program's help must not wait for the kinds of file that it never reads.
     from apo_soup.config.apo import ApoFile

@@ -89,12 +89,20 @@ class EvaluatedCheckpoint:
 
 
 def run_folder(recipe: Path) -> Path:
-    """The run's folder, from the eval file's `output_dir` (`runs/NAME/evals`)."""
+    """The run's folder, from the eval file's `output_dir` (`runs/NAME/evals`).
+
+    Raises:
+        UserError: the eval file is wrong.
+    """
     return run_folder_of(load(recipe / "eval.yaml", "eval"))
 
 
 def evaluated_checkpoints(run: Path) -> list[EvaluatedCheckpoint]:
-    """Evaluated checkpoints of a run in pipeline order; none where nothing was evaluated."""
+    """Evaluated checkpoints of a run in pipeline order; none where nothing was evaluated.
+
+    Raises:
+        UserError: results cannot be read, are cut, empty or none.
+    """
     checkpoints = []
     for file in (run / "evals").glob("*/results.json"):
         results = evaluation_results(file)
@@ -177,7 +185,11 @@ def column_titles(metrics: list[str]) -> dict[str, str]:
 
 
 def summary(run: Path) -> str:
-    """The closing table of a run in plain text: a row a checkpoint with scores, seconds and peak memory."""
+    """The closing table of a run in plain text: a row a checkpoint with scores, seconds and peak memory.
+
+    Raises:
+        UserError: results cannot be read, are cut, empty or none.
+    """
     checkpoints = evaluated_checkpoints(run)
     names = headline_metrics(checkpoints)
     header = ["stage", *column_titles(names).values(), "seconds", "peak MB"]

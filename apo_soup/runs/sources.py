@@ -174,7 +174,11 @@ def adapter_settings(adapter: Path, where: str) -> dict[str, Any]:
 
 
 def adapter_base_name(adapter: Path, where: str) -> str | None:
-    """The model that an adapter names as its base, as its file has it; None where it names none."""
+    """The model that an adapter names as its base, as its file has it; None where it names none.
+
+    Raises:
+        UserError: `adapter_config.json` cannot be read, or is of another form.
+    """
     return adapter_settings(adapter, where).get("base_model_name_or_path") or None
 
 

@@ -177,7 +177,11 @@ class Stage:
 
     @property
     def begun_as(self) -> str:
-        """What tells this training from an earlier one of the same stage: a few letters that stay when it goes on."""
+        """What tells this training from an earlier one of the same stage: a few letters that stay when it goes on.
+
+        Raises:
+            UserError: work lies there whose mark cannot be read.
+        """
         return str((begun_mark(self.partial) or {}).get("begun_as") or self.fingerprint[:6])
 
     def begin(self) -> Path:
@@ -268,6 +272,9 @@ class Stage:
     def result_folder(self) -> Path:
         """An empty folder in the partial one, for what `finish` is to put into place: what a killed run left of its own
         must not come with it.
+
+        Raises:
+            UserError: the disk refuses it.
         """
         with told_by_disk(self.name, self.partial):
             result = self.partial / RESULT
@@ -279,6 +286,9 @@ class Stage:
     def tidy(self) -> None:
         """Remove what a run left that was stopped when its folder already stood in its place; called for a folder that
         is up to date. What was begun otherwise stays: it may be days of another training.
+
+        Raises:
+            UserError: work lies there whose mark cannot be read.
         """
         with self._told_if_unknown():
             begun = begun_mark(self.partial)

@@ -17,7 +17,11 @@ _OF_MEMBER = re.compile(rf"\.?(?P<name>{FOLDER.pattern})(\.(partial|old|replaced
 
 
 def unnamed_members(recipe: ApoFile) -> list[str]:
-    """The names of members that have a folder, whole or begun, and that the file does not name, in order."""
+    """The names of members that have a folder, whole or begun, and that the file does not name, in order.
+
+    Raises:
+        UserError: a member of the file is wrong.
+    """
     named = member_names(recipe)
     found = (_OF_MEMBER.fullmatch(entry.name) for entry in Path(recipe.output_dir).glob("*"))
     names = {match["name"] for match in found if match and match[0].startswith(".") == bool(match[5])}

@@ -79,6 +79,9 @@ def say_notes(recipe: TrainingFile) -> None:
 def keep_trackers(arguments: TrainingArguments, recipe: TrainingFile, stage: Stage) -> None:
     """Let what trackers write of a begun stage be kept, under the recipe's and the stage's name; called before the
     trainer is made, which makes them.
+
+    Raises:
+        UserError: `logging_dir` is a file, or lies in one.
     """
     keep_what_trackers_write(recipe, stage)
     arguments.run_name = run_name(recipe, stage)
@@ -94,6 +97,9 @@ def _installed(package: str) -> bool:
 def refused_by_trl(recipe: TrainingFile) -> Iterator[None]:
     """What TRL's constructor refuses, as a mistake in the recipe. A TypeError is one where options for loading the
     model are given, and elsewhere our own fault.
+
+    Raises:
+        UserError: TRL's constructor refused, in its words.
     """
     slips = (TypeError,) if recipe.model_init_kwargs else ()
     refusals = (ValueError, ImportError, NotImplementedError)

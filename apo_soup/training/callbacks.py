@@ -167,7 +167,11 @@ class StopAtStep(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A signal that came while a checkpoint was written needs no further step."""
+        """A signal that came while a checkpoint was written needs no further step.
+
+        Raises:
+            UserError: a weight is not finite, or the disk refuses it.
+        """
         if self.asked():
             self.trainer.keep_step()
             control.should_training_stop = True

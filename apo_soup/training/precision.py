@@ -50,6 +50,9 @@ class Precision:
 def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool) -> Precision:
     """The types of a stage's weights, from its recipe and TRL's arguments; `adapted` is whether an adapter is trained
     on a frozen base, which stays in the type that it is saved in.
+
+    Raises:
+        UserError: an adapter does not say what its base is.
     """
     asked = recipe.given_dtype
     saved = stored_dtype(recipe) if asked == "auto" or (asked is None and adapted) else asked or "float32"
@@ -63,7 +66,11 @@ def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool)
 
 
 def stored_dtype(recipe: TrainingFile) -> str:
-    """The type that a model's weights are stored in, as its configuration says."""
+    """The type that a model's weights are stored in, as its configuration says.
+
+    Raises:
+        UserError: an adapter does not say what its base is.
+    """
     config = AutoConfig.from_pretrained(
         base_model(recipe),
         revision=recipe.model_revision if recipe.gives("model_revision") else None,

@@ -65,7 +65,11 @@ class StageTrainer(TrainerHooks, Trainer):
         return GlobalOrder(loader, rows, self.global_batch, args.train_batch_size, ranks, drop)
 
     def count_from(self, checkpoint: Path | None) -> None:
-        """Go on with the counts of a checkpoint, or begin them."""
+        """Go on with the counts of a checkpoint, or begin them.
+
+        Raises:
+            OtherFormError: the checkpoint's file of counts is cut, empty or of another form.
+        """
         counted: dict[str, Any] = counted_until(checkpoint) if checkpoint else {"tokens": 0, "seconds": 0.0}
         self._before: StepBefore | None = None
         self._random: tuple[torch.Tensor, ...] | None = None
@@ -180,6 +184,9 @@ class StageTrainer(TrainerHooks, Trainer):
 
         Returns:
             What is kept, in words.
+
+        Raises:
+            UserError: a weight is not finite, or the disk refuses it.
         """
         step = self.state.global_step
         kept = f"a checkpoint of step {step} is kept"
@@ -196,6 +203,9 @@ class StageTrainer(TrainerHooks, Trainer):
     def keep_step(self) -> None:
         """Have a checkpoint of the last step that the same command goes on from, whatever `save_only_model` says, for a
         training that ends here; called by all ranks.
+
+        Raises:
+            UserError: a weight is not finite, or the disk refuses it.
         """
         self.args.save_only_model = False
         held = [holds_optimizer(self.folder / f"checkpoint-{self.state.global_step}")]

@@ -21,6 +21,9 @@ def number_verifier(text: str, reference: str) -> bool:
 
     Thousands and decimals in the ways of several languages, currency and percent signs, fractions, mixed numbers and
     powers are read. What stands in a box must be one number, with a unit at most: `\boxed{2x+3}` is none.
+
+    Raises:
+        RowError: the reference has no number, or more than one.
     """
     answer = answer_part(text)
     boxes = boxed(answer)

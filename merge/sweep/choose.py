@@ -34,7 +34,11 @@ class PairedTest:
     where: str
 
     def gain(self, reference: Metrics, metrics: Metrics, name: str) -> Difference:
-        """What `metrics` gains on `reference` in one metric, item by item; plus is better, for a loss too."""
+        """What `metrics` gains on `reference` in one metric, item by item; plus is better, for a loss too.
+
+        Raises:
+            UserError: the suite has no such metric with items, or nobody knows which way it is better.
+        """
         before, after = item_gains(reference, name, self.where), item_gains(metrics, name, self.where)
         return paired_difference(before, after, self.draws, self.seed)
 

@@ -47,7 +47,11 @@ def require_installed_engine(side: AskedSide) -> None:
 
 
 def make_engine(side: AskedSide) -> Engine:
-    """The engine that a side names, with its model loaded."""
+    """The engine that a side names, with its model loaded.
+
+    Raises:
+        UserError: the model cannot be loaded, or the engine's package is not installed.
+    """
     keys = side.keys
     if isinstance(keys, EndpointKeys):
         from apo.pairs.engines.endpoint import EndpointEngine

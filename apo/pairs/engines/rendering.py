@@ -30,6 +30,9 @@ def side_tokenizer(side: LocalSide, where: str) -> PreTrainedTokenizerBase:
 def rendered_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]) -> tuple[dict[str, str], list[Answer]]:
     """The texts that the model completes by prompt id, and an answer with a problem for each prompt that the template
     refuses.
+
+    Raises:
+        UserError: the chat template is not valid Jinja.
     """
     renderer = Renderer(tokenizer)
     texts: dict[str, str] = {}

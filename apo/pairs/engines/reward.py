@@ -54,7 +54,11 @@ class RewardEngine:
 
     @torch.inference_mode()
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
-        """See `Engine.answer`."""
+        """See `Engine.answer`.
+
+        Raises:
+            UserError: the chat template is not valid Jinja.
+        """
         renderer = Renderer(self.tokenizer)
         texts: dict[str, str] = {}
         for prompt in prompts:

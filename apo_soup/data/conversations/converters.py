@@ -29,45 +29,77 @@ def text_only(fields: Fields) -> Fields:
 
 
 def sharegpt(fields: Fields) -> Fields:
-    """`conversations` of `from` and `value`, with `function_call` and `observation` turns."""
+    """`conversations` of `from` and `value`, with `function_call` and `observation` turns.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
     return _of_column(fields, "conversations")
 
 
 def conversation(fields: Fields) -> Fields:
-    """`conversation` of exchanges, a question and an answer each."""
+    """`conversation` of exchanges, a question and an answer each.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
     return _of_column(fields, "conversation")
 
 
 def alpaca(fields: Fields) -> Fields:
-    """`instruction`, an optional `input` below it, `output`; also `system`, and `history` as question-answer lists."""
+    """`instruction`, an optional `input` below it, `output`; also `system`, and `history` as question-answer lists.
+
+    Raises:
+        RowError: a field is not the text, or the list of texts, that the format has there.
+    """
     return _of_texts(fields, "instruction", "output", ("input",))
 
 
 def instruction_response(fields: Fields) -> Fields:
-    """`instruction`, an optional `input` or `context` below it, `response`; also `system` and `history`."""
+    """`instruction`, an optional `input` or `context` below it, `response`; also `system` and `history`.
+
+    Raises:
+        RowError: a field is not the text, or the list of texts, that the format has there.
+    """
     return _of_texts(fields, "instruction", "response", ("input", "context"))
 
 
 def query_response(fields: Fields) -> Fields:
-    """`query` and `response`; also `system`, and `history` as question-answer lists."""
+    """`query` and `response`; also `system`, and `history` as question-answer lists.
+
+    Raises:
+        RowError: a field is not the text, or the list of texts, that the format has there.
+    """
     return _of_texts(fields, "query", "response", ())
 
 
 def preference(fields: Fields) -> Fields:
-    """`chosen` and `rejected`; where both are answers alone and no `prompt` is there, `messages` are the prompt."""
+    """`chosen` and `rejected`; where both are answers alone and no `prompt` is there, `messages` are the prompt.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
     if "prompt" in fields or "messages" not in fields or _holds_conversation(fields["chosen"]):
         return fields
     return {**_without(fields, ("messages",)), "prompt": checked_messages(fields["messages"], "messages")}
 
 
 def sharegpt_preference(fields: Fields) -> Fields:
-    """A ShareGPT prompt, and one turn of `from` and `value` each for `chosen` and `rejected`."""
+    """A ShareGPT prompt, and one turn of `from` and `value` each for `chosen` and `rejected`.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
     prompt = checked_messages(fields["conversations"], "conversations")
     return {**_without(fields, ("conversations",)), "prompt": prompt}
 
 
 def instruction_preference(fields: Fields) -> Fields:
-    """LLaMA-Factory's ranked rows: `instruction`, an optional `input` below it, `chosen` and `rejected`."""
+    """LLaMA-Factory's ranked rows: `instruction`, an optional `input` below it, `chosen` and `rejected`.
+
+    Raises:
+        RowError: a field is not the text that the format has there.
+    """
     prompt = _asked(fields, "instruction", ("input",))
     return {**_without(fields, ("instruction", "input", "history", "system")), "prompt": prompt}
 
@@ -88,12 +120,20 @@ def output_preference(fields: Fields) -> Fields:
 
 
 def chosen_messages(fields: Fields) -> Fields:
-    """`chosen_messages` and `rejected_messages`, whole conversations both."""
+    """`chosen_messages` and `rejected_messages`, whole conversations both.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
     return _two_conversations(fields, "chosen_messages", "rejected_messages")
 
 
 def rejected_messages(fields: Fields) -> Fields:
-    """ms-swift's pairs: `messages` is the better conversation, `rejected_messages` the worse."""
+    """ms-swift's pairs: `messages` is the better conversation, `rejected_messages` the worse.
+
+    Raises:
+        RowError: naming the turn and its fault.
+    """
     return _two_conversations(fields, _column(fields), "rejected_messages")
 
 

@@ -93,7 +93,11 @@ class Renderer:
         return {key for key in arguments if not re.search(rf"\b{re.escape(key)}\b", self.template.text)}
 
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
-        """The text a model is given to answer `messages`."""
+        """The text a model is given to answer `messages`.
+
+        Raises:
+            RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
+        """
         return self.render(messages, kwargs, add_generation_prompt=True)[0]
 
     def conversation(self, item: Conversation) -> Rendered:
@@ -118,7 +122,11 @@ class Renderer:
         return Rendered(text, spans)
 
     def text(self, item: Conversation | PlainText) -> str:
-        """The text of a row without its spans; a plain text ends with the end-of-turn token, as TRL has it."""
+        """The text of a row without its spans; a plain text ends with the end-of-turn token, as TRL has it.
+
+        Raises:
+            RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
+        """
         if isinstance(item, Conversation):
             return self.render(item.messages, item.kwargs)[0]
         begin = self.begin if self.begin and not item.text.startswith(self.begin) else ""

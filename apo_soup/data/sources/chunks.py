@@ -145,5 +145,9 @@ def row_count(chunks: Iterable[Chunk]) -> int | None:
 
 
 def count_rows(source: Source, where: str) -> int | None:
-    """How many rows a source has, where that is known without reading them; None elsewhere."""
+    """How many rows a source has, where that is known without reading them; None elsewhere.
+
+    Raises:
+        UserError: a file is not there, or cannot be read.
+    """
     return row_count(source_chunks(source, where))

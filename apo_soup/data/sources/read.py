@@ -95,7 +95,11 @@ def read_all_rows(file: str, where: str) -> list[SourceRow]:
 
 
 def file_rows(file: Path, where: str, keep_nulls: bool) -> Iterator[SourceRow]:
-    """All rows of a file."""
+    """All rows of a file.
+
+    Raises:
+        UserError: it is not what its suffix says; told when its rows are taken.
+    """
     kind = row_kind(file)
     if kind == ".jsonl":
         return json_line_rows(file, where, keep_nulls)

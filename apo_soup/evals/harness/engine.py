@@ -27,7 +27,11 @@ class HarnessEngine:
 
     @cached_property
     def served(self) -> ServedHarness:
-        """The server, with engine openai."""
+        """The server, with engine openai.
+
+        Raises:
+            UserError: the packages of endpoints are not installed.
+        """
         return ServedHarness(self.checkpoint)
 
     def model(self, think: bool, tokenizer: Path) -> Any:

@@ -60,7 +60,11 @@ def check_prompts_fit(lm: Any, requests: list[Any]) -> None:
 
 
 def check_scored_texts_fit(lm: Any, requests: list[tuple[Any, list[int], list[int]]]) -> None:
-    """As `check_prompts_fit`, for requests (text, context ids, continuation ids) whose continuation is scored."""
+    """As `check_prompts_fit`, for requests (text, context ids, continuation ids) whose continuation is scored.
+
+    Raises:
+        WindowError: at the first that does not.
+    """
     for _, context, continuation in requests:
         length = len(context) + len(continuation)
         if length > lm.max_length + 1:
@@ -95,7 +99,11 @@ class RefusesOverflow(HarnessHooks):
         return text
 
     def score_tokens(self, requests: list[Any], *args: Any, **kwargs: Any) -> Any:
-        """As the harness's, after the check."""
+        """As the harness's, after the check.
+
+        Raises:
+            WindowError: a text is longer than the model's window.
+        """
         check_scored_texts_fit(self, requests)
         return super().score_tokens(requests, *args, **kwargs)
 

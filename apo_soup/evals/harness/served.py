@@ -163,6 +163,10 @@ class ServedHarness:
     def answers(self, requests: list[tuple[str, dict[str, Any]]], think: bool, encode: TextEncoder) -> list[str]:
         """Answers without reasoning to conversations in JSON, each cut at the stop words of its settings; one that is
         there several times is drawn for several times.
+
+        Raises:
+            WindowError: at the first prompt that does not fit.
+            UserError: the task sets what a request has no field for, or as the endpoint's client does.
         """
         from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
