@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from apo_soup.launcher import end_with_launcher
+from apo_soup.peers import lost_peer, told_of_lost_peer
 from apo_soup.stops import STOPS, StopAsked, show_stacks_on_request
 
 # What libraries raise where the disk refuses them: torch, safetensors, pyarrow.
@@ -56,8 +57,9 @@ def run_main(main: Callable[[], int | None]) -> None:
     """Run a program's `main` and exit: with its code, or 0.
 
     A UserError becomes one line on stderr and code 2, with `--debug` or `APO_SOUP_DEBUG=1` its cause before it. A
-    signal that asks the program to end becomes one line and 128 with the signal's number. Any other exception is a
-    fault of ours or of the machine's: its traceback is shown, where to report it, and code 1.
+    signal that asks the program to end becomes one line and 128 with the signal's number. So does a collective that
+    breaks because another process of the launch has ended. Any other exception is a fault of ours or of the machine's:
+    its traceback is shown, where to report it, and code 1.
     """
     debug = _take_debug_flag(sys.argv)
     try:
@@ -83,7 +85,13 @@ def run_main(main: Callable[[], int | None]) -> None:
         print("stopped; run the same command again to go on", file=sys.stderr)
         code = 130
     except Exception as error:
-        print(without_keys("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        gone = lost_peer(error)
+        if debug or not gone:
+            print(without_keys("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        if gone:
+            told, code = told_of_lost_peer(gone, STOPS)
+            print(told, file=sys.stderr)
+            sys.exit(STOPS.exit_code(code))
         print(
             f"unexpected {type(error).__name__}: where the lines above do not say what to do, "
             f"please report them at {_issue_page()}",
