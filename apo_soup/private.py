@@ -23,6 +23,12 @@ else:  # at run time the hooks stand beside these, as bases of one class
     Trainer = DPOTrainer = object
 
 
+# The class of TRL that its trainers' configurations inherit their keys from; it is found in TRL's source by this name.
+TRL_BASE_CONFIG = "_BaseConfig"
+# The setting by which a generation configuration says that it was made from a model's; it generates nothing else.
+MADE_FROM_MODEL = "_from_model_config"
+
+
 class TrainerHooks(Trainer):
     """What transformers' Trainer, and TRL's, name privately. Stands before the trainer in a class's bases; the methods
     that it calls can be overridden under their public names.

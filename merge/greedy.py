@@ -40,7 +40,7 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
             "the suite"
         )
     suite, folder = eval_file(recipe, "soup.eval", soup.eval), Path(recipe.output_dir) / "greedy"
-    key = hash_value([[model_hash(str(f), f"{where}.members") for f in members], metric, suite_key(suite)])
+    key = hash_value([[model_hash(str(f), f"{where}.members") for f in members], metric, suite_key(suite, __name__)])
     file = folder / "greedy.json"
     by_name = {f.name: f for f in members}
     known = _kept_choice(file)

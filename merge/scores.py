@@ -17,6 +17,8 @@ from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.results import evaluation_results
 from apo_soup.runs.suite_inputs import suite_inputs
 
+# What `apo-soup eval` runs: a program of its own here, which is started and never imported.
+EVALUATION = "apo_soup.evals.program"
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -88,10 +90,14 @@ def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
     return [-value for value in items] if better == "lower" else items
 
 
-def suite_key(suite: Path) -> str:
+def suite_key(suite: Path, asking: str) -> str:
     """Hash of what a suite asks and of the code that asks it.
+
+    Args:
+        asking: the module that asks, its `__name__`.
 
     Raises:
         UserError: a file or folder that it names is not there.
     """
-    return hash_value([hash_file(suite), suite_inputs(load(suite, "eval")), code_hash("merge.sweep.walk")])
+    inputs = suite_inputs(load(suite, "eval")) | {"code": code_hash(EVALUATION)}
+    return hash_value([hash_file(suite), inputs, code_hash(asking)])

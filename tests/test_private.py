@@ -107,8 +107,23 @@ def test_the_harness_scores_and_generates_through_these_methods():
     assert parameters(VLLM._model_generate)[:4] == ["self", "requests", "generate", "sampling_params"]
 
 
+# Ends of a model's settings, such as `eos_token_id`.
+ENDS_OF_KEYS = ("_id", "_ids", "_tokens", "_section", "_token_id", "_pdrop")
+
+
+def test_private_names_as_texts_are_those_of_the_libraries():
+    from transformers import GenerationConfig
+    from trl import DPOConfig, SFTConfig
+
+    from apo_soup.private import MADE_FROM_MODEL, TRL_BASE_CONFIG
+
+    for config in (SFTConfig, DPOConfig):
+        assert config.__mro__[1].__name__ == TRL_BASE_CONFIG
+    assert hasattr(GenerationConfig(), MADE_FROM_MODEL)
+
+
 def used_private_names(tree: ast.Module) -> dict[str, int]:
-    """Private names that a file reads, calls, defines in a class or imports from, with a line each."""
+    """Private names that a file reads, calls, defines in a class, imports from or has as a text, with a line each."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -121,7 +136,9 @@ def used_private_names(tree: ast.Module) -> dict[str, int]:
             }
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= dict.fromkeys(node.module.split("."), node.lineno)
-    return {name: line for name, line in found.items() if re.match("_[a-z]", name)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+            found[node.value] = node.lineno
+    return {name: line for name, line in found.items() if re.match("_[A-Za-z]", name)}
 
 
 def defined_private_names(tree: ast.Module) -> set[str]:
@@ -140,11 +157,13 @@ def defined_private_names(tree: ast.Module) -> set[str]:
 def test_no_other_file_uses_a_private_name_of_a_library():
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in CODE}
     libraries = used_private_names(trees.pop(ROOT / "apo_soup" / "private.py"))
-    assert {"_save", "_fingerprint", "_model_mapping", "_data", "_loglikelihood_tokens"} <= set(libraries)
+    assert {"_save", "_fingerprint", "_model_mapping", "_data", "_loglikelihood_tokens", "_BaseConfig"} <= set(
+        libraries
+    )
     ours = set().union(*map(defined_private_names, trees.values())) - set(libraries)
     for file, tree in trees.items():
         strange = {
-            name: line for name, line in used_private_names(tree).items() if name not in ours | {"_exit"}
+            name: line for name, line in used_private_names(tree).items() if name not in ours | {"_exit", *ENDS_OF_KEYS}
         }  # os._exit is public
         assert strange == {}, f"{file.relative_to(ROOT)} uses private names; see apo_soup/private.py"
 

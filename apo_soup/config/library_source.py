@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError
+from apo_soup.private import TRL_BASE_CONFIG
 
 # class name -> (package, file in it, base classes that hold further keys)
 CLASSES = {
     "TrainingArguments": ("transformers", "training_args.py", ()),
-    "_BaseConfig": ("trl", "trainer/base_config.py", ("TrainingArguments",)),
-    "SFTConfig": ("trl", "trainer/sft_config.py", ("_BaseConfig",)),
-    "DPOConfig": ("trl", "trainer/dpo_config.py", ("_BaseConfig",)),
+    TRL_BASE_CONFIG: ("trl", "trainer/base_config.py", ("TrainingArguments",)),
+    "SFTConfig": ("trl", "trainer/sft_config.py", (TRL_BASE_CONFIG,)),
+    "DPOConfig": ("trl", "trainer/dpo_config.py", (TRL_BASE_CONFIG,)),
     "ModelConfig": ("trl", "trainer/model_config.py", ()),
 }
 # Files of transformers that hold the enumerations of its keys' values.

@@ -20,6 +20,7 @@ from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries, spare_collector
 from apo_soup.runs.arguments import deciding_arguments
+from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import evaluation_results
@@ -159,7 +160,7 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
     Raises:
         UserError: a model's folder or a file of the suite is not there.
     """
-    inputs, beside = suite_inputs(suite), suite.path.parent
+    inputs, beside = suite_inputs(suite) | {"code": code_hash(__name__)}, suite.path.parent
     rows = read_by_file(suite, without="models")
     folders = folders_of_models(suite, models)
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}

@@ -12,12 +12,13 @@ from apo_soup.models.growing_cache import growing_cache
 from apo_soup.models.half_threads import batches_together, on_half_threads
 from apo_soup.models.positions import forget_longest_text, rope_by_length
 from apo_soup.models.slots import Slots, prompt_parts
+from apo_soup.private import MADE_FROM_MODEL
 
 # Generation settings of a model that `Sampling`, or a loop of one token after another, makes no difference to.
 MAKES_NO_DIFFERENCE = frozenset(
     (
         "bos_token_id", "do_sample", "eos_token_id", "max_length", "max_new_tokens", "min_p", "pad_token_id",
-        "temperature", "top_k", "top_p", "transformers_version", "use_cache", "_from_model_config",
+        "temperature", "top_k", "top_p", "transformers_version", "use_cache", MADE_FROM_MODEL,
         "cache_implementation",
     )
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the results of an eval file depend on beside its text and the model: rows, tasks, template, verifiers, code."""
+"""What the results of an eval file depend on beside its text and the model: rows, tasks, template, verifiers."""
 
 import importlib.util
 import subprocess
@@ -24,12 +24,9 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_tree, hash_value
 from apo_soup.runs.chat_template import template_text
-from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.sources import rows_hash, tokenizer_hash
 
-# The module that `apo-soup eval` runs.
-EVALUATION = "apo_soup.evals.program"
 # Kinds of task that can read rows from a file.
 TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
 
@@ -40,7 +37,7 @@ def tasks_with_rows(suite: EvalFile) -> list[tuple[TaskWithRows, str]]:
 
 
 def suite_inputs(suite: EvalFile) -> dict[str, str]:
-    """Content hashes by label of all that decides a suite's results beside its own text and the model.
+    """Content hashes by label of all that decides a suite's results beside its own text, the model and the code.
 
     Raises:
         UserError: a file or folder that it names is not there.
@@ -71,7 +68,7 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
     inputs["template"] = hash_value(template)
     if suite.endpoint is not None and suite.endpoint.tokenizer:
         inputs["tokenizer"] = tokenizer_hash(suite.endpoint.tokenizer, suite.place("endpoint.tokenizer"))
-    return inputs | {"code": code_hash(EVALUATION)}
+    return inputs
 
 
 def package_version(python: Path, package: str) -> str:

@@ -17,7 +17,7 @@ def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
 
 
 def _data_stage(recipe: DataFile) -> Stage:
-    code = {"code": code_hash("apo_soup.toy.build")}
+    code = {"code": code_hash(write_row_files.__module__)}
     arguments = deciding_arguments(recipe)
     return Stage("data", Path(recipe.output_dir), recipe.deciding_values(), code, arguments=arguments)
 

@@ -49,7 +49,7 @@ def sweep_plan(recipe: MergeFile) -> SweepPlan:
         raise UserError(f"{where}: expected two folders, got {first} twice; name another model")
     check_new_tokens([first, second], where)
     inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
-    inputs["suite"] = suite_key(suite)
+    inputs["suite"] = suite_key(suite, __name__)
     folder, config = Path(recipe.output_dir) / "sweep", recipe.sweep.given_values() if recipe.sweep else {}
     arguments, reads = folder_arguments(recipe, ("sweep",)), [(where, first), (where, second)]
     stage = Stage("sweep", folder, config, inputs, arguments=arguments, reads=reads)
