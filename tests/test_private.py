@@ -125,6 +125,7 @@ def test_private_names_as_texts_are_those_of_the_libraries():
 def used_private_names(tree: ast.Module) -> dict[str, int]:
     """Private names that a file reads, calls, defines in a class, imports from or has as a text, with a line each."""
     found = {}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             found[node.attr] = node.lineno
@@ -136,8 +137,8 @@ def used_private_names(tree: ast.Module) -> dict[str, int]:
             }
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= dict.fromkeys(node.module.split("."), node.lineno)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            found[node.value] = node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            found |= {node.value: node.lineno} if node.value.isidentifier() else {}
     return {name: line for name, line in found.items() if re.match("_[A-Za-z]", name)}
 
 
