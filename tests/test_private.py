@@ -143,11 +143,13 @@ def used_private_names(tree: ast.Module) -> dict[str, int]:
 
 
 def defined_private_names(tree: ast.Module) -> set[str]:
-    """Private names that a file itself gives to its objects: methods, fields, and attributes that it sets on `self`."""
+    """Private names that a file itself gives: functions, classes, names, fields, and attributes of `self`."""
     names = set()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.add(node.target.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
