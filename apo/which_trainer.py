@@ -17,9 +17,11 @@ from trl import DPOConfig
 from apo.losses import PAIR_LOSSES, SMOOTHED_LOSSES
 from apo.metrics import METRIC_NAMES
 from apo.packed_pairs import Ids, PairIds, pack_pairs
-from apo.scoring import scoring_inputs, tiled_logprobs
+from apo.scoring import scoring_inputs
 from apo_soup.errors import first_line
+from apo_soup.models.lm_head import tiled_logprobs
 from apo_soup.models.positions import rope_by_length
+from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.private import causal_model_class, supports_attention
 
 # Options that the packed trainer does not carry out: name -> whether a value asks for it.
@@ -52,8 +54,6 @@ ACCELERATOR_OPTIONS = {
 RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 # Tokens of prompt, chosen and rejected of the pairs that a loaded model is tried on.
 PROBE_LENGTHS = ((7, 5, 9), (11, 8, 6))
-# What models, and code of their own that came with them, raise over arguments they do not take.
-FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, LookupError, AssertionError)
 
 
 class NotPackable(Exception):
