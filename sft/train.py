@@ -4,8 +4,10 @@
     accelerate launch --config_file recipes/accelerate/fsdp2.yaml -m sft --config recipes/smollm3/sft.yaml
 
 The loss is the mean negative log-likelihood of the trained tokens of a whole optimiser step. It departs from stock
-TRL in the data only: masks and packing are ours, made and checked before the model is loaded, and packed documents
-never see each other whatever the attention implementation, because every row carries its own positions.
+TRL in the data, whose masks and packing are ours, made and checked before the model is loaded, and in the way, not the
+result, of the computation: what the loss does not come from is not computed (`sft/trained_places.py`), unless options
+or a model ask for TRL's own way (`sft/which_path.py`), with one line that says so. Packed documents never see each
+other whatever the attention implementation, because every row carries its own positions.
 """
 
 from typing import Any
@@ -40,6 +42,7 @@ from apo_soup.training.step_order import GlobalOrder, RankBatches, RowsOfSteps, 
 from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
 from sft.packed_batch import PackedCollator, untrained
+from sft.which_path import use_trained_places
 
 
 class PackedSFTTrainer(StageTrainer, SFTTrainer):
@@ -110,4 +113,6 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.
     collator.flat = is_flash_attention_requested(trainer.trained_model.config.get_text_config())
     settle_adapter(trainer, recipe)
+    for told in use_trained_places(trainer):
+        say(f"{stage.name}: {told}")
     train_and_save(trainer, stage, recipe, rows.folder, {"data": rows.sources, "packed": rows.packed})

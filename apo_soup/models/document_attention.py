@@ -1,0 +1,60 @@
+"""Attention of packed documents with torch's own kernels: every document by itself, whatever lies beside it.
+
+Under SDPA transformers keeps documents of a row apart by a mask of `[S, S]` booleans, and SDPA computes what it
+hides. Here a row is cut at the documents' ends and each piece is attended to alone, as FlashAttention does with its
+boundaries: no mask, and the square of each document's length in place of the square of the row's.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+# Under this name a model's attention implementation is set.
+DOCUMENTS = "sdpa_of_documents"
+
+
+def document_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    document_lengths: list[int] | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention `[1, S, heads, D]` of queries, keys and values `[1, heads, S, D]`, within each document.
+
+    Args:
+        module: the layer's attention.
+        query: one row.
+        key: it may have fewer heads.
+        value: as `key`.
+        attention_mask: not looked at where there are documents.
+        document_lengths: of the row's documents, S in all; without them, this is transformers' SDPA.
+        **options: what the model gives to its attention.
+    """
+    if document_lengths is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    # One cut for all documents: its gradient is put together once.
+    queries, keys, values = (torch.split(tensor, document_lengths, 2) for tensor in (query, key, value))
+    attended = [
+        sdpa_attention_forward(module, *piece, attention_mask=None, **options)[0]
+        for piece in zip(queries, keys, values, strict=True)
+    ]
+    return torch.cat(attended, 1), None
+
+
+def attend_by_documents(model: Any) -> None:
+    """Let a model take `document_lengths`, a list of whole numbers, beside one row `[1, S]` and any four-dimensional
+    `attention_mask`, which keeps it from making one. Without them it attends as under SDPA.
+
+    Args:
+        model: a model of transformers' that runs with SDPA.
+    """
+    AttentionInterface.register(DOCUMENTS, document_attention)
+    AttentionMaskInterface.register(DOCUMENTS, sdpa_mask)
+    model.set_attn_implementation(DOCUMENTS)

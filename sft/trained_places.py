@@ -1,0 +1,135 @@
+"""Only what a loss comes from is computed: no padding, nothing that documents hide from each other, and of the LM head
+the places that predict a trained token.
+
+TRL's trainer calls a model with `fused_lm_head=True` and gets what it needs of every trained token: log-probability,
+entropy, whether the token is the likeliest one. `add_trained_places` answers that call for batches of packed rows, and
+leaves any other to TRL: the loss, its normaliser and what is logged stay TRL's.
+"""
+
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from trl.trainer.utils import FusedCausalLMOutput
+
+from apo_soup.data.trained_ranges import IGNORED
+from apo_soup.models.document_attention import DOCUMENTS
+from apo_soup.models.lm_head import LogitRule, tiled_scores
+from apo_soup.private import attention_implementation
+
+# What a call of a packed batch brings along; one with anything else is TRL's.
+BATCH = {"input_ids", "labels", "position_ids", "use_cache"}
+
+
+@dataclass(frozen=True)
+class DocumentRow:
+    """The documents of a batch in one row, each as far as its last place that predicts a trained token: what lies
+    behind it has no part in the loss. Padding and documents without a loss are left out whole.
+
+    Attributes:
+        input_ids: token ids `[1, N]`.
+        position_ids: position ids `[1, N]`.
+        lengths: of the documents, N in all.
+        predicting: the places `[C]` that predict a trained token.
+        targets: the tokens `[C]` predicted there.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    lengths: list[int]
+    predicting: Tensor
+    targets: Tensor
+
+
+def document_row(input_ids: Tensor, position_ids: Tensor, labels: Tensor) -> DocumentRow:
+    """The documents of a batch `[B, S]` of packed rows; one begins wherever positions do not go on.
+
+    >>> ids, positions = torch.tensor([[5, 6, 7, 8, 0]]), torch.tensor([[0, 1, 0, 1, 0]])
+    >>> row = document_row(ids, positions, torch.tensor([[-100, -100, -100, 8, -100]]))
+    >>> row.input_ids.tolist(), row.lengths, row.predicting.tolist(), row.targets.tolist()
+    ([[7]], [1], [0], [8])
+    """
+    begins = torch.ones_like(input_ids, dtype=torch.bool)
+    begins[:, 1:] = position_ids.diff() != 1
+    predicting = torch.zeros_like(begins)
+    predicting[:, :-1] = labels[:, 1:] != IGNORED
+    document = begins.flatten().cumsum(0) - 1
+    place = torch.arange(len(document), device=document.device)
+    # The last predicting place of each document; -1 where it has none.
+    last = torch.full_like(document, -1).scatter_reduce(0, document, place.where(predicting.flatten(), -1), "amax")
+    kept = place <= last[document]
+    lengths = torch.bincount(document[kept])
+    return DocumentRow(
+        input_ids.flatten()[kept][None],
+        position_ids.flatten()[kept][None],
+        lengths[lengths > 0].tolist(),
+        predicting.flatten()[kept].nonzero()[:, 0],
+        labels[:, 1:][predicting[:, :-1]],
+    )
+
+
+def add_trained_places(model: PreTrainedModel, tiles: bool) -> None:
+    """Let a model that TRL gave its fused LM head answer `model(..., fused_lm_head=True)` for packed batches `[B, S]`
+    by what their loss comes from, with a value for each trained token in fields `[C]`. Where the model attends by
+    documents, nothing but they is computed.
+
+    Args:
+        model: with `trl.trainer.utils.add_fused_lm_head` called on it.
+        tiles: run the LM head in tiles; else by TRL's kernel.
+    """
+    stock = model.forward
+    rule = logit_rule(model.config.get_text_config())
+
+    def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
+        """Fields `[C]` for batches of packed rows, else what the model returns."""
+        given = {
+            name: value for name, value in inputs.items() if value is not None
+        }  # PEFT names all that there could be
+        ours = fused_lm_head and not args and given.keys() <= BATCH and {"labels", "position_ids"} <= given.keys()
+        if not ours or not bool((given["labels"][:, 1:] != IGNORED).any()):
+            return stock(*args, fused_lm_head=fused_lm_head, **inputs)
+        labels = given.pop("labels")
+        if attention_implementation(self.config) == DOCUMENTS:
+            row = document_row(given["input_ids"], given["position_ids"], labels)
+            no_mask = torch.empty(1, 1, 1, 1, dtype=torch.bool, device=labels.device)
+            given = {
+                "input_ids": row.input_ids,
+                "position_ids": row.position_ids,
+                "attention_mask": no_mask,
+                "document_lengths": row.lengths,
+            }
+            if not tiles:
+                shifted = torch.full_like(row.input_ids, IGNORED)
+                shifted[0, row.predicting] = row.targets
+                return stock(fused_lm_head=True, shift_labels=shifted, **given)
+            hidden = self.base_model(**given, use_cache=False).last_hidden_state[0, row.predicting]  # [C, H]
+            targets = row.targets
+        else:
+            trained = labels[:, 1:] != IGNORED
+            states = self.base_model(**given | {"use_cache": False}).last_hidden_state  # [B, S, H]
+            hidden, targets = states[:, :-1][trained], labels[:, 1:][trained]
+        head: Any = self.get_output_embeddings()
+        # FSDP2 shards them where the head is wrapped by itself.
+        weight, bias = (p.full_tensor() if hasattr(p, "full_tensor") else p for p in (head.weight, head.bias))
+        scores = tiled_scores(hidden, weight, bias, targets, rule)
+        return FusedCausalLMOutput(
+            log_probs=scores.logprobs,
+            entropy=scores.entropy,
+            is_top1=scores.is_top1,
+            label_mask=torch.ones_like(scores.is_top1),
+        )
+
+    model.forward = types.MethodType(forward, model)
+
+
+def logit_rule(text: Any) -> LogitRule:
+    """What a model does to its logits, from its configuration (of its text part), as TRL's own kernel has it."""
+    factors = (getattr(text, name, None) for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"))
+    scale = next((factor for factor in factors if factor is not None), None)
+    divisor = getattr(text, "logits_scaling", None)
+    if scale is None and divisor is not None:
+        scale = divisor if text.model_type == "hyperclovax" else 1 / divisor
+    return LogitRule(1.0 if scale is None else float(scale), getattr(text, "final_logit_softcapping", None))

@@ -1,0 +1,166 @@
+"""Options and models that the loss of trained places does not know run as TRL has it, and say so."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from helpers import TINY_SHAPE, TRAINING, chat
+from programs import run_ok
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    MixtralConfig,
+    Qwen2Config,
+    SmolLM3Config,
+)
+from trl import SFTConfig
+from trl.trainer.utils import add_fused_lm_head
+
+from apo_soup.models.document_attention import attend_by_documents
+from apo_soup.private import attention_implementation
+from sft.trained_places import add_trained_places
+from sft.which_path import documents_reason, probe_fault, trl_reason
+
+ROWS = [chat(f"What is {a} + 1?", f"It is {a + 1}") for a in range(20)]
+
+
+class DeepSpeed(NamedTuple):
+    """Its plugin, which is not installed here."""
+
+    zero_stage: int
+
+
+def tiny(config_class=LlamaConfig, **keys):
+    torch.manual_seed(0)
+    config = config_class(**TINY_SHAPE | {"vocab_size": 90, "pad_token_id": 0, "initializer_range": 0.2} | keys)
+    return AutoModelForCausalLM.from_config(config).train()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"loss_type": "dft"}, "loss_type"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor"),
+        ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha"),
+        ({"torch_compile": True}, "torch_compile"),
+        ({"use_liger_kernel": True}, "use_liger_kernel"),
+        ({"deepspeed_plugin": DeepSpeed(3)}, "DeepSpeed ZeRO-3, whose head is whole inside its own forward alone"),
+        ({"deepspeed_plugin": DeepSpeed(2)}, None),
+    ],
+)
+def test_options_that_trl_carries_out_by_itself(changes, reason, tmp_path):
+    arguments = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, loss_type="nll")
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+    assert trl_reason(arguments, tiny()) == reason
+
+
+@pytest.mark.parametrize(
+    ("config", "longest", "reason"),
+    [
+        (SmolLM3Config(), None, None),
+        (LlamaConfig(), None, None),
+        (MixtralConfig(sliding_window=None), None, None),
+        (MistralConfig(sliding_window=4096), 4096, None),
+        (MistralConfig(sliding_window=4096), 4097, "sliding_window 4,096, and documents may be longer"),
+        (MistralConfig(sliding_window=4096), None, "sliding_window 4,096, and documents may be longer"),
+        (Qwen2Config(sliding_window=128), 4096, None),  # not used
+        (
+            Qwen2Config(use_sliding_window=True, sliding_window=128, max_window_layers=2),
+            4096,
+            "sliding_window 128, and documents may be longer",
+        ),
+        (Gemma3TextConfig(sliding_window=512), 512, None),
+        (Gemma3TextConfig(sliding_window=512), 513, "sliding_window 512, and documents may be longer"),
+        (
+            LlamaConfig(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}),
+            None,
+            "dynamic positions, which depend on the longest of a batch",
+        ),
+    ],
+)
+def test_models_whose_documents_are_not_attended_to_alone(config, longest, reason):
+    assert documents_reason(config, longest) == reason
+
+
+def probed(model, change=lambda model: None, exact=True):
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    stock = model.forward
+    attend_by_documents(model)
+    add_trained_places(model, tiles=True)
+    change(model)
+    fault = probe_fault(model, stock, exact)
+    assert model.training
+    return fault
+
+
+def test_a_model_that_computes_the_same_both_ways_passes_the_probe_and_is_left_as_it_was():
+    model = tiny()
+    torch.manual_seed(5)
+    assert probed(model) is None
+    assert attention_implementation(model.config) == "sdpa_of_documents"
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), drawn)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_model_that_looks_at_neighbouring_documents_is_found_out():
+    """Its layers shift their input by a place of the row, whoever that place belongs to."""
+
+    def shifting(model):
+        model.model.layers[0].register_forward_pre_hook(lambda _, given: (given[0] + given[0].roll(1, 1), *given[1:]))
+
+    assert probed(tiny(), shifting).startswith("a model whose log-probabilities differ (")
+
+
+def test_a_model_that_changes_its_logits_in_a_way_of_its_own_is_found_out():
+    """One that TRL knows and our rule would not: here the rule is read, and then the number changed."""
+    model = tiny()
+    model.config.logit_scale = 0.5
+    add_fused_lm_head(model)
+    stock = model.forward
+    model.config.logit_scale = None
+    add_trained_places(model, tiles=True)
+    assert probe_fault(model, stock, True).startswith("a model whose log-probabilities differ (")
+
+
+def test_a_model_that_takes_no_other_arguments_is_found_out():
+    def narrow(model):
+        def refusing(*args, document_lengths=None, **kwargs):
+            if document_lengths is not None:
+                raise TypeError("unexpected keyword")
+            return layers(*args, **kwargs)
+
+        layers, model.model.forward = model.model.forward, refusing
+
+    expected = "a model that does not take packed documents by themselves (unexpected keyword)"
+    assert probed(tiny(), narrow) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), None),
+        (("--label_smoothing_factor", "0.1"), "the loss is computed as TRL does, because of label_smoothing_factor"),
+        (("--loss_type", "dft"), "the loss is computed as TRL does, because of loss_type"),
+    ],
+)
+def test_a_stage_says_what_runs_as_trl_has_it(write_rows, write_recipe, tiny_model, tmp_path, words, line):
+    rows = write_rows("rows.jsonl", ROWS)
+    values = TRAINING | {
+        "model_name_or_path": str(tiny_model),
+        "output_dir": str(tmp_path / "out" / "sft"),
+        "dataset_mixture": {"datasets": [{"id": str(rows)}], "seed": 0},
+        "packing": True,
+        "max_steps": 1,
+    }
+    output = run_ok("-m", "sft", "--config", write_recipe("sft.yaml", values), *words)
+    assert (
+        "because of" not in output.replace("because it has not run yet", "")
+        if line is None
+        else f"sft: {line}" in output
+    )
