@@ -7,7 +7,7 @@ and refuse the rest; pydantic does the work.
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, BeforeValidator, Field, JsonValue, Strict
@@ -83,46 +83,33 @@ Share = Annotated[float, Ge(0), Le(1), FINITE, AS_NUMBER]
 ProperShare = Annotated[float, Gt(0), Lt(1), FINITE, AS_NUMBER]
 
 
-def key(
-    default: Any = ...,
-    meaning: str = "",
-    *,
-    cosmetic: bool = False,
-    secret: bool = False,
-    path: bool = False,
-    input: bool = False,
-    loading: bool = False,
-    rows: bool = False,
-    adapter: bool = False,
-    four_bit: bool = False,
-    refused: tuple[str, str] | None = None,
-    **options: Any,
-) -> Any:
+class Marks(TypedDict, total=False):
+    """What is said of a key beside its type, default and meaning."""
+
+    cosmetic: bool  # it changes what is printed, logged, kept or sent, never what is learned: no stage becomes stale
+    # Its value is written into no manifest, log, sentence or report; of an address, and of a mapping that is sent to an
+    # endpoint, only what may be shown.
+    secret: bool
+    path: bool  # it names a file or folder that is looked for beside the recipe, then in the working directory
+    input: bool  # the content of what it names is hashed among the stage's inputs, so its own text decides nothing
+    loading: bool  # it decides what a model is loaded as and computes, so that a reference's values depend on it
+    rows: bool  # it decides what rows are made into, beside the mixture itself
+    adapter: bool  # only an adapter reads it
+    four_bit: bool  # only a base of four bits reads it
+    refused: tuple[str, str] | None  # a library knows it and no file may give it: what holds instead, and what to do
+
+
+def key(default: Any = ..., meaning: str = "", **marks: Unpack[Marks]) -> Any:
     """Declare a key of a stage file.
 
     Args:
         default: what the key is where the file does not give it; without one, the file must.
         meaning: a sentence for the reference and for editors.
-        cosmetic: it changes what is printed, logged, kept or sent, never what is learned, so it makes no stage stale.
-        secret: its value is written into no manifest, log, sentence or report; of an address, and of a mapping that is
-            sent to an endpoint, only what may be shown.
-        path: it names a file or folder that is looked for beside the recipe, then in the working directory.
-        input: the content of what it names is hashed among the stage's inputs, so its own text decides nothing.
-        loading: it decides what a model is loaded as and computes, so that a reference's values depend on it.
-        rows: it decides what rows are made into, beside the mixture itself.
-        adapter: only an adapter reads it.
-        four_bit: only a base of four bits reads it.
-        refused: a library knows it and no file may give it: what holds instead, and what to do.
+        **marks: see `Marks`.
     """
-    asked = {
-        "cosmetic": cosmetic, "secret": secret, "path": path, "input": input, "loading": loading, "rows": rows,
-        "adapter": adapter, "four_bit": four_bit,
-    }  # fmt: skip
-    marks: dict[str, JsonValue] = {name: True for name, given in asked.items() if given}
-    if refused:
-        marks["refused"] = list(refused)
-    extra: dict[str, JsonValue] | None = {MARKS: marks} if marks else None
-    return Field(default, description=meaning or None, json_schema_extra=extra, **options)
+    said: dict[str, JsonValue] = {n: list(m) if isinstance(m, tuple) else True for n, m in marks.items() if m}
+    extra: dict[str, JsonValue] | None = {MARKS: said} if said else None
+    return Field(default, description=meaning or None, json_schema_extra=extra)
 
 
 def has_mark(field: FieldInfo, mark: str) -> bool:

@@ -41,9 +41,9 @@ def converse(
     from apo_soup.evals.streaming import print_answer, streamed_answer
     from apo_soup.models.generation import end_ids
     from apo_soup.models.loading import load_causal_model
-    from apo_soup.models.tokenizer import load_tokenizer
+    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 
-    tokenizer = load_tokenizer(folder, "MODEL", template, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(folder, "MODEL", TokenizerKeys(template), trust_remote_code=trust_remote_code)
     renderer = Renderer(tokenizer)
     model = load_causal_model(folder, "MODEL", trust_remote_code=trust_remote_code).eval()
     if torch.accelerator.is_available():

@@ -15,7 +15,7 @@ from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.errors import UserError
 from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
 from apo_soup.models.loading import load_causal_model
-from apo_soup.models.tokenizer import encode, load_tokenizer
+from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,8 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         UserError: the tokenizer cannot be loaded, or lacks a chat template; the model comes with code that may not run.
     """
     where = f"{suite.place('models')}: {folder}"
-    tokenizer = load_tokenizer(
-        str(folder), where, suite.chat_template, trust_remote_code=suite.trust_remote_code, key_place=suite.place
-    )
+    keys = TokenizerKeys(suite.chat_template, place=suite.place)
+    tokenizer = load_tokenizer(str(folder), where, keys, trust_remote_code=suite.trust_remote_code)
     loaded: PreTrainedModel
     if model is None:
         loaded = load_causal_model(folder, where, suite.dtype, suite.trust_remote_code)
@@ -99,9 +98,8 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
     tokenizer = named and load_tokenizer(
         named,
         suite.place("endpoint.tokenizer"),
-        suite.chat_template,
+        TokenizerKeys(suite.chat_template, place=suite.place),
         trust_remote_code=suite.trust_remote_code,
-        key_place=suite.place,
         files=named,
     )
     return Checkpoint(

@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 from apo_soup.config.training import TrainingFile
 from apo_soup.models.earlier_adapter import base_model, earlier_adapter
 from apo_soup.models.embeddings import check_fits, embedding_rows, rows_for
-from apo_soup.models.tokenizer import load_tokenizer
+from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 from apo_soup.runs.makers import Upstream, upstream
 from apo_soup.runs.sources import model_folder
 
@@ -78,13 +78,9 @@ def _with_template_of(recipe: TrainingFile, files: str | None) -> PreTrainedToke
     return load_tokenizer(
         recipe.model_name_or_path,
         recipe.place("model_name_or_path"),
-        recipe.chat_template,
-        recipe.end_of_turn,
+        TokenizerKeys(recipe.chat_template, recipe.end_of_turn, recipe, recipe.path.parent, recipe.place),
         recipe.model_revision,
         recipe.trust_remote_code,
-        recipe.path.parent,
-        recipe.place,
-        recipe,
         files,
     )
 

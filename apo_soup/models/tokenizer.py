@@ -1,6 +1,7 @@
 """Load a tokenizer with the recipe's chat template on it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
@@ -15,33 +16,43 @@ from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import model_folder
 
 
+@dataclass(frozen=True)
+class TokenizerKeys:
+    """What a file lays over the tokenizer of a model.
+
+    `recipe` is the file whose new tokens are added, `folder` where it lies. `place` says `FILE:LINE: KEY` of
+    `chat_template` and `eos_token`; without it they stand where the model does.
+    """
+
+    chat_template: str | None = None
+    eos_token: str | None = None
+    recipe: TrainingFile | None = None
+    folder: Path | None = None
+    place: Callable[[str], str] | None = None
+
+
 def load_tokenizer(
     model: str,
     where: str,
-    chat_template: str | None = None,
-    eos_token: str | None = None,
+    keys: TokenizerKeys | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    recipe_folder: Path | None = None,
-    key_place: Callable[[str], str] | None = None,
-    recipe: TrainingFile | None = None,
     files: str | None = None,
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with `chat_template` (ours, TRL's, inline, or a file) in place of its own when given.
+    """The model's tokenizer, with the chat template that a file gives (ours, TRL's, inline, or a file) in place of its
+    own, its end-of-turn token and its new tokens.
 
     Args:
         where: `FILE:LINE: KEY` of the model, for messages.
-        recipe_folder: where the recipe looked first, for the sentence about a path that is not there.
-        key_place: says the same of `chat_template` and `eos_token`, where a file gives them.
-        recipe: the file whose new tokens are added.
         files: a folder or Hub id with the tokenizer of a model that is not there yet.
 
     Raises:
         UserError: the tokenizer cannot be loaded, is not a fast one, cannot take a new token, or has neither template
             nor end-of-turn token.
     """
+    keys = keys or TokenizerKeys()
     if files is None:
-        model_folder(model, where, recipe_folder)
+        model_folder(model, where, keys.folder)
     folder = Path(files or model).expanduser()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -62,23 +73,20 @@ def load_tokenizer(
             f"{where}: expected a fast tokenizer, got {model} without tokenizer.json; the loss mask needs its "
             "character offsets, so convert it"
         )
-    _lay_template(
-        tokenizer, model, where, chat_template, key_place("chat_template") if key_place else where, recipe_folder
-    )
-    if recipe is not None:
-        add_new_tokens(tokenizer, recipe)
-    _settle_ends(tokenizer, model, where, eos_token, key_place("eos_token") if key_place else where)
+    _lay_template(tokenizer, model, where, keys)
+    if keys.recipe is not None:
+        add_new_tokens(tokenizer, keys.recipe)
+    _settle_ends(tokenizer, model, where, keys)
     return tokenizer
 
 
-def _lay_template(
-    tokenizer: PreTrainedTokenizerBase, model: str, where: str, given: str | None, place: str, folder: Path | None
-) -> None:
-    """Put the template that a file gives at `place` on a tokenizer; raises UserError where it has one of no kind."""
-    if given == TRL_TEMPLATE:
+def _lay_template(tokenizer: PreTrainedTokenizerBase, model: str, where: str, keys: TokenizerKeys) -> None:
+    """Put the template that a file gives on a tokenizer; raises UserError where it has one of no kind."""
+    place = keys.place("chat_template") if keys.place else where
+    if keys.chat_template == TRL_TEMPLATE:
         tokenizer.chat_template = _template_of_trl(tokenizer, model, place)
-    elif given is not None:
-        tokenizer.chat_template = template_text(given, place, folder)
+    elif keys.chat_template is not None:
+        tokenizer.chat_template = template_text(keys.chat_template, place, keys.folder)
     if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
         raise UserError(
             f"{where}: expected a model with one chat template, got {model} with several "
@@ -91,12 +99,14 @@ def _lay_template(
         )
 
 
-def _settle_ends(tokenizer: PreTrainedTokenizerBase, model: str, where: str, eos_token: str | None, place: str) -> None:
-    """Give a tokenizer the end-of-turn token that a file names at `place`, and a padding token; raises UserError where
-    there is no such token.
+def _settle_ends(tokenizer: PreTrainedTokenizerBase, model: str, where: str, keys: TokenizerKeys) -> None:
+    """Give a tokenizer the end-of-turn token that a file names, and a padding token; raises UserError where there is no
+    such token.
     """
+    eos_token = keys.eos_token
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
+            place = keys.place("eos_token") if keys.place else where
             raise UserError(
                 f"{place}: expected a token of {model}, got {eos_token}; name one of its vocabulary, or add it with "
                 "add_special_tokens"

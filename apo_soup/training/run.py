@@ -73,22 +73,14 @@ def train_and_save(
             result = _trained(trainer, recipe, found or None)
         if stop.number:
             _leave_at_step(trainer, stage.name, stop.number)
-        _finish(trainer, stage, recipe, types, result, before, stop, facts)
+        metrics = _measured(trainer, stage.name, result, before, stop)
+        _put_into_place(trainer, stage, recipe, types, metrics | facts)
         if stop.asked():
             _leave(stop.number, f" when {stage.name} was whole")
 
 
-def _finish(
-    trainer: StageTrainer,
-    stage: Stage,
-    recipe: TrainingFile,
-    types: Precision,
-    result: TrainOutput,
-    before: float,
-    stop: StopAtStep,
-    facts: dict[str, Any],
-) -> None:
-    """Put what was trained into place as a finished folder.
+def _measured(trainer: StageTrainer, name: str, result: TrainOutput, before: float, stop: StopAtStep) -> dict[str, Any]:
+    """What is said of a training that came to its last step, evaluated where rows are held out.
 
     Args:
         before: seconds that went by until the checkpoint that this part went on from.
@@ -97,8 +89,8 @@ def _finish(
         StopAsked: a signal came before its weights began to be written; a checkpoint has them.
         UserError: a weight is not finite, or no step changed any.
     """
-    require_finite(trainer.trained_model, f"{stage.name}: step {trainer.state.global_step}")
-    require_a_step(trainer, stage.name)
+    require_finite(trainer.trained_model, f"{name}: step {trainer.state.global_step}")
+    require_a_step(trainer, name)
     seconds = time.monotonic() - trainer.begun
     of_whole_run(result.metrics, trainer.state.log_history, before)
     # The last log's own figures are among the result's where its window ends with the run.
@@ -106,23 +98,33 @@ def _finish(
     if trainer.eval_dataset is not None and not _stops_now(trainer, stop):
         metrics |= trainer.evaluate()
     if _stops_now(trainer, stop):
-        _leave_at_step(trainer, stage.name, stop.number)
+        _leave_at_step(trainer, name, stop.number)
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
-        say(f"{stage.name}: no checkpoint was measured to be the best; the weights are those of the last step")
+        say(f"{name}: no checkpoint was measured to be the best; the weights are those of the last step")
+    counted = {"tokens_seen": round(trainer.token_count), "steps": trainer.state.global_step}
+    return metrics | counted | {"train_seconds": round(seconds, 2)}
+
+
+def _put_into_place(
+    trainer: StageTrainer, stage: Stage, recipe: TrainingFile, types: Precision, metrics: dict[str, Any]
+) -> None:
+    """Save what was trained as a finished folder, with its metrics.
+
+    Raises:
+        UserError: the disk refuses it.
+    """
     final = stage.partial / "final"
     refusals_told = told_while_at_work(recipe.path, run_folder_of(recipe))
     with ended_together(f"{stage.name} is put into its place"), refusals_told:
         merged_into = save_model(trainer, final, recipe)
         if merged_into:
             say(f"{stage.name}: the adapter is merged into {merged_into}")
-            facts = facts | {"merged_into": merged_into}
+            metrics = metrics | {"merged_into": merged_into}
         if is_main():
             cast_folder(final, types.saved)
             trainer.state.save_to_json(str(final / "trainer_state.json"))
-            metrics["tokens_seen"] = round(trainer.token_count)
-            metrics |= {"steps": trainer.state.global_step, "train_seconds": round(seconds, 2), **facts}
             if torch.cuda.is_available():
-                metrics["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() // 2**20
+                metrics = metrics | {"peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20}
             revision = recipe.model_revision if recipe.gives("model_revision") else None
             overrides, _ = machine_overrides(recipe)
             ran = {

@@ -8,7 +8,7 @@ import pytest
 import trl
 
 from apo_soup.errors import UserError
-from apo_soup.models.tokenizer import load_tokenizer
+from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 from apo_soup.models.training_template import training_template
 
 FOLDER = Path(trl.__file__).parent / "chat_templates"
@@ -41,8 +41,8 @@ def test_the_key_takes_it_with_a_line_that_says_so(tiny_model, tokenizer, tmp_pa
     own = deepcopy(tokenizer)
     own.chat_template = text_of("qwen3")
     own.save_pretrained(folder)
-    loaded = load_tokenizer(str(folder), "r.yaml:1", "trl")
+    loaded = load_tokenizer(str(folder), "r.yaml:1", TokenizerKeys("trl"))
     assert loaded.chat_template == text_of("qwen3_training")
     assert capsys.readouterr().out == f"chat template: TRL's training template qwen3, in place of that of {folder}\n"
     with pytest.raises(UserError, match=r"^r.yaml:1: expected a chat template that TRL has a training"):
-        load_tokenizer(str(tiny_model), "r.yaml:1", "trl")
+        load_tokenizer(str(tiny_model), "r.yaml:1", TokenizerKeys("trl"))

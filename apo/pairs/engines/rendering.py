@@ -7,7 +7,7 @@ from apo.pairs.prompts import Prompt
 from apo_soup.config.sides import LocalSide
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
-from apo_soup.models.tokenizer import load_tokenizer
+from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 
 
 def side_tokenizer(side: LocalSide, where: str) -> PreTrainedTokenizerBase:
@@ -20,10 +20,9 @@ def side_tokenizer(side: LocalSide, where: str) -> PreTrainedTokenizerBase:
     return load_tokenizer(
         side.model,
         f"{where}.model",
-        side.chat_template,
-        revision=side.revision,
-        trust_remote_code=side.trust_remote_code,
-        key_place=lambda key: f"{where}.{key}",
+        TokenizerKeys(side.chat_template, place=lambda key: f"{where}.{key}"),
+        side.revision,
+        side.trust_remote_code,
     )
 
 

@@ -18,7 +18,7 @@ from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.models.completion import Completion
 from apo_soup.models.loading import load_causal_model
-from apo_soup.models.tokenizer import load_tokenizer
+from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 
 
 class RewardEngine:
@@ -34,10 +34,9 @@ class RewardEngine:
         self.tokenizer = load_tokenizer(
             keys.model,
             where,
-            keys.chat_template,
-            revision=keys.revision,
-            trust_remote_code=keys.trust_remote_code,
-            key_place=lambda key: f"{side.where}.{key}",
+            TokenizerKeys(keys.chat_template, place=lambda key: f"{side.where}.{key}"),
+            keys.revision,
+            keys.trust_remote_code,
         )
         self.model: Any = load_causal_model(
             keys.model, where, keys.dtype, keys.trust_remote_code, keys.revision, AutoModelForSequenceClassification
