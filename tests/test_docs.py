@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import tomllib
+from pathlib import Path
 
 import pytest
 import typer
@@ -16,6 +18,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 # A command stands alone on an indented line; what follows two spaces and a hash is a remark.
 COMMAND = re.compile(r"^    (?:\.venv/bin/)?((?:make|apo-soup|python -m|accelerate launch) .*)$", re.MULTILINE)
+# A command within a sentence; brackets around what may be left out.
+INLINE = re.compile(r"`(?:\.venv/bin/)?((?:make|apo-soup|python -m|pip install)(?: [^`]+)?)`")
 # Folders and files that a reader brings.
 BROUGHT = ("recipes/mine", "data/", "owner/name", "OWNER/NAME", "FILE", "DIR", "RECIPE", "gsm8k_", "$SMALL")
 FOLDERS = "apo_soup|sft|apo|merge|recipes|tests|bench|docs"
@@ -50,6 +54,39 @@ def test_every_command_is_one_that_is_taken(command):
         while words[0] != "-m":
             words.pop(0)
         check_module(words[1:], command)
+
+
+def inline_commands():
+    found = {(page, command) for page in PAGES for command in INLINE.findall(page.read_text())}
+    for page, command in sorted(found):
+        yield pytest.param(command.replace("\\|", "|"), id=f"{page.name}: {command}")
+
+
+@pytest.mark.parametrize("command", list(inline_commands()))
+def test_every_command_in_a_sentence_is_one_that_is_there(command):
+    """It may be cut short, so what must follow is not asked for."""
+    words = shlex.split(re.sub(r"[][|]|\.\.\.", " ", command)) if "pip" not in command else shlex.split(command)
+    options = [word.partition("=")[0] for word in words if re.fullmatch(r"--[a-z][\w.-]*(=.*)?", word)]
+    if words[0] == "make":
+        if words[1:]:
+            check_make(words[1:])
+    elif words[0] == "apo-soup" and words[1:]:
+        group = typer.main.get_command(app)
+        known = group.commands[words[1]] if words[1] not in ("COMMAND", "--help") else group
+        taken = {name for parameter in known.params for name in parameter.opts} | {"--help", "--debug"}
+        assert known.ignore_unknown_options or set(options) <= taken
+    elif words[0] == "python":
+        module = words[2].replace(".", "/")
+        files = [*(ROOT / module).glob("*.py"), *(ROOT / module).parent.glob(f"{Path(module).name}.py")]
+        assert files or words[2] == "pytest"
+        code = "".join(file.read_text() for file in files)
+        assert all(option in ("--config", "--help") or f'"{option}"' in code for option in options)
+    elif words[0] == "pip":
+        extras = re.findall(r"\[(.*)\]", words[2])
+        assert words[2].startswith("apo-soup")
+        assert set(extras) <= set(
+            tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        )
 
 
 def check_make(words: list[str]) -> None:
