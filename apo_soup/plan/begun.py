@@ -13,7 +13,7 @@ from apo_soup.runs.stage import hidden_sibling
 def begun_problems(recipe: StageFile) -> list[str]:
     """A sentence for each folder that the next start would refuse, and say nothing of until then. One of a stage that
     is finished is a note: only where that is to be made again does it refuse. So is one that goes on with as many
-    processes as it was begun with.
+    processes as it was begun with, since the file leaves the global batch to their number.
     """
     problems = []
     for name, folder in _folders(recipe):
@@ -26,7 +26,7 @@ def begun_problems(recipe: StageFile) -> list[str]:
             else:
                 problems.append(told)
             continue
-        if mark and mark["processes"] > 1:
+        if mark and mark["processes"] > 1 and getattr(recipe, "global_batch_size", None) is None:
             recipe.notes.append(
                 f"{recipe.place('output_dir')}: {name} was begun with {mark['processes']} processes, and goes on with "
                 "as many"

@@ -83,6 +83,9 @@ def report_state(
         state = FolderState(stage=stage.name, folder=str(stage.folder), reason=reason, worker=worker)
         told = state.sentence() if only_state else state.sentence(due="running")
         say(state.model_dump_json() if only_state == "json" else told)
+    whole = [] if only_state or not is_main() else [stage for stage in stages if reasons[stage.name] is None]
+    for note in filter(None, (stage.processes_note() for stage in whole)):
+        say(f"note: {note}")
     if todo and not only_state:
         for line in told_of_upstream(read for stage in todo for read in stage.reads) if is_main() else ():
             say(f"warning: {line}")

@@ -72,6 +72,7 @@ class Manifest(Form):
     seconds: float = 0.0
     peak_memory_mb: Count = 0
     ran_with: dict[str, Any] | None = None
+    processes: Count | None = None
 
 
 class StageManifest(Manifest):

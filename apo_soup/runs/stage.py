@@ -138,6 +138,19 @@ class Stage:
             self._begun_here()
         return "; ".join(reasons) or None
 
+    def processes_note(self) -> str | None:
+        """What is to be said where the whole folder was made by another number of processes than this launch has, and
+        the configuration leaves the global batch to that number; None elsewhere. It makes nothing stale: who asks for
+        the state has no launch.
+        """
+        made = (read_manifest(self.folder) or {}).get("processes")
+        if made in (None, process_count()) or self.config.get("global_batch_size") is not None:
+            return None
+        return (
+            f"{self.name}: {self.folder} was made by a launch of {made} and this one has {process_count()} processes, "
+            "whose global batch is another; give global_batch_size, or move that folder away to make it anew"
+        )
+
     @property
     def _mark(self) -> dict[str, Any]:
         """What tells in a begun folder for which work it is."""

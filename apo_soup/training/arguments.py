@@ -29,7 +29,7 @@ from apo_soup.runs.trackers import (
     named_trackers,
     run_name,
 )
-from apo_soup.training.precision import precision
+from apo_soup.training.precision import decide_by_recipe, launcher_note, precision
 
 # Libraries whose code TRL's constructors run beside ours, which they call back; a model may bring code of its own.
 TRAINER_LIBRARIES = ("trl", "transformers", "transformers_modules", "accelerate", "peft")
@@ -61,7 +61,7 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
     if recipe.use_liger_kernel and not _installed("liger_kernel"):
         values["use_liger_kernel"] = False
         notes.append("use_liger_kernel: liger-kernel is not installed, the plain layers are used")
-    notes += filter(None, (missing_note(recipe), logging_note(recipe)))
+    notes += filter(None, (missing_note(recipe), logging_note(recipe), launcher_note(recipe)))
     absent = missing_trackers(recipe)
     values["report_to"] = [tracker for tracker in named_trackers(recipe) if tracker not in absent] or ["none"]
     if recipe.push_to_hub and not (recipe.hub_token or get_token()):
@@ -138,6 +138,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training["logging_nan_inf_filter"] = recipe.logging_nan_inf_filter
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
+    decide_by_recipe(recipe)
     refused = (ValueError, TypeError, ImportError)
     taken = "values that TRL and transformers take"
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):

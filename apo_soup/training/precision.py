@@ -7,6 +7,7 @@ the finished folder is written in `dtype`.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from apo_soup.progress import say
 from apo_soup.training.finite import local_shard
 
 LOW = (torch.bfloat16, torch.float16)
-# What accelerate calls the types that products are taken in.
-MIXED = {"bf16": "bfloat16", "fp16": "float16"}
+# Where a launcher says what products are taken in.
+LAUNCHER_PRECISION = "ACCELERATE_MIXED_PRECISION"
 # Weights of a parameter that are compared before and after a training.
 SAMPLED_WEIGHTS = 4096
 
@@ -57,12 +58,35 @@ def precision(recipe: TrainingFile, arguments: TrainingArguments, adapted: bool)
     asked = recipe.given_dtype
     saved = stored_dtype(recipe) if asked == "auto" or (asked is None and adapted) else asked or "float32"
     master = recipe.master_dtype
-    # Where the recipe asks for neither, a launcher may.
-    mixed = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else MIXED.get(arguments.mixed_precision)
+    mixed = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else None
     if not adapted:
         return Precision(master, master, mixed or master, saved)
     base = stored_dtype(recipe) if asked == "auto" else asked or "float32"
     return Precision(base, "float32", mixed or base, saved)  # PEFT makes an adapter in float32 on any base
+
+
+def launcher_note(recipe: TrainingFile) -> str | None:
+    """A line on a launcher's mixed precision that is not the recipe's. The recipe decides: a file whose products were
+    taken in what its launcher says would be one stage by its fingerprint and another by its weights.
+    """
+    launched, given = os.environ.get(LAUNCHER_PRECISION, "no"), recipe.given_values()
+    # Where the file says nothing, TRL takes bfloat16.
+    asked = "fp16" if given.get("fp16") else "no" if given.get("bf16") is False else "bf16"
+    if launched in ("no", asked):
+        return None
+    if launched == "fp8" and asked == "no":
+        return "the launcher's mixed precision fp8 is taken, which no key names: a folder made without it is up to date"
+    ask = f"; write {launched}: true to have it" if launched in ("bf16", "fp16") else ""
+    return f"the launcher's mixed precision {launched} is not taken, for the recipe asks for {asked}{ask}"
+
+
+def decide_by_recipe(recipe: TrainingFile) -> None:
+    """Set a launcher's mixed precision aside where the file asks for none; another type that it asks for is taken by
+    transformers itself.
+    """
+    given = recipe.given_values()
+    if given.get("bf16") is False and not given.get("fp16") and os.environ.get(LAUNCHER_PRECISION) in ("bf16", "fp16"):
+        os.environ[LAUNCHER_PRECISION] = "no"
 
 
 def stored_dtype(recipe: TrainingFile) -> str:

@@ -25,6 +25,15 @@ def finish(stage):
     stage.finish(final, {"loss": 1.0})
 
 
+def test_a_launch_of_another_number_of_processes_is_told_and_makes_nothing_stale(stage, monkeypatch):
+    finish(stage(seed=1))
+    assert stage(seed=1).processes_note() is None
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert "was made by a launch of 1 and this one has 4 processes, whose global" in stage(seed=1).processes_note()
+    assert stage(seed=1).stale() is None
+    assert stage(global_batch_size=8).processes_note() is None
+
+
 def test_a_stage_is_absent_then_whole_then_stale_for_a_reason(stage):
     first = stage(seed=1)
     assert first.stale() == "it has not run yet"

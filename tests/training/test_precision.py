@@ -1,6 +1,7 @@
 """Weights are trained in float32 and saved in the recipe's type; who trains them in less is told what stands still."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from helpers import TRAINING, chat, state_dict
 from safetensors.torch import load_file, save_file
 
 from apo_soup.config.load import load
+from apo_soup.training.arguments import machine_overrides, trl_arguments
 from apo_soup.training.entry import training_stage
 from apo_soup.training.precision import Precision, cast_folder, precision, raise_masters
 from sft.train import train_model
@@ -95,14 +97,34 @@ def test_types_by_recipe(keys, adapted, mixed, expected, write_recipe, tiny_mode
     assert precision(recipe, arguments, adapted) == expected
 
 
-def test_a_launcher_may_ask_for_mixed_precision(write_recipe, tiny_model, monkeypatch):
-    from transformers import TrainingArguments
+@pytest.mark.parametrize(
+    ("keys", "launched", "taken", "told"),
+    [
+        ({"bf16": False}, "bf16", "no", "bf16 is not taken, for the recipe asks for no; write bf16: true to have it"),
+        (
+            {"bf16": False, "fp16": False},
+            "fp16",
+            "no",
+            "fp16 is not taken, for the recipe asks for no; write fp16: true",
+        ),
+        ({"bf16": False}, "fp8", "fp8", "fp8 is taken, which no key names"),
+        ({"bf16": False}, "no", "no", None),
+        ({}, "bf16", "bf16", None),
+        ({}, "fp16", "bf16", "fp16 is not taken, for the recipe asks for bf16; write fp16: true to have it"),
+        ({"bf16": True}, "fp8", "bf16", "fp8 is not taken, for the recipe asks for bf16"),
+        ({"bf16": True}, "no", "bf16", None),
+    ],
+)
+def test_the_recipe_decides_and_not_its_launcher(keys, launched, taken, told, write_recipe, tiny_model, monkeypatch):
+    from trl import SFTConfig
 
     values = {"model_name_or_path": str(tiny_model), "output_dir": "x", "dataset_mixture": {"datasets": [{"id": "r"}]}}
-    recipe = load(write_recipe("sft.yaml", values | {"dtype": "bfloat16"}), "sft")
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    arguments = TrainingArguments("x", use_cpu=True, bf16=False)
-    assert precision(recipe, arguments, True) == Precision("bfloat16", "float32", "bfloat16", "bfloat16")
+    recipe = load(write_recipe("sft.yaml", values | keys), "sft")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    notes = [note for note in machine_overrides(recipe)[1] if "mixed precision" in note]
+    assert notes == [] if told is None else told in notes[0]
+    arguments, _ = trl_arguments(recipe, SFTConfig, Path("x"))
+    assert (arguments.mixed_precision, arguments.bf16) == (taken, taken == "bf16")
 
 
 def test_only_trained_weights_of_a_lower_type_are_raised():
