@@ -59,7 +59,9 @@ def block_mask(row: PackedPairs) -> "BlockMask":
         full_bands.append(full)
 
     def counts_and_indices(bands: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """For each block of queries how many blocks of keys are marked, and the blocks, marked ones first."""
+        """For each of Q blocks of queries how many of K blocks of keys are marked `[1, 1, Q]`, and the blocks
+        `[1, 1, Q, K]`, marked ones first.
+        """
         marks = torch.stack(bands)  # [blocks of queries, blocks of keys]
         order = marks.int().argsort(dim=1, descending=True, stable=True).int()
         return marks.sum(1, dtype=torch.int32)[None, None], order[None, None]

@@ -167,7 +167,7 @@ def weighted_loss(names: list[str], weights: list[float]) -> PairLoss:
     if weights == [1.0]:
         return parts[0][0]
 
-    def loss(pairs: LogRatios, options: LossOptions) -> Tensor:
+    def loss(pairs: LogRatios, options: LossOptions) -> Tensor:  # `[N]`, as each of them
         return torch.stack([weight * part(pairs, options) for part, weight in parts]).sum(0)
 
     return loss

@@ -138,4 +138,5 @@ def pack_pairs(pairs: Sequence[PairIds]) -> PackedPairs:
 
 
 def _joined(arrays: list[np.ndarray]) -> Tensor:
+    """Arrays `[N]` of several lengths, one behind the other, as one tensor `[sum of N]`."""
     return torch.from_numpy(np.concatenate(arrays))

@@ -94,6 +94,7 @@ class ReferencePass:
     def _kept(
         self, pairs: PreparedPairs, split: str, store: ReferenceStore, rows: list[list[int]], trained: bool
     ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[pairs]` of the chosen and the rejected answers, read or computed and stored."""
         # Only the main process looks, and tells the others: on separate disks they might see otherwise, and a job that
         # runs beside this one may write in between.
         main = self.accelerator.is_main_process

@@ -44,8 +44,8 @@ class TrainerHooks(Trainer):
         self.write_checkpoint(model, trial)
 
     def write_weights(self, folder: str | None, state_dict: dict[str, torch.Tensor] | None) -> None:
-        """Write the model's files; `state_dict` is what FSDP and DeepSpeed gathered. `save_model`, which is public,
-        gathers and writes in one.
+        """Write the model's files; `state_dict`, tensors of any shape by name, is what FSDP and DeepSpeed gathered.
+        `save_model`, which is public, gathers and writes in one.
         """
         super()._save(folder, state_dict)
 

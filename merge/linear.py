@@ -81,7 +81,7 @@ def write_average(average: LinearAverage, folder: Path, where: str, name: str = 
     writer = SafetensorsWriter(folder, {n: inputs[0][n].shape for n in names}, out)
     progress = Progress(name, "tensors", len(names))
 
-    def summed(piece: TensorPiece) -> torch.Tensor:
+    def summed(piece: TensorPiece) -> torch.Tensor:  # of the piece's shape
         tensors = piece.read()
         values = weighted_sum(tensors, average.weights, average.normalize, dtype).to(out)
         # A sum is finite only if all its terms are, and is much quicker to have than the answer for each of them.

@@ -347,6 +347,30 @@ def test_what_a_public_function_raises_stands_in_its_docstring():
     assert not silent, "\n".join(silent)
 
 
+def has_tensors(annotation: ast.expr | None) -> bool:
+    """Whether a type is that of tensors, or of several."""
+    return annotation is not None and re.search(r"\bTensor\b", ast.unparse(annotation)) is not None
+
+
+def test_shapes_of_tensors_stand_in_docstrings():
+    """As `[B, S]`, or in words: of any shape. A method's may stand in its class's."""
+    silent, seen = [], 0
+    for file in sources(*PACKAGES):
+        tree = ast.parse(file.read_text())
+        classes = {method: node for node in tree.body if isinstance(node, ast.ClassDef) for method in node.body}
+        for function in public_functions(tree):
+            types = [argument.annotation for argument in (*function.args.args, *function.args.kwonlyargs)]
+            if not any(map(has_tensors, (*types, function.returns))):
+                continue
+            seen += 1
+            told = ast.get_docstring(function) or "an override's shapes stand with the method: `[]`"
+            told += ast.get_docstring(classes[function]) or "" if function in classes else ""
+            if not re.search(r"\[|\bshapes?\b", told):
+                silent.append(f"{file.relative_to(ROOT)}:{function.lineno}: {function.name}")
+    assert seen > 50
+    assert not silent, "\n".join(silent)
+
+
 def modules_with_examples() -> list[str]:
     """Modules whose docstrings hold examples."""
     files = [file for file in sources(*PACKAGES) if ">>> " in file.read_text()]

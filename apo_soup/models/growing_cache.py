@@ -68,7 +68,7 @@ class GrowingLayer(DynamicLayer):
 
 
 def _with_room(states: torch.Tensor, more: int) -> torch.Tensor:
-    """A buffer that begins with `states` and has room for `more` tokens behind them, and some to spare."""
+    """A buffer that begins with `states` `[B, H, S, D]`, with room for `more` tokens behind them, and some to spare."""
     *front, length, width = states.shape
     room = more + max(LEAST_ROOM, int(ROOM_SHARE * length))
     buffer = states.new_empty((*front, length + room, width))

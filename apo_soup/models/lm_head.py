@@ -107,7 +107,7 @@ def tiled_scores(
 
 
 def _as_computed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """In the type that autocast computes products in, where it is on."""
+    """`[rows, D]`, `[V, D]` and `[V]` in the type that autocast computes products in, where it is on."""
     kind = hidden.device.type
     if not torch.is_autocast_enabled(kind):
         return hidden, weight, bias

@@ -8,13 +8,15 @@ from apo_soup.errors import UserError
 
 
 def local_shard(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's shard of a distributed tensor, or the tensor itself."""
+    """This rank's shard of a distributed tensor of any shape, or the tensor itself."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 @torch.no_grad()
 def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """Whether every value of this rank's shards is finite; quantised weights, which are whole numbers, are."""
+    """Whether every value of this rank's shards, of any shape, is finite; quantised weights, which are whole numbers,
+    are.
+    """
     shards = [shard for shard in map(local_shard, tensors) if shard.is_floating_point() and shard.device.type != "meta"]
     # On one device: layers may lie on several. A type of one byte knows no infinity, and torch no `isfinite` of it.
     finite = [(shard if shard.itemsize > 1 else shard.float()).isfinite().all() for shard in shards]

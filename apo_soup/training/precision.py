@@ -173,6 +173,7 @@ class MovedShare(TrainerCallback):
 
 
 def _some_weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    """A sample `[N]` of each trained parameter's weights, on the CPU."""
     kept = []
     for parameter in model.parameters():
         if parameter.requires_grad:

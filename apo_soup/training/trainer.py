@@ -258,7 +258,7 @@ class StageTrainer(TrainerHooks, Trainer):
 
     def write_weights(self, folder: str | None, state_dict: dict[str, torch.Tensor] | None) -> None:
         """As transformers, without the second copy of tied weights: the state dict that FSDP and DeepSpeed gather holds
-        them twice, in tensors that no longer show it.
+        them twice, in tensors of any shape that no longer show it.
         """
         if state_dict is not None:
             tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
@@ -267,12 +267,14 @@ class StageTrainer(TrainerHooks, Trainer):
 
 
 def random_state() -> tuple[torch.Tensor, ...]:
-    """What torch draws from in a step: on the CPU and on this process's accelerator, where there is one."""
+    """What torch draws from in a step, bytes `[N]` each: on the CPU and on this process's accelerator, where there is
+    one.
+    """
     return tuple(device.get_rng_state() for device in _generators())
 
 
 def set_random_state(state: tuple[torch.Tensor, ...]) -> None:
-    """Go back to what `random_state` returned."""
+    """Go back to what `random_state` returned, bytes `[N]` each."""
     for device, of_device in zip(_generators(), state, strict=True):
         device.set_rng_state(of_device)
 
