@@ -70,8 +70,8 @@ def run_main(main: Callable[[], int | None]) -> None:
             code = main()
     except UserError as error:
         if debug:
-            print(without_keys("".join(traceback.format_exception(error))), end="", file=sys.stderr)
-        print(f"error: {without_keys(str(error))}", file=sys.stderr)
+            _tell("".join(traceback.format_exception(error)).rstrip())
+        _tell(f"error: {error}")
         code = 2
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
@@ -79,26 +79,33 @@ def run_main(main: Callable[[], int | None]) -> None:
         code = 0
     except StopAsked as stopped:
         if stopped.sentence:
-            print(stopped.sentence, file=sys.stderr)
+            _tell(stopped.sentence)
         code = stopped.code
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        _tell("stopped; run the same command again to go on")
         code = 130
     except Exception as error:
         gone = lost_peer(error)
         if debug or not gone:
-            print(without_keys("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+            _tell("".join(traceback.format_exception(error)).rstrip())
         if gone:
             told, code = told_of_lost_peer(gone, STOPS)
-            print(told, file=sys.stderr)
+            _tell(told)
             sys.exit(STOPS.exit_code(code))
-        print(
+        _tell(
             f"unexpected {type(error).__name__}: where the lines above do not say what to do, "
-            f"please report them at {_issue_page()}",
-            file=sys.stderr,
+            f"please report them at {_issue_page()}"
         )
         code = 1
     sys.exit(STOPS.exit_code(code or 0))
+
+
+def _tell(text: str) -> None:
+    """Write to stderr what ends the program, without keys; where a full disk takes not even that, the code says it."""
+    try:
+        print(without_keys(text), file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for what Python would write again at its end
 
 
 def _take_debug_flag(words: list[str]) -> bool:

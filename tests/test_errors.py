@@ -2,11 +2,12 @@
 
 import errno
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, python
+from helpers import ENVIRONMENT, ROOT, python
 
 from apo_soup.errors import UserError, first_line, need_file, run_main, told_by_library, told_while_at_work
 
@@ -92,6 +93,14 @@ def test_a_fault_of_ours_is_a_traceback_and_where_to_report_it(capsys):
     last = said.splitlines()[-1]
     assert last.startswith("unexpected ValueError: ")
     assert "please report them at " in last
+
+
+@pytest.mark.parametrize(("what", "code"), [("UserError('x')", 2), ("ValueError()", 1), ("KeyboardInterrupt()", 130)])
+def test_a_disk_that_takes_no_sentence_changes_no_exit_code(what, code):
+    words = f"from apo_soup.errors import *\ndef main():\n    raise {what}\nrun_main(main)"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, "-c", words], env=ENVIRONMENT, stderr=full, stdout=subprocess.PIPE)
+    assert (ended.returncode, ended.stdout) == (code, b"")
 
 
 def test_an_interrupt_and_an_exit_code_end_quietly(capsys):

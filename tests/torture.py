@@ -3,6 +3,7 @@
     python -m tests.torture                       # the rows of the small world: every file-system call, under a minute
     python -m tests.torture --long 3              # every stage of a small run, three times in every way
     python -m tests.torture --long 3 --only 'sft;apo'
+    python -m tests.torture --long 100 --only sft --ways 'killed;at_calls' --seed 1
 
 A stage of plain files is run in forks of this process. In each, one call that changes the file system is the last one
 (`kill -9`), or is refused (disk full, read-only, no permission). Then the folder must be absent or whole, and the same
@@ -186,13 +187,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--long", type=int, default=0, metavar="N", help="break every stage N times in every way")
     parser.add_argument("--only", default="", metavar="'A;B'", help="of --long these stages alone, such as 'sft;apo'")
+    ways = "of --long in these ways alone, named as in torture_stages.py, such as 'killed;at_calls'"
+    parser.add_argument("--ways", default="", metavar="'A;B'", help=ways)
+    parser.add_argument("--seed", type=int, default=0, help="of what --long draws")
     options = parser.parse_args()
     counted: Counter = Counter()
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     if options.long:
         from torture_stages import torture_stages
 
-        return int(torture_stages(options.long, [name for name in options.only.split(";") if name]) > 0)
+        only, chosen = ([name for name in text.split(";") if name] for text in (options.only, options.ways))
+        return int(torture_stages(options.long, only, chosen, options.seed) > 0)
     import apo_soup.runs.entry  # noqa: F401  once, for all forks
 
     with tempfile.TemporaryDirectory() as work:

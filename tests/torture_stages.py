@@ -6,6 +6,7 @@ leave no other. Programs are forks of a process that has imported the libraries 
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -291,8 +292,8 @@ class Torture:
             os.kill(running.ids[who], number)
         return running.wait()
 
-    def run(self, tries: int) -> None:
-        """Break it in every way, each so many times."""
+    def run(self, tries: int, ways: list[str]) -> None:
+        """Break it in every way, or in those of these names, each so many times."""
         assert self.files, f"{self.stage.name} makes nothing"
         with self.a_try("nothing"):
             begun = time.monotonic()
@@ -300,18 +301,19 @@ class Torture:
             self.seconds = time.monotonic() - begun
             total = self.calls()
         del self.counted["nothing"]
-        for way in (self.killed, self.stopped, self.at_calls, self.doubled, self.without_room, self.damaged):
-            for _ in range(tries):
-                way(total)
+        every: dict[str, Callable[[], None]] = {
+            way.__name__: functools.partial(way, total)
+            for way in (self.killed, self.stopped, self.at_calls, self.doubled, self.without_room, self.damaged)
+        }
         if self.stage.partial:
-            for _ in range(tries):
-                self.checkpoint_damaged()
-                self.mark_damaged()
-                self.ranks("two ranks", "-m", *self.stage.words)
-                self.orphaned()
+            every |= {way.__name__: way for way in (self.checkpoint_damaged, self.mark_damaged, self.orphaned)}
+            every["ranks"] = functools.partial(self.ranks, "two ranks", "-m", *self.stage.words)
         if self.stage.name == "sft":
-            for _ in range(tries):
-                self.ranks("two ranks of FSDP2", str(ROOT / "tests" / "fsdp_on_cpu.py"), *self.stage.words)
+            fsdp = str(ROOT / "tests" / "fsdp_on_cpu.py")
+            every["sharded"] = functools.partial(self.ranks, "two ranks of FSDP2", fsdp, *self.stage.words)
+        for name, way in every.items():
+            for _ in range(tries if not ways or name in ways else 0):
+                way()
 
     def killed(self, total: int) -> None:
         """`kill -9` at a random moment."""
@@ -507,10 +509,12 @@ def remount(folder: Path, option: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)
 
 
-def torture_stages(tries: int, only: list[str], say: Callable[[str], None] = print) -> int:
+def torture_stages(
+    tries: int, only: list[str], ways: list[str], seed: int = 0, say: Callable[[str], None] = print
+) -> int:
     """Make the run, break each stage, print a table of faults and tries; returns how many faults there were."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    draw = random.Random(0)
+    draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as work:
         whole = Path(work).resolve() / "whole"
         whole.mkdir()
@@ -524,7 +528,7 @@ def torture_stages(tries: int, only: list[str], say: Callable[[str], None] = pri
         cells: dict[str, dict[str, tuple[int, int]]] = {}
         for stage in chosen:
             torture = Torture(stage, whole, Path(work).resolve() / "place", draw, say)
-            torture.run(tries)
+            torture.run(tries, ways)
             kinds = (*FAULTS, "lost checkpoints")
             total: Counter = sum(torture.counted.values(), Counter())
             told = ", ".join(f"{total[kind]} {kind}" for kind in kinds)
