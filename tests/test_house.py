@@ -347,6 +347,16 @@ def test_what_a_public_function_raises_stands_in_its_docstring():
     assert not silent, "\n".join(silent)
 
 
+def test_no_warning_is_left_out_whatever_it_says():
+    """A filter names the words, and whose they are."""
+    filters = PROJECT["tool"]["pytest"]["ini_options"]["filterwarnings"]
+    assert filters[0].startswith("error:::(apo_soup|")
+    assert all(re.match(r"ignore:.+:\w+Warning:\w+", each) for each in filters[1:])
+    for file in sources("tests"):
+        blanket = re.search(r"filterwarnings\(\"(?!ignore:.+|error).*", file.read_text())
+        assert blanket is None, f"{file.relative_to(ROOT)}: {blanket}"
+
+
 def has_tensors(annotation: ast.expr | None) -> bool:
     """Whether a type is that of tensors, or of several."""
     return annotation is not None and re.search(r"\bTensor\b", ast.unparse(annotation)) is not None

@@ -19,7 +19,6 @@ from apo_soup.models.adapted import untied
         (["embed_tokens"], {"use_dora": True}, False),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`", "ignore:Setting `save_embedding_layers`")
 def test_a_merged_adapter_computes_what_was_trained(tiny_model, tmp_path, targets, settings, tied):
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     torch.manual_seed(0)

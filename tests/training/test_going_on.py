@@ -18,7 +18,6 @@ OWN = {"lora_r": None, "lora_dropout": None}
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.filterwarnings("ignore")
 def test_apo_of_an_adapter_begins_at_the_model_it_was(trained, tiny_model, name, capsys):
     """The reference is the adapter as sft left it: the first step has a margin of 0, packed and stock."""
     before, logits = trained("sft", tiny_model, "before", **KINDS[name])
@@ -40,7 +39,6 @@ def test_apo_of_an_adapter_begins_at_the_model_it_was(trained, tiny_model, name,
     assert losses[0][-1] < 1
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_sft_goes_on_with_an_adapter_that_has_no_tokenizer_beside_it(trained, tiny_model):
     before, _ = trained("sft", tiny_model, "before")
     for file in (before / "adapter").glob("*token*"):

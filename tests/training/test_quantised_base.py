@@ -19,7 +19,6 @@ pytest.importorskip("bitsandbytes")
         ("sft", {"load_in_8bit": True}, "8-bit", 0.2),
     ],
 )
-@pytest.mark.filterwarnings("ignore")
 def test_an_adapter_is_merged_into_what_it_was_trained_on(trained, tiny_model, capsys, kind, keys, told, atol):
     folder, expected = trained(kind, tiny_model, **keys)
     into = f"the values of its {told} base (28 layers)"
@@ -34,7 +33,6 @@ def test_an_adapter_is_merged_into_what_it_was_trained_on(trained, tiny_model, c
     assert off > 0.01
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_base_that_is_stored_quantised_is_dequantised(trained, tiny_model, tmp_path):
     from transformers import BitsAndBytesConfig
 

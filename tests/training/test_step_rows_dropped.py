@@ -6,7 +6,6 @@ from apo_soup.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["sft", "apo"])
-@pytest.mark.filterwarnings("ignore")
 def test_a_batch_larger_than_the_rows_is_refused_before_the_first_step(trained, tiny_model, tmp_path, kind):
     keys = {"dataloader_drop_last": True, "per_device_train_batch_size": 30, "max_steps": -1, "num_train_epochs": 1}
     told = r"dataloader_drop_last: expected at least 30 sequences or pairs, a batch on each of all .*, got (12|24), "

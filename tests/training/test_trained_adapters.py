@@ -23,7 +23,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.filterwarnings("ignore")
 def test_adapter_and_merged_folder_are_the_model_that_was_trained(trained, base_of, name):
     kind, tied, keys, moved = CASES[name]
     base = base_of(tied)
@@ -36,7 +35,6 @@ def test_adapter_and_merged_folder_are_the_model_that_was_trained(trained, base_
 
 
 @pytest.mark.parametrize("name", ["use_peft alone", "dora", "embeddings", "whole head"])
-@pytest.mark.filterwarnings("ignore")
 def test_soup_and_merge_of_adapters_are_averages_of_the_trained_models(trained, base_of, write_recipe, tmp_path, name):
     """The second member as its merged folder, and mid a full model that still ties its head."""
     from apo_soup.config.load import load
