@@ -357,6 +357,16 @@ def test_no_warning_is_left_out_whatever_it_says():
         assert blanket is None, f"{file.relative_to(ROOT)}: {blanket}"
 
 
+def test_no_key_of_a_recipe_is_asked_for_by_a_text():
+    """Keys are attributes, those of libraries too; what takes them all at once takes what was given."""
+    by_text = re.compile(
+        r"""model_dump\(include=|getattr\((recipe|suite|keys),|(given|deciding)_values\(\)(\[|\.get\()"""
+    )
+    for file in sources(*PACKAGES):
+        found = by_text.search(file.read_text())
+        assert found is None, f"{file.relative_to(ROOT)}: {found}"
+
+
 def has_tensors(annotation: ast.expr | None) -> bool:
     """Whether a type is that of tensors, or of several."""
     return annotation is not None and re.search(r"\bTensor\b", ast.unparse(annotation)) is not None

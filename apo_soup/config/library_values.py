@@ -16,11 +16,6 @@ from apo_soup.config.stage_file import Fault
 if TYPE_CHECKING:
     from apo_soup.config.training import TrainingFile
 
-LATE_KEYS = {
-    "accelerator_config", "dataloader_num_workers", "dataloader_prefetch_factor", "debug", "deepspeed", "fsdp",
-    "fsdp_config", "load_best_model_at_end", "log_level", "log_level_replica", "metric_for_best_model", "optim",
-    "save_strategy", "torch_compile_backend", "torch_compile_mode",
-}  # fmt: skip
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 COMPILE_MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
 # Ways to shard that FSDP2, which holds without `fsdp_config: {version: 1}`, has no word for.
@@ -53,38 +48,35 @@ OPTIMISER_PACKAGES = {
 
 def library_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with values of a training file that the libraries read late."""
-    given: dict[str, Any] = recipe.model_dump(include=LATE_KEYS)
-    for key in ("log_level", "log_level_replica"):
-        yield from _word_fault(key, given[key], LOG_LEVELS)
-    yield from _word_fault("torch_compile_mode", given["torch_compile_mode"], COMPILE_MODES)
-    if given["torch_compile_backend"]:
+    yield from _word_fault("log_level", recipe.log_level, LOG_LEVELS)
+    yield from _word_fault("log_level_replica", recipe.log_level_replica, LOG_LEVELS)
+    yield from _word_fault("torch_compile_mode", recipe.torch_compile_mode, COMPILE_MODES)
+    if recipe.torch_compile_backend:
         yield from _word_fault(
-            "torch_compile_backend", given["torch_compile_backend"], _backends(), lambda word: str(word).lower()
+            "torch_compile_backend", recipe.torch_compile_backend, _backends(), lambda word: str(word).lower()
         )
-    if isinstance(given["debug"], str):
-        for word in given["debug"].split():
+    if isinstance(recipe.debug, str):
+        for word in recipe.debug.split():
             yield from _word_fault("debug", word, _debug_words())
-    yield from _fsdp_faults(given)
-    if isinstance(given["accelerator_config"], dict):
+    yield from _fsdp_faults(recipe)
+    if isinstance(recipe.accelerator_config, dict):
         known = fields_of("transformers", "trainer_pt_utils.py", "AcceleratorConfig")
-        for name in given["accelerator_config"]:
+        for name in recipe.accelerator_config:
             yield from _word_fault("accelerator_config", name, known)
-    if given["dataloader_prefetch_factor"] is not None and not given["dataloader_num_workers"]:
+    if recipe.dataloader_prefetch_factor is not None and not recipe.dataloader_num_workers:
         told = "expected dataloader_num_workers above 0 beside it, got none, and only workers load ahead"
         yield Fault("dataloader_prefetch_factor", f"{told}; add it, or leave the key out", ("dataloader_num_workers",))
     if isinstance(recipe.model_init_kwargs, str) and recipe.model_init_kwargs:
         told = f"expected a mapping, got {as_written(recipe.model_init_kwargs)}"
         yield Fault("model_init_kwargs", f"{told}; write the keys that the model is loaded with below it")
-    yield from _metric_faults(recipe.kind, given)
+    yield from _metric_faults(recipe)
 
 
 def missing_library(recipe: "TrainingFile") -> str | None:
     """A sentence where a training file asks for what a package brings that is not installed here."""
-    given: dict[str, Any] = recipe.model_dump(include={"deepspeed", "optim"})
-    if given["deepspeed"] and not importlib.util.find_spec("deepspeed"):
+    if recipe.deepspeed and not importlib.util.find_spec("deepspeed"):
         return f"{recipe.place('deepspeed')}: expected the package deepspeed, got none; pip install deepspeed"
-    asked = given["optim"]
-    optimiser = asked if isinstance(asked, str) else ""
+    optimiser = recipe.optim or ""
     for part, (package, installed_as) in OPTIMISER_PACKAGES.items():
         if part in optimiser and not importlib.util.find_spec(package):
             told = f"expected the package {installed_as}, which brings {optimiser}, got none installed here"
@@ -102,8 +94,8 @@ def _word_fault(
         yield Fault(key, f"expected one of {', '.join(words)}, got {said_again(word)}; {way}")
 
 
-def _fsdp_faults(given: dict[str, Any]) -> Iterator[Fault]:
-    asked, settings = given["fsdp"], given["fsdp_config"]
+def _fsdp_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    asked, settings = recipe.fsdp, recipe.fsdp_config
     words = asked.split() if isinstance(asked, str) else asked if isinstance(asked, list) else []
     known = enumerations()["FSDPOption"]
     version = settings.get("version", settings.get("fsdp_version", 2)) if isinstance(settings, dict) else None
@@ -114,19 +106,19 @@ def _fsdp_faults(given: dict[str, Any]) -> Iterator[Fault]:
             yield Fault("fsdp", told, ("fsdp_config",))
 
 
-def _metric_faults(kind: str, given: dict[str, Any]) -> Iterator[Fault]:
-    metric = given["metric_for_best_model"]
+def _metric_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    metric, measured = recipe.metric_for_best_model, MEASURED[recipe.kind]
     if metric is None:
-        if given["save_strategy"] == "best" and not given["load_best_model_at_end"]:
+        if recipe.save_strategy == "best" and not recipe.load_best_model_at_end:
             told = "expected metric_for_best_model beside save_strategy: best, got none; write it, such as loss"
             yield Fault("save_strategy", told, ("metric_for_best_model",))
         return
-    if given["load_best_model_at_end"] or given["save_strategy"] == "best":
-        name = str(metric).removeprefix("eval_")
+    if recipe.load_best_model_at_end or recipe.save_strategy == "best":
+        name = metric.removeprefix("eval_")
         # With several evaluation sets, each has its own; there is one here.
-        if name not in (*MEASURED[kind], *OF_TIME):
-            way = nearest(name, MEASURED[kind]) or "name one of these"
-            told = f"expected a metric that an evaluation measures ({', '.join(MEASURED[kind])}), got "
+        if name not in (*measured, *OF_TIME):
+            way = nearest(name, measured) or "name one of these"
+            told = f"expected a metric that an evaluation measures ({', '.join(measured)}), got "
             yield Fault("metric_for_best_model", f"{told}{said_again(metric)}; {way}", ("load_best_model_at_end",))
 
 

@@ -146,27 +146,39 @@ class TrainingFile(StageFile):
     if TYPE_CHECKING:
         # Keys of the libraries that are read here too: the classes of the files have them from the installed sources.
         accelerator_config: dict[str, Any] | str | None
+        activation_offloading: bool
         auto_find_batch_size: bool
         average_tokens_across_devices: bool
         dataloader_drop_last: bool
+        dataloader_num_workers: int
+        dataloader_prefetch_factor: int | None
+        debug: list[Any] | str
         deepspeed: dict[str, Any] | str | None
         do_train: bool
         eval_on_start: bool
         eval_steps: float | None
         eval_strategy: str
+        fsdp: bool | list[str] | str | None
+        fsdp_config: dict[str, Any] | str | None
         load_best_model_at_end: bool
+        log_level: str
+        log_level_replica: str
         logging_steps: float
         logging_strategy: str
         lora_dropout: float
         lr_scheduler_kwargs: dict[str, Any] | str | None
         lr_scheduler_type: str
         max_steps: int
+        metric_for_best_model: str | None
+        optim: str | None
         padding_free: bool
         project: str
         run_name: str | None
         save_only_model: bool
         save_steps: float
         save_strategy: str
+        torch_compile_backend: str | None
+        torch_compile_mode: str | None
         warmup_steps: float
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import begun_mark
 from apo_soup.runs.outputs import output_folders
@@ -16,6 +17,7 @@ def begun_problems(recipe: StageFile) -> list[str]:
     processes as it was begun with, since the file leaves the global batch to their number.
     """
     problems = []
+    any_number = isinstance(recipe, TrainingFile) and recipe.global_batch_size is not None
     for name, folder in _folders(recipe):
         try:
             mark = begun_mark(hidden_sibling(folder, "partial"))
@@ -26,7 +28,7 @@ def begun_problems(recipe: StageFile) -> list[str]:
             else:
                 problems.append(told)
             continue
-        if mark and mark["processes"] > 1 and getattr(recipe, "global_batch_size", None) is None:
+        if mark and mark["processes"] > 1 and not any_number:
             recipe.notes.append(
                 f"{recipe.place('output_dir')}: {name} was begun with {mark['processes']} processes, and goes on with "
                 "as many"

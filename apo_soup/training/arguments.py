@@ -54,9 +54,12 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
         values["attn_implementation"] = "sdpa"
         notes.append("attn_implementation: flex_attention has no gradients on a CPU, sdpa is used")
     # Both concern speed and memory alone.
-    for name in ("tf32", "activation_offloading"):
-        if cpu and recipe.model_dump(include={name}).get(name):
-            values[name] = None if name == "tf32" else False
+    for name, given, without in (
+        ("tf32", recipe.tf32, None),
+        ("activation_offloading", recipe.activation_offloading, False),
+    ):
+        if cpu and given:
+            values[name] = without
             notes.append(f"{name}: there is no accelerator here, the key has no effect")
     if recipe.use_liger_kernel and not _installed("liger_kernel"):
         values["use_liger_kernel"] = False
