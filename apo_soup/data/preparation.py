@@ -18,6 +18,7 @@ from apo_soup.data.options import Options
 from apo_soup.data.reading import mixture_portions
 from apo_soup.data.sources.chunks import Chunk, row_count, source_chunks
 from apo_soup.data.sources.mixture import named_sources
+from apo_soup.data.table_readers import require_living_readers
 from apo_soup.models.new_tokens import unknown_control_words
 from apo_soup.progress import Progress, is_main
 from apo_soup.runs.manifest import peak_memory_mb, write_json
@@ -40,6 +41,7 @@ def prepare_into(
             "add_special_tokens in a mid or sft file makes a token of each"
         )
     chunks = recipe_chunks(recipe)
+    require_living_readers(recipe, chunks)
     portions = mixture_portions(recipe, chunks, encoder.renderer.knows_modes, say)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
     collect_into(partial, folder, recipe, batches, row_count(chain.from_iterable(chunks)), encoder, say)

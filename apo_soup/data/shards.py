@@ -31,6 +31,7 @@ from apo_soup.data.shard_file import read_shard, write_shard
 from apo_soup.data.sources.chunks import Chunk, row_count
 from apo_soup.data.sources.json_rows import LineRange
 from apo_soup.data.sources.table_rows import RowGroup
+from apo_soup.data.table_readers import require_living_readers
 from apo_soup.errors import UserError
 from apo_soup.progress import Progress
 from apo_soup.runs.manifest import write_json
@@ -159,6 +160,8 @@ def prepare_shard(
         return file
     encoder = recipe_encoder(recipe, tokenizer)
     taken = shard_chunks(plan.chunks, number, count)
+    own = [[chunk for place, chunk in enumerate(c) if (source, place) in taken] for source, c in enumerate(plan.chunks)]
+    require_living_readers(recipe, own)
     portions = mixture_portions(recipe, plan.chunks, encoder.renderer.knows_modes, say, taken)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
     plan.shards.mkdir(exist_ok=True)

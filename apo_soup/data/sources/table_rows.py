@@ -79,6 +79,17 @@ def row_groups(file: Path) -> list[tuple[RowGroup, int]] | None:
     ]
 
 
+def read_through(file: Path) -> None:
+    """Read a table file as `table_rows` does, but for making rows of it; one thread, for a process that was forked.
+
+    Raises:
+        Exception: what the library says of a file that it cannot read.
+    """
+    batches = _parquet_batches(file, None, threads=False) if file.suffix.lower() == ".parquet" else _arrow_batches(file)
+    for batch in batches:
+        batch.validate(full=True)
+
+
 def declared_columns(files: list[Path]) -> set[str]:
     """The columns that Parquet and Arrow files declare."""
     import pyarrow.parquet as pq
@@ -109,13 +120,14 @@ def _read_batches(
         ) from error
 
 
-def _parquet_batches(file: Path, part: RowGroup | None) -> Iterator[Any]:
+def _parquet_batches(file: Path, part: RowGroup | None, threads: bool = True) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     state = file.stat()
     footer = _footer(file, state.st_size, state.st_mtime_ns)
     opened = pq.ParquetFile(file, metadata=footer, page_checksum_verification=True)
-    yield from opened.iter_batches(ROWS_A_READ, row_groups=None if part is None else [part.number])
+    groups = None if part is None else [part.number]
+    yield from opened.iter_batches(ROWS_A_READ, row_groups=groups, use_threads=threads)
 
 
 @lru_cache(maxsize=2)
