@@ -81,8 +81,17 @@ ADDITIONS = {
     "train_sampling_strategy": Addition(Literal["random", "sequential"]),
     # transformers' own annotation is the text that its command line takes; it asks for true.
     "fsdp": Addition(Flag | list[Text] | Text | None),
+    "router_aux_loss_coef": Addition(NumberFromZero | None),
     "dataloader_num_workers": Addition(NotNegative, cosmetic=True),
+    "dataloader_prefetch_factor": Addition(Positive | None),
+    "ddp_bucket_cap_mb": Addition(Positive | None),
     "ddp_timeout": Addition(Positive, cosmetic=True),
+    # Preference losses.
+    "label_smoothing": Addition(Share),
+    "discopop_tau": Addition(AboveZero),
+    "ld_alpha": Addition(Share | None),
+    "ref_model_mixup_alpha": Addition(Share),
+    "ref_model_sync_steps": Addition(Positive),
     # What is logged, kept, measured and sent.
     "run_name": Addition(cosmetic=True),
     "log_level": Addition(cosmetic=True),

@@ -161,12 +161,12 @@ def test_words_of_enumerations_are_those_of_the_installed_classes():
 @pytest.mark.parametrize(
     ("key", "value"),
     [("adam_beta1", 1), ("adam_epsilon", -1), ("lora_r", 0), ("lora_dropout", 1), ("logging_steps", -1),
-     ("label_smoothing_factor", 2), ("eval_accumulation_steps", 0), ("ddp_timeout", 0)],
+     ("label_smoothing_factor", 2), ("eval_accumulation_steps", 0), ("ddp_timeout", 0), ("ld_alpha", 1.5),
+     ("ref_model_sync_steps", 0), ("ref_model_mixup_alpha", -0.1), ("discopop_tau", 0), ("label_smoothing", -0.1),
+     ("router_aux_loss_coef", -1), ("dataloader_prefetch_factor", 0), ("ddp_bucket_cap_mb", 0)],
 )  # fmt: skip
 def test_keys_of_the_libraries_have_the_bounds_they_need(key, value):
-    kind, _ = field_of(next(keys_of(c)[key] for c in CLASSES if key in keys_of(c)))
+    kind, field = field_of(next(keys_of(c)[key] for c in CLASSES if key in keys_of(c)))
     with pytest.raises(ValidationError):
         TypeAdapter(kind).validate_python(value)
-    TypeAdapter(kind).validate_python(
-        field_of(keys_of("ModelConfig" if "lora" in key else "SFTConfig")[key])[1].default
-    )
+    TypeAdapter(kind).validate_python(field.default)
