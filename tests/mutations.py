@@ -3,13 +3,14 @@
     python -m tests.mutations [--count 40000] [--seed 0]
 
 A mutation takes one file of a shipped recipe and changes its tree (a value, a key, a level) or its bytes. What is
-checked is the recipe's folder with that one file in it, as `apo-soup check` does.
+checked is a folder with that one file in it, and the `recipe.yaml` that it shares, as `apo-soup check` does.
 """
 
 import argparse
 import copy
 import random
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -49,10 +50,11 @@ class Fault:
 
 
 def files() -> list[Path]:
-    """The stage files of the shipped recipes."""
+    """The stage files of the shipped recipes, and what each recipe's share."""
     from apo_soup.config.kinds import stage_of_file
 
-    return [file for file in sorted((ROOT / "recipes").glob("*/*.yaml")) if stage_of_file(file)]
+    found = sorted((ROOT / "recipes").glob("*/*.yaml"))
+    return [file for file in found if stage_of_file(file) or file.name == "recipe.yaml"]
 
 
 def mutated(file: Path, chance: random.Random) -> bytes:
@@ -156,9 +158,13 @@ def faults(count: int, seed: int) -> Iterator[Fault]:
             content = mutated(file, chance)
             folder = Path(place) / "recipe"
             folder.mkdir(exist_ok=True)
+            others = [other for other in sources if other.parent == file.parent and other != file]
+            beside = chance.choice(others) if file.name == "recipe.yaml" else file.with_name("recipe.yaml")
+            shutil.copy(beside, folder)
             (folder / file.name).write_bytes(content)
             what = check(folder)
             (folder / file.name).unlink()
+            (folder / beside.name).unlink()
             if what:
                 yield Fault(f"{file.parent.name}/{file.name}", content, what)
 

@@ -16,7 +16,8 @@ class Given:
     """Keys as they were given, not checked yet: `values` by name, `lines` where they stand in the file.
 
     `notes` tell what was mapped; `overridden` are the dotted names that the command line set, with its `words`,
-    `options` the options that one of these could have been meant for.
+    `options` the options that one of these could have been meant for; `places` are those of keys that follow
+    from another file: where it says so, and by which key.
     """
 
     path: Path
@@ -26,6 +27,7 @@ class Given:
     overridden: set[str] = field(default_factory=set)
     words: list[str] = field(default_factory=list)
     options: tuple[str, ...] = ()
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def from_file(cls, path: Path, overrides: list[str], options: Sequence[str] = ()) -> "Given":
@@ -47,28 +49,35 @@ class Given:
 
     def where(self, key: str) -> str:
         """`file:line` of a key or of what it stands in; the file and `command line` for an override."""
+        return self._found(key)[0]
+
+    def place(self, key: str) -> str:
+        """`file:line: key`, as a sentence about a key begins."""
+        where, name = self._found(key)
+        return f"{where}: {name if name and name.isprintable() else repr(name)}"
+
+    def _found(self, key: str) -> tuple[str, str]:
+        """Where a key stands, and its name there."""
         parts = key.split(".")
         for end in range(len(parts), 0, -1):
             name = ".".join(parts[:end])
             if name in self.overridden:
-                return f"{self.path} (command line)"
+                return f"{self.path} (command line)", key
             if self.lines.get(name):
-                return f"{self.path}:{self.lines[name]}"
+                return f"{self.path}:{self.lines[name]}", key
             if any(word.startswith(f"{name}.") for word in self.overridden):
-                return f"{self.path} (command line)"
+                return f"{self.path} (command line)", key
             inside = [line for word, line in self.lines.items() if word.startswith(f"{name}.") and line]
             if inside:
-                return f"{self.path}:{inside[0]}"
-        return str(self.path)
-
-    def place(self, key: str) -> str:
-        """`file:line: key`, as a sentence about a key begins."""
-        return f"{self.where(key)}: {key if key and key.isprintable() else repr(key)}"
+                return f"{self.path}:{inside[0]}", key
+            if name in self.places:
+                return self.places[name]
+        return str(self.path), key
 
     def copy(self) -> "Given":
         """The same keys, to be changed on their own; what was mapped in the file is not told twice."""
-        overridden = set(self.overridden)
-        return Given(self.path, copy.deepcopy(self.values), dict(self.lines), [], overridden, self.words, self.options)
+        values, overridden = copy.deepcopy(self.values), set(self.overridden)
+        return Given(self.path, values, dict(self.lines), [], overridden, self.words, self.options, dict(self.places))
 
     def lay_over(self, words: list[str]) -> None:
         """Lay `--key value` or `--key=value` words over the values; they are read as YAML.

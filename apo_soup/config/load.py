@@ -10,16 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pydantic import ValidationError
-
 from apo_soup.config.given import Given
-from apo_soup.config.in_words import as_written
 from apo_soup.config.places import settle_paths
-from apo_soup.config.problems import behind_wrong_tags, in_file_order, missing_key, sentence, unknown_key, wrong_values
+from apo_soup.config.problems import in_file_order, sentence, unknown_key
+from apo_soup.config.recipe_file import given_with_shared, name_stages, shared_keys
 from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL, map_renamed
-from apo_soup.config.right_part import right_part
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.config.training import TrainingFile
+from apo_soup.config.typed_keys import typed_keys
 from apo_soup.errors import UserError, need_file, told_together
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Se
         UserError: with everything that is wrong with it, a line each.
     """
     file = need_file(path, "configuration", "--config")
-    given = Given.from_file(file, list(overrides), options)
+    given = given_with_shared(file, kind, overrides, options)
     recipe, problems = check_keys(kind, given)
     if recipe is None or problems:
         raise told_together(problems)
@@ -119,43 +117,25 @@ def _strange_key(kind: str, given: Given, name: str, known: list[str]) -> str:
 def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[StageFile | None, list[str]]:
     """Given keys as a stage file of a kind, and a sentence for each thing that is wrong with them.
 
-    Keys are checked one by one, so that a wrong one hides no other; what several of them say together is looked at
-    with those that are right.
+    What stages are named by is what they make, where a `recipe.yaml` beside the file says where.
     """
     model = file_model(kind)
     if issubclass(model, TrainingFile):
         problems = map_renamed(given, RENAMED, pairs=kind == "apo")
     else:
         problems = map_renamed(given, RENAMED_IN_EVAL) if kind == "eval" else []
-    recipe: Any = model.model_construct()
     known = list(model.model_fields)
-    strange = [name for name in given.values if name not in known]
-    problems += [
-        _strange_key(kind, given, name if isinstance(name, str) else as_written(name), known) for name in strange
-    ]
-    wrong: set[str] = set()
-    for name, field in model.model_fields.items():
-        if name not in given.values:
-            if field.is_required():
-                problems.append(missing_key(given, name, field.annotation, list(field.metadata)))
-                recipe.__dict__[name] = None
-                wrong.add(name)
-            continue
-        try:
-            model.__pydantic_validator__.validate_assignment(recipe, name, given.values[name])
-        except ValidationError as error:
-            found = list(error.errors(include_url=False))
-            found += behind_wrong_tags(name, field, given.values[name], found)
-            told = dict(wrong_values(given, name, field, given.values[name], found))
-            problems += told.values()
-            wrong |= told.keys()
-            _take_right_part(recipe, name, right_part(given.values[name], found))
-    problems += _faults(recipe, given, wrong)
+    typed, wrong = typed_keys(model, given, lambda name: _strange_key(kind, given, name, known))
+    problems += wrong
     if problems:
         return None, in_file_order(problems)
+    recipe: Any = typed
     for name, keys in nested(recipe):
         keys._dotted = name
     recipe._given, recipe._member = given, member
+    shared = shared_keys(given.path.parent) if kind != "base" else None
+    if shared is not None:
+        name_stages(recipe, shared)
     recipe._as_given = recipe.model_dump(exclude_unset=True)
     try:
         settle_paths(recipe)
@@ -165,27 +145,3 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
         prefix = f"{name}." if name else ""
         recipe.notes.extend(sentence(given, f"{prefix}{remark.key}", remark.told) for remark in keys.remarks())
     return recipe, []
-
-
-def _take_right_part(recipe: StageFile, name: str, part: Any) -> None:
-    """Give a key what is right of its value, so that what it says together with others is looked at; else nothing."""
-    try:
-        type(recipe).__pydantic_validator__.validate_assignment(recipe, name, part)
-    except ValidationError:
-        recipe.__dict__.setdefault(name, None)
-
-
-def _faults(recipe: StageFile, given: Given, wrong: set[str]) -> list[str]:
-    """A sentence for each thing that keys say together and must not.
-
-    Args:
-        wrong: dotted names of keys that are wrong by themselves, from which nothing follows.
-    """
-    told = []
-    for name, keys in nested(recipe):
-        prefix = f"{name}." if name else ""
-        for fault in keys.faults():
-            looked_at = {f"{prefix}{key}" for key in (fault.key, *fault.beside)}
-            if not any(f"{key}.".startswith(f"{w}.") or w.startswith(f"{key}.") for key in looked_at for w in wrong):
-                told.append(sentence(given, f"{prefix}{fault.key}", fault.told))
-    return told

@@ -8,6 +8,7 @@ from apo_soup.config.apo import ApoFile
 from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.load import check_keys
+from apo_soup.config.recipe_file import given_with_shared
 from apo_soup.errors import UserError, told_together
 
 
@@ -32,7 +33,7 @@ def file_problems(path: Path, overrides: Sequence[str] = (), options: Sequence[s
     Raises:
         UserError: the file cannot be read, is no YAML, no mapping, or gives a key twice.
     """
-    given = Given.from_file(path, list(overrides), options)
+    given = given_with_shared(path, "apo", overrides, options)
     members = given.values.get("members")
     _, problems = check_keys("apo", given.copy())
     if isinstance(members, list) and all(isinstance(m, dict) for m in members):

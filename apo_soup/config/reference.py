@@ -17,15 +17,25 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from apo_soup.config.base_model import BaseModelFile
 from apo_soup.config.faulty_place import kind_word
 from apo_soup.config.in_words import expectation, mappings_inside
 from apo_soup.config.keys import MARKS, Said, has_mark
 from apo_soup.config.load import KINDS, file_model
+from apo_soup.config.recipe_file import RecipeFile
 from apo_soup.config.renamed import RENAMED
+from apo_soup.config.stage_file import Keys
 from apo_soup.config.training import TrainingFile
 
+# Keys that follow from a `recipe.yaml` beside the file.
+FOLLOWING = ("output_dir", "model_name_or_path", "models")
 KEYS_BLOCK = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
+
+def model_of(kind: str) -> type[Keys]:
+    """The typed model of a kind of stage file, or of what they share."""
+    return RecipeFile if kind == "recipe" else file_model(kind)
 
 
 def own_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -48,7 +58,10 @@ def reference_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
             kind = said[0] if said else "a list of mappings" if listed else "a mapping"
             kind += f", its keys those of `{told_before[inside]}`" if inside in told_before else ""
         told = (field.description or "") + (" (makes no stage stale)" if has_mark(field, "cosmetic") else "")
-        yield f"{prefix}{name}", kind, "required" if field.is_required() else _default(field.default), told
+        default = "required" if field.is_required() else _default(field.default)
+        if not prefix and name in FOLLOWING and model is not BaseModelFile:
+            default = "from `recipe.yaml`" if default == "-" else f"from `recipe.yaml`, else {default}"
+        yield f"{prefix}{name}", kind, default, told
         if inside in told_before:
             continue
         told_before[inside] = name
@@ -85,13 +98,15 @@ def table(model: type[BaseModel]) -> str:
 
 def with_tables(text: str) -> str:
     """A page whose blocks `<!-- keys: KIND -->` hold today's tables."""
-    return KEYS_BLOCK.sub(lambda m: f"{m[1]}{table(file_model(m[2]))}\n{m[3]}", text)
+    return KEYS_BLOCK.sub(lambda m: f"{m[1]}{table(model_of(m[2]))}\n{m[3]}", text)
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON schema of a kind of stage file; keys of older releases are in it as deprecated."""
-    model = file_model(kind)
+    """The JSON schema of a kind of file; keys of older releases are in it as deprecated."""
+    model = model_of(kind)
     found: dict[str, Any] = {"$schema": SCHEMA, **_without_marks(model.model_json_schema())}
+    if model is not BaseModelFile:
+        found["required"] = [name for name in found.get("required", []) if name not in FOLLOWING]
     if issubclass(model, TrainingFile):
         for old, (new, why) in RENAMED.items():
             told = f"read as {new} ({why})" if new else f"dropped ({why})"
@@ -119,7 +134,9 @@ def main(words: list[str]) -> int:
     if options.what == "tables":
         wanted = {options.place: with_tables(options.place.read_text(encoding="utf-8"))}
     else:
-        wanted = {options.place / f"{kind}.json": json.dumps(schema(kind), indent=1) + "\n" for kind in KINDS}
+        wanted = {
+            options.place / f"{kind}.json": json.dumps(schema(kind), indent=1) + "\n" for kind in (*KINDS, "recipe")
+        }
     stale = [f for f, text in wanted.items() if not f.is_file() or f.read_text(encoding="utf-8") != text]
     for file in stale:
         print(f"{file}: {'differs from the models' if options.check else 'written'}")

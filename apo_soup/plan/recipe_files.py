@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from apo_soup.config.given import Given
 from apo_soup.config.kinds import STAGE_OF_FILE, stage_name, stage_of_file
 from apo_soup.config.nearest import near_word
 from apo_soup.config.places import resolved
 from apo_soup.config.stage_file import StageFile
-from apo_soup.runs.makers import outputs_of_files
+from apo_soup.runs.makers import outputs_given
 from apo_soup.runs.manifest import read_manifest
 
 # How like the name of a stage a file's must be to be taken for a misspelt one.
@@ -22,28 +23,44 @@ def misspelt_files(folder: Path) -> Iterator[str]:
         if read or file.suffix.lower() not in (".yaml", ".yml") or file.is_dir():
             continue
         name = stage_name(file).lower()
-        near = name if name in STAGE_OF_FILE else near_word(name, STAGE_OF_FILE, ALIKE)
+        names = (*STAGE_OF_FILE, "recipe")
+        near = name if name in names else near_word(name, names, ALIKE)
         whole = near and f"{near}{file.stem[len(name) :]}.yaml"
+        if near == "recipe" and file.stem.lower() != name:  # of which there are no others
+            continue
         if near and (near != stage_name(file) or file.suffix != ".yaml"):
             yield (
-                f"{file}: expected the name of a stage's file ({', '.join(STAGE_OF_FILE)}, with .yaml behind it), got "
+                f"{file}: expected the name of a stage's file ({', '.join(names)}, with .yaml behind it), got "
                 f"{file.name}, which no stage reads; name it {whole}, or move it out of the recipe's folder"
             )
 
 
 def shared_runs(folder: Path) -> Iterator[str]:
-    """A sentence for each folder that a stage of this recipe makes, and one of a recipe beside it too."""
-    own = {output: file for file, output in outputs_of_files(folder)}
+    """A sentence for each folder that a stage of this recipe makes, and one of a recipe beside it too; one alone where
+    the name in `recipe.yaml` says so of all.
+    """
+    own = {output: given for given, output in outputs_given(folder)}
     for other in sorted(folder.resolve().parent.iterdir()):
         if not other.is_dir() or other.resolve() == folder.resolve():
             continue
-        for file, output in outputs_of_files(other):
-            if output in own:
+        shared = [(own[output], given, output) for given, output in outputs_given(other) if output in own]
+        named = [(mine, theirs, output) for mine, theirs, output in shared if "output_dir" in mine.places]
+        for mine, theirs, output in named[:1]:
+            yield (
+                f"{mine.place('output_dir')}: expected a run of this recipe's own, got one whose {output.name} "
+                f"{_told(theirs)} makes too; give one of the two recipes another name"
+            )
+        for mine, theirs, output in shared:
+            if "output_dir" not in mine.places:
                 yield (
-                    f"{own[output]}: output_dir: expected a folder of this recipe's own, got {output.name} of the run "
-                    f"{resolved(output).parent.name}, which {other.name}/{file.name} makes too; give every output_dir "
-                    "of one of the two recipes another run's name"
+                    f"{mine.place('output_dir')}: expected a folder of this recipe's own, got {output.name} of the run "
+                    f"{output.parent.name}, which {_told(theirs)} makes too; give every output_dir of one of the two "
+                    "recipes another run's name"
                 )
+
+
+def _told(given: Given) -> str:
+    return f"{given.path.resolve().parent.name}/{given.path.name}"
 
 
 def made_by_another(recipe: StageFile, folders: Mapping[str, Path]) -> Iterator[str]:
@@ -64,7 +81,13 @@ def made_by_another(recipe: StageFile, folders: Mapping[str, Path]) -> Iterator[
         config = words[words.index("--config") + 1 :][:1] if "--config" in words else []
         maker = resolved(config[0]) if config else None
         if maker is not None and maker.is_file() and maker.parent != resolved(recipe.path).parent:
+            place = recipe.place("output_dir")
+            way = (
+                "give the recipe another name"
+                if place.endswith(": name")
+                else "give every output_dir another run's name"
+            )
             yield (
-                f"{recipe.place('output_dir')}: {folder} was made by {config[0]}, and a run of this recipe takes its "
-                "place; where that is not meant, give every output_dir another run's name"
+                f"{place}: {folder} was made by {config[0]}, and a run of this recipe takes its place; where that is "
+                f"not meant, {way}"
             )

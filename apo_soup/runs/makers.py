@@ -12,6 +12,7 @@ from apo_soup.config.load import load
 from apo_soup.config.members import member_recipes
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.places import resolved, settled
+from apo_soup.config.recipe_file import given_with_shared
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.runs.members import FOLDER
@@ -82,12 +83,18 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
 
 def outputs_of_files(folder: Path) -> Iterator[tuple[Path, Path]]:
     """The stage files of a recipe with the folders they write, the innermost first; unreadable files are left out."""
+    yield from ((given.path, output) for given, output in outputs_given(folder))
+
+
+def outputs_given(folder: Path) -> Iterator[tuple[Given, Path]]:
+    """The keys of a recipe's stage files with the folders they write; as `outputs_of_files`."""
     found = []
     for file in sorted(folder.glob("*.yaml")):
         try:
-            output = Given.from_file(file, []).output_dir if stage_of_file(file) else None
-            if output:
-                found.append((file, resolved(output)))
+            kind = stage_of_file(file)
+            given = given_with_shared(file, kind) if kind else None
+            if given and given.output_dir:
+                found.append((given, resolved(given.output_dir)))
         except (UserError, OSError, ValueError, RuntimeError):  # no YAML, no name of a folder, a home nobody has
             continue
     yield from sorted(found, key=lambda pair: -len(pair[1].parts))

@@ -94,7 +94,7 @@ def test_check_and_why_answer_for_every_shipped_recipe_from_any_folder(apo_soup)
 def test_a_recipe_folder_may_hold_spaces_and_lie_below_any(tmp_path):
     folder = tmp_path / "my recipes" / "a b"
     folder.mkdir(parents=True)
-    for name in ("data", "mid", "sft"):
+    for name in ("data", "mid", "recipe", "sft"):
         shutil.copy(ROOT / "recipes" / "tiny" / f"{name}.yaml", folder)
     shutil.copytree(ROOT / "recipes" / "tiny" / "base", folder / "base")
     result = python("-m", "apo_soup", "check", "my recipes/a b", cwd=tmp_path)
@@ -127,7 +127,7 @@ def test_a_reader_that_goes_away_and_an_interrupt_end_a_command_cleanly():
     assert (piped.returncode, piped.stderr) == (0, "")
     code = """
 import apo_soup.plan.check, apo_soup.cli.app, sys
-def interrupted(folder): raise KeyboardInterrupt
+def interrupted(*words): raise KeyboardInterrupt
 apo_soup.plan.check.check_recipe = interrupted
 sys.argv = ["apo-soup", "check", "tiny"]
 apo_soup.cli.app.main()

@@ -36,7 +36,7 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
             ["run", "tiny", "--lanch", "x"],
             "apo-soup run: expected an option of --launch, --args, --help, got --lanch; the nearest is --launch",
         ),
-        (["check", "tiny", "-x"], "apo-soup check: expected an option of --help, got -x; leave it out"),
+        (["check", "tiny", "-x"], "apo-soup check: expected an option of --launch, --help, got -x; leave it out"),
         (
             ["--jsn", "check"],
             "apo-soup: expected an option of --install-completion, --show-completion, --help, got --jsn; leave it out",

@@ -26,7 +26,7 @@ def test_sft_rows_are_generated_shown_and_prepared_before_mid_has_run(apo_soup, 
     assert result.returncode == 0, result.stderr
     assert "data: running, because it has not run yet" in result.stdout
     told = "runs/tiny/mid is not there yet; taken are the tokenizer of recipes/tiny/base and chat template of "
-    assert f"{told}recipes/tiny/sft.yaml:8\n" in result.stdout
+    assert f"{told}recipes/tiny/recipe.yaml:5\n" in result.stdout
     assert "Reasoning Mode: /think" in result.stdout
     result = apo_soup("prepare", "--config", "recipes/tiny/sft.yaml")
     assert result.returncode == 0, result.stderr
@@ -38,7 +38,7 @@ def test_pairs_that_are_not_made_yet_are_named(apo_soup, clone):
     result = apo_soup("preview", "--config", "recipes/tiny/apo.yaml")
     assert result.returncode == 0, result.stderr
     told = (
-        "recipes/tiny/apo.yaml:11: dataset_mixture.datasets.1.id: expected rows, got runs/tiny/pairs/train.jsonl, "
+        "recipes/tiny/apo.yaml:9: dataset_mixture.datasets.1.id: expected rows, got runs/tiny/pairs/train.jsonl, "
         "which pairs.yaml has not made yet"
     )
     assert f"{told}, so this source is not shown; make it: `apo-soup run pairs recipes/tiny`" in result.stdout

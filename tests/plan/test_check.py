@@ -21,6 +21,7 @@ def test_every_error_of_a_recipe_is_told_at_once(tmp_path):
 def test_a_members_error_is_told_too(tmp_path):
     text = (ROOT / "recipes" / "tiny" / "apo.yaml").read_text().replace("  - seed: 3", "  - sed: 3")
     (tmp_path / "apo.yaml").write_text(text)
+    (tmp_path / "recipe.yaml").write_text("name: tiny\n")
     recipes, problems = check_recipe(tmp_path)
     assert recipes == []
     assert len(problems) == 1
@@ -65,6 +66,7 @@ def test_the_table_says_what_a_step_reads():
 
 
 def test_a_batch_without_its_product_is_told_a_process(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: x\nmodel: m/m\n")
     mid = (ROOT / "recipes" / "smollm2-135m" / "mid.yaml").read_text()
     (tmp_path / "mid.yaml").write_text(mid.replace("global_batch_size: 32", "gradient_accumulation_steps: 3"))
     assert "12 sequences x 4096 a process" in training_table(check_recipe(tmp_path)[0])
@@ -79,6 +81,7 @@ def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(
         text = (ROOT / "recipes" / "tiny" / f"{name}.yaml").read_text()
         (tmp_path / f"{name}.yaml").write_text(text.replace(old, new))
     (tmp_path / "launch.yaml").write_text("num_processes: 4\n")
+    (tmp_path / "recipe.yaml").write_text("name: x\n")
 
     def told(launch):
         problems = check_recipe(tmp_path, launch)[1]
@@ -86,11 +89,11 @@ def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(
 
     assert told(None) == []
     assert told(tmp_path / "launch.yaml") == [
-        "apo.yaml:29: global_batch_size: expected a multiple of 64, which is per_device_train_batch_size 16 x 4 "
+        "apo.yaml:27: global_batch_size: expected a multiple of 64, which is per_device_train_batch_size 16 x 4 "
         "processes, got 16; write per_device_train_batch_size 4, or a global batch of 64",
-        "apo.yaml:19: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size 4 x 4 "
+        "apo.yaml:17: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size 4 x 4 "
         "processes, got 24; write per_device_train_batch_size 3, or a global batch of 16 or 32",
-        "sft.yaml:25: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
+        "sft.yaml:22: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
         "processes, got 16; write per_device_train_batch_size 4, or a global batch of 32",
     ]
 

@@ -96,7 +96,7 @@ def test_members_of_a_soup_may_be_folders(changed, tmp_path):
     listed = {"soup.members": ["member", "./base", "1"]}
     assert changed("merge.yaml", listed) == []
     (told,) = changed("merge.yaml", {"soup.members": ["./nowhere", "1"]})
-    assert told.startswith("merge.yaml:3: soup.members: expected a model folder, got nowhere, which is not there (")
+    assert told.startswith("merge.yaml:2: soup.members: expected a model folder, got nowhere, which is not there (")
 
 
 def test_rows_of_which_none_can_be_used_are_told(changed):
@@ -111,11 +111,11 @@ def test_rows_of_which_none_can_be_used_are_told(changed):
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("sft.yaml", "apo.yaml:4: model_name_or_path: expected a model that is there or that a stage makes, got "
+        ("sft.yaml", "apo.yaml: model_name_or_path: expected a model that is there or that a stage makes, got "
                      "runs/tiny/sft and no sft.yaml in r; add that file, or name a model that is there"),
-        ("apo.yaml", "merge.yaml:5: soup: expected a model that is there or that a stage makes, got runs/tiny/apo/1 "
+        ("apo.yaml", "merge.yaml:4: soup: expected a model that is there or that a stage makes, got runs/tiny/apo/1 "
                      "and no apo.yaml in r; add that file, or name a model that is there"),
-        ("pairs.yaml", "dataset_mixture.datasets.1.id: expected a data file, got runs/tiny/pairs/train.jsonl"),
+        ("pairs.yaml", "dataset_mixture.datasets.1.id: expected a data file, got pairs/train.jsonl"),
     ],
 )  # fmt: skip
 def test_a_stage_that_another_needs_and_no_file_makes_is_told(changed, file, told):
@@ -153,13 +153,20 @@ def test_a_model_folder_that_is_not_whole_is_told(changed):
     assert "got 100,000: the file is cut off; copy or make it again" in told
 
 
-def test_two_recipes_that_write_into_one_run_are_told(changed):
+def test_two_recipes_that_write_into_one_run_are_told(changed, tmp_path):
+    """Once where the name says so of all; else with the line of each."""
     told = changed(change=lambda folder: shutil.copytree(folder, folder.parent / "copy"))
-    assert told[0] == (
-        "apo.yaml: output_dir: expected a folder of this recipe's own, got apo of the run tiny, which copy/apo.yaml "
-        "makes too; give every output_dir of one of the two recipes another run's name"
-    )
-    assert len(told) == 7
+    assert told == [
+        "recipe.yaml:3: name: expected a run of this recipe's own, got one whose apo copy/apo.yaml makes too; give one "
+        "of the two recipes another name"
+    ]
+    told = changed("sft.yaml", {"output_dir": "runs/tiny/sft"}, lambda folder: (folder / "recipe.yaml").unlink())
+    lines = (tmp_path / "mine" / "r" / "sft.yaml").read_text().splitlines()
+    assert [sentence for sentence in told if "a folder of this recipe's own" in sentence] == [
+        f"sft.yaml:{1 + lines.index('output_dir: runs/tiny/sft')}: output_dir: expected a folder of this recipe's own, "
+        "got sft of the run tiny, which copy/sft.yaml makes too; give every output_dir of one of the two recipes "
+        "another run's name"
+    ]
 
 
 def test_a_copy_that_would_replace_what_the_original_made_is_noted(changed, tmp_path):
@@ -178,6 +185,6 @@ def test_a_copy_that_would_replace_what_the_original_made_is_noted(changed, tmp_
     assert problems == []
     notes = [note for recipe in recipes for note in recipe.notes]
     assert notes == [
-        f"{tmp_path}/mine/r/sft.yaml:6: output_dir: runs/tiny/sft was made by {other}, and a run of this recipe takes "
-        "its place; where that is not meant, give every output_dir another run's name"
+        f"{tmp_path}/mine/r/recipe.yaml:3: name: runs/tiny/sft was made by {other}, and a run of this recipe takes its "
+        "place; where that is not meant, give the recipe another name"
     ]
