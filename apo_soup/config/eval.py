@@ -14,6 +14,7 @@ from apo_soup.config.keys import (
     AS_WHOLE,
     FINITE,
     Flag,
+    LoadedType,
     NotNegative,
     Positive,
     Said,
@@ -208,7 +209,7 @@ class EvalFile(StageFile):
     samples: NotNegative = key(3, "answers of each task that are kept to be read")
     seed: Seed = key(0, "seed of made items and of the harness")
     chat_template: Text | None = key(None, "template in place of the models' own", path=True)
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = key("float32", "type that models are run in")
+    dtype: LoadedType = key("float32", "type that models are run in")
     trust_remote_code: Flag = key(False, "run code that comes with a model")
     engine: Literal["auto", "transformers", "vllm", "openai"] = key(
         "auto", "what answers questions, the harness's too; `auto` is vllm where it is installed beside a GPU"

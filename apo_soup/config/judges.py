@@ -7,7 +7,7 @@ from annotated_types import Len
 from pydantic import Discriminator, Tag
 
 from apo_soup.config.endpoint import EndpointKeys
-from apo_soup.config.keys import Flag, Number, Positive, Seed, Text, key
+from apo_soup.config.keys import Flag, LoadedType, Number, Positive, Seed, Text, key
 from apo_soup.config.sides import Temperature
 from apo_soup.config.stage_file import Fault, Keys
 
@@ -63,7 +63,7 @@ class RewardJudge(Keys):
     engine: Literal["reward"] = key(meaning="what runs the judge")
     model: Text = key(meaning="folder or Hub id of the reward model", path=True, input=True)
     revision: Text | None = key(None, "branch, tag or commit of a model of the Hub")
-    dtype: Text = key("auto", "type that weights are loaded in")
+    dtype: LoadedType = key("auto", "type that weights are loaded in")
     batch_size: Positive = key(8, "answers that are scored together")
     chat_template: Text | None = key(None, "template in place of the tokenizer's own", path=True)
     trust_remote_code: Flag = key(False, "run code that comes with the model")

@@ -7,7 +7,7 @@ and refuse the rest; pydantic does the work.
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, BeforeValidator, Field, JsonValue, Strict
@@ -73,6 +73,8 @@ Table = Annotated[dict[str, Any], Strict()]
 Texts = Annotated[list[Text], BeforeValidator(in_list, json_schema_input_type=Text | list[Text])]
 Anything = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]
 
+# The types that a model is loaded and run in.
+LoadedType = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 Positive = Annotated[int, Ge(1), AS_WHOLE]
 # numpy's and torch's generators both take these.
 Seed = Annotated[int, Ge(0), Lt(2**32), AS_WHOLE, Said("a whole number from 0 to 2**32 - 1")]

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Discriminator, Tag
 
 from apo_soup.config.endpoint import EndpointKeys
-from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, NotNegative, Positive, Seed, Table, Text, key
+from apo_soup.config.keys import AS_NUMBER, FINITE, Flag, LoadedType, NotNegative, Positive, Seed, Table, Text, key
 from apo_soup.config.stage_file import Fault, Keys
 
 Temperature = Annotated[float, Ge(0), FINITE, AS_NUMBER]
@@ -47,7 +47,7 @@ class LocalSide(SideKeys):
     """A side whose model is loaded in this process."""
 
     revision: Text | None = key(None, "branch, tag or commit of a model of the Hub")
-    dtype: Text = key("auto", "type that weights are loaded in")
+    dtype: LoadedType = key("auto", "type that weights are loaded in")
     chat_template: Text | None = key(None, "template in place of the tokenizer's own", path=True)
     trust_remote_code: Flag = key(False, "run code that comes with the model")
 

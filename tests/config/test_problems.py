@@ -65,6 +65,7 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
         ("apo", {"members": [{1: 2}]}, "7: members.0.1: expected text as the key, got 1; put quotes around it"),
         ("apo", {"train_sampling_strategy": "group_by_length"}, "6: train_sampling_strategy: expected one of random, sequential, got 'group_by_length'; write one of these, or leave the key out"),
         ("pairs", {"strong": {"model": "m", "temprature": 1}}, "6: strong.temprature: expected a known key, got an unknown one; the nearest is temperature"),
+        ("pairs", {"strong": {"model": "m", "dtype": "bflot16"}}, "6: strong.dtype: expected one of auto, float32, bfloat16, float16, float64, got 'bflot16'; the nearest is bfloat16"),
         ("pairs", {"weak": {"base_url": "http://x"}}, "6: weak.model: expected text, got nothing; add model to it"),
         ("pairs", {"weak": {"model": "m", "concurrency": 4}}, "8: weak.concurrency: expected a key of transformers, got one of openai; leave it out"),
         ("pairs", {"weak": {"engine": "openi", "model": "m"}}, "7: weak.engine: expected one of transformers, vllm, openai, got 'openi'; the nearest is openai"),
