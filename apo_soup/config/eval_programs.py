@@ -46,11 +46,7 @@ class LiveCodeBenchTask(SampledKeys):
         if (self.data is None) == (self.release is None):
             got, way = ("neither", "add one") if self.data is None else ("both", "leave one of them out")
             yield Fault("name", f"expected data or release for task {self.name}, got {got}; {way}")
-        for name in ("start_date", "end_date"):
-            try:
-                date.fromisoformat(getattr(self, name) or "2024-08-01")
-            except ValueError:
-                yield Fault(name, f"expected a day such as 2024-08-01, got {getattr(self, name)!r}; correct it")
+        yield from self._date_faults()
         if self.program and not self.unsafe_code:
             told = "expected unsafe_code: true beside it, since it runs what the model writes, got none"
             yield Fault("program", f"{told}; add that in a sandbox, or leave program out", beside=("unsafe_code",))
@@ -58,6 +54,18 @@ class LiveCodeBenchTask(SampledKeys):
             if given and not self.program:
                 told = "expected program beside it, the folder of LiveCodeBench's repository, got none"
                 yield Fault(name, f"{told}; add it, or leave {name} out", beside=("program",))
+
+    def _date_faults(self) -> Iterator[Fault]:
+        days = []
+        for name, given in (("start_date", self.start_date), ("end_date", self.end_date)):
+            try:
+                days.append(date.fromisoformat(given or "2024-08-01"))
+            except ValueError:
+                yield Fault(name, f"expected a day such as 2024-08-01, got {given!r}; correct it")
+                return
+        if self.start_date and self.end_date and days[1] < days[0]:
+            told = f"expected a day that is not before start_date {self.start_date}, got {self.end_date}"
+            yield Fault("end_date", f"{told}; correct one of them", beside=("start_date",))
 
 
 class BfclTask(SampledKeys):

@@ -1,5 +1,6 @@
 """mergekit's own keys inside a merge file: those that a merge here looks at are declared, all others go to mergekit."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from apo_soup.config.merge_methods import merge_faults
 from apo_soup.config.stage_file import Fault, Keys, OpenKeys
 
 FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
+# What torch calls devices.
+DEVICE = re.compile(r"auto|(cpu|cuda|hpu|mlu|mps|musa|npu|xpu)(:\d+)?")
 # Options of mergekit's that are decided here: name -> why.
 OWN_OPTIONS = {
     "safe_serialization": "weights are always safetensors",
@@ -149,6 +152,9 @@ class MergekitOptions(OpenKeys):
         return next((name for name, asks in flags.items() if asks), None)
 
     def faults(self) -> Iterator[Fault]:
+        if self.device and not DEVICE.fullmatch(self.device):
+            told = f"expected auto, cpu, or an accelerator such as cuda or cuda:1, got {as_written(self.device)}"
+            yield Fault("device", f"{told}; correct it")
         for name, value in (self.model_extra or {}).items():
             if name in OWN_OPTIONS:
                 why = OWN_OPTIONS[name]

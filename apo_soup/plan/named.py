@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
+from apo.pairs.language import require_languages
 from apo.pairs.prompts import prompt_of
 from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask
@@ -147,6 +148,9 @@ def _look_at_asking(recipe: AskingFile, looks: Looks) -> None:
             looks.at(_template, side.chat_template, recipe.place(f"{name}.chat_template"), folder)
     if recipe.verifier is not None:
         looks.at(verifier, recipe.verifier, recipe.place("verifier"))
+    if recipe.filters is not None and recipe.filters.language:
+        languages = tuple(recipe.filters.languages) if recipe.filters.languages else None
+        looks.at(require_languages, languages, recipe.place("filters"))
     arguments = {**(recipe.chat_template_kwargs or {}), "enable_thinking": recipe.mode == "think"}
     for number, entry in enumerate(recipe.prompts):
         place = recipe.place("prompts" if len(recipe.prompts) == 1 else f"prompts.{number}")

@@ -70,6 +70,7 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
         ("pairs", {"weak": {"model": "m", "concurrency": 4}}, "8: weak.concurrency: expected a key of transformers, got one of openai; leave it out"),
         ("pairs", {"weak": {"engine": "openi", "model": "m"}}, "7: weak.engine: expected one of transformers, vllm, openai, got 'openi'; the nearest is openai"),
         ("pairs", {"filters": {"min_tokens": 5, "max_tokens": 2}}, "9: filters.min_tokens: expected at most max_tokens 2, got 5; lower it"),
+        ("merge", {"options": {"device": "cuba"}}, "3: options.device: expected auto, cpu, or an accelerator such as cuda or cuda:1, got 'cuba'; correct it"),
         ("merge", {"soup": {"dtype": "int3"}}, "3: soup.dtype: expected one of float64, float32, float16, bfloat16, got 'int3'; write one of these, or leave the key out"),
         ("merge", {"sweep": {"weights": [0.5, 2]}}, "5: sweep.weights.1: expected a number between 0 and 1, got 2; lower it to 1 or less"),
         ("merge", {"sweep": {"guardrails": {"x": "y"}}}, "4: sweep.guardrails.x: expected a number of 0 or more, got 'y'; write it in digits, or remove it"),

@@ -56,6 +56,7 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
         ("pairs.yaml", "prompts", "x.jsonl", "prompts: expected a data file, got x.jsonl"),
         ("pairs.yaml", "strong.model", "./no", "strong.model: expected a model folder, got ./no"),
         ("pairs.yaml", "verifier", "nope", "verifier: expected one of number, exact, math"),
+        ("pairs.yaml", "filters", {"language": True, "languages": ["enx"]}, "filters.languages: expected languages"),
         ("eval.yaml", "tasks.0.data", "x.jsonl", "tasks.0.data: expected a data file, got x.jsonl"),
         ("eval.yaml", "models", {"a": "nope"}, "models.a: expected a model folder, got nope"),
         ("eval.yaml", "models", {}, "models: expected at least one model, got none"),

@@ -130,6 +130,10 @@ def test_a_window_of_contests_is_kept(contest):
         ({"release": "release_v4"}, "expected data or release for task lcb, got both; leave one of them out"),
         ({"start_date": "August"}, "start_date: expected a day such as 2024-08-01, got 'August'"),
         (
+            {"start_date": "2024-08-01", "end_date": "2024-07-31"},
+            "end_date: expected a day that is not before start_date",
+        ),
+        (
             {"program": "none", "unsafe_code": True},
             "program: expected the repository of LiveCodeBench, with its folder",
         ),
