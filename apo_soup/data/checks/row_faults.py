@@ -202,6 +202,9 @@ def others_fault(row: TrainedTurns) -> str | None:
             passed, position = passed + 1, 0
             continue
         answers = message["role"] == "assistant"
+        lacking = _lacking_of_context(message, row.text) if answers else None
+        if lacking:
+            return lacking
         said = spoken_content(message) if answers else message["content"].strip()
         start = parts[passed].find(said, position)
         if start >= 0:
@@ -210,6 +213,20 @@ def others_fault(row: TrainedTurns) -> str | None:
         fault = _misplaced(row, message, said, passed, parts)
         if fault:
             return fault
+    return None
+
+
+def _lacking_of_context(message: Fields, text: str) -> str | None:
+    """What of the calls of an assistant turn that is not trained is not in the text, which the turns behind it go on
+    from; None where all is.
+    """
+    for call in message.get("tool_calls") or ():
+        lacking = lacking_call(call["function"], text)
+        if lacking:
+            return (
+                f"expected all of a tool call in what the chat template writes, got a text without {lacking}, so what "
+                f"follows the call would follow nothing; {OTHER_TEMPLATE}"
+            )
     return None
 
 

@@ -1,9 +1,9 @@
 """The name and the arguments of a call, under whichever names data sets write them."""
 
-import json
 from typing import Any
 
 from apo_soup.data.conversations.turn_fields import EMPTY, HARMLESS
+from apo_soup.data.sources.json_text import json_value
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 # OpenAI's name of the arguments, and those of Llama, LangChain, Anthropic and others.
@@ -58,6 +58,6 @@ def _check_read(fields: Fields, place: str) -> None:
 
 def _decoded(arguments: Any) -> Any:
     try:
-        return json.loads(arguments) if isinstance(arguments, str) else arguments
+        return json_value(arguments) if isinstance(arguments, str) else arguments
     except (ValueError, RecursionError):
         return arguments

@@ -88,6 +88,12 @@ def _typed(part: Any) -> Any:
 
 def _assistant_turn(beside: Fields, named: list[tuple[Any, str]], place: str) -> Fields:
     draft = _Draft()
+    bare = sum(isinstance(part, str) for part, _ in named)
+    if bare > 1:
+        raise RowError(
+            f"{place}.content: expected parts that say what they are, or one text, got {bare} texts, which may be "
+            "parts of an answer or several to choose from; join them or keep one"
+        )
     for part, where in named:
         kind = part_kind(part, where)
         if kind == "text":

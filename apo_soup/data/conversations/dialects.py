@@ -13,7 +13,9 @@ from apo_soup.data.conversations.call_fields import read_call
 from apo_soup.data.conversations.channels import Placed, folded_channels, in_channels
 from apo_soup.data.conversations.content_blocks import joined_text, turns_of_parts
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS
+from apo_soup.data.sources.json_text import RepeatedKeyError, json_value
 from apo_soup.data.sources.rows import Fields, RowError, described
+from apo_soup.errors import first_line
 
 ROLES = ("system", "user", "assistant", "tool")
 SPEAKERS = {
@@ -91,7 +93,9 @@ def written_value(text: str) -> Any:
     if text[:1] not in ("[", "{"):
         return text
     try:
-        found = json.loads(text)
+        found = json_value(text)
+    except RepeatedKeyError:
+        raise
     except (ValueError, RecursionError):
         try:
             # Keys become text, as JSON has them.
@@ -208,9 +212,9 @@ def calls_of_json(value: Any, place: str) -> list[Fields]:
         RowError: it is no call.
     """
     try:
-        calls = json.loads(value) if isinstance(value, str) else value
+        calls = json_value(value) if isinstance(value, str) else value
     except (ValueError, RecursionError) as error:
-        told = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        told = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
         raise RowError(
             f"{place}: expected a function call as JSON, got {described(value)} ({told}); correct it"
         ) from None

@@ -15,6 +15,7 @@ from apo_soup.data.conversations.dialects import (
 )
 from apo_soup.data.conversations.json_values import check_json
 from apo_soup.data.conversations.reasoning import one_reasoning
+from apo_soup.data.sources.json_text import json_value
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
@@ -147,14 +148,10 @@ def call_arguments(arguments: Any, place: str) -> Fields:
             if decoded.strip() in ("", "null"):
                 return {}
             try:
-                decoded = json.loads(decoded, parse_constant=_no_constant)
+                decoded = json_value(decoded, strict=True)
             except (ValueError, RecursionError) as error:
                 told = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
                 raise RowError(f"{place}: expected JSON, got {described(arguments)} ({told}); correct it") from None
     if not isinstance(decoded, dict):
         raise RowError(f"{place}: expected a mapping of arguments, got {described(arguments)}; write one")
     return decoded
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

@@ -1,10 +1,10 @@
 """The template arguments of a row: the recipe's, and what the row itself says, its tools among them."""
 
-import json
 from typing import Any
 
 from apo_soup.data.conversations.tool_schemas import row_tools, same_tools
 from apo_soup.data.conversations.turn_fields import EMPTY, MODE_FIELDS, OLDER_TOOLS, TOOL_FIELDS, told_mode
+from apo_soup.data.sources.json_text import RepeatedKeyError, json_value
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 
@@ -50,7 +50,9 @@ def _own_arguments(fields: Fields) -> dict[str, Any]:
     own = fields.get("chat_template_kwargs") or {}
     if isinstance(own, str):
         try:
-            own = json.loads(own)
+            own = json_value(own)
+        except RepeatedKeyError:
+            raise
         except (ValueError, RecursionError):
             raise RowError(
                 f"field chat_template_kwargs: expected a mapping, got text {own[:40]!r}; write it as JSON"

@@ -24,11 +24,14 @@ HARMLESS = frozenset(
     """id idx index uid uuid hash row_id message_id conversation_id conversation_hash source sources dataset subset
     split origin license url turn turn_id timestamp created_at date language lang""".split()
 )
-# Columns by which data sets say whether, or how, a row is to be used; a warning names them.
-JUDGING = frozenset(
+# Columns by which data sets say whether, or how, a row or its turns are to be used; a warning names them. Loss flags
+# among them are a row's own, or a list of one a turn: those of turns are read.
+JUDGING = frozenset(LOSS_FLAGS) | frozenset(
     """label labels kto_tag score scores rating reward quality preference chosen rejected chosen_messages
     rejected_messages rejected_response preferred_output non_preferred_output image images video videos
-    audio audios enable_thinking""".split()
+    audio audios enable_thinking mask masks loss_masks loss_weight loss_weights sample_weight assistant_mask
+    assistant_masks train_on_input train_on_inputs train_on_prompt mask_history end_turn correct is_correct correctness
+    accepted is_accepted verified is_verified passed valid is_valid keep skip exclude deleted""".split()
 )
 # Columns that hold what was thought before an answer; a warning names them too.
 THOUGHTS = frozenset(

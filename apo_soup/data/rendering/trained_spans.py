@@ -169,16 +169,16 @@ class Renderer:
             spans = joined_spans([s for s in spans if text[slice(*s)].strip() not in self.ends])
         frames = self.frames_of(item)
         trimmed = [trimmed_marks(text, *pair, self.ends) for pair in zip(spans, frames, strict=False)]
-        return text, trimmed + spans[len(frames) :]
+        return text, trimmed + spans[len(frames) :]  # more of them than answers are refused behind this
 
     def frames_of(self, item: Conversation) -> list[TurnFrame]:
-        """The frame of each assistant turn, as the turn before it decides."""
+        """The frame of each assistant turn, as the turn before it decides; one that begins the row has a question's."""
         user, tool = self.frames.behind_user, self.frames.behind_tool
         if user is tool:
             return [user] * len(item.answers)
         return [
             tool if before["role"] == "tool" else user
-            for before, message in pairwise(item.messages)
+            for before, message in pairwise([{"role": "user"}, *item.messages])
             if message["role"] == "assistant"
         ]
 

@@ -1,9 +1,9 @@
 """Columns of tables that hold JSON as text (`arrow.json`), as `datasets` writes calls and tools of unlike arguments."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
+from apo_soup.data.sources.json_text import json_value
 from apo_soup.data.sources.rows import Fields
 
 Decoder = Callable[[Any], Any]
@@ -40,7 +40,7 @@ def decoded_row(fields: Fields, decoders: dict[str, Decoder]) -> Fields:
 
 
 def _decoded(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    return json_value(value) if isinstance(value, str) else value
 
 
 def _each(decode: Decoder) -> Decoder:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from apo_soup.data.sources.json_text import RepeatedKeyError, json_value
 from apo_soup.data.sources.row_bytes import NOT_UTF8, opened_rows
 from apo_soup.data.sources.rows import SourceRow, text_length, without_row_nulls
 from apo_soup.errors import UserError, first_line
@@ -46,7 +47,7 @@ def json_line_rows(
             if not line.strip():
                 continue
             try:
-                fields = json.loads(line.decode("utf-8"))
+                fields = json_value(line.decode("utf-8"))
             except UnicodeDecodeError as error:
                 yield SourceRow(
                     place, None, f"expected UTF-8, got another encoding at byte {error.start} of the line; {NOT_UTF8}"
@@ -87,7 +88,7 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
         return
     try:
         with opened_rows(file, where) as opened:
-            content = json.loads(opened.read().decode("utf-8-sig"))
+            content = json_value(opened.read().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{where}: {file}: expected UTF-8, got another encoding at byte {error.start}; {NOT_UTF8}"
@@ -119,6 +120,8 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
 
 def _unreadable(error: Exception) -> str:
     """What is wrong with JSON that the standard allows and Python does not read."""
+    if isinstance(error, RepeatedKeyError):
+        return str(error)
     if isinstance(error, RecursionError):
         return "expected JSON that can be read, got values nested too deeply; flatten them"
     reason = first_line(error).partition(";")[0]  # what follows is advice to programmers

@@ -276,3 +276,13 @@ def test_one_of_two_calls_that_are_the_same_is_not_lost(use):
     assert fault_of(use(MARKED.replace("message.content +", calls.format("") + " +")), row, modes=False) is None
     found = fault_of(use(MARKED.replace("message.content +", calls.format("[:1]") + " +")), row, modes=False)
     assert found == CALL_WITHOUT.format("a second one of add")
+
+
+def test_a_call_that_the_template_does_not_write_is_missed_of_context_too(use):
+    """A turn that flags mask is context: without its call a result follows nothing."""
+    called = [QUESTION, {"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "3"}]
+    row = {"messages": [*called, {"role": "assistant", "content": "It is 3"}], **mode(False)}
+    for template, told in ((None, None), (CHATML, "got a text without its name add, so what follows the call would")):
+        turns = trained_turns(use(template), row)
+        fault = row_fault(replace(turns, spans=turns.spans[1:], turns=turns.turns[1:]))
+        assert fault is None if told is None else told in fault

@@ -148,3 +148,11 @@ def test_every_way_of_declaring_a_tool_is_a_function_schema():
     ):
         row = {"messages": [ASK, {"role": "assistant", "content": "3"}], "tools": [tool]}
         assert parsed_row(row)[1].kwargs["tools"] == [read]
+
+
+def test_several_bare_texts_of_an_answer_may_be_several_answers():
+    question = {"role": "user", "content": ["1 + 2?"]}
+    _, item = parsed_row({"messages": [question, {"role": "assistant", "content": ["3"]}]})
+    assert [m["content"] for m in item.messages] == ["1 + 2?", "3"]
+    with pytest.raises(RowError, match=r"messages\[1\].content: expected parts that say what they are, .* got 2 texts"):
+        parsed_row({"messages": [question, {"role": "assistant", "content": ["3", "three"]}]})

@@ -13,7 +13,7 @@ from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, unread_fields
 from apo_soup.data.encode_supervised import spans_with_loss
 from apo_soup.data.sources.rows import RowError
-from apo_soup.data.statistics_table import statistics_table
+from apo_soup.data.statistics_table import statistics_table, unread_lines
 from apo_soup.errors import UserError
 
 DIALECTS = {
@@ -244,3 +244,22 @@ def test_a_flag_that_asks_to_train_another_turn_than_the_assistants_is_not_passe
     turns = [{"role": "user", "content": "a", "train": True}, {"role": "assistant", "content": "b", "train": True}]
     assert unread_fields({}, turns, frozenset()) == {"turns.train of a user turn"}
     assert unread_fields({}, [{**turns[0], "train": False}], frozenset()) == set()
+
+
+@pytest.mark.parametrize("field", ["loss_mask", "train", "weight", "assistant_masks", "train_on_input", "correct"])
+def test_a_flag_of_a_whole_row_is_named_in_a_warning(field):
+    stats = {"unread_fields": [{"field": field, "source": "s", "rows": 1}]}
+    (line,) = unread_lines(stats)
+    assert line.startswith(f"warning: field {field} of ")
+
+
+def test_a_key_that_says_two_things_in_a_text_of_json_is_refused():
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(RowError, match="expected each key of an object once, got content twice"):
+        parsed_row({"messages": json.dumps(messages).replace('"content": "a"', '"content": "a", "content": "b"')})
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1, "a": 2}'}}
+    with pytest.raises(RowError, match=r"arguments: expected JSON, got .*got a twice"):
+        parsed_row({"messages": [messages[0], {"role": "assistant", "content": "", "tool_calls": [call]}]})
+    text = '{"enable_thinking": true, "enable_thinking": false}'
+    with pytest.raises(RowError, match="got enable_thinking twice"):
+        parsed_row({"messages": messages, "chat_template_kwargs": text})

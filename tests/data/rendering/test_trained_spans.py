@@ -70,3 +70,30 @@ def test_headers_are_cut_off_whatever_decides_the_mode(tokenizer, use, system, k
     row["messages"].insert(0, {"role": "system", "content": system})
     row["chat_template_kwargs"] = kwargs
     assert trained_text(tokenizer, use(published_template()), row) == ["Yo<|im_end|>"]
+
+
+# Behind a tool's result it writes no header, as Gemma 4's does.
+HEADER_BEHIND_USERS = """{%- for m in messages -%}
+{%- set behind_tool = not loop.first and messages[loop.index0 - 1].role == 'tool' -%}
+{%- if m.role == 'assistant' and behind_tool -%}{{ '\\n>>\\n' }}
+{%- elif m.role == 'assistant' -%}{{ '<|im_start|>assistant\\n' }}
+{%- else -%}{{ '<|im_start|>' + m.role + '\\n' }}{%- endif -%}{{ m.content }}
+{%- for call in m.tool_calls or [] -%}{{ call.function.name }}{{ call.function.arguments | tojson }}{%- endfor -%}
+{{ '<|im_end|>\\n' }}{%- endfor -%}
+{%- if add_generation_prompt and messages[-1].role == 'tool' -%}{{ '\\n>>\\n' }}
+{%- elif add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"""
+
+
+def test_an_answer_that_begins_the_row_has_the_header_of_one_behind_a_question(tokenizer, use):
+    messages = [
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "1 + 2?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "It is 3."},
+    ]
+    said = ["Hello.<|im_end|>", 'add{"a": 1, "b": 2}<|im_end|>', "It is 3.<|im_end|>"]
+    renderer = use(HEADER_BEHIND_USERS)
+    assert renderer.frames.behind_user != renderer.frames.behind_tool
+    assert trained_text(tokenizer, renderer, {"messages": messages}) == said
+    assert trained_text(tokenizer, renderer, {"messages": messages[1:]}) == said[1:]

@@ -7,6 +7,7 @@ import pytest
 from data_helpers import MESSAGES, ROWS
 
 from apo_soup.config.mixture import SourceKeys
+from apo_soup.data.sources.json_rows import json_file_rows, json_line_rows
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
@@ -136,6 +137,22 @@ def test_a_bad_line_of_a_json_file_of_lines_is_one_bad_row(tmp_path):
     assert [r.content for r in rows] == [None, {"text": "a"}, {"text": "b"}, {"text": "c"}, None]
     assert rows[0].problem.startswith("expected a JSON object, got a line that is not valid JSON at column 2: ")
     assert rows[-1].problem.startswith("expected UTF-8, got another encoding at byte 10 of the line; ")
+
+
+def test_a_key_that_an_object_has_twice_is_a_bad_row_and_not_the_last_of_them(tmp_path):
+    twice = (
+        '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "GOOD", "content": "BAD"}]}'
+    )
+    told = "expected each key of an object once, got content twice; remove one"
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{twice}\n{{"text": "sound"}}\n')
+    assert [(row.content, row.problem) for row in json_line_rows(file, "x")] == [
+        (None, told),
+        ({"text": "sound"}, None),
+    ]
+    (tmp_path / "rows.json").write_text(f"[{twice}]")
+    with pytest.raises(UserError, match=rf"rows\.json: {told}"):
+        list(json_file_rows(tmp_path / "rows.json", "x"))
 
 
 def test_a_damaged_table_ends_in_bad_rows_or_one_sentence_and_never_in_the_reader(tmp_path):
