@@ -21,12 +21,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.figures import command, measured, save
 
 CONTESTANTS = ("stock", "ours")
 VOCABULARY = 49_152
-SHAPE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
+SHAPE: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
 MEANS = {"prompt_ids": 453, "chosen_ids": 314, "rejected_ids": 343}
 SPREAD = 0.8  # of the logarithm of a length
 LONGEST = 2048
@@ -118,11 +119,11 @@ def one(options: argparse.Namespace) -> dict:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
     model = SmolLM3ForCausalLM(SmolLM3Config(vocab_size=VOCABULARY, pad_token_id=0, **SHAPE, **heads))
     with tempfile.TemporaryDirectory() as folder:
         arguments = DPOConfig(
-            output_dir=folder, loss_type="apo_zero", beta=0.05, max_length=LONGEST, use_cpu=True, bf16=False,
+            output_dir=folder, loss_type=["apo_zero"], beta=0.05, max_length=LONGEST, use_cpu=True, bf16=False,
             per_device_train_batch_size=options.batch, gradient_accumulation_steps=1, num_train_epochs=1,
             gradient_checkpointing=False, precompute_ref_log_probs=True, precompute_ref_batch_size=options.batch,
             report_to="none", save_strategy="no", logging_steps=1, dataloader_pin_memory=False, disable_tqdm=True,
@@ -135,6 +136,7 @@ def one(options: argparse.Namespace) -> dict:
             "store": ReferenceStore(Path(folder) / "reference", {"run": "bench"}),
         }
         started = time.perf_counter()
+        trainer: PackedDPOTrainer | PreparedDPOTrainer
         if options.one == "ours":
             trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, SDPA_CAPACITY))
         else:
@@ -194,9 +196,9 @@ def tokenised(options: argparse.Namespace) -> list[dict]:
     from apo_soup.data.encode_pairs import encode_pair
     from apo_soup.data.rendering.trained_spans import Renderer
     from apo_soup.data.sources.read import read_all_rows
-    from apo_soup.models.tokenizer import load_tokenizer
+    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 
-    tokenizer = load_tokenizer(options.tokenizer, "bench", "apo-soup")
+    tokenizer = load_tokenizer(options.tokenizer, "bench", TokenizerKeys("apo-soup"))
     renderer = Renderer(tokenizer)
     rows = read_all_rows(options.set, "bench")[: options.pairs]
     return [encode_pair(parse_pair(row.fields, {}), renderer, tokenizer) for row in rows]

@@ -19,11 +19,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.figures import command, save
 
 CONTESTANTS = ("mergekit", "ours", "one pass", "copy")
-SHAPE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+SHAPE: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
 VOCABULARY = 49_152
 
 
@@ -70,8 +71,8 @@ def make_models(folder: Path, members: int) -> None:
     from apo_soup.runs.model_files import file_record, model_files
     from merge.writer import SafetensorsWriter
 
-    heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "tie_word_embeddings": True}
-    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    heads: dict[str, Any] = {"num_attention_heads": 16, "num_key_value_heads": 4, "tie_word_embeddings": True}
+    ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = SmolLM3Config(vocab_size=VOCABULARY, dtype="bfloat16", **SHAPE, **heads, **ids)
     with torch.device("meta"):
         model = SmolLM3ForCausalLM(config)
@@ -140,6 +141,7 @@ def one(contestant: str, folder: Path, files: dict[str, Path]) -> dict:
     started, peak = time.perf_counter(), 0
     for command_line in words:
         process = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert process.stderr is not None
         errors = process.stderr.read().decode()
         _, status, usage = os.wait4(process.pid, 0)
         if status:

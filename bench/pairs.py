@@ -14,14 +14,15 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import OpenaiSide, TransformersSide
 from apo_soup.models.completion import Sampling
 from bench.figures import command, save
 
-SHAPE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
-SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+SHAPE: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
+SMALL: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 WORDS = "the train leaves at eight and comes to town in late afternoon with all of its cars full".split()
 
 
@@ -57,6 +58,7 @@ def local(options: argparse.Namespace, folder: Path) -> dict:
 
     def run(batch_size: int) -> float:
         side = transformers_side(str(model), batch_size, options)
+        assert isinstance(side.keys, TransformersSide)
         engine = TransformersEngine(side, side.keys)
         answers: list = []
         started = time.perf_counter()
@@ -77,12 +79,13 @@ def endpoint(options: argparse.Namespace, folder: Path) -> dict:
     prompts = generated(options.prompts * 4)
     server = Server(model)
     served = {"model": str(model), "base_url": server.url, "timeout": 60.0, "retries": 0}
-    asked = bench_side(OpenaiSide(**served, concurrency=options.concurrency), options)
+    keys = OpenaiSide(**served, concurrency=options.concurrency)
+    asked = bench_side(keys, options)
 
     def ours() -> float:
         started = time.perf_counter()
         with Journal(folder / f"answers-{started}.jsonl") as journal:
-            EndpointEngine(asked, asked.keys).answer(prompts, (), journal.add)
+            EndpointEngine(asked, keys).answer(prompts, (), journal.add)
             seconds = time.perf_counter() - started
             return sum(c.tokens or 0 for a in journal.answers.values() for c in a.completions) / seconds
 
@@ -97,6 +100,7 @@ async def load(side: AskedSide, prompts: list) -> float:
     """Post the same requests, `concurrency` at a time, and count the tokens told; nothing is kept."""
     import httpx2
 
+    assert isinstance(side.keys, OpenaiSide)
     tokens, waiting, keys, sampling = 0, iter(prompts), side.keys, side.sampling
 
     async def work(client: httpx2.AsyncClient) -> None:
@@ -158,8 +162,12 @@ def random_model(folder: Path, shape: dict) -> Path:
 
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained("recipes/tiny/base")
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
-    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    ids: dict[str, Any] = {
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+    }
     model = SmolLM3ForCausalLM(SmolLM3Config(vocab_size=len(tokenizer), **shape, **heads, **ids))
     model.generation_config.update(do_sample=True, top_k=0)
     model.save_pretrained(folder)

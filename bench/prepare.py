@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.figures import command, measured, save
 
@@ -112,13 +113,13 @@ def written(folder: Path, rows: Path, tokenizer: str, processes: int) -> Path:
 def trl(rows: Path, tokenizer: str, processes: int) -> dict:
     """TRL's preparation, as its trainer does it when it is made; rows are read before the clock starts."""
     from datasets import Dataset, disable_caching
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.models.llama import LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from apo_soup.models.tokenizer import load_tokenizer
+    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
 
     disable_caching()
-    loaded = load_tokenizer(tokenizer, "bench", "apo-soup")
+    loaded = load_tokenizer(tokenizer, "bench", TokenizerKeys("apo-soup"))
     table = Dataset.from_list([json.loads(line) for line in rows.open()])
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -139,18 +140,20 @@ def trl(rows: Path, tokenizer: str, processes: int) -> dict:
         started = time.perf_counter()
         trainer = SFTTrainer(model=model, args=arguments, train_dataset=table, processing_class=loaded)
         seconds = time.perf_counter() - started
-    return measured(seconds, sum(map(len, trainer.train_dataset["input_ids"])))
+    sequences: Any = trainer.train_dataset
+    return measured(seconds, sum(map(len, sequences["input_ids"])))
 
 
 def bare(rows: Path, tokenizer: str) -> dict:
     """Rendering and batch encoding alone; rows are read before the clock starts."""
-    from apo_soup.models.tokenizer import encode, load_tokenizer
+    from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
-    loaded = load_tokenizer(tokenizer, "bench", "apo-soup")
+    loaded = load_tokenizer(tokenizer, "bench", TokenizerKeys("apo-soup"))
     content = [json.loads(line) for line in rows.open()]
     started = time.perf_counter()
     texts = [
-        loaded.apply_chat_template(r["messages"], tokenize=False, **r.get("chat_template_kwargs", {})) for r in content
+        str(loaded.apply_chat_template(r["messages"], tokenize=False, **r.get("chat_template_kwargs", {})))
+        for r in content
     ]
     encodings = encode(loaded, texts)
     seconds = time.perf_counter() - started

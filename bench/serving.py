@@ -112,7 +112,7 @@ class Proxy:
             return 504, {}, b"{}"
         if isinstance(found, bytes):
             return 200, {"content-type": "application/json"}, found
-        if found is not None:
+        if isinstance(found, tuple):
             status, headers = found
             return status, headers, b'{"error": {"message": "told to fail"}}'
         request = urllib.request.Request(

@@ -145,7 +145,7 @@ def trainer_of(name: str, rows: list[dict], batch: int, folder: str) -> Any:
     from trl import SFTConfig, SFTTrainer
 
     torch.manual_seed(0)
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
     model = SmolLM3ForCausalLM(SmolLM3Config(vocab_size=VOCABULARY, pad_token_id=0, **SHAPE, **heads))
     arguments = SFTConfig(
         output_dir=folder, max_length=MAX_LENGTH, use_cpu=True, bf16=False, num_train_epochs=1,
@@ -233,9 +233,9 @@ def tokenised(options: argparse.Namespace) -> list[dict]:
     from apo_soup.data.conversations.conversation import parse_conversation
     from apo_soup.data.rendering.trained_spans import Renderer
     from apo_soup.data.sources.read import read_all_rows
-    from apo_soup.models.tokenizer import encode, load_tokenizer
+    from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
-    tokenizer = load_tokenizer(options.tokenizer, "bench", "apo-soup")
+    tokenizer = load_tokenizer(options.tokenizer, "bench", TokenizerKeys("apo-soup"))
     renderer = Renderer(tokenizer)
     rows = []
     for row in read_all_rows(options.set, "bench")[: options.count]:
