@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from apo_soup.errors import UserError
+from apo_soup.models.quantised import keep_one_arithmetic
 
 
 def load_causal_model(
@@ -28,7 +29,7 @@ def load_causal_model(
     taken: Any = AutoModelForCausalLM if loader is None else loader
     try:
         # Without the argument transformers asks on standard input, and takes an answer that was meant for another.
-        return taken.from_pretrained(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+        loaded = taken.from_pretrained(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
@@ -36,3 +37,5 @@ def load_causal_model(
             f"{where}: expected a model of transformers' own classes, got {model}, which comes with code of its own; "
             "read that code, and write trust_remote_code: true into the file if it may run"
         ) from error
+    keep_one_arithmetic(loaded)  # an adapter was trained in it, and scores are compared across machines
+    return loaded

@@ -4,9 +4,12 @@ import json
 import shutil
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from apo_soup.errors import UserError
 from apo_soup.models.loading import load_causal_model
+from apo_soup.models.quantised import dequantised
 
 CODE = """
 from pathlib import Path
@@ -33,6 +36,22 @@ def strange_model(tiny_model, tmp_path, monkeypatch):
     (folder / "strange.py").write_text(CODE.format(mark=str(mark)))
     monkeypatch.setattr("builtins.input", lambda prompt="": pytest.fail("asked on standard input"))
     return folder, mark
+
+
+def test_a_stored_model_of_four_bits_computes_what_its_numbers_say(tiny_model, tmp_path):
+    """In evaluation too, on a processor with bfloat16 products, where bitsandbytes would go on with other weights."""
+    pytest.importorskip("bitsandbytes")
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+    AutoModelForCausalLM.from_pretrained(tiny_model, quantization_config=settings).save_pretrained(tmp_path / "bits")
+    ids = torch.arange(5, 45)[None]
+    loaded = load_causal_model(tmp_path / "bits", "eval.yaml:3: models", "float32").eval()
+    with torch.no_grad():
+        found = loaded(ids).logits
+        again = loaded(ids).logits
+        plain = dequantised(load_causal_model(tmp_path / "bits", "eval.yaml:3: models", "float32")).eval()
+        expected = plain(ids).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(again, found)
 
 
 def refused(work):
