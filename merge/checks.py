@@ -1,14 +1,14 @@
 """What must hold before anything is merged: whole folders, equal architecture, tensors, vocabulary and template."""
 
-import math
 from pathlib import Path
 
-from apo_soup.config.mergekit import MergekitKeys, MergekitParameters, plain_float
+from apo_soup.config.mergekit import MergekitKeys, plain_float
 from apo_soup.errors import UserError
 from apo_soup.runs.model_files import first_non_finite
 from apo_soup.runs.room import Room, require_room
 from merge.adapter_checks import check_adapter
 from merge.alike import check_alike
+from merge.given_weights import check_weights
 from merge.layers import check_layers_alike, output_layers
 from merge.new_tokens import check_new_tokens
 from merge.own_code import check_own_code
@@ -29,6 +29,19 @@ def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: s
     folders = [m for m in models if (m / "config.json").is_file()]
     if not folders:
         return
+    elements, itemsize = check_models(config, folders, where)
+    written = plain_float(config.out_dtype or config.dtype or "")
+    require_room(merge_room(elements * ITEM_BYTES.get(written, itemsize)), output, where)
+    check_finite(folders, where)
+
+
+def check_models(config: MergekitKeys, folders: list[Path], where: str) -> tuple[int, int]:
+    """Refuse models that cannot be merged, by their files and headers; returns the elements and the bytes of each, as
+    `check_alike` does.
+
+    Raises:
+        UserError: naming folder and tensor.
+    """
     named = config.names_tokens
     check_own_code(base_folder(config, folders), where)
     if not named:
@@ -46,44 +59,12 @@ def check_merge(config: MergekitKeys, models: list[Path], output: Path, where: s
                 "tokenizer from there, got none; put its files beside the weights, or name another model with "
                 "tokenizer_source"
             )
-    written = plain_float(config.out_dtype or config.dtype or "")
-    require_room(merge_room(elements * ITEM_BYTES.get(written, itemsize)), output, where)
-    check_finite(folders, where)
+    return elements, itemsize
 
 
 def base_folder(config: MergekitKeys, folders: list[Path]) -> Path:
     """The folder whose configuration and tokenizer a merge takes: of its base model, else of the first one."""
     return Path(config.base_model) if isinstance(config.base_model, str) and config.base_model else folders[0]
-
-
-def check_weights(config: MergekitKeys, where: str) -> None:
-    """The weights of a linear merge: finite, and of a sum that the method can work with.
-
-    Raises:
-        UserError: they are not.
-    """
-    if config.merge_method != "linear" or not config.models:
-        return  # of slices or modules, or what mergekit refuses in its own words
-    shared = config.parameters or MergekitParameters()
-    usual = shared.weight if shared.gives("weight") else 1.0
-    own = [entry.parameters or MergekitParameters() for entry in config.models]
-    given = [parameters.weight if parameters.gives("weight") else usual for parameters in own]
-    weights = [w for w in given if isinstance(w, (int, float))]
-    if len(weights) < len(given):
-        return  # by layer or by tensor: mergekit's to judge
-    where, total = f"{where}.models: the weights", sum(weights)
-    if not math.isfinite(total):
-        raise UserError(f"{where}: expected finite numbers, got {weights}; correct them")
-    if shared.normalize if shared.gives("normalize") else True:
-        if abs(total) < 1e-6:
-            raise UserError(
-                f"{where}: expected a sum other than 0, by which normalize divides, got {weights}; correct them"
-            )
-    elif abs(total - 1) > 1e-6:
-        raise UserError(
-            f"{where}: expected a sum of 1 with normalize: false, for another scales the model, got {weights}, which "
-            f"sum to {total:g}; let them sum to 1, or leave normalize out"
-        )
 
 
 def check_adapters(adapted: list[tuple[Path, Path]], output: Path, where: str) -> None:

@@ -28,8 +28,9 @@ from merge.adapter_checks import trained_on
 from merge.adapters import is_adapted, with_whole_models
 from merge.alike import merge_notes
 from merge.average import LinearAverage, plain_linear
-from merge.checks import base_folder, check_adapters, check_merge, check_weights
+from merge.checks import base_folder, check_adapters, check_merge
 from merge.complete import complete_folder, copy_tokenizer, write_config, yarn_config
+from merge.given_weights import check_weights
 from merge.hub import with_snapshots
 from merge.layers import layer_changes, output_layers
 from merge.linear import same_as_mergekit, write_average

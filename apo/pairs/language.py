@@ -5,6 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
+from apo_soup.config.asking import AskingFile, FilterKeys
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.verify.modes import answer_part
 
@@ -29,6 +30,19 @@ def require_languages(languages: tuple[str, ...] | None, where: str) -> None:
             f"{where}.languages", (ValueError,), expected="languages that py3langid knows", way="correct them"
         ):
             _identifier(languages)
+
+
+def answer_languages(recipe: AskingFile) -> tuple[str, ...] | None:
+    """The languages that a file's answers are told apart by; None for all that are known.
+
+    Raises:
+        UserError: they cannot be told apart as asked for.
+    """
+    keys = recipe.filters or FilterKeys()
+    languages = tuple(keys.languages) if keys.languages else None
+    if keys.language:
+        require_languages(languages, recipe.place("filters"))
+    return languages
 
 
 def same_language(question: str, answer: str, languages: tuple[str, ...] | None) -> bool:

@@ -17,7 +17,7 @@ from apo.pairs.choice import PairChoice
 from apo.pairs.engines.engine import require_installed_engine
 from apo.pairs.journal import Answer
 from apo.pairs.judge import AnswerFilters, judged_side
-from apo.pairs.language import require_languages
+from apo.pairs.language import answer_languages
 from apo.pairs.pair_rows import drop_row, is_held_out, pair_row, side_provenance, write_rows
 from apo.pairs.prompts import PromptSet, read_prompts
 from apo.pairs.selection import DroppedPrompt, Selection, selected_pairs
@@ -126,10 +126,7 @@ def answer_filters(recipe: AskingFile) -> AnswerFilters:
     Raises:
         UserError: languages cannot be told apart as asked for.
     """
-    keys = recipe.filters or FilterKeys()
-    languages = tuple(keys.languages) if keys.languages else None
-    if keys.language:
-        require_languages(languages, recipe.place("filters"))
+    keys, languages = recipe.filters or FilterKeys(), answer_languages(recipe)
     return AnswerFilters(recipe.mode == "think", keys.min_tokens, keys.max_tokens, keys.language, languages)
 
 

@@ -72,7 +72,7 @@ def check(recipe: RecipeFolder, launch: Launch = "") -> None:
 
     for stage in ("apo", "merge"):  # which the check asks what they read
         require_our_module(stage)
-    recipes, problems = check_recipe(recipe, launch_file(launch) if launch else None)
+    recipes, problems = check_recipe(recipe, launch_file(launch) if launch else None, alone=True)
     for one in recipes:
         for note in one.notes:
             print(f"note: {note}")

@@ -75,3 +75,8 @@ class ApoFile(TrainingFile):
                 yield Fault(f"checkpoints.{number}", f"{told}; write one such as 50 or 0.5, or remove it")
             elif at in (self.checkpoints or [])[:number]:
                 yield Fault(f"checkpoints.{number}", f"expected each checkpoint once, got {at} twice; keep one")
+            elif self.max_steps and 0 < self.max_steps <= (
+                at if isinstance(at, int) else round(at * self.max_steps) or 1
+            ):
+                told = f"expected steps before the last one, {self.max_steps}, got {at}; leave it out, the end is a "
+                yield Fault("checkpoints", f"{told}member anyway", ("max_steps",))

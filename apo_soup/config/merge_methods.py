@@ -18,39 +18,52 @@ COMMON_PARAMETERS = frozenset({"scale", "int8_mask"})
 
 @dataclass(frozen=True)
 class MergeMethod:
-    """A method's parameters, and whether it starts from a base model."""
+    """A method's parameters, and whether it starts from a base model; the parameter that it cannot do without; the
+    fewest and the most models that it takes, the base among them.
+    """
 
     parameters: frozenset[str]
     needs_base: bool = True
+    required: str | None = None
+    fewest: int = 1
+    most: int | None = None
 
 
-def _method(parameters: str = "", needs_base: bool = True) -> MergeMethod:
-    return MergeMethod(frozenset(parameters.split()), needs_base)
+def _method(
+    parameters: str = "",
+    needs_base: bool = True,
+    required: str | None = None,
+    fewest: int = 1,
+    most: int | None = None,
+) -> MergeMethod:
+    return MergeMethod(frozenset(parameters.split()), needs_base, required, fewest, most)
 
 
 _TASK = "density int8_mask lambda normalize rescale weight"
 METHODS = {
-    "arcee_fusion": _method(),
-    "breadcrumbs": _method(f"{_TASK} gamma"),
-    "breadcrumbs_ties": _method(f"{_TASK} gamma"),
-    "dare_linear": _method(_TASK),
-    "dare_ties": _method(_TASK),
-    "della": _method(f"{_TASK} epsilon"),
-    "della_linear": _method(f"{_TASK} epsilon"),
+    "arcee_fusion": _method(fewest=2, most=2),
+    "breadcrumbs": _method(f"{_TASK} gamma", required="weight"),
+    "breadcrumbs_ties": _method(f"{_TASK} gamma", required="weight"),
+    "dare_linear": _method(_TASK, required="weight"),
+    "dare_ties": _method(_TASK, required="weight"),
+    "della": _method(f"{_TASK} epsilon", required="weight"),
+    "della_linear": _method(f"{_TASK} epsilon", required="weight"),
     "karcher": _method("max_iter tol", needs_base=False),
-    "linear": _method("normalize weight", needs_base=False),
-    "model_stock": _method("filter_wise"),
-    "multislerp": _method("eps normalize_weights weight", needs_base=False),
-    "nearswap": _method("t"),
-    "nuslerp": _method("nuslerp_flatten nuslerp_row_wise weight", needs_base=False),
-    "passthrough": _method("scale", needs_base=False),
+    "linear": _method("normalize weight", needs_base=False, required="weight"),
+    "model_stock": _method("filter_wise", fewest=3),
+    "multislerp": _method("eps normalize_weights weight", needs_base=False, required="weight"),
+    "nearswap": _method("t", required="t", fewest=2, most=2),
+    "nuslerp": _method("nuslerp_flatten nuslerp_row_wise weight", needs_base=False, required="weight"),
+    "passthrough": _method("scale", needs_base=False, most=1),
     "ram": _method("epsilon"),
     "ramplus_tl": _method("alpha epsilon r"),
     "sce": _method("int8_mask select_topk"),
-    "slerp": _method("t"),
-    "task_arithmetic": _method(_TASK),
-    "ties": _method(_TASK),
+    "slerp": _method("t", required="t", fewest=2, most=2),
+    "task_arithmetic": _method(_TASK, required="weight"),
+    "ties": _method(_TASK, required="weight"),
 }
+# Parameters that belong to all models together; any other has a value for each.
+SHARED = ("t",)
 MERGE_KEYS = (
     "base_model", "chat_template", "dtype", "merge_method", "models", "modules", "out_dtype", "parameters", "slices",
     "tokenizer", "tokenizer_source",
@@ -80,6 +93,11 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
         yield Fault("base_model", told, ("merge_method",))
     if whole and not given.get("models"):
         yield Fault("models", "expected models to merge, or slices, got none; list two or more")
+    elif whole:
+        yield from _whole_faults(str(name), method, given)
+    ways = [key for key in ("models", "slices", "modules") if given.get(key)]
+    if len(ways) > 1:
+        yield Fault(ways[-1], f"expected one of models, slices and modules, got {' and '.join(ways)}; keep one of them")
     known = COMMON_PARAMETERS.union(*(each.parameters for each in METHODS.values()))
     for place, parameters in parameter_tables(given):
         for parameter, value in parameters.items():
@@ -91,6 +109,37 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
             elif not _is_setting(value):
                 told = "expected a number, a list of numbers over the layers, or mappings with value, got "
                 yield Fault(f"{place}.{parameter}", f"{told}{as_written(value)}; write one")
+
+
+def _whole_faults(name: str, method: MergeMethod, given: dict[str, Any]) -> Iterator[Fault]:
+    """What is wrong with a merge of whole models: their number, and a parameter that is not there."""
+    models, base = given["models"], given.get("base_model")
+    entries = [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
+    names = [entry.get("model") for entry in entries]
+    count = len(entries) + (base is not None and base not in names)
+    bounds = f"{method.fewest}" if method.fewest == method.most else f"{method.fewest} or more"
+    if (method.most is not None and method.most < count) or count < method.fewest:
+        bounds = f"{method.most}" if method.most is not None else bounds
+        told = f"expected {bounds} for {name}, the base model among them, got {count}"
+        yield Fault("models", f"{told}; change the list, or the method", ("merge_method", "base_model"))
+    shared = given.get("parameters")
+    if method.required is None or (isinstance(shared, dict) and shared.get(method.required) is not None):
+        return
+    if method.required in SHARED:
+        told = f"expected {method.required}, which {name} needs, got none; write it below parameters of the merge"
+        yield Fault("parameters", told, ("merge_method",))
+        return
+    # A linear merge counts its base among its models.
+    own = [*enumerate(entries)]
+    for number, entry in own:
+        parameters = entry.get("parameters")
+        lacks = not isinstance(parameters, dict) or parameters.get(method.required) is None
+        if lacks and (name == "linear" or entry.get("model") != base):
+            told = f"expected a {method.required} for every model, got none for {as_written(entry.get('model'))}"
+            yield Fault(f"models.{number}", f"{told}; write it below its parameters", ("merge_method", "parameters"))
+    if name == "linear" and base is not None and base not in names:
+        told = f"expected a model of the list, since linear has no base of its own, got {as_written(base)}"
+        yield Fault("base_model", f"{told}; leave it out, or list the model with its weight", ("merge_method",))
 
 
 def unused_parameters(given: dict[str, Any]) -> list[str]:

@@ -3,14 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.eval import AnswerTask, ToolTask
 from apo_soup.config.eval_keys import Mode, SampledKeys
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import described
 from apo_soup.errors import UserError
-from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import call_fault, first_call
@@ -21,12 +20,15 @@ from apo_soup.statistics import mean_score
 from apo_soup.verify.answers import verifier
 from apo_soup.verify.modes import answer_part, obeys
 
+if TYPE_CHECKING:
+    from apo_soup.evals.checkpoint import Checkpoint  # which imports torch, and `check` reads items too
+
 DEFAULT_MAX_NEW_TOKENS = 256
 # Parts of a score's name that no group may have.
 OWN_PARTS = re.compile(r"tokens|avg@\d+|pass@\d+")
 
 
-def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -> TaskResult:
+def answer_task(checkpoint: "Checkpoint", task: AnswerTask, rows: list[ItemRow]) -> TaskResult:
     """Accuracy by mode, whether the mode is kept, whether reasoning was closed, and tokens generated.
 
     Raises:
@@ -58,7 +60,7 @@ def answer_task(checkpoint: Checkpoint, task: AnswerTask, rows: list[ItemRow]) -
     return TaskResult(metrics, samples)
 
 
-def tool_task(checkpoint: Checkpoint, task: ToolTask, rows: list[ItemRow]) -> TaskResult:
+def tool_task(checkpoint: "Checkpoint", task: ToolTask, rows: list[ItemRow]) -> TaskResult:
     """Proportion of calls that their tool's schema allows, and of those that are the row's own call.
 
     Raises:
@@ -108,7 +110,7 @@ def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
 
 
 def generate_answers(
-    checkpoint: Checkpoint,
+    checkpoint: "Checkpoint",
     task: SampledKeys,
     rows: list[ItemRow],
     mode: Mode,
@@ -134,7 +136,7 @@ def generate_answers(
     return answers_to_prompts(checkpoint, task, prompts)
 
 
-def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str]) -> list[list[Completion]]:
+def answers_to_prompts(checkpoint: "Checkpoint", task: SampledKeys, prompts: list[str]) -> list[list[Completion]]:
     """Answers to rendered prompts, `task.repeats` each, drawn as the task's keys and the suite's seed say. Where the
     template opens the think block in the prompt, the answers have that opening.
 
@@ -147,7 +149,7 @@ def answers_to_prompts(checkpoint: Checkpoint, task: SampledKeys, prompts: list[
     return [answers[n : n + task.repeats] for n in range(0, len(asked), task.repeats)]
 
 
-def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], turn: int = 0) -> list[Completion]:
+def drawn_answers(checkpoint: "Checkpoint", task: SampledKeys, prompts: list[str], turn: int = 0) -> list[Completion]:
     """An answer to each rendered prompt; `turn` gives those of a later turn draws of their own.
 
     Raises:
@@ -165,7 +167,7 @@ def drawn_answers(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str],
     return checkpoint.engine.answers(prompts, sampling)
 
 
-def check_window(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], answer: int) -> None:
+def check_window(checkpoint: "Checkpoint", task: SampledKeys, prompts: list[str], answer: int) -> None:
     """Refuse prompts that the model's window has no room for beside an answer of `answer` tokens: what a model writes
     behind the last place that it was made for is noise. A server tells its own.
 
@@ -178,12 +180,23 @@ def check_window(checkpoint: Checkpoint, task: SampledKeys, prompts: list[str], 
         return
     # No text has more tokens than bytes, but for a mark at its beginning.
     doubtful = [p for p in set(prompts) if len(p.encode("utf-8", "replace")) + 1 + answer > window]
-    longest = max((len(e.ids) for e in encode_ids(checkpoint.tokenizer, doubtful)), default=0)
-    if longest + answer > window:
+    lengths = [len(e.ids) for e in encode_ids(checkpoint.tokenizer, doubtful)]
+    require_window(checkpoint.place(task, "max_new_tokens"), lengths, answer, window)
+
+
+def require_window(place: str, lengths: list[int], answer: int, window: int | None) -> None:
+    """Refuse prompts of these lengths in tokens where a window, which may not be known, has no room for the longest and
+    an answer.
+
+    Raises:
+        UserError: at `place`.
+    """
+    longest = max(lengths, default=0)
+    if window is not None and longest + answer > window:
         raise UserError(
-            f"{checkpoint.place(task, 'max_new_tokens')}: expected prompts of at most {max(0, window - answer):,} "
-            f"tokens, for which the model's window of {window:,} has room beside an answer of {answer:,}, got "
-            f"{longest:,}; give a smaller max_new_tokens, or shorter items"
+            f"{place}: expected prompts of at most {max(0, window - answer):,} tokens, for which the model's window of "
+            f"{window:,} has room beside an answer of {answer:,}, got {longest:,}; give a smaller max_new_tokens, or "
+            "shorter items"
         )
 
 

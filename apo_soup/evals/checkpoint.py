@@ -1,7 +1,6 @@
 """One loaded model, and the settings that every task reads."""
 
 import copy
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.eval_keys import TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
-from apo_soup.errors import UserError
 from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
+from apo_soup.evals.installed import require_vllm
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
@@ -141,10 +140,6 @@ def engine_name(suite: EvalFile, mixed: bool) -> str:
     Raises:
         UserError: vLLM is asked for and not installed.
     """
-    wanted, installed = suite.engine, importlib.util.find_spec("vllm") is not None
-    if wanted == "vllm" and not installed:
-        raise UserError(
-            f"{suite.place('engine')}: expected vLLM to be installed, got no such package; pip install 'apo-soup[vllm]'"
-        )
+    wanted, installed = suite.engine, require_vllm(suite)
     use_vllm = wanted == "vllm" or (wanted == "auto" and installed and torch.cuda.is_available())
     return "vllm" if use_vllm and not mixed else "transformers"

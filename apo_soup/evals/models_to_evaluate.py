@@ -71,6 +71,22 @@ def models_of_suite(suite: EvalFile, only: Sequence[str] = ()) -> dict[str, Path
     return {name: models[name] for name in only or models}
 
 
+def require_own_folders(suite: EvalFile, listed: dict[str, Path]) -> None:
+    """Refuse a suite that names one folder twice.
+
+    Raises:
+        UserError: with both names.
+    """
+    first: dict[Path, str] = {}
+    for name, path in listed.items():
+        same = first.setdefault(path.resolve(), name)
+        if same != name:
+            raise UserError(
+                f"{suite.place('models')}: expected a folder of its own for each model, got {path} for {same} and "
+                f"{name}; leave one of them out"
+            )
+
+
 def models_to_evaluate(
     suite: EvalFile, folder: str | None, only: Sequence[str], mixes: Sequence[str]
 ) -> list[EvaluatedModel]:
@@ -108,12 +124,5 @@ def models_to_evaluate(
         return [EvaluatedModel(name_of_folder.get(path, own), path)]
     if not listed:
         raise UserError(f"{suite.place('models')}: expected at least one, got none; name them, or give --model")
-    first: dict[Path, str] = {}
-    for name, path in listed.items():
-        same = first.setdefault(path.resolve(), name)
-        if same != name:
-            raise UserError(
-                f"{suite.place('models')}: expected a folder of its own for each model, got {path} for {same} and "
-                f"{name}; leave one of them out"
-            )
+    require_own_folders(suite, listed)
     return [EvaluatedModel(name, path) for name, path in listed.items()]

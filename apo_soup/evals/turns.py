@@ -5,7 +5,7 @@ turn is asked of all conversations together.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.eval import TurnsTask
 from apo_soup.config.eval_keys import Mode
@@ -13,13 +13,15 @@ from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import RowError, described
 from apo_soup.evals.answers import drawn_answers
-from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats
 from apo_soup.models.completion import Completion
 from apo_soup.models.think_tags import THINKING
 from apo_soup.progress import say
 from apo_soup.verify.modes import answer_part, obeys
+
+if TYPE_CHECKING:
+    from apo_soup.evals.checkpoint import Checkpoint  # which imports torch, and `check` reads items too
 
 FLAG_OF_MODE: dict[Mode, str] = {"think": "/think", "no_think": "/no_think"}
 OTHER: dict[Mode, Mode] = {"think": "no_think", "no_think": "think"}
@@ -82,7 +84,7 @@ class HeldTalk:
         self.kept.append(answer.finished and obeys(judged, self.mode(turn) == "think"))
 
 
-def turns_task(checkpoint: Checkpoint, task: TurnsTask, rows: list[ItemRow]) -> TaskResult:
+def turns_task(checkpoint: "Checkpoint", task: TurnsTask, rows: list[ItemRow]) -> TaskResult:
     """The share of conversations that keep their mode at each turn, and the mean over the turns.
 
     Raises:
@@ -120,7 +122,7 @@ def turns_task(checkpoint: Checkpoint, task: TurnsTask, rows: list[ItemRow]) -> 
     return TaskResult(metrics, samples)
 
 
-def speak(checkpoint: Checkpoint, task: TurnsTask, runs: dict[str, list[HeldTalk]], turn: int) -> None:
+def speak(checkpoint: "Checkpoint", task: TurnsTask, runs: dict[str, list[HeldTalk]], turn: int) -> None:
     """Let the model answer a turn of all conversations; one that changes later has the answers of the one that does not
     until then.
 
@@ -146,7 +148,7 @@ def speak(checkpoint: Checkpoint, task: TurnsTask, runs: dict[str, list[HeldTalk
                 talk.kept.append(alike.kept[-1])
 
 
-def prefills_block(checkpoint: Checkpoint, talk: HeldTalk) -> bool:
+def prefills_block(checkpoint: "Checkpoint", talk: HeldTalk) -> bool:
     """Whether the template writes an empty think block before the answers of a no-think conversation."""
     messages, _ = talk.messages(1)
     prompt = checkpoint.renderer.prompt(messages, {**talk.script.arguments, "enable_thinking": False})

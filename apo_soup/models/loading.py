@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from apo_soup.errors import UserError
+from apo_soup.models.architecture import require_language_model
 from apo_soup.models.quantised import keep_one_arithmetic
 
 
@@ -24,9 +25,11 @@ def load_causal_model(
         loader: the class in AutoModelForCausalLM's place, such as peft's for an adapter with its base.
 
     Raises:
-        UserError: the model comes with its own code, and may not run it.
+        UserError: the model comes with its own code, and may not run it; or it is no language model.
     """
     taken: Any = AutoModelForCausalLM if loader is None else loader
+    if loader is None and Path(model).is_dir():
+        require_language_model(Path(model), where, trust_remote_code)
     try:
         # Without the argument transformers asks on standard input, and takes an answer that was meant for another.
         loaded = taken.from_pretrained(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from apo_soup.config.training import TrainingFile
+from apo_soup.models.architecture import require_language_model
 from apo_soup.models.earlier_adapter import base_model, earlier_adapter
 from apo_soup.models.embeddings import check_fits, embedding_rows, rows_for
 from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
@@ -21,7 +22,9 @@ from apo_soup.runs.sources import model_folder
 CONFIG_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, StrictDataclassError)
 
 
-def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = None) -> PreTrainedTokenizerBase:
+def recipe_tokenizer(
+    recipe: TrainingFile, say: Callable[[str], None] | None = None, anew: bool = False
+) -> PreTrainedTokenizerBase:
     """The tokenizer that a training file asks for, with the template that will train.
 
     Where its model is not made yet, that is what the files upstream of it will save with it: the tokenizer at their
@@ -31,16 +34,20 @@ def recipe_tokenizer(recipe: TrainingFile, say: Callable[[str], None] | None = N
 
     Args:
         say: told in a sentence whose tokenizer and template are taken, where the model is not there.
+        anew: as `upstream` takes it.
 
     Raises:
         UserError: as `load_tokenizer` and `upstream` do, or the model has no embeddings for all of its tokens.
     """
-    way = upstream(recipe)
+    way = upstream(recipe, anew)
+    first = (recipe, *way.files)[-1]
+    weights = Path(way.model if way.files else base_model(recipe)).expanduser()
+    if weights.is_dir():
+        require_language_model(weights, first.place("model_name_or_path"), first.trust_remote_code)
     if way.model == recipe.model_name_or_path:
         tokenizer = _with_template_of(recipe, _of_base(recipe))
         check_fits(recipe, token_ids(tokenizer), model_rows(recipe))
         return tokenizer
-    first = (recipe, *way.files)[-1]
     model_folder(way.model, first.place("model_name_or_path"), recipe.path.parent)
     if say:
         say(_origin(recipe, way))

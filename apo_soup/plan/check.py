@@ -27,18 +27,21 @@ from apo_soup.runs.trackers import logging_note, missing_note
 from apo_soup.tables import text_table
 
 
-def check_recipe(folder: Path, launch: Path | None = None) -> tuple[list[StageFile], list[str]]:
+def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) -> tuple[list[StageFile], list[str]]:
     """Load every stage file of a recipe; returns the good ones and one message for each thing that is wrong.
 
     Args:
         launch: the accelerate configuration that trainings will be started with.
+        alone: as `tried_problems` takes it.
 
     Raises:
         UserError: there is no such folder, or the accelerate configuration cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a recipe folder, got none there; correct the path")
-    from apo_soup.plan.named import named_problems  # late: whoever checks one file alone needs none of the stages
+    # Late: whoever checks one file alone needs none of the stages.
+    from apo_soup.plan.named import named_problems
+    from apo_soup.plan.tried import tried_problems
 
     recipes: list[StageFile] = []
     problems: list[str] = []
@@ -68,6 +71,8 @@ def check_recipe(folder: Path, launch: Path | None = None) -> tuple[list[StageFi
     problems += token_problems(recipes)
     problems += named_problems(recipes, folder)
     problems += [*misspelt_files(folder), *shared_runs(folder)]
+    sound = [recipe for recipe in recipes if not any(str(recipe.path) in problem for problem in problems)]
+    problems += tried_problems(sound, folder, alone)
     problems = list(dict.fromkeys(problems))
     if not recipes and not problems:
         problems.append(

@@ -4,13 +4,15 @@ counts as there; ids of the Hub are asked for together.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
-from apo.pairs.language import require_languages
+from apo.pairs.engines.engine import require_engine
+from apo.pairs.language import answer_languages
 from apo.pairs.prompts import prompt_of
 from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask
@@ -20,7 +22,7 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.pairs import PairsFile
 from apo_soup.config.places import places_looked_at
-from apo_soup.config.sides import LocalSide
+from apo_soup.config.sides import LocalSide, VllmSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.conversations.conversation import parse_supervised
@@ -32,8 +34,11 @@ from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError, first_line
-from apo_soup.evals.models_to_evaluate import models_of_suite
+from apo_soup.evals.installed import require_packages, require_vllm
+from apo_soup.evals.models_to_evaluate import models_of_suite, require_own_folders
+from apo_soup.models.architecture import require_language_model, require_reward_model
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
+from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.hub_ids import HubId, ask_hub
 from apo_soup.plan.made import MadeHere
 from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
@@ -60,7 +65,8 @@ def named_problems(recipes: Sequence[StageFile], folder: Path) -> list[str]:
     looks = Looks(MadeHere(folder))
     for recipe in recipes:
         if isinstance(recipe, TrainingFile):
-            _look_at_training(recipe, looks)
+            for file in files_trained(recipe):
+                _look_at_training(file, looks)
         elif isinstance(recipe, AskingFile):
             _look_at_asking(recipe, looks)
         elif isinstance(recipe, EvalFile):
@@ -89,14 +95,30 @@ class Looks:
         except UserError as error:
             self.problems += [line.strip() for line in str(error).splitlines()]
 
-    def at_model(self, name: str, place: str, folder: Path, revision: str | None = None) -> None:
-        """Look at a model that no stage makes: it must be whole, and have a tokenizer."""
+    def note(self, recipe: StageFile, look: Callable[..., Any], *what: Any) -> None:
+        """The same of what may be otherwise where the file is run: a note of it."""
+        try:
+            look(*what)
+        except UserError as error:
+            recipe.notes.append(str(error))
+
+    def at_model(
+        self,
+        name: str,
+        place: str,
+        folder: Path,
+        revision: str | None = None,
+        require: "Kind | None" = None,
+    ) -> None:
+        """Look at a model that no stage makes: it must be whole, have a tokenizer, and be of the kind that `require`
+        asks for.
+        """
         if self.made.makes(name):
             return
         if self.made.lacks_stage(name):
             self.problems.append(self.made.missing(name, place))
         elif is_local(name):
-            self.at(_local_model, name, place, folder)
+            self.at(_local_model, name, place, folder, require)
         else:
             self.on_hub.append(HubId("model", name, revision, place))
 
@@ -117,7 +139,8 @@ class Looks:
 
 def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
     folder = recipe.path.parent
-    looks.at_model(recipe.model_name_or_path, recipe.place("model_name_or_path"), folder, recipe.model_revision)
+    place, kind = recipe.place("model_name_or_path"), partial(require_language_model, trusted=recipe.trust_remote_code)
+    looks.at_model(recipe.model_name_or_path, place, folder, recipe.model_revision, kind)
     looks.at(_template, recipe.chat_template, recipe.place("chat_template"), folder)
     for number, clear_of in enumerate(recipe.dataset_mixture.decontaminate or []):
         place = recipe.place(f"dataset_mixture.decontaminate.{number}")
@@ -144,13 +167,18 @@ def _look_at_asking(recipe: AskingFile, looks: Looks) -> None:
     weak = recipe.weak if isinstance(recipe, PairsFile) else None
     for name, side in (("strong", recipe.strong), ("weak", weak), ("judge", recipe.judge)):
         if isinstance(side, LocalSide | RewardJudge):
-            looks.at_model(side.model, recipe.place(f"{name}.model"), folder, side.revision)
+            text = partial(require_language_model, trusted=side.trust_remote_code)
+            kind = require_reward_model if isinstance(side, RewardJudge) else text
+            looks.at_model(side.model, recipe.place(f"{name}.model"), folder, side.revision, kind)
             looks.at(_template, side.chat_template, recipe.place(f"{name}.chat_template"), folder)
+    for name, asked in {**recipe.sides(), "judge": recipe.judge}.items():
+        if isinstance(asked, VllmSide):  # which is installed in an environment of its own
+            looks.note(recipe, require_engine, asked, recipe.place(name))
+        elif asked is not None:
+            looks.at(require_engine, asked, recipe.place(name))
     if recipe.verifier is not None:
         looks.at(verifier, recipe.verifier, recipe.place("verifier"))
-    if recipe.filters is not None and recipe.filters.language:
-        languages = tuple(recipe.filters.languages) if recipe.filters.languages else None
-        looks.at(require_languages, languages, recipe.place("filters"))
+    looks.at(answer_languages, recipe)
     arguments = {**(recipe.chat_template_kwargs or {}), "enable_thinking": recipe.mode == "think"}
     for number, entry in enumerate(recipe.prompts):
         place = recipe.place("prompts" if len(recipe.prompts) == 1 else f"prompts.{number}")
@@ -173,11 +201,16 @@ def _look_at_suite(suite: EvalFile, looks: Looks) -> None:
             looks.problems.append(f"{suite.place(f'{key}.include')}: {told} ({looked})")
         if id(task) in files:
             looks.at_rows(Source(files[id(task)]), suite.place(f"{key}.data"), folder)
+    looks.note(suite, require_vllm, suite)
+    looks.at(require_packages, suite)
+    if suite.endpoint is None:
+        looks.at(require_own_folders, suite, models_of_suite(suite))
     if suite.gives("models") and not suite.models:
         told = "expected at least one model, got none; name them, or leave the key out"
         looks.problems.append(f"{suite.place('models')}: {told}")
     for name, model in models_of_suite(suite).items():
-        looks.at_model(str(model), suite.place(f"models.{name.partition('/')[0]}"), folder)
+        kind = partial(require_language_model, trusted=suite.trust_remote_code)
+        looks.at_model(str(model), suite.place(f"models.{name.partition('/')[0]}"), folder, None, kind)
 
 
 def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
@@ -248,11 +281,17 @@ def _json_file(name: str, place: str) -> None:
         raise UserError(f"{place}: expected a JSON file of DeepSpeed's keys, got another in {name}; correct it")
 
 
-def _local_model(name: str, place: str, recipe_folder: Path) -> None:
-    """Refuse a folder that is no whole model, or has no tokenizer."""
+# Refuses a folder, named at a place, that holds no model of a kind.
+Kind = Callable[[Path, str], None]
+
+
+def _local_model(name: str, place: str, recipe_folder: Path, require: Kind | None) -> None:
+    """Refuse a folder that is no whole model, has no tokenizer, or is of another kind."""
     folder = model_folder(name, place, recipe_folder)
     if folder is None or (folder / "adapter_config.json").is_file():
         return
+    if require is not None:
+        require(folder, place)
     other = any((folder / file).is_file() for file in OTHER_TOKENIZERS)
     if not other and stored_tokenizer(file_in(folder), place) is None:
         told = f"expected a model folder with a tokenizer, got {name} without tokenizer.json that can be read"

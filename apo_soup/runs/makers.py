@@ -33,8 +33,11 @@ class Upstream:
     model: str
 
 
-def upstream(recipe: TrainingFile) -> Upstream:
+def upstream(recipe: TrainingFile, anew: bool = False) -> Upstream:
     """The way from a training file's model up to one that is on disk or on the Hub, through the files beside it.
+
+    Args:
+        anew: what those files have made already is passed by, for they would make it again where they have changed.
 
     Raises:
         UserError: a file on the way is wrong, or merges models with a tokenizer that is not there to be seen.
@@ -42,7 +45,7 @@ def upstream(recipe: TrainingFile) -> Upstream:
     folder = recipe.path.parent
     files: list[TrainingFile] = []
     model, passed = recipe.model_name_or_path, set[Path]()
-    while not Path(model).expanduser().exists() and resolved(model) not in passed:
+    while (anew or not Path(model).expanduser().exists()) and resolved(model) not in passed:
         passed.add(resolved(model))
         made = _maker(model, folder)
         if made is None:

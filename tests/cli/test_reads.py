@@ -41,8 +41,8 @@ def test_a_stage_needs_what_its_file_names_and_no_more(recipe):
     mixture = {"datasets": [{"id": "run/*/sft_talk.jsonl"}], "decontaminate": [str(folder / "eval.yaml")]}
     write("sft", output_dir="run/sft", model_name_or_path="run/mid", dataset_mixture=mixture)
     assert steps_read(folder, "sft", []) == {"mid", "data"}
-    members = {"members": ["2", "run/sft"]}
-    write("merge", output_dir="run", soup=members, merge={"merge_method": "linear", "models": [{"model": "mid"}]})
+    members, alone = {"members": ["2", "run/sft"]}, [{"model": "mid", "parameters": {"weight": 1.0}}]
+    write("merge", output_dir="run", soup=members, merge={"merge_method": "linear", "models": alone})
     assert steps_read(folder, "soup", []) == {"apo", "sft"}
     assert steps_read(folder, "merge", []) == {"mid"}
 

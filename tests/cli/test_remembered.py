@@ -200,7 +200,8 @@ def test_a_word_counts_for_the_folder_of_a_merge_file_that_it_reaches(tmp_path):
     from merge.plan import folder_arguments
 
     file = tmp_path / "merge.yaml"
-    file.write_text("output_dir: run\nsoup: {members: all}\nmerge: {merge_method: linear, models: [{model: mid}]}\n")
+    models = "[{model: mid, parameters: {weight: 1.0}}]"
+    file.write_text(f"output_dir: run\nsoup: {{members: all}}\nmerge: {{merge_method: linear, models: {models}}}\n")
     recipe = load(file, "merge", ["--soup.dtype", "float32", "--merge.out_dtype", "float16", "--output_dir", "run2"])
     assert folder_arguments(recipe, ("soup",)) == ["--soup.dtype", "float32"]
     assert deciding_arguments(recipe) == ["--soup.dtype", "float32", "--merge.out_dtype", "float16"]

@@ -3,9 +3,9 @@
 import pytest
 
 from apo_soup.config import merge_methods
-from apo_soup.config.merge_methods import METHODS, merge_faults, unused_parameters
+from apo_soup.config.merge_methods import METHODS, SHARED, MergeMethod, merge_faults, unused_parameters
 
-PAIR = [{"model": "soup"}, {"model": "mid"}]
+PAIR = [{"model": "soup", "parameters": {"weight": 0.9}}, {"model": "mid", "parameters": {"weight": 0.1}}]
 
 
 def test_methods_and_keys_are_those_of_the_installed_mergekit():
@@ -14,8 +14,19 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
     from mergekit.tokenizer.config import TokenizerConfig
 
     specs = [method.spec for method in registered_methods()]
-    known = {s.name: (frozenset(p.name for p in s.parameters), s.contract.base.value == "required") for s in specs}
-    assert {name: (method.parameters, method.needs_base) for name, method in METHODS.items()} == known
+    known = {
+        s.name: MergeMethod(
+            frozenset(p.name for p in s.parameters),
+            s.contract.base.value == "required",
+            next((p.name for p in s.parameters if p.required), None),
+            s.contract.min_inputs,
+            s.contract.max_inputs,
+        )
+        for s in specs
+    }
+    assert known == METHODS
+    shared = {p.name for s in specs for p in s.parameters if p.required and p.scope.value == "shared"}
+    assert shared == set(SHARED)
     for names, model in (
         ("MERGE_KEYS", MergeConfiguration),
         ("SLICE_KEYS", OutputSliceDefinition),
@@ -37,6 +48,34 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
         (
             {"merge_method": "ties", "models": PAIR},
             [("base_model", "expected the model that ties starts from, got none; add base_model")],
+        ),
+        (
+            {"merge_method": "linear", "models": [PAIR[0], {"model": "mid"}]},
+            [("models.1", "expected a weight for every model, got none for 'mid'; write it below its parameters")],
+        ),
+        ({"merge_method": "linear", "models": [{"model": "mid"}], "parameters": {"weight": 1.0}}, []),
+        (
+            {"merge_method": "linear", "models": PAIR, "base_model": "base"},
+            [("base_model", "expected a model of the list, since linear has no base of its own, got 'base'; leave it "
+                            "out, or list the model with its weight")],
+        ),
+        ({"merge_method": "task_arithmetic", "models": [PAIR[0], {"model": "mid"}], "base_model": "mid"}, []),
+        (
+            {"merge_method": "slerp", "models": PAIR, "base_model": "base"},
+            [
+                ("models", "expected 2 for slerp, the base model among them, got 3; change the list, or the method"),
+                ("parameters", "expected t, which slerp needs, got none; write it below parameters of the merge"),
+            ],
+        ),
+        ({"merge_method": "slerp", "models": PAIR, "base_model": "mid", "parameters": {"t": 0.5}}, []),
+        (
+            {"merge_method": "model_stock", "models": PAIR, "base_model": "mid"},
+            [("models", "expected 3 or more for model_stock, the base model among them, got 2; change the list, or the "
+                        "method")],
+        ),
+        (
+            {"merge_method": "linear", "models": PAIR, "slices": [{"sources": []}]},
+            [("slices", "expected one of models, slices and modules, got models and slices; keep one of them")],
         ),
         (
             {"merge_method": "linear", "models": []},

@@ -147,8 +147,10 @@ def test_a_model_folder_that_is_not_whole_is_told(changed):
         "mid.yaml", {}, lambda f: shutil.copy(f / "base" / "model.safetensors", f / "m" / "model.safetensors")
     )
     assert "model_name_or_path: expected a model folder with a tokenizer, got " in whole[0]
-    tokenizer = "tokenizer.json"
-    assert changed("mid.yaml", {}, lambda f: shutil.copy(f / "base" / tokenizer, f / "m" / tokenizer)) == []
+    for name, told in (("tokenizer.json", "expected a model with an end-of-turn token, got m without one"),
+                       ("tokenizer_config.json", None)):  # fmt: skip
+        sentences = changed("mid.yaml", {}, lambda f, name=name: shutil.copy(f / "base" / name, f / "m" / name))
+        assert [told in sentence for sentence in sentences] == [True] * bool(told)
     (told,) = changed("mid.yaml", {}, lambda f: os.truncate(f / "m" / "model.safetensors", 100_000))
     assert "m/model.safetensors: expected" in told
     assert "got 100,000: the file is cut off; copy or make it again" in told

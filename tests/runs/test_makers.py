@@ -77,7 +77,8 @@ def test_a_member_has_its_own_keys(recipe_of):
 
 
 def test_merged_models_have_the_tokenizer_of_their_first(recipe_of):
-    merge = {"merge_method": "linear", "models": [{"model": "soup"}, {"model": "mid"}]}
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("soup", "mid")]
+    merge = {"merge_method": "linear", "models": models}
     files = {
         "mid": training("owner/base", "out/mid"),
         "apo": training("out/mid", "out/apo"),
@@ -86,7 +87,7 @@ def test_merged_models_have_the_tokenizer_of_their_first(recipe_of):
     }
     assert way(recipe_of("sft", **files)) == (["apo.yaml", "mid.yaml"], "owner/base")
     assert way(recipe_of("sft", sft=training("out/soup", "x/sft"))) == (["apo.yaml", "mid.yaml"], "owner/base")
-    based = {"merge_method": "ties", "base_model": "mid", "models": [{"model": "soup"}]}
+    based = {"merge_method": "ties", "base_model": "mid", "models": models[:1]}
     files["merge"]["merge"] = based
     assert way(recipe_of("sft", **files)) == (["mid.yaml"], "owner/base")
     files["merge"]["merge"] = merge | {"tokenizer_source": "union"}

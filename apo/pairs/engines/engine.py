@@ -6,7 +6,7 @@ imported where they are used: a run against an endpoint needs neither torch nor 
 
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
@@ -37,13 +37,22 @@ def require_installed_engine(side: AskedSide) -> None:
     Raises:
         UserError: a package that the engine needs is not there.
     """
-    if isinstance(side.keys, VllmSide) and find_spec("vllm") is None:
+    require_engine(side.keys, side.where)
+
+
+def require_engine(keys: Any, where: str) -> None:
+    """The same of a side's keys, or a judge's, that stand at `where`.
+
+    Raises:
+        UserError: a package that the engine needs is not there.
+    """
+    if isinstance(keys, VllmSide) and find_spec("vllm") is None:
         raise UserError(
-            f"{side.where}.engine: expected an installed engine, got vllm, which is not here; pip install "
+            f"{where}.engine: expected an installed engine, got vllm, which is not here; pip install "
             "'apo-soup[vllm]' in an environment of its own, or take engine transformers or openai"
         )
-    if isinstance(side.keys, EndpointKeys):
-        require_endpoint_packages(f"{side.where}.engine")
+    if isinstance(keys, EndpointKeys):
+        require_endpoint_packages(f"{where}.engine")
 
 
 def make_engine(side: AskedSide) -> Engine:

@@ -26,6 +26,7 @@ from apo_soup.evals.harness.task_files import (
     task_file,
     task_manager,
 )
+from apo_soup.evals.installed import require_harness
 from apo_soup.evals.metrics import AnswerSample, Metric, TaskResult
 from apo_soup.hashing import hash_value
 
@@ -39,7 +40,7 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
     Raises:
         UserError: the harness is not installed, knows no such task, cannot reach a task's data, or refuses a setting.
     """
-    require_harness(checkpoint, task)
+    require_harness(checkpoint.suite, task)
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     hashes = []
@@ -70,17 +71,6 @@ def harness_task(checkpoint: Checkpoint, task: HarnessTask, engine: HarnessEngin
     return TaskResult(metrics, samples), hash_value(hashes)
 
 
-def require_harness(checkpoint: Checkpoint, task: HarnessTask) -> None:
-    """Raises UserError where the harness is not installed."""
-    try:
-        import lm_eval  # noqa: F401  (asked for here, so that its absence is one sentence)
-    except ImportError as error:
-        raise UserError(
-            f"{checkpoint.place(task, 'kind')}: expected the package lm-eval for a task of the harness, got none; pip "
-            "install 'apo-soup[eval]'"
-        ) from error
-
-
 def check_served_tasks(checkpoint: Checkpoint, tasks: Sequence[HarnessTask], engine: HarnessEngine) -> None:
     """Ask whether the server can do what the tasks need, before a question costs anything.
 
@@ -88,7 +78,7 @@ def check_served_tasks(checkpoint: Checkpoint, tasks: Sequence[HarnessTask], eng
         UserError: with what it, or the file, lacks, or as `harness_task` does.
     """
     for task in tasks:
-        require_harness(checkpoint, task)
+        require_harness(checkpoint.suite, task)
         if task.lengths and checkpoint.tokenizer is None:
             raise UserError(
                 f"{checkpoint.place(task, 'lengths')}: expected endpoint.tokenizer beside lengths in tokens, got none; "

@@ -1,0 +1,47 @@
+"""Packages that a suite asks for by its keys. No torch: `check` asks too."""
+
+from importlib.util import find_spec
+
+from apo_soup.config.eval import EvalFile, HarnessTask
+from apo_soup.errors import UserError
+from apo_soup.models.endpoint.packages import require_endpoint_packages
+
+
+def require_vllm(suite: EvalFile) -> bool:
+    """Whether vLLM is installed.
+
+    Raises:
+        UserError: it is not, and the suite asks for it.
+    """
+    installed = find_spec("vllm") is not None
+    if suite.engine == "vllm" and not installed:
+        raise UserError(
+            f"{suite.place('engine')}: expected vLLM to be installed, got no such package; pip install 'apo-soup[vllm]'"
+        )
+    return installed
+
+
+def require_harness(suite: EvalFile, task: HarnessTask) -> None:
+    """Refuse a task of the harness where that is not installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    if find_spec("lm_eval") is None:
+        raise UserError(
+            f"{suite.place(f'{task.dotted}.kind')}: expected the package lm-eval for a task of the harness, got none; "
+            "pip install 'apo-soup[eval]'"
+        )
+
+
+def require_packages(suite: EvalFile) -> None:
+    """Refuse a suite that asks for a package, other than vLLM, which is not here.
+
+    Raises:
+        UserError: naming it.
+    """
+    if suite.endpoint is not None:
+        require_endpoint_packages(suite.place("engine"))
+    for task in suite.tasks:
+        if isinstance(task, HarnessTask):
+            require_harness(suite, task)

@@ -1,0 +1,172 @@
+"""What only tokenizers, templates and first rows tell of files that are right by themselves.
+
+What is not there yet, since a stage makes it, is passed over, and so are models of the Hub.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from apo_soup.config.asking import AskingFile
+from apo_soup.config.eval import EvalFile, OwnTask
+from apo_soup.config.judges import RewardJudge
+from apo_soup.config.merge import MergeFile
+from apo_soup.config.sides import LocalSide
+from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
+from apo_soup.plan.files_trained import files_trained
+from apo_soup.plan.made import MadeHere
+from apo_soup.runs.makers import upstream
+from apo_soup.runs.sources import is_local
+from apo_soup.runs.suite_inputs import tasks_with_rows
+from apo_soup.stored_json import read_json
+
+# Prompts that are read for one that has a reference, and for one that the template takes.
+PROMPTS_READ, PROMPTS_RENDERED = 20_000, 20
+
+
+def tried_problems(recipes: Sequence[StageFile], folder: Path, alone: bool = False) -> list[str]:
+    """A sentence for everything that a run of these files would refuse once it has tokenizers and rows.
+
+    Args:
+        recipes: files of a recipe that are right by themselves.
+        folder: where they lie.
+        alone: this process does nothing else, so that transformers may go without torch, whose import takes seconds
+            and which tokenizers do not need.
+    """
+    made, told = MadeHere(folder), list[str]()
+    if alone:
+        import_without_torch()
+
+    # Merges last: they may need torch.
+    for recipe in sorted(recipes, key=lambda recipe: isinstance(recipe, MergeFile)):
+        for look in _looks(recipe, made):
+            try:
+                told.extend(look() or ())
+            except UserError as error:
+                told.extend(line.strip() for line in str(error).splitlines())
+    return told
+
+
+def _looks(recipe: StageFile, made: MadeHere) -> Iterator[Callable[[], Iterator[str] | None]]:
+    """What is to be tried of a file: each call raises UserError, or gives sentences."""
+    if isinstance(recipe, TrainingFile):
+        for file in files_trained(recipe):
+            yield partial(_try_training, file, made)
+    elif isinstance(recipe, AskingFile):
+        yield partial(_try_prompts, recipe, made)
+        for name, side in {**recipe.sides(), "judge": recipe.judge}.items():
+            if isinstance(side, LocalSide):
+                yield partial(_try_side, recipe, name, side, made)
+            elif isinstance(side, RewardJudge):
+                yield partial(_try_judge, recipe, side)
+    elif isinstance(recipe, EvalFile):
+        yield partial(_try_suite, recipe, made)
+    elif isinstance(recipe, MergeFile):
+        yield partial(_try_merge, recipe, made)
+
+
+def import_without_torch() -> None:
+    """Import transformers without torch for the rest of this process, unless one of them is imported already."""
+    if "torch" in sys.modules or "transformers" in sys.modules:
+        return
+    hidden: dict[str, Any] = sys.modules  # None in the place of a module means that it cannot be imported
+    hidden["torch"] = None
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that it is not there
+    try:
+        import_module("transformers")
+    finally:
+        del hidden["torch"]
+
+
+def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
+    model = upstream(recipe, anew=True).model
+    if not is_local(model) or not Path(model).expanduser().exists():
+        return
+    from apo_soup.data.first_rows import first_rows_problems
+    from apo_soup.models.recipe_tokenizer import recipe_tokenizer
+
+    tokenizer = recipe_tokenizer(recipe, anew=True)
+    sources = recipe.dataset_mixture.datasets
+    absent = {number for number, source in enumerate(sources) if made.makes(source.id) or not is_local(source.id)}
+    yield from first_rows_problems(recipe, tokenizer, absent)
+
+
+def _try_prompts(recipe: AskingFile, made: MadeHere) -> None:
+    """The prompts' references, where a verifier is to judge by them."""
+    if recipe.verifier is None or ":" in recipe.verifier or recipe.verifier == "math" or recipe.limit is not None:
+        return
+    if any(made.makes(source.id) or not is_local(source.id) for source in recipe.prompts):
+        return
+    from apo.pairs.make import check_prompts
+    from apo.pairs.prompts import read_prompts
+    from apo_soup.verify.answers import verifier
+
+    judge = verifier(recipe.verifier, recipe.place("verifier"))
+    few = recipe.model_copy(update={"limit": PROMPTS_READ})
+    prompts = read_prompts(few, judge)
+    if len(prompts.usable) < PROMPTS_READ:
+        check_prompts(recipe, prompts, judge)
+
+
+def _try_side(recipe: AskingFile, name: str, side: LocalSide, made: MadeHere) -> Iterator[str]:
+    if made.makes(side.model) or not is_local(side.model):
+        return
+    from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
+    from apo.pairs.prompts import read_prompts
+
+    tokenizer = side_tokenizer(side, recipe.place(name))
+    if any(made.makes(source.id) or not is_local(source.id) for source in recipe.prompts):
+        return
+    prompts = read_prompts(recipe.model_copy(update={"limit": PROMPTS_RENDERED}), None).usable
+    texts, refused = rendered_prompts(tokenizer, list(islice(prompts, PROMPTS_RENDERED)))
+    if prompts and not texts:
+        told = f"expected a template that takes a prompt among the first {len(prompts)}, got none"
+        yield f"{recipe.place(name)}.model: {told}; the first, {prompts[0].source_row}: {refused[0].problem}"
+
+
+def _try_judge(recipe: AskingFile, judge: RewardJudge) -> None:
+    if not is_local(judge.model):
+        return
+    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
+
+    where = recipe.place("judge")
+    keys = TokenizerKeys(judge.chat_template, place=lambda key: f"{where}.{key}")
+    load_tokenizer(judge.model, f"{where}.model", keys, judge.revision, judge.trust_remote_code)
+
+
+def _try_suite(suite: EvalFile, made: MadeHere) -> Iterator[str]:
+    from apo_soup.evals.first_items import AskedModel, look_at_first_items
+    from apo_soup.evals.models_to_evaluate import models_of_suite
+    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
+
+    asked = AskedModel()
+    folders = [] if suite.endpoint else [f for f in models_of_suite(suite).values() if (f / "config.json").is_file()]
+    for folder in dict.fromkeys(folders):
+        where = f"{suite.place('models')}: {folder}"
+        try:
+            keys = TokenizerKeys(suite.chat_template, place=suite.place)
+            asked.tokenizer = load_tokenizer(str(folder), where, keys, trust_remote_code=suite.trust_remote_code)
+        except UserError as error:
+            yield str(error)
+            return
+        own = read_json(folder / "config.json", where).get("max_position_embeddings")
+        asked.window = min(own, asked.window or own) if isinstance(own, int) else asked.window
+    for task, file in tasks_with_rows(suite):
+        if isinstance(task, OwnTask) and Path(file).is_file() and not made.makes(file):
+            try:
+                look_at_first_items(suite, task, file, asked)
+            except UserError as error:
+                yield str(error)
+
+
+def _try_merge(recipe: MergeFile, made: MadeHere) -> Iterator[str]:
+    from merge.foreseen import merge_problems
+
+    yield from merge_problems(recipe, made.makes)

@@ -1,0 +1,82 @@
+"""What a merge would refuse, as far as files and headers of the models tell that are there already.
+
+Torch is imported where there are some, and mergekit where it reads more than an average of whole models.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from apo_soup.config.merge import MergeFile
+from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
+from apo_soup.errors import UserError
+from apo_soup.runs.sources import model_folder
+from apo_soup.stored_json import read_json
+from merge.average import LINEAR_KEYS
+from merge.given_weights import check_weights
+from merge.mergekit_names import named_models
+from merge.mergekit_schema import parsed_configuration
+from merge.plan import mix_config, soup_config
+
+
+def merge_problems(recipe: MergeFile, makes: Callable[[str], bool]) -> Iterator[str]:
+    """A sentence for the first thing that is wrong with the soup, and with the merge, of a file.
+
+    Args:
+        makes: whether a stage of the recipe will make the model of a name, which is not there yet.
+    """
+    asked = {"soup": recipe.soup, "merge": recipe.merge}
+    for name in (name for name, keys in asked.items() if keys is not None):
+        try:
+            _look(recipe, name, makes)
+        except UserError as error:
+            yield str(error)
+
+
+def _look(recipe: MergeFile, name: str, makes: Callable[[str], bool]) -> None:
+    where = recipe.place(name)
+    if name == "soup":
+        members = recipe.soup.members if recipe.soup else "all"
+        if not isinstance(members, list):
+            return  # what apo makes, which is of one model
+        try:
+            config = soup_config(recipe, ask=False)
+        except UserError:
+            if any(makes(str(Path(recipe.output_dir) / "apo" / member)) for member in members):
+                return
+            raise
+    else:
+        config = mix_config(recipe)
+        _read_by_mergekit(config, recipe.options or MergekitOptions(), where)
+        check_weights(config, where)
+    models = {model: recipe.place(key) for model, key in named_models(config).items()}
+    there = {model: Path(model) for model in models if Path(model).exists()}
+    for model in there:
+        if name == "merge" and not makes(model):
+            model_folder(model, models[model])
+    folders = [folder for folder in there.values() if (folder / "config.json").is_file()]
+    if not folders:
+        return
+    from merge.alike import check_alike
+    from merge.checks import check_models
+
+    if len(folders) == len(models):
+        check_models(config, folders, where)
+        _look_at_context(recipe, folders[0], name)
+    elif len(folders) > 1 and config.slices is None:
+        check_alike(folders, where, config.names_tokens)
+
+
+def _read_by_mergekit(config: MergekitKeys, options: MergekitOptions, where: str) -> None:
+    """Have mergekit read what is more than a linear average of whole models."""
+    linear = config.merge_method == "linear" and config.model_fields_set <= LINEAR_KEYS
+    if not linear or options.model_fields_set:
+        parsed_configuration(config, options, where)
+
+
+def _look_at_context(recipe: MergeFile, first: Path, name: str) -> None:
+    if name == "merge" and recipe.long_context:
+        from merge.complete import yarn_config
+
+        yarn_config(
+            read_json(first / "config.json", recipe.place(name)), recipe.long_context, recipe.place("long_context")
+        )
