@@ -52,7 +52,7 @@ class PairEncoder(Encoder[PreferencePair]):
             RowError: an answer has no words, or the tokens are not those that its mode asks for.
             UserError: the latter, of a row that is checked for its source.
         """
-        prompt, chosen, rejected = pair_ids(ids, self.tokenizer.eos_token_id)
+        prompt, chosen, rejected = pair_ids(ids, self.tokenizer)
         for name, answer in zip(ANSWER_SIDES, (chosen, rejected), strict=True):
             if says_nothing(answer, self.tokenizer):
                 raise RowError(f"field {name}: expected words, got control tokens alone; leave the pair out")
@@ -112,7 +112,7 @@ def pair_texts(item: PreferencePair, renderer: Renderer) -> list[str]:
     return [prompt, *texts]
 
 
-def pair_ids(ids: list[Array], end_of_turn: int) -> tuple[Array, Array, Array]:
+def pair_ids(ids: list[Array], tokenizer: PreTrainedTokenizerBase) -> tuple[Array, Array, Array]:
     """Prompt, chosen and rejected tokens of the three tokenised texts, arrays `[S]`; answers end with their end-of-turn
     token.
 
@@ -134,15 +134,24 @@ def pair_ids(ids: list[Array], end_of_turn: int) -> tuple[Array, Array, Array]:
                 "special token or a new line"
             )
         answer = whole[len(prompt) :]
-        ends = np.flatnonzero(answer == end_of_turn)
-        if len(ends):
-            answer = answer[: ends[-1] + 1]
+        answer = answer[: _end_of(answer, tokenizer)]
         if not len(answer):
             raise RowError(f"field {name}: expected an answer, got no tokens; write one, or leave the pair out")
         answers.append(answer)
     if np.array_equal(answers[0], answers[1]):
         raise RowError("fields chosen, rejected: expected different answers, got the same tokens; leave the pair out")
     return prompt, answers[0], answers[1]
+
+
+def _end_of(answer: Array, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens `[S]` of an answer are its own, its end of turn among them: all, where it has none. A template
+    may write another end behind the last turn (Phi-3's), and parts of an answer may end with one (gpt-oss's).
+    """
+    ends = np.flatnonzero(answer == tokenizer.eos_token_id)
+    if not len(ends):
+        return len(answer)
+    behind = (end for end in ends[:-1] if says_nothing(answer[end + 1 : ends[-1] + 1], tokenizer))
+    return int(next(behind, ends[-1])) + 1
 
 
 def says_nothing(answer: Array, tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -159,5 +168,5 @@ def encode_pair(item: PreferencePair, renderer: Renderer, tokenizer: PreTrainedT
         RowError: as `pair_ids` does.
     """
     ids = [np.array(e.ids, dtype=np.int32) for e in encode_ids(tokenizer, pair_texts(item, renderer))]
-    parts = pair_ids(ids, tokenizer.eos_token_id)
+    parts = pair_ids(ids, tokenizer)
     return {name: part.tolist() for name, part in zip(PAIR_COLUMNS, parts, strict=True)}

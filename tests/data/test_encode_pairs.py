@@ -19,6 +19,9 @@ from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.data.text_cuts import TextCuts
 
+# The end of turn of the small world's tokenizer.
+END = 2
+
 
 def arrays(ids: list[list[int]]) -> list[np.ndarray]:
     return [np.array(part, dtype=np.int32) for part in ids]
@@ -83,23 +86,42 @@ def test_every_pair_is_held_to_its_mode(training_recipe, think, chosen, rejected
         ([[5, 6], [5, 7], [5, 6, 8]], "field chosen: expected the prompt's tokens before the answer's"),
         ([[5, 6], [5, 6, 7], [5, 9, 7]], "field rejected: expected the prompt's tokens before the answer's"),
         ([[5, 6], [5, 6, 7], [5, 6]], "field rejected: expected an answer, got no tokens"),
-        ([[5, 6], [5, 6, 7, 1, 8], [5, 6, 7, 1]], "expected different answers, got the same tokens"),
+        ([[5, 6], [5, 6, 7, END, 8], [5, 6, 7, END]], "expected different answers, got the same tokens"),
     ],
 )
-def test_ids_that_are_no_pair_are_refused(ids, reason):
+def test_ids_that_are_no_pair_are_refused(ids, reason, tokenizer):
     with pytest.raises(RowError, match=reason):
-        pair_ids(arrays(ids), end_of_turn=1)
+        pair_ids(arrays(ids), tokenizer)
 
 
-def test_answers_end_with_their_end_of_turn():
-    found = pair_ids(arrays([[5], [5, 7, 1, 9], [5, 8]]), end_of_turn=1)
-    assert [part.tolist() for part in found] == [[5], [7, 1], [8]]
+def test_answers_end_with_their_end_of_turn(tokenizer):
+    found = pair_ids(arrays([[5], [5, 7, END, 9], [5, 8]]), tokenizer)
+    assert [part.tolist() for part in found] == [[5], [7, END], [8]]
 
 
-def test_every_reason_says_what_to_do():
+def test_an_end_that_the_template_writes_behind_the_last_turn_is_none_of_the_answers(tokenizer, use):
+    """As Phi-3's does; an end inside, with words behind it, is a part's."""
+    assert tokenizer.eos_token_id == END
+    line, word = tokenizer.encode("\n", add_special_tokens=False), tokenizer.encode("yes", add_special_tokens=False)
+    chosen, rejected = [5, *word, END, *line, END, *line], [5, *word, END, *word, END, END]
+    _, *answers = pair_ids(arrays([[5], chosen, rejected]), tokenizer)
+    assert [part.tolist() for part in answers] == [[*word, END], [*word, END, *word, END]]
+    ends_again = CHATML.replace(
+        "{%- if add_generation_prompt -%}",
+        "{%- if not add_generation_prompt -%}<|im_end|>{%- endif -%}{%- if add_generation_prompt -%}",
+    )
+    assert ends_again != CHATML
+    use(ends_again)
+    row = preference("Q", "good", "bad")
+    task = RowToEncode(Source("row"), SourceRow("row:1", row), recognise(row, formats_of(True)), 1, False)
+    (document,) = PairEncoder(tokenizer, options(pairs=True))([task]).results
+    assert [tokenizer.decode(part.tolist()) for part in document.parts[0][1:]] == ["good<|im_end|>", "bad<|im_end|>"]
+
+
+def test_every_reason_says_what_to_do(tokenizer):
     for ids in ([[], [5], [6]], [[5, 6], [5, 7], [5]], [[5], [5], [5, 6]], [[5], [5, 6], [5, 6]]):
         with pytest.raises(RowError, match=r"^fields? .*: expected .*, got .*; \w+"):
-            pair_ids(arrays(ids), end_of_turn=1)
+            pair_ids(arrays(ids), tokenizer)
 
 
 @pytest.mark.parametrize(
