@@ -15,6 +15,7 @@ from apo_soup.data.conversations.dialects import (
 )
 from apo_soup.data.conversations.json_values import check_json
 from apo_soup.data.conversations.reasoning import one_reasoning
+from apo_soup.data.conversations.tool_results import in_call_order
 from apo_soup.data.sources.json_text import json_value
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
@@ -46,8 +47,10 @@ def checked_messages(messages: Any, name: str) -> list[Fields]:
     if not isinstance(messages, list) or not messages:
         raise RowError(f"field {name}: expected a list of turns, got {described(messages)}; correct the row")
     if plain_turns(messages):
-        return [checked_message(m, f"field {name}[{number}]") for number, m in enumerate(messages)]
-    return [checked_message(turn, place) for place, turn in told_turns(messages, name)]
+        turns = [checked_message(m, f"field {name}[{number}]") for number, m in enumerate(messages)]
+    else:
+        turns = [checked_message(turn, place) for place, turn in told_turns(messages, name)]
+    return in_call_order(turns)
 
 
 def checked_message(message: Fields, place: str) -> Fields:
