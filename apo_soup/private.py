@@ -8,7 +8,7 @@ there first, and is mended here. Nothing is imported before it is needed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -278,3 +278,34 @@ class HarnessHooks:
 
     def _model_generate(self, *args: Any, **kwargs: Any) -> Any:
         return self.generate_tokens(*args, **kwargs)
+
+
+@contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Inside, tensors have shapes and types but no data. torch has no public name for it."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        yield
+
+
+@contextmanager
+def results_seen(
+    see: Callable[[Any, tuple[Any, ...], dict[str, Any], Any, list[torch.Tensor]], None],
+) -> Iterator[None]:
+    """Inside, `see` is told of every operation of torch's: itself, its arguments, its result, and the tensors in
+    that, of any shape `[...]`. torch's modes of dispatch have no public name.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_iter
+
+    class Seeing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            tensors = [value for value in tree_iter(result) if isinstance(value, torch.Tensor)]
+            see(func.overloadpacket, args, kwargs or {}, result, tensors)
+            return result
+
+    with Seeing():  # type: ignore[no-untyped-call]  # torch's
+        yield
