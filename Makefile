@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check why clean bench test lint docs
+.PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check plan why clean bench test lint docs
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -60,6 +60,8 @@ push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME
 	@$(PY) -m apo_soup push "$(RECIPE)" $(if $(REPO),--repo $(REPO)) $(ARGS)
 check: .venv/ready ## find every error in a recipe before anything runs
 	@$(PY) -m apo_soup check "$(RECIPE)" --launch "$(LAUNCH)"
+plan: .venv/ready ## say what each training will be: rows, steps, memory, disk, time
+	@$(PY) -m apo_soup plan "$(RECIPE)" --launch "$(LAUNCH)" $(ARGS)
 why: .venv/ready ## say which stages are stale, and what changed
 	@$(PY) -m apo_soup why "$(RECIPE)" $(ARGS)
 

@@ -83,6 +83,20 @@ def check(recipe: RecipeFolder, launch: Launch = "") -> None:
 
 
 @app.command()
+def plan(
+    recipe: RecipeFolder,
+    launch: Launch = "",
+    gpu: Annotated[str, typer.Option(metavar="NAME", help="GPU whose speed is assumed, such as a100 or 4090")] = "h100",
+    price: Annotated[float | None, typer.Option(metavar="X", min=0, help="price of a GPU and hour")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """Say what each training will be: rows, tokens, steps, memory, disk, time. Prepares the rows, which a run uses."""
+    from apo_soup.cli.plan import Devices, print_plan
+
+    print_plan(recipe, Devices(launch, gpu, price), as_json)
+
+
+@app.command()
 def why(
     recipe: RecipeFolder,
     verify: Annotated[

@@ -19,8 +19,14 @@ def cost_section(run: Path) -> str:
         tokens, seconds = metrics.get("tokens_seen"), metrics.get("train_seconds")
         rate = f"{tokens / seconds:,.0f}" if tokens and seconds else "-"
         gpu = metrics.get("peak_gpu_memory_mb")
+        foretold = metrics.get("planned") or {}
         memory = f"{manifest['peak_memory_mb']:,} MB" + (f"<small>GPU {gpu:,} MB</small>" if gpu else "")
-        rows.append([esc(name), f"{manifest['seconds']:.0f} s", f"{tokens:,}" if tokens else "-", rate, memory,
+        if foretold.get("peak_memory_bytes"):
+            memory += f"<small>planned {foretold['peak_memory_bytes'] / 2**20:,.0f} MB</small>"
+        took = f"{manifest['seconds']:.0f} s"
+        if foretold.get("seconds"):
+            took += f"<small>planned {foretold['seconds']:.0f} s of training</small>"
+        rows.append([esc(name), took, f"{tokens:,}" if tokens else "-", rate, memory,
                      esc(manifest["machine"])])  # fmt: skip
         if "checkpoint" not in manifest["config"]:  # a kept step lies within its member's time
             total += manifest["seconds"]

@@ -48,6 +48,13 @@ class SourceCounts(Form):
     mean_length: float
 
 
+class PlannedFigures(Form):
+    """What a plan foretold of a training, as far as it is shown beside what was measured."""
+
+    peak_memory_bytes: Count | None
+    seconds: float | None
+
+
 class StageMetrics(Form):
     """A stage's own figures, as far as they are read again."""
 
@@ -56,6 +63,7 @@ class StageMetrics(Form):
     tokens_seen: float | None = None
     train_seconds: float | None = None
     peak_gpu_memory_mb: float | None = None
+    planned: PlannedFigures | None = None
 
 
 class Manifest(Form):

@@ -48,6 +48,13 @@ def sizes_of(model: torch.nn.Module, recipe: TrainingFile, types: Precision) -> 
     return Sizes(trained, whole, whole * max(1.0, wider))
 
 
+def optimizer_states(name: str) -> float | None:
+    """Bytes that an optimiser of this name keeps for a byte of trained weights; None where that is not known."""
+    if "8bit" in name:
+        return _ADAM / 4
+    return next((times for start, times in _KEPT.items() if name.startswith(start)), None)
+
+
 def training_room(sizes: Sizes, arguments: TrainingArguments, steps: int, there: int) -> Room:
     """The room that a training needs beside what is there.
 
@@ -55,7 +62,7 @@ def training_room(sizes: Sizes, arguments: TrainingArguments, steps: int, there:
         steps: of the whole run.
         there: checkpoints that an earlier start left.
     """
-    kept = next((times for name, times in _KEPT.items() if arguments.optim.startswith(name)), None)
+    kept = optimizer_states(arguments.optim)
     low, high = (0.0, _ADAM) if kept is None else (kept, kept)
     if arguments.save_only_model:
         low = high = 0.0

@@ -15,9 +15,11 @@ from transformers.trainer_utils import TrainOutput
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_while_at_work
+from apo_soup.memory import memory_held
 from apo_soup.models.quantised import quantisation
 from apo_soup.progress import is_main, say
 from apo_soup.runs.licence import cache_card
+from apo_soup.runs.planned import planned
 from apo_soup.runs.ranks import ended_together, main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.stops import STOPS, StopAsked
@@ -53,6 +55,9 @@ def train_and_save(
     if quantisation(base):
         say(f"{stage.name}: the frozen base is held in {quantisation(base)}")
     _prepare_masters(trainer, recipe, types, stage.name)
+    facts = facts | {"memory_before_mb": memory_before(trainer.trained_model) // 2**20}
+    foretold = planned(recipe, stage.name)
+    facts |= {"planned": foretold} if foretold else {}
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -169,6 +174,12 @@ def _trained(trainer: StageTrainer, recipe: TrainingFile, checkpoint: str | None
             f"{recipe.place('metric_for_best_model')}: expected a metric that is measured, got "
             f"{trainer.args.metric_for_best_model}: {error.args[0]}; name one of those"
         ) from error
+
+
+def memory_before(model: torch.nn.Module) -> int:
+    """Bytes that this process holds beside the weights of a model on the CPU, before a training begins."""
+    weights = sum(parameter.nbytes for parameter in model.parameters() if parameter.device.type == "cpu")
+    return memory_held() - weights
 
 
 def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:

@@ -1,0 +1,87 @@
+"""`apo-soup plan RECIPE`: see apo_soup/plan/recipe_plan.py."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apo_soup.cli.rows import make_generated_rows
+from apo_soup.cli.shadowed import require_our_module
+from apo_soup.config.places import run_folder_of
+from apo_soup.config.stage_file import StageFile
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import told_together
+from apo_soup.models.libraries import quiet_libraries
+from apo_soup.resources import launch_file
+
+if TYPE_CHECKING:
+    from apo_soup.plan.recipe_plan import RecipePlan
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a plan is made for: an accelerate configuration, and a GPU by its name with its price an hour."""
+
+    launch: str
+    gpu: str
+    price: float | None
+
+
+def print_plan(recipe: Path, devices: Devices, as_json: bool) -> None:
+    """Print what each training of a recipe will be, as a table or as JSON.
+
+    Raises:
+        UserError: the recipe or its rows are at fault, with everything that check finds; or the GPU is not known.
+    """
+    for stage in ("apo", "merge"):
+        require_our_module(stage)
+    from apo_soup.plan.check import check_recipe
+
+    file = launch_file(devices.launch) if devices.launch else None
+    recipes, problems = check_recipe(recipe, file)
+    if problems:
+        raise told_together(problems)
+    with stdout_for_programs() if as_json else nullcontext():
+        planned = _planned(recipes, file, devices)
+    print(planned.json() if as_json else planned.text())
+
+
+def _planned(recipes: list[StageFile], file: Path | None, devices: Devices) -> "RecipePlan":
+    quiet_libraries()
+    # A stage has these imported before it begins: this process takes what it will.
+    for stage in ("apo", "sft"):
+        import_module(f"{stage}.train")
+    from apo_soup.memory import most_memory_held
+    from apo_soup.plan.device import gpu, this_cpu
+    from apo_soup.plan.launch import launch_of
+    from apo_soup.plan.recipe_plan import plan_recipe
+
+    process = most_memory_held()
+    launch = launch_of(file)
+    device = this_cpu() if launch.on_cpu else gpu(devices.gpu)
+    for recipe in recipes:
+        if isinstance(recipe, TrainingFile):
+            make_generated_rows(recipe)
+    plan = plan_recipe(recipes, launch, device, process, devices.price)
+    trainings = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
+    if trainings:
+        plan.keep(run_folder_of(trainings[0]))
+    return plan
+
+
+@contextmanager
+def stdout_for_programs() -> Iterator[None]:
+    """Send what is printed inside, by programs that are started too, to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,80 @@
+"""The most memory that a device, or a process on a CPU, holds during a training: a rehearsed step and what is shared.
+
+Of P trained numbers every process holds masters, gradients and the optimiser's states, whole or its part of them, and
+beside them what the passes hold, which nobody shares (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054).
+"""
+
+from dataclasses import dataclass
+
+from apo_soup.plan.launch import Processes
+from apo_soup.plan.rehearsal import Rehearsal
+
+# Of the memory that a process on a CPU holds in blocks, what lies between them unused: measured, see docs/results.md.
+FRAGMENTED = 1.1
+# Numbers in DeepSpeed's buckets of gradients and of gathered weights, and ZeRO-3's most numbers gathered at once, as
+# its defaults are (deepspeed.ai/docs/config-json).
+_BUCKET, _GATHERED = 5e8, 1e9
+# Bytes of a number in bfloat16 or float16, and in float32.
+_LOW, _FULL = 2, 4
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Bytes at the peak of a training, by what they are of.
+
+    Attributes:
+        weights: with the masters that DeepSpeed keeps beside them.
+        gradients: with the buckets they are exchanged in.
+        optimizer: its states.
+        passes: activations, logits, masks, gathered layers, and on a CPU what lies unused between blocks.
+        process: on a CPU, what the process takes before it begins.
+    """
+
+    weights: float
+    gradients: float
+    optimizer: float
+    passes: float
+    process: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.weights + self.gradients + self.optimizer + self.passes + self.process
+
+
+def on_cpu(step: Rehearsal, states: float, process: float) -> PeakMemory:
+    """A process on a CPU. `states` are the optimiser's bytes for a byte of trained weights."""
+    optimizer = states * step.trained
+    whole = FRAGMENTED * step.process
+    return PeakMemory(
+        step.weights, step.trained, optimizer, max(0.0, whole - step.weights - step.trained - optimizer), process
+    )
+
+
+def on_device(step: Rehearsal, states: float, launch: Processes) -> PeakMemory:
+    """A device that holds the model whole; beside others, torch exchanges gradients in buckets of their size."""
+    gradients = float(step.trained) * (2 if launch.sharing == "ddp" else 1)
+    return PeakMemory(step.weights, gradients, states * step.trained, max(0, step.passes - step.trained))
+
+
+def on_shards(weights: float, trained: float, states: float, launch: Processes, low: Rehearsal) -> PeakMemory:
+    """A device that holds its part of the model.
+
+    Args:
+        weights: bytes of all weights in the types of the masters, `trained` those of the trained ones.
+        low: a step rehearsed in the type of the products alone: gathered layers come in that type, and are gone when
+            they have been computed.
+    """
+    parts = launch.processes
+    optimizer = states * trained / parts
+    if launch.sharing == "fsdp":
+        wide = _LOW * (2 * low.largest_layer + low.outside) + _FULL * low.largest_layer
+        return PeakMemory(weights / parts, trained / parts, optimizer, low.activations + wide)
+    count, frozen = trained / _FULL, weights - trained
+    gradients, buckets = _LOW * count / parts, 2 * _LOW * min(_BUCKET, count)
+    if launch.sharing == "zero2":
+        held = frozen + _LOW * count + _FULL * count / parts
+        return PeakMemory(held, gradients, optimizer, low.activations + buckets)
+    gathered = _LOW * min(_GATHERED, low.weights / _LOW)
+    part = (frozen + (_LOW + _FULL) * count) / parts
+    return PeakMemory(part, gradients, optimizer, low.activations + buckets + gathered)

@@ -1,0 +1,267 @@
+"""What one training will be: its rows, steps, memory, disk and time."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig, TrainingArguments
+from trl import DPOConfig, SFTConfig
+
+from apo.train import SDPA_CAPACITY
+from apo.which_trainer import NotPackable, packed_attention, stock_reason
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.batch import accumulation_steps, global_batch
+from apo_soup.config.training import TrainingFile
+from apo_soup.models.document_attention import DOCUMENTS
+from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.embeddings import rows_for
+from apo_soup.plan.device import Device
+from apo_soup.plan.launch import Processes
+from apo_soup.plan.memory import PeakMemory, on_cpu, on_device, on_shards
+from apo_soup.plan.rehearsal import STAND_IN, Rehearsal, RehearsedBatch, RehearsedModel, rehearse, weights_of
+from apo_soup.plan.row_counts import SplitCounts
+from apo_soup.training.arguments import adapters, trl_arguments
+from apo_soup.training.precision import Precision, precision
+from apo_soup.training.room import Sizes, optimizer_states, training_room
+from sft.which_path import TRL_OPTIONS, documents_reason
+
+# Bytes of a number in a base of 4 bits, with a float32 for 64 of them, and of 8 bits.
+QUANTISED_BYTES = {"load_in_4bit": 0.5 + 4 / 64, "load_in_8bit": 1.0}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The figures of a training; None where one is not known before it runs.
+
+    Attributes:
+        name: the stage's, such as `mid` or `apo/1`.
+        rows: documents or pairs, `tokens` those of an epoch, `trained_tokens` those of them with a loss.
+        sequences: packed rows or pairs, which batches are counted in.
+        steps: optimiser steps, `warmup_steps` those in which the learning rate rises.
+        global_batch: sequences or pairs of a step, on all processes.
+        peak_memory_bytes: the most memory of a device, or of a process on a CPU.
+        disk_bytes: the most that lies on disk at once: prepared rows, checkpoints, the finished folder.
+        seconds: of the passes alone.
+        memory: the peak by what it is of.
+        notes: what was assumed, and what is not known.
+        keys: the hash of the keys that decide on the result.
+    """
+
+    name: str
+    rows: int | None = None
+    tokens: int | None = None
+    trained_tokens: int | None = None
+    sequences: int | None = None
+    steps: int | None = None
+    warmup_steps: int | None = None
+    global_batch: int | None = None
+    peak_memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    seconds: float | None = None
+    memory: PeakMemory | None = None
+    notes: tuple[str, ...] = ()
+    keys: str = ""
+
+
+def training_steps(recipe: TrainingFile, arguments: TrainingArguments, sequences: int, processes: int) -> int:
+    """Optimiser steps of a training, as transformers' Trainer counts them."""
+    if arguments.max_steps > 0:
+        return arguments.max_steps
+    at_once = recipe.per_device_train_batch_size * processes
+    batches = sequences // at_once if arguments.dataloader_drop_last else math.ceil(sequences / at_once)
+    an_epoch = max(1, math.ceil(batches / accumulation_steps(recipe, processes)))
+    return math.ceil(arguments.num_train_epochs * an_epoch)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A training as it will be run.
+
+    Attributes:
+        recipe: its file, `arguments` TRL's of it.
+        config: the architecture it begins with, `types` those of its numbers.
+        adapter: what PEFT trains, or None.
+        packed_pairs: whether pairs are packed, and their prompts computed once.
+        checkpointed: whether activations are computed again in the backward pass.
+        states: bytes that the optimiser keeps for a byte of trained weights; Adam's where its name is not known.
+    """
+
+    recipe: TrainingFile
+    arguments: TrainingArguments
+    config: PreTrainedConfig
+    types: Precision
+    launch: Processes
+    adapter: Any
+    packed_pairs: bool
+    checkpointed: bool
+    states: float
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation, or what stands in for one whose memory does not grow with a row's square."""
+        asked = self.recipe.attn_implementation or "sdpa"
+        if self.packed_pairs:
+            asked = packed_attention(self.config, self.recipe.attn_implementation, not self.launch.on_cpu)
+        if self.launch.on_cpu and asked != "eager":
+            asked = "sdpa"
+        if self.by_documents and asked == "sdpa":
+            return DOCUMENTS if self.launch.on_cpu else STAND_IN
+        return asked if asked in ("eager", "sdpa") else STAND_IN
+
+    @property
+    def by_documents(self) -> bool:
+        """Whether SDPA attends to each document of a packed row by itself."""
+        if isinstance(self.recipe, ApoFile) or self.recipe.attn_implementation == "eager":
+            return False
+        text, arguments = self.config.get_text_config(), cast(SFTConfig, self.arguments)
+        options = any(asks(getattr(arguments, name)) for name, asks in TRL_OPTIONS.items())
+        return not options and text is self.config and documents_reason(text, arguments.max_length) is None
+
+    def model(self, low: bool = False) -> RehearsedModel:
+        """What a rehearsal builds; `low` in the type of the products alone."""
+        types = self.types
+        options = cast(dict[str, Any], self.arguments.activation_checkpointing_kwargs or {})
+        return RehearsedModel(
+            self.config,
+            types.computed if low else types.loaded,
+            types.computed if low else types.trained,
+            types.computed,
+            self.attention,
+            self.adapter,
+            options if self.checkpointed else None,
+            next((size for key, size in QUANTISED_BYTES.items() if getattr(self.recipe, key)), None),
+        )
+
+
+def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count: int | None) -> Setting:
+    """How a file's training will be run.
+
+    Args:
+        model: the model that its own begins with, where that is not made yet.
+        token_count: token ids that resized embeddings have a row for.
+
+    Raises:
+        UserError: a value that TRL or transformers refuses.
+        OSError: the model's configuration is not there.
+    """
+    at_base = recipe.model_copy(update={"model_name_or_path": model})
+    kind: Any = DPOConfig if isinstance(recipe, ApoFile) else SFTConfig
+    arguments, of_model = trl_arguments(at_base, kind, Path(recipe.output_dir))
+    config = AutoConfig.from_pretrained(
+        base_model(at_base), revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+    )
+    text = config.get_text_config()
+    multiple = recipe.embedding_multiple
+    if multiple is not None and token_count is not None:
+        text.vocab_size = rows_for(token_count, text.vocab_size, multiple)
+    types = precision(at_base, arguments, of_model.use_peft)
+    packed = False
+    if isinstance(recipe, ApoFile):
+        packed = recipe.packed_pairs is not False and stock_reason(arguments, config) is None
+        try:
+            packed_attention(config, recipe.attn_implementation, not launch.on_cpu)
+        except NotPackable:
+            packed = False
+    states = optimizer_states(arguments.optim)
+    return Setting(
+        recipe,
+        arguments,
+        config,
+        types,
+        launch,
+        adapter=adapters(of_model, recipe.path)["peft_config"],
+        packed_pairs=packed,
+        checkpointed=bool(arguments.activation_checkpointing),
+        states=2.0 if states is None else states,
+    )
+
+
+def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatch:
+    """The largest batch that goes through the model at once; of rows that are not known, `max_length`, all scored."""
+    recipe = setting.recipe
+    longest = counts.longest if counts else recipe.max_length
+    scored = counts.trained / max(1, counts.tokens) if counts else 1.0
+    rows, width, documents = recipe.per_device_train_batch_size, longest, 1
+    if isinstance(recipe, ApoFile) and setting.packed_pairs:
+        capacity = recipe.max_length if setting.attention == STAND_IN else min(recipe.max_length, SDPA_CAPACITY)
+        step = recipe.per_device_train_batch_size * accumulation_steps(recipe, setting.launch.processes)
+        mean = counts.tokens / max(1, counts.sequences) if counts else recipe.max_length
+        rows, width = 1, max(longest, min(capacity, round(step * mean)))
+    elif isinstance(recipe, ApoFile):
+        rows *= 2  # chosen and rejected, each with its prompt
+    elif setting.by_documents and counts:
+        width, documents = counts.most_computed, max(1, round(rows * counts.rows / counts.sequences))
+    return RehearsedBatch(rows, width, max(1, round(rows * longest * scored)), isinstance(recipe, ApoFile), documents)
+
+
+def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tuple[PeakMemory, Rehearsal]:
+    """The peak of a training and the step it was rehearsed by; `process` is what a process on a CPU takes before."""
+    recipe, launch, states = setting.recipe, setting.launch, setting.states
+    several = setting.packed_pairs or accumulation_steps(recipe, launch.processes) > 1
+    shards = launch.sharing in ("fsdp", "zero2", "zero3") and not launch.on_cpu
+    step = rehearse(setting.model(low=shards), batch, states, several)
+    if shards:
+        return on_shards(*weights_of(setting.model()), states, launch, step), step
+    return on_cpu(step, states, process) if launch.on_cpu else on_device(step, states, launch), step
+
+
+def operations_of(setting: Setting, batch: RehearsedBatch, step: Rehearsal, counts: SplitCounts) -> float:
+    """Floating-point operations of a training: those of the rehearsed step for every token, and attention's.
+
+    Attention does 4 operations for each of the pairs of a causal square, head and dimension of a head, and 2.5 times as
+    many on the way back; checkpointing does the way there twice.
+    """
+    text = setting.config.get_text_config()
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    passes = 4.5 if setting.checkpointed else 3.5
+    forward = 4 * text.num_hidden_layers * text.num_attention_heads * width * counts.squares / 2
+    products = step.operations / batch.positions * counts.tokens
+    an_epoch = products + passes * forward
+    epochs = setting.arguments.num_train_epochs
+    if setting.arguments.max_steps > 0:
+        done = setting.arguments.max_steps * global_batch(setting.recipe, setting.launch.processes)
+        epochs = done / max(1, counts.sequences)
+    reference = (products / (4 if passes > 3.5 else 3) + forward) if isinstance(setting.recipe, ApoFile) else 0
+    return float(epochs * an_epoch + reference)
+
+
+def plan_training(
+    setting: Setting, name: str, counts: SplitCounts | None, device: Device, process: float, notes: tuple[str, ...] = ()
+) -> StagePlan:
+    """The plan of one training, or of one soup member's.
+
+    Args:
+        counts: its rows, where they could be prepared.
+        process: bytes that a process on a CPU takes before a training begins.
+    """
+    recipe, arguments, launch = setting.recipe, setting.arguments, setting.launch
+    batch = largest_batch(setting, counts)
+    memory, step = peak_memory(setting, batch, process)
+    plan = StagePlan(
+        name,
+        global_batch=global_batch(recipe, launch.processes),
+        peak_memory_bytes=round(memory.total),
+        memory=memory,
+        notes=notes,
+    )
+    if counts is None:
+        return plan
+    steps = training_steps(recipe, arguments, counts.sequences, launch.processes)
+    weights, trained = weights_of(setting.model())
+    wider = getattr(torch, setting.types.saved).itemsize / getattr(torch, setting.types.trained).itemsize
+    in_checkpoint = weights if setting.adapter is None else trained
+    sizes = Sizes(trained, in_checkpoint, max(in_checkpoint, weights * wider))
+    room = training_room(sizes, arguments, steps, 0)
+    return replace(
+        plan,
+        rows=counts.rows,
+        tokens=counts.tokens,
+        trained_tokens=counts.trained,
+        sequences=counts.sequences,
+        steps=steps,
+        warmup_steps=arguments.get_warmup_steps(steps),
+        disk_bytes=counts.folder_bytes + round(room.most or 0),
+        seconds=round(device.seconds(operations_of(setting, batch, step, counts), launch.processes), 1),
+    )

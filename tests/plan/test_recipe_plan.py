@@ -1,0 +1,124 @@
+"""`apo-soup plan`: what it says is what a training then does."""
+
+import json
+
+import pytest
+from helpers import TRAINING, chat, preference, python
+from programs import program, run_ok
+
+ROWS = [chat(f"What is {n} + {n}?", f"It is {2 * n}.") for n in range(30)]
+PAIRS = [preference(f"What is {n} + {n}?", f"It is {2 * n}.", f"It is {n}, or so I think.") for n in range(14)]
+
+
+@pytest.fixture
+def recipe(tmp_path, write_rows, write_recipe, tiny_model):
+    """A folder with sft.yaml and apo.yaml; keyword arguments are keys of both."""
+
+    def make(**changes):
+        common = TRAINING | {"model_name_or_path": str(tiny_model), "save_strategy": "no", "warmup_steps": 0.2}
+        common |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "num_train_epochs": 2}
+        for kind, rows, own in (
+            ("sft", ROWS, {"assistant_only_loss": True, "packing": True}),
+            ("apo", PAIRS, {"loss_type": "apo_zero", "members": [{"seed": 1}, {"seed": 2}]}),
+        ):
+            file = {"dataset_mixture": {"datasets": [{"id": str(write_rows(f"{kind}.jsonl", rows))}], "seed": 0}}
+            file |= {"output_dir": str(tmp_path / "run" / kind)}
+            write_recipe(f"{kind}.yaml", common | file | own | changes)
+        return tmp_path
+
+    return make
+
+
+def planned(folder, *words):
+    return json.loads(run_ok("-m", "apo_soup", "plan", folder, "--json", *words))["stages"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"dataloader_drop_last": True}, {"max_steps": 3}, {"global_batch_size": 8, "gradient_accumulation_steps": 4}],
+)
+def test_steps_rows_and_tokens_are_those_of_the_training(recipe, changes):
+    folder = recipe(**changes)
+    stages = planned(folder)
+    assert list(stages) == ["sft", "apo/1", "apo/2"]
+    for stage, part in (("sft", ""), ("apo", "1")):
+        run_ok("-m", stage, "--config", folder / f"{stage}.yaml")
+        made = folder / "run" / stage / part
+        metrics = json.loads((made / "manifest.json").read_text())["metrics"]
+        plan = stages["apo/1" if part else "sft"]
+        assert plan["steps"] == metrics["steps"]
+        log = json.loads((made / "trainer_state.json").read_text())["log_history"]
+        peak = max(entry["learning_rate"] for entry in log if "learning_rate" in entry)
+        assert next(n for n, e in enumerate(log) if e.get("learning_rate") == peak) == plan["warmup_steps"]
+        assert metrics["planned"] == {k: v for k, v in plan.items() if k not in ("memory", "notes")}
+    sft = stages["sft"]
+    assert sft["rows"] == 30
+    assert stages["apo/1"]["rows"] == stages["apo/1"]["sequences"] == 14
+
+
+def test_a_plan_of_other_keys_is_not_taken_along(recipe):
+    folder = recipe(max_steps=2)
+    planned(folder)
+    run_ok("-m", "sft", "--config", folder / "sft.yaml", "--learning_rate", "0.001")
+    assert "planned" not in json.loads((folder / "run/sft/manifest.json").read_text())["metrics"]
+
+
+def test_a_global_batch_is_told_for_every_launch(recipe):
+    folder = recipe()
+    eight = planned(folder, "--launch", "fsdp2.yaml")["sft"]
+    one = planned(folder)["sft"]
+    assert (one["global_batch"], eight["global_batch"]) == (6, 48)
+    assert eight["steps"] < one["steps"]
+
+
+def test_rows_are_prepared_once_for_plan_and_run(recipe):
+    folder = recipe(max_steps=1)
+    planned(folder)
+    assert "prepared rows found in" in run_ok("-m", "sft", "--config", folder / "sft.yaml")
+
+
+def test_rows_that_nobody_has_made_are_not_known(recipe, write_recipe, tmp_path, tiny_model):
+    folder = recipe()
+    side = {"model": str(tiny_model)}
+    pairs = {"output_dir": str(tmp_path / "run/pairs"), "prompts": {"id": str(tmp_path / "sft.jsonl")}, "mode": "think"}
+    write_recipe("pairs.yaml", pairs | {"strong": side, "weak": side})
+    text = (folder / "apo.yaml").read_text().replace(str(folder / "apo.jsonl"), str(tmp_path / "run/pairs/train.jsonl"))
+    (folder / "apo.yaml").write_text(text)
+    plan = planned(folder)["apo/1"]
+    assert plan["steps"] is plan["rows"] is plan["seconds"] is None
+    assert plan["peak_memory_bytes"] > 1e8
+    assert "rows are not known before pairs.yaml has made them" in plan["notes"][0]
+
+
+def test_a_table_for_people_names_what_was_assumed(recipe):
+    told = run_ok("-m", "apo_soup", "plan", recipe(), "--launch", "ddp.yaml", "--gpu", "4090", "--price", "0.5")
+    assert "stage  rows  tokens" in told
+    assert "for 8 GPUs, ddp; memory is of one" in told
+    assert "at 0.5 an hour: 40% of the 165 TFLOP/s of one 4090 assumed" in told
+
+
+def test_what_does_not_fit_is_told_with_the_ways_in_order(recipe, write_recipe, tmp_path, tiny_model):
+    folder = recipe(max_length=200_000, per_device_train_batch_size=64, global_batch_size=512)
+    for name in ("sft", "apo"):
+        text = (folder / f"{name}.yaml").read_text()
+        (folder / f"{name}.yaml").write_text(text.replace("gradient_accumulation_steps: 3\n", ""))
+    long = [chat("Go on.", "word " * 60_000)] * 64
+    (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
+    notes = planned(folder, "--launch", "ddp.yaml", "--gpu", "4090")["sft"]["notes"]
+    assert len(notes) == 1
+    first, second = notes[0].index("per_device_train_batch_size: 1"), notes[0].find("gradient_checkpointing: true")
+    assert first < second or second == -1
+
+
+def test_a_faulty_recipe_ends_as_check_does(recipe):
+    folder = recipe(learning_rate=-1)
+    ended = program("-m", "apo_soup", "plan", folder)
+    assert ended.returncode == 2
+    assert f"{folder}/sft.yaml" in ended.stderr
+    assert "expected" in ended.stderr
+
+
+def test_an_unknown_gpu_is_told():
+    ended = python("-m", "apo_soup", "plan", "recipes/smollm3", "--launch", "ddp.yaml", "--gpu", "h1000")
+    assert ended.returncode == 2
+    assert "--gpu: expected one of a100, h100" in ended.stderr
