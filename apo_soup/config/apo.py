@@ -36,9 +36,9 @@ class ApoFile(TrainingFile):
     )
     loss_type: Annotated[
         list[LossName], MinLen(1), BeforeValidator(in_list, json_schema_input_type=LossName | list[LossName])
-    ] = key(["sigmoid"], "loss, or losses")
-    beta: AboveZero = key(0.1, "scale of the log-ratios to the reference")
-    learning_rate: AboveZero = key(1e-6, "peak learning rate")
+    ] = key(["sigmoid"], "loss, or losses", main=True)
+    beta: AboveZero = key(0.1, "scale of the log-ratios to the reference", main=True)
+    learning_rate: AboveZero = key(1e-6, "peak learning rate", main=True)
 
     if TYPE_CHECKING:
         # As in TrainingFile.

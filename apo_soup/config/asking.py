@@ -93,11 +93,11 @@ class AskingFile(StageFile):
     """Who is asked what, and who judges the answers."""
 
     prompts: Prompts = key(meaning="source or sources of prompts")
-    mode: Literal["think", "no_think"] = key(meaning="mode that is answered in")
+    mode: Literal["think", "no_think"] = key(meaning="mode that is answered in", main=True)
     strong: Side = key(meaning="the side whose answers are chosen")
     reference: Text = key("answer", "field of a row with the right answer")
     chat_template_kwargs: TemplateArguments | None = key(None, "template arguments of every prompt")
-    verifier: Text | None = key(None, "`number`, `exact`, `math`, or `package.module:function`")
+    verifier: Text | None = key(None, "`number`, `exact`, `math`, or `package.module:function`", main=True)
     judge: Judge | None = key(None, "who scores answers to prompts without a reference, or without a verifier")
     filters: FilterKeys | None = key(None, "what an answer must keep to")
     limit: Positive | None = key(None, "most prompts")

@@ -96,6 +96,7 @@ class Marks(TypedDict, total=False):
     input: bool  # the content of what it names is hashed among the stage's inputs, so its own text decides nothing
     loading: bool  # it decides what a model is loaded as and computes, so that a reference's values depend on it
     rows: bool  # it decides what rows are made into, beside the mixture itself
+    main: bool  # a reader of a report looks for it first
     adapter: bool  # only an adapter reads it
     four_bit: bool  # only a base of four bits reads it
     refused: tuple[str, str] | None  # a library knows it and no file may give it: what holds instead, and what to do

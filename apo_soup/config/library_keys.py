@@ -52,22 +52,25 @@ class Addition:
     cosmetic: bool = False
     adapter: bool = False
     four_bit: bool = False
+    main: bool = False
     refused: tuple[str, str] | None = None
 
 
 # Where a library's key has an addition, it stands here; what a stage file declares itself has it there.
 ADDITIONS = {
     # The run.
-    "num_train_epochs": Addition(AboveZero),
+    "num_train_epochs": Addition(AboveZero, main=True),
     "max_steps": Addition(
         Annotated[
             Whole,
             AfterValidator(_steps),
             Said("a whole number of 1 or more, or -1 for num_train_epochs", "write -1 to train for num_train_epochs"),
-        ]
+        ],
+        main=True,
     ),
+    "lr_scheduler_type": Addition(main=True),
     "weight_decay": Addition(NumberFromZero),
-    "max_grad_norm": Addition(NumberFromZero),
+    "max_grad_norm": Addition(NumberFromZero, main=True),
     "warmup_steps": Addition(NumberFromZero),
     "adam_beta1": Addition(Decay),
     "adam_beta2": Addition(Decay),
@@ -181,6 +184,7 @@ def field_of(declared: LibraryKey, loading: bool = False) -> tuple[Any, Any]:
         loading=loading and not added.adapter,
         adapter=added.adapter,
         four_bit=added.four_bit,
+        main=added.main,
         refused=added.refused,
     )
     return kind, field

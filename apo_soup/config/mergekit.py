@@ -67,7 +67,7 @@ class MergekitKeys(OpenKeys):
     """A merge in mergekit's own schema."""
 
     merge_method: Annotated[Text, MinLen(1), Said("a method of mergekit's, such as SmolLM3's linear")] = key(
-        meaning="method of mergekit's; SmolLM3's is `linear`"
+        meaning="method of mergekit's; SmolLM3's is `linear`", main=True
     )
     models: list[MergekitModel] | None = key(None, "the models, with `model` and `parameters` each")
     parameters: MergekitParameters | None = key(None, "parameters of all models")

@@ -27,7 +27,7 @@ class PairsFile(AskingFile):
 
     weak: Side = key(meaning="the side whose answers are rejected")
     keep: Literal["right_over_wrong", "right_over_any", "strong_over_weak"] | None = key(
-        None, "which pairs are kept; by default right over wrong where there is a verifier"
+        None, "which pairs are kept; by default right over wrong where there is a verifier", main=True
     )
     tie_break: Literal["first", "shortest", "longest"] = key("first", "which of several candidates with one score")
     filters: PairFilterKeys | None = key(None, "what an answer must keep to")

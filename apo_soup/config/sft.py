@@ -17,9 +17,12 @@ class SftFile(TrainingFile):
 
     kind: ClassVar[str] = "sft"
 
-    packing: Flag = key(False, "put several documents into one sequence", rows=True)
+    packing: Flag = key(False, "put several documents into one sequence", rows=True, main=True)
     packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = key(
-        "bfd", "best-fit decreasing, the same with long documents split, or one stream cut into sequences", rows=True
+        "bfd",
+        "best-fit decreasing, the same with long documents split, or one stream cut into sequences",
+        rows=True,
+        main=True,
     )
     assistant_only_loss: Flag = key(False, "loss on the assistant's own words and end of turn alone", rows=True)
     completion_only_loss: Flag | None = key(
@@ -31,7 +34,7 @@ class SftFile(TrainingFile):
         "rendered as it will be asked",
         rows=True,
     )
-    learning_rate: AboveZero = key(2e-5, "peak learning rate")
+    learning_rate: AboveZero = key(2e-5, "peak learning rate", main=True)
     eos_token: Text | None = key(None, "end-of-turn token, where it is not the tokenizer's", rows=True)
 
     add_tokens: Texts = key([], "texts that become one token each, such as `<think>`; the tokenizer is saved with them")

@@ -18,6 +18,7 @@ class TracesFile(AskingFile):
         None,
         "which answers make rows: all that are right, the best right one of a prompt, or all that pass the filters; by "
         "default `right` where there is a verifier or a judge's threshold, else `any`",
+        main=True,
     )
     threshold: Number | None = key(None, "least score of a judge that makes an answer right")
     tie_break: Literal["first", "shortest", "longest"] = key("first", "which of several best answers")

@@ -106,15 +106,16 @@ class TrainingFile(StageFile):
         False, "a frozen base of 4 bits a weight (QLoRA); needs `pip install 'apo-soup[qlora]'`", loading=True
     )
     load_in_8bit: Flag = key(False, "a frozen base of 8 bits a weight; needs the same package", loading=True)
-    max_length: Positive = key(1024, "longest sequence, in tokens", rows=True)
-    per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process")
-    gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step")
+    max_length: Positive = key(1024, "longest sequence, in tokens", rows=True, main=True)
+    per_device_train_batch_size: Positive = key(8, "sequences or pairs a micro-batch on each process", main=True)
+    gradient_accumulation_steps: Positive = key(1, "micro-batches an optimiser step", main=True)
     global_batch_size: Positive | None = key(
         None,
         "sequences or pairs an optimiser step, on all processes together; `gradient_accumulation_steps` follows from "
         "it, so a file holds on any number of processes",
+        main=True,
     )
-    seed: Seed = key(42, "seed of the training")
+    seed: Seed = key(42, "seed of the training", main=True)
     use_cpu: Flag = key(False, "stay on the CPU; set by itself where there is no accelerator")
     use_liger_kernel: Flag = key(False, "fused layers of liger-kernel, where it is installed")
     tf32: Flag | None = key(None, "TensorFloat-32 products on a GPU", loading=True)

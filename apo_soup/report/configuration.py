@@ -3,18 +3,12 @@
 import json
 from pathlib import Path
 
+from apo_soup.config.marked import marked_names
 from apo_soup.report.html import esc, html_table
 from apo_soup.report.run_files import stage_manifests
 from apo_soup.runs.arguments import arguments_of, arguments_told
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.secrets import redacted
-
-# Keys of a training file that a reader looks for first.
-_MAIN_SETTINGS = (
-    "learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "global_batch_size",
-    "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "packing", "packing_strategy",
-    "loss_type", "beta", "seed", "max_grad_norm", "mode", "verifier", "keep", "merge_method",
-)  # fmt: skip
 
 
 def configuration_section(run: Path) -> str:
@@ -24,12 +18,13 @@ def configuration_section(run: Path) -> str:
         UserError: a manifest is cut, empty or of another form.
     """
     rows = []
-    for name, manifest in stage_manifests(run):
+    for stage, manifest in stage_manifests(run):
         config = redacted(manifest["config"])
-        main = "".join(f"{esc(k)} {esc(config[k])}<br>" for k in _MAIN_SETTINGS if config.get(k) not in (None, {}, []))
+        given = [name for name in marked_names("main") if config.get(name) not in (None, {}, [])]
+        main = "".join(f"{esc(name)} {esc(config[name])}<br>" for name in given)
         whole = f"<pre>{esc(json.dumps(config, indent=1, sort_keys=True))}</pre>"
         resolved = f"<details><summary>all</summary>{whole}</details>"
-        rows.append([f"<b>{esc(name)}</b>", main or "-", resolved, f"<code>{esc(manifest['command'])}</code>"])
+        rows.append([f"<b>{esc(stage)}</b>", main or "-", resolved, f"<code>{esc(manifest['command'])}</code>"])
     if not rows:
         return ""
     return html_table(["stage", "main settings", "resolved", "command"], rows, prose=True)

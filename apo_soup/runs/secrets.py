@@ -3,15 +3,10 @@ is sent but for harmless settings, and words that look like a Hub token.
 """
 
 import re
-from functools import cache
 from typing import Any
 
-from pydantic import BaseModel
-
 from apo_soup.config.endpoint_settings import ADDRESS, is_harmless, public_address
-from apo_soup.config.in_words import mappings_inside
-from apo_soup.config.keys import has_mark
-from apo_soup.config.load import KINDS, file_model
+from apo_soup.config.marked import marked_names
 from apo_soup.config.yaml_lines import read_value
 from apo_soup.errors import HIDDEN, KNOWN_KEY
 
@@ -24,19 +19,6 @@ SECRET_KEY = re.compile(
 HUB_TOKEN = re.compile(r"\bhf_\w+")
 # Mappings that go to the servers of data sets, in which any name may be a key.
 HIDDEN_TABLES = ("storage_options", "headers")
-
-
-@cache
-def declared_secrets() -> frozenset[str]:
-    """The names of the keys that a stage file of any kind declares secret, at any depth."""
-    found: set[str] = set()
-    waiting: list[type[BaseModel]] = [file_model(kind) for kind in KINDS]
-    while waiting:
-        for name, field in waiting.pop().model_fields.items():
-            waiting += mappings_inside(field.annotation)
-            if has_mark(field, "secret"):
-                found.add(name)
-    return frozenset(found)
 
 
 def redacted(value: Any, name: str = "") -> Any:
@@ -66,7 +48,7 @@ def redacted(value: Any, name: str = "") -> Any:
 
 
 def _is_declared_secret(name: str) -> bool:
-    return name.replace("-", "_") in declared_secrets()
+    return name.replace("-", "_") in marked_names("secret")
 
 
 def _names_secret(name: str) -> bool:
