@@ -47,8 +47,8 @@ def shared_runs(folder: Path) -> Iterator[str]:
         named = [(mine, theirs, output) for mine, theirs, output in shared if "output_dir" in mine.places]
         for mine, theirs, output in named[:1]:
             yield (
-                f"{mine.place('output_dir')}: expected a run of this recipe's own, got one whose {output.name} "
-                f"{_told(theirs)} makes too; give one of the two recipes another name"
+                f"{mine.place('output_dir')}: expected a run of this recipe's own, got one where "
+                f"{_told(theirs)} makes its {output.name} too; give one of the two recipes another name"
             )
         for mine, theirs, output in shared:
             if "output_dir" not in mine.places:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from accelerate import PartialState
 from pydantic import Field
 
+from apo_soup.errors import UserError
 from apo_soup.progress import say
 from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
 from apo_soup.runs.ranks import main_decides
@@ -23,8 +24,10 @@ COUNTED = "counted.json"
 # Of a checkpoint of the Trainer's; `checkpoint-5-copy` is a person's.
 _NAME = re.compile(r"checkpoint-\d+")
 _STATE = "trainer_state.json"
+# How processes hold what they train: each of them whole, or in parts, by the library that divides it.
+UNSHARDED = "no sharding"
 # What the optimiser is kept in: plain, of FSDP, of DeepSpeed.
-_OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
+_OPTIMIZERS = {"optimizer.pt": UNSHARDED, "optimizer.bin": "FSDP", "optimizer_*": "FSDP", "global_step*": "DeepSpeed"}
 
 
 class RecordedFile(Form):
@@ -169,6 +172,24 @@ def checkpoint_fault(folder: Path) -> str | None:
 def holds_optimizer(checkpoint: Path) -> bool:
     """Whether there is a checkpoint with the state of the optimiser, which `save_only_model` leaves out."""
     return any(next(checkpoint.glob(pattern), None) for pattern in _OPTIMIZERS)
+
+
+def require_same_sharding(checkpoint: Path, sharding: str, where: str) -> None:
+    """Look whether a launch can read the optimiser of a checkpoint, which others keep otherwise.
+
+    Args:
+        sharding: of this launch: UNSHARDED, FSDP or DeepSpeed.
+        where: file, line and key that name the stage's folder.
+
+    Raises:
+        UserError: it cannot.
+    """
+    kept = {kind for pattern, kind in _OPTIMIZERS.items() if next(checkpoint.glob(pattern), None)}
+    if kept and sharding not in kept:
+        raise UserError(
+            f"{where}: {checkpoint}: expected a launch with {' or '.join(sorted(kept))}, as the one that wrote it, got "
+            f"one with {sharding}; launch it so again, or remove {checkpoint.parent} to start anew"
+        )
 
 
 def put_into_place(written: Path, checkpoint: Path) -> None:

@@ -25,7 +25,7 @@ from apo_soup.runs.stage import Stage
 from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
 from apo_soup.training.callbacks import LookAtSteps, RestoreCounts, StopAtStep
-from apo_soup.training.checkpoints import last_checkpoint
+from apo_soup.training.checkpoints import UNSHARDED, last_checkpoint, require_same_sharding
 from apo_soup.training.finite import require_finite
 from apo_soup.training.hang import hangs_told
 from apo_soup.training.precision import MovedShare, Precision, cast_folder, precision, raise_masters, trained_low
@@ -61,7 +61,7 @@ def train_and_save(
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    found = main_decides(f"checkpoint of {stage.name}", lambda: str(last_checkpoint(stage.partial) or ""))
+    found = main_decides(f"checkpoint of {stage.name}", lambda: _to_go_on_from(trainer, stage, recipe))
     checkpoint = Path(found) if found else None
     trainer.count_from(checkpoint)
     before = time.monotonic() - trainer.begun
@@ -82,6 +82,20 @@ def train_and_save(
         _put_into_place(trainer, stage, recipe, types, metrics | facts)
         if stop.asked():
             _leave(stop.number, f" when {stage.name} was whole")
+
+
+def _to_go_on_from(trainer: StageTrainer, stage: Stage, recipe: TrainingFile) -> str:
+    """The newest whole checkpoint, or nothing.
+
+    Raises:
+        UserError: this launch cannot read its optimiser.
+    """
+    checkpoint = last_checkpoint(stage.partial)
+    if checkpoint is None:
+        return ""
+    sharding = "DeepSpeed" if trainer.is_deepspeed_enabled else "FSDP" if trainer.is_fsdp_enabled else UNSHARDED
+    require_same_sharding(checkpoint, sharding, recipe.place("output_dir"))
+    return str(checkpoint)
 
 
 def _measured(trainer: StageTrainer, name: str, result: TrainOutput, before: float, stop: StopAtStep) -> dict[str, Any]:

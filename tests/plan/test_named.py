@@ -160,8 +160,8 @@ def test_two_recipes_that_write_into_one_run_are_told(changed, tmp_path):
     """Once where the name says so of all; else with the line of each."""
     told = changed(change=lambda folder: shutil.copytree(folder, folder.parent / "copy"))
     assert told == [
-        "recipe.yaml:3: name: expected a run of this recipe's own, got one whose apo copy/apo.yaml makes too; give one "
-        "of the two recipes another name"
+        "recipe.yaml:3: name: expected a run of this recipe's own, got one where copy/apo.yaml makes its apo too; give "
+        "one of the two recipes another name"
     ]
     told = changed("sft.yaml", {"output_dir": "runs/tiny/sft"}, lambda folder: (folder / "recipe.yaml").unlink())
     lines = (tmp_path / "mine" / "r" / "sft.yaml").read_text().splitlines()

@@ -86,6 +86,12 @@ def test_preference_steps_of_sharded_ranks_equal_the_stock_trainers_and_survive_
     path, killed = recipe("apo", "killed", pairs(), **options, **saving)
     kill_at(two_ranks(SHARDED, "apo", "--config", path), killed / ".1.partial" / "checkpoint-2" / "whole")
     assert not (killed / "1").exists()
+    refused = two_ranks("-m", "apo", "--config", path).wait()
+    assert refused.returncode == 2
+    assert (
+        "expected a launch with FSDP, as the one that wrote it, got one with no sharding; launch it" in refused.stderr
+    )
+    assert refused.stderr.count("error: ") == 1
     assert "going on from step" in succeeded(two_ranks(SHARDED, "apo", "--config", path).wait())
     expected = state_dict(ours / "1")
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state_dict(killed / "1").items())
