@@ -116,9 +116,11 @@ def one(options: argparse.Namespace) -> dict:
     from apo.stock_trainer import PreparedDPOTrainer
     from apo.train import SDPA_CAPACITY
     from apo.trainer import PackedDPOTrainer
+    from apo_soup.data.documents import TRUNCATED_COLUMN
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    pairs = json.loads(Path(options.rows).read_text())
     heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
     model = SmolLM3ForCausalLM(SmolLM3Config(vocab_size=VOCABULARY, pad_token_id=0, **SHAPE, **heads))
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +133,7 @@ def one(options: argparse.Namespace) -> dict:
         given = {
             "model": model,
             "args": arguments,
-            "train_dataset": Dataset.from_list(json.loads(Path(options.rows).read_text())),
+            "train_dataset": Dataset.from_list([row | {TRUNCATED_COLUMN: False} for row in pairs]),
             "processing_class": AutoTokenizer.from_pretrained("recipes/tiny/base"),
             "store": ReferenceStore(Path(folder) / "reference", {"run": "bench"}),
         }
@@ -141,6 +143,7 @@ def one(options: argparse.Namespace) -> dict:
             trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, SDPA_CAPACITY))
         else:
             trainer = PreparedDPOTrainer(**given)
+        trainer.count_from(None)
         trainer.add_reference()
         reference = time.perf_counter() - started
         trainer.train()

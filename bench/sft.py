@@ -77,18 +77,18 @@ def report(options: argparse.Namespace, rows: list[dict], runs: dict[str, list[d
     tokens = sum(len(row["input_ids"]) for row in rows)
     trained = sum(row["trained"][1] - row["trained"][0] for row in rows)
     rates = {n: statistics.median(tokens / r["seconds"] for r in found) for n, found in runs.items()}
+    spent = {n: statistics.median(r["processor_seconds"] for r in found) for n, found in runs.items()}
     peaks = {n: max(r["peak_mb"] for r in found) for n, found in runs.items()}
     best = statistics.median(r["matrix_gflops"] for r in runs["ours"]) * 1e9
     limit = tokens * best / needed_operations(rows)
     better = max(rates["padded"], rates["packed"])
     print(f"\n{len(rows)} conversations, {tokens:,} tokens, {trained:,} trained, batch {options.batch}")
-    print(
-        f"{'':6} {'tokens/s':>9} {'of TRL':>9} {'of limit':>9} {'peak MB':>9} {'of padded':>9}  loss, gradients' norm"
-    )
+    heads = ("tokens/s", "of TRL", "of limit", "processor", "peak MB", "of padded")
+    print(f"{'':6} {' '.join(f'{head:>9}' for head in heads)}  loss, gradients' norm")
     for name, rate in rates.items():
         found = runs[name][0]
         print(
-            f"{name:6} {rate:9.1f} {rate / better:9.2f} {rate / limit:9.2f} {peaks[name]:9,} "
+            f"{name:6} {rate:9.1f} {rate / better:9.2f} {rate / limit:9.2f} {spent[name]:8.1f}s {peaks[name]:9,} "
             f"{peaks[name] / peaks['padded']:9.2f}  {found['compared_loss']:.7f} {found['compared_norm']:.7f}"
         )
     options.rows = None
@@ -120,14 +120,15 @@ def one(options: argparse.Namespace) -> dict:
     rows = json.loads(Path(options.rows).read_text())
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(options.one, rows, options.batch, folder)
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         trainer.train()
-        seconds = time.perf_counter() - started
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         figures = measured(seconds, sum(len(row["input_ids"]) for row in rows))
         loss, norm = compared(trainer_of(options.one, rows[:COMPARED], COMPARED, folder))
     return {
         **figures,
+        "processor_seconds": round(processor, 2),
         "steps": trainer.state.global_step,
         "losses": losses[:4],
         "compared_loss": loss,
