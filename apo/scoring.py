@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from apo.attention_mask import attention_mask
 from apo.packed_pairs import PackedPairs
+from apo.pair_attention import PAIRS, pair_parts
 from apo_soup.models.lm_head import tiled_logprobs
 
 
@@ -27,10 +28,14 @@ def answer_logprobs(model: torch.nn.Module, row: PackedPairs, attention: str) ->
 
 def scoring_inputs(row: PackedPairs, attention: str) -> dict[str, Any]:
     """What such a model is called with for a row `[1, S]`, to return log-probabilities `[C]`."""
+    if attention == PAIRS:  # any mask of four dimensions keeps a model from making one
+        seen = {"attention_mask": torch.empty(1, 1, 1, 1, dtype=torch.bool), "pair_parts": pair_parts(row)}
+    else:
+        seen = {"attention_mask": attention_mask(row, attention)}
     return {
         "input_ids": row.input_ids[None],
         "position_ids": row.position_ids[None],
-        "attention_mask": attention_mask(row, attention),
+        **seen,
         "scored_positions": row.scored_positions,
         "targets": row.targets,
     }

@@ -22,6 +22,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from trl import DPOConfig
 
 from apo.checkpoints import KeepCheckpoints
+from apo.pair_attention import PAIRS, register_pair_attention
 from apo.prepared_pairs import mean_length
 from apo.reference import reference_store
 from apo.stock_trainer import PreparedDPOTrainer
@@ -49,9 +50,10 @@ from apo_soup.training.going_on import with_earlier_adapter
 from apo_soup.training.new_rows import settle_adapter
 from apo_soup.training.run import release, train_and_save
 
-# Positions of a row whose attention is one matrix without block-sparsity: longer ones waste more than they save
-# elsewhere.
-SDPA_CAPACITY = 512
+# Positions of a row by attention. Under one matrix without block-sparsity longer ones waste more than they save
+# elsewhere; where pairs are attended to by themselves, longer ones have answers of more than a tile of the LM head, and
+# only the last tile is not computed twice.
+CAPACITIES = {"sdpa": 512, PAIRS: 1024}
 # Keys that have no effect on packed pairs: name -> why.
 WITHOUT_EFFECT = {
     "precompute_ref_batch_size": "rows of the reference are as large as those of training",
@@ -153,7 +155,8 @@ def packed_trainer(
     loading = loading_options(arguments)
     requested = loading["attn_implementation"]
     attention = packed_attention(config, requested, arguments.device.type == "cuda")
-    if requested not in (None, attention):
+    register_pair_attention()
+    if requested not in (None, attention) and (requested, attention) != ("sdpa", PAIRS):
         say(
             f"attn_implementation: packed pairs are run with {attention}, because {requested} does not take their mask "
             "here"
@@ -165,7 +168,7 @@ def packed_trainer(
     loading["attn_implementation"] = attention
     arguments.precompute_ref_log_probs = True
     longest = cast(int, arguments.max_length)
-    capacity = longest if attention == "flex_attention" else min(longest, SDPA_CAPACITY)
+    capacity = min(longest, CAPACITIES.get(attention, longest))
     common = common | settled_model(recipe, arguments, common)
     with refused_by_trl(recipe):
         trainer = PackedDPOTrainer(args=arguments, capacity=capacity, **common)

@@ -17,12 +17,13 @@ from trl import DPOConfig
 from apo.losses import PAIR_LOSSES, SMOOTHED_LOSSES
 from apo.metrics import METRIC_NAMES
 from apo.packed_pairs import Ids, PairIds, pack_pairs
+from apo.pair_attention import PAIRS
 from apo.scoring import scoring_inputs
 from apo_soup.errors import first_line
 from apo_soup.models.lm_head import tiled_logprobs
 from apo_soup.models.positions import rope_by_length
 from apo_soup.models.refusals import FORWARD_ERRORS
-from apo_soup.private import causal_model_class, supports_attention
+from apo_soup.private import causal_model_class, lets_attention_be_set, supports_attention
 
 # Options that the packed trainer does not carry out: name -> whether a value asks for it.
 STOCK_OPTIONS: dict[str, Callable[[Any], bool]] = {
@@ -104,7 +105,7 @@ def model_reason(text: Any) -> str | None:
 
 def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bool) -> str:
     """The attention implementation for packed pairs: FlexAttention on a GPU; SDPA elsewhere, where it is requested, or
-    where the model has no FlexAttention.
+    where the model has no FlexAttention: pair by pair where the model lets its attention be set, else by a mask.
 
     Raises:
         NotPackable: the model has neither.
@@ -114,7 +115,8 @@ def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bo
     for name in candidates:
         # A model of remote code is not listed, and says for itself what it takes when it is loaded.
         if model_class is None or supports_attention(model_class, name):
-            return name
+            by_pairs = name == "sdpa" and model_class is not None and lets_attention_be_set(model_class)
+            return PAIRS if by_pairs else name
     raise NotPackable(f"{getattr(model_class, '__name__', model_class)}, which has no {' and no '.join(candidates)}")
 
 

@@ -207,6 +207,11 @@ def supports_attention(model_class: Any, name: str) -> bool:
     return getattr(model_class, {"flex_attention": "_supports_flex_attn", "sdpa": "_supports_sdpa"}[name], False)
 
 
+def lets_attention_be_set(model_class: Any) -> bool:
+    """Whether a class of transformers says that its attention is whatever is registered under a name."""
+    return bool(getattr(model_class, "_supports_attention_backend", False))
+
+
 def with_fingerprint(dataset: Dataset, fingerprint: str) -> Dataset:
     """The same rows under a fingerprint of our own, by which TRL names the file that it caches what it computes in."""
     keyed = copy.copy(dataset)

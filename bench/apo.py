@@ -112,9 +112,10 @@ def one(options: argparse.Namespace) -> dict:
     from transformers import AutoTokenizer, SmolLM3Config, SmolLM3ForCausalLM
     from trl import DPOConfig
 
+    from apo.pair_attention import PAIRS, register_pair_attention
     from apo.reference import ReferenceStore
     from apo.stock_trainer import PreparedDPOTrainer
-    from apo.train import SDPA_CAPACITY
+    from apo.train import CAPACITIES
     from apo.trainer import PackedDPOTrainer
     from apo_soup.data.documents import TRUNCATED_COLUMN
 
@@ -140,7 +141,9 @@ def one(options: argparse.Namespace) -> dict:
         started = time.perf_counter()
         trainer: PackedDPOTrainer | PreparedDPOTrainer
         if options.one == "ours":
-            trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, SDPA_CAPACITY))
+            register_pair_attention()
+            model.set_attn_implementation(PAIRS)
+            trainer = PackedDPOTrainer(**given, capacity=min(LONGEST, CAPACITIES[PAIRS]))
         else:
             trainer = PreparedDPOTrainer(**given)
         trainer.count_from(None)

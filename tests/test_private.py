@@ -78,7 +78,12 @@ def test_gradients_can_be_held():
 def test_models_say_what_attention_they_run_with(tiny_model):
     from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, PreTrainedConfig, SmolLM3ForCausalLM
 
-    from apo_soup.private import attention_implementation, causal_model_class, supports_attention
+    from apo_soup.private import (
+        attention_implementation,
+        causal_model_class,
+        lets_attention_be_set,
+        supports_attention,
+    )
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation="eager")
     assert attention_implementation(model.config) == "eager"
@@ -87,6 +92,8 @@ def test_models_say_what_attention_they_run_with(tiny_model):
     assert supports_attention(SmolLM3ForCausalLM, "sdpa")
     assert causal_model_class(BloomConfig()) is BloomForCausalLM
     assert not supports_attention(BloomForCausalLM, "flex_attention")
+    assert lets_attention_be_set(SmolLM3ForCausalLM)
+    assert not lets_attention_be_set(BloomForCausalLM)
     assert causal_model_class(PreTrainedConfig()) is None
 
 

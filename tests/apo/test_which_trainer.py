@@ -149,7 +149,7 @@ def test_settings_that_packing_would_change_go_to_stock(changes, reason, tmp_pat
 
 
 def test_positions_that_depend_on_the_longest_of_a_row_go_to_stock():
-    from transformers import BloomConfig, LlamaConfig
+    from transformers import BloomConfig, LlamaConfig, PreTrainedConfig
 
     from apo.which_trainer import NotPackable, model_reason, packed_attention
 
@@ -157,7 +157,9 @@ def test_positions_that_depend_on_the_longest_of_a_row_go_to_stock():
     assert "dynamic positions" in model_reason(LlamaConfig(rope_parameters=rope))
     assert model_reason(LlamaConfig()) is None
     assert packed_attention(LlamaConfig(), None, on_gpu=True) == "flex_attention"
-    assert packed_attention(LlamaConfig(), "sdpa", on_gpu=True) == "sdpa"
+    assert packed_attention(LlamaConfig(), "sdpa", on_gpu=True) == "sdpa_of_pairs"
+    assert packed_attention(LlamaConfig(), None, on_gpu=False) == "sdpa_of_pairs"
+    assert packed_attention(PreTrainedConfig(), None, on_gpu=False) == "sdpa"  # of a model whose code comes with it
     with pytest.raises(NotPackable, match="BloomForCausalLM, which has no"):
         packed_attention(BloomConfig(), None, on_gpu=False)
 
