@@ -156,9 +156,10 @@ def packed_trainer(
     requested = loading["attn_implementation"]
     attention = packed_attention(config, requested, arguments.device.type == "cuda")
     register_pair_attention()
-    if requested not in (None, attention) and (requested, attention) != ("sdpa", PAIRS):
+    kernels = "sdpa" if attention == PAIRS else attention
+    if requested not in (None, kernels):
         say(
-            f"attn_implementation: packed pairs are run with {attention}, because {requested} does not take their mask "
+            f"attn_implementation: packed pairs are run with {kernels}, because {requested} does not take their mask "
             "here"
         )
     defaults = {field.name: field.default for field in fields(DPOConfig)}
