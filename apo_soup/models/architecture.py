@@ -141,7 +141,7 @@ def writing_classes() -> frozenset[str]:
 @cache
 def known_classes() -> frozenset[str]:
     """All classes of models that transformers chooses from."""
-    tables = {name for name in _names("modeling_auto.py") if name.endswith("_MAPPING_NAMES")}
+    tables = {name for name in _names("modeling_auto.py") if name.endswith("MAPPING_NAMES")}
     return frozenset(word for name in tables for _, words in _models(name) for word in words)
 
 
