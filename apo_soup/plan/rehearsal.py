@@ -16,6 +16,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM, PreTrainedConfig
 
+from apo.pair_attention import PAIRS, register_pair_attention
 from apo_soup.models.document_attention import DOCUMENTS, attend_by_documents
 from apo_soup.models.lm_head import CACHED_LOGITS, SCORE_TILE_LOGITS, tiled_logprobs
 from apo_soup.plan.live_memory import LiveMemory
@@ -183,14 +184,16 @@ def _loss(built: Any, model: RehearsedModel, batch: RehearsedBatch) -> Tensor:
     """A loss `[]` of the scored tokens of a batch, by the stages' own tiles of the LM head."""
     causal: Any = built.get_base_model() if isinstance(built, PeftModel) else built
     by_documents = model.attention == DOCUMENTS
-    shape = (1, batch.positions) if by_documents else (batch.rows, batch.width)
+    in_pieces = model.attention in (DOCUMENTS, PAIRS)
+    shape = (1, batch.positions) if in_pieces else (batch.rows, batch.width)
     ids = torch.zeros(shape, dtype=torch.int64)
-    mask, lengths = None, {}
-    if by_documents:
+    mask: Tensor | None = None
+    lengths: dict[str, Any] = {}
+    if in_pieces:
         mask = torch.empty(1, 1, 1, 1, dtype=torch.bool)
-        lengths = {
-            "document_lengths": [len(part) for part in np.array_split(np.empty(batch.positions), batch.documents)]
-        }
+        pieces = np.array_split(np.empty(batch.positions), batch.documents if by_documents else 3)
+        sizes = [len(piece) for piece in pieces]
+        lengths = {"document_lengths": sizes} if by_documents else {"pair_parts": [sizes]}
     elif model.attention != STAND_IN:
         mask = torch.ones(batch.rows, 1, batch.width, batch.width, dtype=torch.bool)
     scored = torch.zeros(batch.scored, dtype=torch.int64)
@@ -223,7 +226,9 @@ def _count(module: torch.nn.Module) -> int:
 
 @contextmanager
 def _attention_known(name: str) -> Iterator[None]:
-    """Let transformers know the stand-in, where it is asked for."""
+    """Let transformers know the stand-in, or the attention of pairs, where it is asked for."""
+    if name == PAIRS:
+        register_pair_attention()
     if name == STAND_IN:
         AttentionInterface.register(STAND_IN, _stand_in)
         AttentionMaskInterface.register(STAND_IN, _no_mask)

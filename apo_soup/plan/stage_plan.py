@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig, TrainingArguments
 from trl import DPOConfig, SFTConfig
 
-from apo.train import SDPA_CAPACITY
+from apo.pair_attention import PAIRS
+from apo.train import CAPACITIES
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.batch import accumulation_steps, global_batch
@@ -104,11 +105,12 @@ class Setting:
         asked = self.recipe.attn_implementation or "sdpa"
         if self.packed_pairs:
             asked = packed_attention(self.config, self.recipe.attn_implementation, not self.launch.on_cpu)
-        if self.launch.on_cpu and asked != "eager":
+        if self.launch.on_cpu and asked not in ("eager", PAIRS):
             asked = "sdpa"
         if self.by_documents and asked == "sdpa":
             return DOCUMENTS if self.launch.on_cpu else STAND_IN
-        return asked if asked in ("eager", "sdpa") else STAND_IN
+        exact = ("eager", "sdpa", PAIRS) if self.launch.on_cpu else ("eager", "sdpa")
+        return asked if asked in exact else STAND_IN
 
     @property
     def by_documents(self) -> bool:
@@ -185,7 +187,7 @@ def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatc
     scored = counts.trained / max(1, counts.tokens) if counts else 1.0
     rows, width, documents = recipe.per_device_train_batch_size, longest, 1
     if isinstance(recipe, ApoFile) and setting.packed_pairs:
-        capacity = recipe.max_length if setting.attention == STAND_IN else min(recipe.max_length, SDPA_CAPACITY)
+        capacity = min(recipe.max_length, CAPACITIES.get(setting.attention, recipe.max_length))
         step = recipe.per_device_train_batch_size * accumulation_steps(recipe, setting.launch.processes)
         mean = counts.tokens / max(1, counts.sequences) if counts else recipe.max_length
         rows, width = 1, max(longest, min(capacity, round(step * mean)))
