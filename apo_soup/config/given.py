@@ -56,6 +56,10 @@ class Given:
         where, name = self._found(key)
         return f"{where}: {name if name and name.isprintable() else repr(name)}"
 
+    def follows(self, key: str) -> bool:
+        """Whether a key's value follows from another file, and neither this one nor the command line gives it."""
+        return key in self.places and self._found(key) == self.places[key]
+
     def _found(self, key: str) -> tuple[str, str]:
         """Where a key stands, and its name there."""
         parts = key.split(".")

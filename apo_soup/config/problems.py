@@ -47,11 +47,11 @@ def unknown_key(given: Given, name: str, known: list[str]) -> str:
     return sentence(given, name, f"expected a known {what}, got an unknown one; {way}")
 
 
-def missing_key(given: Given, name: str, kind: Any, metadata: list[Any]) -> str:
-    """That a key which must be there is not."""
+def missing_key(given: Given, name: str, kind: Any, metadata: list[Any], commanded: bool = True) -> str:
+    """That a key which must be there is not; `commanded` where the command line may give keys of its file."""
     place, _, last = name.rpartition(".")
     where = given.where(place) if place else str(given.path)
-    way = f"add it, or give --{name} VALUE" if not place else f"add {last} to it"
+    way = f"add {last} to it" if place else f"add it, or give --{name} VALUE" if commanded else "add it"
     return f"{where}: {name}: expected {expectation(kind, metadata)}, got nothing; {way}"
 
 

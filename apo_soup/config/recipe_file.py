@@ -107,7 +107,8 @@ def shared_keys(folder: Path) -> SharedKeys | None:
     if not file.is_file():
         return None
     given = Given.from_file(file, [])
-    keys, problems = typed_keys(RecipeFile, given, lambda name: unknown_key(given, name, list(RecipeFile.model_fields)))
+    known = list(RecipeFile.model_fields)
+    keys, problems = typed_keys(RecipeFile, given, lambda name: unknown_key(given, name, known), commanded=False)
     if problems:
         raise told_together(in_file_order(problems))
     return SharedKeys(given, keys)
@@ -196,7 +197,7 @@ def _with_stages(recipe: StageFile, name: str, value: Any, shared: SharedKeys) -
         return [_with_stages(recipe, f"{name}.{n}", v, shared) for n, v in enumerate(value)]
     if isinstance(value, dict):
         return {k: _with_stages(recipe, f"{name}.{k}", v, shared) for k, v in value.items()}
-    named = shared.named(value) if isinstance(value, str) else value
+    named = shared.named(value) if isinstance(value, str) and not recipe.follows(name) else value
     if named == value:
         return value
     same = next((path for path in (shared.folder / value, Path(value)) if _is_rows_or_model(path)), None)

@@ -126,6 +126,10 @@ class StageFile(Keys):
         """`FILE:LINE: KEY`, as a sentence about a key begins."""
         return self._given.place(key)
 
+    def follows(self, name: str) -> bool:
+        """Whether a key, by its dotted name, follows from the `recipe.yaml` beside the file."""
+        return self._given.follows(name)
+
     def is_given_by_command(self, name: str) -> bool:
         """Whether a word of the command line, by its dotted name, reaches these keys: a soup member's own keys stand
         over those of the file, and other members have theirs.

@@ -14,12 +14,15 @@ from apo_soup.config.stage_file import Keys, nested
 Typed = TypeVar("Typed", bound=Keys)
 
 
-def typed_keys(model: type[Typed], given: Given, strange: Callable[[str], str]) -> tuple[Typed, list[str]]:
+def typed_keys(
+    model: type[Typed], given: Given, strange: Callable[[str], str], commanded: bool = True
+) -> tuple[Typed, list[str]]:
     """Keys as far as they are right, and what is wrong with the others: one that is wrong hides no other, and what
     several of them say together is looked at with those that are right.
 
     Args:
         strange: the sentence about a key, by its name, that the model does not have.
+        commanded: whether the command line may give keys of the file.
     """
     recipe = cast(Typed, model.model_construct())
     unknown = [name for name in given.values if name not in model.model_fields]
@@ -28,7 +31,7 @@ def typed_keys(model: type[Typed], given: Given, strange: Callable[[str], str]) 
     for name, field in model.model_fields.items():
         if name not in given.values:
             if field.is_required():
-                problems.append(missing_key(given, name, field.annotation, list(field.metadata)))
+                problems.append(missing_key(given, name, field.annotation, list(field.metadata), commanded))
                 recipe.__dict__[name] = None
                 wrong.add(name)
             continue

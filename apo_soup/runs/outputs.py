@@ -4,7 +4,7 @@ A finished folder takes the place of what lies there. So what lies there must be
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from apo_soup.config.places import resolved
@@ -67,7 +67,21 @@ def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
         found = found or (_place_of_the_run(folder) if recipe.kind != "eval" else None)
         if found:
             problems.append(f"{place}: {found}")
-    return problems
+    return problems or list(_begins_with_itself(recipe, folders.values()))
+
+
+def _begins_with_itself(recipe: StageFile, folders: Collection[Path]) -> Iterator[str]:
+    """That a training begins with what it makes, which is not there at first and is not looked at before it."""
+    from apo_soup.config.training import TrainingFile  # late: as in `output_folders`
+
+    if not isinstance(recipe, TrainingFile):
+        return
+    model = recipe.model_name_or_path
+    if any(resolved(model).is_relative_to(resolved(folder)) for folder in folders):
+        yield (
+            f"{recipe.place('model_name_or_path')}: expected a model that another stage makes, or one that is there, "
+            f"got {model}, which {recipe.path.name} makes itself; name the one that it begins with"
+        )
 
 
 def _needed(recipe: StageFile) -> Iterator[tuple[Path, str]]:

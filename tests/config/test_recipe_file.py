@@ -117,6 +117,17 @@ def test_words_of_the_command_line_stand_over_what_follows(recipe):
         load(suite.path.with_name("sft.yaml"), "sft", ["--name", "x"], ["--state"])
 
 
+@pytest.mark.parametrize("model", ["mid", "apo/1", "data/model", "base"])
+def test_the_base_model_is_never_a_stage_whatever_it_is_called(recipe, tmp_path, model):
+    """It is looked for as any path: beside the recipe, then in the working directory."""
+    (tmp_path / "r" / "recipe.yaml").write_text(f"name: mine\nmodel: {model}\n")
+    assert recipe("mid").model_name_or_path == model
+    assert recipe("eval").models["base"] == model
+    assert recipe("mid", "--model_name_or_path", "sft").model_name_or_path == "runs/mine/sft"
+    assert recipe("eval", "--models.base", "sft").models["base"] == "runs/mine/sft"
+    assert recipe("sft", sft=f"model_name_or_path: base\n{ROWS}").model_name_or_path == model
+
+
 def test_an_apo_file_that_begins_with_the_base_takes_its_template(recipe):
     assert recipe("apo", apo=f"model_name_or_path: base\n{ROWS}").chat_template == "apo-soup"
     assert recipe("apo", apo=f"model_name_or_path: owner/base\n{ROWS}").chat_template == "apo-soup"
@@ -155,7 +166,7 @@ def test_a_file_or_model_with_the_name_of_a_stage_is_noted(recipe, tmp_path):
     ("text", "told"),
     [
         ("", "recipe.yaml: expected a mapping of keys to values, got nothing"),
-        ("model: a/b\n", "recipe.yaml: name: expected text, got nothing; add it"),
+        ("model: a/b\n", "recipe.yaml: name: expected text, got nothing; add it\n"),
         ("name:\n", "recipe.yaml:1: name: expected text, got null"),
         ("name: [a]\n", 'recipe.yaml:1: name: expected text, got ["a"]'),
         ("name: true\n", "recipe.yaml:1: name: expected text, got true"),
@@ -190,11 +201,23 @@ def test_a_file_or_model_with_the_name_of_a_stage_is_noted(recipe, tmp_path):
 def test_a_wrong_recipe_file_is_told_once_by_check_and_by_each_stage(recipe, tmp_path, text, told):
     (tmp_path / "r" / "recipe.yaml").write_text(text)
     (problem, *others) = [p for p in check_recipe(tmp_path / "r")[1] if "recipe.yaml" in p]
-    assert problem.startswith(f"{tmp_path}/r/{told}"), problem
+    assert f"{problem}\n".startswith(f"{tmp_path}/r/{told}"), problem
     assert others == []
     with pytest.raises(UserError) as error:
         recipe("sft")
     assert str(error.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("stage", "model", "line"), [("sft", "sft", 1), ("apo", "apo/1", 1), ("mid", "mid/adapter", 1)]
+)
+def test_a_stage_that_begins_with_itself_is_told(recipe, tmp_path, stage, model, line):
+    (tmp_path / "r" / f"{stage}.yaml").write_text(f"model_name_or_path: {model}\n{ROWS}")
+    told = [p for p in check_recipe(tmp_path / "r")[1] if "which another" in p or "makes itself" in p]
+    assert told == [
+        f"{tmp_path}/r/{stage}.yaml:{line}: model_name_or_path: expected a model that another stage makes, or one that "
+        f"is there, got runs/mine/{model}, which {stage}.yaml makes itself; name the one that it begins with"
+    ]
 
 
 @pytest.mark.parametrize("written", ["recipe.yml", "Recipe.yaml", "recipes.yaml", "recpie.yaml"])
@@ -243,7 +266,8 @@ def test_a_folder_that_the_longer_spelling_made_is_current(tmp_path, monkeypatch
         (shorter / f"{stage}.yaml").write_text(mixture)
         shutil.copytree(tiny_model, tmp_path / "runs" / "mine" / stage)
     (shorter / "recipe.yaml").write_text(f"name: mine\nmodel: {tiny_model}\nchat_template: apo-soup\n")
-    merge = "soup: {members: [sft]}\nmerge: {merge_method: linear, models: [{model: soup}, {model: mid}]}\n"
+    weighed = "[{model: soup, parameters: {weight: 0.9}}, {model: mid, parameters: {weight: 0.1}}]"
+    merge = f"soup: {{members: [sft]}}\nmerge: {{merge_method: linear, models: {weighed}}}\n"
     (longer / "merge.yaml").write_text(f"output_dir: runs/mine\n{merge.replace('[sft]', '[runs/mine/sft]')}")
     (shorter / "merge.yaml").write_text(merge.replace("[sft]", "[runs/mine/sft]"))
     made = {}
