@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.file_names import file_name_fault
+from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import has_mark
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.errors import UserError
@@ -20,8 +21,11 @@ def settle_paths(recipe: StageFile) -> None:
     which was taken. A ~ at the beginning stands for the home folder, in `output_dir` too.
 
     Raises:
-        UserError: a key, or `output_dir`, is what no file can be called.
+        UserError: a key, or `output_dir`, is what no file can be called, or leads nowhere.
     """
+    fault = file_name_fault(recipe.output_dir) or _lost(recipe.output_dir)
+    if fault:
+        raise UserError(f"{recipe.place('output_dir')}: {fault}")
     recipe.__dict__["output_dir"] = os.path.expanduser(recipe.output_dir)
     for name, keys in nested(recipe):
         for field, declared in type(keys).model_fields.items():
@@ -32,10 +36,6 @@ def settle_paths(recipe: StageFile) -> None:
             if settled != value:
                 keys._as_written[field] = value
                 keys.__dict__[field] = settled
-
-    fault = file_name_fault(recipe.output_dir)
-    if fault:
-        raise UserError(f"{recipe.place('output_dir')}: {fault}")
 
 
 def _settled(recipe: StageFile, name: str, value: Any) -> Any:
@@ -52,11 +52,14 @@ def settled(recipe: StageFile, name: str, written: str) -> str:
     """A path as it is found: `written` itself where it is absolute, inline text, of the run, or nowhere beside.
 
     Raises:
-        UserError: no file can have this name.
+        UserError: no file can have this name, or it leads nowhere.
     """
     fault = file_name_fault(written)
     if fault and "{" not in written:  # which a template written into the recipe has
         raise UserError(f"{recipe.place(name)}: {fault}")
+    lost = None if "{" in written else _lost(written) or _lost(str(recipe.path.parent / written))
+    if lost:
+        raise UserError(f"{recipe.place(name)}: {lost}")
     if not written or "\n" in written or "{" in written or Path(written).is_absolute():
         return written
     if written.startswith("~"):
@@ -72,6 +75,18 @@ def settled(recipe: StageFile, name: str, written: str) -> str:
         told = f"{written} is beside the recipe and in the working directory; {beside} is taken"
         recipe.notes.append(f"{recipe.place(name)}: {told}")
     return str(here) if _is_there(here) and here.resolve() == beside.resolve() else str(beside)
+
+
+def _lost(written: str) -> str | None:
+    """Why a path leads nowhere, whatever lies there, as the rest of a sentence."""
+    path = os.path.expanduser(written)
+    if path.startswith("~") and not os.path.lexists(path):
+        return f"expected a path, got {as_written(written)}, whose home folder nobody knows; write the whole path"
+    try:
+        Path(path).resolve()
+    except (RuntimeError, OSError):  # of Python before 3.13, and since
+        return f"expected a path, got {as_written(written)}, a link that leads to itself; remove the link"
+    return None
 
 
 def run_folder_of(recipe: StageFile) -> Path:

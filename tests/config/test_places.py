@@ -1,8 +1,10 @@
 """Paths of a recipe: beside it, then in the working directory; what a stage makes, in the working directory alone."""
 
+import pytest
 import yaml
 
 from apo_soup.config.load import load
+from apo_soup.errors import UserError
 
 SFT = {
     "model_name_or_path": "base",
@@ -83,3 +85,17 @@ def test_globs_templates_and_nested_names_are_looked_for_too(tmp_path, monkeypat
     found = load(suite, "eval")
     assert found.models == {"base": str(folder / "rows"), "sft": "o/sft"}
     assert found.tasks[0].data == str(folder / "asked.jsonl")
+
+
+def test_a_path_that_leads_nowhere_is_told_at_its_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    for changes, told in (
+        ({"model_name_or_path": "loop"}, ":4: model_name_or_path: expected a path, got 'loop', a link that leads to"),
+        ({"output_dir": "loop/sft"}, ":5: output_dir: expected a path, got 'loop/sft', a link that leads to itself"),
+        ({"output_dir": "~nobody-here/x/sft"}, ":5: output_dir: expected a path, got '~nobody-here/x/sft', whose home"),
+        ({"model_name_or_path": "~nobody-here/m"}, ":4: model_name_or_path: expected a path, got '~nobody-here/m', wh"),
+    ):
+        with pytest.raises(UserError) as refused:
+            load(written(tmp_path, SFT | changes), "sft")
+        assert f"sft.yaml{told}" in str(refused.value)
