@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The files that take longest, the longest first. Workers take files in this order, so that no long one is left for the
 # end, where one worker would wait for the other.
 LONGEST_FILES = (
+    "test_refusals.py",
     "evals/harness/test_task.py", "sft/test_train.py", "apo/test_trainer_steps.py", "merge/test_sweep.py",
     "training/test_going_on.py", "apo/test_trainer_logs.py", "apo/pairs/engines/test_endpoint.py", "test_hub.py",
     "test_torture.py", "training/test_fsdp.py", "merge/test_greedy.py", "test_mutations.py", "test_wheel.py",

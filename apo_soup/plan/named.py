@@ -21,7 +21,7 @@ from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.pairs import PairsFile
-from apo_soup.config.places import places_looked_at
+from apo_soup.config.places import places_looked_at, resolved
 from apo_soup.config.sides import LocalSide, VllmSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
@@ -141,6 +141,9 @@ def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
     folder = recipe.path.parent
     place, kind = recipe.place("model_name_or_path"), partial(require_language_model, trusted=recipe.trust_remote_code)
     looks.at_model(recipe.model_name_or_path, place, folder, recipe.model_revision, kind)
+    if resolved(recipe.model_name_or_path) == resolved(recipe.output_dir):
+        told = f"expected a model folder to begin with, got {recipe.model_name_or_path}, which this file makes"
+        looks.problems.append(f"{place}: {told}; name another")
     looks.at(_template, recipe.chat_template, recipe.place("chat_template"), folder)
     for number, clear_of in enumerate(recipe.dataset_mixture.decontaminate or []):
         place = recipe.place(f"dataset_mixture.decontaminate.{number}")

@@ -127,7 +127,7 @@ def test_a_reader_that_goes_away_and_an_interrupt_end_a_command_cleanly():
     assert (piped.returncode, piped.stderr) == (0, "")
     code = """
 import apo_soup.plan.check, apo_soup.cli.app, sys
-def interrupted(*words): raise KeyboardInterrupt
+def interrupted(*_, **__): raise KeyboardInterrupt
 apo_soup.plan.check.check_recipe = interrupted
 sys.argv = ["apo-soup", "check", "tiny"]
 apo_soup.cli.app.main()

@@ -6,6 +6,7 @@ imported where they are used: a run against an endpoint needs neither torch nor 
 
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from apo.pairs.journal import Answer
@@ -15,6 +16,7 @@ from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.sides import VllmSide
 from apo_soup.errors import UserError
+from apo_soup.models.architecture import require_reward_model
 from apo_soup.models.endpoint.packages import require_endpoint_packages
 
 # Takes answers as an engine finishes them.
@@ -35,9 +37,11 @@ def require_installed_engine(side: AskedSide) -> None:
     """Check that a side's engine is installed, before the other side has been asked for hours.
 
     Raises:
-        UserError: a package that the engine needs is not there.
+        UserError: a package that the engine needs is not there, or the judge is no reward model.
     """
     require_engine(side.keys, side.where)
+    if isinstance(side.keys, RewardJudge) and Path(side.keys.model).is_dir():
+        require_reward_model(Path(side.keys.model), f"{side.where}.model")
 
 
 def require_engine(keys: Any, where: str) -> None:

@@ -3,7 +3,6 @@
 import gc
 import math
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from apo_soup.config.judges import RewardJudge
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
-from apo_soup.models.architecture import require_reward_model
 from apo_soup.models.completion import Completion
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
@@ -40,8 +38,6 @@ class RewardEngine:
             keys.revision,
             keys.trust_remote_code,
         )
-        if Path(keys.model).is_dir():
-            require_reward_model(Path(keys.model), where)
         self.model: Any = load_causal_model(
             keys.model, where, keys.dtype, keys.trust_remote_code, keys.revision, AutoModelForSequenceClassification
         ).eval()
