@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
-from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
+from apo_soup.config.mergekit import MergekitOptions
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import model_folder
 from apo_soup.stored_json import read_json
@@ -46,7 +46,8 @@ def _look(recipe: MergeFile, name: str, makes: Callable[[str], bool]) -> None:
             raise
     else:
         config = mix_config(recipe)
-        _read_by_mergekit(config, recipe.options or MergekitOptions(), where)
+        if is_for_mergekit(recipe):
+            parsed_configuration(config, recipe.options or MergekitOptions(), where)
         check_weights(config, where)
     models = {model: recipe.place(key) for model, key in named_models(config).items()}
     there = {model: Path(model) for model in models if Path(model).exists()}
@@ -66,11 +67,13 @@ def _look(recipe: MergeFile, name: str, makes: Callable[[str], bool]) -> None:
         check_alike(folders, where, config.names_tokens)
 
 
-def _read_by_mergekit(config: MergekitKeys, options: MergekitOptions, where: str) -> None:
-    """Have mergekit read what is more than a linear average of whole models."""
-    linear = config.merge_method == "linear" and config.model_fields_set <= LINEAR_KEYS
-    if not linear or options.model_fields_set:
-        parsed_configuration(config, options, where)
+def is_for_mergekit(recipe: MergeFile) -> bool:
+    """Whether a file asks for more than a linear average of whole models, which mergekit reads, with torch and with
+    transformers' models.
+    """
+    config, options = recipe.merge, recipe.options
+    linear = config is None or (config.merge_method == "linear" and config.model_fields_set <= LINEAR_KEYS)
+    return not linear or bool(options and options.model_fields_set)
 
 
 def _look_at_context(recipe: MergeFile, first: Path, name: str) -> None:

@@ -26,6 +26,7 @@ from apo_soup.runs.makers import upstream
 from apo_soup.runs.sources import is_local
 from apo_soup.runs.suite_inputs import tasks_with_rows
 from apo_soup.stored_json import read_json
+from merge.foreseen import is_for_mergekit, merge_problems
 
 # Prompts that are read for one that has a reference, and for one that the template takes.
 PROMPTS_READ, PROMPTS_RENDERED = 20_000, 20
@@ -41,7 +42,7 @@ def tried_problems(recipes: Sequence[StageFile], folder: Path, alone: bool = Fal
             and which tokenizers do not need.
     """
     made, told = MadeHere(folder), list[str]()
-    if alone:
+    if alone and not any(map(needs_torch, recipes)):
         import_without_torch()
 
     # Merges last: they may need torch.
@@ -70,6 +71,16 @@ def _looks(recipe: StageFile, made: MadeHere) -> Iterator[Callable[[], Iterator[
         yield partial(_try_suite, recipe, made)
     elif isinstance(recipe, MergeFile):
         yield partial(_try_merge, recipe, made)
+
+
+def needs_torch(recipe: StageFile) -> bool:
+    """Whether a file is read by what may import torch: mergekit, or code that comes with a model."""
+    if isinstance(recipe, MergeFile):
+        return is_for_mergekit(recipe)
+    if isinstance(recipe, AskingFile):
+        sides = [*recipe.sides().values(), recipe.judge]
+        return any(isinstance(side, LocalSide | RewardJudge) and side.trust_remote_code for side in sides)
+    return isinstance(recipe, TrainingFile | EvalFile) and recipe.trust_remote_code
 
 
 def import_without_torch() -> None:
@@ -167,6 +178,4 @@ def _try_suite(suite: EvalFile, made: MadeHere) -> Iterator[str]:
 
 
 def _try_merge(recipe: MergeFile, made: MadeHere) -> Iterator[str]:
-    from merge.foreseen import merge_problems
-
     yield from merge_problems(recipe, made.makes)

@@ -42,6 +42,19 @@ for code, *words in (0, "--help"), (0, "check", "tiny"), (2, "run", "sft", "nowh
     assert "Traceback" not in result.stderr
 
 
+def test_a_check_that_needs_torch_has_it(tmp_path):
+    """A merge that mergekit reads, of models that are there: in a process of its own, as people start it."""
+    model = ROOT / "recipes" / "tiny" / "base"
+    for merge in (
+        f"merge_method: ties\n  base_model: {model}\n  models: [{{model: {tmp_path}/m, parameters: {{weight: 1}}}}]",
+        f"merge_method: passthrough\n  slices: [{{sources: [{{model: {model}, layer_range: [0, 2]}}]}}]",
+    ):
+        (tmp_path / "merge.yaml").write_text(f"output_dir: runs/x\nmerge:\n  dtype: float32\n  {merge}\n")
+        shutil.copytree(model, tmp_path / "m", dirs_exist_ok=True)
+        result = python("-m", "apo_soup", "check", tmp_path)
+        assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
