@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Devices:
-    """What a plan is made for: an accelerate configuration, and a GPU by its name with its price an hour."""
+    """What a plan is made for: an accelerate configuration, and a GPU by its name with its price an hour; `measure`
+    says whether steps are run on the devices that are here.
+    """
 
     launch: str
     gpu: str
     price: float | None
+    measure: bool
 
 
 def print_plan(recipe: Path, devices: Devices, as_json: bool) -> None:
@@ -46,11 +49,11 @@ def print_plan(recipe: Path, devices: Devices, as_json: bool) -> None:
     if problems:
         raise told_together(problems)
     with stdout_for_programs() if as_json else nullcontext():
-        planned = _planned(recipes, file, devices)
+        planned = _planned(recipe, recipes, file, devices)
     print(planned.json() if as_json else planned.text())
 
 
-def _planned(recipes: list[StageFile], file: Path | None, devices: Devices) -> "RecipePlan":
+def _planned(folder: Path, recipes: list[StageFile], file: Path | None, devices: Devices) -> "RecipePlan":
     quiet_libraries()
     # A stage has these imported before it begins: this process takes what it will.
     for stage in ("apo", "sft"):
@@ -67,9 +70,15 @@ def _planned(recipes: list[StageFile], file: Path | None, devices: Devices) -> "
         if isinstance(recipe, TrainingFile):
             make_generated_rows(recipe)
     plan = plan_recipe(recipes, launch, device, process, devices.price)
-    trainings = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
-    if trainings:
-        plan.keep(run_folder_of(trainings[0]))
+    trainings = {recipe.path.stem: recipe for recipe in recipes if isinstance(recipe, TrainingFile)}
+    if devices.measure:
+        from apo_soup.cli.measure import measured_plans
+
+        launched = str(file) if file else None
+        plan = replace(plan, stages=list(measured_plans(plan.stages, trainings, folder, launched)))
+    for recipe in trainings.values():
+        plan.keep(run_folder_of(recipe))
+        break
     return plan
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.rehearsal import Rehearsal
 
-# Of the memory that a process on a CPU holds in blocks, what lies between them unused: measured, see docs/results.md.
-FRAGMENTED = 1.1
+# Measured with glibc (`bench.plan`): what passes take of a process's heap, with what lies unused between their blocks,
+# and bytes of code that is loaded at the first step.
+FRAGMENTED, FIRST_STEP = 1.28, 5e6
 # Numbers in DeepSpeed's buckets of gradients and of gathered weights, and ZeRO-3's most numbers gathered at once, as
 # its defaults are (deepspeed.ai/docs/config-json).
 _BUCKET, _GATHERED = 5e8, 1e9
@@ -45,10 +46,8 @@ class PeakMemory:
 def on_cpu(step: Rehearsal, states: float, process: float) -> PeakMemory:
     """A process on a CPU. `states` are the optimiser's bytes for a byte of trained weights."""
     optimizer = states * step.trained
-    whole = FRAGMENTED * step.process
-    return PeakMemory(
-        step.weights, step.trained, optimizer, max(0.0, whole - step.weights - step.trained - optimizer), process
-    )
+    passes = FIRST_STEP + FRAGMENTED * (step.process - step.weights - optimizer)
+    return PeakMemory(step.weights, step.trained, optimizer, passes - step.trained, process)
 
 
 def on_device(step: Rehearsal, states: float, launch: Processes) -> PeakMemory:

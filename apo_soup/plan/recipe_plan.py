@@ -51,6 +51,8 @@ class RecipePlan:
             memory = asdict(plan.memory) if plan.memory else None
             stages[plan.name] = {name: getattr(plan, name) for name in FIGURES}
             stages[plan.name] |= {"memory": memory, "notes": list(plan.notes)}
+            if plan.measured:
+                stages[plan.name]["measured"] = asdict(plan.measured)
         seconds = self.seconds
         whole = {"processes": self.launch.processes, "seconds": seconds, "cost": self.cost(seconds)}
         return json.dumps({"stages": stages, **whole}, indent=2)
@@ -69,7 +71,8 @@ class RecipePlan:
         told = (
             "time is not known" if seconds is None else f"time is that of training, {duration(seconds)} together{price}"
         )
-        lines.append(f"{told}: {self.device.told}")
+        assumed = "by the steps that were measured" if any(p.measured for p in self.stages) else self.device.told
+        lines.append(f"{told}: {assumed}")
         return "\n".join(lines)
 
     def keep(self, run: Path) -> None:
@@ -160,12 +163,15 @@ def _rows_of(recipe: TrainingFile) -> tuple[SplitCounts | None, int | None, list
 
 def _cells(plan: StagePlan) -> list[str]:
     counts = (plan.rows, plan.tokens, plan.trained_tokens, plan.sequences, plan.global_batch, plan.steps)
-    sizes = (plan.peak_memory_bytes, plan.disk_bytes)
+    memory = "?" if plan.peak_memory_bytes is None else size_text(plan.peak_memory_bytes)
+    if plan.measured:
+        memory += f", measured {size_text(plan.measured.peak_memory_bytes)}"
     return [
         plan.name,
         *("?" if count is None else f"{count:,}" for count in counts),
         "?" if plan.warmup_steps is None else f"{plan.warmup_steps:,}",
-        *("?" if size is None else size_text(size) for size in sizes),
+        memory,
+        "?" if plan.disk_bytes is None else size_text(plan.disk_bytes),
         "?" if plan.seconds is None else duration(plan.seconds),
     ]
 

@@ -33,6 +33,16 @@ QUANTISED_BYTES = {"load_in_4bit": 0.5 + 4 / 64, "load_in_8bit": 1.0}
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the first steps of a training took: seconds a step, and the most memory of a device, or of a process on a
+    CPU, in bytes.
+    """
+
+    step_seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
 class StagePlan:
     """The figures of a training; None where one is not known before it runs.
 
@@ -46,6 +56,7 @@ class StagePlan:
         disk_bytes: the most that lies on disk at once: prepared rows, checkpoints, the finished folder.
         seconds: of the passes alone.
         memory: the peak by what it is of.
+        measured: what its first steps took, where they were measured; `seconds` are by that.
         notes: what was assumed, and what is not known.
         keys: the hash of the keys that decide on the result.
     """
@@ -62,6 +73,7 @@ class StagePlan:
     disk_bytes: int | None = None
     seconds: float | None = None
     memory: PeakMemory | None = None
+    measured: Measured | None = None
     notes: tuple[str, ...] = ()
     keys: str = ""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from apo_soup.plan.launch import Processes
-from apo_soup.plan.memory import FRAGMENTED, on_cpu, on_device, on_shards
+from apo_soup.plan.memory import FIRST_STEP, FRAGMENTED, on_cpu, on_device, on_shards
 from apo_soup.plan.rehearsal import Rehearsal
 
 # 1000 numbers in float32, all of them trained; 100 in each layer, 200 outside.
@@ -40,5 +40,5 @@ def test_zero_three_holds_a_part_of_everything():
 
 def test_a_process_holds_what_lies_between_its_blocks():
     process = on_cpu(STEP, 2.0, 500)
-    assert process.total == pytest.approx(FRAGMENTED * 24_000 + 500)
+    assert process.total == pytest.approx(4000 + 8000 + FRAGMENTED * 12_000 + FIRST_STEP + 500)
     assert (process.weights, process.gradients, process.optimizer) == (4000, 4000, 8000)

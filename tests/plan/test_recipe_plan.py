@@ -97,6 +97,19 @@ def test_a_table_for_people_names_what_was_assumed(recipe):
     assert "at 0.5 an hour: 40% of the 165 TFLOP/s of one 4090 assumed" in told
 
 
+def test_three_steps_are_measured_and_leave_nothing(recipe):
+    folder = recipe()
+    (folder / "sft.yaml").unlink()
+    before = {path for path in folder.rglob("*") if "prepared" not in path.parts}
+    plan = planned(folder, "--measure")
+    for name in ("apo/1", "apo/2"):
+        measured = plan[name]["measured"]
+        assert plan[name]["seconds"] == pytest.approx(measured["step_seconds"] * plan[name]["steps"], abs=0.1)
+        assert 1e8 < measured["peak_memory_bytes"] < 4e9
+    left = {path for path in folder.rglob("*") if "prepared" not in path.parts} - before
+    assert {path.name for path in left} == {"run", "plan.json"}
+
+
 def test_what_does_not_fit_is_told_with_the_ways_in_order(recipe, write_recipe, tmp_path, tiny_model):
     folder = recipe(max_length=200_000, per_device_train_batch_size=64, global_batch_size=512)
     for name in ("sft", "apo"):
