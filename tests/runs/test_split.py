@@ -50,11 +50,12 @@ def test_the_size_of_a_micro_batch_counts_where_a_loss_depends_on_it(stage):
     assert other == "per_device_train_batch_size was 2 and is 4"
 
 
-@pytest.mark.parametrize("processes", ["two", None, 0.5])
-def test_a_manifest_that_does_not_tell_its_processes_is_of_another_batch(stage, processes):
+def test_a_manifest_that_does_not_tell_its_processes_is_of_another_batch(stage):
     finish(stage(OLD))
     file = stage(OLD).folder / MANIFEST
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"processes": processes}))
+    manifest = json.loads(file.read_text())
+    del manifest["processes"]
+    file.write_text(json.dumps(manifest))
     assert "global_batch_size" in stage({"global_batch_size": 8, "seed": 1}).stale()
 
 
