@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from apo_soup.cli.rows import make_generated_rows
 from apo_soup.cli.shadowed import require_our_module
-from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import told_together
@@ -76,9 +75,7 @@ def _planned(folder: Path, recipes: list[StageFile], file: Path | None, devices:
 
         launched = str(file) if file else None
         plan = replace(plan, stages=list(measured_plans(plan.stages, trainings, folder, launched)))
-    for recipe in trainings.values():
-        plan.keep(run_folder_of(recipe))
-        break
+    plan.keep()
     return plan
 
 

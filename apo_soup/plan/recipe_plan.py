@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.batch import global_batch
 from apo_soup.config.members import member_recipes
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
@@ -22,12 +23,14 @@ from apo_soup.plan.launch import Processes
 from apo_soup.plan.row_counts import SplitCounts, row_counts
 from apo_soup.plan.stage_plan import StagePlan, plan_training, setting_of
 from apo_soup.runs.makers import missing_sources, upstream
-from apo_soup.runs.planned import FIGURES, keep_plan, keys_hash
+from apo_soup.runs.planned import FIGURES, keep_plan, keys_hash, run_of
 from apo_soup.runs.sources import is_local
 from apo_soup.tables import size_text, text_table
 
 # The files of trainings that a run starts, in its order.
 RUN_FILES = ("mid.yaml", "sft.yaml", "apo.yaml")
+# What a plan is for, one and more, by whether it is a CPU.
+KINDS = {True: ("CPU process", "CPU processes"), False: ("GPU", "GPUs")}
 HEADER = ["stage", "rows", "tokens", "trained", "sequences", "batch", "steps", "warm-up", "memory", "disk", "time"]
 
 
@@ -37,12 +40,14 @@ class RecipePlan:
 
     Attributes:
         price: of a device and hour.
+        left_out: files of trainings that no run starts.
     """
 
     stages: list[StagePlan]
     launch: Processes
     device: Device
     price: float | None
+    left_out: tuple[str, ...] = ()
 
     def json(self) -> str:
         """The figures for programs; null where one is not known."""
@@ -61,9 +66,10 @@ class RecipePlan:
         """A table for people, and below it what was assumed."""
         lines = [text_table(HEADER, [_cells(plan) for plan in self.stages])]
         lines += dict.fromkeys(note for plan in self.stages for note in plan.notes)
-        kind = "CPU process" if self.launch.on_cpu else "GPU"
+        lines += [f"{name} is not planned, for `apo-soup run` does not start it" for name in self.left_out]
+        count, (one, more) = self.launch.processes, KINDS[self.launch.on_cpu]
         shared = "" if self.launch.sharing == "none" else f", {self.launch.sharing}"
-        lines.append(f"for {self.launch.processes} {kind}{'s' * (self.launch.processes > 1)}{shared}; memory is of one")
+        lines.append(f"for {count} {one if count == 1 else more}{shared}; memory is of one")
         seconds = self.seconds
         price = (
             "" if self.price is None or seconds is None else f", {self.cost(seconds):,.2f} at {self.price:g} an hour"
@@ -75,9 +81,12 @@ class RecipePlan:
         lines.append(f"{told}: {assumed}")
         return "\n".join(lines)
 
-    def keep(self, run: Path) -> None:
-        """Leave the figures in the run's folder, from which each stage takes its own along."""
-        keep_plan(run, {p.name: {"keys": p.keys} | {n: getattr(p, n) for n in FIGURES} for p in self.stages if p.keys})
+    def keep(self) -> None:
+        """Leave the figures in the folders of their runs, from which each stage takes its own along."""
+        known = [plan for plan in self.stages if plan.keys]
+        for run in dict.fromkeys(plan.run for plan in known):
+            of_run = [plan for plan in known if plan.run == run]
+            keep_plan(Path(run), {p.name: {"keys": p.keys} | {n: getattr(p, n) for n in FIGURES} for p in of_run})
 
     @property
     def seconds(self) -> float | None:
@@ -108,30 +117,33 @@ def plan_recipe(
     files = {recipe.path.name: recipe for recipe in recipes if isinstance(recipe, TrainingFile)}
     for name in RUN_FILES:
         if name in files:
-            plans += _plans_of(files[name], launch, device, process)
-    return RecipePlan(plans, launch, device, price)
+            plans += _plans_of(files.pop(name), launch, device, process)
+    return RecipePlan(plans, launch, device, price, tuple(sorted(files)))
 
 
 def _plans_of(recipe: TrainingFile, launch: Processes, device: Device, process: float) -> list[StagePlan]:
-    counts, token_count, notes = _rows_of(recipe)
     members: Sequence[TrainingFile] = member_recipes(recipe) if isinstance(recipe, ApoFile) else [recipe]
     model = upstream(recipe).model
     plans: list[StagePlan] = []
     for member in members:
-        name = Path(recipe.output_dir).name + (f"/{member.member}" if member.member is not None else "")
+        name = recipe.path.stem + (f"/{member.member}" if member.member is not None else "")
         same = next((n for n in range(len(plans)) if _same_but_seed(members[n], member)), None)
         if same is not None:
-            plans.append(replace(plans[same], name=name, keys=keys_hash(member)))
+            keys = keys_hash(member) if plans[same].keys else ""
+            plans.append(replace(plans[same], name=name, keys=keys, run=run_of(member)))
             continue
+        counts, token_count, notes = _rows_of(member)
         try:
             setting = setting_of(member, launch, model, token_count)
         except (OSError, ValueError) as error:
-            told = f"{member.place('model_name_or_path')}: {model} is not there to be seen ({first_line(error)})"
-            plans.append(StagePlan(name, notes=(*notes, told)))
+            where = upstream(recipe).files[-1] if upstream(recipe).files else recipe
+            told = f"{where.place('model_name_or_path')}: {model} is not there to be seen ({first_line(error)})"
+            plans.append(StagePlan(name, global_batch=global_batch(member, launch.processes), notes=(*notes, told)))
             continue
         plan = plan_training(setting, name, counts, device, process, tuple(notes))
         too_large = fitting(setting, counts, plan.peak_memory_bytes or 0, device.memory, process)
-        plans.append(replace(plan, keys=keys_hash(member), notes=(*plan.notes, *([too_large] if too_large else ()))))
+        more = (too_large,) if too_large else ()
+        plans.append(replace(plan, keys=keys_hash(member), run=run_of(member), notes=(*plan.notes, *more)))
     return plans
 
 

@@ -38,6 +38,7 @@ class RehearsedModel:
         adapter: what PEFT trains in place of it, or None.
         checkpointing: options of activation checkpointing, or None where all activations are kept.
         quantised: bytes of a number in the frozen layers of a base of few bits, or None.
+        trusted: code that comes with the model may run.
     """
 
     config: PreTrainedConfig
@@ -48,6 +49,7 @@ class RehearsedModel:
     adapter: PeftConfig | None = None
     checkpointing: dict[str, Any] | None = None
     quantised: float | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def _without_weights(model: RehearsedModel) -> Any:
             model.config,
             dtype=getattr(torch, model.loaded),
             attn_implementation="sdpa" if model.attention == DOCUMENTS else model.attention,
+            trust_remote_code=model.trusted,
         )
         if model.attention == DOCUMENTS:
             attend_by_documents(built)

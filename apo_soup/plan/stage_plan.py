@@ -13,16 +13,19 @@ from apo.pair_attention import PAIRS
 from apo.train import CAPACITIES
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.batch import accumulation_steps, global_batch
+from apo_soup.config.batch import accumulation_steps
 from apo_soup.config.training import TrainingFile
+from apo_soup.errors import first_line
 from apo_soup.models.document_attention import DOCUMENTS
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.embeddings import rows_for
+from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.plan.device import Device
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.memory import PeakMemory, on_cpu, on_device, on_shards
 from apo_soup.plan.rehearsal import STAND_IN, Rehearsal, RehearsedBatch, RehearsedModel, rehearse, weights_of
 from apo_soup.plan.row_counts import SplitCounts
+from apo_soup.private import causal_model_class, supports_attention
 from apo_soup.training.arguments import adapters, trl_arguments
 from apo_soup.training.precision import Precision, precision
 from apo_soup.training.room import Sizes, optimizer_states, training_room
@@ -59,6 +62,7 @@ class StagePlan:
         measured: what its first steps took, where they were measured; `seconds` are by that.
         notes: what was assumed, and what is not known.
         keys: the hash of the keys that decide on the result.
+        run: the folder of its run.
     """
 
     name: str
@@ -76,16 +80,7 @@ class StagePlan:
     measured: Measured | None = None
     notes: tuple[str, ...] = ()
     keys: str = ""
-
-
-def training_steps(recipe: TrainingFile, arguments: TrainingArguments, sequences: int, processes: int) -> int:
-    """Optimiser steps of a training, as transformers' Trainer counts them."""
-    if arguments.max_steps > 0:
-        return arguments.max_steps
-    at_once = recipe.per_device_train_batch_size * processes
-    batches = sequences // at_once if arguments.dataloader_drop_last else math.ceil(sequences / at_once)
-    an_epoch = max(1, math.ceil(batches / accumulation_steps(recipe, processes)))
-    return math.ceil(arguments.num_train_epochs * an_epoch)
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,13 @@ class Setting:
     @property
     def attention(self) -> str:
         """The attention implementation, or what stands in for one whose memory does not grow with a row's square."""
-        asked = self.recipe.attn_implementation or "sdpa"
+        model_class = causal_model_class(self.config)
+        usual = "sdpa" if model_class is None or supports_attention(model_class, "sdpa") else "eager"
+        asked = self.recipe.attn_implementation or usual
         if self.packed_pairs:
             asked = packed_attention(self.config, self.recipe.attn_implementation, not self.launch.on_cpu)
         if self.launch.on_cpu and asked not in ("eager", PAIRS):
-            asked = "sdpa"
+            asked = usual
         if self.by_documents and asked == "sdpa":
             return DOCUMENTS if self.launch.on_cpu else STAND_IN
         exact = ("eager", "sdpa", PAIRS) if self.launch.on_cpu else ("eager", "sdpa")
@@ -146,7 +143,32 @@ class Setting:
             self.adapter,
             options if self.checkpointed else None,
             next((size for key, size in QUANTISED_BYTES.items() if getattr(self.recipe, key)), None),
+            self.recipe.trust_remote_code,
         )
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of a step on each process; accelerate's own number of them wins over the Trainer's."""
+        inside = cast(Any, self.arguments.accelerator_config).gradient_accumulation_kwargs or {}
+        return int(inside.get("num_steps") or accumulation_steps(self.recipe, self.launch.processes))
+
+    @property
+    def at_once(self) -> int:
+        """Sequences or pairs of a micro-batch, on all processes together."""
+        split = cast(Any, self.arguments.accelerator_config).split_batches
+        return self.recipe.per_device_train_batch_size * (1 if split else self.launch.processes)
+
+    @property
+    def global_batch(self) -> int:
+        """Sequences or pairs of a step, on all processes together."""
+        return self.recipe.global_batch_size or self.at_once * self.accumulation
+
+    @property
+    def kept_reference(self) -> bool:
+        """Whether the stock trainer of pairs holds a second model, the reference, while it trains."""
+        if not isinstance(self.recipe, ApoFile) or self.packed_pairs or self.adapter is not None:
+            return False
+        return not cast(DPOConfig, self.arguments).precompute_ref_log_probs
 
 
 def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count: int | None) -> Setting:
@@ -172,7 +194,7 @@ def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count:
         text.vocab_size = rows_for(token_count, text.vocab_size, multiple)
     types = precision(at_base, arguments, of_model.use_peft)
     packed = False
-    if isinstance(recipe, ApoFile):
+    if isinstance(recipe, ApoFile) and launch.sharing != "zero3":
         packed = recipe.packed_pairs is not False and stock_reason(arguments, config) is None
         try:
             packed_attention(config, recipe.attn_implementation, not launch.on_cpu)
@@ -192,6 +214,21 @@ def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count:
     )
 
 
+def training_steps(setting: Setting, sequences: int) -> int:
+    """Optimiser steps of a training, as transformers' Trainer counts them."""
+    arguments, size = setting.arguments, setting.global_batch
+    if arguments.max_steps > 0:
+        return int(arguments.max_steps)
+    drops = arguments.dataloader_drop_last
+    if setting.recipe.global_batch_size:
+        # A step that is not full is left out as a whole (`apo_soup/training/step_order.py`).
+        an_epoch = sequences // size if drops else math.ceil(sequences / size)
+    else:
+        batches = sequences // setting.at_once if drops else math.ceil(sequences / setting.at_once)
+        an_epoch = math.ceil(batches / setting.accumulation)
+    return math.ceil(arguments.num_train_epochs * max(1, an_epoch))
+
+
 def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatch:
     """The largest batch that goes through the model at once; of rows that are not known, `max_length`, all scored."""
     recipe = setting.recipe
@@ -200,7 +237,7 @@ def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatc
     rows, width, documents = recipe.per_device_train_batch_size, longest, 1
     if isinstance(recipe, ApoFile) and setting.packed_pairs:
         capacity = min(recipe.max_length, CAPACITIES.get(setting.attention, recipe.max_length))
-        step = recipe.per_device_train_batch_size * accumulation_steps(recipe, setting.launch.processes)
+        step = recipe.per_device_train_batch_size * setting.accumulation
         mean = counts.tokens / max(1, counts.sequences) if counts else recipe.max_length
         rows, width = 1, max(longest, min(capacity, round(step * mean)))
     elif isinstance(recipe, ApoFile):
@@ -212,13 +249,17 @@ def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatc
 
 def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tuple[PeakMemory, Rehearsal]:
     """The peak of a training and the step it was rehearsed by; `process` is what a process on a CPU takes before."""
-    recipe, launch, states = setting.recipe, setting.launch, setting.states
-    several = setting.packed_pairs or accumulation_steps(recipe, launch.processes) > 1
+    launch, states = setting.launch, setting.states
+    several = setting.packed_pairs or setting.accumulation > 1
     shards = launch.sharing in ("fsdp", "zero2", "zero3") and not launch.on_cpu
     step = rehearse(setting.model(low=shards), batch, states, several)
     if shards:
-        return on_shards(*weights_of(setting.model()), states, launch, step), step
-    return on_cpu(step, states, process) if launch.on_cpu else on_device(step, states, launch), step
+        memory = on_shards(*weights_of(setting.model()), states, launch, step)
+    else:
+        memory = on_cpu(step, states, process) if launch.on_cpu else on_device(step, states, launch)
+    if setting.kept_reference:
+        memory = replace(memory, weights=memory.weights * 2)
+    return memory, step
 
 
 def operations_of(setting: Setting, batch: RehearsedBatch, step: Rehearsal, counts: SplitCounts) -> float:
@@ -235,7 +276,7 @@ def operations_of(setting: Setting, batch: RehearsedBatch, step: Rehearsal, coun
     an_epoch = products + passes * forward
     epochs = setting.arguments.num_train_epochs
     if setting.arguments.max_steps > 0:
-        done = setting.arguments.max_steps * global_batch(setting.recipe, setting.launch.processes)
+        done = setting.arguments.max_steps * setting.global_batch
         epochs = done / max(1, counts.sequences)
     reference = (products / (4 if passes > 3.5 else 3) + forward) if isinstance(setting.recipe, ApoFile) else 0
     return float(epochs * an_epoch + reference)
@@ -250,32 +291,36 @@ def plan_training(
         counts: its rows, where they could be prepared.
         process: bytes that a process on a CPU takes before a training begins.
     """
-    recipe, arguments, launch = setting.recipe, setting.arguments, setting.launch
+    arguments, launch = setting.arguments, setting.launch
+    plan = StagePlan(name, global_batch=setting.global_batch, notes=notes)
+    if counts is not None:
+        steps = training_steps(setting, counts.sequences)
+        plan = replace(
+            plan,
+            rows=counts.rows,
+            tokens=counts.tokens,
+            trained_tokens=counts.trained,
+            sequences=counts.sequences,
+            steps=steps,
+            warmup_steps=arguments.get_warmup_steps(steps),
+        )
     batch = largest_batch(setting, counts)
-    memory, step = peak_memory(setting, batch, process)
-    plan = StagePlan(
-        name,
-        global_batch=global_batch(recipe, launch.processes),
-        peak_memory_bytes=round(memory.total),
-        memory=memory,
-        notes=notes,
-    )
-    if counts is None:
+    try:
+        memory, step = peak_memory(setting, batch, process)
+    except FORWARD_ERRORS as error:
+        told = f"{setting.recipe.path}: memory and time are not known, for {type(setting.config).__name__} cannot be "
+        return replace(plan, notes=(*notes, f"{told}run without data ({first_line(error)[:120]})"))
+    plan = replace(plan, peak_memory_bytes=round(memory.total), memory=memory)
+    if counts is None or plan.steps is None:
         return plan
-    steps = training_steps(recipe, arguments, counts.sequences, launch.processes)
+    seconds = device.seconds(operations_of(setting, batch, step, counts), launch.processes)
+    return replace(plan, disk_bytes=disk_bytes(setting, counts, plan.steps), seconds=round(seconds, 1))
+
+
+def disk_bytes(setting: Setting, counts: SplitCounts, steps: int) -> int:
+    """The most that lies on disk at once: prepared rows, checkpoints, the finished folder."""
     weights, trained = weights_of(setting.model())
     wider = getattr(torch, setting.types.saved).itemsize / getattr(torch, setting.types.trained).itemsize
     in_checkpoint = weights if setting.adapter is None else trained
     sizes = Sizes(trained, in_checkpoint, max(in_checkpoint, weights * wider))
-    room = training_room(sizes, arguments, steps, 0)
-    return replace(
-        plan,
-        rows=counts.rows,
-        tokens=counts.tokens,
-        trained_tokens=counts.trained,
-        sequences=counts.sequences,
-        steps=steps,
-        warmup_steps=arguments.get_warmup_steps(steps),
-        disk_bytes=counts.folder_bytes + round(room.most or 0),
-        seconds=round(device.seconds(operations_of(setting, batch, step, counts), launch.processes), 1),
-    )
+    return counts.folder_bytes + round(training_room(sizes, setting.arguments, steps, 0).most or 0)

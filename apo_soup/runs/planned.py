@@ -44,6 +44,12 @@ def keys_hash(recipe: TrainingFile) -> str:
     return hash_value(recipe.deciding_values())
 
 
+def run_of(recipe: TrainingFile) -> str:
+    """The folder of the run that a training, or a soup member's, works in."""
+    folder = run_folder_of(recipe)
+    return str(folder if recipe.member is None else folder.parent)
+
+
 def keep_plan(run: Path, stages: dict[str, dict[str, Any]]) -> None:
     """Write the figures of a run's trainings, with their `keys`, into its folder."""
     run.mkdir(parents=True, exist_ok=True)
@@ -54,10 +60,8 @@ def planned(recipe: TrainingFile, name: str) -> dict[str, Any] | None:
     """The figures that were planned for a training with these keys; None where no plan was made, or of other keys. A
     plan that cannot be read is as good as none.
     """
-    folder = run_folder_of(recipe)
-    run = folder if recipe.member is None else folder.parent
     try:
-        stages: dict[str, dict[str, Any]] = json_of_form(run / PLAN, StoredPlan)["stages"]
+        stages: dict[str, dict[str, Any]] = json_of_form(Path(run_of(recipe)) / PLAN, StoredPlan)["stages"]
     except (OSError, OtherFormError):
         return None
     found = stages.get(name)

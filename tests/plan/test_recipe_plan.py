@@ -23,7 +23,8 @@ def recipe(tmp_path, write_rows, write_recipe, tiny_model):
         ):
             file = {"dataset_mixture": {"datasets": [{"id": str(write_rows(f"{kind}.jsonl", rows))}], "seed": 0}}
             file |= {"output_dir": str(tmp_path / "run" / kind)}
-            write_recipe(f"{kind}.yaml", common | file | own | changes)
+            keys = common | file | own | changes
+            write_recipe(f"{kind}.yaml", {name: value for name, value in keys.items() if value is not None})
         return tmp_path
 
     return make
@@ -35,7 +36,14 @@ def planned(folder, *words):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"dataloader_drop_last": True}, {"max_steps": 3}, {"global_batch_size": 8, "gradient_accumulation_steps": 4}],
+    [
+        {},
+        {"dataloader_drop_last": True},
+        {"max_steps": 3},
+        {"global_batch_size": 8, "gradient_accumulation_steps": 4},
+        {"global_batch_size": 4, "gradient_accumulation_steps": None, "dataloader_drop_last": True},
+        {"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}}, "gradient_accumulation_steps": 1},
+    ],
 )
 def test_steps_rows_and_tokens_are_those_of_the_training(recipe, changes):
     folder = recipe(**changes)
@@ -54,6 +62,56 @@ def test_steps_rows_and_tokens_are_those_of_the_training(recipe, changes):
     sft = stages["sft"]
     assert sft["rows"] == 30
     assert stages["apo/1"]["rows"] == stages["apo/1"]["sequences"] == 14
+
+
+def test_members_have_rows_and_steps_of_their_own(recipe):
+    folder = recipe(
+        members=[{"seed": 1}, {"seed": 2, "num_train_epochs": 1}, {"dataset_mixture.datasets.0.weight": 0.5}]
+    )
+    (folder / "sft.yaml").unlink()
+    stages = planned(folder)
+    assert [stages[f"apo/{n}"]["rows"] for n in (1, 2, 3)] == [14, 14, 7]
+    assert [stages[f"apo/{n}"]["steps"] for n in (1, 2, 3)] == [6, 3, 4]
+
+
+def test_stages_are_named_by_their_files_whatever_their_folders(recipe):
+    folder = recipe(max_steps=1, output_dir=None)
+    for kind in ("sft", "apo"):
+        file = folder / f"{kind}.yaml"
+        file.write_text(file.read_text() + f"output_dir: {folder}/run/{kind}/model\n")
+    assert list(planned(folder)) == ["sft", "apo/1", "apo/2"]
+    assert {path.parent.name for path in folder.rglob("plan.json")} == {"sft", "apo"}
+
+
+def test_a_model_that_cannot_be_run_without_data_has_rows_and_steps(recipe, tmp_path, tiny_model):
+    from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = Qwen3MoeConfig(**shape, num_key_value_heads=2, num_experts=4, moe_intermediate_size=16, vocab_size=1024)
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "moe")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "moe")
+    folder = recipe(model_name_or_path=str(tmp_path / "moe"))
+    (folder / "apo.yaml").unlink()
+    plan = planned(folder)["sft"]
+    assert plan["rows"] == 30
+    assert plan["steps"] > 0
+    assert plan["peak_memory_bytes"] is None or plan["peak_memory_bytes"] > 1e8
+
+
+@pytest.mark.parametrize("name", ["Gemma2", "GPT2"])
+def test_models_of_other_attentions_are_planned(recipe, tmp_path, tiny_model, name):
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8} if name == "Gemma2" else {}
+    config = getattr(transformers, f"{name}Config")(**shape, vocab_size=1024)
+    getattr(transformers, f"{name}ForCausalLM" if name != "GPT2" else "GPT2LMHeadModel")(config).save_pretrained(
+        tmp_path / "other"
+    )
+    transformers.AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "other")
+    folder = recipe(model_name_or_path=str(tmp_path / "other"))
+    (folder / "apo.yaml").unlink()
+    assert planned(folder)["sft"]["peak_memory_bytes"] > 1e8
 
 
 def test_a_plan_of_other_keys_is_not_taken_along(recipe):
