@@ -30,7 +30,7 @@ from apo_soup.tables import size_text, text_table
 # The files of trainings that a run starts, in its order.
 RUN_FILES = ("mid.yaml", "sft.yaml", "apo.yaml")
 # What a plan is for, one and more, by whether it is a CPU.
-KINDS = {True: ("CPU process", "CPU processes"), False: ("GPU", "GPUs")}
+DEVICE_WORDS = {True: ("CPU process", "CPU processes"), False: ("GPU", "GPUs")}
 HEADER = ["stage", "rows", "tokens", "trained", "sequences", "batch", "steps", "warm-up", "memory", "disk", "time"]
 
 
@@ -67,7 +67,7 @@ class RecipePlan:
         lines = [text_table(HEADER, [_cells(plan) for plan in self.stages])]
         lines += dict.fromkeys(note for plan in self.stages for note in plan.notes)
         lines += [f"{name} is not planned, for `apo-soup run` does not start it" for name in self.left_out]
-        count, (one, more) = self.launch.processes, KINDS[self.launch.on_cpu]
+        count, (one, more) = self.launch.processes, DEVICE_WORDS[self.launch.on_cpu]
         shared = "" if self.launch.sharing == "none" else f", {self.launch.sharing}"
         lines.append(f"for {count} {one if count == 1 else more}{shared}; memory is of one")
         seconds = self.seconds
