@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from apo_soup.config.launch_file import distributed_type, launch_processes, rows_divided
 from apo_soup.config.yaml_lines import read_yaml
+from apo_soup.errors import UserError
 
 Sharing = Literal["none", "ddp", "fsdp", "zero2", "zero3"]
-_KINDS: dict[str, Sharing] = {"MULTI_GPU": "ddp", "MULTI_CPU": "ddp", "FSDP": "fsdp"}
+# Of accelerate's distributed types those whose devices a plan knows; MPS shares the memory of its machine.
+_KNOWN = ("NO", "MULTI_CPU", "MPS", "MULTI_GPU", "FSDP", "DEEPSPEED")
+# FSDP's strategies by the numbers that stand for them too.
+_STRATEGIES = ("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2")
 
 
 @dataclass(frozen=True)
@@ -16,44 +21,109 @@ class Processes:
 
     Attributes:
         processes: of all machines together.
-        sharing: how they hold the model: each whole (`ddp`), or a part each.
-        on_cpu: whether they run on a CPU.
-        offload: whether weights and optimiser lie in the memory of the machine instead of the device's.
+        sharing: how they hold the model: each whole (`ddp`), or a part each. ZeRO-1 is `zero2` of whole gradients.
+        on_cpu: whether they run on a CPU, or on a device that shares the memory of its machine.
+        offload_optimizer: whether the optimiser's states, with the gradients it takes, lie in the memory of the machine
+            instead of the device's; `offload_weights` whether the parts of the weights do.
+        reshards: whether a layer's gathered weights go when it has been computed.
+        whole_gradients: whether gradients are not divided.
+        group: processes that divide the model among them, where they are fewer than all.
     """
 
     processes: int = 1
     sharing: Sharing = "none"
     on_cpu: bool = True
-    offload: bool = False
+    offload_optimizer: bool = False
+    offload_weights: bool = False
+    reshards: bool = True
+    whole_gradients: bool = False
+    group: int | None = None
 
     @property
     def shards(self) -> int:
         """Into how many parts the optimiser's states are divided."""
-        return self.processes if self.sharing in ("fsdp", "zero2", "zero3") else 1
+        return (self.group or self.processes) if self.sharing in ("fsdp", "zero2", "zero3") else 1
 
 
 def launch_of(file: Path | None) -> Processes:
     """The devices that a configuration asks for; without one, those that are here.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or asks for what a plan knows nothing of.
     """
     if file is None:
         return _of_this_machine()
-    settings, _ = read_yaml(file)
-    kind = str(settings.get("distributed_type", "NO"))
-    processes = settings.get("num_processes", 1)
-    sharing = _KINDS.get(kind, "none")
-    inside: dict[str, Any] = settings.get("deepspeed_config") or {}
+    settings, lines = read_yaml(file)
+    kind = distributed_type(settings)
+    if kind not in _KNOWN:
+        where = f"{file}:{lines.get('distributed_type', 1)}: distributed_type"
+        raise UserError(f"{where}: expected one of {', '.join(_KNOWN)}, got {kind}; plan with a file for one of them")
+    processes = launch_processes(file)
+    if processes is None:
+        raise _open(file, settings, lines)
+    on_cpu = settings.get("use_cpu") is True or kind in ("MULTI_CPU", "MPS")
+    if kind == "FSDP":
+        return _fsdp(settings, processes, on_cpu)
     if kind == "DEEPSPEED":
-        sharing = "zero3" if inside.get("zero_stage") == 3 else "zero2"
-    sharded: dict[str, Any] = settings.get("fsdp_config") or {}
-    off = sharded.get("fsdp_offload_params") is True or inside.get("offload_optimizer_device") in ("cpu", "nvme")
+        return _deepspeed(settings, processes, on_cpu)
+    return Processes(processes, "ddp" if processes > 1 else "none", on_cpu)
+
+
+def _open(file: Path, settings: dict[str, Any], lines: dict[str, int]) -> UserError:
+    """Why the processes that take rows are not known."""
+    divided = rows_divided(settings)
+    if divided:
+        key, got = f"parallelism_config.{divided}", settings["parallelism_config"][divided]
+        told = f"expected 1, for a plan knows nothing of rows or products that processes share, got {got}"
+        return UserError(f"{file}:{lines.get(key, 1)}: {key}: {told}; plan with a file without it")
+    got = settings.get("num_processes", "none")
+    told = f"expected the number of processes that accelerate starts on this machine, got {got}"
+    return UserError(f"{file}:{lines.get('num_processes', 1)}: num_processes: {told}; write it")
+
+
+def _fsdp(settings: dict[str, Any], processes: int, on_cpu: bool) -> Processes:
+    written: dict[str, Any] = settings.get("fsdp_config") or {}
+    # As accelerate does, which takes its keys with and without their beginning.
+    inside = {key.removeprefix("fsdp_"): str(value).upper() for key, value in written.items()}
+    reshard = inside.get("reshard_after_forward", "TRUE")
+    group: int | None = None
+    if inside.get("version", "1") == "2":
+        reshards = reshard != "FALSE"
+        parallel: dict[str, Any] = settings.get("parallelism_config") or {}
+        if (parallel.get("parallelism_config_dp_replicate_size") or 1) > 1:
+            group = parallel.get("parallelism_config_dp_shard_size") or 1
+    else:
+        strategy = inside.get("sharding_strategy", reshard)
+        strategy = _STRATEGIES[int(strategy) - 1] if strategy in ("1", "2", "3", "4", "5") else strategy
+        if strategy in ("NO_SHARD", "NO_RESHARD"):
+            return Processes(processes, "ddp" if processes > 1 else "none", on_cpu)
+        reshards = strategy not in ("SHARD_GRAD_OP", "HYBRID_SHARD_ZERO2", "FALSE")
+        if strategy.startswith("HYBRID"):
+            group = max(1, processes // (settings.get("num_machines") or 1))
+    off = inside.get("offload_params") == "TRUE"
+    return Processes(processes, "fsdp", on_cpu, off, off, reshards, group=group if group != processes else None)
+
+
+def _deepspeed(settings: dict[str, Any], processes: int, on_cpu: bool) -> Processes:
+    inside: dict[str, Any] = settings.get("deepspeed_config") or {}
+    own = inside.get("deepspeed_config_file")
+    if own:
+        zero: dict[str, Any] = read_yaml(Path(str(own)).expanduser())[0].get("zero_optimization") or {}
+        stage = str(zero.get("stage", 0))
+        devices = [(zero.get(f"offload_{kind}") or {}).get("device", "none") for kind in ("optimizer", "param")]
+    else:
+        stage = str(inside.get("zero_stage", 2))
+        devices = [inside.get(f"offload_{kind}_device", "none") for kind in ("optimizer", "param")]
+    if stage == "0":
+        return Processes(processes, "ddp" if processes > 1 else "none", on_cpu)
+    optimizer, weights = (device in ("cpu", "nvme") for device in devices)
     return Processes(
-        processes if isinstance(processes, int) and processes > 0 else 1,
-        sharing,
-        settings.get("use_cpu") is True or kind == "MULTI_CPU",
-        off,
+        processes,
+        "zero3" if stage == "3" else "zero2",
+        on_cpu,
+        offload_optimizer=optimizer,
+        offload_weights=weights and stage == "3",
+        whole_gradients=stage == "1",
     )
 
 

@@ -57,23 +57,32 @@ def on_device(step: Rehearsal, states: float, launch: Processes) -> PeakMemory:
 
 
 def on_shards(weights: float, trained: float, states: float, launch: Processes, low: Rehearsal) -> PeakMemory:
-    """A device that holds its part of the model.
+    """A device that holds its part of the model; what is offloaded lies in the memory of the machine.
 
     Args:
         weights: bytes of all weights in the types of the masters, `trained` those of the trained ones.
         low: a step rehearsed in the type of the products alone: gathered layers come in that type, and are gone when
             they have been computed.
     """
-    parts = launch.processes
-    optimizer = states * trained / parts
+    parts = launch.shards
+    optimizer = 0.0 if launch.offload_optimizer else states * trained / parts
     if launch.sharing == "fsdp":
-        wide = _LOW * (2 * low.largest_layer + low.outside) + _FULL * low.largest_layer
-        return PeakMemory(weights / parts, trained / parts, optimizer, low.activations + wide)
+        # Without resharding every layer's weights stay from its forward pass to its backward pass.
+        layers = _LOW * (2 * low.largest_layer + low.outside) if launch.reshards else low.weights
+        passes = low.activations + layers + _FULL * low.largest_layer
+        if launch.offload_weights:
+            return PeakMemory(0.0, 0.0, optimizer, passes)
+        return PeakMemory(weights / parts, trained / parts, optimizer, passes)
     count, frozen = trained / _FULL, weights - trained
+    # The masters lie where the optimiser does, and with it the gradients that it takes but for those of ZeRO-1.
+    masters = 0.0 if launch.offload_optimizer else _FULL * count / parts
     gradients, buckets = _LOW * count / parts, 2 * _LOW * min(_BUCKET, count)
+    if launch.whole_gradients:
+        gradients = _LOW * count
+    elif launch.offload_optimizer:
+        gradients = 0.0
     if launch.sharing == "zero2":
-        held = frozen + _LOW * count + _FULL * count / parts
-        return PeakMemory(held, gradients, optimizer, low.activations + buckets)
+        return PeakMemory(frozen + _LOW * count + masters, gradients, optimizer, low.activations + buckets)
     gathered = _LOW * min(_GATHERED, low.weights / _LOW)
-    part = (frozen + (_LOW + _FULL) * count) / parts
-    return PeakMemory(part, gradients, optimizer, low.activations + buckets + gathered)
+    part = 0.0 if launch.offload_weights else (frozen + _LOW * count) / parts
+    return PeakMemory(part + masters, gradients, optimizer, low.activations + buckets + gathered)

@@ -135,7 +135,7 @@ def test_a_batch_that_the_launch_does_not_divide_is_told_before_an_earlier_stage
             f"output_dir: run/{stage}\nglobal_batch_size: {batch}\nper_device_train_batch_size: {batch}\n"
             "model_name_or_path: m\ndataset_mixture: {datasets: [{id: a.jsonl}]}\n"
         )
-    (tmp_path / "launch.yaml").write_text("num_processes: 2\n")
+    (tmp_path / "launch.yaml").write_text("distributed_type: MULTI_GPU\nnum_processes: 2\n")
     with pytest.raises(UserError) as told:
         run_stages("sft", toy_recipe, str(tmp_path / "launch.yaml"), ["--per_device_train_batch_size", "2"])
     assert str(told.value) == (

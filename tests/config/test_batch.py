@@ -124,10 +124,18 @@ def test_the_product_decides_and_not_how_it_comes_about(tmp_path):
 @pytest.mark.parametrize(
     ("text", "processes"),
     [
-        ("num_processes: 16\nnum_machines: 2\n", 16),
-        ("num_machines: 2\n", None),
-        ("num_processes: true\n", None),
-        ("num_processes: 8\nparallelism_config: {parallelism_config_cp_size: 2}\n", None),
+        ("distributed_type: MULTI_GPU\nnum_processes: 16\nnum_machines: 2\n", 16),
+        ("distributed_type: FSDP\nuse_cpu: true\nnum_processes: 2\n", 2),
+        ("distributed_type: MULTI_CPU\nuse_cpu: true\nnum_processes: 2\n", 1),
+        ("distributed_type: MULTI_CPU\nnum_processes: 2\nmpirun_config: {mpirun_hostfile: hosts}\n", 2),
+        ("distributed_type: 'NO'\nnum_processes: 8\n", 1),
+        ("distributed_type: NO\n", 1),
+        ("distributed_type: MPS\nnum_processes: 4\n", 1),
+        ("distributed_type: MULTI_GPU\nnum_machines: 2\n", None),
+        ("distributed_type: MULTI_GPU\nnum_processes: true\n", None),
+        ("distributed_type: FSDP\nnum_processes: 8\nparallelism_config: {parallelism_config_cp_size: 2}\n", None),
+        ("distributed_type: FSDP\nnum_processes: 8\nparallelism_config: {parallelism_config_dp_shard_size: 8}\n", 8),
+        ("num_processes: 8\n", None),
     ],
 )
 def test_a_launch_file_tells_its_processes(tmp_path, text, processes):

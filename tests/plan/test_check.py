@@ -80,7 +80,7 @@ def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(
     ):
         text = (ROOT / "recipes" / "tiny" / f"{name}.yaml").read_text()
         (tmp_path / f"{name}.yaml").write_text(text.replace(old, new))
-    (tmp_path / "launch.yaml").write_text("num_processes: 4\n")
+    (tmp_path / "launch.yaml").write_text("distributed_type: MULTI_GPU\nnum_processes: 4\n")
     (tmp_path / "recipe.yaml").write_text("name: x\n")
 
     def told(launch):

@@ -38,6 +38,32 @@ def test_zero_three_holds_a_part_of_everything():
     assert (part.weights, part.gradients, part.optimizer) == (1500, 500, 2000)
 
 
+def shards(sharing, **how):
+    """The parts of the same model on one of four devices. Activations take 7000 bytes."""
+    part = on_shards(4000, 4000, 2.0, Processes(4, sharing, on_cpu=False, **how), STEP)
+    return part.weights, part.gradients, part.optimizer, part.passes - 7000
+
+
+def test_gathered_layers_that_stay_are_those_of_the_whole_model():
+    assert shards("fsdp", reshards=False) == (1000, 1000, 2000, 4000 + 4 * 100)
+
+
+def test_what_is_offloaded_takes_nothing_of_the_device():
+    assert shards("fsdp", offload_weights=True, offload_optimizer=True) == (0, 0, 0, 2 * (2 * 100 + 200) + 4 * 100)
+    assert shards("zero2", offload_optimizer=True) == (2000, 0, 0, 4000), "weights of 2 bytes, and buckets"
+    assert shards("zero3", offload_optimizer=True) == (500, 0, 0, 4000 + 4000)
+    assert shards("zero3", offload_optimizer=True, offload_weights=True) == (0, 0, 0, 4000 + 4000)
+    assert shards("zero3", offload_weights=True) == (1000, 500, 2000, 4000 + 4000), "a part of the masters stays"
+
+
+def test_zero_one_divides_the_optimiser_alone():
+    assert shards("zero2", whole_gradients=True) == (2000 + 1000, 2000, 2000, 4000)
+
+
+def test_a_model_is_divided_by_its_group():
+    assert shards("fsdp", group=2)[:3] == (2000, 2000, 4000)
+
+
 def test_a_process_holds_what_lies_between_its_blocks():
     process = on_cpu(STEP, 2.0, 500)
     assert process.total == pytest.approx(4000 + 8000 + FRAGMENTED * 12_000 + FIRST_STEP + 500)
