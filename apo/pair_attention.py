@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from apo.packed_pairs import REJECTED_BRANCH, PackedPairs
+from apo_soup.models.document_attention import check_no_own_mask
 
 # Under this name a model is loaded that attends so.
 PAIRS = "sdpa_of_pairs"
@@ -49,12 +50,16 @@ def pair_attention(
         query: one row.
         key: it may have fewer heads.
         value: as `key`.
-        attention_mask: not looked at where there are pairs.
+        attention_mask: where there are pairs, what the model was called with, or None.
         pair_parts: see the function of that name; without them, this is transformers' SDPA.
         **options: what the model gives to its attention.
+
+    Raises:
+        ValueError: a layer made a mask of its own, which no pair would be attended to with.
     """
     if pair_parts is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    check_no_own_mask(attention_mask)
     # One cut for all pairs: its gradient is put together once.
     cuts = [count for shared, chosen, rejected in pair_parts for count in (shared, chosen, rejected)]
     queries, keys, values = (torch.split(tensor, cuts, 2) for tensor in (query, key, value))

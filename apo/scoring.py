@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from apo.attention_mask import attention_mask
 from apo.packed_pairs import PackedPairs
 from apo.pair_attention import PAIRS, pair_parts
-from apo_soup.models.lm_head import tiled_logprobs
+from apo_soup.models.document_attention import stand_in_mask
+from apo_soup.models.lm_head import tiled_logprobs, whole
 
 
 def answer_logprobs(model: torch.nn.Module, row: PackedPairs, attention: str) -> Tensor:
@@ -28,8 +29,8 @@ def answer_logprobs(model: torch.nn.Module, row: PackedPairs, attention: str) ->
 
 def scoring_inputs(row: PackedPairs, attention: str) -> dict[str, Any]:
     """What such a model is called with for a row `[1, S]`, to return log-probabilities `[C]`."""
-    if attention == PAIRS:  # any mask of four dimensions keeps a model from making one
-        seen = {"attention_mask": torch.empty(1, 1, 1, 1, dtype=torch.bool), "pair_parts": pair_parts(row)}
+    if attention == PAIRS:
+        seen = {"attention_mask": stand_in_mask("cpu"), "pair_parts": pair_parts(row)}
     else:
         seen = {"attention_mask": attention_mask(row, attention)}
     return {
@@ -64,7 +65,7 @@ def add_scoring(model: PreTrainedModel) -> None:
             return original(*args, **kwargs)
         hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state  # [1, S, H]
         head = self.get_output_embeddings()
-        weight, bias = (p.full_tensor() if hasattr(p, "full_tensor") else p for p in (head.weight, head.bias))
+        weight, bias = whole(head.weight), whole(head.bias)
         if hidden.shape[-1] != weight.shape[-1]:
             raise ValueError(f"hidden states of {hidden.shape[-1]} for an LM head of {weight.shape[-1]}")
         return tiled_logprobs(hidden[0, scored_positions], weight, bias, targets)

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from apo_soup.data.trained_ranges import IGNORED
-from apo_soup.models.document_attention import DOCUMENTS
-from apo_soup.models.lm_head import LogitRule, tiled_scores
+from apo_soup.models.document_attention import DOCUMENTS, stand_in_mask
+from apo_soup.models.lm_head import LogitRule, tiled_scores, whole
 from apo_soup.private import attention_implementation
 
 # What a call of a packed batch brings along; one with anything else is TRL's.
@@ -94,11 +94,10 @@ def add_trained_places(model: PreTrainedModel, tiles: bool) -> None:
         labels = given.pop("labels")
         if attention_implementation(self.config) == DOCUMENTS:
             row = document_row(given["input_ids"], given["position_ids"], labels)
-            no_mask = torch.empty(1, 1, 1, 1, dtype=torch.bool, device=labels.device)
             given = {
                 "input_ids": row.input_ids,
                 "position_ids": row.position_ids,
-                "attention_mask": no_mask,
+                "attention_mask": stand_in_mask(labels.device),
                 "document_lengths": row.lengths,
             }
             if not tiles:
@@ -112,9 +111,7 @@ def add_trained_places(model: PreTrainedModel, tiles: bool) -> None:
             states = self.base_model(**given | {"use_cache": False}).last_hidden_state  # [B, S, H]
             hidden, targets = states[:, :-1][trained], labels[:, 1:][trained]
         head: Any = self.get_output_embeddings()
-        # FSDP2 shards them where the head is wrapped by itself.
-        weight, bias = (p.full_tensor() if hasattr(p, "full_tensor") else p for p in (head.weight, head.bias))
-        scores = tiled_scores(hidden, weight, bias, targets, rule)
+        scores = tiled_scores(hidden, whole(head.weight), whole(head.bias), targets, rule)
         return FusedCausalLMOutput(
             log_probs=scores.logprobs,
             entropy=scores.entropy,

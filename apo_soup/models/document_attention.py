@@ -33,12 +33,16 @@ def document_attention(
         query: one row.
         key: it may have fewer heads.
         value: as `key`.
-        attention_mask: not looked at where there are documents.
+        attention_mask: where there are documents, what the model was called with, or None.
         document_lengths: of the row's documents, S in all; without them, this is transformers' SDPA.
         **options: what the model gives to its attention.
+
+    Raises:
+        ValueError: a layer made a mask of its own, which no document would be attended to with.
     """
     if document_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    check_no_own_mask(attention_mask)
     # One cut for all documents: its gradient is put together once.
     queries, keys, values = (torch.split(tensor, document_lengths, 2) for tensor in (query, key, value))
     attended = [
@@ -48,9 +52,24 @@ def document_attention(
     return torch.cat(attended, 1), None
 
 
+def stand_in_mask(device: torch.device | str) -> Tensor:
+    """The mask `[1, 1, 1, 1]` that such a model is called with, which keeps it from making one."""
+    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+
+
+def check_no_own_mask(attention_mask: Tensor | None) -> None:
+    """Check what reaches an attention of a model that was called with `stand_in_mask`.
+
+    Raises:
+        ValueError: a layer made another mask, such as one with a learnt bias, or one that selects keys.
+    """
+    if attention_mask is not None and attention_mask.shape != (1, 1, 1, 1):
+        raise ValueError(f"expected no mask in its layers, got one of {list(attention_mask.shape)}")
+
+
 def attend_by_documents(model: Any) -> None:
-    """Let a model take `document_lengths`, a list of whole numbers, beside one row `[1, S]` and any four-dimensional
-    `attention_mask`, which keeps it from making one. Without them it attends as under SDPA.
+    """Let a model take `document_lengths`, a list of whole numbers, beside one row `[1, S]` and `stand_in_mask` as its
+    `attention_mask`. Without them it attends as under SDPA.
 
     Args:
         model: a model of transformers' that runs with SDPA.

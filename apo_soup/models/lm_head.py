@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.tensor import Partial
 
 # Logits of a tile, 128 MB of them on a CPU and 512 MB on a GPU, whose smaller tiles would spend more time on moving the
 # head's gradient than on computing it.
@@ -104,6 +105,15 @@ def tiled_scores(
     graph = torch.is_grad_enabled()
     scores = _TiledScores.apply(hidden, weight, bias, targets, rule, tile, graph)  # type: ignore[no-untyped-call]  # torch's
     return TokenScores(*scores)
+
+
+def whole(parameter: Any) -> Any:
+    """A head's weight or bias as a plain tensor, or None as it is: FSDP2 shards them where the head is wrapped by
+    itself. Each rank gives a gradient of its own data, and their mean arrives, as FSDP takes it of any other weight.
+    """
+    if not hasattr(parameter, "full_tensor"):
+        return parameter
+    return parameter.full_tensor(grad_placements=[Partial("avg")] * parameter.device_mesh.ndim)
 
 
 def _as_computed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -304,7 +314,8 @@ def _scores_(logits: Tensor, targets: Tensor, rule: LogitRule, graph: bool) -> t
     at = targets[:, None]
     picked = logits.gather(1, at)[:, 0]
     probabilities, normaliser, largest = _normalised(logits)
-    entropy = normaliser - torch.linalg.vecdot(probabilities, logits)
+    with torch.autocast(logits.device.type, enabled=False):  # which takes a product of vectors in lower precision
+        entropy = normaliser - torch.linalg.vecdot(probabilities, logits)
     is_top1 = picked >= largest
     ties = is_top1.nonzero()[:, 0]
     if len(ties):

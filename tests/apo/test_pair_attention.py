@@ -52,3 +52,18 @@ def test_values_and_gradients_are_those_of_the_masked_row(kind, checkpointing):
     torch.testing.assert_close(ours, masked, rtol=1e-5, atol=1e-5)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, of_masked[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_mask_of_a_layers_own_is_refused_and_not_dropped():
+    register_pair_attention()
+    model = tiny_model_of("llama")
+    model.set_attn_implementation(PAIRS)
+    add_scoring(model)
+
+    def biased(_, given, named):
+        width = named["hidden_states"].shape[1]
+        return given, named | {"attention_mask": torch.zeros(1, 1, width, width)}
+
+    model.model.layers[0].self_attn.register_forward_pre_hook(biased, with_kwargs=True)
+    with pytest.raises(ValueError, match="expected no mask in its layers, got one of "):
+        answer_logprobs(model, row_of(LENGTHS), PAIRS)

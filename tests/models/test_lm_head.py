@@ -124,3 +124,13 @@ def test_nothing_is_kept_for_a_backward_pass_that_cannot_come():
         scores = tiled_scores(hidden, weight, None, torch.arange(37))
     assert not scores.logprobs.requires_grad
     assert torch.equal(scores.logprobs, tiled_scores(hidden, weight, None, torch.arange(37)).logprobs)
+
+
+def test_entropies_under_autocast_are_computed_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, _ = tensors(generator)
+    targets = torch.randint(0, 50, (37,), generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = tiled_scores(hidden, weight, None, targets).entropy
+    logits = (hidden.bfloat16() @ weight.bfloat16().T).float()
+    torch.testing.assert_close(found, torch.distributions.Categorical(logits=logits).entropy())

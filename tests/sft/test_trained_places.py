@@ -208,3 +208,18 @@ def test_trained_weights_and_all_that_is_logged_are_those_of_stock_trl(tmp_path,
     assert weights[0].keys() == weights[1].keys()
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_mask_of_a_layers_own_is_refused_and_not_dropped():
+    model = model_of("untied")
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    attend_by_documents(model)
+    add_trained_places(model, tiles=True)
+
+    def biased(_, given, named):
+        width = named["hidden_states"].shape[1]
+        return given, named | {"attention_mask": torch.zeros(1, 1, width, width)}
+
+    model.model.layers[1].self_attn.register_forward_pre_hook(biased, with_kwargs=True)
+    with pytest.raises(ValueError, match=r"expected no mask in its layers, got one of \[1, 1, 56, 56\]"):
+        model(**PackedCollator(0)(ROWS), use_cache=False, fused_lm_head=True)
