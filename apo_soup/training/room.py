@@ -66,31 +66,52 @@ def training_room(sizes: Sizes, arguments: TrainingArguments, steps: int, there:
     low, high = (0.0, _ADAM) if kept is None else (kept, kept)
     if arguments.save_only_model:
         low = high = 0.0
-    peak, end = (max(0, count - there) for count in checkpoints_at_once(arguments, steps))
+    fewest, most = (
+        tuple(max(0, count - there) for count in checkpoints_at_once(arguments, steps, few)) for few in (True, False)
+    )
     smaller, larger = (sizes.saved + times * sizes.trained for times in (low, high))
+    peak = most[0]
     beside = f"{peak} checkpoints of {size_text(larger)}, and " if peak else ""
     return Room(
-        max(peak * smaller, end * smaller + sizes.final),
-        max(peak * larger, end * larger + sizes.final),
+        max(fewest[0] * smaller, fewest[1] * smaller + sizes.final),
+        max(peak * larger, most[1] * larger + sizes.final),
         f"{beside}the model of {size_text(sizes.final)}",
         "lower save_total_limit, or name an output_dir on another disk",
     )
 
 
-def checkpoints_at_once(arguments: TrainingArguments, steps: int) -> tuple[int, int]:
+def checkpoints_at_once(arguments: TrainingArguments, steps: int, fewest: bool = False) -> tuple[int, int]:
     """How many checkpoints lie beside each other at most, as a new one is written before an old one goes; and at the
     end.
+
+    Args:
+        steps: of the whole run.
+        fewest: what metrics decide is taken to come out with the fewest instead of the most: which evaluations are the
+            best so far, and whether the best checkpoint is the newest too.
     """
-    strategy, every = arguments.save_strategy, arguments.save_steps
-    if strategy == "no":
-        return 0, 0
-    saves = 1
-    if strategy == "steps":
-        saves = math.ceil(steps / (every if every >= 1 else max(1, math.ceil(every * steps))))
-    elif strategy == "epoch" and arguments.max_steps <= 0:
-        saves = max(1, math.ceil(arguments.num_train_epochs))
+    strategy, of_best = arguments.save_strategy, arguments.save_strategy == "best"
+    saves = _times(arguments.eval_strategy if of_best else strategy, arguments, steps, of_best)
+    if of_best and fewest:
+        saves = min(1, saves)
     limit = arguments.save_total_limit
-    return (saves, saves) if not limit or limit < 1 else (min(saves, limit + 1), min(saves, limit))
+    if not limit or limit < 1:
+        return saves, saves
+    # transformers' `rotate_checkpoints` keeps the newest and the best one, whatever the limit.
+    best_beside = arguments.metric_for_best_model is not None and arguments.eval_strategy != "no" and not of_best
+    kept = max(limit, 2) if best_beside and not fewest else limit
+    return min(saves, kept + 1), min(saves, kept)
+
+
+def _times(strategy: str, arguments: TrainingArguments, steps: int, of_best: bool) -> int:
+    """How often a strategy of saving, or of the evaluations that the best is saved by, comes up in a run."""
+    if strategy == "no":
+        return 0
+    if strategy == "steps":
+        every: float = (arguments.eval_steps or arguments.logging_steps) if of_best else arguments.save_steps
+        whole = every if every >= 1 else max(1, math.ceil(every * steps))
+        # The last step is saved whatever its number, but not evaluated.
+        return int(steps // whole) if of_best else math.ceil(steps / whole)
+    return max(1, math.ceil(arguments.num_train_epochs)) if arguments.max_steps <= 0 else 1
 
 
 class LookForRoom(TrainerCallback):
