@@ -7,7 +7,8 @@ The loss is the mean negative log-likelihood of the trained tokens of a whole op
 TRL in the data, whose masks and packing are ours, made and checked before the model is loaded, and in the way, not the
 result, of the computation: what the loss does not come from is not computed (`sft/trained_places.py`), unless options
 or a model ask for TRL's own way (`sft/which_path.py`), with one line that says so. Packed documents never see each
-other whatever the attention implementation, because every row carries its own positions.
+other whatever the attention implementation, because every row carries its own positions; a model that does not heed
+them is refused.
 """
 
 from typing import Any
@@ -21,6 +22,7 @@ from trl import SFTConfig, SFTTrainer
 from apo_soup.config.sft import SftFile
 from apo_soup.data.documents import ROWS_COLUMN
 from apo_soup.data.prepare import training_rows
+from apo_soup.errors import UserError
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
 from apo_soup.training.adapter_fit import check_adapter_fits
@@ -42,7 +44,7 @@ from apo_soup.training.step_order import GlobalOrder, RankBatches, RowsOfSteps, 
 from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
 from sft.packed_batch import PackedCollator, untrained
-from sft.which_path import use_trained_places
+from sft.which_path import DocumentsMixed, use_trained_places
 
 
 class PackedSFTTrainer(StageTrainer, SFTTrainer):
@@ -75,7 +77,8 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     """Prepare the rows, train (or go on training) and put the model folder into place.
 
     Raises:
-        UserError: rows that cannot be used, or a value that TRL or transformers refuses.
+        UserError: rows that cannot be used, a value that TRL or transformers refuses, or a model whose packed documents
+            see each other.
     """
     say_notes(recipe)
     arguments, model = trl_arguments(
@@ -113,6 +116,12 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.
     collator.flat = is_flash_attention_requested(trainer.trained_model.config.get_text_config())
     settle_adapter(trainer, recipe)
-    for told in use_trained_places(trainer):
-        say(f"{stage.name}: {told}")
+    try:
+        for told in use_trained_places(trainer, recipe.packing):
+            say(f"{stage.name}: {told}")
+    except DocumentsMixed as error:
+        raise UserError(
+            f"{recipe.place('packing')}: expected a model whose packed documents do not see each other, got {error}; "
+            "write packing: false"
+        ) from error
     train_and_save(trainer, stage, recipe, rows.folder, {"data": rows.sources, "packed": rows.packed})

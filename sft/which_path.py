@@ -1,7 +1,8 @@
 """Which way the loss of packed rows is computed: what it comes from alone (`sft/trained_places.py`), or whole by TRL.
 
 Both compute the same. Options and models that the first does not know are found here and run the second, with a line
-that says so. Models are judged by their configuration first and then by a probe: a small batch that both compute.
+that says so. Models are judged by their configuration first and then by a probe: a small batch of packed documents and
+each of them alone. A model whose packed documents see each other whichever way is refused.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.utils import is_triton_available
+from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTConfig, SFTTrainer
 
 from apo_soup.data.packing import position_ids
@@ -36,49 +38,73 @@ TRL_OPTIONS: dict[str, Callable[[Any], bool]] = {
 WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 # Devices on which TRL's own kernel for the LM head runs, which passes trained places alone too.
 KERNEL_DEVICES = ("cuda", "xpu")
-# Documents of the probe's rows, and the first trained token of each.
-PROBE_DOCUMENTS = (((9, 3), (1, 1), (7, 7)), ((5, 1), (6, 6)))
+# Documents of the probe's rows, and the first trained token of each. Those that are trained are of one length, so that
+# a batch of them has no padding; two stand behind others.
+PACKED_PROBE = (((7, 3), (1, 1), (7, 2)), ((8, 8), (7, 1)))
+# The same where a row holds one document and padding.
+PADDED_PROBE = (((7, 3), (2, 2)), ((7, 2), (2, 2)), ((7, 1), (2, 2)))
+PROBED = 7
 
 
-def use_trained_places(trainer: SFTTrainer) -> list[str]:
+class DocumentsMixed(Exception):
+    """A model whose packed documents see each other; the message is what it is, behind "got"."""
+
+
+def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
     """Let a trainer that is not wrapped yet compute what the loss comes from alone, as far as options and model allow.
     All ranks call it and go one way.
 
     Args:
         trainer: with its model as transformers or PEFT made it.
+        packed: a row may hold several documents.
 
     Returns:
         Why something is computed as TRL does, a sentence's end for each; nothing where nothing is.
+
+    Raises:
+        DocumentsMixed: packed documents would see each other.
     """
     wrapped: Any = trainer.model
     model: Any = wrapped.get_base_model() if isinstance(wrapped, PeftModel) else wrapped
     arguments = cast(SFTConfig, trainer.args)
-    reason = trl_reason(arguments, model)
-    if reason:
-        return [f"the loss is computed as TRL does, because of {reason}"]
-    stock, attention = model.forward, attention_implementation(model.config)
-    tiles = not (trainer.accelerator.device.type in KERNEL_DEVICES and is_triton_available())
-    told = []
-    if attention == "sdpa":
-        reason = documents_reason(model.config.get_text_config(), arguments.max_length)
-        if reason is None:
-            attend_by_documents(model)
-            if attention_implementation(model.config) != DOCUMENTS:
-                reason = f"{type(model).__name__}, whose attention cannot be set"
-        if reason:
-            told.append(f"packed documents are kept apart by a mask, because of {reason}")
-    if not tiles and attention_implementation(model.config) != DOCUMENTS:
-        return told
-    add_trained_places(model, tiles)
     exact = model.dtype == torch.float32 and not arguments.tf32 and not getattr(model, "is_quantized", False)
-    faults = [probe_fault(model, stock, exact) if trainer.accelerator.is_main_process else None]
-    broadcast_object_list(faults)
-    if faults[0]:
-        model.forward = stock
-        if attention_implementation(model.config) != attention:
-            model.set_attn_implementation(attention)
-        return [f"the loss is computed as TRL does, because of {faults[0]}"]
-    return told
+    stock, attention = model.forward, attention_implementation(model.config)
+    # Its kernels read the documents' boundaries, and run on a GPU alone.
+    flash = is_flash_attention_requested(model.config.get_text_config())
+    reason, told = trl_reason(arguments, model), []
+    if reason is None and trainer.accelerator.parallelism_config is not None:
+        reason = "parallelism_config"
+    if reason is None and not flash:
+        tiles = not (trainer.accelerator.device.type in KERNEL_DEVICES and is_triton_available())
+        if attention == "sdpa":
+            why = documents_reason(model.config.get_text_config(), arguments.max_length)
+            if why is None:
+                attend_by_documents(model)
+                if attention_implementation(model.config) != DOCUMENTS:
+                    why = f"{type(model).__name__}, whose attention cannot be set"
+            if why:
+                apart = "packed documents are kept apart by a mask" if packed else "padding is computed too"
+                told.append(f"{apart}, because of {why}")
+        if tiles or attention_implementation(model.config) == DOCUMENTS:
+            add_trained_places(model, tiles)
+            reason = of_main_process(trainer, lambda: probe_fault(model, model.forward, stock, exact, packed))
+            if reason is None:
+                return told
+            model.forward = stock
+            if attention_implementation(model.config) != attention:
+                model.set_attn_implementation(attention)
+    if packed and not flash:
+        mixed = of_main_process(trainer, lambda: mixing_fault(model, exact))
+        if mixed:
+            raise DocumentsMixed(mixed)
+    return [f"the loss is computed as TRL does, because of {reason}"] if reason else told
+
+
+def of_main_process(trainer: SFTTrainer, find: Callable[[], str | None]) -> str | None:
+    """What the main process finds, on all."""
+    found = [find() if trainer.accelerator.is_main_process else None]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def trl_reason(arguments: SFTConfig, model: PreTrainedModel) -> str | None:
@@ -114,53 +140,138 @@ def documents_reason(text: Any, longest: int | None) -> str | None:
 
 
 @torch.no_grad()
-def probe_fault(model: Any, stock: Callable[..., Any], exact: bool) -> str | None:
-    """What is wrong with our way for a model, from a batch of random tokens that both ways compute; None where nothing.
+def probe_fault(
+    model: Any, ours: Callable[..., Any], stock: Callable[..., Any], exact: bool, packed: bool
+) -> str | None:
+    """What is wrong with a way for a model, from documents of random tokens that it computes in rows and TRL computes
+    each alone; None where nothing is.
 
     Args:
-        model: with `add_trained_places` called on it.
-        stock: its forward before.
+        model: with TRL's fused LM head.
+        ours: a forward of it.
+        stock: the forward that TRL made.
         exact: it computes in float32.
+        packed: a row holds several documents; else one, and padding.
     """
-    if any(parameter.is_meta for parameter in model.parameters()):
+    if not runs_by_itself(model):
         return None
-    device, training = next(model.parameters()).device, model.training
-    batch = probe_batch(model.config.get_text_config().vocab_size, device)
-    attention = attention_implementation(model.config)
-    model.eval()
+    rows, alone = probe_batches(model, PACKED_PROBE if packed else PADDED_PROBE)
     try:
-        found = model(**batch, use_cache=False, fused_lm_head=True)
-        if attention == DOCUMENTS:
-            model.set_attn_implementation("sdpa")
-        expected = stock(**batch, use_cache=False, fused_lm_head=True)
+        found = probed(model, ours, rows)
+        expected = probed(model, stock, alone, by_documents=False)
     except torch.OutOfMemoryError:
         raise
     except FORWARD_ERRORS as error:
         return f"a model that does not take packed documents by themselves ({first_line(error)[:120]})"
+    return difference(found, expected, exact)
+
+
+@torch.no_grad()
+def mixing_fault(model: Any, exact: bool) -> str | None:
+    """How documents of a row see each other as TRL computes a model, as the sentence of `DocumentsMixed` has it; None
+    where they do not, or where the model itself does not run here.
+
+    Args:
+        model: as transformers made it, with TRL's fused LM head.
+        exact: it computes in float32.
+    """
+    if not runs_by_itself(model):
+        return None
+    rows, alone = probe_batches(model, PACKED_PROBE)
+    try:
+        found, expected = (probed(model, model.forward, batch) for batch in (rows, alone))
+        if difference(found, expected, exact) is None or not bool(expected.isfinite().all()):
+            return None
+        if not exact:
+            # Roundings differ with the shape of a batch, and not with what stands beside a document.
+            labels = rows["labels"].clone()
+            labels[0, :PROBED] = IGNORED
+            others = rows["input_ids"].where(labels_reach(labels), rows["input_ids"].roll(3, 1))
+            found, expected = (
+                probed(model, model.forward, rows | {"labels": labels, "input_ids": ids})
+                for ids in (rows["input_ids"], others)
+            )
+            if float((found - expected).abs().mean()) <= 1e-2:
+                return None
+    except torch.OutOfMemoryError:
+        raise
+    except FORWARD_ERRORS:
+        return None
+    worst = int((found - expected).abs().argmax())
+    beside = "alone" if exact else "beside another one"
+    return (
+        f"{type(model).__name__}, where a token of one has a log-probability of {found[worst]:.3f}, and of "
+        f"{expected[worst]:.3f} {beside}"
+    )
+
+
+def runs_by_itself(model: Any) -> bool:
+    """Whether one process has a model's weights, and can call it."""
+    return not any(p.is_meta or not p.numel() or hasattr(p, "full_tensor") for p in model.parameters())
+
+
+def probed(
+    model: Any, forward: Callable[..., Any], batch: dict[str, torch.Tensor], by_documents: bool = True
+) -> torch.Tensor:
+    """Log-probabilities `[C]` of the trained tokens of a batch, by a forward of a model, which is left as it was; with
+    `by_documents` under the attention that is set, else under SDPA in place of that by documents.
+    """
+    training, changed = model.training, not by_documents and attention_implementation(model.config) == DOCUMENTS
+    model.eval()
+    if changed:
+        model.set_attn_implementation("sdpa")
+    try:
+        out = forward(**batch, use_cache=False, fused_lm_head=True)
     finally:
-        if attention == DOCUMENTS:
+        if changed:
             model.set_attn_implementation(DOCUMENTS)
         model.train(training)
-    ours, theirs = (out.log_probs[out.label_mask].float() for out in (found, expected))
-    beyond = (ours - theirs).abs() - (1e-4 if exact else 1e-2) * theirs.abs()
+    logprobs: torch.Tensor = out.log_probs[out.label_mask].float()
+    return logprobs
+
+
+def difference(found: torch.Tensor, expected: torch.Tensor, exact: bool) -> str | None:
+    """In which way log-probabilities `[C]` are not those of documents alone `[C]`, or None."""
+    beyond = (found - expected).abs() - (1e-4 if exact else 1e-2) * expected.abs()
     worst = int(beyond.argmax())
     if beyond[worst] <= (1e-4 if exact else 5e-2):
         return None
-    return f"a model whose log-probabilities differ ({ours[worst]:.3f}, and {theirs[worst]:.3f} as TRL computes them)"
+    return f"a model whose log-probabilities differ ({found[worst]:.3f}, and {expected[worst]:.3f} of a document alone)"
 
 
-def probe_batch(vocabulary: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """A batch `[2, 17]` of random tokens in packed rows, the second of them padded."""
+def labels_reach(labels: torch.Tensor) -> torch.Tensor:
+    """Booleans `[B, S]`: the places of documents of `PROBED` tokens that end with the last label of their row."""
+    place = torch.arange(labels.shape[1], device=labels.device)
+    last = torch.where(labels != IGNORED, place, -1).amax(1, keepdim=True)
+    return (place <= last) & (place > last - PROBED)
+
+
+def probe_batches(model: Any, rows: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[dict[str, torch.Tensor], ...]:
+    """Documents of random tokens in rows `[B, S]`, and those of them that are trained each in a row of its own.
+
+    Args:
+        model: whose vocabulary and device they are for.
+        rows: the documents of each, by length and first trained token.
+    """
+    vocabulary, device = model.config.get_text_config().vocab_size, next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    width = max(sum(length for length, _ in documents) for documents in PROBE_DOCUMENTS)
-    ids = torch.randint(min(10, vocabulary // 2), vocabulary, (len(PROBE_DOCUMENTS), width), generator=generator)
-    labels = torch.full_like(ids, IGNORED)
-    positions = []
-    for row, documents in enumerate(PROBE_DOCUMENTS):
-        lengths = [length for length, _ in documents]
-        starts = [sum(lengths[:number]) for number in range(len(lengths))]
-        for start, (length, first) in zip(starts, documents, strict=True):
+    width = max(sum(length for length, _ in documents) for documents in rows)
+    ids = torch.randint(min(10, vocabulary // 2), vocabulary, (len(rows), width), generator=generator)
+    labels, positions, alone = torch.full_like(ids, IGNORED), [], []
+    for row, documents in enumerate(rows):
+        lengths, start = [length for length, _ in documents], 0
+        for length, first in documents:
             labels[row, start + first : start + length] = ids[row, start + first : start + length]
+            if first < length:
+                alone.append((ids[row, start : start + length], labels[row, start : start + length]))
+            start += length
         positions.append(torch.from_numpy(position_ids([*lengths, width - sum(lengths)])))
-    batch = {"input_ids": ids, "labels": labels, "position_ids": torch.stack(positions)}
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+    batches = (
+        {"input_ids": ids, "labels": labels, "position_ids": torch.stack(positions)},
+        {
+            "input_ids": torch.stack([document for document, _ in alone]),
+            "labels": torch.stack([trained for _, trained in alone]),
+            "position_ids": torch.arange(PROBED).expand(len(alone), -1),
+        },
+    )
+    return tuple({name: tensor.to(device) for name, tensor in batch.items()} for batch in batches)

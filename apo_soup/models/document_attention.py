@@ -58,7 +58,7 @@ def stand_in_mask(device: torch.device | str) -> Tensor:
 
 
 def check_no_own_mask(attention_mask: Tensor | None) -> None:
-    """Check what reaches an attention of a model that was called with `stand_in_mask`.
+    """Check that what reaches an attention is the `[1, 1, 1, 1]` of `stand_in_mask`, or nothing.
 
     Raises:
         ValueError: a layer made another mask, such as one with a learnt bias, or one that selects keys.

@@ -1,18 +1,28 @@
 """Options and models that the loss of trained places does not know run as TRL has it, and say so."""
 
+import shutil
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 import torch
+from accelerate import Accelerator
 from helpers import TINY_SHAPE, TRAINING, chat
-from programs import run_ok
+from programs import program, run_ok
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    BloomConfig,
     Gemma3TextConfig,
+    GptOssConfig,
+    JambaConfig,
+    Lfm2Config,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
+    OPTConfig,
     Qwen2Config,
+    Qwen3Config,
     SmolLM3Config,
 )
 from trl import SFTConfig
@@ -21,7 +31,7 @@ from trl.trainer.utils import add_fused_lm_head
 from apo_soup.models.document_attention import attend_by_documents
 from apo_soup.private import attention_implementation
 from sft.trained_places import add_trained_places
-from sft.which_path import documents_reason, probe_fault, trl_reason
+from sft.which_path import DocumentsMixed, documents_reason, probe_fault, trl_reason, use_trained_places
 
 ROWS = [chat(f"What is {a} + 1?", f"It is {a + 1}") for a in range(20)]
 
@@ -92,7 +102,7 @@ def probed(model, change=lambda model: None, exact=True):
     attend_by_documents(model)
     add_trained_places(model, tiles=True)
     change(model)
-    fault = probe_fault(model, stock, exact)
+    fault = probe_fault(model, model.forward, stock, exact, True)
     assert model.training
     return fault
 
@@ -125,7 +135,7 @@ def test_a_model_that_changes_its_logits_in_a_way_of_its_own_is_found_out():
     stock = model.forward
     model.config.logit_scale = None
     add_trained_places(model, tiles=True)
-    assert probe_fault(model, stock, True).startswith("a model whose log-probabilities differ (")
+    assert probe_fault(model, model.forward, stock, True, True).startswith("a model whose log-probabilities differ (")
 
 
 def test_a_model_that_takes_no_other_arguments_is_found_out():
@@ -139,6 +149,73 @@ def test_a_model_that_takes_no_other_arguments_is_found_out():
 
     expected = "a model that does not take packed documents by themselves (unexpected keyword)"
     assert probed(tiny(), narrow) == expected
+
+
+def ways(folder, model, packed, **changes):
+    """What a trainer of this model is told, and the model's attention behind it."""
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, loss_type="nll", max_length=64)
+    accelerator = Accelerator(cpu=True)
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+    return use_trained_places(SimpleNamespace(model=model, args=arguments, accelerator=accelerator), packed)
+
+
+MIXING = {
+    "lfm2": (Lfm2Config, {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False}),
+    "jamba": (JambaConfig, {"use_mamba_kernels": False, "mamba_dt_rank": 4, "num_experts": 2}),
+    "gpt_oss": (GptOssConfig, {"num_local_experts": 4, "layer_types": ["full_attention"] * 4, "head_dim": 8}),
+    "bloom": (BloomConfig, {"n_layer": 2, "n_head": 4}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", MIXING)
+def test_a_model_whose_packed_documents_see_each_other_is_refused_and_runs_unpacked(kind, dtype, tmp_path):
+    config, keys = MIXING[kind]
+    with pytest.raises(DocumentsMixed, match=r"ForCausalLM, where a token of one has a log-probability of -"):
+        ways(tmp_path, tiny(config, **keys).to(dtype), True)
+    assert not any("TRL" in told for told in ways(tmp_path, tiny(config, **keys).to(dtype), False))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", [LlamaConfig, Qwen3Config, MixtralConfig])
+def test_a_model_that_keeps_documents_apart_is_packed_whichever_way_it_is_computed(config, dtype, tmp_path):
+    assert ways(tmp_path, tiny(config, sliding_window=None).to(dtype), True) == []
+    told = ways(tmp_path, tiny(config, sliding_window=None).to(dtype), True, label_smoothing_factor=0.1)
+    assert told == ["the loss is computed as TRL does, because of label_smoothing_factor"]
+
+
+def test_documents_that_only_our_way_keeps_apart_are_packed_where_it_is_used(tmp_path):
+    def opt():
+        return tiny(OPTConfig, ffn_dim=64, word_embed_proj_dim=TINY_SHAPE["hidden_size"], init_std=0.2)
+
+    assert ways(tmp_path, opt(), True) == []
+    assert ways(tmp_path, opt(), False, loss_type="dft") == ["the loss is computed as TRL does, because of loss_type"]
+    with pytest.raises(DocumentsMixed, match="OPTForCausalLM"):
+        ways(tmp_path, opt(), True, loss_type="dft")
+
+
+def test_a_stage_refuses_to_pack_for_a_model_that_mixes_documents(write_rows, write_recipe, tiny_model, tmp_path):
+    """The tokenizer of one folder with the weights of another model."""
+    folder = tmp_path / "mixing"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    stored = AutoConfig.from_pretrained(tiny_model)
+    config, keys = MIXING["lfm2"]
+    ids = {"eos_token_id": stored.eos_token_id, "pad_token_id": stored.pad_token_id}
+    tiny(config, **keys, **ids, vocab_size=stored.vocab_size).save_pretrained(folder)
+    values = TRAINING | {
+        "model_name_or_path": str(folder),
+        "output_dir": str(tmp_path / "out" / "sft"),
+        "dataset_mixture": {"datasets": [{"id": str(write_rows("rows.jsonl", ROWS))}], "seed": 0},
+        "packing": True,
+        "max_steps": 1,
+    }
+    refused = program("-m", "sft", "--config", write_recipe("sft.yaml", values))
+    assert refused.returncode == 2
+    assert "packing: expected a model whose packed documents do not see each other, got Lfm2" in refused.stderr
+    output = run_ok("-m", "sft", "--config", write_recipe("sft.yaml", values | {"packing": False}))
+    assert "sft: padding is computed too, because of conv layers" in output
 
 
 @pytest.mark.parametrize(
