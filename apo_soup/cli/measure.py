@@ -6,18 +6,39 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from apo_soup.cli.children import forward_signals
 from apo_soup.cli.steps import STEPS, executable, launch_command
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.members import member_recipes
+from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.plan.stage_plan import Measured, StagePlan
 from apo_soup.runs.makers import upstream
 from apo_soup.runs.manifest import read_manifest
+from apo_soup.stops import StopAsked
 
 # Steps that are trained; the first one makes the optimiser's states, without which no peak would be one.
 MEASURED_STEPS = 3
-# What a measurement is without: files, trackers and evaluations are no part of a step.
-WITHOUT = ("--save_strategy", "no", "--eval_strategy", "no", "--report_to", "none", "--push_to_hub", "false")
+# What a measurement is without: files, trackers and evaluations are no part of a step, nor is the learning rate, whose
+# schedule may ask for more steps than there are, or for evaluations.
+WITHOUT = {
+    "max_steps": str(MEASURED_STEPS),
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "eval_on_start": "false",
+    "load_best_model_at_end": "false",
+    "metric_for_best_model": "null",
+    "lr_scheduler_type": "constant",
+    "lr_scheduler_kwargs": "null",
+    "warmup_steps": "0",
+    "report_to": "none",
+    "push_to_hub": "false",
+}
+# Of a soup's members, kept steps are folders of their own.
+WITHOUT_KEPT_STEPS = {"checkpoints": "null"}
 
 
 def measured_plans(
@@ -31,40 +52,68 @@ def measured_plans(
 
     Raises:
         UserError: a training fails.
+        StopAsked: a signal came.
     """
-    known: dict[str, Measured] = {}
+    known: list[tuple[TrainingFile, Measured]] = []
     for plan in plans:
-        stage = plan.name.partition("/")[0]
         if plan.steps is None:
             yield plan
             continue
-        # Members differ in their seeds as a rule: the first one stands for all.
-        if stage not in known:
-            print(f"{stage}: {MEASURED_STEPS} steps are measured", flush=True)
-            known[stage] = _measured(stage, files[stage], recipe, launch)
-        yield replace(plan, measured=known[stage], seconds=round(known[stage].step_seconds * plan.steps, 1))
+        stage, _, number = plan.name.partition("/")
+        file = files[stage]
+        training = member_recipes(file)[int(number) - 1] if isinstance(file, ApoFile) else file
+        found = next((took for other, took in known if _takes_the_same(other, training)), None)
+        if found is None:
+            print(f"{plan.name}: {MEASURED_STEPS} steps are measured", flush=True)
+            found = _measured(stage, file, training, recipe, launch)
+            known.append((training, found))
+        yield replace(plan, measured=found, seconds=round(found.step_seconds * plan.steps, 1))
 
 
-def _measured(stage: str, file: TrainingFile, recipe: Path, launch: str | None) -> Measured:
-    with tempfile.TemporaryDirectory() as folder:
+def _takes_the_same(one: TrainingFile, other: TrainingFile) -> bool:
+    """Whether two members of a file differ in nothing but their seeds."""
+    apart = {"seed", "data_seed", "output_dir", "members"}
+    return one.path == other.path and one.model_dump(exclude=apart) == other.model_dump(exclude=apart)
+
+
+def _measured(stage: str, file: TrainingFile, training: TrainingFile, recipe: Path, launch: str | None) -> Measured:
+    """What the steps of a file's training take, or of one member's, in a folder beside its run that is then removed."""
+    run = run_folder_of(file).absolute()
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        forward_signals() as forwarded,
+        tempfile.TemporaryDirectory(dir=run.parent, prefix=f".{run.name}.measured-") as folder,
+    ):
         output = Path(folder) / Path(file.output_dir).name
-        prepared = Path(file.output_dir).parent / "prepared"
-        (Path(folder) / "prepared").symlink_to(prepared.absolute())
-        words = ["--max_steps", str(MEASURED_STEPS), "--output_dir", str(output), *WITHOUT]
-        words += ["--model_name_or_path", upstream(file).model]
-        words += ["--member", "1"] if stage == "apo" else []
+        (Path(folder) / "prepared").symlink_to(run / "prepared")
+        words = _words(file, training, output)
         ended = subprocess.run(
             executable(launch_command(STEPS[stage], recipe, launch, words)), stdout=subprocess.PIPE, text=True
         )
+        if forwarded:
+            raise StopAsked(forwarded[0])
         if ended.returncode:
             print(ended.stdout[-2000:], file=sys.stderr)
             raise UserError(
                 f"{file.path}: expected {MEASURED_STEPS} steps of {stage}, got exit code {ended.returncode}, told "
                 "above; mend it, or plan without --measure"
             )
-        manifest = read_manifest(output / "1" if stage == "apo" else output)
+        manifest = read_manifest(output if training.member is None else output / str(training.member))
         assert manifest is not None, output
         metrics = manifest["metrics"]
         gpu = metrics.get("peak_gpu_memory_mb")
         peak = (gpu if gpu is not None else manifest["peak_memory_mb"]) * 2**20
         return Measured(round(metrics["train_seconds"] / MEASURED_STEPS, 3), peak)
+
+
+def _words(file: TrainingFile, training: TrainingFile, output: Path) -> list[str]:
+    """What is laid over a file. A member's own keys lie over those of all, so that they are given for it again."""
+    keys = WITHOUT | {"model_name_or_path": upstream(training).model}
+    words = ["--output_dir", str(output)]
+    if isinstance(file, ApoFile):
+        keys |= WITHOUT_KEPT_STEPS
+        words += ["--member", str(training.member)]
+        own: list[dict[str, Any]] = file.members or []
+        again = ((n, key) for n, member in enumerate(own) for key in keys if key in member)
+        words += [word for n, key in again for word in (f"--members.{n}.{key}", keys[key])]
+    return words + [word for key, value in keys.items() for word in (f"--{key}", value)]

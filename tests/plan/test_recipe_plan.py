@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from helpers import TRAINING, chat, preference, python
 from programs import program, run_ok
 
@@ -155,17 +156,46 @@ def test_a_table_for_people_names_what_was_assumed(recipe):
     assert "at 0.5 an hour: 40% of the 165 TFLOP/s of one 4090 assumed" in told
 
 
-def test_three_steps_are_measured_and_leave_nothing(recipe):
-    folder = recipe()
+HARD_TO_MEASURE = {
+    "load_best_model_at_end": True, "metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 5,
+    "save_strategy": "steps", "save_steps": 5, "eval_on_start": True, "warmup_steps": 100,
+    "lr_scheduler_type": "reduce_lr_on_plateau",
+}  # fmt: skip
+
+
+def test_three_steps_are_measured_of_each_kind_of_member_and_leave_nothing(recipe):
+    """Whatever evaluations, best checkpoints and schedules a file asks for, and whatever its folder is called."""
+    folder = recipe(**HARD_TO_MEASURE)
     (folder / "sft.yaml").unlink()
+    apo = yaml.safe_load((folder / "apo.yaml").read_text())
+    apo["dataset_mixture"]["test_split_size"] = 2
+    apo["output_dir"] = str(folder / "run" / "preferences")
+    apo["members"] = [{"seed": 1}, {"seed": 2}, {"max_length": 64, "max_steps": 200}]
+    apo["checkpoints"] = [1]
+    (folder / "apo.yaml").write_text(yaml.safe_dump(apo))
     before = {path for path in folder.rglob("*") if "prepared" not in path.parts}
-    plan = planned(folder, "--measure")
-    for name in ("apo/1", "apo/2"):
+    ended = program("-m", "apo_soup", "plan", folder, "--json", "--measure")
+    assert ended.returncode == 0, ended.stderr
+    told = [line for line in ended.stderr.splitlines() if line.endswith("steps are measured")]
+    assert told == ["apo/1: 3 steps are measured", "apo/3: 3 steps are measured"], "of seeds alone, one stands for all"
+    plan = json.loads(ended.stdout)["stages"]
+    for name in ("apo/1", "apo/2", "apo/3"):
         measured = plan[name]["measured"]
         assert plan[name]["seconds"] == pytest.approx(measured["step_seconds"] * plan[name]["steps"], abs=0.1)
         assert 1e8 < measured["peak_memory_bytes"] < 4e9
+    assert plan["apo/1"]["measured"] == plan["apo/2"]["measured"]
     left = {path for path in folder.rglob("*") if "prepared" not in path.parts} - before
     assert {path.name for path in left} == {"run", "plan.json"}
+
+
+def test_a_measurement_that_fails_leaves_nothing_either(recipe):
+    folder = recipe()
+    (folder / "apo.yaml").unlink()
+    (folder / "launch.yaml").write_text("distributed_type: 'NO'\nuse_cpu: true\nnot_a_key: 1\n")
+    ended = program("-m", "apo_soup", "plan", folder, "--measure", "--launch", folder / "launch.yaml")
+    assert ended.returncode == 2
+    assert "sft.yaml: expected 3 steps of sft, got exit code 1" in ended.stderr
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
 def test_what_does_not_fit_is_told_with_the_ways_in_order(recipe, write_recipe, tmp_path, tiny_model):
