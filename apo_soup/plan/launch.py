@@ -46,13 +46,18 @@ class Processes:
 
 
 def launch_of(file: Path | None) -> Processes:
-    """The devices that a configuration asks for; without one, those that are here.
+    """The devices that a configuration asks for; without one, accelerate's own default, or those that are here.
 
     Raises:
         UserError: the file cannot be read, or asks for what a plan knows nothing of.
     """
     if file is None:
-        return _of_this_machine()
+        # What `accelerate config` wrote, which `accelerate launch` then reads too.
+        from accelerate.commands.config.config_args import default_config_file
+
+        if not Path(default_config_file).is_file():
+            return _of_this_machine()
+        file = Path(default_config_file)
     settings, lines = read_yaml(file)
     kind = distributed_type(settings)
     if kind not in _KNOWN:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, python
 
 from apo_soup.errors import UserError
 from apo_soup.plan.launch import Processes, launch_of
@@ -103,3 +103,12 @@ def test_a_model_that_is_divided_within_replicas_is_divided_by_their_size(tmp_pa
 def test_what_no_plan_can_be_made_for_is_told(tmp_path, kind, changes, told):
     with pytest.raises(UserError, match=re.escape(told)):
         launch(tmp_path, kind, **changes)
+
+
+def test_accelerates_own_default_is_read_where_no_file_is_named(tmp_path):
+    """In another process: accelerate reads where its folder is when it is imported."""
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate" / "default_config.yaml").write_text("distributed_type: FSDP\nnum_processes: 6\n")
+    code = f"import os; os.environ['HF_HOME'] = {str(tmp_path)!r}; from apo_soup.plan.launch import launch_of; "
+    told = python("-c", code + "print(launch_of(None))").stdout
+    assert told.strip() == repr(Processes(6, "fsdp", on_cpu=False))
