@@ -36,6 +36,7 @@ from apo.reference_pass import ReferencePass
 from apo.scoring import add_scoring, answer_logprobs
 from apo.steps import StepRows, StepSampler, rows_of_every_pair, single_item
 from apo.stock_trainer import PreparedDPOTrainer
+from apo.which_trainer import NotPackable
 from apo_soup.private import attention_implementation, without_model_hash
 from apo_soup.training.step_order import step_loader
 
@@ -63,8 +64,14 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.loss_options = LossOptions(self.beta, self.label_smoothing, cast(DPOConfig, self.args).discopop_tau)
 
     def create_accelerator_and_postprocess(self) -> None:
-        """As the stock trainer, with log-probabilities that leave FSDP2 as they were computed."""
+        """As the stock trainer, with log-probabilities that leave FSDP2 as they were computed.
+
+        Raises:
+            NotPackable: accelerate's own file divides sequences or layers among processes.
+        """
         super().create_accelerator_and_postprocess()
+        if self.accelerator.parallelism_config is not None:
+            raise NotPackable("parallelism_config")
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         policy = getattr(plugin, "mixed_precision_policy", None)
         # FSDP2 would cast what leaves the model to this type, and log-probabilities summed in bfloat16 are off by whole

@@ -72,16 +72,15 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
     # Its kernels read the documents' boundaries, and run on a GPU alone.
     flash = is_flash_attention_requested(model.config.get_text_config())
     reason, told = trl_reason(arguments, model), []
-    if reason is None and trainer.accelerator.parallelism_config is not None:
-        reason = "parallelism_config"
+    parallel = trainer.accelerator.parallelism_config  # of accelerate's own file too, which the arguments do not have
+    if parallel is not None:
+        reason = reason or "parallelism_config"
+        if packed and parallel.cp_enabled:
+            raise DocumentsMixed(f"{type(model).__name__} under context parallelism, which attends to rows whole")
     if reason is None and not flash:
         tiles = not (trainer.accelerator.device.type in KERNEL_DEVICES and is_triton_available())
         if attention == "sdpa":
-            why = documents_reason(model.config.get_text_config(), arguments.max_length)
-            if why is None:
-                attend_by_documents(model)
-                if attention_implementation(model.config) != DOCUMENTS:
-                    why = f"{type(model).__name__}, whose attention cannot be set"
+            why = set_by_documents(model, arguments.max_length)
             if why:
                 apart = "packed documents are kept apart by a mask" if packed else "padding is computed too"
                 told.append(f"{apart}, because of {why}")
@@ -98,6 +97,17 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
         if mixed:
             raise DocumentsMixed(mixed)
     return [f"the loss is computed as TRL does, because of {reason}"] if reason else told
+
+
+def set_by_documents(model: Any, longest: int | None) -> str | None:
+    """Let a model that runs with SDPA attend to each document by itself; or why it cannot, in a few words."""
+    reason = documents_reason(model.config.get_text_config(), longest)
+    if reason:
+        return reason
+    attend_by_documents(model)
+    if attention_implementation(model.config) != DOCUMENTS:
+        return f"{type(model).__name__}, whose attention cannot be set"
+    return None
 
 
 def of_main_process(trainer: SFTTrainer, find: Callable[[], str | None]) -> str | None:

@@ -126,6 +126,14 @@ def test_what_the_packed_path_does_not_know_runs_on_the_stock_one_and_says_so(pa
     assert "reference_passes" not in facts(folder)
 
 
+def test_parallelism_that_accelerates_own_file_gives_runs_on_the_stock_trainer(packed_recipe, capsys, monkeypatch):
+    """Its launcher gives it to processes by their environment, and the arguments do not have it."""
+    monkeypatch.setenv("ACCELERATE_USE_PARALLELISM_CONFIG", "true")
+    path, _ = packed_recipe(max_steps=1)
+    train_members(path)
+    assert "apo/1: pairs run on the stock trainer, because of parallelism_config\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import ParallelismConfig
 from helpers import TINY_SHAPE, TRAINING, chat
 from programs import program, run_ok
 from transformers import (
@@ -151,11 +152,11 @@ def test_a_model_that_takes_no_other_arguments_is_found_out():
     assert probed(tiny(), narrow) == expected
 
 
-def ways(folder, model, packed, **changes):
+def ways(folder, model, packed, parallel=None, **changes):
     """What a trainer of this model is told, and the model's attention behind it."""
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, loss_type="nll", max_length=64)
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, parallelism_config=parallel)
     for name, value in changes.items():
         setattr(arguments, name, value)
     return use_trained_places(SimpleNamespace(model=model, args=arguments, accelerator=accelerator), packed)
@@ -194,6 +195,19 @@ def test_documents_that_only_our_way_keeps_apart_are_packed_where_it_is_used(tmp
     assert ways(tmp_path, opt(), False, loss_type="dft") == ["the loss is computed as TRL does, because of loss_type"]
     with pytest.raises(DocumentsMixed, match="OPTForCausalLM"):
         ways(tmp_path, opt(), True, loss_type="dft")
+
+
+def test_parallelism_that_accelerates_own_file_gives_runs_as_trl_has_it_and_never_mixes_documents(tmp_path):
+    told = ["the loss is computed as TRL does, because of parallelism_config"]
+    assert ways(tmp_path, tiny(), True, ParallelismConfig()) == told
+    sequences = SimpleNamespace(cp_enabled=True)  # accelerate makes one on several processes alone
+    trainer = SimpleNamespace(
+        model=tiny(),
+        args=SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False),
+        accelerator=SimpleNamespace(parallelism_config=sequences),
+    )
+    with pytest.raises(DocumentsMixed, match="LlamaForCausalLM under context parallelism"):
+        use_trained_places(trainer, True)
 
 
 def test_a_stage_refuses_to_pack_for_a_model_that_mixes_documents(write_rows, write_recipe, tiny_model, tmp_path):
