@@ -8,9 +8,10 @@ from apo_soup.config.launch_file import distributed_type, launch_processes, rows
 from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError
 
-Sharing = Literal["none", "ddp", "fsdp", "zero2", "zero3"]
+Sharing = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
 # Of accelerate's distributed types those whose devices a plan knows; MPS shares the memory of its machine.
 _KNOWN = ("NO", "MULTI_CPU", "MPS", "MULTI_GPU", "FSDP", "DEEPSPEED")
+_STAGES: dict[str, Sharing] = {"1": "zero1", "2": "zero2", "3": "zero3"}
 # FSDP's strategies by the numbers that stand for them too.
 _STRATEGIES = ("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2")
 
@@ -21,12 +22,11 @@ class Processes:
 
     Attributes:
         processes: of all machines together.
-        sharing: how they hold the model: each whole (`ddp`), or a part each. ZeRO-1 is `zero2` of whole gradients.
+        sharing: how they hold the model: each whole (`ddp`), or a part each.
         on_cpu: whether they run on a CPU, or on a device that shares the memory of its machine.
         offload_optimizer: whether the optimiser's states, with the gradients it takes, lie in the memory of the machine
             instead of the device's; `offload_weights` whether the parts of the weights do.
         reshards: whether a layer's gathered weights go when it has been computed.
-        whole_gradients: whether gradients are not divided.
         group: processes that divide the model among them, where they are fewer than all.
     """
 
@@ -36,13 +36,17 @@ class Processes:
     offload_optimizer: bool = False
     offload_weights: bool = False
     reshards: bool = True
-    whole_gradients: bool = False
     group: int | None = None
+
+    @property
+    def divides(self) -> bool:
+        """Whether a device holds its part of the optimiser's states, or of more."""
+        return self.sharing not in ("none", "ddp")
 
     @property
     def shards(self) -> int:
         """Into how many parts the optimiser's states are divided."""
-        return (self.group or self.processes) if self.sharing in ("fsdp", "zero2", "zero3") else 1
+        return (self.group or self.processes) if self.divides else 1
 
 
 def launch_of(file: Path | None) -> Processes:
@@ -124,11 +128,10 @@ def _deepspeed(settings: dict[str, Any], processes: int, on_cpu: bool) -> Proces
     optimizer, weights = (device in ("cpu", "nvme") for device in devices)
     return Processes(
         processes,
-        "zero3" if stage == "3" else "zero2",
+        _STAGES.get(stage, "zero2"),
         on_cpu,
         offload_optimizer=optimizer,
         offload_weights=weights and stage == "3",
-        whole_gradients=stage == "1",
     )
 
 

@@ -77,11 +77,11 @@ def on_shards(weights: float, trained: float, states: float, launch: Processes, 
     # The masters lie where the optimiser does, and with it the gradients that it takes but for those of ZeRO-1.
     masters = 0.0 if launch.offload_optimizer else _FULL * count / parts
     gradients, buckets = _LOW * count / parts, 2 * _LOW * min(_BUCKET, count)
-    if launch.whole_gradients:
+    if launch.sharing == "zero1":
         gradients = _LOW * count
     elif launch.offload_optimizer:
         gradients = 0.0
-    if launch.sharing == "zero2":
+    if launch.sharing in ("zero1", "zero2"):
         return PeakMemory(frozen + _LOW * count + masters, gradients, optimizer, low.activations + buckets)
     gathered = _LOW * min(_GATHERED, low.weights / _LOW)
     part = 0.0 if launch.offload_weights else (frozen + _LOW * count) / parts

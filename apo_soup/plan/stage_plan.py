@@ -251,7 +251,7 @@ def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tupl
     """The peak of a training and the step it was rehearsed by; `process` is what a process on a CPU takes before."""
     launch, states = setting.launch, setting.states
     several = setting.packed_pairs or setting.accumulation > 1
-    shards = launch.sharing in ("fsdp", "zero2", "zero3") and not launch.on_cpu
+    shards = launch.divides and not launch.on_cpu
     step = rehearse(setting.model(low=shards), batch, states, several)
     if shards:
         memory = on_shards(*weights_of(setting.model()), states, launch, step)

@@ -62,7 +62,7 @@ def test_what_fsdp_divides_and_offloads(tmp_path, inside, found):
     ("inside", "found"),
     [
         ({"zero_stage": 0}, {"sharing": "ddp"}),
-        ({"zero_stage": 1}, {"whole_gradients": True}),
+        ({"zero_stage": 1}, {"sharing": "zero1"}),
         ({}, {}),
         ({"zero_stage": 2, "offload_optimizer_device": "cpu"}, {"offload_optimizer": True}),
         ({"zero_stage": 2, "offload_param_device": "cpu"}, {}),
