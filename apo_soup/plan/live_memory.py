@@ -62,6 +62,10 @@ class LiveMemory:
                 self.apart += size
                 weakref.finalize(storage, self._leave, size)
 
+    def restart(self) -> None:
+        """Begin `peak` and `rest_peak` anew with what is there; what a process keeps it keeps."""
+        self.peak, self.rest_peak = self.now, self.now - self.apart
+
     def _add(self, storage: torch.UntypedStorage) -> None:
         if storage in self._sizes:
             return

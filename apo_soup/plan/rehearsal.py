@@ -127,6 +127,7 @@ def rehearse(model: RehearsedModel, batch: RehearsedBatch, states: float, holds_
             parameter.register_post_accumulate_grad_hook(lambda p: live.set_apart([p.grad]))
             parameter.grad = torch.empty_like(parameter) if holds_gradients else None
         live.set_apart([parameter.grad for parameter in trained if parameter.grad is not None])
+        live.restart()
         _loss(built, model, batch).backward()  # type: ignore[no-untyped-call]  # torch's
         layers = [layer for part in built.modules() if isinstance(part, torch.nn.ModuleList) for layer in part]
         sizes = [_count(layer) for layer in layers]

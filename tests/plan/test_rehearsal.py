@@ -100,6 +100,12 @@ def test_checkpointing_holds_less_and_computes_more():
     assert less.operations - whole.operations == 2 * (layers - 3 * 64 * 192) * 512
 
 
+def test_weights_and_states_are_no_activations():
+    batch = RehearsedBatch(1, 64, 32)
+    few, many = (rehearse(model(), batch, states, holds_gradients=False) for states in (0.0, 50.0))
+    assert few.activations == many.activations <= few.passes == many.passes
+
+
 def test_gradients_that_are_held_come_on_top():
     batch = RehearsedBatch(1, 256, 128)
     first = rehearse(model(STAND_IN), batch, 2.0, holds_gradients=False)
