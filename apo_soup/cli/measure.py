@@ -11,7 +11,7 @@ from typing import Any
 from apo_soup.cli.children import forward_signals
 from apo_soup.cli.steps import STEPS, executable, launch_command
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.members import member_recipes
+from apo_soup.config.members import member_recipes, same_but_seed
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
@@ -62,18 +62,12 @@ def measured_plans(
         stage, _, number = plan.name.partition("/")
         file = files[stage]
         training = member_recipes(file)[int(number) - 1] if isinstance(file, ApoFile) else file
-        found = next((took for other, took in known if _takes_the_same(other, training)), None)
+        found = next((took for other, took in known if same_but_seed(other, training)), None)
         if found is None:
             print(f"{plan.name}: {MEASURED_STEPS} steps are measured", flush=True)
             found = _measured(stage, file, training, recipe, launch)
             known.append((training, found))
         yield replace(plan, measured=found, seconds=round(found.step_seconds * plan.steps, 1))
-
-
-def _takes_the_same(one: TrainingFile, other: TrainingFile) -> bool:
-    """Whether two members of a file differ in nothing but their seeds."""
-    apart = {"seed", "data_seed", "output_dir", "members"}
-    return one.path == other.path and one.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
 
 def _measured(stage: str, file: TrainingFile, training: TrainingFile, recipe: Path, launch: str | None) -> Measured:

@@ -9,6 +9,7 @@ from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.load import check_keys
 from apo_soup.config.recipe_file import given_with_shared
+from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_together
 
 
@@ -39,6 +40,12 @@ def file_problems(path: Path, overrides: Sequence[str] = (), options: Sequence[s
     if isinstance(members, list) and all(isinstance(m, dict) for m in members):
         problems += _checked(given, members)[1]
     return list(dict.fromkeys(problems))
+
+
+def same_but_seed(one: TrainingFile, other: TrainingFile) -> bool:
+    """Whether two trainings of one file, such as soup members, differ in nothing but their seeds and folders."""
+    apart = {"seed", "data_seed", "output_dir", "members"}
+    return one.path == other.path and one.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
 
 def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.batch import global_batch
-from apo_soup.config.members import member_recipes
+from apo_soup.config.members import member_recipes, same_but_seed
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.prepare import prepare_mixture
@@ -127,7 +127,7 @@ def _plans_of(recipe: TrainingFile, launch: Processes, device: Device, process: 
     plans: list[StagePlan] = []
     for member in members:
         name = recipe.path.stem + (f"/{member.member}" if member.member is not None else "")
-        same = next((n for n in range(len(plans)) if _same_but_seed(members[n], member)), None)
+        same = next((n for n in range(len(plans)) if same_but_seed(members[n], member)), None)
         if same is not None:
             keys = keys_hash(member) if plans[same].keys else ""
             plans.append(replace(plans[same], name=name, keys=keys, run=run_of(member)))
@@ -145,12 +145,6 @@ def _plans_of(recipe: TrainingFile, launch: Processes, device: Device, process: 
         more = (too_large,) if too_large else ()
         plans.append(replace(plan, keys=keys_hash(member), run=run_of(member), notes=(*plan.notes, *more)))
     return plans
-
-
-def _same_but_seed(one: TrainingFile, other: TrainingFile) -> bool:
-    """Whether two members differ in nothing that a plan reads."""
-    apart = {"seed", "data_seed", "output_dir", "members"}
-    return one.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
 
 def _rows_of(recipe: TrainingFile) -> tuple[SplitCounts | None, int | None, list[str]]:
