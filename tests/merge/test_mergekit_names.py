@@ -52,8 +52,11 @@ def test_a_model_written_as_a_mapping_is_its_name(run, merge_file):
 
     models = [
         {"model": {"model": {"path": str(run / "mid")}}, "parameters": {"weight": 0.5}},
-        {"model": {"model": {"path": "owner/name", "revision": "v1"}, "lora": "owner/adapter"}},
-        {"model": {"path": "owner/other", "revision": "main"}},
+        {
+            "model": {"model": {"path": "owner/name", "revision": "v1"}, "lora": "owner/adapter"},
+            "parameters": {"weight": 0.3},
+        },
+        {"model": {"path": "owner/other", "revision": "main"}, "parameters": {"weight": 0.2}},
     ]
     config = mix_config(load(merge_file(merge={"merge_method": "linear", "models": models}), "merge"))
     names = [str(run / "mid"), "owner/name@v1+owner/adapter", "owner/other@main"]

@@ -107,7 +107,7 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
         ({"merge": PAIR | {"tokenizer": {"sorce": "union"}}}, r"merge\.tokenizer\.sorce: expected a key of mergekit's"),
         ({"merge": PAIR | {"tokenizer_source": "unoin"}}, "got unoin; the nearest is union"),
         (
-            {"merge": PAIR | {"models": [{"model": "/no/where@main"}]}},
+            {"merge": PAIR | {"models": [{"model": "/no/where@main", "parameters": {"weight": 1.0}}]}},
             r"got /no/where@main \(looked for /no/where@main\)",
         ),
         (

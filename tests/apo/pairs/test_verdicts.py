@@ -120,5 +120,5 @@ def test_a_classifier_of_several_classes_is_no_reward_model(pairs_recipe, reward
     model.save_pretrained(tmp_path / "classes")
     tokenizer.save_pretrained(tmp_path / "classes")
     path, _ = pairs_recipe(judge={"engine": "reward", "model": str(tmp_path / "classes")})
-    with pytest.raises(UserError, match=r"judge.model: expected a reward model, .* got 3; name another"):
+    with pytest.raises(UserError, match=r"judge.model: expected a reward model, .* got 3 logits; name another"):
         make_here(path)
