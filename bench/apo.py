@@ -16,14 +16,12 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.figures import command, measured, save
+from bench.figures import command, in_turns, measured, save
 
 CONTESTANTS = ("stock", "ours")
 VOCABULARY = 49_152
@@ -53,24 +51,8 @@ def main() -> None:
         options.rows = str(Path(folder) / "pairs.json")
         pairs = generated(options.pairs) if options.set == "chat" else tokenised(options)
         Path(options.rows).write_text(json.dumps(pairs))
-        runs: dict[str, list[dict]] = {name: [] for name in CONTESTANTS}
-        for _ in range(options.repeats):
-            for name in CONTESTANTS:
-                words = [f"--{k}={v}" for k, v in vars(options).items() if v is not None and k != "one"]
-                environment = {"OMP_NUM_THREADS": str(options.threads)}
-                result = subprocess.run(
-                    [sys.executable, "-m", "bench.apo", f"--one={name}", *words],
-                    stdout=subprocess.PIPE, text=True, check=True, env=_with(environment),
-                )  # fmt: skip
-                runs[name].append(json.loads(result.stdout.splitlines()[-1]))
-                print(f"{name:6} {runs[name][-1]}", flush=True)
+        runs = in_turns(options, "apo", CONTESTANTS)
     report(options, pairs, runs)
-
-
-def _with(more: dict[str, str]) -> dict[str, str]:
-    import os
-
-    return {**os.environ, **more, "HF_HUB_OFFLINE": "1"}
 
 
 def report(options: argparse.Namespace, pairs: list[dict], runs: dict[str, list[dict]]) -> None:

@@ -4,6 +4,9 @@ import argparse
 import json
 import os
 import platform
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -13,6 +16,29 @@ def measured(seconds: float, tokens: int) -> dict:
 
     peaks = [resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {"seconds": round(seconds, 2), "tokens": tokens, "peak_mb": peaks[0], "peak_child_mb": peaks[1]}
+
+
+def in_turns(options: argparse.Namespace, program: str, contestants: Sequence[str]) -> dict[str, list[dict]]:
+    """Run each contestant of a benchmark `repeats` times, in turns, in a process of its own with `threads` threads.
+
+    Args:
+        options: the benchmark's, which its own `--one=NAME` takes too.
+
+    Returns:
+        The result lines of each.
+    """
+    runs: dict[str, list[dict]] = {name: [] for name in contestants}
+    words = [f"--{k}={v}" for k, v in vars(options).items() if v is not None and k != "one"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
+    for _ in range(options.repeats):
+        for name in contestants:
+            result = subprocess.run(
+                [sys.executable, "-m", f"bench.{program}", f"--one={name}", *words],
+                stdout=subprocess.PIPE, text=True, check=True, env=environment,
+            )  # fmt: skip
+            runs[name].append(json.loads(result.stdout.splitlines()[-1]))
+            print(f"{name:6} {runs[name][-1]}", flush=True)
+    return runs
 
 
 def command(options: argparse.Namespace, program: str) -> str:

@@ -20,15 +20,13 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.apo import LONGEST, SHAPE, VOCABULARY, _of_mean, _with, matrix_rate
-from bench.figures import command, measured, save
+from bench.apo import LONGEST, SHAPE, VOCABULARY, _of_mean, matrix_rate
+from bench.figures import command, in_turns, measured, save
 
 CONTESTANTS = ("padded", "packed", "ours")
 MEANS = {"prompt": 453, "answer": 329}
@@ -58,17 +56,7 @@ def main() -> None:
         options.rows = str(Path(folder) / "rows.json")
         rows = generated(options.count) if options.set == "chat" else tokenised(options)
         Path(options.rows).write_text(json.dumps(rows))
-        runs: dict[str, list[dict]] = {name: [] for name in CONTESTANTS}
-        for _ in range(options.repeats):
-            for name in CONTESTANTS:
-                words = [f"--{k}={v}" for k, v in vars(options).items() if v is not None and k != "one"]
-                result = subprocess.run(
-                    [sys.executable, "-m", "bench.sft", f"--one={name}", *words],
-                    stdout=subprocess.PIPE, text=True, check=True,
-                    env=_with({"OMP_NUM_THREADS": str(options.threads)}),
-                )  # fmt: skip
-                runs[name].append(json.loads(result.stdout.splitlines()[-1]))
-                print(f"{name:6} {runs[name][-1]}", flush=True)
+        runs = in_turns(options, "sft", CONTESTANTS)
     report(options, rows, runs)
 
 
