@@ -53,18 +53,20 @@ def print_plan(recipe: Path, devices: Devices, as_json: bool) -> None:
 
 
 def _planned(folder: Path, recipes: list[StageFile], file: Path | None, devices: Devices) -> "RecipePlan":
+    from apo_soup.plan.device import gpu, this_cpu
+    from apo_soup.plan.launch import launch_of
+
+    # Before torch is imported, which takes seconds.
+    card, launch = gpu(devices.gpu), launch_of(file)
     quiet_libraries()
     # A stage has these imported before it begins: this process takes what it will.
     for stage in ("apo", "sft"):
         import_module(f"{stage}.train")
     from apo_soup.memory import most_memory_held
-    from apo_soup.plan.device import gpu, this_cpu
-    from apo_soup.plan.launch import launch_of
     from apo_soup.plan.recipe_plan import plan_recipe
 
     process = most_memory_held()
-    launch = launch_of(file)
-    device = this_cpu() if launch.on_cpu else gpu(devices.gpu)
+    device = this_cpu() if launch.on_cpu else card
     for recipe in recipes:
         if isinstance(recipe, TrainingFile):
             make_generated_rows(recipe)

@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]  # psutil's
-import torch
 
 from apo_soup.errors import UserError
 
@@ -56,6 +55,8 @@ def gpu(name: str) -> Device:
 
 def this_cpu() -> Device:
     """This CPU, by the best of a few matrix products of the threads that a training here would have."""
+    import torch  # late: a GPU's name is looked at before
+
     a, b = torch.randn(_SIDE, _SIDE), torch.randn(_SIDE, _SIDE)
     best = 0.0
     for _ in range(_TRIES):

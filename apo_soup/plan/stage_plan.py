@@ -235,16 +235,20 @@ def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatc
     longest = counts.longest if counts else recipe.max_length
     scored = counts.trained / max(1, counts.tokens) if counts else 1.0
     rows, width, documents = recipe.per_device_train_batch_size, longest, 1
+    predicting = longest
     if isinstance(recipe, ApoFile) and setting.packed_pairs:
         capacity = min(recipe.max_length, CAPACITIES.get(setting.attention, recipe.max_length))
         step = recipe.per_device_train_batch_size * setting.accumulation
         mean = counts.tokens / max(1, counts.sequences) if counts else recipe.max_length
         rows, width = 1, max(longest, min(capacity, round(step * mean)))
+        predicting = width
     elif isinstance(recipe, ApoFile):
         rows *= 2  # chosen and rejected, each with its prompt
     elif setting.by_documents and counts:
         width, documents = counts.most_computed, max(1, round(rows * counts.rows / counts.sequences))
-    return RehearsedBatch(rows, width, max(1, round(rows * longest * scored)), isinstance(recipe, ApoFile), documents)
+    return RehearsedBatch(
+        rows, width, max(1, round(rows * predicting * scored)), isinstance(recipe, ApoFile), documents
+    )
 
 
 def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tuple[PeakMemory, Rehearsal]:
