@@ -87,6 +87,14 @@ QWEN3_LIKE = """
 """
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A folder without neighbours: a check of a recipe looks at the recipes beside it, which would be other tests'."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    return alone
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """The small world's tokenizer, with our own chat template."""
