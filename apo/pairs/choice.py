@@ -92,7 +92,7 @@ def most_common_failure(candidates: list[JudgedCompletion]) -> str:
 
 def comparable_text(judged: JudgedCompletion) -> str:
     """A completion's text, without what differs in white space and invisible characters only."""
-    return " ".join(INVISIBLE.sub("", judged.completion.text).split())
+    return " ".join(INVISIBLE.sub("", judged.completion.written).split())
 
 
 def shingle_similarity(one: str, two: str) -> float:

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from apo_soup.errors import UserError
 from apo_soup.models.completion import Completion
@@ -30,6 +31,13 @@ class Answer:
     server: str | None = None
 
 
+class WrittenCall(Form):
+    """A tool call in a completion."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
 class WrittenCompletion(Form):
     """A completion in a line of a journal."""
 
@@ -37,6 +45,7 @@ class WrittenCompletion(Form):
     tokens: Count | None
     finished: bool
     problem: str | None = None
+    calls: list[WrittenCall] | None = None
 
 
 class WrittenAnswer(Form):
@@ -86,7 +95,7 @@ class Journal:
             if fault:
                 raise ValueError(fault)
             answers = [
-                Answer(**{**a, "completions": [Completion(**c) for c in a["completions"]]}) for a in written["answers"]
+                Answer(**{**a, "completions": [_completion(c) for c in a["completions"]]}) for a in written["answers"]
             ]
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
@@ -130,3 +139,8 @@ class Journal:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+
+def _completion(written: dict[str, Any]) -> Completion:
+    """A completion of a line."""
+    return Completion(**{**written, "calls": tuple(written.get("calls") or ())})

@@ -61,7 +61,7 @@ def judged_completion(
     completion = completion if bare == completion.text else replace(completion, text=bare)
     failed, score = failed_filter(completion, prompt, filters), None
     if verifier and prompt.reference is not None and failed is None:
-        score = float(verifier(completion.text, prompt.reference))
+        score = float(verifier(completion.written, prompt.reference))
     return JudgedCompletion(completion, failed, score)
 
 
@@ -71,11 +71,13 @@ def failed_filter(completion: Completion, prompt: Prompt, filters: AnswerFilters
         return completion.problem
     if not completion.finished:
         return "cut off"
-    wrong_mode = mode_fault(completion.text, filters.think)
+    wrong_mode = mode_fault(completion.written, filters.think)
     if wrong_mode:
         return wrong_mode
-    if control_token_in(completion.text):
+    if control_token_in(completion.written):
         return "a control token inside"
+    if not {call["name"] for call in completion.calls} <= prompt.tool_names:
+        return "a call of a tool that was not offered"
     if completion.tokens is None:
         # A bound that was asked for cannot be held.
         if filters.min_tokens > 1 or filters.max_tokens is not None:

@@ -14,6 +14,7 @@ from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.judges import EndpointJudge, RewardJudge
 from apo_soup.config.sides import LocalSide, OpenaiSide, TransformersSide, VllmSide
 from apo_soup.hashing import hash_value
+from apo_soup.models.completion import Completion
 from apo_soup.runs.secrets import redacted
 from apo_soup.runs.stage import Stage
 
@@ -81,8 +82,8 @@ def pair_row(
     scores = {"chosen": chosen.judge_score, "rejected": rejected.judge_score}
     return {
         "prompt": prompt.messages,
-        "chosen": [{"role": "assistant", "content": chosen.completion.text}],
-        "rejected": [{"role": "assistant", "content": rejected.completion.text}],
+        "chosen": [answer_turn(chosen.completion)],
+        "rejected": [answer_turn(rejected.completion)],
         "chat_template_kwargs": prompt.kwargs,
         "provenance": {
             "prompt": prompt.id,
@@ -95,6 +96,15 @@ def pair_row(
             **sides,
         },
     }
+
+
+def answer_turn(completion: Completion) -> dict[str, Any]:
+    """A completion as an assistant turn; calls that a server parsed are the turn's, for the template that trains to
+    write in its own form.
+    """
+    turn: dict[str, Any] = {"role": "assistant", "content": completion.text}
+    calls = [{"type": "function", "function": call} for call in completion.calls]
+    return {**turn, "tool_calls": calls} if calls else turn
 
 
 def drop_row(dropped: DroppedPrompt) -> dict[str, Any]:
@@ -128,10 +138,13 @@ def write_rows(path: Path, rows: list[dict[str, Any]], file_format: str = "jsonl
 
 def _table_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row whose free mappings are JSON text, as a column of a table needs one shape; `apo_soup.data` reads either."""
-    field = "prompt" if "prompt" in row else "messages"
-    turns = [
-        {**m, "tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if m.get("tool_calls") else m
-        for m in row[field]
-    ]
+    turns: dict[str, Any] = {
+        field: [
+            {**m, "tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if m.get("tool_calls") else m
+            for m in row[field]
+        ]
+        for field in ("prompt", "chosen", "rejected", "messages")
+        if field in row
+    }
     arguments = json.dumps(row["chat_template_kwargs"], ensure_ascii=False)
-    return {**row, field: turns, "chat_template_kwargs": arguments}
+    return {**row, **turns, "chat_template_kwargs": arguments}

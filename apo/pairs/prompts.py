@@ -11,6 +11,7 @@ from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.converters import alpaca, query_response
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
 from apo_soup.data.sources.draw import weighted_draw
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import Fields, RowError, SourceRow, described
@@ -31,6 +32,12 @@ class Prompt:
     kwargs: dict[str, Any]
     reference: str | None
     source_row: str
+
+    @property
+    def tool_names(self) -> set[str]:
+        """Names of the tools that the prompt offers as function schemas."""
+        offered = [tool for field in TOOL_FIELDS for tool in self.kwargs.get(field) or [] if isinstance(tool, dict)]
+        return {str(tool.get("function", tool).get("name")) for tool in offered}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def with_scores(
         for prompt in prompts:
             for number, one in enumerate(by_prompt[prompt.id]):
                 if one.failed_filter is None and one.score is None:
-                    question = judge_prompt(judge, prompt, one.completion.text)
+                    question = judge_prompt(judge, prompt, one.completion.written)
                     questions[question.id] = question
                     asked[side, prompt.id, number] = question.id
     answers = side_answers(judge, list(questions.values()), stage) if questions else {}

@@ -16,7 +16,7 @@ from apo.pairs.engines.engine import require_installed_engine
 from apo.pairs.journal import Answer
 from apo.pairs.judge import JudgedCompletion, judged_side
 from apo.pairs.make import answer_filters, check_prompts
-from apo.pairs.pair_rows import candidate_record, is_held_out, side_provenance, write_rows
+from apo.pairs.pair_rows import answer_turn, candidate_record, is_held_out, side_provenance, write_rows
 from apo.pairs.prompts import Prompt, read_prompts
 from apo.pairs.side import AskedSide, asked_judge, asked_side
 from apo.pairs.summary import side_cost
@@ -117,7 +117,7 @@ def trace_row(
 ) -> dict[str, Any]:
     """A conversation that ends with the trace, with its provenance; `sides` is that of the side and of the judge."""
     return {
-        "messages": [*prompt.messages, {"role": "assistant", "content": judged.completion.text}],
+        "messages": [*prompt.messages, answer_turn(judged.completion)],
         "chat_template_kwargs": prompt.kwargs,
         "provenance": {
             "prompt": prompt.id,

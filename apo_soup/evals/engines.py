@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -116,7 +117,7 @@ class ServedAnswers:
             found[reply.key] = reply
 
         send = self.endpoint.send_template_kwargs
-        EndpointClient(self.endpoint, self.where, sampling, send, with_calls=True).ask(requests, keep)
+        EndpointClient(self.endpoint, self.where, sampling, send).ask(requests, keep)
         refused = [reply.problem for reply in found.values() if reply.problem]
         if refused:
             say(f"{self.where}: {len(refused)} of {len(prompts)} questions have no answer: {refused[0]}")
@@ -124,7 +125,8 @@ class ServedAnswers:
         altered = [c.problem for reply in replies for c in reply.completions if c.problem]
         if altered:
             say(f"{self.where}: {len(altered)} of {len(prompts)} answers are not as the model wrote them: {altered[0]}")
-        return [r.completions[0] if r.completions else Completion("", None, False, r.problem) for r in replies]
+        answers = [r.completions[0] if r.completions else Completion("", None, False, r.problem) for r in replies]
+        return [replace(answer, text=answer.written, calls=()) for answer in answers]
 
 
 class ServedRenderer:

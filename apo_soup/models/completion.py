@@ -1,6 +1,8 @@
 """What a model is asked for and what it says, whichever engine runs it."""
 
+import json
 from dataclasses import dataclass, replace
+from typing import Any
 
 from apo_soup.models.think_tags import THINKING, opens_thinking
 
@@ -20,13 +22,21 @@ class Sampling:
 @dataclass(frozen=True)
 class Completion:
     """Generated text without its end-of-turn token, its token count (None where a server does not tell it), and
-    whether it ended by itself; `problem` is what an engine did to it that leaves it no whole answer.
+    whether it ended by itself; `problem` is what an engine did to it that leaves it no whole answer. `calls` are tool
+    calls that a server took out of the text, each with `name` and `arguments`.
     """
 
     text: str
     tokens: int | None
     finished: bool
     problem: str | None = None
+    calls: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def written(self) -> str:
+        """The text with its calls behind it, in the tags that SmolLM3 and others write them in."""
+        written = (json.dumps(call, ensure_ascii=False) for call in self.calls)
+        return "\n".join([*([self.text] if self.text else []), *(f"<tool_call>\n{c}\n</tool_call>" for c in written)])
 
     @property
     def length(self) -> float:

@@ -76,8 +76,16 @@ def checked_message(message: Fields, place: str) -> Fields:
 
 
 def _current_form(message: Fields, place: str) -> Fields:
-    """A turn with one call list, whichever way calls were written, and none where there are none."""
-    if "function_call" not in message and message.get("tool_calls") != []:
+    """A turn with one call list, whichever way calls were written, and none where there are none.
+
+    Tables hold them as text, for their arguments have no one shape.
+    """
+    calls = message.get("tool_calls")
+    if isinstance(calls, str):
+        found = written_value(calls) if calls.strip() not in ("", "null", "None") else []
+        calls = [found] if isinstance(found, dict) else found
+        message = {**message, "tool_calls": calls}
+    if "function_call" not in message and calls != []:
         return message
     kept = {k: v for k, v in message.items() if k != "function_call" and not (k == "tool_calls" and v == [])}
     if message.get("function_call"):

@@ -111,7 +111,6 @@ class EndpointClient:
     Args:
         where: `FILE:LINE: KEY` of the endpoint, for messages.
         send_arguments: whether a template's arguments are sent, which hold the mode.
-        with_calls: as `reply_completion` takes it.
 
     Raises:
         UserError: the environment variable of the key holds what no key is.
@@ -123,10 +122,8 @@ class EndpointClient:
         where: str,
         sampling: Sampling,
         send_arguments: bool = True,
-        with_calls: bool = False,
     ):
-        self.keys, self.where, self.sampling = keys, where, sampling
-        self.send_arguments, self.with_calls = send_arguments, with_calls
+        self.keys, self.where, self.sampling, self.send_arguments = keys, where, sampling, send_arguments
         self._key = (os.environ.get(keys.api_key_env) or NO_KEY).strip()
         if not self._key.isascii():
             raise UserError(
@@ -183,7 +180,7 @@ class EndpointClient:
         try:
             for seed in request.seeds:
                 reply = await self.reply(client, CHAT, self._arguments(request, seed))
-                completions.append(self.without_secrets(reply_completion(reply, self.with_calls)))
+                completions.append(self.without_secrets(reply_completion(reply)))
                 prompt_tokens = reply_tokens(reply, "prompt_tokens")
                 server = server_build(reply)
                 server = self._words.clean(server) if server else None
@@ -193,11 +190,10 @@ class EndpointClient:
 
     def without_secrets(self, completion: Completion) -> Completion:
         """An answer that stands on disk; one that repeats a secret is no answer."""
-        if not self._words.are_in(completion.text):
+        if not self._words.are_in(completion.written):
             return completion
-        return replace(
-            completion, text=self._words.cleaned_answer(completion.text), problem="a secret of the file in the answer"
-        )
+        text = self._words.cleaned_answer(completion.written)
+        return replace(completion, text=text, calls=(), problem="a secret of the file in the answer")
 
     async def reply(self, client: openai.AsyncOpenAI, route: Route, arguments: dict[str, Any]) -> Any:
         """The reply to one request, tried again while the failure may pass.

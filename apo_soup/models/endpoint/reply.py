@@ -19,7 +19,8 @@ PASSING_WORDS = re.compile(
 )
 # Words by which servers say that an answer ended with a tool call.
 CALLED = ("tool_calls", "function_call")
-# What a server may have done to an answer, by its finish_reason.
+UNREAD_CALL = "a tool call in the server's reply that cannot be read"
+# What a server may have done to an answer, by its finish_reason; of calls where it hands none over.
 ALTERED_BY_SERVER = {
     "tool_calls": "tool calls taken out of the answer by the server",
     "function_call": "a function call taken out of the answer by the server",
@@ -75,31 +76,30 @@ def message_reasoning(message: Any) -> Any:
     return extra.get("reasoning_content") or extra.get("reasoning") or ""
 
 
-def message_calls(message: Any) -> str:
-    """The tool calls that a server parsed out of the content, in the tags that SmolLM3 and others write them in; ""
-    where there are none, or where one cannot be read.
+def message_calls(message: Any) -> list[dict[str, Any]] | None:
+    """The tool calls that a server parsed out of the content, each with `name` and `arguments`; None where one cannot
+    be read. The one call of OpenAI's older form is a call too.
     """
-    texts = []
-    for call in getattr(message, "tool_calls", None) or []:
-        function = getattr(call, "function", None)
+    older = getattr(message, "function_call", None)
+    functions = [getattr(call, "function", None) for call in getattr(message, "tool_calls", None) or []]
+    calls = []
+    for function in functions or ([older] if older else []):
         name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
         try:
-            values = json.loads(arguments) if isinstance(arguments, str) else arguments
-        except ValueError:
-            return ""
-        if not isinstance(name, str) or not isinstance(values, dict):
-            return ""
-        written = json.dumps({"name": name, "arguments": values}, ensure_ascii=False)
-        texts.append(f"<tool_call>\n{written}\n</tool_call>")
-    return "\n".join(texts)
+            # A call without arguments is sent as empty text by some servers.
+            values = json.loads(arguments or "{}") if isinstance(arguments, str | None) else arguments
+            values = json.loads(_whole_characters(json.dumps(values, ensure_ascii=False, allow_nan=False)))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        if not isinstance(name, str) or not name or not isinstance(values, dict):
+            return None
+        calls.append({"name": name, "arguments": values})
+    return calls
 
 
-def reply_completion(reply: Any, with_calls: bool = False) -> Completion:
+def reply_completion(reply: Any) -> Completion:
     """The completion of a reply without fault; reasoning that the server parsed out goes back into its think block.
-
-    Args:
-        with_calls: tool calls that it parsed out go back into the text too, where the format that the model wrote them
-            in is not what counts.
+    Tool calls that it parsed out are the completion's, and where one cannot be read that is the completion's problem.
     """
     choice = reply.choices[0]
     text, reasoning = message_text(choice.message.content), message_reasoning(choice.message).strip()
@@ -107,14 +107,17 @@ def reply_completion(reply: Any, with_calls: bool = False) -> Completion:
         text = f"{THINKING}\n{reasoning}\n{END_OF_THINKING}\n\n{text.lstrip()}"
     elif END_OF_THINKING in text and THINKING not in text:
         text = THINKING + text  # the server's template opened the block in the prompt
-    calls = message_calls(choice.message) if with_calls else ""
-    text = f"{text}\n{calls}".lstrip("\n") if calls else text
-    # Half of a character (a lone surrogate) can be written to no file.
-    text = text.encode("utf-8", "replace").decode()
+    calls = message_calls(choice.message)
+    text = _whole_characters(text)
     reason = choice.finish_reason
     ended = reason in ENDED_BY_ITSELF or (bool(calls) and reason in CALLED)
-    altered = None if calls and reason in CALLED else ALTERED_BY_SERVER.get(reason)
-    return Completion(text, reply_tokens(reply, "completion_tokens"), ended, altered)
+    altered = UNREAD_CALL if calls is None else None if calls and reason in CALLED else ALTERED_BY_SERVER.get(reason)
+    return Completion(text, reply_tokens(reply, "completion_tokens"), ended, altered, tuple(calls or ()))
+
+
+def _whole_characters(text: str) -> str:
+    """A text without halves of characters (lone surrogates), which can be written to no file."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def server_build(reply: Any) -> str | None:

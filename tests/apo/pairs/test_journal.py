@@ -15,7 +15,10 @@ CUT = Completion("<think>\n2 + 2 = 4\n</think>\n4", 12, False)
 
 def test_a_journal_torn_at_any_byte_keeps_what_was_whole(tmp_path):
     path = tmp_path / "answers.jsonl"
-    first, second = Answer("a", [RIGHT], 7), Answer("b", [WRONG, replace(CUT, text="né")])
+    first, second = (
+        Answer("a", [RIGHT], 7),
+        Answer("b", [WRONG, replace(CUT, text="né", calls=({"name": "f", "arguments": {}},))]),
+    )
     with Journal(path) as journal:
         journal.add([first])
         journal.add([second, Answer("refused", [], problem="no")])

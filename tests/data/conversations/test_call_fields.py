@@ -55,6 +55,18 @@ def test_a_call_that_cannot_be_written_whole_is_refused(call, reason):
         function_of(call)
 
 
+def test_calls_that_a_table_holds_as_text_are_calls():
+    call = '{"name": "add", "arguments": {"a": 1, "b": 2}}'
+    for text in (f"[{call}]", call, str([{"function": {"name": "add", "arguments": ADD}}])):
+        turn = {"role": "assistant", "content": "", "tool_calls": text}
+        message = parsed_row({"messages": [*PROMPT, turn, {"role": "tool", "content": "3"}, ANSWER]})[1].messages[1]
+        assert message["tool_calls"][0]["function"] == {"name": "add", "arguments": ADD}
+    for text in ("", "[]", "null"):
+        assert "tool_calls" not in parsed_row({"messages": [*PROMPT, {**ANSWER, "tool_calls": text}]})[1].messages[1]
+    with pytest.raises(RowError, match=r"tool_calls: expected a list of calls, got str 'add\(1\)'"):
+        parsed_row({"messages": [*PROMPT, {**ANSWER, "tool_calls": "add(1)"}]})
+
+
 def test_arguments_too_deep_are_refused():
     value: object = 1
     for _ in range(700):

@@ -5,6 +5,10 @@ import json
 import pytest
 from endpoint_helpers import answers_of
 
+from apo_soup.data.conversations.formats import canonical, formats_of
+from apo_soup.data.conversations.pair import parse_pair
+from apo_soup.data.sources.read import read_rows
+from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
 from bench.serving import Proxy
 
@@ -122,6 +126,55 @@ def test_replies_in_parts_with_half_characters_or_parsed_calls(proxy, endpoint_r
     assert row["provenance"]["strong"]["send_template_kwargs"] is False
     assert "tool calls taken out of the answer by the server" in (folder / "drops.jsonl").read_text()
     assert "sk-very-secret" not in "".join(f.read_text() for f in folder.parent.rglob("*") if f.is_file())
+
+
+def called(name, arguments):
+    return {"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_calls_that_a_server_parsed_are_the_turns_own(proxy, endpoint_recipe, make_here, write_rows, file_format):
+    """Of both sides, with and without words before them; resumed from the journal as well. One that cannot be read, or
+    of no tool that was offered, is a drop with its reason.
+    """
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+    prompts = [{"prompt": f"{n}?", "tools": tools} for n in range(5)]
+    said = {
+        0: ({"content": None, "tool_calls": [called("add", '{"a": "\\ud83d1"}')]}, {"content": "1"}),
+        1: ({"content": "Adding."}, {"content": "So:", "tool_calls": [called("add", "{}"), called("add", '{"a": 2}')]}),
+        2: ({"content": "3", "tool_calls": [called("add", '{"a": NaN}')]}, {"content": "3"}),
+        3: ({"content": None, "tool_calls": [called("drop", "{}")]}, {"content": "4"}),
+        4: ({"content": None, "function_call": {"name": "add", "arguments": ""}}, {"content": "5"}),
+    }
+
+    def answer(number):
+        message = said[number % 5][number // 5]
+        reason = "tool_calls" if "tool_calls" in message else "function_call" if len(message) > 1 else "stop"
+        choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant"} | message}
+        return json.dumps(GOOD | {"choices": [choice]}).encode()
+
+    asked = str(write_rows("tools.jsonl", prompts))
+    path, folder = endpoint_recipe(
+        proxy(answer).url, side={"concurrency": 1}, prompts=asked, format=file_format, test_share=0
+    )
+    make_here(path)
+    (kind,) = (one for one in formats_of(pairs=True) if one.name == "preference")
+    rows = [canonical(row.fields, kind) for row in read_rows(Source(str(folder / f"train.{file_format}")), "rows")]
+    assert [(pair.chosen[0], pair.rejected[0]) for pair in (parse_pair(row, {}) for row in rows)] == [
+        (turn("", {"a": "?1"}), turn("1")),
+        (turn("Adding."), turn("So:", {}, {"a": 2})),
+        (turn("", {}), turn("5")),
+    ]
+    drops = [json.loads(line)["reason"] for line in (folder / "drops.jsonl").read_text().splitlines()]
+    assert drops == [
+        "strong: a tool call in the server's reply that cannot be read",
+        "strong: a call of a tool that was not offered",
+    ]
+
+
+def turn(text, *calls):
+    made = [{"type": "function", "function": {"name": "add", "arguments": values}} for values in calls]
+    return {"role": "assistant", "content": text, **({"tool_calls": made} if made else {})}
 
 
 def reply(text, **changes):
