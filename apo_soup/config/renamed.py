@@ -13,6 +13,8 @@ RENAMED: dict[str, tuple[str | None, str]] = {
     "save_safetensors": (None, "gone from transformers 5; weights are always safetensors"),
     "group_by_length": (None, "gone from transformers 5; write train_sampling_strategy: group_by_length"),
     "max_prompt_length": (None, "gone from TRL 1.0; only max_length cuts a pair"),
+    "hub_model_revision": ("hub_revision", "alignment-handbook's name of it"),
+    "preprocessing_num_workers": ("dataset_num_proc", "alignment-handbook's earlier name of it"),
     "dataset_kwargs": (None, "set by the stage itself, which hands TRL prepared rows"),
 }
 RENAMED_IN_EVAL: dict[str, tuple[str | None, str]] = {
