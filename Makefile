@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data mid sft traces pairs apo soup merge sweep eval report chat push check plan why clean bench test lint docs
+.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep eval report chat push check plan why clean bench test lint docs
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -30,6 +30,9 @@ setup: .venv/ready ## make the virtual environment .venv with the pinned package
 
 demo: .venv/ready ## run everything on recipes/tiny and end with one table and a report
 	@$(MAKE) --no-print-directory report RECIPE=recipes/tiny LAUNCH=recipes/accelerate/cpu.yaml ARGS=
+
+new: .venv/ready ## write a recipe: make new NAME=recipes/mine MODEL=M [DATA=F PAIRS=F PROMPTS=F SIZE=laptop|gpu|node]
+	@$(PY) -m apo_soup new "$(NAME)" --model "$(MODEL)" --data "$(DATA)" --pairs "$(PAIRS)" --prompts "$(PROMPTS)" --size "$(or $(SIZE),gpu)" $(ARGS)
 
 data: .venv/ready ## generate the rows of the embedded recipe
 	@$(RUN)

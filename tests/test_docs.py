@@ -22,6 +22,8 @@ COMMAND = re.compile(r"^    (?:\.venv/bin/)?((?:make|apo-soup|python -m|accelera
 INLINE = re.compile(r"`(?:\.venv/bin/)?((?:make|apo-soup|python -m|pip install)(?: [^`]+)?)`")
 # Folders and files that a reader brings.
 BROUGHT = ("recipes/mine", "data/", "owner/name", "OWNER/NAME", "FILE", "DIR", "RECIPE", "gsm8k_", "$SMALL")
+# What `apo-soup new` writes in the pages.
+NEW_RECIPE = "mine"
 FOLDERS = "apo_soup|sft|apo|merge|recipes|tests|bench|docs"
 NAMED_FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]+\.(?:py|md|yaml|json|jinja|toml))`")
 
@@ -104,6 +106,7 @@ def check_console(words: list[str]) -> None:
     """The console script takes these words: an unknown option or a missing argument would raise."""
     group = typer.main.get_command(app)
     command = group.commands[words[0]]
+    words = ["recipes/tiny" if word == NEW_RECIPE and words[0] != "new" else word for word in words]
     context = command.make_context(words[0], list(words[1:]))
     for value in (context.params.get("config"), context.params.get("recipe")):
         if value is not None and not str(value).startswith(BROUGHT):

@@ -13,7 +13,7 @@ import typer
 
 from apo_soup.cli.command_line import Commands, Program, Stopped, option_names
 from apo_soup.config.command_line import STATE_HELP, STATE_JSON_HELP, AskedState
-from apo_soup.errors import UserError, run_main, told_together
+from apo_soup.errors import UserError, run_main
 from apo_soup.resources import launch_file, recipe_folder, shipped_names
 
 app = Program(cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,21 +65,31 @@ def recipe_of(model: str) -> Path | None:
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="folder of the new recipe, whose last part is its name")],
+    model: Annotated[str, typer.Option(metavar="MODEL", help="base model: a folder, or an id of the Hub")] = "",
+    data: Annotated[str, typer.Option(metavar="FILE", help="conversations or texts to train on")] = "",
+    pairs: Annotated[str, typer.Option(metavar="FILE", help="preference pairs")] = "",
+    prompts: Annotated[str, typer.Option(metavar="FILE", help="prompts of which pairs are made")] = "",
+    size: Annotated[str, typer.Option(metavar="laptop|gpu|node", help="machine that it is written for")] = "gpu",
+    adapter: Annotated[
+        bool | None, typer.Option("--lora/--qlora", help="train an adapter; --qlora: on a base of 4 bits")
+    ] = None,
+) -> None:
+    """Write a recipe of your model and rows, which passes check."""
+    from apo_soup.cli.new import make_recipe
+    from apo_soup.scaffold.new_recipe import RecipeRequest
+
+    way = "" if adapter is None else "lora" if adapter else "qlora"
+    make_recipe(RecipeRequest(name, model, data, pairs, prompts, size, way))
+
+
+@app.command()
 def check(recipe: RecipeFolder, launch: Launch = "") -> None:
     """Find every error in a recipe's files at once, and with --launch what does not fit its processes."""
-    from apo_soup.cli.shadowed import require_our_module
-    from apo_soup.plan.check import check_recipe, training_table
+    from apo_soup.cli.new import print_check
 
-    for stage in ("apo", "merge"):  # which the check asks what they read
-        require_our_module(stage)
-    recipes, problems = check_recipe(recipe, launch_file(launch) if launch else None, alone=True)
-    for one in recipes:
-        for note in one.notes:
-            print(f"note: {note}")
-    if problems:
-        raise told_together(problems)
-    print(training_table(recipes))
-    print(f"{recipe}: {len(recipes)} files checked, no error")
+    print_check(recipe, launch_file(launch) if launch else None, alone=True)
 
 
 @app.command()

@@ -123,8 +123,9 @@ def _written(parameter: Any) -> str:
 
 def _unknown_option(option: str, parameters: list[Any]) -> str:
     options = [p for p in parameters if _is_option(p)]
-    way = nearest(option, [name for p in options for name in p.opts]) or "leave it out"
-    return f"expected an option of {', '.join(map(_name, options))}, got {option}; {way}"
+    way = nearest(option, [name for p in options for name in (*p.opts, *p.secondary_opts)]) or "leave it out"
+    names = [name for p in options for name in (_name(p), *p.secondary_opts)]
+    return f"expected an option of {', '.join(names)}, got {option}; {way}"
 
 
 def _other(error: typer.TyperException, parameters: list[Any]) -> str:

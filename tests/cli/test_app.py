@@ -13,7 +13,7 @@ from apo_soup.cli.steps import STEPS
 from apo_soup.errors import UserError
 from apo_soup.resources import launch_file, recipe_folder, shipped_recipes
 
-COMMANDS = ("check", "why", "preview", "prepare", "run", "sweep", "eval", "compare", "report", "chat", "push")
+COMMANDS = ("new", "check", "why", "preview", "prepare", "run", "sweep", "eval", "compare", "report", "chat", "push")
 
 
 def test_both_names_of_the_program_list_the_commands():

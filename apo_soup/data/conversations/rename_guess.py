@@ -33,18 +33,29 @@ YAML_WORDS = ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
 
 def rename_remedy(fields: Fields, needs: tuple[str, ...]) -> str | None:
     """`write rename: {...}` for the fields that are needed, or None where no column looks like each of them."""
+    renamed = [f"{_quoted(column)}: {need}" for column, need in _guess(fields, needs).items()]
+    return f"write rename: {{{', '.join(renamed)}}} for the source" if renamed else None
+
+
+def guessed_rename(fields: Fields, pairs: bool) -> dict[str, str]:
+    """The `rename` that would make rows of no known format readable; empty where none is near."""
+    return next(filter(None, (_guess(fields, needs) for needs in (PAIR_SHAPES if pairs else SHAPES))), {})
+
+
+def _guess(fields: Fields, needs: tuple[str, ...]) -> dict[str, str]:
+    """Columns and the needed fields that they are likely to be; empty where one looks like none, or all are there."""
     found: dict[str, str] = {}
     for need in needs:
         column = _column_for(need, fields, (*needs, *found.values()))
         if column:
             found[need] = column
     if len(found) < len(needs):
-        return None
-    renamed = [f"{_quoted(column)}: {need}" for need, column in found.items() if column != need]
+        return {}
+    renamed = {column: need for need, column in found.items() if column != need}
     if "system" not in fields and not set(needs) & {"text", "messages"}:
         system = _column_for("system", fields, (*needs, *found.values()))
-        renamed += [f"{_quoted(system)}: system"] if system else []
-    return f"write rename: {{{', '.join(renamed)}}} for the source" if renamed else None
+        renamed |= {system: "system"} if system else {}
+    return renamed
 
 
 def format_remedy(fields: Fields, pairs: bool) -> str:

@@ -1,0 +1,48 @@
+"""`apo-soup new` and `apo-soup check`: a recipe written, and looked through."""
+
+from pathlib import Path
+
+from apo_soup.cli.shadowed import require_our_module
+from apo_soup.errors import told_together
+from apo_soup.resources import launch_file
+from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
+from apo_soup.scaffold.sizes import machine_size
+
+
+def make_recipe(request: RecipeRequest) -> None:
+    """Write a recipe, check it, and say what to type next.
+
+    Raises:
+        UserError: as `new_recipe` does, or with everything that check finds.
+    """
+    from apo_soup.models.libraries import quiet_libraries
+
+    quiet_libraries()
+    folder = new_recipe(request, print)
+    launch = machine_size(request.size).launch
+    print(f"\n{folder}: written, its data in {folder / 'data'}; look at its files, and change what you like\n")
+    print_check(folder, launch_file(launch) if launch else None)
+    print(f"next: {next_command(request)}")
+
+
+def print_check(recipe: Path, launch: Path | None, alone: bool = False) -> None:
+    """Print the notes and the table of a recipe that is right.
+
+    Args:
+        alone: as `check_recipe` takes it.
+
+    Raises:
+        UserError: with everything that is wrong with it.
+    """
+    from apo_soup.plan.check import check_recipe, training_table
+
+    for stage in ("apo", "merge"):  # which the check asks what they read
+        require_our_module(stage)
+    recipes, problems = check_recipe(recipe, launch, alone=alone)
+    for one in recipes:
+        for note in one.notes:
+            print(f"note: {note}")
+    if problems:
+        raise told_together(problems)
+    print(training_table(recipes))
+    print(f"{recipe}: {len(recipes)} files checked, no error")

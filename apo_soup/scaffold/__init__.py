@@ -1,0 +1,1 @@
+"""Recipes written for people: from a model and rows, or from another project's configuration."""

@@ -1,0 +1,173 @@
+"""What a person's rows are: their format, modes and tools, found by reading each of them once."""
+
+import json
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from apo_soup.data.conversations.conversation import PlainText, PreferencePair, RowItem, parse_supervised
+from apo_soup.data.conversations.formats import TEXT, canonical, format_of_row, formats_of, recognise
+from apo_soup.data.conversations.pair import parse_pair
+from apo_soup.data.conversations.rename_guess import guessed_rename
+from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
+from apo_soup.data.prompt_marks import prompt_mark
+from apo_soup.data.sources.mixture import PEEKED, recognised_format
+from apo_soup.data.sources.read import read_rows
+from apo_soup.data.sources.rows import Fields, RowError, SourceRow
+from apo_soup.data.sources.source import Source
+from apo_soup.errors import UserError
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """How the rows of a file are read: as which format, by which names of columns.
+
+    Attributes:
+        where: what named the file, for sentences.
+        pairs: whether they are preferences.
+    """
+
+    source: Source
+    where: str
+    pairs: bool
+    format: Any
+
+    @classmethod
+    def of(cls, file: str, where: str, pairs: bool) -> "RowReader":
+        """A reader for a file, whose first rows tell the format, or which columns are likely to be its fields.
+
+        Raises:
+            UserError: there is no such file or no row in it, or no format fits.
+        """
+        source, formats = Source(file), formats_of(pairs)
+        peeked = list(islice(read_rows(source, where), PEEKED))
+        if not peeked:
+            raise UserError(f"{where}: expected at least one row, got none in {file}; write its rows first")
+        readable = [row.content for row in peeked if row.content is not None]
+        if not readable:
+            raise UserError(f"{where}: {peeked[0].place}: {peeked[0].problem}")
+        if not any(recognise(content, formats) for content in readable):
+            other, option = ("conversations", "--data") if pairs else ("preference pairs", "--pairs")
+            others = [one for one in formats_of(not pairs) if one is not TEXT]
+            if recognise(readable[0], tuple(others)):
+                what = "preference pairs" if pairs else "conversations or texts"
+                raise UserError(f"{where}: expected {what}, got {other} in {file}; give it with {option}")
+            renamed = guessed_rename(readable[0], pairs)
+            source = replace(source, rename=tuple(renamed.items()))
+            peeked = list(islice(read_rows(source, where), PEEKED)) if renamed else peeked
+        return cls(source, where, pairs, recognised_format(source, peeked, formats, where))
+
+    def rows(self) -> Iterator[tuple[SourceRow, RowItem | None, str]]:
+        """Every row, with what it is; or with none, and the reason why it cannot be used."""
+        parse = parse_pair if self.pairs else parse_supervised
+        for row in read_rows(self.source, self.where):
+            try:
+                yield row, parse(canonical(row.fields, format_of_row(row.fields, self.format, named=False)), {}), ""
+            except RowError as error:
+                yield row, None, str(error)
+
+
+@dataclass
+class RowsLookedAt:
+    """What was found in a file of rows.
+
+    Attributes:
+        groups: for each usable row, in order, a number that rows of one prompt share.
+        unusable: rows that cannot be used, `first` the place of the first with its reason.
+        stated: usable rows that say their mode; `thinking` rows with reasoning, `told_to_think` rows in think mode
+            that say so; `texts` plain texts; `tooled` rows with tools.
+    """
+
+    reader: RowReader
+    groups: "array[int]" = field(default_factory=lambda: array("q"))
+    unusable: int = 0
+    first: str = ""
+    stated: int = 0
+    thinking: int = 0
+    told_to_think: int = 0
+    texts: int = 0
+    tooled: int = 0
+
+    @classmethod
+    def of(cls, reader: RowReader) -> "RowsLookedAt":
+        """Read all rows once.
+
+        Raises:
+            UserError: none of them can be used.
+        """
+        seen = cls(reader)
+        for row, item, reason in reader.rows():
+            if item is None:
+                seen.unusable += 1
+                seen.first = seen.first or f"{row.place}: {reason}"
+            else:
+                seen._add(item)
+        if not seen.rows:
+            told = f"expected a row that can be used in {reader.source.id}, got none"
+            raise UserError(f"{reader.where}: {told}; the first: {seen.first}")
+        return seen
+
+    def _add(self, item: RowItem) -> None:
+        self.groups.append(prompt_mark(item).group)
+        if isinstance(item, PlainText):
+            self.texts += 1
+            return
+        self.stated += item.stated_mode is not None
+        self.thinking += item.reasons
+        self.told_to_think += item.stated_mode is True
+        calls = any("tool_calls" in message for message in item.messages)
+        self.tooled += calls or any(item.kwargs.get(name) for name in TOOL_FIELDS)
+
+    @property
+    def rows(self) -> int:
+        """Usable ones."""
+        return len(self.groups)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether any row is in think mode."""
+        return bool(self.thinking or self.told_to_think)
+
+    @property
+    def mode_keys(self) -> dict[str, Any]:
+        """The keys of a source that say the mode of rows which do not say it, under a template that knows modes."""
+        if self.stated == self.rows or self.texts == self.rows:
+            return {}
+        return {"mode": "by_row"} if self.thinks else {"chat_template_kwargs": {"enable_thinking": False}}
+
+    def told(self) -> Iterator[str]:
+        """What was seen, a line each."""
+        what = "pairs" if self.reader.pairs else "rows"
+        modes = {"with reasoning": self.thinking, "without": self.rows - self.thinking - self.texts}
+        found = [f"{count:,} {name}" for name, count in modes.items() if count]
+        found += [f"{self.texts:,} plain texts"] if self.texts else []
+        found += [f"{self.tooled:,} with tools"] if self.tooled else []
+        name = self.reader.source.id
+        yield f"{name}: {self.rows:,} {what} of format {self.reader.format.name}: {', '.join(found)}"
+        renamed = dict(self.reader.source.rename)
+        if renamed:
+            told = ", ".join(f"{column} as {need}" for column, need in renamed.items())
+            yield f"{name}: columns are read by what they seem to be: {told}"
+        if self.unusable:
+            told = f"{self.unusable:,} of {self.rows + self.unusable:,} {what} cannot be used, and are left out"
+            yield f"{name}: {told}; the first: {self.first}"
+
+
+def heldout_row(item: RowItem, knows_modes: bool) -> Fields:
+    """A row as evaluations read it: in this project's own shape, with its mode said where the template knows modes."""
+    if isinstance(item, PlainText):
+        return {"text": item.text}
+    kwargs = dict(item.kwargs)
+    if knows_modes and item.stated_mode is None:
+        kwargs["enable_thinking"] = item.reasons
+    more = {"chat_template_kwargs": kwargs} if kwargs else {}
+    if isinstance(item, PreferencePair):
+        return {"prompt": item.prompt, "chosen": item.chosen, "rejected": item.rejected, **more}
+    return {"messages": item.messages, **more}
+
+
+def written_row(fields: Fields) -> str:
+    """A row as a line of JSON."""
+    return json.dumps(fields, ensure_ascii=False, default=str) + "\n"

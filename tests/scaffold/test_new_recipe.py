@@ -1,0 +1,118 @@
+"""`apo-soup new`: what is written of a person's rows, what is said, and what is refused."""
+
+import json
+import shlex
+
+import pytest
+import yaml
+from helpers import ROOT, chat, preference
+
+from apo_soup.errors import UserError
+from apo_soup.plan.check import check_recipe
+from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
+
+BASE = str(ROOT / "recipes" / "tiny" / "base")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with rows, half of which think, and pairs of ten prompts, each twice."""
+    monkeypatch.chdir(tmp_path)
+    plain = [chat(f"what is {n} plus {n}?", f"it is {2 * n}.") for n in range(20)]
+    thinking = [chat(f"what is {n} times two?", f"<think>\ntwice {n}\n</think>\n{2 * n}") for n in range(20)]
+    write(tmp_path / "rows.jsonl", [row for both in zip(plain, thinking, strict=True) for row in both])
+    write(tmp_path / "pairs.jsonl", [preference(f"say {n // 2}", f"{n}", f"not {n}") for n in range(20)])
+    return tmp_path
+
+
+def write(file, rows):
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_recipe_of_rows_and_pairs_passes_check_and_holds_whole_prompts_out(here):
+    said = []
+    folder = new_recipe(RecipeRequest("mine", BASE, "rows.jsonl", "pairs.jsonl", size="laptop"), said.append)
+    recipes, problems = check_recipe(folder)
+    assert problems == []
+    assert [recipe.path.name for recipe in recipes] == ["apo.yaml", "eval.yaml", "merge.yaml", "sft.yaml"]
+    assert said[0] == "rows.jsonl: 40 rows of format messages: 20 with reasoning, 20 without"
+    assert "rows.jsonl: 36 to train on, 4 held out by prompt (seed 0)" in said
+    sft = yaml.safe_load((folder / "sft.yaml").read_text())
+    assert sft["dataset_mixture"]["datasets"] == [{"id": "data/train.jsonl", "mode": "by_row"}]
+    assert (sft["max_length"], sft["global_batch_size"], sft["bf16"], sft["num_train_epochs"]) == (256, 4, False, 3)
+    held, trained = (
+        {row["prompt"][0]["content"] for row in read(folder / "data" / f"{name}.jsonl")}
+        for name in ("heldout-pairs", "pairs")
+    )
+    assert (len(held), len(trained)) == (1, 9)
+    assert not held & trained
+    for row in read(folder / "data" / "heldout.jsonl"):
+        thinks = "<think>" in str(row["messages"]) or "reasoning_content" in str(row["messages"])
+        assert row["chat_template_kwargs"] == {"enable_thinking": thinks}
+    assert (folder / "schema" / "apo.json").is_file()
+    with pytest.raises(UserError, match="mine: expected a new folder, got one that is there"):
+        new_recipe(RecipeRequest("mine", BASE, "rows.jsonl"), print)
+
+
+def test_a_model_that_is_not_here_is_told_and_only_what_the_rows_allow_is_written(here):
+    (here / "asked.csv").write_text("Question,Answer\n" + "".join(f"what is {n}?,a number\n" for n in range(30)))
+    request = RecipeRequest("recipes/mine", "nobody/nothing-here", "asked.csv", size="node", adapter="qlora")
+    said = []
+    folder = new_recipe(request, said.append)
+    assert sorted(file.name for file in folder.glob("*.yaml")) == ["eval.yaml", "recipe.yaml", "sft.yaml"]
+    assert "asked.csv: columns are read by what they seem to be: Question as prompt, Answer as completion" in said
+    assert any(line.startswith("nobody/nothing-here: its files cannot be seen here") for line in said)
+    sft = yaml.safe_load((folder / "sft.yaml").read_text())
+    assert sft["load_in_4bit"]
+    assert sft["eos_token"] == "<|im_end|>"
+    assert sft["dataset_mixture"]["datasets"][0]["chat_template_kwargs"] == {"enable_thinking": False}
+    assert read(folder / "data" / "train.jsonl")[0].keys() == {"prompt", "completion"}
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["name"] == "mine"
+    assert shlex.split(next_command(request))[2:] == ["recipes/mine", "--launch", "fsdp2.yaml"]
+
+
+def test_pairs_are_made_of_prompts_where_no_pairs_are_given(here):
+    write(here / "asked.jsonl", [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(12)])
+    folder = new_recipe(RecipeRequest("made", "nobody/nothing-here", prompts="asked.jsonl"), lambda _: None)
+    pairs, apo = (yaml.safe_load((folder / name).read_text()) for name in ("pairs.yaml", "apo.yaml"))
+    assert (pairs["prompts"], pairs["verifier"], pairs["strong"]["model"]) == ("../asked.jsonl", "number", "base")
+    assert apo["dataset_mixture"]["datasets"] == [{"id": "pairs/train.jsonl"}]
+    assert [m["model"] for m in yaml.safe_load((folder / "merge.yaml").read_text())["merge"]["models"]] == [
+        "soup",
+        "base",
+    ]
+
+
+def test_rows_that_cannot_be_used_are_listed_and_too_few_prompts_are_told(here):
+    (here / "few.jsonl").write_text(json.dumps(chat("a", "b")) + "\n{broken\n")
+    said = []
+    folder = new_recipe(RecipeRequest("few", "nobody/nothing-here", "few.jsonl"), said.append)
+    assert said[1].startswith("few.jsonl: 1 of 2 rows cannot be used, and are left out; the first: few.jsonl:2: ")
+    assert "few.jsonl: too few prompts to hold some out, so evaluations see what was trained on" in said
+    assert [row["row"] for row in read(folder / "data" / "train-rejects.jsonl")] == ["few.jsonl:2"]
+    assert len(read(folder / "data" / "train.jsonl")) == len(read(folder / "data" / "heldout.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        (RecipeRequest(".x", BASE, "rows.jsonl"), r"NAME: expected a name that a folder can have, got '\.x'"),
+        (RecipeRequest("x", "", "rows.jsonl"), "--model: expected a model's folder or its id on the Hub, got none"),
+        (RecipeRequest("x", BASE), "new: expected rows, got none; give --data"),
+        (RecipeRequest("x", BASE, "rows.jsonl", size="lapto"), "got lapto; the nearest is laptop"),
+        (RecipeRequest("x", BASE, "row.jsonl"), "--data: expected a data file, got row.jsonl, which is not there"),
+        (RecipeRequest("x", BASE, "pairs.jsonl"), "got preference pairs in pairs.jsonl; give it with --pairs"),
+        (RecipeRequest("x", BASE, "", "rows.jsonl"), "got conversations in rows.jsonl; give it with --data"),
+        (RecipeRequest("x", "./bse", "rows.jsonl"), "--model: expected a model folder, got ./bse"),
+        (RecipeRequest("x", BASE, prompts="pairs"), "--prompts: expected a data file"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(here, request_, sentence):
+    with pytest.raises(UserError, match=sentence) as raised:
+        new_recipe(request_, lambda _: None)
+    assert "\n" not in str(raised.value)
+    assert sorted(file.name for file in here.iterdir()) == ["pairs.jsonl", "rows.jsonl"]
