@@ -75,12 +75,18 @@ def new(
     adapter: Annotated[
         bool | None, typer.Option("--lora/--qlora", help="train an adapter; --qlora: on a base of 4 bits")
     ] = None,
+    from_file: Annotated[
+        str, typer.Option("--from", metavar="FILE", help="a configuration of axolotl or LLaMA-Factory instead")
+    ] = "",
 ) -> None:
-    """Write a recipe of your model and rows, which passes check."""
-    from apo_soup.cli.new import make_recipe
+    """Write a recipe of your model and rows, which passes check; or of another project's configuration."""
+    from apo_soup.cli.new import convert, make_recipe
     from apo_soup.scaffold.new_recipe import RecipeRequest
 
     way = "" if adapter is None else "lora" if adapter else "qlora"
+    if from_file:
+        convert(name, from_file, [word for word in (model, data, pairs, prompts, way) if word])
+        return
     make_recipe(RecipeRequest(name, model, data, pairs, prompts, size, way))
 
 

@@ -1,9 +1,10 @@
 """`apo-soup new` and `apo-soup check`: a recipe written, and looked through."""
 
+import shlex
 from pathlib import Path
 
 from apo_soup.cli.shadowed import require_our_module
-from apo_soup.errors import told_together
+from apo_soup.errors import UserError, told_together
 from apo_soup.resources import launch_file
 from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
 from apo_soup.scaffold.sizes import machine_size
@@ -23,6 +24,27 @@ def make_recipe(request: RecipeRequest) -> None:
     print(f"\n{folder}: written, its data in {folder / 'data'}; look at its files, and change what you like\n")
     print_check(folder, launch_file(launch) if launch else None)
     print(f"next: {next_command(request)}")
+
+
+def convert(name: str, file: str, beside: list[str]) -> None:
+    """Write a recipe of another project's configuration, check it, and say what to type next.
+
+    Args:
+        beside: what else was asked for, which the file says itself.
+
+    Raises:
+        UserError: as `convert_recipe` does, or with everything that check finds.
+    """
+    from apo_soup.scaffold.converted import convert_recipe
+
+    if beside:
+        told = f"expected it alone, since the file names model and rows, got {beside[0]} too"
+        raise UserError(f"--from {file}: {told}; leave that out, and change the written recipe")
+    written = convert_recipe(name, file, print)
+    folder = written.parent
+    print(f"\n{folder}: written; look at its files, and change what you like\n")
+    print_check(folder, None)
+    print(f"next: apo-soup run {written.stem} {shlex.quote(name)}")
 
 
 def print_check(recipe: Path, launch: Path | None, alone: bool = False) -> None:

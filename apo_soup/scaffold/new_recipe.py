@@ -82,7 +82,7 @@ def new_recipe(request: RecipeRequest, say: Callable[[str], None]) -> Path:
             for line in told.splitlines():
                 say(line)
             _write(partial, asked, cuts)
-        _add_schemas(partial, folder)
+        add_schemas(partial, folder)
     return folder
 
 
@@ -234,7 +234,7 @@ def _schemas(folder: Path) -> str:
     return "../schema" if (folder.parent / "schema" / "sft.json").is_file() else "schema"
 
 
-def _add_schemas(partial: Path, folder: Path) -> None:
+def add_schemas(partial: Path, folder: Path) -> None:
     """Copy the schemas of the files into the folder, where none lie beside it."""
     if _schemas(folder) != "schema":
         return

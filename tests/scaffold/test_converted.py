@@ -1,0 +1,151 @@
+"""Configurations of axolotl and LLaMA-Factory as recipes: copies of their keys, not of their files."""
+
+import json
+
+import pytest
+import yaml
+from helpers import ROOT
+
+from apo_soup.errors import UserError
+from apo_soup.plan.check import check_recipe
+from apo_soup.scaffold.converted import convert_recipe
+
+BASE = ROOT / "recipes" / "tiny" / "base"
+AXOLOTL = f"""
+base_model: {BASE}
+load_in_4bit: false
+strict: false
+datasets:
+  - {{path: json, data_files: rows.jsonl, type: chat_template, field_messages: talk}}
+dataset_prepared_path: last_run_prepared
+val_set_size: 0.1
+output_dir: ./outputs/lora-out
+adapter: lora
+sequence_len: 512
+sample_packing: true
+lora_r: 32
+lora_alpha: 16
+lora_dropout: 0.05
+lora_target_linear: true
+gradient_accumulation_steps: 4
+micro_batch_size: 2
+num_epochs: 3
+optimizer: adamw_torch_fused
+lr_scheduler: cosine
+learning_rate: 2e-4
+bf16: false
+gradient_checkpointing: true
+flash_attention: true
+logging_steps: 1
+warmup_ratio: 0.1
+evals_per_epoch: 4
+saves_per_epoch: 1
+weight_decay: 0.0
+eot_tokens: [<|im_end|>]
+plugins: [axolotl.integrations.liger.LigerPlugin]
+torchdistx_path:
+lora_model_dir:
+"""
+LLAMA_FACTORY = f"""
+model_name_or_path: {BASE}
+stage: dpo
+do_train: true
+finetuning_type: lora
+lora_rank: 8
+lora_target: all
+pref_beta: 0.1
+pref_loss: sigmoid
+dataset: mine,other
+template: llama3
+cutoff_len: 2048
+max_samples: 1000
+output_dir: saves/dpo
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 8
+learning_rate: 5.0e-6
+num_train_epochs: 3.0
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+bf16: false
+"""
+
+
+@pytest.fixture
+def converted(tmp_path, monkeypatch):
+    """Convert a text; gives what the stage file holds, and the table by key."""
+    monkeypatch.chdir(tmp_path)
+
+    def convert(text, kind):
+        (tmp_path / "theirs.yml").write_text(text)
+        said = []
+        file = convert_recipe("mine", "theirs.yml", said.append)
+        assert file.name == f"{kind}.yaml"
+        rows = [line.split("  ", 1) for line in said[1].splitlines()[2:]]
+        return yaml.safe_load(file.read_text()), {key: rest.strip() for key, rest in rows}
+
+    return convert
+
+
+def test_a_configuration_of_axolotl_is_a_recipe_that_passes_check(converted, tmp_path):
+    row = {"talk": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    keys, fate = converted(AXOLOTL, "sft")
+    assert check_recipe(tmp_path / "mine")[1] == []
+    assert keys["dataset_mixture"] == {
+        "datasets": [{"id": "../rows.jsonl", "rename": {"talk": "messages"}}],
+        "seed": 0,
+        "test_split_size": 0.1,
+    }
+    expected = {
+        "use_peft": True, "lora_r": 32, "lora_target_modules": "all-linear", "max_length": 512, "packing": True,
+        "per_device_train_batch_size": 2, "num_train_epochs": 3, "optim": "adamw_torch_fused", "learning_rate": 2e-4,
+        "lr_scheduler_type": "cosine", "attn_implementation": "flash_attention_2", "warmup_steps": 0.1, "bf16": False,
+        "save_strategy": "epoch", "eval_strategy": "steps", "eval_steps": 0.083333, "assistant_only_loss": True,
+    }  # fmt: skip
+    assert {name: keys.get(name) for name in expected} == expected
+    assert fate["dataset_prepared_path"].startswith("left out")
+    assert fate["plugins"].endswith("plugins are axolotl's own")
+    assert fate["sequence_len"] == "max_length: 512"
+    assert not {"torchdistx_path", "strict", "output_dir"} & fate.keys()
+
+
+def test_a_value_that_is_none_here_is_left_out_with_its_sentence(converted):
+    text = f"base_model: {BASE}\ndatasets: [{{path: org/rows, type: alpaca}}]\nlr_scheduler: rex\nlora_r: 8\n"
+    keys, fate = converted(text, "sft")
+    assert not {"lr_scheduler_type", "lora_r"} & keys.keys()
+    assert "got 'rex'" in fate["lr_scheduler"]
+    assert "expected use_peft: true beside it" in fate["lora_r"]
+    assert keys["dataset_mixture"]["datasets"] == [{"id": "org/rows", "format": "alpaca"}]
+
+
+def test_a_configuration_of_llama_factory_is_a_recipe(converted, tmp_path):
+    (tmp_path / "data").mkdir()
+    info = {"mine": {"file_name": "pairs.json", "ranking": True, "columns": {"messages": "talk", "chosen": "good"}}}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
+    keys, fate = converted(LLAMA_FACTORY, "apo")
+    assert keys["loss_type"] == "sigmoid"
+    assert (keys["beta"], keys["max_length"], keys["lora_r"], keys["use_peft"]) == (0.1, 2048, 8, True)
+    assert keys["dataset_mixture"]["datasets"] == [
+        {"id": "../data/pairs.json", "rename": {"talk": "conversations", "good": "chosen"}},
+        {"id": "../other"},
+    ]
+    assert "other is not in data/dataset_info.json" in fate["dataset"]
+    assert fate["template"].startswith("left out")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("base_model: a/b\nrl: kto\n", "theirs.yml: rl: expected supervised training, or preferences by one of"),
+        ("base_model: a/b\nreward_model: true\n", "got a reward model, which is another method"),
+        ("model_name_or_path: a/b\nstage: ppo\ncutoff_len: 8\n", "theirs.yml: stage: expected supervised training"),
+        ("learning_rate: 1\n", "theirs.yml: expected a configuration of axolotl"),
+        ("base_model: a/b\n", "dataset_mixture.datasets: expected"),
+    ],
+)
+def test_what_cannot_be_a_recipe_is_one_sentence_and_leaves_nothing(converted, tmp_path, text, sentence):
+    with pytest.raises(UserError) as raised:
+        converted(text, "sft")
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "mine").exists()
