@@ -48,6 +48,7 @@ class Programs:
             for number, environment in enumerate(environments)
         ]
         preloaded().stdin.write(json.dumps({"processes": asked, "apart": apart}).encode() + b"\n")
+        self.ids: list[int] = []  # of a server that does not start there are none to end
         self.ids = self._reply(120)
 
     def _reply(self, timeout: float) -> list[int]:

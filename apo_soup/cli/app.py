@@ -105,12 +105,15 @@ def plan(
     gpu: Annotated[str, typer.Option(metavar="NAME", help="GPU whose speed is assumed, such as a100 or 4090")] = "h100",
     price: Annotated[float | None, typer.Option(metavar="X", min=0, help="price of a GPU and hour")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="run three steps of each training here")] = False,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="estimate from N rows of each training, and prepare no more")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
 ) -> None:
     """Say what each training will be: rows, tokens, steps, memory, disk, time. Prepares the rows, which a run uses."""
     from apo_soup.cli.plan import Devices, print_plan
 
-    print_plan(recipe, Devices(launch, gpu, price, measure), as_json)
+    print_plan(recipe, Devices(launch, gpu, price, measure, sample), as_json)
 
 
 @app.command()

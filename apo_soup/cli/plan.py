@@ -13,7 +13,7 @@ from apo_soup.cli.rows import make_generated_rows
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import told_together
+from apo_soup.errors import UserError, told_together
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.resources import launch_file
 
@@ -24,21 +24,27 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Devices:
     """What a plan is made for: an accelerate configuration, and a GPU by its name with its price an hour; `measure`
-    says whether steps are run on the devices that are here.
+    says whether steps are run on the devices that are here, `sample` from how many rows those of a file are estimated.
     """
 
     launch: str
     gpu: str
     price: float | None
     measure: bool
+    sample: int | None = None
 
 
 def print_plan(recipe: Path, devices: Devices, as_json: bool) -> None:
     """Print what each training of a recipe will be, as a table or as JSON.
 
     Raises:
-        UserError: the recipe or its rows are at fault, with everything that check finds; or the GPU is not known.
+        UserError: the recipe or its rows are at fault, with everything that check finds; or the GPU is not known, or
+            steps are to be measured of rows that are not prepared.
     """
+    if devices.measure and devices.sample is not None:
+        raise UserError(
+            "--sample: expected no --measure beside it, got both; leave out one, for steps need prepared rows"
+        )
     for stage in ("apo", "merge"):
         require_our_module(stage)
     from apo_soup.plan.check import check_recipe
@@ -70,7 +76,7 @@ def _planned(folder: Path, recipes: list[StageFile], file: Path | None, devices:
     for recipe in recipes:
         if isinstance(recipe, TrainingFile):
             make_generated_rows(recipe)
-    plan = plan_recipe(recipes, launch, device, process, devices.price)
+    plan = plan_recipe(recipes, launch, device, process, devices.price, devices.sample)
     trainings = {recipe.path.stem: recipe for recipe in recipes if isinstance(recipe, TrainingFile)}
     if devices.measure:
         from apo_soup.cli.measure import measured_plans

@@ -150,7 +150,7 @@ def made_once(
         try:
             make(partial)
             check_unchanged(recipe, state)
-            write_json(partial / CONTENT, _content(partial))
+            write_content_hashes(partial)
             sync_tree(partial)
             replace_folder(partial, folder)
         finally:
@@ -217,10 +217,10 @@ def _fault(folder: Path) -> str | None:
     return None
 
 
-def _content(folder: Path) -> dict[str, str]:
-    """The hash of every file of prepared rows but that of the counts, by its path."""
+def write_content_hashes(folder: Path) -> None:
+    """Write the hash of every file of prepared rows but that of the counts, by its path, beside them."""
     files = (file for file in files_below(folder) if file.name not in (CONTENT, STATISTICS))
-    return {file.relative_to(folder).as_posix(): content_hash(file) for file in files}
+    write_json(folder / CONTENT, {file.relative_to(folder).as_posix(): content_hash(file) for file in files})
 
 
 def _changed(folder: Path) -> str | None:

@@ -21,6 +21,7 @@ from apo_soup.plan.device import Device
 from apo_soup.plan.fitting import fitting
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.row_counts import SplitCounts, row_counts
+from apo_soup.plan.sampled_rows import sampled_counts
 from apo_soup.plan.stage_plan import StagePlan, plan_training, setting_of
 from apo_soup.runs.makers import missing_sources, upstream
 from apo_soup.runs.planned import FIGURES, keep_plan, keys_hash, run_of
@@ -102,13 +103,19 @@ class RecipePlan:
 
 
 def plan_recipe(
-    recipes: Sequence[StageFile], launch: Processes, device: Device, process: float, price: float | None
+    recipes: Sequence[StageFile],
+    launch: Processes,
+    device: Device,
+    process: float,
+    price: float | None,
+    sample: int | None = None,
 ) -> RecipePlan:
     """The plans of all trainings of a recipe, in the order of its stages; of an apo file one a member.
 
     Args:
         process: bytes that a process on a CPU takes before a training begins.
         price: of a device and hour.
+        sample: from how many rows those of a file are estimated where it has more; None prepares and counts all.
 
     Raises:
         UserError: rows or a value are at fault.
@@ -117,11 +124,13 @@ def plan_recipe(
     files = {recipe.path.name: recipe for recipe in recipes if isinstance(recipe, TrainingFile)}
     for name in RUN_FILES:
         if name in files:
-            plans += _plans_of(files.pop(name), launch, device, process)
+            plans += _plans_of(files.pop(name), launch, device, process, sample)
     return RecipePlan(plans, launch, device, price, tuple(sorted(files)))
 
 
-def _plans_of(recipe: TrainingFile, launch: Processes, device: Device, process: float) -> list[StagePlan]:
+def _plans_of(
+    recipe: TrainingFile, launch: Processes, device: Device, process: float, sample: int | None
+) -> list[StagePlan]:
     members: Sequence[TrainingFile] = member_recipes(recipe) if isinstance(recipe, ApoFile) else [recipe]
     model = upstream(recipe).model
     plans: list[StagePlan] = []
@@ -132,7 +141,7 @@ def _plans_of(recipe: TrainingFile, launch: Processes, device: Device, process: 
             keys = keys_hash(member) if plans[same].keys else ""
             plans.append(replace(plans[same], name=name, keys=keys, run=run_of(member)))
             continue
-        counts, token_count, notes = _rows_of(member)
+        counts, token_count, notes = _rows_of(member, sample)
         try:
             setting = setting_of(member, launch, model, token_count)
         except (OSError, ValueError) as error:
@@ -147,7 +156,7 @@ def _plans_of(recipe: TrainingFile, launch: Processes, device: Device, process: 
     return plans
 
 
-def _rows_of(recipe: TrainingFile) -> tuple[SplitCounts | None, int | None, list[str]]:
+def _rows_of(recipe: TrainingFile, sample: int | None) -> tuple[SplitCounts | None, int | None, list[str]]:
     """The counts of a file's rows, how many token ids its tokenizer has, and notes on what is not known."""
     missing = missing_sources(recipe)
     told = [
@@ -164,6 +173,10 @@ def _rows_of(recipe: TrainingFile) -> tuple[SplitCounts | None, int | None, list
     if remote:
         told = [f"{recipe.path}: rows of the Hub ({remote[0]}{', ...' if remote[1:] else ''}) are counted by prepare"]
         return None, token_ids(tokenizer), told
+    if sample is not None:
+        estimated, of_what = sampled_counts(recipe, tokenizer, sample)
+        if estimated is not None:
+            return estimated, token_ids(tokenizer), [of_what]
     return row_counts(prepare_mixture(recipe, tokenizer), isinstance(recipe, ApoFile)), token_ids(tokenizer), []
 
 

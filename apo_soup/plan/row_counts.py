@@ -55,15 +55,27 @@ def _of_sequences(train: Dataset) -> tuple[int, int, int, int, int, int, float]:
     ranges = compute.list_flatten(table["trained_ranges"]).to_numpy().astype(np.int64)
     trained = int((ranges[1::2] - ranges[::2]).sum())
     rows = np.add.reduceat(lengths, np.append(0, documents.cumsum()[:-1]))  # places of each row
+    squares = float((lengths.astype(np.float64) ** 2).sum())
+    most = int(computed_places(train).max())
+    return len(lengths), int(lengths.sum()), trained, len(train), int(rows.max()), most, squares
+
+
+def computed_places(train: Dataset) -> np.ndarray:
+    """How many places are computed of each packed row, `[R]`: its documents as far as their last place that predicts a
+    trained token.
+    """
+    table = train.with_format("arrow").select_columns(["trained_ranges", "seq_lengths"])[:]
+    lengths = compute.list_flatten(table["seq_lengths"]).to_numpy().astype(np.int64)
+    first = np.append(0, compute.list_value_length(table["seq_lengths"]).to_numpy().astype(np.int64).cumsum()[:-1])
+    rows = np.add.reduceat(lengths, first)
+    ranges = compute.list_flatten(table["trained_ranges"]).to_numpy().astype(np.int64)
     # Everything in one line: rows one after another, and in them documents.
     row_of_range = np.repeat(np.arange(len(rows)), compute.list_value_length(table["trained_ranges"]).to_numpy() // 2)
     ends = ranges[1::2] + (rows.cumsum() - rows)[row_of_range]
     document = np.searchsorted(lengths.cumsum(), ends - 1, side="right")
     computed = np.zeros(len(lengths), dtype=np.int64)
     np.maximum.at(computed, document, ends - 1 - (lengths.cumsum() - lengths)[document])
-    of_rows = np.add.reduceat(computed, np.append(0, documents.cumsum()[:-1]))
-    squares = float((lengths.astype(np.float64) ** 2).sum())
-    return len(lengths), int(lengths.sum()), trained, len(train), int(rows.max()), int(of_rows.max()), squares
+    return np.add.reduceat(computed, first)
 
 
 def _of_pairs(train: Dataset) -> tuple[int, int, int, int, int, int, float]:

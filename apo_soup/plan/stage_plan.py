@@ -37,11 +37,12 @@ QUANTISED_BYTES = {"load_in_4bit": 0.5 + 4 / 64, "load_in_8bit": 1.0}
 
 @dataclass(frozen=True)
 class Measured:
-    """What the first steps of a training took: seconds a step, and the most memory of a device, or of a process on a
-    CPU, in bytes.
+    """What a few steps of a training took: seconds a step in the order of the training and of the longest rows, and the
+    most memory of a device, or of a process on a CPU, in bytes.
     """
 
     step_seconds: float
+    longest_step_seconds: float
     peak_memory_bytes: int
 
 

@@ -163,27 +163,27 @@ HARD_TO_MEASURE = {
 }  # fmt: skip
 
 
-def test_three_steps_are_measured_of_each_kind_of_member_and_leave_nothing(recipe):
+def test_three_steps_in_order_and_of_the_longest_are_measured_once_for_members_alike(recipe):
     """Whatever evaluations, best checkpoints and schedules a file asks for, and whatever its folder is called."""
     folder = recipe(**HARD_TO_MEASURE)
     (folder / "sft.yaml").unlink()
     apo = yaml.safe_load((folder / "apo.yaml").read_text())
     apo["dataset_mixture"]["test_split_size"] = 2
     apo["output_dir"] = str(folder / "run" / "preferences")
-    apo["members"] = [{"seed": 1}, {"seed": 2}, {"max_length": 64, "max_steps": 200}]
+    apo["members"] = [{"seed": seed, "max_length": 64, "max_steps": 200} for seed in (1, 2)]
     apo["checkpoints"] = [1]
     (folder / "apo.yaml").write_text(yaml.safe_dump(apo))
     before = {path for path in folder.rglob("*") if "prepared" not in path.parts}
     ended = program("-m", "apo_soup", "plan", folder, "--json", "--measure")
     assert ended.returncode == 0, ended.stderr
-    told = [line for line in ended.stderr.splitlines() if line.endswith("steps are measured")]
-    assert told == ["apo/1: 3 steps are measured", "apo/3: 3 steps are measured"], "of seeds alone, one stands for all"
-    plan = json.loads(ended.stdout)["stages"]
-    for name in ("apo/1", "apo/2", "apo/3"):
-        measured = plan[name]["measured"]
-        assert plan[name]["seconds"] == pytest.approx(measured["step_seconds"] * plan[name]["steps"], abs=0.1)
-        assert 1e8 < measured["peak_memory_bytes"] < 4e9
-    assert plan["apo/1"]["measured"] == plan["apo/2"]["measured"]
+    told = [line for line in ended.stderr.splitlines() if line.endswith("3 of the longest")]
+    assert told == ["apo/1: 3 steps are measured, then 3 of the longest"]
+    one, two = json.loads(ended.stdout)["stages"].values()
+    measured = one["measured"]
+    assert measured == two["measured"]
+    assert one["seconds"] == pytest.approx(measured["step_seconds"] * one["steps"], abs=0.1)
+    assert measured["longest_step_seconds"] > 0
+    assert 1e8 < measured["peak_memory_bytes"] < 4e9
     left = {path for path in folder.rglob("*") if "prepared" not in path.parts} - before
     assert {path.name for path in left} == {"run", "plan.json"}
 

@@ -1,0 +1,88 @@
+"""What a training's rows are by a sample of them, where preparing them all would take too long."""
+
+import json
+import random
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.training import TrainingFile
+from apo_soup.data.prepare import prepare_mixture
+from apo_soup.data.sources.read import stored_rows
+from apo_soup.data.sources.source import Source
+from apo_soup.plan.row_counts import SplitCounts, row_counts
+from apo_soup.progress import say
+
+
+def sampled_counts(
+    recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, sample: int
+) -> tuple[SplitCounts | None, str]:
+    """The counts of a file's local rows by a seeded sample of `sample` of them, the same share of each source; and a
+    sentence on what they are of. No counts where there are no more rows than that.
+
+    The sample is prepared as the rows would be, and left nowhere.
+
+    Raises:
+        UserError: a source or its sampled rows are at fault.
+    """
+    mixture = recipe.dataset_mixture
+    drawn = [_reservoir(recipe, number, sample) for number in range(len(mixture.datasets))]
+    total = sum(count for _, count in drawn)
+    if total <= sample:
+        return None, ""
+    share = sample / total
+    with tempfile.TemporaryDirectory(prefix="apo-soup-sample-") as folder:
+        sources = []
+        for number, (rows, count) in enumerate(drawn):
+            file = Path(folder) / f"{number}.jsonl"
+            # In the order of the source, which a sampled row has no other trace of.
+            kept = sorted(rows[: max(1, round(share * count))])
+            file.write_text("".join(f"{text}\n" for _, text in kept), encoding="utf-8", errors="surrogatepass")
+            entry = mixture.datasets[number]
+            sources.append(entry.model_copy(update={"id": str(file), "config": None, "split": "train"}))
+        held_out = mixture.test_split_size
+        if isinstance(held_out, int):
+            held_out = max(1, round(held_out * share)) if held_out else held_out
+        smaller = mixture.model_copy(update={"datasets": sources, "test_split_size": held_out})
+        stage = Path(folder) / "run" / Path(recipe.output_dir).name
+        output = stage / "1" if recipe.member is not None else stage
+        of_sample = recipe.model_copy(update={"dataset_mixture": smaller, "output_dir": str(output)})
+        prepared = prepare_mixture(of_sample, tokenizer, say)
+        counts = row_counts(prepared, isinstance(recipe, ApoFile))
+    told = f"{recipe.path}: rows, tokens and steps are estimated from {sample:,} of {total:,} rows"
+    return _scaled(counts, 1 / share), told
+
+
+def _reservoir(recipe: TrainingFile, number: int, size: int) -> tuple[list[tuple[int, str]], int]:
+    """Up to `size` rows of a source, drawn with equal chances in a random order, each with its place and as JSON; and
+    how many the source has. A row that cannot be read is counted, and stays one that cannot be read.
+    """
+    rng = random.Random(f"{recipe.seed} {number} sample")
+    source = Source.from_entry(recipe.dataset_mixture.datasets[number])
+    kept: list[tuple[int, str]] = []
+    count = 0
+    for row in stored_rows(source, recipe.place(f"dataset_mixture.datasets.{number}.id")):
+        place = len(kept) if count < size else rng.randrange(count + 1)
+        if place < size:
+            text = "{" if row.content is None else json.dumps(row.content, ensure_ascii=False, default=str)
+            kept[place : place + 1] = [(count, text)]
+        count += 1
+    rng.shuffle(kept)
+    return kept, count
+
+
+def _scaled(counts: SplitCounts, times: float) -> SplitCounts:
+    """Counts of so many times the rows; what is of the longest of them stays."""
+    return replace(
+        counts,
+        rows=round(counts.rows * times),
+        tokens=round(counts.tokens * times),
+        trained=round(counts.trained * times),
+        sequences=round(counts.sequences * times),
+        squares=counts.squares * times,
+        held_out=round(counts.held_out * times),
+        folder_bytes=round(counts.folder_bytes * times),
+    )
