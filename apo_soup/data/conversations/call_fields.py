@@ -27,7 +27,9 @@ def read_call(call: Any, place: str) -> Fields:
     _check_read(function, place)
     if function is not call:
         _check_read(call, place)
-    identity = {"id": call["id"]} if "id" in call else {}
+    # Where there are two, as in OpenAI's responses, the result has that of the call, not that of the item.
+    own = call.get("call_id") or call.get("tool_call_id") or call.get("id")
+    identity = {"id": own} if own is not None else {}
     return {**identity, "type": "function", "function": named}
 
 

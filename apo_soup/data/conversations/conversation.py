@@ -11,6 +11,7 @@ from apo_soup.data.conversations.messages import as_messages, checked_messages, 
 from apo_soup.data.conversations.reasoning import opens_unclosed_block, reasons_itself
 from apo_soup.data.conversations.rendered_chat import check_transcript
 from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.conversations.tool_results import in_call_order
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
 from apo_soup.data.sources.rows import Fields, RowError, described
@@ -166,7 +167,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
         completion_turns = sum(m["role"] == "assistant" for m in answers)
         if not completion_turns:
             raise RowError("field completion: expected an assistant turn, got none, so nothing is trained; add one")
-        messages = prompt + answers
+        messages = in_call_order(prompt + answers, name)
     else:
         raise missing_field("messages", fields)
     if not any(m["role"] == "assistant" for m in messages):
@@ -175,7 +176,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     masked = masked_turns(messages, name)
     item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked, unusual)
     for number, message in enumerate(messages):
-        if message["role"] == "assistant" and item.thinks and opens_unclosed_block(message["content"]):
+        if message["role"] == "assistant" and opens_unclosed_block(message["content"]) and item.thinks:
             raise RowError(
                 f"field messages[{number}].content: expected </think>, got a think block that is never closed; close it"
             )
@@ -205,7 +206,8 @@ def masked_turns(messages: list[Fields], name: str) -> frozenset[int]:
     """
     masked, answers = set(), 0
     for number, message in enumerate(messages):
-        trained = carries_loss(message, f"field {name}[{number}]")
+        # Most turns have a role and a content and nothing else, and so no flag.
+        trained = len(message) == 2 or carries_loss(message, f"field {name}[{number}]")
         if message["role"] == "assistant":
             if not trained:
                 masked.add(answers)

@@ -50,7 +50,7 @@ def checked_messages(messages: Any, name: str) -> list[Fields]:
         turns = [checked_message(m, f"field {name}[{number}]") for number, m in enumerate(messages)]
     else:
         turns = [checked_message(turn, place) for place, turn in told_turns(messages, name)]
-    return in_call_order(turns)
+    return in_call_order(turns, name)
 
 
 def checked_message(message: Fields, place: str) -> Fields:

@@ -1,36 +1,85 @@
-"""Results of several calls of one turn, in the order of the calls."""
+"""Results of a turn's calls: each answers one of them, and they stand in the order of the calls."""
 
 from typing import Any
 
-from apo_soup.data.sources.rows import Fields
+from apo_soup.data.sources.rows import Fields, RowError, described
+
+CORRECT = "correct the result or the call"
 
 
-def in_call_order(messages: list[Fields]) -> list[Fields]:
-    """Turns whose results stand in the order of the calls that they answer, known by ids, or else by names. Calls that
-    run beside each other end in any order, and a template that writes no ids tells their results apart by order alone.
+def in_call_order(messages: list[Fields], name: str) -> list[Fields]:
+    """Turns whose results stand in the order of the calls that they answer. Calls that run beside each other end in any
+    order, and a template that writes no ids tells their results apart by order alone.
+
+    Args:
+        name: the field that holds the turns.
+
+    Raises:
+        RowError: a result answers none of the calls of the turn that it follows, or one that has its result already.
     """
     ordered = messages
     for number, message in enumerate(messages):
         calls = message.get("tool_calls")
-        if not calls or len(calls) < 2:
+        if not calls:
             continue
         stop = number + 1
         while stop < len(messages) and messages[stop]["role"] == "tool":
             stop += 1
         results = messages[number + 1 : stop]
-        wanted = _order(calls, results)
+        answered = _answered(calls, results, [f"field {name}[{n}]" for n in range(number + 1, stop)])
+        wanted = sorted(range(len(results)), key=answered.__getitem__)
         if wanted != sorted(wanted):
             ordered = [*ordered[: number + 1], *(results[n] for n in wanted), *ordered[stop:]]
     return ordered
 
 
-def _order(calls: list[Any], results: list[Fields]) -> list[int]:
-    """The numbers of the results, in the order of their calls; as they stand where it is not sure which is whose."""
-    for asked, answered in (
-        ([call.get("id") for call in calls], [result.get("tool_call_id") for result in results]),
-        ([call["function"]["name"] for call in calls], [result.get("name") for result in results]),
-    ):
-        known = all(isinstance(name, str) for name in (*asked, *answered))
-        if known and len({*asked}) == len(asked) and len({*answered}) == len(answered) and {*answered} <= {*asked}:
-            return sorted(range(len(results)), key=lambda number: asked.index(answered[number]))
-    return [*range(len(results))]
+def _answered(calls: list[Any], results: list[Fields], places: list[str]) -> list[int]:
+    """The number of the call that each result answers: known by its id, or else by its name, or else by its place."""
+    ids = [_word(call.get("id")) for call in calls]
+    names = [_word(call["function"]["name"]) for call in calls]
+    left = [*range(len(calls))]
+    answered: dict[int, int] = {}
+
+    def take(number: int, known: list[str], told: str) -> bool:
+        call = next((call for call in left if known[call] == told), None)
+        if call is not None:
+            left.remove(call)
+            answered[number] = call
+        return call is not None
+
+    for number, result in enumerate(results):
+        told = _word(result.get("tool_call_id"))
+        if told and not take(number, ids, told) and (told in ids or all(ids)):
+            raise _answers_none(f"{places[number]}.tool_call_id", ids, told)
+    for number, result in enumerate(results):
+        told = _word(result.get("name"))
+        if number in answered:
+            call = answered[number]
+            if told and told not in (names[call], ids[call]):
+                raise RowError(
+                    f"{places[number]}.name: expected {names[call]}, whose call has this id, got {told}; {CORRECT}"
+                )
+        elif told and not take(number, names, told):
+            raise _answers_none(f"{places[number]}.name", names, told)
+    for number in range(len(results)):
+        if number not in answered:
+            if not left:
+                raise RowError(
+                    f"{places[number]}: expected one result a call, got {len(results)} behind a turn of {len(calls)}; "
+                    f"{CORRECT}"
+                )
+            answered[number] = left.pop(0)
+    return [answered[number] for number in range(len(results))]
+
+
+def _answers_none(place: str, known: list[str], told: str) -> RowError:
+    """The error of a result for `told`, where the calls before it are `known`."""
+    if told in known:
+        return RowError(f"{place}: expected one result a call, got another one for {told}; {CORRECT}")
+    expected = "one of a call of the turn that it follows, " + " or ".join(dict.fromkeys(known))
+    return RowError(f"{place}: expected {expected}, got {described(told)}; {CORRECT}")
+
+
+def _word(told: Any) -> str:
+    """An id or a name as text, without the namespace of functions; empty where there is none."""
+    return "" if told is None else str(told).strip().removeprefix("functions.")
