@@ -3,6 +3,7 @@ what else the turn says.
 """
 
 import re
+from typing import Any
 
 from apo_soup.data.conversations.turn_fields import REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
@@ -10,6 +11,14 @@ from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
 # A think block without a thought, as no-think mode prefills it.
 EMPTY_BLOCK = re.compile(rf"\s*{THINKING}\s*{END_OF_THINKING}\s*")
+# What tables write where there is no value, and words that say whether or how much is to be thought.
+NO_REASONING = ("", "none", "null", "nan", "n/a", "undefined", "<na>")
+THINKING_FLAGS = frozenset(
+    """true false yes no on off enabled disabled enable disable auto adaptive default minimal low medium high xhigh max
+    think no_think /think /no_think thinking nothink 0 1""".split()
+)
+REASONING_PARTS = ("text", "summary_text", "reasoning_text", "reasoning.text", "reasoning.summary", "thinking")
+NO_THOUGHT = "write the thought itself, or leave the field out and give the row enable_thinking"
 # Characters in which a tag and the white space behind it find room.
 NEAR = 40
 
@@ -20,13 +29,13 @@ def one_reasoning(message: Fields, content: str, place: str) -> Fields:
     Raises:
         RowError: the reasoning is no text, there are two that differ, or one holds marks of its own.
     """
+    if len(message) == 2:  # a role and a content, as most turns
+        return message
     given = {name: message[name] for name in REASONING if message.get(name) is not None}
     if not given:
         return message
     for name, value in given.items():
-        if not isinstance(value, str):
-            raise RowError(f"{place}.{name}: expected text, got {described(value)}; correct it")
-        given[name] = _bare(value, f"{place}.{name}")
+        given[name] = _bare(_thought(value, f"{place}.{name}"), f"{place}.{name}")
     told = {name: value for name, value in given.items() if value.strip()}
     if len({value.strip() for value in told.values()}) > 1:
         raise RowError(f"{place}: expected one reasoning, got {' and '.join(told)} that differ; remove one")
@@ -39,6 +48,37 @@ def one_reasoning(message: Fields, content: str, place: str) -> Fields:
             )
         return {name: value for name, value in message.items() if name not in REASONING}
     return {"thinking": reasoning, **message, **dict.fromkeys(given, reasoning), "reasoning_content": reasoning}
+
+
+def _thought(value: Any, place: str) -> str:
+    """The text of a field of reasoning, which may be in parts, as OpenAI's responses have their summaries; empty where
+    the field says that there is none.
+
+    Raises:
+        RowError: it is no thought, but says whether or how much is to be thought.
+    """
+    if isinstance(value, dict) and any(value.get(name) for name in ("summary", "content")):
+        value = value.get("content") or value["summary"]
+    if isinstance(value, list) and value and all(map(_part_text, value)):
+        return "\n\n".join(map(_part_text, value))
+    if value in ([], {}):
+        return ""
+    if not isinstance(value, str):
+        raise RowError(f"{place}: expected reasoning as text, got {described(value)}; {NO_THOUGHT}")
+    word = value.strip().lower()
+    if word in NO_REASONING:
+        return ""
+    if word in THINKING_FLAGS:
+        raise RowError(
+            f"{place}: expected reasoning as text, got {described(value)}, which is no thought; {NO_THOUGHT}"
+        )
+    return value
+
+
+def _part_text(part: Any) -> str:
+    """The text of a part of reasoning; empty where it is no such part."""
+    text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in REASONING_PARTS else part
+    return text if isinstance(text, str) else ""
 
 
 def _bare(reasoning: str, place: str) -> str:
@@ -109,7 +149,7 @@ def is_one_block_first(content: str) -> bool:
 
 def opens_unclosed_block(content: str) -> bool:
     """Whether a text opens a think block that it never closes."""
-    return content.rfind(THINKING) > content.rfind(END_OF_THINKING)
+    return THINKING in content and content.rfind(THINKING) > content.rfind(END_OF_THINKING)
 
 
 def opens_block_at(text: str, position: int) -> bool:

@@ -20,6 +20,9 @@ def answer(**beside) -> dict:
         {"reasoning_content": "r", "thinking": "r", "reasoning": "r\n"},
         {"reasoning_content": "<think>\nr\n</think>\n"},
         {"content": [THOUGHT, TEXT], "reasoning_content": "r"},
+        {"reasoning": [{"type": "summary_text", "text": "r"}]},
+        {"reasoning": {"summary": [{"type": "summary_text", "text": "r"}], "content": []}},
+        {"reasoning": ["r"], "reasoning_content": "None"},
     ],
 )
 def test_one_reasoning_is_read_wherever_it_stands(beside):
@@ -45,7 +48,20 @@ def test_a_block_and_the_same_reasoning_beside_it_are_the_block():
         ({"content": "<think>r</think>A", "reasoning": "q"}, "in the content or in a field of its own, got it in both"),
         ({"content": [THOUGHT, TEXT], "reasoning": "q"}, "reasoning in the content or in a field, got two; remove one"),
         ({"content": [TEXT, THOUGHT, TEXT]}, r"content\[1\]: expected reasoning before the words and calls of a turn"),
-        ({"reasoning": 3}, "reasoning: expected text, got int 3; correct it"),
+        ({"reasoning": 3}, "reasoning: expected reasoning as text, got int 3; write the thought itself, or leave"),
+        (
+            {"reasoning": "true"},
+            "reasoning: expected reasoning as text, got str 'true', which is no thought; write",
+        ),
+        ({"reasoning": True}, "reasoning: expected reasoning as text, got bool True; write the thought itself"),
+        ({"thinking": "enabled"}, "thinking: expected reasoning as text, got str 'enabled', which is no thought"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, "thinking: expected reasoning as text, got dict"),
+        (
+            {"reasoning": {"effort": "high"}},
+            "reasoning: expected reasoning as text, got dict {'effort': 'high'}",
+        ),
+        ({"reasoning": [{"type": "image", "text": "r"}]}, "reasoning: expected reasoning as text, got list"),
+        ({"reasoning_content": " High\n"}, "reasoning_content: expected reasoning as text, got str ' High"),
     ],
 )
 def test_reasoning_that_would_be_lost_or_moved_is_refused(beside, reason):
@@ -60,3 +76,14 @@ def test_calls_in_both_fields_are_read_where_they_are_the_same():
     assert (message["tool_calls"], "function_call" in message) == (calls, False)
     with pytest.raises(RowError, match="expected tool_calls or function_call, got both; remove one"):
         answer(tool_calls=calls, function_call={"name": "sub", "arguments": {}})
+
+
+def test_parts_of_reasoning_are_paragraphs():
+    parts = [{"type": "summary_text", "text": text} for text in ("One.", "Two.")]
+    assert answer(reasoning={"summary": parts})["reasoning_content"] == "One.\n\nTwo."
+
+
+@pytest.mark.parametrize("nothing", ["None", "null", "nan", " NaN ", [], {}, "N/A"])
+def test_what_tables_write_for_no_reasoning_is_none(nothing):
+    message = answer(reasoning_content=nothing)
+    assert (message["content"], message["reasoning_content"]) == ("A", "")
