@@ -56,7 +56,11 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
 
 
 def listed_member(recipe: MergeFile, name: str) -> Path:
-    """The folder of a member that a file lists: one of the run by its number, any other by its path."""
+    """The folder of a member that a file lists: one of the run by its number, any other by its path.
+
+    Raises:
+        UserError: no file can have this name, or it leads nowhere.
+    """
     if FOLDER.fullmatch(name):
         return Path(recipe.output_dir) / "apo" / name
     return Path(settled(recipe, "soup.members", name))

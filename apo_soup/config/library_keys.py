@@ -105,7 +105,9 @@ ADDITIONS = {
     "disable_tqdm": Addition(cosmetic=True),
     "save_steps": Addition(NumberFromZero, cosmetic=True),
     "save_strategy": Addition(cosmetic=True),
-    "save_total_limit": Addition(cosmetic=True),
+    # transformers takes 0 and less for no limit, and they read like the opposite.
+    "save_total_limit": Addition(Positive | None, cosmetic=True),
+    "local_rank": Addition(Annotated[Whole, Ge(-1)]),
     "save_only_model": Addition(cosmetic=True),
     "do_eval": Addition(cosmetic=True),
     "eval_strategy": Addition(cosmetic=True),

@@ -118,6 +118,9 @@ def checked_file(
 def batch_problems(recipe: TrainingFile, processes: int | None) -> Iterator[str]:
     """A sentence for each training of a file whose global batch that many processes do not divide; none where their
     number is not known.
+
+    Raises:
+        UserError: a member holds an unknown key or a value of the wrong type.
     """
     trainings = member_recipes(recipe) if isinstance(recipe, ApoFile) else [recipe]
     for training in trainings if processes else ():

@@ -142,6 +142,9 @@ class Stage:
         """What is to be said where the whole folder was made by another number of processes than this launch has, and
         the configuration leaves the global batch to that number; None elsewhere. It makes nothing stale: who asks for
         the state has no launch.
+
+        Raises:
+            UserError: the folder's manifest is cut, empty or of another form.
         """
         made = (read_manifest(self.folder) or {}).get("processes")
         if made in (None, process_count()) or self.config.get("global_batch_size") is not None:

@@ -162,6 +162,7 @@ def test_words_of_enumerations_are_those_of_the_installed_classes():
     ("key", "value"),
     [("adam_beta1", 1), ("adam_epsilon", -1), ("lora_r", 0), ("lora_dropout", 1), ("logging_steps", -1),
      ("label_smoothing_factor", 2), ("eval_accumulation_steps", 0), ("ddp_timeout", 0), ("ld_alpha", 1.5),
+     ("save_total_limit", 0), ("local_rank", -2),
      ("ref_model_sync_steps", 0), ("ref_model_mixup_alpha", -0.1), ("discopop_tau", 0), ("label_smoothing", -0.1),
      ("router_aux_loss_coef", -1), ("dataloader_prefetch_factor", 0), ("ddp_bucket_cap_mb", 0)],
 )  # fmt: skip
