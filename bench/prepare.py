@@ -16,6 +16,7 @@ Tokens a second are those of the rendered rows. `--memory` prepares generated ro
 
 import argparse
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -65,11 +66,30 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
             runs[name].append(json.loads(result.stdout.splitlines()[-1]))
             print(f"{name:8} {runs[name][-1]}", flush=True)
     rates = {n: statistics.median(r["tokens"] / r["seconds"] for r in found) for n, found in runs.items()}
-    print(f"\n{'':8} {'tokens/s':>12} {'of trl':>8} {'of bare':>8} {'peak MB':>8}")
+    spent = {n: statistics.median(r["processor_seconds"] for r in found) for n, found in runs.items()}
+    print(f"\n{'':8} {'tokens/s':>12} {'of trl':>8} {'of bare':>8} {'processor':>10} {'peak MB':>8}")
     for name, rate in rates.items():
         peak = max(r["peak_mb"] for r in runs[name])
-        print(f"{name:8} {rate:12,.0f} {rate / rates['trl']:8.2f} {rate / rates['bare']:8.2f} {peak:8,}")
-    save(options.output, {"command": command(options, "prepare"), "runs": runs, "median_tokens_per_second": rates})
+        ratios = f"{rate / rates['trl']:8.2f} {rate / rates['bare']:8.2f}"
+        print(f"{name:8} {rate:12,.0f} {ratios} {spent[name]:10.1f} {peak:8,}")
+    figures = {"median_tokens_per_second": rates, "median_processor_seconds": spent}
+    save(options.output, {"command": command(options, "prepare"), "runs": runs, **figures})
+
+
+class Clock:
+    """Seconds that pass, and those of the processor in this process and its children."""
+
+    def __init__(self) -> None:
+        self.started, self.spent_before = time.perf_counter(), _processor()
+
+    def spent(self) -> dict:
+        """Both since it was made."""
+        seconds, processor = time.perf_counter() - self.started, _processor() - self.spent_before
+        return {"seconds": round(seconds, 2), "processor_seconds": round(processor, 2)}
+
+
+def _processor() -> float:
+    return sum(os.times()[:4])
 
 
 def one(name: str, rows: Path, tokenizer: str) -> dict:
@@ -92,11 +112,11 @@ def ours(rows: Path, tokenizer: str, processes: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         recipe = load(written(Path(folder), rows, tokenizer, processes), "sft")
         loaded = recipe_tokenizer(recipe)
-        started = time.perf_counter()
+        clock = Clock()
         made = prepare_mixture(recipe, loaded, lambda text: None)
-        seconds = time.perf_counter() - started
+        spent = clock.spent()
         stats = json.loads((made / "stats.json").read_text())
-    return measured(seconds, stats["total"]["tokens"])
+    return measured(spent["seconds"], stats["total"]["tokens"]) | spent
 
 
 def written(folder: Path, rows: Path, tokenizer: str, processes: int) -> Path:
@@ -137,11 +157,11 @@ def trl(rows: Path, tokenizer: str, processes: int) -> dict:
             report_to="none",
             dataset_num_proc=processes if processes > 1 else None,
         )
-        started = time.perf_counter()
+        clock = Clock()
         trainer = SFTTrainer(model=model, args=arguments, train_dataset=table, processing_class=loaded)
-        seconds = time.perf_counter() - started
+        spent = clock.spent()
     sequences: Any = trainer.train_dataset
-    return measured(seconds, sum(map(len, sequences["input_ids"])))
+    return measured(spent["seconds"], sum(map(len, sequences["input_ids"]))) | spent
 
 
 def bare(rows: Path, tokenizer: str) -> dict:
@@ -150,14 +170,14 @@ def bare(rows: Path, tokenizer: str) -> dict:
 
     loaded = load_tokenizer(tokenizer, "bench", TokenizerKeys("apo-soup"))
     content = [json.loads(line) for line in rows.open()]
-    started = time.perf_counter()
+    clock = Clock()
     texts = [
         str(loaded.apply_chat_template(r["messages"], tokenize=False, **r.get("chat_template_kwargs", {})))
         for r in content
     ]
     encodings = encode(loaded, texts)
-    seconds = time.perf_counter() - started
-    return measured(seconds, sum(map(len, encodings)))
+    spent = clock.spent()
+    return measured(spent["seconds"], sum(map(len, encodings))) | spent
 
 
 def memory(options: argparse.Namespace, folder: Path) -> None:

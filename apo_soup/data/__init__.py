@@ -6,7 +6,7 @@ In the order in which a row passes through them:
     formats, messages, conversation                         one shape for all of them, checked field by field
     template, trained_spans                                 text, and the characters of it that carry loss
     encode, encoder, encode_supervised, encode_pairs        token ids and trained ranges, cut to max_length
-    char_to_token, text_cuts, prefix_cache                  what makes that quick
+    char_to_token, text_cuts, prefix_cache, token_threads   what makes that quick
     row_faults, mask_check, pair_check                      what is trained is what should be trained
     clean, words, duplicates, contamination                 rows that are left out
     options, documents                                      what passes between them

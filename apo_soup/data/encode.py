@@ -3,7 +3,6 @@
 import gc
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -15,9 +14,9 @@ from apo_soup.data.encoded import EncodedBatch
 from apo_soup.data.encoder import RenderedBatch
 from apo_soup.data.options import Options
 from apo_soup.data.reading import Portion, RowBatch
+from apo_soup.data.token_threads import Part, token_threads
 from apo_soup.data.workers import WorkerEnded, in_processes
 from apo_soup.errors import UserError
-from apo_soup.models.tokenizer import encode_ids
 
 RowEncoder = SupervisedEncoder | PairEncoder
 BATCHES_A_COLLECTION = 64
@@ -31,7 +30,7 @@ def encoder_for(tokenizer: PreTrainedTokenizerBase, options: Options, cleaner: C
 def encoded_batches(portions: Iterable[Portion], encoder: RowEncoder, processes: int) -> Iterator[EncodedBatch]:
     """Read and encode portions in their order; what comes of them is the same whatever the number of processes.
 
-    One process renders a batch while the tokenizer, which needs no interpreter, works on the one before. Several
+    One process renders a batch while the tokenizer, which needs no interpreter, works on those before. Several
     processes read and encode whole portions each; of a source that is not divided, this one reads the rows.
 
     Raises:
@@ -89,16 +88,16 @@ def _now_and_then_collected(batches: Iterator[EncodedBatch]) -> Iterator[Encoded
 
 
 def _overlapped(batches: Iterable[RowBatch], encoder: RowEncoder) -> Iterator[EncodedBatch]:
-    with ThreadPoolExecutor(1) as pool:
-        ahead: deque[tuple[RowBatch, RenderedBatch[Any], Future[Any]]] = deque()
+    with token_threads(encoder.tokenizer) as threads:
+        ahead: deque[tuple[RowBatch, RenderedBatch[Any], list[Part]]] = deque()
 
         def finished() -> EncodedBatch:
-            rows, rendered, encodings = ahead.popleft()
-            return EncodedBatch.of(rows, encoder.finish(rendered, encodings.result()))
+            rows, rendered, parts = ahead.popleft()
+            return EncodedBatch.of(rows, encoder.finish(rendered, threads.encodings(parts)))
 
         for rows in batches:
             rendered = encoder.render(rows.rows)
-            ahead.append((rows, rendered, pool.submit(encode_ids, encoder.tokenizer, rendered.rests)))
+            ahead.append((rows, rendered, threads.begin(rendered.rests)))
             if len(ahead) > 2:
                 yield finished()
         while ahead:

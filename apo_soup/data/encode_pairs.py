@@ -10,7 +10,7 @@ from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.conversation import PreferencePair
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import PAIR_COLUMNS, Array, Document, Refused, RowToEncode, longer_than
-from apo_soup.data.encoder import Encoder
+from apo_soup.data.encoder import Encoder, reasoning_tokens
 from apo_soup.data.pending_row import PendingRow
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.trained_spans import Renderer
@@ -87,11 +87,9 @@ class PairEncoder(Encoder[PreferencePair]):
         trained = len(chosen) + len(rejected)
         reasoning = 0
         if pending.item.mode == "think":
-            start = len(pending.texts[0])
-            for text, whole, answer in zip(pending.texts[1:], ids[1:], (chosen, rejected), strict=True):
+            for ends, answer in zip(pending.thought_ends[1:], (chosen, rejected), strict=True):
                 end = len(prompt) + len(answer)
-                ranges = [(len(prompt), end)]
-                reasoning += self.reasoning_tokens(text, whole, [(start, len(text))], ranges, [(0, end)])
+                reasoning += reasoning_tokens(ends, [(len(prompt), end)], [(0, end)])
         return Document(
             pending.item.mode, [(prompt, chosen, rejected)], len(prompt) + trained, trained, reasoning, lost
         )

@@ -15,7 +15,7 @@ from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.unroll import samples_of
 from apo_soup.data.documents import Array, Document, Refused, RowToEncode, longer_than
-from apo_soup.data.encoder import Encoder
+from apo_soup.data.encoder import Encoder, reasoning_tokens
 from apo_soup.data.options import Options
 from apo_soup.data.pending_row import PendingRow
 from apo_soup.data.rendering.template import Span
@@ -74,22 +74,22 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             RowError: naming the fault.
             UserError: the same, where the row is among those that stop the launch.
         """
-        item, spans, ranges, (text,), (tokens,) = pending.item, pending.spans, pending.ranges, pending.texts, ids
+        item, ranges, (text,), (tokens,) = pending.item, pending.ranges, pending.texts, ids
         self._check(row, pending, tokens, ranges)
         positions, lost = pieces_within_max_length(len(tokens), ranges, self.options)
         if not positions:
             return Refused("long", longer_than(self.options.max_length, len(tokens)), lost)
         of_pieces = [ranges_within(ranges, start, end) for start, end in positions]
-        trained = sum(last - first for of_piece in of_pieces for first, last in of_piece)
+        trained = sum([last - first for of_piece in of_pieces for first, last in of_piece])
         if not trained:
             return self._untrained(len(tokens), bool(ranges_within(ranges, 0, len(tokens))))
         parts: list[tuple[Array, ...]] = [
             (tokens[start:end], range_array(of_piece))
             for (start, end), of_piece in zip(positions, of_pieces, strict=True)
         ]
-        count = sum(end - start for start, end in positions)
+        count = sum([end - start for start, end in positions])
         mode = self._counted_mode(item)
-        reasoning = self.reasoning_tokens(text, tokens, spans, ranges, positions) if mode == "think" else 0
+        reasoning = reasoning_tokens(pending.thought_ends[0], ranges, positions) if mode == "think" else 0
         shortened = shortened_turns(item, text) if isinstance(item, Conversation) and len(item.answers) > 1 else 0
         return Document(mode, parts, count, trained, min(reasoning, trained), lost, shortened=shortened)
 
@@ -201,6 +201,8 @@ def turns_with_loss(item: Conversation, options: Options) -> list[int]:
         RowError: none is left.
     """
     count = len(item.answers)
+    if not item.completion_turns and not item.masked_turns:
+        return [*range(count)] if options.train_on == "all_turns" else [count - 1]
     of_completion = item.completion_turns and options.completion_only_loss is not False
     first = count - item.completion_turns if of_completion else 0
     turns = [number for number in range(first, count) if number not in item.masked_turns]

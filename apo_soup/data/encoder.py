@@ -5,9 +5,11 @@ and judges what is dropped. It knows nothing of files or of other rows, so batch
 between supervised rows and pairs is in `encode_supervised.py` and `encode_pairs.py`.
 """
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, chain, pairwise
 from typing import Any, Generic
 
 import numpy as np
@@ -209,55 +211,62 @@ class Encoder(ABC, Generic[ItemT]):
     def _ids_and_ranges(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> list[list[Array]]:
         """The tokens of every text of every pending row; the row is given its trained ranges."""
         rests = iter(encodings)
-        ids, plain = [], []
+        usual = [pending for pending in rendered.pending if pending.plain is None]
+        texts = zip(*self._arrays([tokens for pending in usual for tokens in pending.joined(rests)]), strict=True)
+        ids, firsts = [], []
         for pending in rendered.pending:
             if pending.plain is None:
-                ids.append(pending.joined([_joined(prefix, next(rests)) for prefix in pending.prefixes]))
-                plain.append((pending, ids[-1][0]))
+                found = [next(texts) for _ in pending.texts]
+                pending.thought_ends = [ends for _, ends in found]
+                ids.append([tokens for tokens, _ in found])
+                firsts.append((pending.texts[0], ids[-1][0], pending.spans))
             else:
                 ids.append([tokens.ids for tokens in pending.plain])
+                pending.thought_ends = [np.flatnonzero(i == self.thought_end_id).tolist() for i in ids[-1]]
                 pending.ranges = token_ranges(pending.plain[0].offsets, pending.spans)
-        found = self.char_to_token.ranges_of([(row.texts[0], tokens, row.spans) for row, tokens in plain])
-        for (pending, _), ranges in zip(plain, found, strict=True):
+            if self.thought_end_id is None:
+                pending.thought_ends = list(map(self._thought_ends, pending.texts, ids[-1]))
+        for pending, ranges in zip(usual, self.char_to_token.ranges_of(firsts), strict=True):
             pending.ranges = ranges
         return ids
+
+    def _arrays(self, lists: list[list[int]]) -> tuple[list[Array], list[list[int]]]:
+        """Tokens of texts as arrays `[S]`, which are parts of one, and where in each of them think blocks end."""
+        bounds = [0, *accumulate(map(len, lists))]
+        whole = np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=bounds[-1])
+        found = np.flatnonzero(whole == self.thought_end_id)
+        of_texts = np.searchsorted(found, bounds).tolist()
+        ends = found.tolist()
+        return (
+            [whole[start:stop] for start, stop in pairwise(bounds)],
+            [[end - start for end in ends[a:b]] for start, (a, b) in zip(bounds, pairwise(of_texts), strict=False)],
+        )
+
+    def _thought_ends(self, text: str, ids: Array) -> list[int]:
+        """Where think blocks end among the tokens `[S]` of a text, for a tokenizer that has no token for that."""
+        ends = [(0, found.end()) for found in re.finditer(END_OF_THINKING, text)]
+        return [last - 1 for _, last in self.char_to_token.token_ranges(text, ids, ends)]
 
     @cached_property
     def writes_names(self) -> bool:
         """Whether the template writes the name of a user, so that it is not passed over."""
         return writes_names(self.renderer.render)
 
-    def reasoning_tokens(
-        self, text: str, ids: Array, spans: list[Span], ranges: list[Span], positions: list[Span]
-    ) -> int:
-        """How many tokens are trained, inside think blocks (closing tag included) and among `positions`.
 
-        Args:
-            ids: the tokens `[S]` of `text`.
-            spans: its trained characters.
-            ranges: its trained tokens.
-            positions: the tokens that are kept.
-        """
-        if self.thought_end_id is None:
-            thoughts = self.char_to_token.token_ranges(text, ids, thought_spans(text, spans))
-        else:
-            closing = np.flatnonzero(ids == self.thought_end_id).tolist()
-            ends = ((first, next((c for c in closing if first <= c < last), None)) for first, last in ranges)
-            thoughts = [(first, end + 1) for first, end in ends if end is not None]
-        return tokens_within(thoughts, positions)
+def reasoning_tokens(thought_ends: list[int], ranges: list[Span], positions: list[Span]) -> int:
+    """How many tokens are trained, inside think blocks (closing tag included) and among `positions`.
 
+    Args:
+        thought_ends: where think blocks end.
+        ranges: the trained tokens `[first, last)`.
+        positions: the tokens `[first, last)` that are kept.
 
-def thought_spans(text: str, spans: list[Span]) -> list[Span]:
-    """The part of each trained span up to the end of its think block; none for a span without one."""
-    ends = ((start, text.find(END_OF_THINKING, start, end)) for start, end in spans)
-    return [(start, end + len(END_OF_THINKING)) for start, end in ends if end >= 0]
-
-
-def tokens_within(ranges: list[Span], positions: list[Span]) -> int:
-    """How many tokens of some ranges are among some positions, both `[first, last)`."""
-    return sum(max(0, min(last, end) - max(first, start)) for first, last in ranges for start, end in positions)
-
-
-def _joined(prefix: Array | None, rest: Encoding) -> Array:
-    ids = np.array(rest.ids, dtype=np.int32)
-    return ids if prefix is None else np.concatenate((prefix, ids))
+    >>> reasoning_tokens([4], [(2, 9)], [(0, 9)])
+    3
+    """
+    count = 0
+    for first, last in ranges:
+        end = next((end for end in thought_ends if first <= end < last), None)
+        if end is not None:
+            count += sum(max(0, min(end + 1, stop) - max(first, start)) for start, stop in positions)
+    return count

@@ -1,12 +1,12 @@
 """A rendered row on its way through the tokenizer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import numpy as np
+from tokenizers import Encoding
 
 from apo_soup.data.conversations.conversation import RowItem
-from apo_soup.data.documents import Array
 from apo_soup.data.rendering.plain_tokens import PlainTokens
 from apo_soup.data.rendering.template import Span
 
@@ -19,17 +19,18 @@ class PendingRow(Generic[ItemT]):
     characters of its text. Of the characters that all its texts begin with, `shared` are tokenised once and alone;
     `prefixes` are the tokens that the cache has of the beginning of each part. `plain` are the tokens of texts with
     control tokens in them that are plain text; such texts are tokenised already. `ranges` are the trained tokens of its
-    first text, known once that is tokenised.
+    first text, and `thought_ends` where think blocks end among the tokens of each, known once they are tokenised.
     """
 
     index: int
     item: ItemT
     texts: list[str]
     spans: list[Span]
-    prefixes: list[Array | None] = field(default_factory=list)
+    prefixes: list[list[int] | None] = field(default_factory=list)
     shared: int = 0
     plain: list[PlainTokens] | None = None
     ranges: list[Span] = field(default_factory=list)
+    thought_ends: list[list[int]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -39,9 +40,10 @@ class PendingRow(Generic[ItemT]):
             return self.texts
         return [self.texts[0][: self.shared], *(text[self.shared :] for text in self.texts)]
 
-    def joined(self, ids: list[Array]) -> list[Array]:
-        """The tokens `[S]` of every text, from those of every part."""
+    def joined(self, rests: Iterator[Encoding]) -> list[list[int]]:
+        """The tokens of every text, from those of the rest of every part."""
+        ids = [prefix + rest.ids if prefix else rest.ids for prefix, rest in zip(self.prefixes, rests, strict=False)]
         if not self.shared:
             return ids
-        shared, *rests = ids
-        return [np.concatenate((shared, rest)) for rest in rests]
+        shared, *behind = ids
+        return [shared + rest for rest in behind]

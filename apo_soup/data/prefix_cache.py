@@ -4,7 +4,6 @@ Rows of one source often begin alike: the same system turn, the same ten pages o
 its end-of-turn tokens (`text_cuts.py`), the tokens of a shared beginning may be kept.
 """
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.text_cuts import TextCuts
@@ -21,11 +20,11 @@ class PrefixCache:
         self.tokenizer = tokenizer
         self.end = tokenizer.eos_token
         self.usable = self.end in cuts.tokens
-        self.known: dict[str, np.ndarray] = {}
+        self.known: dict[str, list[int]] = {}
         self.once: set[int] = set()
 
-    def split(self, text: str) -> tuple[np.ndarray | None, str]:
-        """The tokens `[T]` of the shared beginning and the rest of the text; None and the whole text where it is not
+    def split(self, text: str) -> tuple[list[int] | None, str]:
+        """The tokens of the shared beginning and the rest of the text; None and the whole text where it is not
         shared.
 
         A beginning is kept the second time it is met, so texts that all begin otherwise fill no memory.
@@ -42,6 +41,6 @@ class PrefixCache:
                     self.once.clear()
                 self.once.add(digest)
                 return None, text
-            ids = np.array(encode_ids(self.tokenizer, [prefix])[0].ids, dtype=np.int32)
+            ids = list(encode_ids(self.tokenizer, [prefix])[0].ids)
             self.known[prefix] = ids
         return ids, text[cut:]

@@ -20,5 +20,5 @@ def test_a_shared_beginning_is_tokenised_as_the_whole_text_is(tokenizer, head, r
     assert cache.split(text) == (None, text), "the first time nothing is known"
     known, left = cache.split(text)
     assert (known is None) == ("<|im_end|>" not in text)
-    tokens = ([] if known is None else known.tolist()) + encode(tokenizer, [left])[0].ids
+    tokens = (known or []) + encode(tokenizer, [left])[0].ids
     assert tokens == encode(tokenizer, [text])[0].ids

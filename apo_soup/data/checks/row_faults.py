@@ -159,8 +159,10 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
         return None
     if item.thinks and not (item.reasons_elsewhere or any(map(has_reasoning, answers)) or item.reasons):
         return f"expected reasoning in a think row, got none; {NO_THINK_CURE.format('rows')}"
+    if item.thinks:
+        return None
     inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
-    if not item.thinks and any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
+    if any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
         return f"expected no reasoning in a no-think row, got <think> in an answer; {THINK_CURE.format('rows')}"
     return None
 
@@ -169,7 +171,10 @@ def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[st
     """How the trained texts of turns miss their end. A call may end with another special token than an answer does, and
     an earlier answer with another one than the last, so only the last turn of a row (`ends_row`) says how answers end.
     """
-    if all(answer.endswith(ends[0]) for answer in answers):
+    for answer in answers:
+        if not answer.endswith(ends[0]):
+            break
+    else:
         return None
     if not all(answer.endswith(tuple(ends)) for answer in answers):
         return (

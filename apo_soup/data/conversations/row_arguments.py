@@ -29,6 +29,9 @@ def template_kwargs(fields: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     told = {}
     for key in TOOL_FIELDS:
         # An empty column says nothing, as in the rows without tools of a set that has some.
+        if not fields.get(key) and not merged.get(key):  # most rows, without two calls
+            merged.pop(key, None)
+            continue
         column, inside = row_tools(fields.get(key), key), row_tools(merged.get(key), key)
         if column and key in own and inside and not same_tools(column, inside):
             raise RowError(f"field {key}: expected tools once, got others in chat_template_kwargs; remove one")

@@ -103,13 +103,13 @@ class ChatTemplate:
         return compiled
 
     def _text(self, compiled: jinja2.Template, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> str:
-        given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments}
+        given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments, "messages": messages}
         if self._reads_clock:
             given["strftime_now"] = _fixed_clock(arguments.get("date_string") or PINNED_DATE)
         try:
             with self._limit:
                 try:
-                    return compiled.render(messages=messages, **given)
+                    return "".join(compiled.root_render_func(compiled.new_context(given)))
                 except OutOfTime:
                     raise
                 except Exception as error:  # a template may fail in any way that its expressions can
