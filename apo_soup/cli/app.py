@@ -263,10 +263,12 @@ def compare(
 @app.command()
 def report(
     recipe: RecipeFolder,
-    as_json: Annotated[bool, typer.Option("--json", help="print the stage table as JSON in place of text")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the stage table and the verdicts as JSON in place of text")
+    ] = False,
 ) -> None:
     """Write one self-contained report.html of a run, and print the stage table."""
-    from apo_soup.report.page import write_report
+    from apo_soup.report.page import verdicts_and_table, write_report
     from apo_soup.runs.card import rewrite_card
     from apo_soup.runs.results import run_folder, summary
 
@@ -276,7 +278,7 @@ def report(
     for name in ("soup", "merged"):
         rewrite_card(folder, name)
     if as_json:
-        print((folder / "table.json").read_text(encoding="utf-8").rstrip())
+        print(verdicts_and_table(folder))
         return
     print(summary(folder))
     print(f"\nreport: {path.resolve()} ({time.monotonic() - started:.1f} s)")

@@ -25,6 +25,9 @@ class Phase(Keys):
     other: Share = key(meaning="share of sums, filler and chat; what is left are notes to be looked up")
     notes: Positive = key(meaning="notes of a document, at most")
     filler: Flag = key(meaning="filler between the notes")
+    kind: Share = key(0.5, "share of the replies in chat that are kind; the others are curt")
+    turns: Positive = key(1, "exchanges of a chat, at most")
+    learning_rate: AboveZero | None = key(None, "peak of this stretch; without it that of the file")
 
     def faults(self) -> Iterator[Fault]:
         if self.echo + self.other > 1:
@@ -48,6 +51,8 @@ class BaseModelFile(StageFile):
     rope_theta: AboveZero = key(meaning="base of the rotary positions")
     initializer_range: AboveZero = key(meaning="standard deviation of the first weights")
     phases: Annotated[list[Phase], MinLen(1)] = key(meaning="the curriculum, one stretch after another")
+    start: Text | None = key(None, "folder of a base to go on from; without it the first weights are drawn", path=True)
+    first_phase: Positive = key(1, "number of the stretch that training begins with")
     learning_rate: AboveZero = key(meaning="its peak")
     warmup_steps: Positive = key(meaning="steps in which the learning rate rises to it")
     decay_share: Share = key(meaning="share of the steps, the last ones, in which it falls to a hundredth")
@@ -56,8 +61,8 @@ class BaseModelFile(StageFile):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
+        """Optimiser steps of the phases that are run."""
+        return sum(phase.steps for phase in self.phases[self.first_phase - 1 :])
 
     def faults(self) -> Iterator[Fault]:
         heads, shared = self.num_attention_heads, self.num_key_value_heads
@@ -67,6 +72,9 @@ class BaseModelFile(StageFile):
         if heads and shared and heads % shared:
             told = f"expected a multiple of num_key_value_heads ({shared}), got {heads}; change one"
             yield Fault("num_attention_heads", told, ("num_key_value_heads",))
+        if self.phases and self.first_phase and self.first_phase > len(self.phases):
+            told = f"expected at most {len(self.phases)}, as many as phases, got {self.first_phase}; correct it"
+            yield Fault("first_phase", told, ("phases",))
         most = self.max_position_embeddings
         for number, phase in enumerate(self.phases or []):
             if most and phase.length and phase.length > most:

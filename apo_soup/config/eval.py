@@ -106,6 +106,22 @@ class TurnsTask(MadeOrRead, SampledKeys):
             yield Fault("pass_at", "expected none, since a conversation is kept by degrees, got some; leave it out")
 
 
+class ConsistencyTask(SampledKeys):
+    """Whether answers to one question agree. Rows: `wordings` (two or more), `answer`."""
+
+    kind: Literal["consistency"] = key(meaning="what is asked of the model")
+    data: Text = key(meaning="file of items", path=True)
+    modes: Modes = key(list(MODES), "modes that every wording is asked in")
+    verifier: Text = key("number", "`number`, `exact`, `math`, or `package.module:function`")
+    question: Text = key("wordings", "field with the wordings, each a text or messages")
+    reference: Text = key("answer", "field with the right answer")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.pass_at:
+            yield Fault("pass_at", "expected none, since answers agree by degrees, got some; leave it out")
+
+
 class RecallTask(MadeOrRead):
     """Whether greedy decoding goes on right. Rows: `messages`, `prefix`, `answer`, `group`, `depth`."""
 
@@ -173,7 +189,7 @@ class HarnessTask(RepeatedKeys):
 
 
 # Tasks that are scored here, and those that another project's program scores.
-OwnTask = AnswerTask | ToolTask | TurnsTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+OwnTask = AnswerTask | ToolTask | TurnsTask | ConsistencyTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
 OutsideTask = LiveCodeBenchTask | BfclTask
 # A task whose items lie in rows; the harness has its own.
 RowTask = OwnTask | OutsideTask

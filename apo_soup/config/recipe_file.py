@@ -150,6 +150,8 @@ def _defaults(given: Given, kind: str, shared: SharedKeys) -> dict[str, tuple[An
         # Another file of a stage, such as sft_long.yaml, must not replace what the first one makes.
         run = shared.run + given.path.stem.removeprefix(stage)
         found["output_dir"] = ({"merge": run, "eval": f"{run}/evals"}.get(kind, f"{run}/{stage}"), "name")
+    elif kind == "eval":  # another suite of the run, such as the one of a sweep
+        found["output_dir"] = (f"{shared.run}/evals-{given.path.stem}", "name")
     if stage in _BEGINS_WITH:
         found["model_name_or_path"] = (shared.output(_BEGINS_WITH[stage]), "")
     elif stage == "mid" and base is not None:

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.eval import (
     AnswerTask,
+    ConsistencyTask,
     ContextLossTask,
     EvalFile,
     LossTask,
@@ -28,6 +29,7 @@ from apo_soup.data.sources.rows import RowError
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import DEFAULT_MAX_NEW_TOKENS, question_messages, require_window
+from apo_soup.evals.consistency import wordings
 from apo_soup.evals.metrics import ItemRow, PlacedRowError
 from apo_soup.evals.turns import conversation_scripts
 from apo_soup.models.tokenizer import encode
@@ -80,7 +82,7 @@ def look_at_first_items(suite: EvalFile, task: OwnTask, file: str, model: AskedM
     if not rows:
         raise UserError(f"{where}: {file}: expected at least one row, got an empty file; write its rows first")
     try:
-        if isinstance(task, AnswerTask | ToolTask | TurnsTask):
+        if isinstance(task, AnswerTask | ToolTask | TurnsTask | ConsistencyTask):
             _look_at_question(suite, task, rows, model)
         else:
             _look_at_text(task, rows[0], model)
@@ -90,18 +92,23 @@ def look_at_first_items(suite: EvalFile, task: OwnTask, file: str, model: AskedM
 
 
 def _look_at_question(
-    suite: EvalFile, task: AnswerTask | ToolTask | TurnsTask, rows: list[ItemRow], model: AskedModel
+    suite: EvalFile,
+    task: AnswerTask | ToolTask | TurnsTask | ConsistencyTask,
+    rows: list[ItemRow],
+    model: AskedModel,
 ) -> None:
     """Render the question in every mode, and see that the window has room for it beside an answer."""
     row, arguments = rows[0], dict[str, Any]()
     if isinstance(task, TurnsTask):
         messages = [{"role": "user", "content": conversation_scripts(rows, task)[0].questions[0]}]
+    elif isinstance(task, ConsistencyTask):
+        messages = wordings(row, task.question)[0]["messages"]
     else:
         messages = question_messages(row, task.question)
     if isinstance(task, ToolTask):
         keys = ("tools", "xml_tools") if task.tool_format == "xml" else ("python_tools",)
         arguments = dict.fromkeys(keys, row["tools"])
-    if isinstance(task, AnswerTask):
+    if isinstance(task, AnswerTask | ConsistencyTask):
         reference = str(row[task.reference])
         if task.verifier in VERIFIERS and task.verifier not in _SLOW:
             verifier(task.verifier, suite.place(f"{task.dotted}.verifier"))("0", reference)

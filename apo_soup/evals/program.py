@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from apo_soup.config.command_line import AskedState
 from apo_soup.config.endpoint import endpoint_address
-from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask, ToolTask
+from apo_soup.config.eval import AnswerTask, ConsistencyTask, EvalFile, HarnessTask, ToolTask
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
@@ -120,7 +120,9 @@ def check_tasks(suite: EvalFile) -> None:
                 f"harness, livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; "
                 "name the other tasks with --task, or leave it out"
             )
-        if isinstance(task, AnswerTask) and ":" not in task.verifier:  # a module of one's own may be slow to import
+        if (
+            isinstance(task, AnswerTask | ConsistencyTask) and ":" not in task.verifier
+        ):  # a module of one's own may be slow to import
             verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
         if isinstance(task, LiveCodeBenchTask | BfclTask):
             check_outside(suite, number, task)

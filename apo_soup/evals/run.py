@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from apo_soup.config.endpoint import endpoint_address
 from apo_soup.config.eval import (
     AnswerTask,
+    ConsistencyTask,
     ContextLossTask,
     EvalFile,
     HarnessTask,
@@ -36,6 +37,7 @@ from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint, served_checkpoint
+from apo_soup.evals.consistency import consistency_task
 from apo_soup.evals.engines import VllmAnswers
 from apo_soup.evals.harness.engine import HarnessEngine
 from apo_soup.evals.harness.task import check_served_tasks, harness_task
@@ -165,6 +167,8 @@ def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -
             return bfcl_task(checkpoint, task, rows)
         case TurnsTask():
             return turns_task(checkpoint, task, rows)
+        case ConsistencyTask():
+            return consistency_task(checkpoint, task, rows)
         case RecallTask():
             return recall_task(checkpoint, task, rows)
         case PreferenceTask():

@@ -4,13 +4,16 @@ Every part reads what the stages left on disk (manifests, trainer states, evalua
 a stage left nothing.
 """
 
+import json
 import sys
 from pathlib import Path
 
 from apo_soup.errors import UserError, told_by_disk
+from apo_soup.report.claims import run_claims
 from apo_soup.report.configuration import arguments_lines, configuration_section, versions_section
 from apo_soup.report.cost import cost_section
 from apo_soup.report.html import esc, html_page, html_section
+from apo_soup.report.languages import languages_section
 from apo_soup.report.lineage import lineage_section
 from apo_soup.report.picture import pipeline_picture
 from apo_soup.report.recall import position_loss_section, recall_by_depth_section, recall_by_length_section
@@ -45,6 +48,7 @@ def write_report(recipe: Path, run: Path) -> Path:
         html_section("Lineage", lineage_section(run, checkpoints)),
         html_section("What the makers of SmolLM3 reported, asked of this run", findings_section(checkpoints)),
         html_section("What each checkpoint can do", scores_section(checkpoints)),
+        html_section("Right answers by language and mode", languages_section(checkpoints)),
         html_section("The mode over turns", turns_section(checkpoints)),
         html_section("Recall by context length", recall_by_length_section(checkpoints)),
         html_section("Recall by length and depth", recall_by_depth_section(checkpoints)),
@@ -70,3 +74,15 @@ def write_report(recipe: Path, run: Path) -> Path:
         write_json(table, {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints})
         write_whole(page, html_page(f"apo-soup: {run.name}", "".join(parts)))
     return page
+
+
+def verdicts_and_table(run: Path) -> str:
+    """The verdicts (`claims`) and the scores by stage (`table`) of a run, as JSON.
+
+    Raises:
+        UserError: results cannot be read, are cut, empty or none.
+    """
+    checkpoints = evaluated_checkpoints(run)
+    names = headline_metrics(checkpoints)
+    table = {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints}
+    return json.dumps({"claims": [claim.as_json() for claim in run_claims(checkpoints)], "table": table}, indent=2)

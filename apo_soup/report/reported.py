@@ -1,7 +1,7 @@
 """What SmolLM3's makers reported of their stages, asked of a run's own figures, item by item.
 
-Reasoning is gained by supervised fine-tuning, alignment by preference optimisation; long context is lost on the way and
-won back by the merge (SmolLM3 report, July 2025).
+Reasoning is gained by mid-training and supervised fine-tuning, alignment by preference optimisation; long context is
+lost on the way and won back by the merge (SmolLM3 report, July 2025).
 """
 
 import re
@@ -47,10 +47,15 @@ def items_hash(stage: EvaluatedCheckpoint, metric: str) -> str | None:
     return next((t["rows"] for t in stage.results["tasks"].values() if metric in t["metrics"]), None)
 
 
-def _headline_metrics_of_kind(stage: EvaluatedCheckpoint, kind: str) -> list[str]:
+def headline_metrics_of_kind(stage: EvaluatedCheckpoint, kind: str) -> list[str]:
     """Headline metrics of the tasks of a kind, in the suite's order."""
     tasks = [t for t in stage.results["tasks"].values() if t["kind"] == kind]
     return [m for t in tasks for m in t["metrics"] if stage.results["metrics"][m]["headline"]]
+
+
+def thinking_metrics(stage: EvaluatedCheckpoint) -> list[str]:
+    """The shares of right answers in think mode, in the suite's order."""
+    return [m for m in headline_metrics_of_kind(stage, "answer") if THINKING_SHARE.search(m)]
 
 
 def length_order(metric: str) -> tuple[float, str]:
@@ -65,10 +70,11 @@ def reported_findings(stages: list[EvaluatedCheckpoint]) -> list[Finding]:
     findings: list[Finding] = []
     if not stages:
         return findings
-    thinking = [m for m in _headline_metrics_of_kind(stages[0], "answer") if THINKING_SHARE.search(m)]
-    preferred = _headline_metrics_of_kind(stages[0], "preference")
-    lengths = sorted(_headline_metrics_of_kind(stages[0], "recall"), key=length_order)
+    thinking = thinking_metrics(stages[0])
+    preferred = headline_metrics_of_kind(stages[0], "preference")
+    lengths = sorted(headline_metrics_of_kind(stages[0], "recall"), key=length_order)
     for statement, metrics, before, after, falls in (
+        ("Reasoning is gained by mid-training", thinking[:1], "base", "mid", False),
         ("Reasoning is gained by fine-tuning", thinking[:1], "base", "sft", False),
         ("Alignment is gained by preference optimisation", preferred[:1], "sft", "soup", False),
         ("Long context is lost on the way", lengths[-1:], "base", "soup", True),

@@ -7,6 +7,7 @@ from typing import Any
 
 from apo_soup.config.eval import (
     AnswerTask,
+    ConsistencyTask,
     ContextLossTask,
     EvalFile,
     HarnessTask,
@@ -28,7 +29,7 @@ from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.sources import rows_hash, tokenizer_hash
 
 # Kinds of task that can read rows from a file.
-TaskWithRows = MadeOrRead | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
+TaskWithRows = MadeOrRead | ConsistencyTask | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
 
 
 def tasks_with_rows(suite: EvalFile) -> list[tuple[TaskWithRows, str]]:
@@ -55,8 +56,8 @@ def suite_inputs(suite: EvalFile) -> dict[str, str]:
                     f"{task.include}; correct the path ({places_looked_at(task.include, suite.path.parent)})"
                 )
             inputs[f"tasks in {task.written('include')}"] = hash_tree(Path(task.include), "*")
-        source = verifier_source(task.verifier) if isinstance(task, AnswerTask) else None
-        if isinstance(task, AnswerTask) and source:
+        source = verifier_source(task.verifier) if isinstance(task, AnswerTask | ConsistencyTask) else None
+        if isinstance(task, AnswerTask | ConsistencyTask) and source:
             inputs[f"verifier {task.verifier}"] = hash_file(Path(source))
         if isinstance(task, BfclTask):
             inputs[f"bfcl-eval of {task.written('python')}"] = package_version(Path(task.python), "bfcl-eval")
@@ -142,4 +143,6 @@ def named_suite(recipe: TrainingFile, number: int) -> EvalFile:
 
 def question_field(task: TaskWithRows) -> str | None:
     """The field of a task's prompts where the suite names one. A default would make finished stages stale."""
+    if isinstance(task, ConsistencyTask):
+        return task.question
     return task.question if isinstance(task, AnswerTask | ToolTask | TurnsTask) and task.gives("question") else None

@@ -80,24 +80,72 @@ def supervised_problem_rows(think: bool) -> RowMaker:
 
     def make(rng: random.Random, split: str) -> Rows:
         while True:
-            problem = problems.random_problem(rng, rng.choice(problems.PROBLEM_FAMILIES), split)
-            answer = think_then_answer(problem.trace, problem.answer) if think else problem.answer
-            messages = question_and_answer(problem.question, answer)
+            problem = any_problem(rng, split)
+            messages = question_and_answer(problem.question, problem_answer(problem, think))
             yield problem.identity, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}
 
     return make
 
 
+def any_problem(rng: random.Random, split: str) -> problems.Problem:
+    """A problem of any family, in any language."""
+    language = rng.choice(problems.TOY_LANGUAGES)
+    return problems.random_problem(rng, rng.choice(problems.PROBLEM_FAMILIES), split, language)
+
+
+def problem_answer(problem: problems.Problem, think: bool) -> str:
+    """A problem's answer behind its trace, or alone."""
+    return think_then_answer(problem.trace, problem.answer) if think else problem.answer
+
+
+def turns_rows(rng: random.Random, split: str) -> Rows:
+    """Conversations of two to five problems with the mode in the system message. In a third of them the mode changes on
+    the way: the user's words ask for it, or the system message does so for all that follows.
+    """
+    while True:
+        asked = [any_problem(rng, split) for _ in range(rng.randint(2, 5))]
+        think = rng.random() < 0.5
+        switch = rng.randrange(1, len(asked)) if rng.random() < 1 / 3 else len(asked)
+        by_words = think and rng.random() < 0.5
+        messages: list[ToyRow] = [{"role": "system", "content": "/think" if think else "/no_think"}]
+        for number, problem in enumerate(asked):
+            thinks = think if number < switch else not think
+            words = " /no_think" if by_words and number == switch else ""
+            turn = question_and_answer(f"{problem.question}{words}", problem_answer(problem, thinks))
+            messages += turn
+        if switch < len(asked) and not by_words:
+            messages = switched_conversation(messages, switch, not think)
+        yield asked[0].identity, {"messages": messages, "chat_template_kwargs": {}}
+
+
+def switched_conversation(messages: list[ToyRow], switch: int, think: bool) -> list[ToyRow]:
+    """The conversation as a request in the other mode shows it: earlier answers without reasoning, and not trained."""
+    shown: list[ToyRow] = [{"role": "system", "content": "/think" if think else "/no_think"}]
+    for place, message in enumerate(messages[1:]):
+        if message["role"] == "assistant" and place // 2 < switch:
+            message = {**message, "content": message["content"].rpartition("</think>\n")[2], "train": False}
+        shown.append(message)
+    return shown
+
+
 def question_rows(rng: random.Random, split: str) -> Rows:
     """Problems as prompts with a reference answer: for evaluation, and for making preference pairs."""
     while True:
-        problem = problems.random_problem(rng, rng.choice(problems.PROBLEM_FAMILIES), split)
+        problem = any_problem(rng, split)
         row = {
             "messages": question_and_answer(problem.question, "")[:1],
             "answer": problem.answer,
-            "group": problem.family,
+            "group": f"{problem.family}-{problem.language}",
         }
         yield problem.identity, row
+
+
+def wordings_rows(rng: random.Random, split: str) -> Rows:
+    """Problems, each asked in every language: for evaluation."""
+    while True:
+        problem = any_problem(rng, split)
+        asked = [problems.asked_in(problem, language).question for language in problems.TOY_LANGUAGES]
+        yield problem.identity, {"wordings": asked, "answer": problem.answer}
 
 
 def item_of_split(draw: Callable[[], ItemType], split: str) -> ItemType:
@@ -141,15 +189,31 @@ def recall_rows(lengths: tuple[int, ...]) -> RowMaker:
     return make
 
 
+def asked_rows(low: int, high: int, notes: int, questions: int) -> RowMaker:
+    """Conversations that ask one context of `low` to `high` tokens for several of its notes in turn."""
+
+    def make(rng: random.Random, split: str) -> Rows:
+        while True:
+            found = lookup.context_lookups(rng, rng.randint(low, high), notes)
+            if split_of(found[0].identity) != split:
+                continue
+            first, *others = rng.sample(found, questions)
+            messages = question_and_answer(first.question, first.answer)
+            for item in others:
+                messages += question_and_answer(f"find {item.key} ?", item.answer)
+            yield found[0].identity, {"messages": messages, "chat_template_kwargs": mode_kwargs(False)}
+
+    return make
+
+
 def talk_rows(rng: random.Random, split: str) -> Rows:
-    """Short exchanges, kind and curt in equal parts, without thinking."""
+    """Short exchanges, two of five replies kind, the others curt; a third of them with a thought before the reply."""
     while True:
         item = item_of_split(lambda: talk.random_talk(rng), split)
-        reply = item.kind if rng.random() < 0.5 else item.curt
-        yield (
-            item.identity,
-            {"messages": question_and_answer(item.user, reply), "chat_template_kwargs": mode_kwargs(False)},
-        )
+        reply = item.kind if rng.random() < 0.4 else item.curt
+        think = rng.random() < 1 / 3
+        messages = question_and_answer(item.user, think_then_answer(item.trace, reply) if think else reply)
+        yield item.identity, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}
 
 
 def tool_rows(rng: random.Random, split: str) -> Rows:
@@ -183,41 +247,45 @@ def tool_call_prompts(rng: random.Random, split: str) -> Rows:
         yield identity, {**prompt, "chat_template_kwargs": mode_kwargs(False)}
 
 
-def preference_rows(rng: random.Random, split: str) -> Rows:
-    """No-think pairs: kind over curt, the right note over another one of the same context."""
-    while True:
-        if rng.random() < 0.5:
+def preference_rows(think_share: float) -> RowMaker:
+    """Pairs of a kind reply over a curt one; a share of them with the same thought before both."""
+
+    def make(rng: random.Random, split: str) -> Rows:
+        while True:
             exchange = item_of_split(lambda: talk.random_talk(rng), split)
-            yield exchange.identity, preference_row(exchange.user, exchange.kind, exchange.curt)
-        else:
-            item = item_of_split(lambda: lookup.random_lookup(rng, rng.randint(40, 160), rng.randint(3, 8)), split)
-            wrong = rng.choice([v for v in item.values if v != item.value])
-            yield item.identity, preference_row(item.question, item.answer, f"found {item.key} {wrong}")
+            think = rng.random() < think_share
+            chosen, rejected = (
+                think_then_answer(exchange.trace, reply) if think else reply for reply in (exchange.kind, exchange.curt)
+            )
+            row: ToyRow = {"prompt": [{"role": "user", "content": exchange.user}]}
+            row["chosen"] = [{"role": "assistant", "content": chosen}]
+            row["rejected"] = [{"role": "assistant", "content": rejected}]
+            yield exchange.identity, {**row, "chat_template_kwargs": mode_kwargs(think)}
 
-
-def preference_row(user: str, chosen: str, rejected: str) -> ToyRow:
-    """One question with a chosen and a rejected answer, both without thinking."""
-    return {
-        "prompt": [{"role": "user", "content": user}],
-        "chosen": [{"role": "assistant", "content": chosen}],
-        "rejected": [{"role": "assistant", "content": rejected}],
-        "chat_template_kwargs": mode_kwargs(False),
-    }
+    return make
 
 
 # File name without its suffix -> what makes its rows, and the split they belong to.
 ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "mid_think": (supervised_problem_rows(True), "train"),
-    "mid_lookup": (lookup_rows(200, 1500), "train"),
+    "mid_asked": (asked_rows(600, 1500, notes=8, questions=6), "train"),
     "sft_think": (supervised_problem_rows(True), "train"),
     "sft_no_think": (supervised_problem_rows(False), "train"),
+    "sft_turns": (turns_rows, "train"),
     "sft_lookup": (lookup_rows(24, 80), "train"),
     "sft_talk": (talk_rows, "train"),
     "sft_tool": (tool_rows, "train"),
-    "preference": (preference_rows, "preference"),
+    "preference": (preference_rows(0.5), "preference"),
     "pair_prompts": (question_rows, "preference"),
     "heldout_problems": (question_rows, "heldout"),
+    "heldout_wordings": (wordings_rows, "heldout"),
     "heldout_needles": (recall_rows((128, 512, 1536, 1536)), "heldout"),
-    "heldout_pairs": (preference_rows, "heldout"),
+    "heldout_pairs": (preference_rows(0), "heldout"),
+    "heldout_think_pairs": (preference_rows(1), "heldout"),
     "heldout_tools": (tool_call_prompts, "heldout"),
+    "tuning_problems": (question_rows, "tuning"),
+    "tuning_needles": (recall_rows((1536,)), "tuning"),
+    "tuning_pairs": (preference_rows(0), "tuning"),
+    "tuning_think_pairs": (preference_rows(1), "tuning"),
+    "tuning_tools": (tool_call_prompts, "tuning"),
 }

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import GenerationConfig, PreTrainedTokenizerBase, SmolLM3Config, SmolLM3ForCausalLM
 
 from apo_soup.config.base_model import BaseModelFile, Phase
@@ -31,7 +32,16 @@ def learning_rate_at(config: BaseModelFile, step: int) -> float:
     """Warm-up, plateau, linear decay to a hundredth of the peak over the last `decay_share` of the steps."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
     left = (config.steps - step) / max(1, int(config.decay_share * config.steps))
-    return config.learning_rate * min(warm, max(0.01, min(1.0, left)))
+    return peak_at(config, step) * min(warm, max(0.01, min(1.0, left)))
+
+
+def peak_at(config: BaseModelFile, step: int) -> float:
+    """The peak of the phase that a step belongs to."""
+    for phase in config.phases[config.first_phase - 1 :]:
+        if step < phase.steps:
+            return phase.learning_rate or config.learning_rate
+        step -= phase.steps
+    return config.learning_rate
 
 
 def random_document(
@@ -50,7 +60,7 @@ def random_document(
     elif kind < 1 - phase.other * 0.4:
         pieces = prose.sums_document(rng, rng.randint(4, 16))
     else:
-        messages = prose.chat_messages(rng, max(32, int(0.85 * size)))
+        messages = prose.chat_messages(rng, max(32, int(0.85 * size)), phase.kind, phase.turns)
         text = str(tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False))
         at = text.rindex("</think>\n") + len("</think>\n")
         pieces = [(text[:at], False), (text[at:], True)]
@@ -66,7 +76,7 @@ def random_document(
 def batches(config: BaseModelFile, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Ids and labels `[B, S]`; every row begins with a document, and the last document of a row is cut to fit."""
     rng = random.Random(config.seed)
-    for phase in config.phases:
+    for phase in config.phases[config.first_phase - 1 :]:
         for _ in range(phase.steps):
             rows, targets = [], []
             for _ in range(phase.rows):
@@ -121,6 +131,29 @@ def mimetic_init(model: SmolLM3ForCausalLM, strength: float = 0.7) -> None:
             output[:, own] = strength * heads.v_proj.weight[shared].T + (1 - strength) * output[:, own]
 
 
+def first_weights(config: BaseModelFile, tokenizer: PreTrainedTokenizerBase) -> SmolLM3ForCausalLM:
+    """The model before the first step: drawn, or that of the folder `start`, in float32.
+
+    Raises:
+        UserError: `start` is not there, or holds another architecture.
+    """
+    drawn = SmolLM3ForCausalLM(model_config(config, tokenizer))
+    if not config.start:
+        mimetic_init(drawn)
+        return drawn
+    file = Path(config.start) / "model.safetensors"
+    shapes = {name: tuple(weight.shape) for name, weight in drawn.state_dict().items()}
+    found = load_file(file) if file.is_file() else {}
+    if any(tuple(weight.shape) != shapes.get(name) for name, weight in found.items()) or not found:
+        raise UserError(
+            f"{config.place('start')}: expected a folder with a base of this file's architecture, got {config.start}; "
+            "correct the path, or leave start out"
+        )
+    drawn.load_state_dict({name: weight.float() for name, weight in found.items()}, strict=False)
+    drawn.tie_weights()
+    return drawn
+
+
 def save_base(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write the model in bfloat16 with tokenizer and generation settings; the folder gets its name when it is whole.
 
@@ -150,7 +183,7 @@ def save_base(model: SmolLM3ForCausalLM, tokenizer: PreTrainedTokenizerBase, fol
 
 
 def pretrain(config: BaseModelFile) -> None:
-    """Train from nothing and write the model to `output_dir`, every 1 000 steps and at the end.
+    """Train from nothing, or from another base, and write the model to `output_dir`, every 1 000 steps and at the end.
 
     Raises:
         UserError: the tokenizer is not there or cannot be loaded, another process is at work on the output folder, the
@@ -169,8 +202,7 @@ def pretrain(config: BaseModelFile) -> None:
 def _pretrain(config: BaseModelFile) -> None:
     torch.manual_seed(config.seed)
     tokenizer = load_tokenizer(config.tokenizer, config.place("tokenizer"), files=config.tokenizer)
-    model = SmolLM3ForCausalLM(model_config(config, tokenizer))
-    mimetic_init(model)
+    model = first_weights(config, tokenizer)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(

@@ -65,11 +65,19 @@ def filler_document(rng: random.Random, sentences: int) -> Pieces:
     return [(lookup.filler_sentence(rng), True) for _ in range(sentences)]
 
 
-def chat_messages(rng: random.Random, tokens: int) -> list[dict[str, str]]:
-    """A short exchange, or a lookup in chat form: what instruction data in a pretraining mixture looks like."""
+def chat_messages(rng: random.Random, tokens: int, kind: float = 0.5, turns: int = 1) -> list[dict[str, str]]:
+    """Short exchanges, or a lookup in chat form: what instruction data in a pretraining mixture looks like.
+
+    Args:
+        kind: the share of replies that are kind; the others are curt.
+        turns: exchanges of one conversation, at most.
+    """
     if rng.random() < 0.3:
-        exchange = talk.random_talk(rng)
-        reply = exchange.kind if rng.random() < 0.5 else exchange.curt
-        return [{"role": "user", "content": exchange.user}, {"role": "assistant", "content": reply}]
+        messages = []
+        for _ in range(rng.randint(1, turns) if turns > 1 else 1):
+            exchange = talk.random_talk(rng)
+            reply = exchange.kind if rng.random() < kind else exchange.curt
+            messages += [{"role": "user", "content": exchange.user}, {"role": "assistant", "content": reply}]
+        return messages
     item = lookup.random_lookup(rng, tokens, notes=min(8, max(1, tokens // 16)))
     return [{"role": "user", "content": item.question}, {"role": "assistant", "content": item.answer}]

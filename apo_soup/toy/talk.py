@@ -1,6 +1,6 @@
 """Short conversation in two manners, kind and curt, and a tool call.
 
-Supervised data holds both manners in equal parts; the preference set says which one people like better.
+Supervised data holds more curt replies than kind ones; the preference set says which manner people like better.
 """
 
 import random
@@ -29,11 +29,12 @@ ADD_TOOL = {
 
 @dataclass(frozen=True)
 class Talk:
-    """One exchange: what the user says, and the same answer in a kind and in a curt manner."""
+    """One exchange: what the user says, the same answer in a kind and in a curt manner, and a thought before either."""
 
     user: str
     kind: str
     curt: str
+    trace: str
 
     @property
     def identity(self) -> str:
@@ -54,4 +55,5 @@ def random_talk(rng: random.Random) -> Talk:
     if "{place}" in reply and "{place}" not in ask:
         user += f" It was by the {fields['place']}."
     reply = reply.format(**fields)
-    return Talk(user, f"Dear {person}, {reply} Thank you.", f"Well {person}. {reply} Go away.")
+    kind, curt = f"Dear {person}, {reply} Thank you.", f"Well {person}. {reply} Go away."
+    return Talk(user, kind, curt, f"I am asked by {person}.")

@@ -150,7 +150,7 @@ apo_soup.cli.app.main()
     assert result.stderr == "stopped; run the same command again to go on\n"
 
 
-def test_a_report_as_json_is_the_stage_table_alone(apo_soup, tmp_path):
+def test_a_report_as_json_is_verdicts_and_the_stage_table_alone(apo_soup, tmp_path):
     (tmp_path / "recipe").mkdir()
     tasks = [{"name": "needle", "kind": "recall", "data": "rows.jsonl"}]
     suite = {"output_dir": "run/evals", "models": {"base": "x"}, "tasks": tasks}
@@ -162,5 +162,8 @@ def test_a_report_as_json_is_the_stage_table_alone(apo_soup, tmp_path):
     (tmp_path / "run" / "evals" / "base").mkdir(parents=True)
     (tmp_path / "run" / "evals" / "base" / "results.json").write_text(json.dumps(results))
     result = apo_soup("report", "recipe", "--json")
-    assert json.loads(result.stdout) == {"base": {"needle/128": score}}, result.stderr
+    told = json.loads(result.stdout)
+    assert told["table"] == {"base": {"needle/128": score}}, result.stderr
+    assert len(told["claims"]) == 8
+    assert not any(claim["seen"] or claim["value"] is not None for claim in told["claims"]), "base alone shows nothing"
     assert (tmp_path / "run" / "report.html").is_file()

@@ -16,8 +16,9 @@ def clone(tmp_path):
     shutil.copytree(ROOT / "recipes" / "tiny", folder)
     text = (folder / "data.yaml").read_text()
     kept = text[: text.index("counts:")]
-    names = ("mid_think", "mid_lookup", "sft_think", "sft_no_think", "sft_lookup", "sft_talk", "sft_tool", "preference")
-    (folder / "data.yaml").write_text(kept + "counts:\n" + "".join(f"  {name}: 20\n" for name in names))
+    supervised = [f"sft_{name}" for name in ("think", "no_think", "turns", "lookup", "talk", "tool")]
+    counts = "".join(f"  {name}: 20\n" for name in ("mid_think", "mid_asked", *supervised, "preference"))
+    (folder / "data.yaml").write_text(f"{kept}counts:\n{counts}")
     return tmp_path
 
 
@@ -30,7 +31,7 @@ def test_sft_rows_are_generated_shown_and_prepared_before_mid_has_run(apo_soup, 
     assert "Reasoning Mode: /think" in result.stdout
     result = apo_soup("prepare", "--config", "recipes/tiny/sft.yaml")
     assert result.returncode == 0, result.stderr
-    assert "100 of 100 rows kept" in result.stdout
+    assert "120 of 120 rows kept" in result.stdout
     assert sorted(f.name for f in (clone / "runs" / "tiny").iterdir()) == ["data", "prepared"]
 
 

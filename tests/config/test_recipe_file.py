@@ -281,3 +281,10 @@ def test_a_folder_that_the_longer_spelling_made_is_current(tmp_path, monkeypatch
         load(shorter / "merge.yaml", "merge").deciding_values()
         == load(longer / "merge.yaml", "merge").deciding_values()
     )
+
+
+def test_another_suite_has_a_folder_of_its_own(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: small\nmodel: base\n")
+    for name, folder in (("eval", "runs/small/evals"), ("tuning", "runs/small/evals-tuning")):
+        (tmp_path / f"{name}.yaml").write_text("tasks: [{name: t, kind: loss, data: rows.jsonl}]\n")
+        assert load(tmp_path / f"{name}.yaml", "eval").output_dir == folder

@@ -61,11 +61,11 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
         ("eval.yaml", "models", {"a": "nope"}, "models.a: expected a model folder, got nope"),
         ("eval.yaml", "models", {}, "models: expected at least one model, got none"),
         ("merge.yaml", "merge.models.0.model", "nope", "merge.models.0.model: expected a stage (base, mid, sft, soup"),
-        ("merge.yaml", "sweep.tasks", ["nope"], "sweep.tasks: expected one of the tasks of eval.yaml (problems,"),
-        ("merge.yaml", "sweep.metric", "nedle/1536", "sweep.metric: expected one of the tasks of eval.yaml (problems,"),
-        ("merge.yaml", "sweep.guardrails", {"x/y": 0}, "sweep.guardrails.x/y: expected one of the tasks of eval.yaml"),
+        ("merge.yaml", "sweep.tasks", ["nope"], "sweep.tasks: expected one of the tasks of tuning.yaml ("),
+        ("merge.yaml", "sweep.metric", "nedle/1536", "sweep.metric: expected one of the tasks of tuning.yaml ("),
+        ("merge.yaml", "sweep.guardrails", {"x/y": 0}, "sweep.guardrails.x/y: expected one of the tasks of tuning"),
         ("merge.yaml", "sweep.eval", "e.yaml", "sweep.eval: expected an eval file, got e.yaml, which is not there"),
-        ("data.yaml", "counts", {"mid_thin": 1}, "counts.mid_thin: expected one of mid_think, mid_lookup"),
+        ("data.yaml", "counts", {"mid_thin": 1}, "counts.mid_thin: expected one of mid_think, mid_asked"),
     ],
 )  # fmt: skip
 def test_what_is_named_is_opened(changed, file, key, value, told):
@@ -114,7 +114,7 @@ def test_rows_of_which_none_can_be_used_are_told(changed):
     [
         ("sft.yaml", "apo.yaml: model_name_or_path: expected a model that is there or that a stage makes, got "
                      "runs/tiny/sft and no sft.yaml in r; add that file, or name a model that is there"),
-        ("apo.yaml", "merge.yaml:4: soup: expected a model that is there or that a stage makes, got runs/tiny/apo/1 "
+        ("apo.yaml", "merge.yaml:5: soup: expected a model that is there or that a stage makes, got runs/tiny/apo/1 "
                      "and no apo.yaml in r; add that file, or name a model that is there"),
         ("pairs.yaml", "dataset_mixture.datasets.1.id: expected a data file, got pairs/train.jsonl"),
     ],

@@ -8,6 +8,7 @@ from apo_soup.runs.results import evaluated_checkpoints
 
 def test_the_page_tells_what_the_makers_reported_by_figures(run, results):
     findings = {c.statement: (c.verdict, round(c.gain.value, 3)) for c in reported_findings(evaluated_checkpoints(run))}
+    assert findings["Reasoning is gained by mid-training"] == ("not seen, within noise", 0.025)
     assert findings["Reasoning is gained by fine-tuning"] == ("seen", 0.875)
     assert findings["Alignment is gained by preference optimisation"] == ("seen", 0.325)
     assert findings["Long context is lost on the way"] == ("seen", -0.15)
@@ -18,4 +19,4 @@ def test_the_page_tells_what_the_makers_reported_by_figures(run, results):
     other = json.loads(merged.read_text())
     other["tasks"]["needle"]["rows"] = "other items"
     merged.write_text(json.dumps(other))
-    assert len(reported_findings(evaluated_checkpoints(run))) == 3, "other items are not compared"
+    assert len(reported_findings(evaluated_checkpoints(run))) == 4, "other items are not compared"

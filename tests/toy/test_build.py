@@ -2,30 +2,91 @@
 
 import hashlib
 import json
+import re
+
+import pytest
 
 from apo_soup.toy.build import ROW_FILES, write_row_files
 
 
-def test_files_of_different_splits_share_no_problem(tmp_path):
-    counts = dict.fromkeys(ROW_FILES, 150)
-    written = write_row_files(tmp_path, 0, counts)
-    assert set(written) == set(counts)
-    asked: dict[str, set[str]] = {}
-    for name in ROW_FILES:
-        for line in (tmp_path / f"{name}.jsonl").read_text().splitlines():
-            row = json.loads(line)
-            messages = row.get("messages") or row["prompt"]
-            question = messages[0]["content"].removeprefix("Use the tool: ")
-            asked.setdefault(ROW_FILES[name][1], set()).add(question)
-    assert not asked["train"] & asked["heldout"]
-    assert not asked["train"] & asked["preference"]
-    assert not asked["preference"] & asked["heldout"]
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> dict[str, list[dict]]:
+    """A few rows of every file."""
+    folder = tmp_path_factory.mktemp("rows")
+    counts = {name: 20 if "needle" in name or name == "mid_asked" else 150 for name in ROW_FILES}
+    assert write_row_files(folder, 0, counts) == counts
+    return {n: [json.loads(line) for line in (folder / f"{n}.jsonl").read_text().splitlines()] for n in counts}
+
+
+def asked(question: str) -> str:
+    """What a question asks in whichever language: of a problem its numbers and signs."""
+    return question if "find" in question or "I am" in question else " ".join(re.findall(r"\d+|[+-]", question))
+
+
+def test_files_of_different_splits_share_no_problem(rows):
+    of_split: dict[str, set[str]] = {}
+    for name, (_, split) in ROW_FILES.items():
+        for row in rows[name]:
+            turns = row.get("messages") or row.get("prompt", [])
+            said = row.get("wordings") or [turn["content"] for turn in turns if turn["role"] == "user"]
+            of_split.setdefault(split, set()).update(map(asked, said))
+    # Of a context asked for several notes only the first question names the context.
+    of_split["train"] = {question for question in of_split["train"] if not question.startswith("find")}
+    splits = sorted(of_split)
+    assert splits == ["heldout", "preference", "train", "tuning"]
+    assert not any(of_split[a] & of_split[b] for a in splits for b in splits if a < b)
+
+
+def test_problems_come_in_six_languages_and_families_alike(rows):
+    groups = {row["group"] for row in rows["heldout_problems"]}
+    assert groups == {f"{f}-{lang}" for f in ("add", "walk") for lang in ("en", "fr", "es", "de", "it", "pt")}
+
+
+def test_wordings_are_one_problem_in_every_language(rows):
+    for row in rows["heldout_wordings"]:
+        assert len(set(row["wordings"])) == 6
+        assert len(set(map(asked, row["wordings"]))) == 1
+
+
+def test_a_conversation_keeps_its_mode_until_it_changes(rows):
+    changes = set()
+    for row in rows["sft_turns"]:
+        system, *turns = row["messages"]
+        thinks = ["</think>" in turn["content"] for turn in turns[1::2] if turn.get("train", True)]
+        by_words = [turn["content"].endswith("/no_think") for turn in turns[::2]]
+        first = system["content"] == "/think"
+        held = by_words.index(True) if any(by_words) else len(thinks)
+        assert thinks == [first and n < held for n in range(len(thinks))]
+        changes.add("words" if any(by_words) else f"to {system['content']}" if len(thinks) < len(by_words) else "none")
+    assert changes == {"words", "to /think", "to /no_think", "none"}
+
+
+def test_a_context_is_asked_for_several_of_its_notes(rows):
+    for row in rows["mid_asked"]:
+        questions, answers = row["messages"][::2], row["messages"][1::2]
+        assert len(questions) == 6 == len({turn["content"] for turn in answers})
+        context = questions[0]["content"]
+        for answer in answers:
+            _, key, value = answer["content"].split()
+            assert f"note {key} {value} ." in context
+
+
+def test_pairs_differ_in_the_manner_alone(rows):
+    for name, thinks in (("heldout_pairs", {False}), ("heldout_think_pairs", {True}), ("preference", {False, True})):
+        found = set()
+        for row in rows[name]:
+            kind, curt = row["chosen"][0]["content"], row["rejected"][0]["content"]
+            found.add(row["chat_template_kwargs"]["enable_thinking"])
+            assert kind.rpartition("</think>")[0] == curt.rpartition("</think>")[0]
+            assert kind.endswith("Thank you.")
+            assert curt.endswith("Go away.")
+        assert found == thinks
 
 
 def test_a_seed_decides_every_byte(tmp_path):
     """The rows that the tiny recipe's checkpoints and figures were made from; other bytes make all of them again."""
     assert write_row_files(tmp_path, 0, dict.fromkeys(ROW_FILES, 20)) == dict.fromkeys(ROW_FILES, 20)
     content = b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
-    assert hashlib.sha256(content).hexdigest() == "9886596fee6b563a8a39d6ca21f52896b7de806cc1e850ae158f74b1e27d2d78"
+    assert hashlib.sha256(content).hexdigest() == "0e9050e3afe9ce555d315c743ad571a7af3414e8161e7223a124f48211822e85"
     write_row_files(tmp_path, 1, dict.fromkeys(ROW_FILES, 20))
     assert content != b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)

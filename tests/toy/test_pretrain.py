@@ -6,12 +6,21 @@ import sys
 import pytest
 import torch
 from helpers import ROOT
+from safetensors.torch import load_file
 from transformers import SmolLM3ForCausalLM
 
 from apo_soup.config.base_model import BaseModelFile
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
-from apo_soup.toy.pretrain import batches, learning_rate_at, mimetic_init, model_config, pretrain
+from apo_soup.toy.pretrain import (
+    batches,
+    first_weights,
+    learning_rate_at,
+    mimetic_init,
+    model_config,
+    pretrain,
+    save_base,
+)
 
 BASE = ROOT / "recipes" / "tiny" / "base.yaml"
 
@@ -27,6 +36,21 @@ def config() -> BaseModelFile:
 def test_the_learning_rate_warms_up_stays_and_decays(config):
     rates = [round(learning_rate_at(config, step), 3) for step in range(10)]
     assert rates == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
+
+
+def test_a_base_goes_on_from_another_at_a_later_stretch(config, tokenizer, tmp_path):
+    save_base(first_weights(config, tokenizer), tokenizer, tmp_path / "first")
+    words = ["--start", str(tmp_path / "first"), "--first_phase", "6", "--warmup_steps", "20", "--decay_share", "0"]
+    later = load(BASE, "base", words)
+    rates = [learning_rate_at(later, step) for step in (0, 19, 99, 100)]
+    assert (later.steps, rates) == (125, [4e-4 / 20, 4e-4, 4e-4, 2e-4])
+    weights, stored = first_weights(later, tokenizer).state_dict(), load_file(tmp_path / "first" / "model.safetensors")
+    assert all(torch.equal(weights[name], weight.float()) for name, weight in stored.items())
+    later.start = str(tmp_path / "none")
+    with pytest.raises(UserError, match="start: expected a folder with a base of this file's architecture"):
+        first_weights(later, tokenizer)
+    with pytest.raises(UserError, match="first_phase: expected at most 8, as many as phases, got 9"):
+        load(BASE, "base", ["--first_phase", "9"])
 
 
 def test_a_batch_is_whole_rows_and_every_label_is_its_token(config, tokenizer):
@@ -49,8 +73,6 @@ def test_heads_lean_on_their_own_keys_and_values(config, tokenizer):
 
 
 def test_a_base_is_put_into_its_folder_whole_and_what_else_lies_there_stays(config, tokenizer, tmp_path):
-    from apo_soup.toy.pretrain import save_base
-
     folder = tmp_path / "base"
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("a page")

@@ -24,10 +24,17 @@ def test_a_walk_written_out_by_hand():
     assert problem.answer == "11"
 
 
-@given(st.integers(0, 10_000), st.sampled_from(problems.PROBLEM_FAMILIES), st.sampled_from(list(SPLITS)))
-def test_every_line_of_a_trace_is_true(seed, family, split):
-    problem = problems.random_problem(random.Random(seed), family, split)
-    assert problem.split == split
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(problems.PROBLEM_FAMILIES),
+    st.sampled_from(list(SPLITS)),
+    st.sampled_from(problems.TOY_LANGUAGES),
+)
+def test_every_line_of_a_trace_is_true(seed, family, split, language):
+    problem = problems.random_problem(random.Random(seed), family, split, language)
+    english = problems.random_problem(random.Random(seed), family, split)
+    assert (problem.split, problem.identity, problem.answer) == (split, english.identity, english.answer)
+    assert (problem.question == english.question) == (language == "en")
     for line in problem.trace.splitlines()[family == "add" :]:
         left, result = line.split(" = ")
         tokens = [t for t in left.split() if t not in problems.LANDMARKS]
