@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 # Seconds between lines: in a log, and on a terminal, where one line is rewritten.
 _LOG_SECONDS, _TERMINAL_SECONDS = 5.0, 0.2
+# The variable by which a run tells its stages to be quiet.
+QUIET = "APO_SOUP_QUIET"
+# Characters of a bar.
+_BAR = 20
 
 
 def is_main() -> bool:
@@ -14,8 +18,19 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_quiet() -> bool:
+    """Whether `apo-soup run --quiet` started this process: warnings are told, and what is finished."""
+    return bool(os.environ.get(QUIET))
+
+
 def say(text: str) -> None:
-    """Print from the main process only."""
+    """Print from the main process only, and of a quiet one warnings alone."""
+    if not is_quiet() or text.startswith("warning:"):
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """Print from the main process, a quiet one too."""
     if is_main():
         print(text, flush=True)
 
@@ -29,6 +44,29 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def rate_text(per_second: float, unit: str = "") -> str:
+    """How fast work goes, in a measure in which it is not nothing.
+
+    >>> rate_text(1234.5), rate_text(3.21), rate_text(0.25, "steps"), rate_text(0.002, "steps")
+    ('1,234/s', '3.2/s', '15 steps/min', '7.2 steps/h')
+    """
+    name, seconds = next(
+        ((name, seconds) for name, seconds in (("s", 1), ("min", 60)) if per_second * seconds >= 1), ("h", 3600)
+    )
+    rate = per_second * seconds
+    return f"{rate:,.{1 if rate < 10 else 0}f}{f' {unit}' if unit else ''}/{name}"
+
+
+def bar(done: int, total: int) -> str:
+    """How far work has come, as a line for a terminal.
+
+    >>> bar(1, 4), bar(0, 0)
+    ('[#####               ] ', '')
+    """
+    filled = round(_BAR * min(done, total) / total) if total else 0
+    return f"[{'#' * filled:{_BAR}}] " if total else ""
 
 
 @dataclass
@@ -57,13 +95,14 @@ class Progress:
         """Print that `done` units are done, at most every few seconds; `beside` stands behind the rate."""
         now = time.monotonic()
         terminal = self._terminal
-        if self.quiet or now - self._printed < (_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
+        if self.quiet or is_quiet() or now - self._printed < (_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
             return
         self._printed = now
         rate = done / self.seconds
         of = f"/{self.total:,}" if self.total else ""
         left = f"  {clock((self.total - done) / rate)} left" if self.total and rate and done <= self.total else ""
-        line = f"{self.name}: {done:,}{of} {self.unit}  {rate:,.0f}/s{f'  {beside}' if beside else ''}{left}"
+        shown = bar(done, self.total or 0) if terminal else ""
+        line = f"{self.name}: {shown}{done:,}{of} {self.unit}  {rate_text(rate)}{f'  {beside}' if beside else ''}{left}"
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
         self._open = terminal
 

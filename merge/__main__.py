@@ -2,11 +2,13 @@
 
 import argparse
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
+from apo_soup.progress import clock, say
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.stage import hidden_sibling
 from merge.load_process import LoadProcess
@@ -66,8 +68,11 @@ def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace, load
             loads.start(Path(first))
         from merge.run import run_merge_stage
 
+        models = ", ".join(named_models(plan.config))
+        say(f"{name}: {plan.config.merge_method} of {models} into {plan.stage.folder}")
+        started = time.monotonic()
         run_merge_stage(plan, recipe, loads)
-        print(f"{plan.stage.name}: {plan.stage.folder} written")
+        print(f"{plan.stage.name}: {plan.stage.folder} written, {clock(time.monotonic() - started)}")
     if options.verify:
         _verify(plan)
     return code

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -181,6 +181,8 @@ def run(
     words: Annotated[list[str], typer.Argument(metavar="[STAGE] RECIPE", help="a stage, and the recipe's folder")],
     launch: Launch = "",
     args: StageArguments = "",
+    quiet: Annotated[bool, typer.Option("--quiet", help="print warnings and a line a finished stage alone")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print an object a stage; all else to stderr")] = False,
 ) -> None:
     """Run a stage, or all up to the evaluation, and whatever it needs that is missing or stale."""
     from apo_soup.cli.steps import STEPS
@@ -193,7 +195,7 @@ def run(
         )
     if name not in STEPS:
         raise UserError(f"run {shlex.join(words)}: expected a stage of {', '.join(STEPS)}, got {name}; correct it")
-    start(name, recipe_folder(recipe), launch, args)
+    start(name, recipe_folder(recipe), launch, args, "json" if as_json else "quiet" if quiet else "all")
 
 
 @app.command()
@@ -202,7 +204,7 @@ def sweep(recipe: RecipeFolder, launch: Launch = "", args: StageArguments = "") 
     start("sweep", recipe, launch, args)
 
 
-def start(stage: str, recipe: Path, launch: str, args: str) -> None:
+def start(stage: str, recipe: Path, launch: str, args: str, output: Literal["all", "quiet", "json"] = "all") -> None:
     """Run a stage and what it needs, then leave with its exit code.
 
     Raises:
@@ -210,6 +212,7 @@ def start(stage: str, recipe: Path, launch: str, args: str) -> None:
         typer.Exit: always, with that code.
     """
     from apo_soup.cli.order import run_stages
+    from apo_soup.cli.run_output import RunOutput
 
     file = str(launch_file(launch)) if launch else None
     try:
@@ -218,7 +221,7 @@ def start(stage: str, recipe: Path, launch: str, args: str) -> None:
         raise UserError(
             f"--args {args}: expected words as a shell reads them, got {error}; close the quotation"
         ) from error
-    raise typer.Exit(run_stages(stage, recipe, file, words))
+    raise typer.Exit(run_stages(stage, recipe, file, words, RunOutput(output)))
 
 
 @app.command("eval", context_settings=OVERRIDES)

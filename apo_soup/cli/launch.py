@@ -6,6 +6,7 @@ Where a stage ends with a mistake in one sentence, accelerate and torchrun add a
 to the stage, which ends its step; torchrun, left to itself, would give it 30 seconds.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def _launched(words: list[str]) -> int:
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    # It lists the defaults that it takes; a stage says what it runs on.
+    logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
     try:
         launch_command(launch_command_parser().parse_args(words))
     except subprocess.CalledProcessError as error:

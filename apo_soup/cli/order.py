@@ -6,13 +6,14 @@ to date costs one short Python start and no training launcher.
 
 import shlex
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from apo_soup.cli.ask_state import StateAnswer, ask_state, in_sentences
-from apo_soup.cli.children import run_program
 from apo_soup.cli.reads import steps_needed, steps_read
 from apo_soup.cli.remembered import changed_parts, parts_made_otherwise, words_for_parts
+from apo_soup.cli.run_output import RunOutput
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, executable, keys_of_file, launch_command, order
 from apo_soup.config.kinds import stage_of_file
@@ -25,7 +26,13 @@ from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.secrets import without_secrets
 
 
-def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -> int:
+def run_stages(
+    stage: str,
+    recipe: Path,
+    launch: str | None,
+    words: list[str],
+    output: RunOutput = RunOutput(),  # noqa: B008
+) -> int:
     """Run what is missing or stale up to `stage`. Returns an exit code.
 
     `words` are overrides for `stage` itself, and for this command. A folder of a stage before it that was made with
@@ -46,37 +53,48 @@ def run_stages(stage: str, recipe: Path, launch: str | None, words: list[str]) -
     needed = steps_needed(recipe, stage, words)
     for name in todo:
         step = STEPS[name]
-        if not (recipe / step.file).is_file():
-            print(f"{name}: not part of {recipe}, skipped (no {step.file})", flush=True)
-            continue
-        if name != stage and not _is_asked_for(recipe, name):
-            print(f"{name}: not part of {recipe}, skipped (no {name} in {step.file})", flush=True)
+        if not (recipe / step.file).is_file() or (name != stage and not _is_asked_for(recipe, name)):
             continue
         if name not in needed:
-            print(f"{name}: not read for {stage}, skipped; `make {name}` makes it for itself", flush=True)
+            output.say(f"{name}: not read for {stage}, skipped; `make {name}` makes it for itself")
             continue
         own = words if name == stage else []
-        state = ask_state(step, recipe, own)
+        started, state = time.monotonic(), ask_state(step, recipe, own)
         if state.code == 0:
-            print(in_sentences(state.said), end="", flush=True)
+            output.say(in_sentences(state.said))
+            output.ended(name, state.states, 0, 0.0)
             continue
         if state.refused:
-            print(in_sentences(state.said), end="")
+            output.say(in_sentences(state.said), warning=True)
+            output.ended(name, state.states, state.code, 0.0)
             print(state.errors, end="", file=sys.stderr)
             return state.code
         if name != stage:
             kept, due = made_otherwise(recipe, name, state)
             for line in kept:
-                print(f"warning: {line}; {stage} builds on what is there", flush=True)
+                output.say(f"warning: {line}; {stage} builds on what is there", warning=True)
             if kept and not due:
                 continue
             own = words_for_parts(step, due) if kept else []
         words_of_step = launch_command(step, recipe, launch, own)
-        print(f"$ {shlex.join(without_secrets(words_of_step))}", flush=True)
-        code = run_program(executable(words_of_step), name)
+        output.say(f"$ {shlex.join(without_secrets(words_of_step))}")
+        code = output.run(executable(words_of_step), name)
+        output.ended(name, state.states, code, time.monotonic() - started)
         if code:
             return code
+    following = next_step(stage, recipe)
+    if following:
+        output.say(f"next: {following}")
     return 0
+
+
+def next_step(stage: str, recipe: Path) -> str:
+    """What to type behind a run up to a stage; nothing where the recipe's files ask for no more."""
+    if stage == "eval":
+        return f"apo-soup report {shlex.quote(str(recipe))}"
+    if stage in ("data", "sweep") or not (recipe / STEPS["eval"].file).is_file():
+        return ""
+    return f"apo-soup run {shlex.quote(str(recipe))}"
 
 
 def made_otherwise(

@@ -1,7 +1,7 @@
 """One loaded model, and the settings that every task reads."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from apo_soup.config.eval_keys import TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
 from apo_soup.evals.installed import require_vllm
+from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
@@ -27,6 +28,7 @@ class Checkpoint:
         tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
+        progress: what is shown while a task runs.
         engine: what answers; of a served model there is nothing else here but perhaps its tokenizer, and tasks that
             read more are refused.
     """
@@ -41,6 +43,7 @@ class Checkpoint:
     samples: int
     seed: int
     engine: AnswerEngine
+    progress: TaskProgress = field(default_factory=TaskProgress)
 
     def place(self, task: TaskKeys, key: str) -> str:
         """`FILE:LINE: KEY` of a task's key, as a sentence about it begins."""

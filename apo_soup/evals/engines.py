@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalEndpoint
+from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.drawing import answer_seed
 from apo_soup.models.endpoint.packages import require_endpoint_packages
@@ -40,10 +41,12 @@ class TransformersAnswers:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int):
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self.progress = TaskProgress()
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
         """See `AnswerEngine.answers`."""
-        return generate(self.model, self.tokenizer, prompts, sampling, self.batch_size)
+        self.progress.count(len(prompts), "answers")
+        return generate(self.model, self.tokenizer, prompts, sampling, self.batch_size, self.progress.at)
 
 
 class VllmAnswers:

@@ -49,7 +49,9 @@ def recall_task(checkpoint: Checkpoint, task: RecallTask, rows: list[ItemRow]) -
     ids = [list(encoding.ids) for encoding in encode_ids(checkpoint.tokenizer, texts_of_rows)]
     items = list(zip(ids[::2], ids[1::2], strict=True))
     texts = list(rows_of_text.values())
-    scores = shared_logprobs(checkpoint.model, [[items[n] for n in t] for t in texts], checkpoint.tokens_per_batch)
+    groups, progress = [[items[n] for n in t] for t in texts], checkpoint.progress
+    progress.count(len(groups), "texts")
+    scores = shared_logprobs(checkpoint.model, groups, checkpoint.tokens_per_batch, progress.at)
     hits = {n: s.greedy for t, of_text in zip(texts, scores, strict=True) for n, s in zip(t, of_text, strict=True)}
     by_length: dict[str, list[float]] = defaultdict(list)
     for numbers in texts:
@@ -74,7 +76,8 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
             check_order(pair.in_order, pair.kwargs, checkpoint.renderer.render)
         encoded = encode_pair(pair, checkpoint.renderer, checkpoint.tokenizer)
         items.append([(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")])
-    scores = shared_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch)
+    checkpoint.progress.count(len(items), "pairs")
+    scores = shared_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch, checkpoint.progress.at)
     margins = [chosen.logprob - rejected.logprob for chosen, rejected in scores]
     return TaskResult(
         {
@@ -108,7 +111,9 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     """
     sums: dict[str, list[float]] = defaultdict(list)
     counts: dict[str, list[int]] = defaultdict(list)
-    for row in rows:
+    checkpoint.progress.count(len(rows), "rows")
+    for number, row in enumerate(rows):
+        checkpoint.progress.at(number)
         item = parse_conversation(row, {})
         if item.unusual_order:
             check_order(item.in_order, item.kwargs, checkpoint.renderer.render)
@@ -166,7 +171,9 @@ def context_loss_task(checkpoint: Checkpoint, task: ContextLossTask, rows: list[
     means: dict[int, list[float]] = defaultdict(list)
     by_length = rope_by_length(checkpoint.model.config.get_text_config())
     score = partial(token_losses, checkpoint)
-    for losses in on_half_threads(score, windows, checkpoint.model.device, together=not by_length):
+    checkpoint.progress.count(len(windows), "windows")
+    for number, losses in enumerate(on_half_threads(score, windows, checkpoint.model.device, together=not by_length)):
+        checkpoint.progress.at(number)
         for before, end in zip([1, *ends], ends, strict=False):
             means[end].append(losses[before - 1 : end - 1].mean().item())
     return TaskResult(

@@ -19,6 +19,7 @@ from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, m
 from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries, spare_collector
+from apo_soup.progress import say
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import alone_on, report_state
@@ -209,7 +210,9 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
     stage.begin()
     folder = stage.result_folder()
     mixed = mixer.mixed_model(model.mix) if model.mix else None
-    results = evaluate_model(suite, model.folder, mixed, folder)
+    tasks = ", ".join(task.name for task in suite.tasks)
+    say(f"{stage.name}: {model.folder} is measured by {tasks}")
+    results = evaluate_model(suite, model.folder, mixed, folder, stage.name)
     suite_parts = {label: value for label, value in stage.inputs.items() if label != "model"}
     header = {
         "name": model.name,

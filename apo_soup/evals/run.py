@@ -8,6 +8,7 @@ Generation is greedy, so the same model, suite and versions give the same answer
 
 import importlib
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +39,7 @@ from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint, served_checkpoint
 from apo_soup.evals.consistency import consistency_task
-from apo_soup.evals.engines import VllmAnswers
+from apo_soup.evals.engines import TransformersAnswers, VllmAnswers
 from apo_soup.evals.harness.engine import HarnessEngine
 from apo_soup.evals.harness.task import check_served_tasks, harness_task
 from apo_soup.evals.items.needles import generated_needles
@@ -49,6 +50,7 @@ from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_t
 from apo_soup.evals.metrics import ItemRow, PlacedRowError, TaskResult
 from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
+from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
 from apo_soup.runs.manifest import write_json
@@ -57,12 +59,13 @@ RESULTS_SCHEMA = 2
 
 
 def evaluate_model(
-    suite: EvalFile, folder: Path, model: PreTrainedModel | None = None, output: Path | None = None
+    suite: EvalFile, folder: Path, model: PreTrainedModel | None = None, output: Path | None = None, name: str = ""
 ) -> dict[str, Any]:
     """All tasks on one model, as docs/evals.md describes results.json.
 
     Args:
         folder: the model's folder, whose tokenizer is taken; with `model`, only the tokenizer is.
+        name: what progress is told of; without one none is.
         output: where tasks leave files beside the results; finished tasks are kept next to it until all are.
 
     Raises:
@@ -76,6 +79,10 @@ def evaluate_model(
         dtype = str(checkpoint.model.dtype).removeprefix("torch.")
         about = {"transformers": transformers.__version__, "device": checkpoint.model.device.type, "dtype": dtype}
         about |= {"answers": "vllm", "vllm": vllm_version()} if checkpoint.engine.name == "vllm" else {}
+    progress = TaskProgress(name)
+    checkpoint = replace(checkpoint, progress=progress)
+    if isinstance(checkpoint.engine, TransformersAnswers):
+        checkpoint.engine.progress = progress
     engine = HarnessEngine(checkpoint, checkpoint.engine.name, dtype)
     # Beside the folder of the results, which are whole or not there.
     kept = KeptTasks(output.parent / "tasks" if output else None, about | harness_release(suite))
@@ -85,7 +92,8 @@ def evaluate_model(
     if suite.endpoint is not None:
         check_served_tasks(checkpoint, [task for task in asked if isinstance(task, HarnessTask)], engine)
     # Those that read probabilities first: vLLM takes the accelerator, for our kinds and then for the harness.
-    for task in sorted(asked, key=turn_of):
+    for number, task in enumerate(sorted(asked, key=turn_of), 1):
+        progress.begin(task.name, number, len(asked))
         if isinstance(task, HarnessTask) and isinstance(checkpoint.engine, VllmAnswers):
             checkpoint.engine.close()
         started = time.monotonic()
@@ -95,6 +103,7 @@ def evaluate_model(
             result, rows_hash = row_task(checkpoint, task)
         seconds = round(time.monotonic() - started, 2)
         record = {"kind": task.kind, "rows": rows_hash, "seconds": seconds, "metrics": list(result.metrics)}
+        progress.end(result)
         parts[task.name] = task_part(task.name, record, result)
         kept.keep(task.name, parts[task.name])
     if isinstance(checkpoint.engine, VllmAnswers):

@@ -1,6 +1,6 @@
 """Log-probabilities of given tokens under a model, in batches of bounded size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -90,13 +90,19 @@ def completion_score(logits: torch.Tensor, first: int, completion: list[int]) ->
 
 @torch.inference_mode()
 def shared_logprobs(
-    model: PreTrainedModel, groups: list[list[ScoredItem]], tokens_per_batch: int
+    model: PreTrainedModel,
+    groups: list[list[ScoredItem]],
+    tokens_per_batch: int,
+    progress: Callable[[int], None] | None = None,
 ) -> list[list[CompletionScore]]:
     """As `completion_logprobs`, of groups whose prompts begin alike, such as both answers to a question or questions
     about one long text: what a group shares is computed once. The scores are in the groups' order and their items'.
 
     Where a model's attention takes no mask of our own, and where what items have of their own is long, each is computed
     by itself.
+
+    Args:
+        progress: called with the number of groups that are done, as they are.
     """
     rows = [branched_row(group) for group in groups]
     if growing_cache(model) is None or attention_implementation(model.config) != "sdpa":
@@ -115,6 +121,8 @@ def shared_logprobs(
 
     for numbers, scores in zip(batches, on_half_threads(scored, batches, model.device), strict=True):
         results.update(zip(numbers, scores, strict=True))
+        if progress:
+            progress(len(results))
     return [results[number] for number in range(len(groups))]
 
 

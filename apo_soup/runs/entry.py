@@ -11,7 +11,7 @@ from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import run_main, told_together, told_while_at_work
-from apo_soup.progress import is_main, say
+from apo_soup.progress import is_main, say, tell
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.ranks import main_decides
@@ -82,7 +82,7 @@ def report_state(
         worker = worker_of(stage.folder) if only_state and reason is not None else None
         state = FolderState(stage=stage.name, folder=str(stage.folder), reason=reason, worker=worker)
         told = state.sentence() if only_state else state.sentence(due="running")
-        say(state.model_dump_json() if only_state == "json" else told)
+        (tell if only_state else say)(state.model_dump_json() if only_state == "json" else told)
     whole = [] if only_state or not is_main() else [stage for stage in stages if reasons[stage.name] is None]
     for note in filter(None, (stage.processes_note() for stage in whole)):
         say(f"note: {note}")

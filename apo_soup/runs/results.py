@@ -156,6 +156,10 @@ def score_cell(checkpoint: EvaluatedCheckpoint, metric: str) -> Cell:
     return Cell(score["value"], score["low"], score["high"]) if score else Cell()
 
 
+# Titles of scores whose names say another word.
+_TITLES = {"obedience": "mode kept"}
+
+
 def short_name(metric: str) -> str:
     """A metric's name as a column's title; the task is left out where the rest says enough.
 
@@ -167,7 +171,7 @@ def short_name(metric: str) -> str:
         return f"{task} {rest.rpartition('/')[2]}"
     if rest.endswith("/kept"):
         return f"{task} {rest.removesuffix('/kept')}".replace("_", " ")
-    return (rest or task).replace("_", " ")
+    return _TITLES.get(rest, (rest or task).replace("_", " "))
 
 
 def column_titles(metrics: list[str]) -> dict[str, str]:
@@ -175,7 +179,7 @@ def column_titles(metrics: list[str]) -> dict[str, str]:
     one, their names stand before it.
 
     >>> column_titles(["easy/think", "hard/think", "easy/obedience"])
-    {'easy/think': 'easy think', 'hard/think': 'hard think', 'easy/obedience': 'obedience'}
+    {'easy/think': 'easy think', 'hard/think': 'hard think', 'easy/obedience': 'mode kept'}
     """
     titles = {metric: short_name(metric) for metric in metrics}
     for title in (lambda metric: " ".join(metric.replace("_", " ").split("/", 1)), str):

@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from apo_soup.errors import UserError
-from apo_soup.progress import clock, say
+from apo_soup.progress import bar, clock, is_quiet, rate_text, say
 from apo_soup.stops import STOPS
 from apo_soup.training.finite import all_finite, require_finite
 from apo_soup.training.trainer import StageTrainer
@@ -70,13 +70,16 @@ class Watch(TrainerCallback):
         self._warn_of_collapse(logs)
         if "rewards/accuracies" in logs:
             parts += [f"accuracy {logs['rewards/accuracies']:.2f}", f"margin {logs['rewards/margins']:.3f}"]
-        line = f"{self.name}: step {state.global_step}/{state.max_steps}  " + "  ".join(parts)
-        line += f"  {done / (now - self.started):.2f} steps/s  {clock(left)} left"
+        rate = rate_text(done / max(1e-9, now - self.started), "steps")
+        line = f"step {state.global_step}/{state.max_steps}  {'  '.join(parts)}  {rate}  {clock(left)} left"
+        if is_quiet():
+            return
         if sys.stdout.isatty():
+            line = f"{self.name}: {bar(state.global_step, state.max_steps)}{line}"
             print(f"\r\x1b[K{line}", end="\n" if state.global_step == state.max_steps else "", flush=True)
         elif now - self.last_line > 5 or state.global_step == state.max_steps:
             self.last_line = now
-            print(line, flush=True)
+            print(f"{self.name}: {line}", flush=True)
 
     def _warn_of_collapse(self, logs: dict[str, float]) -> None:
         """Say once that chosen answers fall below the reference too: both sides go down, the rejected one faster."""

@@ -17,7 +17,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_while_at_work
 from apo_soup.memory import memory_held
 from apo_soup.models.quantised import quantisation
-from apo_soup.progress import is_main, say
+from apo_soup.progress import is_main, say, tell
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.planned import planned
 from apo_soup.runs.ranks import ended_together, main_decides
@@ -30,6 +30,7 @@ from apo_soup.training.finite import require_finite
 from apo_soup.training.hang import hangs_told
 from apo_soup.training.precision import MovedShare, Precision, cast_folder, precision, raise_masters, trained_low
 from apo_soup.training.room import LookForRoom, sizes_of
+from apo_soup.training.said import Beginning, beginning, closing_line, processes_asked
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.spikes import Spikes
 from apo_soup.training.step_rows import places_told
@@ -58,6 +59,8 @@ def train_and_save(
     facts = facts | {"memory_before_mb": memory_before(trainer.trained_model) // 2**20}
     foretold = planned(recipe, stage.name)
     facts |= {"planned": foretold} if foretold else {}
+    told = beginning(recipe, stage, trainer, facts.get("data") or [], foretold, processes_asked())
+    trainer.add_callback(Beginning(told))
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -80,6 +83,7 @@ def train_and_save(
             _leave_at_step(trainer, stage.name, stop.number)
         metrics = _measured(trainer, stage.name, result, before, stop)
         _put_into_place(trainer, stage, recipe, types, metrics | facts)
+        tell(closing_line(stage, metrics | facts, prepared))
         if stop.asked():
             _leave(stop.number, f" when {stage.name} was whole")
 

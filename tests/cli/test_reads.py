@@ -73,5 +73,5 @@ def test_a_merge_file_that_asks_for_a_merge_alone_makes_no_soup(recipe, capfd):
     assert "soup" not in "".join(capfd.readouterr())
     assert run_stages("merge", folder, None, []) == 2
     told = capfd.readouterr()
-    assert f"soup: not part of {folder}, skipped (no soup in merge.yaml)\n" in told.out
+    assert "soup:" not in told.out
     assert "expected the key for --only soup" not in told.err

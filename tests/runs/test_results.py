@@ -53,7 +53,7 @@ def test_two_tasks_of_a_kind_keep_their_names():
         "tools/x/valid",
     ]
     assert list(column_titles(names).values()) == [
-        "easy think", "easy no think", "obedience", "hard think", "hard no think", "needle 128", "tools valid",
+        "easy think", "easy no think", "mode kept", "hard think", "hard no think", "needle 128", "tools valid",
     ]  # fmt: skip
     assert list(column_titles(["a/think", "b/no_think"]).values()) == ["think", "no think"]
     odd = ["a b/c", "a_b/c", "a/b_c", "x/a b c", "a/b c"]
