@@ -21,7 +21,7 @@ COMMAND = re.compile(r"^    (?:\.venv/bin/)?((?:make|apo-soup|python -m|accelera
 # A command within a sentence; brackets around what may be left out.
 INLINE = re.compile(r"`(?:\.venv/bin/)?((?:make|apo-soup|python -m|pip install)(?: [^`]+)?)`")
 # Folders and files that a reader brings.
-BROUGHT = ("recipes/mine", "data/", "owner/name", "OWNER/NAME", "FILE", "DIR", "RECIPE", "gsm8k_", "$SMALL")
+BROUGHT = ("recipes/mine", "mine/", "data/", "owner/name", "OWNER/NAME", "FILE", "DIR", "RECIPE", "gsm8k_", "$SMALL")
 # What `apo-soup new` writes in the pages.
 NEW_RECIPE = "mine"
 FOLDERS = "apo_soup|sft|apo|merge|recipes|tests|bench|docs"
