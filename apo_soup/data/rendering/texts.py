@@ -20,6 +20,13 @@ UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
 # Tags of thoughts other than the think block that templates and modes know.
 TAGS = ("<thinking>", "<reasoning>", "<thought>", "<|begin_of_thought|>")
+# Control tokens by their shape or name, and how each begins.
+OF_OTHER_MODELS = re.compile(
+    r"<\|[a-zA-Z_][^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|<(?:start|end)_of_turn>|◁/?think▷"
+    r"|\[/?(?:INST|THINK|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\]"
+)
+BEGINNINGS_OF_OTHERS = ("<|", "<｜", "_of_turn>", "◁", "INST]", "THINK]", "[TOOL_", "[AVAILABLE_", "[SYSTEM_")
+OF_OTHERS = "warning: a text holds {}, a control token of other models, which is words to this one"
 PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
@@ -51,7 +58,7 @@ class TextPolicy:
             RowError: a control token that the recipe does not allow, or an answer that is nothing but its end of turn.
         """
         texts = item.text if isinstance(item, PlainText) else "\0".join(_all_texts(item))
-        remarks = placeholders_in(texts)
+        remarks = [*placeholders_in(texts), *self._of_other_models(texts)]
         ending = None if isinstance(item, PlainText) else ends_as_prompt(texts)
         if ending:
             remarks.append(PROMPT_IN_TURN.format(ending))
@@ -70,6 +77,14 @@ class TextPolicy:
             raise _control_token_error(place, token)
         remarks += [f"control token {token} stands in a text, and is plain text" for token in {t for _, t in unfit}]
         return CheckedTexts(item, self._shown(item), remarks)
+
+    def _of_other_models(self, text: str) -> list[str]:
+        """The control tokens of other models that a text holds, in sentences: nothing here takes them for control."""
+        if not any(beginning in text for beginning in BEGINNINGS_OF_OTHERS):
+            return []
+        found = dict.fromkeys(OF_OTHER_MODELS.findall(text))
+        strange = (token for token in found if token not in self.vocabulary and token not in self.tokens.tokens)
+        return [OF_OTHERS.format(token) for token in strange]
 
     def _shown_text(self, item: PlainText, remarks: list[str]) -> PlainText:
         """A plain text; the begin and the end that it may have of its own are no fault."""

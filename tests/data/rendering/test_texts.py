@@ -176,7 +176,8 @@ def test_what_a_template_writes_around_turns_is_refused_though_no_token_is_calle
         policy.checked(item)
     with pytest.raises(RowError, match="which the template writes around turns and the tokenizer does not know"):
         TextPolicy(tokenizer, renderer, "escape").checked(item)
-    assert policy.checked(parse_conversation(chat("Hi <|other|> <p>", "A", False), {})).remarks == []
+    (told,) = policy.checked(parse_conversation(chat("Hi <|other|> <p>", "A", False), {})).remarks
+    assert told == "warning: a text holds <|other|>, a control token of other models, which is words to this one"
 
 
 def llama2_like() -> PreTrainedTokenizerFast:
@@ -283,3 +284,17 @@ def test_thoughts_between_other_tags_are_remarked(tag):
     told = [f"warning: a text holds {tag}, which is trained as words, not as reasoning"]
     assert placeholders_in(f"{tag}hm 3") == told
     assert placeholders_in("<think>hm</think>3") == []
+
+
+@pytest.mark.parametrize(
+    "token", ["<|channel|>", "<|eot_id|>", "<start_of_turn>", "<｜Assistant｜>", "[TOOL_CALLS]", "[/INST]", "◁think▷"]
+)
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_a_control_token_of_another_model_is_named_in_a_warning(tokenizer, token, role):
+    result, remarks = encoded(tokenizer, row_with(role, f"before {token} {token} after"))
+    assert isinstance(result, Document)
+    assert remarks == [f"warning: a text holds {token}, a control token of other models, which is words to this one"]
+
+
+def test_what_only_looks_like_a_control_token_is_not_named(tokenizer):
+    assert encoded(tokenizer, row_with("user", "a <| b |> c, [TODO], x <|> y, if (a<|b|>c"))[1] == []
