@@ -54,6 +54,9 @@ class Programs:
     def _reply(self, timeout: float) -> list[int]:
         if not select.select([preloaded().stdout], [], [], timeout)[0]:
             self.kill()
+            # What it would still answer is not the next one's.
+            preloaded().kill()
+            preloaded.cache_clear()
             raise TimeoutExpired(self.words, timeout)
         return json.loads(preloaded().stdout.readline())
 

@@ -31,7 +31,8 @@ JUDGING = frozenset(LOSS_FLAGS) | frozenset(
     rejected_messages rejected_response preferred_output non_preferred_output image images video videos
     audio audios enable_thinking mask masks loss_masks loss_weight loss_weights sample_weight assistant_mask
     assistant_masks train_on_input train_on_inputs train_on_prompt mask_history end_turn correct is_correct correctness
-    accepted is_accepted verified is_verified passed valid is_valid keep skip exclude deleted""".split()
+    accepted is_accepted verified is_verified passed valid is_valid keep skip exclude deleted ignore ignored masked
+    no_loss do_train trained""".split()
 )
 # Columns that hold what was thought before an answer; a warning names them too.
 THOUGHTS = frozenset(
