@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.tensor import Partial
 
+from apo_soup.models.vocabulary_blocks import Head, block_logprobs, block_scores, token_tiles
+
 # Logits of a tile, 128 MB of them on a CPU and 512 MB on a GPU, whose smaller tiles would spend more time on moving the
 # head's gradient than on computing it.
 TILE_LOGITS = {"cpu": 2**25, "cuda": 2**27}
@@ -39,6 +41,8 @@ def tiled_logprobs(
     kind = hidden.device.type
     tile = tile or max(1, TILE_LOGITS.get(kind, TILE_LOGITS["cpu"]) // len(weight))
     hidden, weight, bias = _as_computed(hidden, weight, bias)
+    if _in_blocks(hidden, weight):
+        return block_logprobs(Head(hidden, weight, bias, targets), tile)
     logprobs: Tensor = _TiledLogprobs.apply(hidden, weight, bias, targets, tile)  # type: ignore[no-untyped-call]  # torch's
     return logprobs
 
@@ -102,6 +106,8 @@ def tiled_scores(
     """
     tile = tile or max(1, SCORE_TILE_LOGITS // len(weight))
     hidden, weight, bias = _as_computed(hidden, weight, bias)
+    if rule == PLAIN and _in_blocks(hidden, weight):
+        return TokenScores(*block_scores(Head(hidden, weight, bias, targets), tile))
     graph = torch.is_grad_enabled()
     scores = _TiledScores.apply(hidden, weight, bias, targets, rule, tile, graph)  # type: ignore[no-untyped-call]  # torch's
     return TokenScores(*scores)
@@ -114,6 +120,11 @@ def whole(parameter: Any) -> Any:
     if not hasattr(parameter, "full_tensor"):
         return parameter
     return parameter.full_tensor(grad_placements=[Partial("avg")] * parameter.device_mesh.ndim)
+
+
+def _in_blocks(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether hidden states `[C, H]` and a weight `[V, H]` are such that blocks of the vocabulary are for them."""
+    return hidden.device.type == "cpu" and hidden.dtype == weight.dtype == torch.float32
 
 
 def _as_computed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -134,7 +145,7 @@ class _TiledLogprobs(torch.autograd.Function):
         ctx.tile, ctx.kept = tile, None
         ctx.save_for_backward(hidden, weight, bias, targets)
         logprobs = hidden.new_empty(len(targets), dtype=torch.float32)
-        for part in _tiles(len(targets), tile):
+        for part in token_tiles(len(targets), tile):
             ctx.kept = None  # before the next tile is made, so that two are never in memory
             logprobs[part], ctx.kept = _tile_logprobs(hidden[part], weight, bias, targets[part])
         return logprobs
@@ -149,7 +160,7 @@ class _TiledLogprobs(torch.autograd.Function):
         of_weight: Tensor | None = None
         of_bias = torch.zeros_like(bias) if needed[2] else None
         kept, ctx.kept = ctx.kept, None
-        for part in reversed(_tiles(len(targets), ctx.tile)):
+        for part in reversed(token_tiles(len(targets), ctx.tile)):
             piece, target, upstream = hidden[part], targets[part], gradient[part]
             probabilities = _tile_logprobs(piece, weight, bias, target)[1] if kept is None else kept
             kept = None
@@ -165,12 +176,6 @@ class _TiledLogprobs(torch.autograd.Function):
                 of_bias += logits.sum(0)
             del probabilities, logits, of_rows
         return of_hidden, of_weight, of_bias, None, None
-
-
-def _tiles(count: int, tile: int) -> list[slice]:
-    """Tiles of `count` tokens; the first takes what is left over, since the last is not computed twice."""
-    stops = reversed(range(count, 0, -tile))
-    return [slice(max(0, stop - tile), stop) for stop in stops]
 
 
 def _tile_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,7 +255,7 @@ class _TiledScores(torch.autograd.Function):
 def _tiles_of_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, tile: int) -> Iterator[tuple[slice, Tensor]]:
     """Tiles of tokens with their logits `[T, V]` in float32, all in the memory of one tile."""
     room = hidden.new_empty(min(tile, len(hidden)), len(weight))
-    for part in _tiles(len(hidden), tile):
+    for part in token_tiles(len(hidden), tile):
         products = room[: part.stop - part.start]
         torch.mm(hidden[part], weight.T, out=products)
         yield part, (products if bias is None else products.add_(bias)).float()

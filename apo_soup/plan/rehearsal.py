@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModelFo
 from apo.pair_attention import PAIRS, register_pair_attention
 from apo_soup.models.document_attention import DOCUMENTS, attend_by_documents
 from apo_soup.models.lm_head import CACHED_LOGITS, SCORE_TILE_LOGITS, tiled_logprobs
+from apo_soup.models.vocabulary_blocks import Head, HeadGradients, read_tile, token_tiles
 from apo_soup.plan.live_memory import LiveMemory
 from apo_soup.private import fake_tensors
 
@@ -273,6 +274,15 @@ class _Head(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor) -> Tensor:
         """A value `[C]`, of none, for hidden states `[C, H]` and a weight `[V, H]`."""
         needed = ctx.needs_input_grad
+        if hidden.dtype == torch.float32:
+            head = Head(hidden, weight, None, torch.zeros(len(hidden), dtype=torch.int64))
+            gradients = HeadGradients(head, needed)
+            for part in token_tiles(len(hidden), max(1, SCORE_TILE_LOGITS // len(weight))):
+                scores = read_tile(head.part(part), keeps=True)
+                gradients.add(part, scores, torch.ones_like(scores.picked))
+            ctx.of_weight_type = weight.dtype
+            ctx.save_for_backward(hidden, weight, *gradients.all()[:2])
+            return hidden.new_empty(len(hidden))
         of_hidden = torch.empty_like(hidden) if needed[0] else None
         of_weight = torch.empty_like(weight, dtype=torch.float32) if needed[1] else None
         for piece in torch.split(hidden, max(1, SCORE_TILE_LOGITS // len(weight))):
