@@ -5,9 +5,10 @@ from typing import Any
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.command_line import AskedState
+from apo_soup.config.library_values import computes_with_bitsandbytes
 from apo_soup.config.members import member_recipes
 from apo_soup.errors import UserError
-from apo_soup.models.libraries import quiet_libraries, spare_collector
+from apo_soup.models.libraries import keep_freed_memory, quiet_libraries, spare_collector, spare_compiler
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.members import kept_checkpoints
 from apo_soup.runs.outputs import output_folders
@@ -64,11 +65,14 @@ def _train_stale(recipe: ApoFile, chosen: list[ApoFile], only_state: AskedState)
             if stage in todo:
                 require_batch(member, stage.name)
         quiet_libraries()
+        if not any(computes_with_bitsandbytes(member) for member in chosen):
+            spare_compiler()
         from apo.train import train_member
         from apo_soup.progress import say
         from apo_soup.training.run import leave
 
         spare_collector()
+        keep_freed_memory()
         for note in recipe.notes:
             say(note)
         for member, stage, kept in planned:

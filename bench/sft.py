@@ -99,13 +99,15 @@ def needed_operations(rows: list[dict]) -> float:
 
 def one(options: argparse.Namespace) -> dict:
     """Training of one contestant in this process."""
-    from apo_soup.models.libraries import quiet_libraries
+    from apo_soup.models.libraries import keep_freed_memory, quiet_libraries
 
     quiet_libraries()
     import torch
 
     torch.set_num_threads(options.threads)
     rows = json.loads(Path(options.rows).read_text())
+    if options.one == "ours":
+        keep_freed_memory()  # as the program does
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(options.one, rows, options.batch, folder)
         started, processor = time.perf_counter(), time.process_time()

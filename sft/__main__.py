@@ -2,8 +2,9 @@
 
 import argparse
 
+from apo_soup.config.library_values import computes_with_bitsandbytes
 from apo_soup.config.sft import SftFile
-from apo_soup.models.libraries import quiet_libraries, spare_collector
+from apo_soup.models.libraries import keep_freed_memory, quiet_libraries, spare_collector, spare_compiler
 from apo_soup.runs.entry import make_if_stale, stage_program
 from apo_soup.runs.stage import Stage
 from apo_soup.training.entry import require_batch, training_stage
@@ -17,10 +18,13 @@ def run_sft(recipe: SftFile, options: argparse.Namespace) -> int:
 def _train(recipe: SftFile, stage: Stage) -> None:
     require_batch(recipe, stage.name)
     quiet_libraries()
+    if not computes_with_bitsandbytes(recipe):
+        spare_compiler()
     from apo_soup.training.run import leave
     from sft.train import train_model
 
     spare_collector()
+    keep_freed_memory()
     train_model(recipe, stage)
     leave()
 

@@ -86,6 +86,13 @@ def missing_library(recipe: "TrainingFile") -> str | None:
     return None
 
 
+def computes_with_bitsandbytes(recipe: "TrainingFile") -> bool:
+    """Whether a training file asks for weights of few bits, or for an optimiser of bitsandbytes."""
+    optimiser = recipe.optim or ""
+    package = next((names[0] for part, names in OPTIMISER_PACKAGES.items() if part in optimiser), None)
+    return recipe.load_in_4bit or recipe.load_in_8bit or package == "bitsandbytes"
+
+
 def _word_fault(
     key: str, word: Any, words: tuple[str, ...], written: Callable[[Any], Any] = lambda word: word
 ) -> Iterator[Fault]:

@@ -5,7 +5,13 @@ import ast
 import pytest
 
 from apo_soup.config.library_source import class_members, enumerations, fields_of, source_tree
-from apo_soup.config.library_values import COMPILE_MODES, FSDP1_ONLY, LOG_LEVELS, missing_library
+from apo_soup.config.library_values import (
+    COMPILE_MODES,
+    FSDP1_ONLY,
+    LOG_LEVELS,
+    computes_with_bitsandbytes,
+    missing_library,
+)
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 
@@ -100,3 +106,19 @@ def test_an_optimiser_whose_package_is_not_here_is_told_where_transformers_would
             assert f"sft.yaml:6: optim: expected the package {sentence.rpartition(' ')[2]}, which brings" in sentence
     assert not told["adamw_torch"]
     assert told["galore_adamw"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        ({}, False),
+        ({"optim": "adamw_torch_fused"}, False),
+        ({"optim": "adamw_torch_8bit"}, False),
+        ({"optim": "paged_adamw_32bit"}, True),
+        ({"optim": "adamw_bnb_8bit"}, True),
+        ({"load_in_4bit": True, "use_peft": True}, True),
+        ({"load_in_8bit": True, "use_peft": True}, True),
+    ],
+)
+def test_bitsandbytes_computes_where_weights_or_the_optimiser_are_its(changes, asks, write_recipe):
+    assert computes_with_bitsandbytes(load(write_recipe("sft.yaml", GOOD | changes), "sft")) is asks
