@@ -162,16 +162,18 @@ class HeadGradients:
         factors = scores.shares * -upstream
         of_hidden = None if self.of_hidden is None else self.of_hidden[tokens].zero_()
         blocks = vocabulary_blocks(len(part.hidden), len(part.weight))
-        # Parts of the first tile's, each in the memory of probabilities that are used up.
+        # Parts of the first tile's, each in the memory of probabilities that are used up. `addmm_` would do what
+        # `addmm` does here, and torch's counter of operations does not know it.
         parts = []
         for block, factor in zip(blocks, factors, strict=True):
             of_logits = scores.probabilities.pop(0).mul_(factor[:, None])
             here, at = _in_block(part.targets, block)
             of_logits.scatter_add_(1, at[:, None], (upstream * here)[:, None])
             if of_hidden is not None:
-                of_hidden.addmm_(of_logits, part.weight[block])
+                torch.addmm(of_hidden, of_logits, part.weight[block], out=of_hidden)
             if self.of_weight is not None:
-                self.of_weight[block].addmm_(of_logits.T, part.hidden)
+                of_block = self.of_weight[block]
+                torch.addmm(of_block, of_logits.T, part.hidden, out=of_block)
             elif self.needs_weight:
                 parts.append(of_logits.T @ part.hidden)
             if self.of_bias is not None:

@@ -274,7 +274,7 @@ class _Head(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor) -> Tensor:
         """A value `[C]`, of none, for hidden states `[C, H]` and a weight `[V, H]`."""
         needed = ctx.needs_input_grad
-        if hidden.dtype == torch.float32:
+        if hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
             head = Head(hidden, weight, None, torch.zeros(len(hidden), dtype=torch.int64))
             gradients = HeadGradients(head, needed)
             for part in token_tiles(len(hidden), max(1, SCORE_TILE_LOGITS // len(weight))):
