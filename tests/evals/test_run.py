@@ -70,7 +70,7 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
     assert missing.returncode == 2
-    kinds = "answer, tool, turns, recall, preference, loss, context_loss, harness, livecodebench, bfcl"
+    kinds = "answer, tool, turns, consistency, recall, preference, loss, context_loss, harness, livecodebench, bfcl"
     told = f"tasks.0.kind: expected one of {kinds}, got 'anwser'"
     assert told in missing.stderr
 
