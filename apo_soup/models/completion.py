@@ -41,7 +41,7 @@ class Completion:
     @property
     def length(self) -> float:
         """Its tokens; where nobody counted them, its characters at four a token."""
-        return len(self.text) / 4 if self.tokens is None else self.tokens
+        return len(self.written) / 4 if self.tokens is None else self.tokens
 
 
 def with_think_opening(completion: Completion, prompt: str) -> Completion:

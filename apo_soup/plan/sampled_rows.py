@@ -2,8 +2,9 @@
 
 import json
 import random
+import re
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -13,8 +14,8 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.prepare import prepare_mixture
 from apo_soup.data.sources.read import stored_rows
 from apo_soup.data.sources.source import Source
+from apo_soup.errors import UserError
 from apo_soup.plan.row_counts import SplitCounts, row_counts
-from apo_soup.progress import say
 
 
 def sampled_counts(
@@ -23,7 +24,7 @@ def sampled_counts(
     """The counts of a file's local rows by a seeded sample of `sample` of them, the same share of each source; and a
     sentence on what they are of. No counts where there are no more rows than that.
 
-    The sample is prepared as the rows would be, and left nowhere.
+    The sample is prepared as the rows would be, and left nowhere. How many rows cannot be used decides nothing here.
 
     Raises:
         UserError: a source or its sampled rows are at fault.
@@ -36,42 +37,66 @@ def sampled_counts(
     share = sample / total
     with tempfile.TemporaryDirectory(prefix="apo-soup-sample-") as folder:
         sources = []
+        places: dict[str, str] = {}
         for number, (rows, count) in enumerate(drawn):
-            file = Path(folder) / f"{number}.jsonl"
+            entry, file = mixture.datasets[number], Path(folder) / f"{number}.jsonl"
+            # A small weight draws here: of a sample's rows it might leave none.
+            weight = min(1.0, entry.weight)
             # In the order of the source, which a sampled row has no other trace of.
-            kept = sorted(rows[: max(1, round(share * count))])
-            file.write_text("".join(f"{text}\n" for _, text in kept), encoding="utf-8", errors="surrogatepass")
-            entry = mixture.datasets[number]
-            sources.append(entry.model_copy(update={"id": str(file), "config": None, "split": "train"}))
+            kept = sorted(rows[: max(1, round(share * count * weight))], key=lambda row: row.number)
+            file.write_text("".join(f"{row.text}\n" for row in kept), encoding="utf-8", errors="surrogatepass")
+            places |= {f"{file}:{line}": row.place for line, row in enumerate(kept, 1)} | {str(file): entry.written_id}
+            of_file = {"id": str(file), "config": None, "split": "train", "weight": max(1.0, entry.weight)}
+            sources.append(entry.model_copy(update=of_file))
         held_out = mixture.test_split_size
         if isinstance(held_out, int):
             held_out = max(1, round(held_out * share)) if held_out else held_out
         smaller = mixture.model_copy(update={"datasets": sources, "test_split_size": held_out})
         stage = Path(folder) / "run" / Path(recipe.output_dir).name
         output = stage / "1" if recipe.member is not None else stage
-        of_sample = recipe.model_copy(update={"dataset_mixture": smaller, "output_dir": str(output)})
-        prepared = prepare_mixture(of_sample, tokenizer, say)
+        changed = {"dataset_mixture": smaller, "output_dir": str(output), "max_reject_share": 1.0}
+        try:
+            # What it says is of files that nobody will find.
+            prepared = prepare_mixture(recipe.model_copy(update=changed), tokenizer, lambda text: None)
+        except UserError as error:
+            raise UserError(_with_places(str(error), places)) from error
         counts = row_counts(prepared, isinstance(recipe, ApoFile))
     told = f"{recipe.path}: rows, tokens and steps are estimated from {sample:,} of {total:,} rows"
-    return _scaled(counts, 1 / share), told
+    copies = "; what deduplicate drops is not, for copies are rare in a sample" if mixture.deduplicate else ""
+    return _scaled(counts, 1 / share), told + copies
 
 
-def _reservoir(recipe: TrainingFile, number: int, size: int) -> tuple[list[tuple[int, str]], int]:
-    """Up to `size` rows of a source, drawn with equal chances in a random order, each with its place and as JSON; and
-    how many the source has. A row that cannot be read is counted, and stays one that cannot be read.
+@dataclass(frozen=True)
+class _SampledRow:
+    """A row as JSON, its number in its source, and its place there."""
+
+    number: int
+    text: str
+    place: str
+
+
+def _reservoir(recipe: TrainingFile, number: int, size: int) -> tuple[list[_SampledRow], int]:
+    """Up to `size` rows of a source, drawn with equal chances in a random order; and how many it has. A row that
+    cannot be read is counted, and stays one that cannot be read.
     """
     rng = random.Random(f"{recipe.seed} {number} sample")
     source = Source.from_entry(recipe.dataset_mixture.datasets[number])
-    kept: list[tuple[int, str]] = []
+    kept: list[_SampledRow] = []
     count = 0
     for row in stored_rows(source, recipe.place(f"dataset_mixture.datasets.{number}.id")):
         place = len(kept) if count < size else rng.randrange(count + 1)
         if place < size:
             text = "{" if row.content is None else json.dumps(row.content, ensure_ascii=False, default=str)
-            kept[place : place + 1] = [(count, text)]
+            kept[place : place + 1] = [_SampledRow(count, text, row.place)]
         count += 1
     rng.shuffle(kept)
     return kept, count
+
+
+def _with_places(sentence: str, places: dict[str, str]) -> str:
+    """A sentence of the sample's files with the places of their rows in the sources."""
+    named = re.compile("|".join(re.escape(file) + r"(?!\d)" for file in sorted(places, key=len, reverse=True)))
+    return named.sub(lambda found: places[found[0]], sentence)
 
 
 def _scaled(counts: SplitCounts, times: float) -> SplitCounts:

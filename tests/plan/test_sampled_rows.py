@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from apo_soup.config.load import load
 from apo_soup.data.prepare import prepare_mixture
+from apo_soup.errors import UserError
 from apo_soup.plan.row_counts import row_counts
 from apo_soup.plan.sampled_rows import sampled_counts
 
@@ -39,6 +40,28 @@ def test_a_sample_tells_of_all_rows_within_its_noise_and_leaves_nothing(sources,
     assert counts.longest <= exact.longest
     again, _ = sampled_counts(sources, tokenizer, 200)
     assert replace(again, folder_bytes=counts.folder_bytes) == counts, "but for the seconds that a folder tells"
+
+
+def test_a_small_weight_and_bad_rows_end_no_sample_and_sentences_name_the_sources(
+    write_rows, write_recipe, tiny_model, tmp_path
+):
+    few = [chat(f"Say {n}", f"It is {n}.", False) for n in range(200)]
+    write_rows("few.jsonl", few)
+    bad = [{"messages": 5} if n % 4 == 0 else row for n, row in enumerate(few)]
+    write_rows("bad.jsonl", bad)
+    values = {"model_name_or_path": str(tiny_model), "output_dir": str(tmp_path / "run" / "sft"), **TRAINING}
+    ids = [{"id": str(tmp_path / "few.jsonl"), "weight": 0.01}, {"id": str(tmp_path / "bad.jsonl")}]
+    mixture = {"datasets": ids, "deduplicate": "exact"}
+    recipe = load(write_recipe("sft.yaml", values | {"dataset_mixture": mixture}), "sft")
+    tokenizer = AutoTokenizer.from_pretrained(recipe.model_name_or_path)
+    counts, told = sampled_counts(recipe, tokenizer, 40)
+    assert counts.rows == pytest.approx(152, abs=30)
+    assert told.endswith("what deduplicate drops is not, for copies are rare in a sample")
+    think = [chat(f"Say {n}", f"It is {n}.", True) for n in range(200)]
+    write_rows("bad.jsonl", think)
+    with pytest.raises(UserError, match=r"bad.jsonl:\d+") as refused:
+        sampled_counts(recipe, tokenizer, 40)
+    assert "apo-soup-sample" not in str(refused.value)
 
 
 def test_a_sample_of_more_rows_than_there_are_is_none(sources):

@@ -35,7 +35,7 @@ def one_reasoning(message: Fields, content: str, place: str) -> Fields:
     if not given:
         return message
     for name, value in given.items():
-        given[name] = _bare(_thought(value, f"{place}.{name}"), f"{place}.{name}")
+        given[name] = _thought(value, f"{place}.{name}")
     told = {name: value for name, value in given.items() if value.strip()}
     if len({value.strip() for value in told.values()}) > 1:
         raise RowError(f"{place}: expected one reasoning, got {' and '.join(told)} that differ; remove one")
@@ -59,12 +59,14 @@ def _thought(value: Any, place: str) -> str:
     """
     if isinstance(value, dict) and any(value.get(name) for name in ("summary", "content")):
         value = value.get("content") or value["summary"]
-    if isinstance(value, list) and value and all(map(_part_text, value)):
-        return "\n\n".join(map(_part_text, value))
-    if value in ([], {}):
+    parts = [_part_text(part) for part in value] if isinstance(value, list) else [None]
+    if None not in parts:
+        value = "\n\n".join(part for part in parts if part)
+    if value == {}:
         return ""
     if not isinstance(value, str):
         raise RowError(f"{place}: expected reasoning as text, got {described(value)}; {NO_THOUGHT}")
+    value = _bare(value, place)
     word = value.strip().lower()
     if word in NO_REASONING:
         return ""
@@ -75,10 +77,10 @@ def _thought(value: Any, place: str) -> str:
     return value
 
 
-def _part_text(part: Any) -> str:
-    """The text of a part of reasoning; empty where it is no such part."""
+def _part_text(part: Any) -> str | None:
+    """The text of a part of reasoning; None where it is no such part."""
     text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in REASONING_PARTS else part
-    return text if isinstance(text, str) else ""
+    return text if isinstance(text, str) else None
 
 
 def _bare(reasoning: str, place: str) -> str:

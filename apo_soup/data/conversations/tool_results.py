@@ -5,6 +5,8 @@ from typing import Any
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 CORRECT = "correct the result or the call"
+# What some data sets write as the name of whoever gives a result: that of its role, not of a tool.
+NO_NAME = ("tool", "function", "ipython", "tool_response", "tool_result", "observation", "environment")
 
 
 def in_call_order(messages: list[Fields], name: str) -> list[Fields]:
@@ -52,7 +54,7 @@ def _answered(calls: list[Any], results: list[Fields], places: list[str]) -> lis
         if told and not take(number, ids, told) and (told in ids or all(ids)):
             raise _answers_none(f"{places[number]}.tool_call_id", ids, told)
     for number, result in enumerate(results):
-        told = _word(result.get("name"))
+        told = _tool_name(result, names)
         if number in answered:
             call = answered[number]
             if told and told not in (names[call], ids[call]):
@@ -78,6 +80,12 @@ def _answers_none(place: str, known: list[str], told: str) -> RowError:
         return RowError(f"{place}: expected one result a call, got another one for {told}; {CORRECT}")
     expected = "one of a call of the turn that it follows, " + " or ".join(dict.fromkeys(known))
     return RowError(f"{place}: expected {expected}, got {described(told)}; {CORRECT}")
+
+
+def _tool_name(result: Fields, names: list[str]) -> str:
+    """The name of the tool that a result is of; empty where it names none."""
+    told = _word(result.get("name"))
+    return "" if told in NO_NAME and told not in names else told
 
 
 def _word(told: Any) -> str:

@@ -83,7 +83,27 @@ def test_parts_of_reasoning_are_paragraphs():
     assert answer(reasoning={"summary": parts})["reasoning_content"] == "One.\n\nTwo."
 
 
-@pytest.mark.parametrize("nothing", ["None", "null", "nan", " NaN ", [], {}, "N/A"])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "None",
+        "null",
+        "nan",
+        " NaN ",
+        [],
+        {},
+        "N/A",
+        ["none"],
+        "<think>\nnone\n</think>",
+        [{"type": "text", "text": ""}],
+    ],
+)
 def test_what_tables_write_for_no_reasoning_is_none(nothing):
     message = answer(reasoning_content=nothing)
     assert (message["content"], message["reasoning_content"]) == ("A", "")
+
+
+@pytest.mark.parametrize("flag", [["true"], {"content": ["high"]}, "<think>enabled</think>"])
+def test_a_flag_in_parts_or_tags_is_no_thought(flag):
+    with pytest.raises(RowError, match="which is no thought"):
+        answer(reasoning_content=flag)

@@ -31,6 +31,8 @@ TWO = [("x1", "f"), ("x2", "g")]
         (TWO, [("1", {"tool_call_id": "x1"}), ("2", {"tool_call_id": "x2"})], ["1", "2"]),
         (TWO, [("2", {"name": "g"}), ("1", {"name": "f"})], ["1", "2"]),
         ([*TWO, ("x3", "f")], [("3", {"tool_call_id": "x3"}), ("1", {"tool_call_id": "x1"})], ["1", "3"]),
+        # The name of the role is no tool's.
+        ([(None, "f")], [("1", {"name": "tool"})], ["1"]),
         # Nobody knows which is whose.
         (TWO, [("2", {}), ("1", {})], ["2", "1"]),
         ([(None, "f"), (None, "g")], [("1", {"tool_call_id": "x9"}), ("2", {})], ["1", "2"]),
