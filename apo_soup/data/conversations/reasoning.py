@@ -66,15 +66,15 @@ def _thought(value: Any, place: str) -> str:
         return ""
     if not isinstance(value, str):
         raise RowError(f"{place}: expected reasoning as text, got {described(value)}; {NO_THOUGHT}")
-    value = _bare(value, place)
-    word = value.strip().lower()
+    thought = _bare(value, place)
+    word = thought.strip().lower()
     if word in NO_REASONING:
         return ""
     if word in THINKING_FLAGS:
         raise RowError(
             f"{place}: expected reasoning as text, got {described(value)}, which is no thought; {NO_THOUGHT}"
         )
-    return value
+    return thought
 
 
 def _part_text(part: Any) -> str | None:
