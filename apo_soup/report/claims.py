@@ -1,16 +1,18 @@
 """The verdicts of a run for programs: one figure with its interval for each thing that the makers of SmolLM3 say.
 
-A claim is seen where its figure reaches the least that is asked of it and its interval leaves out 0. Where a stage or a
-task is not there, the claim has no figure and is not seen.
+A claim is seen where its figure reaches the least that is asked of it and, where it is a gain or a share of one, every
+gain behind it is beyond noise. It is shown where its whole interval reaches the least too. A figure of several tasks is
+the lowest of them. Where a stage or a task is not there, the claim has no figure and is not seen.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from apo_soup.report.reported import gain_between, headline_metrics_of_kind, length_order, thinking_metrics
-from apo_soup.runs.results import EvaluatedCheckpoint
+from apo_soup.runs.results import PIPELINE, EvaluatedCheckpoint
 from apo_soup.statistics import Difference
 
 # The least that is asked of a figure.
@@ -23,7 +25,9 @@ FULL = 0.95
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement's figure with its 95 % interval, the least that is asked of it, and whether it is seen."""
+    """A statement's figure with its 95 % interval, the least that is asked of it, whether it is seen, and whether the
+    whole interval reaches the least.
+    """
 
     name: str
     told: str
@@ -32,6 +36,16 @@ class Claim:
     low: float | None = None
     high: float | None = None
     seen: bool = False
+    shown: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """In words: `not known` where the run cannot answer."""
+        if self.value is None:
+            return "not known"
+        if not self.seen:
+            return "not seen"
+        return "seen" if self.shown else "reached, the interval begins below"
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in `claims`."""
@@ -47,17 +61,23 @@ class Figure:
     high: float | None
 
 
+# A figure, and whether what else the claim asks for holds; None where the run cannot answer.
+_Found = tuple[Figure, bool] | None
+
+
 def run_claims(checkpoints: list[EvaluatedCheckpoint]) -> list[Claim]:
     """Every claim, in the order of the stages; each has a line, whether the run can answer it or not."""
-    stages = {checkpoint.name: checkpoint for checkpoint in checkpoints}
+    stages = {c.name: c for c in checkpoints if c.name.partition("/")[0] in PIPELINE}
+    counted, left_out = _preferences(stages)
     return [
         _claim("mid_reasons", "think accuracy that mid gains on base", LEAST_MID, _mid_reasons(stages)),
         _claim("two_modes", "the lower of sft's think accuracy and mode kept", LEAST_MODES, _two_modes(stages)),
         _claim(
             "preference",
-            f"the lowest gain of soup on sft, of tasks where base is at {BASE_PREFERS} at most and sft below {FULL}",
+            f"the lowest gain of soup on sft, of tasks where base is at {BASE_PREFERS} at most and sft below {FULL}; "
+            f"no task falls{left_out}",
             LEAST_PREFERENCE,
-            _preference(stages),
+            _preference(stages, counted),
         ),
         _claim(
             "long_context_lost",
@@ -75,26 +95,34 @@ def run_claims(checkpoints: list[EvaluatedCheckpoint]) -> list[Claim]:
             "mode_over_turns", "the lowest share of a turn that keeps the mode, from sft on", LEAST_KEPT, _turns(stages)
         ),
         *(
-            _claim(kind, f"a task of kind {kind}", 0.0, _gain_of_kind(stages, kind, "sft", "soup"))
+            _claim(kind, f"the lowest gain of soup on sft, of kind {kind}", 0.0, _gain_of_kind(stages, kind))
             for kind in ("safety", "consistency")
         ),
     ]
 
 
-def _claim(name: str, told: str, least: float, found: tuple[Figure, bool] | None) -> Claim:
+def _claim(name: str, told: str, least: float, found: _Found) -> Claim:
     if found is None:
         return Claim(name, told, least)
     figure, holds = found
-    beyond = figure.low is not None and figure.low > 0
-    return Claim(name, told, least, figure.value, figure.low, figure.high, holds and beyond and figure.value >= least)
+    seen = holds and figure.value >= least
+    shown = seen and figure.low is not None and figure.low >= least
+    return Claim(name, told, least, figure.value, figure.low, figure.high, seen, shown)
 
 
 Stages = dict[str, EvaluatedCheckpoint]
 
 
 def _metrics(stages: Stages, kind: str) -> list[str]:
-    first = next(iter(stages.values()), None)
-    return headline_metrics_of_kind(first, kind) if first else []
+    return _unique(metric for stage in stages.values() for metric in headline_metrics_of_kind(stage, kind))
+
+
+def _thinking(stages: Stages) -> list[str]:
+    return _unique(metric for stage in stages.values() for metric in thinking_metrics(stage))
+
+
+def _unique(metrics: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(metrics))
 
 
 def _gain(stages: Stages, metric: str, before: str, after: str) -> Difference | None:
@@ -105,75 +133,112 @@ def _value(stages: Stages, stage: str, metric: str) -> float | None:
     return stages[stage].results["metrics"].get(metric, {}).get("value") if stage in stages else None
 
 
-def _lengths(stages: Stages) -> list[str]:
-    return sorted(_metrics(stages, "recall"), key=length_order)
-
-
-def _thinking(stages: Stages) -> list[str]:
-    first = next(iter(stages.values()), None)
-    return thinking_metrics(first)[:1] if first else []
-
-
-def _mid_reasons(stages: Stages) -> tuple[Figure, bool] | None:
-    gains = [_gain(stages, metric, "base", "mid") for metric in _thinking(stages)]
-    return (_figure(gains[0]), True) if gains and gains[0] else None
-
-
 def _figure(gain: Difference) -> Figure:
     return Figure(gain.value, gain.low, gain.high)
 
 
-def _two_modes(stages: Stages) -> tuple[Figure, bool] | None:
-    names = [*_thinking(stages), *(m for m in _metrics(stages, "answer") if m.endswith("/obedience"))]
-    return _lowest(stages, ["sft"], names)
+def _lowest_gain(stages: Stages, metrics: list[str], before: str, after: str) -> _Found:
+    """The lowest of several gains, and whether all are beyond noise; None where one is not known."""
+    gains = [gain for metric in metrics if (gain := _gain(stages, metric, before, after))]
+    if not gains or len(gains) < len(metrics):
+        return None
+    return _figure(min(gains, key=lambda gain: gain.value)), all(_gained(gain) for gain in gains)
 
 
-def _lowest(stages: Stages, of: list[str], metrics: list[str]) -> tuple[Figure, bool] | None:
-    """The lowest of several scores of several stages, with its interval."""
-    found = [stages[stage].results["metrics"].get(metric) for stage in of if stage in stages for metric in metrics]
+def _gained(gain: Difference) -> bool:
+    return gain.beyond_noise and gain.value > 0
+
+
+def _fell(gain: Difference) -> bool:
+    return gain.beyond_noise and gain.value < 0
+
+
+def _lowest_level(stages: Stages, of: list[str], metrics: list[str]) -> _Found:
+    """The lowest of several scores of several stages, with its interval; None where one is not known."""
+    found = [stages[stage].results["metrics"].get(metric) for stage in of for metric in metrics]
     told = [score for score in found if score and score["value"] is not None]
-    if not told or len(told) < len(metrics):
+    if not told or len(told) < len(found):
         return None
     least = min(told, key=lambda score: score["value"])
     return Figure(least["value"], least["low"], least["high"]), True
 
 
-def _preference(stages: Stages) -> tuple[Figure, bool] | None:
-    found = [
-        gain
-        for metric in _metrics(stages, "preference")
-        if (prefers := _value(stages, "base", metric)) is not None and prefers <= BASE_PREFERS
-        if (gain := _gain(stages, metric, "sft", "soup")) and _has_room(stages, metric)
+def _mid_reasons(stages: Stages) -> _Found:
+    return _lowest_gain(stages, _thinking(stages), "base", "mid")
+
+
+def _two_modes(stages: Stages) -> _Found:
+    """None too where no task asks in both modes."""
+    answers, thinking = _metrics(stages, "answer"), _thinking(stages)
+    both = any(m.startswith(f"{think.partition('/')[0]}/no_think") for think in thinking for m in answers)
+    kept = [metric for metric in answers if metric.endswith("/obedience")]
+    return _lowest_level(stages, ["sft"], [*thinking, *kept]) if both and "sft" in stages else None
+
+
+def _preferences(stages: Stages) -> tuple[list[str], str]:
+    """The preference tasks that leave something to teach, and the others in words."""
+    counted, others = [], []
+    for metric in _metrics(stages, "preference"):
+        base, sft = _value(stages, "base", metric), _value(stages, "sft", metric)
+        if base is not None and sft is not None and base <= BASE_PREFERS and sft < FULL:
+            counted.append(metric)
+        else:
+            scores = ", ".join(
+                f"{stage} {'not known' if value is None else f'{value:.2f}'}"
+                for stage, value in (("base", base), ("sft", sft))
+            )
+            others.append(f"{metric} ({scores})")
+    return counted, f"; not counted: {', '.join(others)}" if others else ""
+
+
+def _preference(stages: Stages, counted: list[str]) -> _Found:
+    found = _lowest_gain(stages, counted, "sft", "soup")
+    if found is None:
+        return None
+    gains = [_gain(stages, metric, "sft", "soup") for metric in _metrics(stages, "preference")]
+    return found[0], found[1] and all(gain is not None and not _fell(gain) for gain in gains)
+
+
+def _at_length(stages: Stages, longest: bool) -> list[str]:
+    """The recall metrics of the longest or the shortest length; none where all are of one length."""
+    metrics = sorted(_metrics(stages, "recall"), key=length_order)
+    lengths = [length_order(metric)[0] for metric in metrics]
+    if not lengths or lengths[0] == lengths[-1]:
+        return []
+    asked = lengths[-1] if longest else lengths[0]
+    return [metric for metric, length in zip(metrics, lengths, strict=True) if length == asked]
+
+
+def _long_context_lost(stages: Stages) -> _Found:
+    longest = _at_length(stages, longest=True)
+    gains = [gain for metric in longest if (gain := _gain(stages, metric, "base", "soup"))]
+    if not gains or len(gains) < len(longest):
+        return None
+    least = max(gains, key=lambda gain: gain.value)
+    low, high = (None if end is None else -end for end in (least.high, least.low))
+    kept = [_value(stages, "soup", metric) for metric in _at_length(stages, longest=False)]
+    held = all(value is not None and value >= SHORT_RECALL for value in kept)
+    return Figure(-least.value, low, high), held and all(_fell(gain) for gain in gains)
+
+
+def _won_back(stages: Stages) -> _Found:
+    """The lowest share of the recall tasks of the longest length; without a guarded task of either sort nothing is
+    held.
+    """
+    longest = _at_length(stages, longest=True)
+    losses = [_gain(stages, metric, "base", "soup") for metric in longest]
+    gains = [_gain(stages, metric, "soup", "merged") for metric in longest]
+    if not longest or not all(gains) or not all(loss and loss.value < 0 for loss in losses):
+        return None
+    shares = [
+        share_won_back(*(stages[name].results["metrics"][metric]["items"] for name in ("base", "soup", "merged")))
+        for metric in longest
     ]
-    return (_figure(min(found, key=lambda gain: gain.value)), True) if found else None
-
-
-def _has_room(stages: Stages, metric: str) -> bool:
-    """Whether sft left anything to gain: right traces over wrong ones it may already tell apart in every pair."""
-    return (_value(stages, "sft", metric) or 0.0) < FULL
-
-
-def _long_context_lost(stages: Stages) -> tuple[Figure, bool] | None:
-    lengths = _lengths(stages)
-    gain = _gain(stages, lengths[-1], "base", "soup") if lengths else None
-    if not gain:
-        return None
-    short = _value(stages, "soup", lengths[0])
-    figure = Figure(-gain.value, None if gain.high is None else -gain.high, None if gain.low is None else -gain.low)
-    return figure, len(lengths) > 1 and short is not None and short >= SHORT_RECALL
-
-
-def _won_back(stages: Stages) -> tuple[Figure, bool] | None:
-    lengths = _lengths(stages)
-    gain = _gain(stages, lengths[-1], "soup", "merged") if lengths else None
-    loss = _gain(stages, lengths[-1], "base", "soup") if lengths else None
-    if not gain or not loss or loss.value >= 0:
-        return None
-    items = [stages[name].results["metrics"][lengths[-1]]["items"] for name in ("base", "soup", "merged")]
-    guarded = [*_thinking(stages), *_metrics(stages, "preference")]
-    others = [_gain(stages, metric, "soup", "merged") for metric in guarded]
-    held = all(other is not None and not (other.beyond_noise and other.value < 0) for other in others)
-    return share_won_back(*items), held and gain.beyond_noise and gain.value > 0
+    known = all(loss and _fell(loss) for loss in losses) and all(gain and _gained(gain) for gain in gains)
+    guarded = _thinking(stages), _metrics(stages, "preference")
+    others = [_gain(stages, metric, "soup", "merged") for metrics in guarded for metric in metrics]
+    held = all(guarded) and all(other is not None and not _fell(other) for other in others)
+    return min(shares, key=lambda share: share.value), held and known
 
 
 def share_won_back(base: list[float], soup: list[float], merged: list[float], draws: int = 2000) -> Figure:
@@ -192,14 +257,12 @@ def share_won_back(base: list[float], soup: list[float], merged: list[float], dr
     return Figure(float((back - lost).mean() / (before - lost).mean()), float(low), float(high))
 
 
-def _turns(stages: Stages) -> tuple[Figure, bool] | None:
-    first = next(iter(stages.values()), None)
-    tasks = [task for task in first.results["tasks"].values() if task["kind"] == "turns"] if first else []
-    turns = [metric for task in tasks for metric in task["metrics"] if "/turn_" in metric]
+def _turns(stages: Stages) -> _Found:
+    tasks = [task for stage in stages.values() for task in stage.results["tasks"].values() if task["kind"] == "turns"]
+    turns = _unique(metric for task in tasks for metric in task["metrics"] if "/turn_" in metric)
     later = [name for name in stages if name not in ("base", "mid")]
-    return _lowest(stages, later, turns) if turns and "sft" in stages else None
+    return _lowest_level(stages, later, turns) if "sft" in stages else None
 
 
-def _gain_of_kind(stages: Stages, kind: str, before: str, after: str) -> tuple[Figure, bool] | None:
-    gains = [_gain(stages, metric, before, after) for metric in _metrics(stages, kind)]
-    return (_figure(gains[0]), True) if gains and gains[0] else None
+def _gain_of_kind(stages: Stages, kind: str) -> _Found:
+    return _lowest_gain(stages, _metrics(stages, kind), "sft", "soup")

@@ -19,7 +19,7 @@ from apo_soup.report.picture import pipeline_picture
 from apo_soup.report.recall import position_loss_section, recall_by_depth_section, recall_by_length_section
 from apo_soup.report.rows import data_section, pairs_section
 from apo_soup.report.samples import samples_section
-from apo_soup.report.scores import findings_section, scores_section
+from apo_soup.report.scores import claims_section, findings_section, scores_section
 from apo_soup.report.sweep import sweep_section
 from apo_soup.report.training import members_section, training_section
 from apo_soup.report.turns import turns_section
@@ -47,6 +47,7 @@ def write_report(recipe: Path, run: Path) -> Path:
         arguments_lines(run),
         html_section("Lineage", lineage_section(run, checkpoints)),
         html_section("What the makers of SmolLM3 reported, asked of this run", findings_section(checkpoints)),
+        html_section("The verdicts that programs get", claims_section(checkpoints)),
         html_section("What each checkpoint can do", scores_section(checkpoints)),
         html_section("Right answers by language and mode", languages_section(checkpoints)),
         html_section("The mode over turns", turns_section(checkpoints)),

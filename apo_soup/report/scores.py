@@ -1,5 +1,6 @@
-"""The page's scores: what SmolLM3's makers reported, asked of this run, and what each checkpoint can do."""
+"""The page's scores: what SmolLM3's makers reported, asked of this run; verdicts; what each checkpoint can do."""
 
+from apo_soup.report.claims import run_claims
 from apo_soup.report.html import esc, html_table
 from apo_soup.report.reported import gain_between, reported_findings
 from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, parent_checkpoint, score_cell
@@ -24,6 +25,27 @@ def findings_section(stages: list[EvaluatedCheckpoint]) -> str:
     )
     header = ["reported", "measured by", "scores", "gain", "here"]
     return html_table(header, rows, prose=True) + note if rows else ""
+
+
+def claims_section(stages: list[EvaluatedCheckpoint]) -> str:
+    """The verdicts that `report --json` gives to programs, in words."""
+    if not stages:
+        return ""
+    rows = []
+    for claim in run_claims(stages):
+        interval = "" if claim.low is None else f"<small>{claim.low:.3f} to {claim.high:.3f}</small>"
+        rows.append([
+            f"<code>{esc(claim.name)}</code>",
+            esc(claim.told),
+            "-" if claim.value is None else f"{claim.value:.3f}{interval}",
+            f"{claim.least:g}",
+            f'<span class="verdict {"good" if claim.shown else ""}">{esc(claim.verdict)}</span>',
+        ])  # fmt: skip
+    note = (
+        "<p>A figure of several tasks is the lowest of them. Where the interval begins below, the figure is at least "
+        "what is asked, but the noise of its items leaves room for less.</p>"
+    )
+    return html_table(["claim", "figure is", "figure", "asked", "here"], rows, prose=True) + note
 
 
 def scores_section(stages: list[EvaluatedCheckpoint]) -> str:

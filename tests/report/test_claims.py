@@ -5,6 +5,7 @@ import json
 import pytest
 
 from apo_soup.report.claims import run_claims, share_won_back
+from apo_soup.report.scores import claims_section
 from apo_soup.runs.results import evaluated_checkpoints
 
 NAMES = ["mid_reasons", "two_modes", "preference", "long_context_lost", "won_back", "mode_over_turns", "safety",
@@ -50,6 +51,107 @@ def test_what_is_won_back_is_a_share_of_what_was_lost(claims):
     assert (found["won_back"].value, found["won_back"].seen) == (1.0, True)
     assert not claims(merged=(20, 40, 37))["won_back"].seen, "thinking fell"
     assert not claims(merged=(36, 36, 37))["won_back"].seen, "a third, within noise"
+
+
+@pytest.fixture
+def changed(run):
+    """The claims of the run after `change` was applied to the results of every stage that it names."""
+
+    def of(change, *names):
+        for name in names or ("base", "mid", "sft", "apo-1", "soup", "merged"):
+            file = run / "evals" / name / "results.json"
+            content = json.loads(file.read_text())
+            change(content)
+            file.write_text(json.dumps(content))
+        return {claim.name: claim for claim in run_claims(evaluated_checkpoints(run))}
+
+    return of
+
+
+def scored(task, kind, metric, hits, of=40):
+    """What adds a metric of some hits to a stage's results."""
+
+    def add(results):
+        score = {"value": hits / of, "low": hits / of - 0.1, "high": hits / of + 0.1, "n": of, "better": "higher"}
+        results["metrics"][metric] = {**score, "headline": True, "items": [1] * hits + [0] * (of - hits)}
+        results["tasks"].setdefault(task, {"kind": kind, "rows": task, "metrics": []})["metrics"].append(metric)
+
+    return add
+
+
+def without(kind):
+    """What takes the tasks of a kind out of a stage's results."""
+
+    def take(results):
+        results["tasks"] = {name: task for name, task in results["tasks"].items() if task["kind"] != kind}
+
+    return take
+
+
+def test_every_guarded_task_is_held_or_nothing_is_won_back(changed):
+    assert changed(lambda results: None)["won_back"].seen
+    changed(scored("hard", "answer", "hard/think", 30))
+    assert changed(scored("other", "preference", "other", 30))["won_back"].seen
+    changed(scored("hard", "answer", "hard/think", 12), "merged")
+    found = changed(lambda results: None)["won_back"]
+    assert (found.value, found.seen) == (1.0, False), "thinking of the second task fell"
+
+
+def test_nothing_is_held_where_nothing_is_guarded(changed):
+    found = changed(without("preference"))["won_back"]
+    assert (found.value, found.seen) == (1.0, False)
+
+
+def test_two_modes_need_both_and_the_lowest_of_all_tasks_counts(changed):
+    assert changed(scored("problems", "answer", "problems/obedience", 40))["two_modes"].value == 0.9
+    assert changed(scored("hard", "answer", "hard/think", 20))["two_modes"].value == 0.5
+
+    def think_alone(results):
+        results["tasks"]["problems"]["metrics"].remove("problems/no_think")
+
+    assert changed(think_alone)["two_modes"].value is None
+
+
+@pytest.mark.parametrize(("lacks", "value"), [((), 0.875), (("apo-1",), None), (("base", "mid"), 0.875)])
+def test_turns_are_those_of_every_stage_from_sft_on(run, changed, lacks, value):
+    later = [name for name in ("base", "mid", "sft", "apo-1", "soup") if name not in lacks]
+    changed(scored("turns", "turns", "turns/think/turn_1", 38), *later)
+    foreign = json.loads((run / "evals" / "sft" / "results.json").read_text())
+    scored("turns", "turns", "turns/think/turn_1", 2)(foreign)
+    (run / "evals" / "other").mkdir()
+    (run / "evals" / "other" / "results.json").write_text(json.dumps({**foreign, "name": "other"}))
+    found = changed(scored("turns", "turns", "turns/think/turn_1", 35), "merged")["mode_over_turns"]
+    assert (found.value, found.seen, found.shown) == (value, False, False)
+
+
+def test_a_level_is_reached_within_noise_or_shown(run, changed):
+    found = changed(scored("turns", "turns", "turns/think/turn_1", 38))["mode_over_turns"]
+    assert (found.value, found.seen, found.shown) == (0.95, True, False)
+    assert found.verdict == "reached, the interval begins below"
+    assert found.as_json()["shown"] is False
+    page = claims_section(evaluated_checkpoints(run))
+    assert page.count("reached, the interval begins below<") == 3, "what was lost and won back begins below too"
+    assert "0.950<small>0.850 to 1.050</small></td><td>0.9</td>" in page
+    assert page.count("not known<") == 3, "two modes, safety and consistency"
+
+
+def test_a_preference_that_falls_is_told_and_one_left_out_is_named(claims, changed):
+    claims(base=(1, 40, 20))
+    assert changed(lambda results: None)["preference"].seen
+    changed(scored("traces", "preference", "traces", 40))
+    found = changed(lambda results: None)["preference"]
+    assert found.seen
+    assert found.told.endswith("; not counted: traces (base 1.00, sft 1.00)")
+    assert not changed(scored("traces", "preference", "traces", 20), "soup")["preference"].seen
+
+
+@pytest.mark.parametrize(("right", "value", "seen"), [(30, 0.25, True), (20, 0.0, False), (10, -0.25, False)])
+def test_answers_that_agree_must_be_right_too(changed, right, value, seen):
+    changed(scored("same", "consistency", "same/agree", 20))
+    changed(scored("same", "consistency", "same/agree_right", 20))
+    changed(scored("same", "consistency", "same/agree", 36), "soup")
+    found = changed(scored("same", "consistency", "same/agree_right", right), "soup")["consistency"]
+    assert (found.value, found.seen) == (pytest.approx(value), seen)
 
 
 def test_a_share_won_back_has_the_noise_of_its_items():
