@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from apo_soup.config.apo import ApoFile
 from apo_soup.errors import first_line
 from apo_soup.hashing import hash_value
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.durable import sync_path
 from apo_soup.runs.sources import model_hash
@@ -66,13 +66,13 @@ class ReferenceStore:
                 values = opened.get_tensor("chosen"), opened.get_tensor("rejected")
                 recorded = (opened.metadata() or {}).get(_HASH)
         except (SafetensorError, OSError) as error:
-            say(f"reference: {file} cannot be read ({first_line(error)}); it is computed again")
+            warn(f"reference: {file} cannot be read ({first_line(error)}); it is computed again")
             return None
         if any(side.shape != (pairs,) or side.dtype != torch.float32 or not side.isfinite().all() for side in values):
-            say(f"reference: {file} does not hold {pairs:,} finite numbers a side; it is computed again")
+            warn(f"reference: {file} does not hold {pairs:,} finite numbers a side; it is computed again")
             return None
         if recorded != values_hash(*values):
-            say(f"reference: {file} has changed since it was written; it is computed again")
+            warn(f"reference: {file} has changed since it was written; it is computed again")
             return None
         return values
 

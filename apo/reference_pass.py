@@ -25,7 +25,7 @@ from apo.steps import rows_of_every_pair
 from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
 from apo_soup.hashing import hash_value
 from apo_soup.private import attention_implementation
-from apo_soup.progress import Progress, say
+from apo_soup.progress import Progress, warn
 from apo_soup.runs.lock import holder_of, named_holder, way_out
 
 
@@ -173,7 +173,7 @@ class ReferencePass:
                     seconds, file = 60, Path(lock.lock_file)
                     holder = holder_of(file)
                     who = holder.told if holder else "the process"
-                    say(f"reference: waiting for {who} that computes these values{way_out(holder, file)}")
+                    warn(f"reference: waiting for {who} that computes these values{way_out(holder, file)}")
             (waits,) = broadcast_object_list([main and not lock.is_locked])
         with named_holder(lock) if main else contextlib.nullcontext():
             yield

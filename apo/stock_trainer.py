@@ -8,7 +8,7 @@ from trl import DPOTrainer
 
 from apo.reference import ReferenceStore
 from apo_soup.private import DPOTrainerHooks, with_fingerprint
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.training.going_on import complete_reference
 from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
@@ -23,7 +23,7 @@ def remove_broken(cache: Path, pairs: int) -> None:
     except (OSError, ValueError):  # pyarrow's errors are both
         whole = False
     if not whole:
-        say(f"reference: {cache} does not hold {pairs:,} pairs; it is computed again")
+        warn(f"reference: {cache} does not hold {pairs:,} pairs; it is computed again")
         cache.unlink()
 
 

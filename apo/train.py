@@ -32,7 +32,7 @@ from apo_soup.config.apo import ApoFile
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.models.earlier_adapter import base_model
-from apo_soup.progress import say
+from apo_soup.progress import say, warn
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
 from apo_soup.training.adapter_fit import check_adapter_fits
@@ -108,12 +108,12 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
             keep_trackers(arguments, recipe, stage)
     if trainer is None:
         release()  # what was loaded before it turned out not to be packable
-        say(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
+        warn(f"{stage.name}: pairs run on the stock trainer, because of {reason}")
         trainer = stock_trainer(recipe, arguments, common)
         at_once = arguments.train_batch_size * arguments.world_size
         if recipe.global_batch_size and arguments.world_size > 1 and len(pairs) % at_once:
             again = -len(pairs) % at_once
-            say(
+            warn(
                 f"{stage.name}: the last step of an epoch takes {again} of its first pairs again, to fill all processes"
             )
 
@@ -158,14 +158,14 @@ def packed_trainer(
     register_pair_attention()
     kernels = "sdpa" if attention == PAIRS else attention
     if requested not in (None, kernels):
-        say(
+        warn(
             f"attn_implementation: packed pairs are run with {kernels}, because {requested} does not take their mask "
             "here"
         )
     defaults = {field.name: field.default for field in fields(DPOConfig)}
     for key, why in WITHOUT_EFFECT.items():
         if getattr(arguments, key) != defaults[key]:
-            say(f"{key} has no effect on packed pairs: {why}")
+            warn(f"{key} has no effect on packed pairs: {why}")
     loading["attn_implementation"] = attention
     arguments.precompute_ref_log_probs = True
     longest = cast(int, arguments.max_length)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 _LOG_SECONDS, _TERMINAL_SECONDS = 5.0, 0.2
 # The variable by which a run tells its stages to be quiet.
 QUIET = "APO_SOUP_QUIET"
+# How a warning begins.
+_WARNING = "warning: "
 # Characters of a bar.
 _BAR = 20
 
@@ -25,8 +27,22 @@ def is_quiet() -> bool:
 
 def say(text: str) -> None:
     """Print from the main process only, and of a quiet one warnings alone."""
-    if not is_quiet() or text.startswith("warning:"):
+    if not is_quiet() or text.startswith(_WARNING):
         tell(text)
+
+
+def warn(text: str) -> None:
+    """Warn from the main process, a quiet one too."""
+    say(warning(text))
+
+
+def warning(text: str) -> str:
+    """A text as a warning, for what speaks through a function that it was given: `say` keeps none of them back.
+
+    >>> warning("40 of 200 questions have no answer")
+    'warning: 40 of 200 questions have no answer'
+    """
+    return f"{_WARNING}{text}"
 
 
 def tell(text: str) -> None:
@@ -47,16 +63,18 @@ def clock(seconds: float) -> str:
 
 
 def rate_text(per_second: float, unit: str = "") -> str:
-    """How fast work goes, in a measure in which it is not nothing.
+    """How fast work goes, in a measure in which it is not nothing; `-` where nothing was done.
 
-    >>> rate_text(1234.5), rate_text(3.21), rate_text(0.25, "steps"), rate_text(0.002, "steps")
-    ('1,234/s', '3.2/s', '15 steps/min', '7.2 steps/h')
+    >>> rate_text(1234.5), rate_text(3.21), rate_text(0.25, "steps"), rate_text(0.002, "steps"), rate_text(0)
+    ('1,234/s', '3.2/s', '15 steps/min', '7.2 steps/h', '-')
     """
-    name, seconds = next(
-        ((name, seconds) for name, seconds in (("s", 1), ("min", 60)) if per_second * seconds >= 1), ("h", 3600)
-    )
+    if per_second <= 0:
+        return "-"
+    measures = (("s", 1), ("min", 60), ("h", 3600), ("day", 86_400))
+    name, seconds = next((one for one in measures if per_second * one[1] >= 1), measures[-1])
     rate = per_second * seconds
-    return f"{rate:,.{1 if rate < 10 else 0}f}{f' {unit}' if unit else ''}/{name}"
+    number = "<0.1" if rate < 0.1 else f"{rate:,.{1 if rate < 10 else 0}f}"
+    return f"{number}{f' {unit}' if unit else ''}/{name}"
 
 
 def bar(done: int, total: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
-from apo_soup.progress import clock, say
+from apo_soup.progress import clock, say, tell
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 from apo_soup.runs.stage import hidden_sibling
 from merge.load_process import LoadProcess
@@ -41,7 +41,7 @@ def _run_folders(recipe: MergeFile, options: argparse.Namespace, loads: LoadProc
         if options.only not in (None, name) or (name == "soup" and recipe.soup is None):
             continue
         if name == "soup" and recipe.one_pass:
-            print("soup: not written, its members go straight into the merge (one_pass: true)")
+            say("soup: not written, its members go straight into the merge (one_pass: true)")
             continue
         with alone_on(recipe, {name: Path(recipe.output_dir) / name}, options.state):
             code = max(code, _make_folder(recipe, name, options, loads))
@@ -72,7 +72,7 @@ def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace, load
         say(f"{name}: {plan.config.merge_method} of {models} into {plan.stage.folder}")
         started = time.monotonic()
         run_merge_stage(plan, recipe, loads)
-        print(f"{plan.stage.name}: {plan.stage.folder} written, {clock(time.monotonic() - started)}")
+        tell(f"{plan.stage.name}: {plan.stage.folder} written, {clock(time.monotonic() - started)}")
     if options.verify:
         _verify(plan)
     return code

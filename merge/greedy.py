@@ -10,7 +10,7 @@ from typing import Any
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
-from apo_soup.progress import say
+from apo_soup.progress import say, warn
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
@@ -52,14 +52,14 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
     values = {name: _mean(item_gains(metrics, metric, where)) for name, metrics in alone.items()}
     order = sorted(by_name, key=lambda name: -values[name])
     kept, score = [order[0]], values[order[0]]
-    print(f"soup: {order[0]} begins with {metric} {alone[order[0]][metric]['value']:.4f}")
+    say(f"soup: {order[0]} begins with {metric} {alone[order[0]][metric]['value']:.4f}")
     for name in order[1:]:
         tried = [*kept, name]
         mix = "-".join(tried)
         metrics = mix_metrics(suite, {mix: {by_name[n]: 1 / len(tried) for n in tried}}, folder / "points")[mix]
         value = _mean(item_gains(metrics, metric, where))
         stays = value >= score
-        print(
+        say(
             f"soup: with {name} {metric} is {metrics[metric]['value']:.4f}, "
             f"{'it stays' if stays else 'so it is left out'}"
         )
@@ -76,7 +76,7 @@ def _kept_choice(file: Path) -> dict[str, Any]:
     try:
         return json_of_form(file, GreedyChoice)
     except OtherFormError as error:
-        say(f"soup: {file}: {error}; the members are chosen again")
+        warn(f"soup: {file}: {error}; the members are chosen again")
         return {}
 
 

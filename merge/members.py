@@ -50,7 +50,7 @@ def _present_members(recipe: MergeFile, members: Literal["all"] | list[str]) -> 
         if parent != parents[whole[0]]:
             raise UserError(
                 f"{where}: expected members trained from one model, got {folder}, trained from another "
-                f"model than {whole[0]}; run `make apo` again"
+                f"model than {whole[0]}; make them again with `apo-soup run apo`"
             )
     return folders
 
@@ -71,7 +71,9 @@ def absent_member(recipe: MergeFile, folder: Path) -> str:
     run = Path(recipe.output_dir)
     looked = places_looked_at(str(folder), None if folder.is_relative_to(run) else recipe.path.parent)
     where = recipe.place("soup.members")
-    return f"{where}: expected a model folder, got {folder}, which is not there ({looked}); run `make apo` first"
+    return (
+        f"{where}: expected a model folder, got {folder}, which is not there ({looked}); run `apo-soup run apo` first"
+    )
 
 
 def adapter_base(folder: Path, where: str) -> str | None:

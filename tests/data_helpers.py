@@ -1,6 +1,7 @@
 """Rows, templates, and the way from rows to a prepared folder, that tests of `apo_soup.data` share."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def options(**changes: Any) -> Options:
     return Options(**{**usual, "completion_only_loss": None, "template_kwargs": {}, **changes})
 
 
-def prepared(path: Path, *words: str) -> tuple[Path, Any, dict]:
+def prepared(path: Path, *words: str, say: Callable[[str], None] = lambda text: None) -> tuple[Path, Any, dict]:
     """Prepare in this process; returns the folder, its splits and its counts."""
     from datasets import load_from_disk
 
@@ -49,7 +50,7 @@ def prepared(path: Path, *words: str) -> tuple[Path, Any, dict]:
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     recipe = load(path, stage_of_file(path), list(words))
-    folder = prepare_mixture(recipe, recipe_tokenizer(recipe), lambda text: None)
+    folder = prepare_mixture(recipe, recipe_tokenizer(recipe), say)
     return folder, load_from_disk(str(folder)), json.loads((folder / "stats.json").read_text())
 
 

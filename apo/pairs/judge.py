@@ -76,7 +76,8 @@ def failed_filter(completion: Completion, prompt: Prompt, filters: AnswerFilters
         return wrong_mode
     if control_token_in(completion.written):
         return "a control token inside"
-    if not {call["name"] for call in completion.calls} <= prompt.tool_names:
+    offered = prompt.tool_names
+    if offered is not None and not {call["name"] for call in completion.calls} <= offered:
         return "a call of a tool that was not offered"
     if completion.tokens is None:
         # A bound that was asked for cannot be held.

@@ -27,6 +27,7 @@ from apo.pairs.verdicts import JudgeCount, with_scores
 from apo_soup.config.asking import AskingFile, FilterKeys
 from apo_soup.config.pairs import PairsFile
 from apo_soup.errors import UserError
+from apo_soup.progress import say, tell
 from apo_soup.runs.stage import Stage
 from apo_soup.verify.answers import Verifier, verifier
 
@@ -88,7 +89,8 @@ def _write_folder(
     judge = {"judge": asdict(verdicts)} if recipe.judge else {}
     metrics = pair_metrics(prompts, selection, answers) | judge | {split: len(rows) for split, rows in splits.items()}
     stage.finish(folder, metrics)
-    print(summary_table(metrics))
+    say(summary_table(metrics))
+    tell(f"{stage.name}: {stage.folder} written; {len(selection.pairs):,} pairs of {len(prompts.usable):,} prompts")
 
 
 def write_drops(folder: Path, prompts: PromptSet, dropped: list[DroppedPrompt]) -> None:

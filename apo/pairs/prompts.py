@@ -1,7 +1,9 @@
 """The prompts that models are asked, from any source `apo_soup.data` reads."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,9 @@ from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import Fields, RowError, SourceRow, described
 from apo_soup.data.sources.source import Source
 from apo_soup.verify.answers import Verifier
+
+# The name of a tool that is given as Python text.
+_PYTHON_NAME = re.compile(r"^[ \t]*(?:async +)?def +(\w+) *\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,45 @@ class Prompt:
     source_row: str
 
     @property
-    def tool_names(self) -> set[str]:
-        """Names of the tools that the prompt offers as function schemas."""
-        offered = [tool for field in TOOL_FIELDS for tool in self.kwargs.get(field) or [] if isinstance(tool, dict)]
-        return {str(tool.get("function", tool).get("name")) for tool in offered}
+    def tool_names(self) -> set[str] | None:
+        """Names of the tools that the prompt offers; None where the name of one cannot be read."""
+        names: set[str] = set()
+        for field in TOOL_FIELDS:
+            found = offered_names(self.kwargs.get(field))
+            if found is None:
+                return None
+            names |= found
+        return names
+
+
+def offered_names(tools: Any) -> set[str] | None:
+    """Names of tools: function schemas, JSON text of such, or Python text, one or a list; None where the name of one
+    cannot be read.
+
+    >>> offered_names([{"type": "function", "function": {"name": "add"}}, '{"name": "sub"}']) == {"add", "sub"}
+    True
+    >>> offered_names(["def add(a, b): ..."]), offered_names("adds numbers"), offered_names(None)
+    ({'add'}, None, set())
+    """
+    if isinstance(tools, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            return offered_names(json.loads(tools))
+        return set(_PYTHON_NAME.findall(tools)) or (None if tools.strip() else set())
+    if isinstance(tools, dict):
+        function = tools.get("function", tools)
+        name = function.get("name") if isinstance(function, dict) else None
+        return {name} if isinstance(name, str) and name else None
+    if tools is None or tools is False:
+        return set()
+    if not isinstance(tools, (list, tuple)):
+        return None
+    names: set[str] = set()
+    for tool in tools:
+        found = offered_names(tool)
+        if not found:
+            return None
+        names |= found
+    return names
 
 
 @dataclass(frozen=True)

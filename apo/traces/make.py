@@ -24,6 +24,7 @@ from apo.pairs.verdicts import JudgeCount, with_scores
 from apo.traces.choice import kept_traces, trace_choice
 from apo_soup.config.traces import TracesFile
 from apo_soup.errors import UserError
+from apo_soup.progress import say, tell
 from apo_soup.runs.stage import Stage
 from apo_soup.tables import text_table
 from apo_soup.verify.answers import verifier
@@ -93,7 +94,8 @@ def make_traces(recipe: TracesFile, stage: Stage) -> None:
         **{split: len(rows) for split, rows in splits.items()},
     }
     stage.finish(folder, metrics)
-    print(traces_table(metrics))
+    say(traces_table(metrics))
+    tell(f"{stage.name}: {stage.folder} written; {len(kept):,} rows of {len(prompts.usable):,} prompts")
 
 
 def _split_rows(

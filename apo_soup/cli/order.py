@@ -56,45 +56,50 @@ def run_stages(
         if not (recipe / step.file).is_file() or (name != stage and not _is_asked_for(recipe, name)):
             continue
         if name not in needed:
-            output.say(f"{name}: not read for {stage}, skipped; `make {name}` makes it for itself")
+            own_run = f"apo-soup run {name} {shlex.quote(str(recipe))}"
+            output.say(f"{name}: not read for {stage}, skipped; `{own_run}` makes it for itself")
+            output.ended(name, [], "skipped")
             continue
-        own = words if name == stage else []
-        started, state = time.monotonic(), ask_state(step, recipe, own)
-        if state.code == 0:
-            output.say(in_sentences(state.said))
-            output.ended(name, state.states, 0, 0.0)
-            continue
-        if state.refused:
-            output.say(in_sentences(state.said), warning=True)
-            output.ended(name, state.states, state.code, 0.0)
-            print(state.errors, end="", file=sys.stderr)
-            return state.code
-        if name != stage:
-            kept, due = made_otherwise(recipe, name, state)
-            for line in kept:
-                output.say(f"warning: {line}; {stage} builds on what is there", warning=True)
-            if kept and not due:
+        with output.failure_told(name):
+            own = words if name == stage else []
+            started, state = time.monotonic(), ask_state(step, recipe, own)
+            if state.code == 0:
+                output.say(in_sentences(state.said))
+                output.ended(name, state.states)
                 continue
-            own = words_for_parts(step, due) if kept else []
-        words_of_step = launch_command(step, recipe, launch, own)
-        output.say(f"$ {shlex.join(without_secrets(words_of_step))}")
-        code = output.run(executable(words_of_step), name)
-        output.ended(name, state.states, code, time.monotonic() - started)
-        if code:
-            return code
-    following = next_step(stage, recipe)
+            if state.refused:
+                output.say(in_sentences(state.said), warning=True)
+                print(state.errors, end="", file=sys.stderr, flush=True)
+                output.ended(name, state.states, code=state.code)
+                return state.code
+            if name != stage:
+                kept, due = made_otherwise(recipe, name, state)
+                for line in kept:
+                    output.say(f"warning: {line}; {stage} builds on what is there", warning=True)
+                if kept and not due:
+                    output.ended(name, state.states, "kept")
+                    continue
+                own = words_for_parts(step, due) if kept else []
+            words_of_step = launch_command(step, recipe, launch, own)
+            output.say(f"$ {shlex.join(without_secrets(words_of_step))}")
+            code = output.run(executable(words_of_step), name)
+            output.ended(name, state.states, code=code, seconds=time.monotonic() - started)
+            if code:
+                return code
+    following = next_step(stage, recipe, launch)
     if following:
         output.say(f"next: {following}")
     return 0
 
 
-def next_step(stage: str, recipe: Path) -> str:
+def next_step(stage: str, recipe: Path, launch: str | None = None) -> str:
     """What to type behind a run up to a stage; nothing where the recipe's files ask for no more."""
     if stage == "eval":
         return f"apo-soup report {shlex.quote(str(recipe))}"
     if stage in ("data", "sweep") or not (recipe / STEPS["eval"].file).is_file():
         return ""
-    return f"apo-soup run {shlex.quote(str(recipe))}"
+    launched = f" --launch {shlex.quote(launch)}" if launch else ""
+    return f"apo-soup run {shlex.quote(str(recipe))}{launched}"
 
 
 def made_otherwise(

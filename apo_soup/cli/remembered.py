@@ -72,7 +72,7 @@ def parts_made_otherwise(
     alike: dict[tuple[str, str | None], list[str]] = {}
     for part, arguments in kept.items():
         alike.setdefault((arguments, reasons[part]), []).append(part)
-    way = f"`make {name} RECIPE={recipe}` makes {{}} as the file says, or write the arguments into the file"
+    way = f"`apo-soup run {name} {recipe}` makes {{}} as the file says, or write the arguments into the file"
     lines = [
         f"{arguments_told(parts, arguments, recipe / step.file)} ({reason}); "
         + way.format("it" if len(parts) == 1 else "them")

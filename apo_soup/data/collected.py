@@ -21,6 +21,7 @@ from apo_soup.data.splits import KeptDocuments
 from apo_soup.data.statistics import Statistics, check_unread
 from apo_soup.data.token_shares import UndrawnRows, drawn_by_tokens
 from apo_soup.errors import UserError
+from apo_soup.progress import warning
 from apo_soup.runs.manifest import write_json
 
 
@@ -142,7 +143,7 @@ class CollectedRows:
         rejects = self.statistics.close().get("rejects")
         if rejects:
             shutil.copy(rejects, beside)
-            self.say(f"{self.statistics.sum('rejected')} rejected rows, with reasons, in {beside}")
+            self.say(warning(f"{self.statistics.sum('rejected')} rejected rows, with reasons, in {beside}"))
 
     def write(self, where: str) -> dict[str, Any]:
         """Write the splits and return what `stats.json` says of the rows.

@@ -31,6 +31,7 @@ from apo_soup.errors import UserError, disk_refusal, first_line
 from apo_soup.hashing import hash_value
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.models.tokenizer import tokenizer_text
+from apo_soup.progress import warning
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.durable import files_below, sync_tree
 from apo_soup.runs.known_hashes import content_hash
@@ -135,7 +136,7 @@ def made_once(
     with waited_for(lock_file(folder), "prepared rows", say):
         fault = _fault(folder) if folder.is_dir() else None
         if fault:
-            say(f"prepared rows in {folder} are made again: {fault}")
+            say(warning(f"prepared rows in {folder} are made again: {fault}"))
             shutil.rmtree(folder)
         if folder.is_dir():
             say(f"prepared rows found in {folder}; they passed the mask check when they were made")

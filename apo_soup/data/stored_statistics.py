@@ -93,6 +93,8 @@ class PackedSequences(Form):
     """The sequences that rows were packed into."""
 
     sequences: Count
+    tokens: Count
+    trained: Count
     filled: float
     untrained: Count
 

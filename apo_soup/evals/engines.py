@@ -15,7 +15,7 @@ from apo_soup.models.drawing import answer_seed
 from apo_soup.models.endpoint.packages import require_endpoint_packages
 from apo_soup.models.generation import generate
 from apo_soup.models.vllm import started_llm, vllm_completion
-from apo_soup.progress import say
+from apo_soup.progress import warn
 
 
 class AnswerEngine(Protocol):
@@ -123,11 +123,12 @@ class ServedAnswers:
         EndpointClient(self.endpoint, self.where, sampling, send).ask(requests, keep)
         refused = [reply.problem for reply in found.values() if reply.problem]
         if refused:
-            say(f"{self.where}: {len(refused)} of {len(prompts)} questions have no answer: {refused[0]}")
+            warn(f"{self.where}: {len(refused)} of {len(prompts)} questions have no answer: {refused[0]}")
         replies = [found[str(number)] for number in range(len(prompts))]
         altered = [c.problem for reply in replies for c in reply.completions if c.problem]
         if altered:
-            say(f"{self.where}: {len(altered)} of {len(prompts)} answers are not as the model wrote them: {altered[0]}")
+            told = f"{len(altered)} of {len(prompts)} answers are not as the model wrote them: {altered[0]}"
+            warn(f"{self.where}: {told}")
         answers = [r.completions[0] if r.completions else Completion("", None, False, r.problem) for r in replies]
         return [replace(answer, text=answer.written, calls=()) for answer in answers]
 

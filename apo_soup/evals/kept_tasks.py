@@ -6,7 +6,7 @@ from typing import Any
 
 from apo_soup.evals.metrics import TaskResult
 from apo_soup.evals.results_folder import marked_name
-from apo_soup.progress import say
+from apo_soup.progress import say, warn
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import Sample, StoredScore, TaskRecord
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
@@ -61,7 +61,7 @@ class KeptTasks:
         try:
             kept = json_of_form(file, KeptTask)
         except OtherFormError as error:
-            say(f"{name}: asked again, for {file} is damaged: {error}")
+            warn(f"{name}: asked again, for {file} is damaged: {error}")
             return None
         if kept["about"] != self.about:
             return None

@@ -19,7 +19,7 @@ from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, m
 from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
 from apo_soup.models.libraries import quiet_libraries, spare_collector
-from apo_soup.progress import say
+from apo_soup.progress import say, tell
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import alone_on, report_state
@@ -225,4 +225,4 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
     stage.finish(folder, headlines)
     seconds = sum(task["seconds"] for task in results["tasks"].values())
     line = "  ".join(f"{name} {value:.3f}" for name, value in headlines.items() if value is not None)
-    print(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)
+    tell(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)

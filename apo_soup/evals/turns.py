@@ -17,7 +17,7 @@ from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats
 from apo_soup.models.completion import Completion
 from apo_soup.models.think_tags import THINKING
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.verify.modes import answer_part, obeys
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def turns_task(checkpoint: "Checkpoint", task: TurnsTask, rows: list[ItemRow]) -
         by_words = task.switch_by == "words"
         changing = [HeldTalk(s, mode, switch, by_words) for s in scripts for _ in range(task.repeats)]
         if by_words and mode == "no_think" and prefills_block(checkpoint, changing[0]):
-            say(
+            warn(
                 f"{task.name}: no switch to /think by words: the template writes an empty think block before every "
                 "answer of a no-think conversation"
             )

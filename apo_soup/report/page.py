@@ -39,7 +39,7 @@ def write_report(recipe: Path, run: Path) -> Path:
     if not run.is_dir():
         raise UserError(
             f"{run}: expected the folder of a run, got none, since nothing of {recipe} has run yet; run "
-            f"`make eval RECIPE={recipe}` first"
+            f"`apo-soup run {recipe}` first"
         )
     checkpoints = evaluated_checkpoints(run)
     parts = [

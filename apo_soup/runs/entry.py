@@ -11,7 +11,7 @@ from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import run_main, told_together, told_while_at_work
-from apo_soup.progress import is_main, say, tell
+from apo_soup.progress import is_main, say, tell, warn
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.ranks import main_decides
@@ -88,7 +88,7 @@ def report_state(
         say(f"note: {note}")
     if todo and not only_state:
         for line in told_of_upstream(read for stage in todo for read in stage.reads) if is_main() else ():
-            say(f"warning: {line}")
+            warn(line)
         place = recipe.place("output_dir")
         tight = main_decides(f"room of {names}", lambda: require_room(ANY_FILES, todo[0].folder, place))
         if tight:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apo_soup.errors import UserError
+from apo_soup.progress import warning
 from apo_soup.tables import size_text
 
 # Of what is free, the share beyond which a stage says that room is tight.
@@ -52,7 +53,7 @@ def require_room(room: Room, folder: Path, where: str) -> str | None:
     if free >= (_LITTLE if room.most is None else room.most / _TIGHT):
         return None
     up_to = "" if room.most is None else f", up to {size_text(room.most)} at once"
-    return (
-        f"note: {place}: {size_text(free)} are free for {room.told}{up_to}; free some (`apo-soup clean` lists what can "
+    return warning(
+        f"{place}: {size_text(free)} are free for {room.told}{up_to}; free some (`apo-soup clean` lists what can "
         f"go), or {room.cure}"
     )

@@ -24,7 +24,7 @@ from apo_soup.config.kinds import kind_of_stage
 from apo_soup.config.load import file_model
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
-from apo_soup.progress import say
+from apo_soup.progress import say, warn
 from apo_soup.runs.durable import files_below, sync_path, sync_tree
 from apo_soup.runs.manifest import (
     BEGUN,
@@ -180,7 +180,7 @@ class Stage:
         try:
             yield
         except UserError as error:
-            say(f"warning: {self.name}: {error}; nothing there was used or removed")
+            warn(f"{self.name}: {error}; nothing there was used or removed")
 
     def _begun_here(self) -> dict[str, Any] | None:
         """What the partial folder was begun with, or None; what stepped aside for this work must be known too.
@@ -242,7 +242,7 @@ class Stage:
             return
         number = next(n for n in count(1) if not self.folder.with_name(f"{self.folder.name}.found-{n}").exists())
         kept = self.folder.rename(self.folder.with_name(f"{self.folder.name}.found-{number}"))
-        say(f"warning: {self.name}: {found[0]} was put into {self.folder} while it was made; it is kept in {kept}")
+        warn(f"{self.name}: {found[0]} was put into {self.folder} while it was made; it is kept in {kept}")
 
     def _begin(self) -> Path:
         processes = process_count()

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from apo_soup.config.data import DataFile
+from apo_soup.progress import tell
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import make_if_stale, stage_program
@@ -27,7 +28,7 @@ def _write_rows(recipe: DataFile, stage: Stage) -> None:
     folder = stage.result_folder()
     row_counts = write_row_files(folder, recipe.seed, recipe.counts)
     stage.finish(folder, {"rows": row_counts})
-    print(f"data: {sum(row_counts.values())} rows in {len(row_counts)} files in {stage.folder}")
+    tell(f"data: {sum(row_counts.values())} rows in {len(row_counts)} files in {stage.folder}")
 
 
 if __name__ == "__main__":

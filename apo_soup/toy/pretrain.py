@@ -22,6 +22,7 @@ from apo_soup.config.command_line import arguments
 from apo_soup.config.load import load
 from apo_soup.errors import UserError, run_main, told_by_disk
 from apo_soup.models.tokenizer import load_tokenizer
+from apo_soup.progress import say
 from apo_soup.runs.durable import sync_tree
 from apo_soup.runs.lock import at_work
 from apo_soup.runs.stage import hidden_sibling, replace_folder, restore
@@ -226,7 +227,7 @@ def _pretrain(config: BaseModelFile) -> None:
         tokens += batch.numel()
         if step % 100 == 0 or step + 1 == config.steps:
             seconds = time.monotonic() - started
-            print(
+            say(
                 f"step {step}/{config.steps}  loss {loss.item():.3f}  lr {learning_rate_at(config, step):.1e}  "
                 f"{tokens:,} tokens  {tokens / seconds:,.0f} tokens/s  {seconds / 60:.1f} min",
                 flush=True,

@@ -18,7 +18,7 @@ from apo_soup.config.library_values import missing_library
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
-from apo_soup.progress import say
+from apo_soup.progress import say, warn
 from apo_soup.runs.manifest import process_count
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.trackers import (
@@ -75,8 +75,10 @@ def machine_overrides(recipe: TrainingFile) -> tuple[dict[str, Any], list[str]]:
 
 def say_notes(recipe: TrainingFile) -> None:
     """Print what was mapped in the recipe, and what it asks for that is not available here."""
-    for note in (*recipe.notes, *machine_overrides(recipe)[1]):
+    for note in recipe.notes:
         say(note)
+    for missing in machine_overrides(recipe)[1]:
+        warn(missing)
 
 
 def keep_trackers(arguments: TrainingArguments, recipe: TrainingFile, stage: Stage) -> None:

@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from apo_soup.errors import UserError
-from apo_soup.progress import bar, clock, is_quiet, rate_text, say
+from apo_soup.progress import bar, clock, is_quiet, rate_text, say, warn
 from apo_soup.stops import STOPS
 from apo_soup.training.finite import all_finite, require_finite
 from apo_soup.training.trainer import StageTrainer
@@ -88,8 +88,8 @@ class Watch(TrainerCallback):
             fall = logs.get("rewards/chosen", 0.0) / self.nats_a_reward if self.nats_a_reward else 0.0
         if fall < COLLAPSE and not self.warned:
             self.warned = True
-            say(
-                f"warning: chosen answers have become less likely than under the reference, by {-fall:.2f} nats a "
+            warn(
+                f"chosen answers have become less likely than under the reference, by {-fall:.2f} nats a "
                 "token; lower learning_rate, raise beta, or look whether they differ in kind from the model's own"
             )
 
@@ -150,7 +150,7 @@ class RestoreCounts(TrainerCallback):
         if state.global_step:
             self.trainer.restore_window()
         if state.best_global_step is not None and state.best_model_checkpoint is None:
-            say(
+            warn(
                 f"{self.name}: checkpoint-{state.best_global_step}, the best until now ({args.metric_for_best_model} "
                 f"{state.best_metric:.4g}), is gone; the best of those to come is looked for"
             )

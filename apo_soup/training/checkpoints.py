@@ -10,7 +10,7 @@ from accelerate import PartialState
 from pydantic import Field
 
 from apo_soup.errors import UserError
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
@@ -133,7 +133,7 @@ def _put_aside_if_damaged(stage: Stage, checkpoint: Path) -> bool:
     fault = checkpoint_fault(checkpoint)
     if fault is None:
         return False
-    say(f"{stage.name}: {checkpoint} is not used: {fault}")
+    warn(f"{stage.name}: {checkpoint} is not used: {fault}")
     aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
     shutil.rmtree(aside, ignore_errors=True)
     checkpoint.rename(aside)

@@ -19,7 +19,7 @@ from transformers import AutoConfig, TrainerCallback, TrainerControl, TrainerSta
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.models.earlier_adapter import base_model
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.training.finite import local_shard
 
 LOW = (torch.bfloat16, torch.float16)
@@ -166,8 +166,8 @@ class MovedShare(TrainerCallback):
         pairs = zip(self.before, after, strict=True)
         moved = sum(int((one != other).sum()) for one, other in pairs)
         if state.is_world_process_zero and count:
-            say(
-                f"{self.name}: warning: {moved / count:.2%} of the weights have moved, for some are trained in "
+            warn(
+                f"{self.name}: {moved / count:.2%} of the weights have moved, for some are trained in "
                 f"bfloat16 or float16, to which small steps add nothing; {self.cure} moves all of them"
             )
 

@@ -14,10 +14,11 @@ from transformers.trainer_utils import TrainOutput
 
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
+from apo_soup.data.trained_counts import trained_counts
 from apo_soup.errors import UserError, told_while_at_work
 from apo_soup.memory import memory_held
 from apo_soup.models.quantised import quantisation
-from apo_soup.progress import is_main, say, tell
+from apo_soup.progress import is_main, say, tell, warn
 from apo_soup.runs.licence import cache_card
 from apo_soup.runs.planned import planned
 from apo_soup.runs.ranks import ended_together, main_decides
@@ -59,7 +60,7 @@ def train_and_save(
     facts = facts | {"memory_before_mb": memory_before(trainer.trained_model) // 2**20}
     foretold = planned(recipe, stage.name)
     facts |= {"planned": foretold} if foretold else {}
-    told = beginning(recipe, stage, trainer, facts.get("data") or [], foretold, processes_asked())
+    told = beginning(recipe, stage, trainer, trained_counts(prepared), foretold, processes_asked())
     trainer.add_callback(Beginning(told))
     trainer.remove_callback(PrinterCallback)  # Watch prints for people; the numbers are in trainer_state.json
     if torch.cuda.is_available():
@@ -123,7 +124,7 @@ def _measured(trainer: StageTrainer, name: str, result: TrainOutput, before: flo
     if _stops_now(trainer, stop):
         _leave_at_step(trainer, name, stop.number)
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
-        say(f"{name}: no checkpoint was measured to be the best; the weights are those of the last step")
+        warn(f"{name}: no checkpoint was measured to be the best; the weights are those of the last step")
     counted = {"tokens_seen": round(trainer.token_count), "steps": trainer.state.global_step}
     return metrics | counted | {"train_seconds": round(seconds, 2)}
 
@@ -238,7 +239,7 @@ def require_a_step(trainer: StageTrainer, name: str) -> None:
             "for more steps, before which the scale falls"
         )
     if skipped:
-        say(f"{name}: {skipped:,} of {steps:,} steps were skipped by the loss scaler of fp16")
+        warn(f"{name}: {skipped:,} of {steps:,} steps were skipped by the loss scaler of fp16")
 
 
 def _stops_now(trainer: StageTrainer, stop: StopAtStep) -> bool:

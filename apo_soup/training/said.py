@@ -14,14 +14,12 @@ from apo_soup.config.launch_file import distributed_type
 from apo_soup.config.training import TrainingFile
 from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError
-from apo_soup.progress import clock, say
+from apo_soup.progress import clock, say, warning
 from apo_soup.runs.stage import Stage
 from apo_soup.tables import size_text
 
 # How the words of a launcher begin, as a system shows them.
 _LAUNCHERS = ("accelerate", "accelerate-launch", "apo_soup.cli.launch", "launch")
-# What a source's rows are counted as in the manifest.
-Counted = dict[str, Any]
 
 
 class Beginning(TrainerCallback):
@@ -41,14 +39,14 @@ def beginning(
     recipe: TrainingFile,
     stage: Stage,
     trainer: Any,
-    sources: list[Counted],
+    counted: dict[str, int],
     foretold: dict[str, Any] | None,
     asked: int | None,
 ) -> Callable[[int], Iterator[str]]:
     """What gives the block of a training by its number of steps: from what to what, where, on how many rows, how long.
 
     Args:
-        sources: what became of the rows of each source.
+        counted: the rows that are trained on, their tokens, and those of them that carry loss.
         foretold: the plan's figures, where there is one.
         asked: the processes that the launcher was asked for, where one was.
     """
@@ -56,14 +54,19 @@ def beginning(
     def lines(steps: int) -> Iterator[str]:
         yield f"{stage.name}: {recipe.model_name_or_path} is trained into {stage.folder}"
         processes = PartialState().num_processes
-        yield f"{stage.name}: {devices_told(processes, PartialState().device)}"
+        device = PartialState().device
+        yield f"{stage.name}: {devices_told(processes, device)}"
         if asked is not None and asked > processes:
-            yield (
-                f"warning: {stage.name}: the launcher was asked for {asked} processes, and started {processes}; on a "
-                f"CPU accelerate starts one, `torchrun --nproc-per-node {asked} -m ...` starts {asked}"
+            why = (
+                "on a CPU accelerate starts one"
+                if device.type == "cpu"
+                else "accelerate starts more than one where --multi_gpu or the launch file's distributed_type says so"
             )
-        counted = {name: sum(source.get(name, 0) for source in sources) for name in ("kept", "tokens", "trained")}
-        rows = f"{counted['kept']:,} rows, {counted['tokens']:,} tokens, {counted['trained']:,} of them trained"
+            yield warning(
+                f"{stage.name}: the launcher was asked for {asked} processes, and started {processes}; {why}, "
+                f"`torchrun --nproc-per-node {asked} -m ...` starts {asked}"
+            )
+        rows = f"{counted['rows']:,} rows, {counted['tokens']:,} tokens, {counted['trained']:,} of them trained"
         seconds = (foretold or {}).get("seconds")
         expected = f", about {clock(seconds)} by the plan" if seconds else ""
         batch = trainer.get_total_train_batch_size(trainer.args)
@@ -100,12 +103,15 @@ def processes_in(words: list[str]) -> int | None:
 
     >>> processes_in(["accelerate", "launch", "--num_processes", "2", "-m", "sft"])
     2
+    >>> processes_in(["accelerate", "launch", "--num_processes=4", "-m", "sft"])
+    4
     >>> processes_in(["bash"]) is None
     True
     """
     if not any(word.endswith(_LAUNCHERS) for word in words[:4]):
         return None
-    found = {word.lstrip("-").replace("-", "_"): after for word, after in pairwise(words)}
+    apart = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    found = {word.lstrip("-").replace("-", "_"): after for word, after in pairwise(apart)}
     asked = found.get("num_processes")
     try:
         if asked is None and "config_file" in found:
@@ -126,7 +132,9 @@ def closing_line(stage: Stage, metrics: dict[str, Any], prepared: Path) -> str:
     if "eval_loss" in metrics:
         parts.append(f"held-out loss {metrics['eval_loss']:.4f}")
     sources = metrics.get("data") or []
-    rejected, dropped, lost = (sum(s.get(name, 0) for s in sources) for name in ("rejected", "dropped", "lost"))
+    names = ("rejected", "dropped", "not_drawn", "lost")
+    rejected, dropped, not_drawn, lost = (sum(s.get(name, 0) for s in sources) for name in names)
+    dropped -= not_drawn  # weight or token_share asked for that
     if rejected:
         parts.append(f"{rejected:,} rows could not be used ({prepared / 'rejects.jsonl'})")
     if dropped:

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerState
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.training.far_off import WINDOW, is_far_off
 from apo_soup.training.trainer import StageTrainer
 
@@ -88,7 +88,7 @@ class Spikes(TrainerCallback):
     def _tell(self, step: int, what: str) -> None:
         rows = self.rows_told(gather_object(list(self.trainer.rows_of_step)))
         if not self.stops:
-            say(f"{self.name}: step {step} is far off: a {what}; its rows are {rows}")
+            warn(f"{self.name}: step {step} is far off: a {what}; its rows are {rows}")
             return
         kept = self.trainer.write_step_before()
         raise UserError(

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
+from apo_soup.progress import say
 from apo_soup.runs.entry import alone_on, report_state, stage_program
 
 
 def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
     """Make the sweep that a merge file asks for, where it is missing or stale; returns the exit code."""
     if options.state and recipe.sweep is None:
-        print(f"sweep: not asked for, {recipe.path} has no sweep")
+        say(f"sweep: not asked for, {recipe.path} has no sweep")
         return 0
     from merge.sweep.walk import run_sweep, sweep_plan  # late: it needs numpy, which a help must not wait for
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apo_soup.config.merge import MergeFile, SweepKeys
 from apo_soup.errors import UserError
+from apo_soup.progress import say, tell
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
@@ -87,7 +88,7 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     chosen = chosen_weight(points, metrics, metric, test)
     table = sweep_table(points, metric, list(guardrails), names)
     advice = sweep_advice(chosen, metric, names, recipe.path)
-    print(f"{table}\n{advice}")
+    say(f"{table}\n{advice}")
     plan.stage.begin()
     final = plan.stage.result_folder()
     content = {
@@ -103,7 +104,7 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     (final / "sweep.txt").write_text(f"{table}\n{advice}\n")
     draw_curve(points, [metric, *guardrails], names, final / "sweep.png")
     plan.stage.finish(final, {"points": len(points), "chosen": chosen.weight, "alike": list(chosen.alike)})
-    print(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.png written")
+    tell(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.png written")
 
 
 def _metric_and_guardrails(keys: SweepKeys, reference: Metrics, where: str) -> tuple[str, dict[str, float]]:

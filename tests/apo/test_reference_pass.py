@@ -242,16 +242,19 @@ def test_a_stock_reference_of_other_pairs_is_removed(tmp_path, capsys):
     assert capsys.readouterr().out.count("it is computed again") == 3
 
 
-def test_values_of_which_a_page_was_lost_are_computed_again(tmp_path, capsys):
+def test_values_of_which_a_page_was_lost_are_computed_again(tmp_path, capsys, monkeypatch):
     """They are as many finite numbers as before."""
     from apo.reference import ReferenceStore
+    from apo_soup.progress import QUIET
 
+    monkeypatch.setenv(QUIET, "1")
     store = ReferenceStore(tmp_path, {})
     store.write("train", torch.full((100,), -3.0), torch.full((100,), -5.0))
     file = store.file("train")
     whole = file.read_bytes()
     file.write_bytes(whole[:-64] + bytes(64))
     assert store.read("train", 100) is None
-    assert capsys.readouterr().out == f"reference: {file} has changed since it was written; it is computed again\n"
+    told = f"reference: {file} has changed since it was written; it is computed again"
+    assert capsys.readouterr().out == f"warning: {told}\n"
     file.write_bytes(whole)
     assert store.read("train", 100)[1].tolist() == [-5.0] * 100

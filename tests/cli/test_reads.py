@@ -57,9 +57,8 @@ def test_what_is_not_read_is_neither_waited_for_nor_made(recipe, tmp_path, capfd
     assert told.err.count("expected a data file, got own/rows.jsonl") == 3
     assert run_stages("apo", folder, None, []) == 2
     lines = capfd.readouterr().out.splitlines()
-    assert [f"{n}: not read for apo, skipped; `make {n}` makes it for itself" for n in ("data", "mid", "sft")] == lines[
-        :3
-    ]
+    skipped = "{0}: not read for apo, skipped; `apo-soup run {0} {1}` makes it for itself"
+    assert [skipped.format(n, folder) for n in ("data", "mid", "sft")] == lines[:3]
     assert not (tmp_path / "run").exists()
 
 

@@ -7,6 +7,7 @@ from data_helpers import MESSAGES, ROWS, prepared
 from helpers import chat
 
 from apo_soup.errors import UserError
+from apo_soup.progress import QUIET, say
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ from apo_soup.errors import UserError
         ),
     ],
 )
-def test_a_bad_row_is_listed_and_too_many_stop_the_run(training_recipe, line, reason):
+def test_a_bad_row_is_listed_and_too_many_stop_the_run(training_recipe, line, reason, capsys, monkeypatch):
     path = training_recipe(ROWS)
     rows = path.parent / "rows.jsonl"
     rows.write_bytes(rows.read_bytes() + line)
@@ -44,7 +45,10 @@ def test_a_bad_row_is_listed_and_too_many_stop_the_run(training_recipe, line, re
     reject = json.loads(beside.read_text())
     assert reject["row"] == f"{rows}:82"
     assert reason in reject["reason"]
-    _, _, stats = prepared(path, "--max_reject_share", "0.02")
+    monkeypatch.setenv(QUIET, "1")
+    capsys.readouterr()
+    _, _, stats = prepared(path, "--max_reject_share", "0.02", say=say)
+    assert capsys.readouterr().out == f"warning: 1 rejected rows, with reasons, in {beside}\n"
     assert (stats["total"]["read"], stats["total"]["kept"], stats["total"]["rejected"]) == (82, 81, 1)
 
 

@@ -10,6 +10,7 @@ from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.evals.program import EvalRequest, run_suite
 from apo_soup.evals.results_folder import name_mark
+from apo_soup.progress import QUIET
 from bench.serving import Proxy
 
 pytest.importorskip("openai", reason="the openai package is not installed")
@@ -54,7 +55,8 @@ def served_suite(server, write_rows, write_recipe, tmp_path):
     return make
 
 
-def test_a_served_model_is_evaluated_as_one_here_would_be(served_suite, server, capsys):
+def test_a_served_model_is_evaluated_as_one_here_would_be(served_suite, server, capsys, monkeypatch):
+    monkeypatch.setenv(QUIET, "1")
     path, folder = served_suite()
     assert run_suite(path, EvalRequest(), []) == 0
     metrics = json.loads((folder / "results.json").read_text())["metrics"]

@@ -56,7 +56,7 @@ def test_mistakes_in_the_file_are_told(run, merge_file, write_recipe):
     text = refused("-m", "merge", "--config", merge_file())
     assert f"got {run}/apo/3, trained from another model than {run}/apo/1" in text
     (run / "apo").rename(run / "gone")
-    assert "run `make apo` first" in refused("-m", "merge", "--config", merge_file())
+    assert "run `apo-soup run apo` first" in refused("-m", "merge", "--config", merge_file())
 
 
 def test_a_killed_merge_leaves_no_folder(run, merge_file):

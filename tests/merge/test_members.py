@@ -20,7 +20,7 @@ def test_all_members_are_those_of_the_apo_file_with_their_kept_steps(run, merge_
     (run / "apo" / "1-at-0.5").rename(run / "gone")
     with pytest.raises(
         UserError,
-        match=r"soup\.members: .*apo/1-at-0\.5, which is not there .*; run `make apo` first",
+        match=r"soup\.members: .*apo/1-at-0\.5, which is not there .*; run `apo-soup run apo` first",
     ):
         soup_members(recipe)
     recipe.soup.members = ["2", "1"]

@@ -19,7 +19,7 @@ def test_room_is_enough_or_tight_or_too_little(tmp_path, monkeypatch):
     folder = tmp_path / "run" / "sft"
     assert judged(4 * GB, 4.5 * GB, folder) is None
     cure = "free some (`apo-soup clean` lists what can go), or lower save_total_limit"
-    tight = f"note: {tmp_path}: 5.0 GB are free for 2 checkpoints, up to 4.6 GB at once; {cure}"
+    tight = f"warning: {tmp_path}: 5.0 GB are free for 2 checkpoints, up to 4.6 GB at once; {cure}"
     assert judged(4 * GB, 4.6 * GB, folder) == tight
     assert "up to 60.0 GB at once" in judged(5 * GB, 60 * GB, folder)
     with pytest.raises(UserError) as refused:
@@ -35,7 +35,7 @@ def test_any_stage_is_told_of_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
 
     cure = "free some (`apo-soup clean` lists what can go), or name an output_dir on another disk"
     assert any_files(10**8) is None
-    assert any_files(10**8 - 10**5) == f"note: {tmp_path}: 99.9 MB are free for what it writes; {cure}"
+    assert any_files(10**8 - 10**5) == f"warning: {tmp_path}: 99.9 MB are free for what it writes; {cure}"
     with pytest.raises(UserError) as refused:
         any_files(4096)
     told = f"eval.yaml:3: output_dir: {tmp_path}: expected 8.2 kB free for what it writes, got 4.1 kB; {cure}"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from programs import two_ranks
 
+from apo_soup.progress import QUIET
 from apo_soup.runs.durable import LARGE, content_record, content_records, damage
 from apo_soup.runs.stage import Stage
 from apo_soup.training.checkpoints import WHOLE, begin_stage, checkpoint_fault, last_checkpoint
@@ -22,7 +23,8 @@ def write_checkpoint(folder, step, recorded=True):
         (folder / WHOLE).write_text(json.dumps({"files": content_records(folder)}))
 
 
-def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path, capsys):
+def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(QUIET, "1")
     stage = Stage("sft", tmp_path / "sft", {}, {})
     begin_stage(stage, "sft.yaml")
     assert last_checkpoint(stage.partial) is None
@@ -34,7 +36,7 @@ def test_a_stage_goes_on_from_its_newest_whole_checkpoint(tmp_path, capsys):
     left = ["checkpoint-100", "checkpoint-100-copy", "checkpoint-5", "damaged-checkpoint-10", "damaged-checkpoint-105"]
     assert sorted(f.name for f in stage.partial.glob("*checkpoint-*")) == left
     fault = "its record whole cannot be read: No such file or directory"
-    assert f"sft: {stage.partial}/checkpoint-105 is not used: {fault}" in capsys.readouterr().out.splitlines()
+    assert f"warning: sft: {stage.partial}/checkpoint-105 is not used: {fault}" in capsys.readouterr().out.splitlines()
     assert last_checkpoint(stage.partial) == stage.partial / "checkpoint-100", "a person's copy is none of ours"
 
 

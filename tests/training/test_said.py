@@ -4,20 +4,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from apo_soup.training.said import beginning, closing_line, processes_in
 
 STAGE = SimpleNamespace(name="sft", folder=Path("runs/x/sft"))
 ROWS = [
     {"kept": 3, "tokens": 1200, "trained": 40, "rejected": 1, "dropped": 0, "lost": 7},
-    {"kept": 2, "tokens": 800, "trained": 10, "rejected": 1, "dropped": 2, "lost": 0},
+    {"kept": 2, "tokens": 800, "trained": 10, "rejected": 1, "dropped": 9, "not_drawn": 7, "lost": 0},
 ]
+
+
+COUNTED = {"rows": 5, "tokens": 2000, "trained": 50}
 
 
 def block(asked, foretold):
     trainer = SimpleNamespace(args=None, get_total_train_batch_size=lambda args: 4)
     recipe = SimpleNamespace(model_name_or_path="base")
-    return list(beginning(recipe, STAGE, trainer, ROWS, foretold, asked)(21))
+    return list(beginning(recipe, STAGE, trainer, COUNTED, foretold, asked)(21))
 
 
 def test_the_block_says_from_what_to_what_where_and_how_long():
@@ -32,7 +36,16 @@ def test_a_launcher_that_started_fewer_processes_is_told():
     (warning,) = (line for line in block(2, None) if line.startswith("warning: "))
     assert "the launcher was asked for 2 processes, and started 1" in warning
     assert "torchrun --nproc-per-node 2" in warning
+    assert "on a CPU accelerate starts one" in warning
     assert len(block(1, None)) == 3
+
+
+def test_a_launcher_is_told_of_cpus_on_cpus_alone(monkeypatch):
+    state = SimpleNamespace(num_processes=1, device=torch.device("meta"))
+    monkeypatch.setattr("apo_soup.training.said.PartialState", lambda: state)
+    (warning,) = (line for line in block(2, None) if line.startswith("warning: "))
+    assert "CPU" not in warning
+    assert "--multi_gpu" in warning
 
 
 @pytest.mark.parametrize(
@@ -42,6 +55,8 @@ def test_a_launcher_that_started_fewer_processes_is_told():
         (["python", "-m", "apo_soup.cli.launch", "--config_file", "cpu.yaml", "-m", "sft"], 3),
         (["python", "-m", "apo_soup.cli.launch", "--config_file", "one.yaml", "-m", "sft"], None),
         (["accelerate", "launch", "--num-processes", "4"], 4),
+        (["accelerate", "launch", "--num_processes=2", "-m", "sft"], 2),
+        (["python", "-m", "apo_soup.cli.launch", "--config_file=cpu.yaml", "-m", "sft"], 3),
         (["accelerate", "launch", "--config_file", "none.yaml"], None),
         (["accelerate", "launch", "-m", "sft"], None),
         (["bash", "run.sh", "--num_processes", "2"], None),

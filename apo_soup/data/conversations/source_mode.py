@@ -24,6 +24,7 @@ from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
 from apo_soup.models.think_tags import THINKING
+from apo_soup.progress import warning
 
 ModedT = TypeVar("ModedT", bound=RowItem)
 ROWS_LOOKED_AT = 1000
@@ -72,9 +73,11 @@ def sources_in_mode(
             )
         if without:
             say(
-                f"source {source.name}: none of the first {len(without)} rows holds reasoning, so its rows are "
-                "no-think rows; chat_template_kwargs: {enable_thinking: true} or mode: by_row in its entry says "
-                "otherwise"
+                warning(
+                    f"source {source.name}: none of the first {len(without)} rows holds reasoning, so its rows are "
+                    "no-think rows; chat_template_kwargs: {enable_thinking: true} or mode: by_row in its entry says "
+                    "otherwise"
+                )
             )
             source = replace(source, mode="assumed")
         yield replace(entry, source=source, rows=chain(looked_at, entry.rows))

@@ -32,7 +32,7 @@ from apo_soup.models.drawing import answer_seed
 from apo_soup.models.endpoint.packages import require_endpoint_packages
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 from apo_soup.private import HarnessHooks
-from apo_soup.progress import say
+from apo_soup.progress import warn
 
 # OpenAI's own server takes no more stop words; answers are cut at all of them here.
 MOST_STOPS = 4
@@ -85,7 +85,7 @@ class ServedHarness:
     def tell(self, where: str) -> None:
         """Say what the server refused or altered since the last time, of the tasks at `where`."""
         if self.told:
-            say(f"{where}: {len(self.told)} answers are not as the model wrote them, or not there: {self.told[0]}")
+            warn(f"{where}: {len(self.told)} answers are not as the model wrote them, or not there: {self.told[0]}")
         self.told.clear()
 
     def check(self, task: HarnessTask, needs: dict[str, bool]) -> None:

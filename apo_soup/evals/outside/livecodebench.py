@@ -22,7 +22,7 @@ from apo_soup.evals.outside import livecodebench_scorer
 from apo_soup.evals.outside.programs import run_outside
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.results_folder import own_file_name
-from apo_soup.progress import say
+from apo_soup.progress import warn
 from apo_soup.runs.manifest import write_json
 from apo_soup.statistics import mean_score
 from apo_soup.verify.modes import answer_part
@@ -87,7 +87,7 @@ def livecodebench_task(checkpoint: Checkpoint, task: LiveCodeBenchTask, rows: li
             right = graded[number][0] if graded else None
             samples.append(AnswerSample(mode, str(row["question_content"]), drawn[number][0].text, right))
     for note in notes:
-        say(note)
+        warn(note)
     return TaskResult(metrics, samples, notes, files)
 
 

@@ -48,6 +48,26 @@ def test_every_filter_names_its_fault(completion, filters, reason):
     assert failed_filter(completion, PROMPT, filters) == reason
 
 
+@pytest.mark.parametrize(
+    ("tools", "reason"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "add"}}]}, None),
+        ({"xml_tools": ['{"name": "add"}']}, None),
+        ({"xml_tools": '[{"type": "function", "function": {"name": "add"}}]'}, None),
+        ({"python_tools": ["def add(a, b): ..."]}, None),
+        ({"python_tools": ["adds two numbers"]}, None),
+        (
+            {"xml_tools": ['{"name": "sub"}'], "python_tools": ["def mul(a, b): ..."]},
+            "a call of a tool that was not offered",
+        ),
+        ({}, "a call of a tool that was not offered"),
+    ],
+)
+def test_calls_are_held_to_the_tools_whose_names_can_be_read(tools, reason):
+    call = Completion("", 3, True, calls=({"name": "add", "arguments": {}},))
+    assert failed_filter(call, replace(PROMPT, kwargs=tools), PLAIN) == reason
+
+
 GERMAN = "Der Zug fährt um acht Uhr ab und kommt am späten Nachmittag in der großen Stadt an."
 FRENCH = "Le train part à huit heures et arrive en fin d'après-midi dans la grande ville du nord."
 CHINESE = (
