@@ -48,6 +48,9 @@ def test_every_filter_names_its_fault(completion, filters, reason):
     assert failed_filter(completion, PROMPT, filters) == reason
 
 
+NOT_OFFERED = "a call of a tool that was not offered"
+
+
 @pytest.mark.parametrize(
     ("tools", "reason"),
     [
