@@ -225,4 +225,4 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
     stage.finish(folder, headlines)
     seconds = sum(task["seconds"] for task in results["tasks"].values())
     line = "  ".join(f"{name} {value:.3f}" for name, value in headlines.items() if value is not None)
-    tell(f"{stage.name}: {line}  ({seconds:.1f} s)", flush=True)
+    tell(f"{stage.name}: {line}  ({seconds:.1f} s)")
