@@ -44,7 +44,7 @@ def convert(name: str, file: str, beside: list[str]) -> None:
     folder = written.parent
     print(f"\n{folder}: written; look at its files, and change what you like\n")
     print_check(folder, None)
-    print(f"next: apo-soup run {written.stem} {shlex.quote(name)}")
+    print(f"next: apo-soup run {written.stem} {shlex.quote(str(folder))}")
 
 
 def print_check(recipe: Path, launch: Path | None, alone: bool = False) -> None:

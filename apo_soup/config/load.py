@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from apo_soup.config.dataset_keys import map_dataset_keys, orpo_problem
+from apo_soup.config.dataset_keys import map_dataset_keys, orpo_problems
 from apo_soup.config.given import Given
 from apo_soup.config.places import settle_paths
 from apo_soup.config.problems import in_file_order, sentence, unknown_key
@@ -123,9 +123,7 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     model = file_model(kind)
     if issubclass(model, TrainingFile):
         problems = map_renamed(given, RENAMED, pairs=kind == "apo") + map_dataset_keys(given)
-        orpo = orpo_problem(given) if kind == "apo" else None
-        if orpo:
-            return None, [orpo]
+        problems += orpo_problems(given) if kind == "apo" else []
     else:
         problems = map_renamed(given, RENAMED_IN_EVAL) if kind == "eval" else []
     known = list(model.model_fields)

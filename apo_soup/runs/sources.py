@@ -1,6 +1,7 @@
 """Models and rows by their ids, local paths or ids of the Hub: where they lie, and the hash of their content."""
 
 import glob
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,7 @@ def row_kind(file: Path) -> str | None:
 def is_local(name: str) -> bool:
     """Whether a model or data id can only be a path: it exists, or it does not look like OWNER/NAME of the Hub."""
     begins = name.startswith((".", "/", "~", "runs/", "recipes/", "data/"))
-    return Path(name).exists() or begins or row_kind(Path(name)) is not None or not HUB_ID.fullmatch(name)
+    return os.path.exists(name) or begins or row_kind(Path(name)) is not None or not HUB_ID.fullmatch(name)
 
 
 # Files beside the weights that hold a mapping.

@@ -98,8 +98,6 @@ def _of_kind(models: Sequence[type[BaseModel]], values: dict[str, Any]) -> type[
 
 
 def _value(value: Any, indent: str) -> str:
-    if isinstance(value, float):
-        digits = f"{value:.1e}" if abs(value) < 1e-3 else repr(value)
-        return re.sub(r"e-0", "e-", digits)
     text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return re.sub(r"(?<=e[+-])0", "", text) if isinstance(value, float) else text

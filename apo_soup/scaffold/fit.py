@@ -1,5 +1,6 @@
 """How long a training's sequences are and how many go through a device at once: by the rows and the plan."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -9,7 +10,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.documents import Document, RowToEncode
 from apo_soup.data.encode import encoder_for
 from apo_soup.data.options import Options
-from apo_soup.data.sources.mixture import mixture_sources
+from apo_soup.data.sources.mixture import MixtureSource, mixture_sources
 from apo_soup.errors import first_line
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer, token_ids
 from apo_soup.models.refusals import FORWARD_ERRORS
@@ -22,7 +23,7 @@ from apo_soup.scaffold.stages import Cut
 from apo_soup.tables import size_text
 
 # Rows of a source whose lengths stand for all.
-_MEASURED_ROWS = 500
+MEASURED_ROWS = 500
 _SHORTEST, _UNCUT = 256, 10**7
 # What lengths are halved to at least, where memory is short, and what is tried at once.
 _SHORT, _AT_ONCE = 512, (8, 4, 2)
@@ -30,10 +31,18 @@ _SHORT, _AT_ONCE = 512, (8, 4, 2)
 
 @dataclass(frozen=True)
 class RowLengths:
-    """The lengths of rows in tokens: of documents, or of a pair's prompt with its longer answer."""
+    """The lengths of rows in tokens: of documents, or of a pair's prompt with its longer answer.
+
+    Attributes:
+        trained: how many tokens are trained.
+        read: how many rows were measured.
+        refused: of these, by number, the ones that a training refuses, each with the reason.
+    """
 
     lengths: tuple[int, ...]
     trained: int
+    read: int = 0
+    refused: tuple[tuple[int, str], ...] = ()
 
     @property
     def longest(self) -> int:
@@ -51,7 +60,7 @@ class RowLengths:
 
 
 def row_lengths(recipe: TrainingFile, tokenizer: Any) -> RowLengths | None:
-    """The lengths of the first rows of every source that is there; None where none is, or none can be used.
+    """The lengths of the first rows of every source that is there; None where none is.
 
     Raises:
         UserError: as a preparation does.
@@ -59,17 +68,30 @@ def row_lengths(recipe: TrainingFile, tokenizer: Any) -> RowLengths | None:
     options = replace(Options.of(recipe), max_length=_UNCUT, strategy=None)
     encoder = encoder_for(tokenizer, options)
     lengths: list[int] = []
-    trained = 0
-    for entry in mixture_sources(recipe, missing_sources(recipe)):
+    refused: list[tuple[int, str]] = []
+    trained = read = 0
+    entries: Iterator[MixtureSource] = mixture_sources(recipe, missing_sources(recipe))
+    for entry in entries:
         rows = (RowToEncode(entry.source, row, entry.format, 1, checked=False) for row in entry.rows)
-        for result in encoder(list(islice(rows, _MEASURED_ROWS))).results:
+        for number, result in enumerate(encoder(list(islice(rows, MEASURED_ROWS))).results):
+            read += 1
             if not isinstance(result, Document):
+                refused.append((number, result.reason))
                 continue
             for part in result.parts:
                 sizes = [len(ids) for ids in part]
                 lengths.append(sizes[0] + max(sizes[1:]) if options.pairs else sizes[0])
             trained += result.trained
-    return RowLengths(tuple(lengths), trained) if lengths else None
+    return RowLengths(tuple(lengths), trained, read, tuple(refused)) if read else None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a training's rows are cut, what is to be said of it, and the rows that it refuses: number and reason."""
+
+    cut: Cut
+    told: str
+    refused: tuple[tuple[int, str], ...] = ()
 
 
 def chosen_length(lengths: RowLengths, most: int) -> int:
@@ -125,8 +147,8 @@ def fitted(recipe: TrainingFile, cut: Cut, lengths: RowLengths, rows: int, machi
     return tried, f"{told}: {way}"
 
 
-def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: MachineSize) -> tuple[Cut, str]:
-    """How a training's rows are cut on a machine, and what is to be said of it.
+def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: MachineSize) -> Measured:
+    """How a training's rows are cut on a machine.
 
     Raises:
         UserError: the rows cannot be prepared, or a value is refused.
@@ -135,16 +157,18 @@ def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: M
     lengths = row_lengths(recipe, tokenizer)
     most = min(machine.longest, window or machine.longest)
     if lengths is None:
-        return Cut(min(most, 1024)), f"{recipe.path.name}: rows are not there yet, max_length is a guess"
+        return Measured(Cut(min(most, 1024)), f"{recipe.path.name}: rows are not there yet, max_length is a guess")
+    if not lengths.lengths:
+        return Measured(Cut(min(most, 1024)), "", lengths.refused)
     length = chosen_length(lengths, most)
     cut = Cut(length, _sequences(recipe, length, lengths, rows))
     cut, told = fitted(recipe, cut, lengths, rows, machine)
     cut = replace(cut, sequences=_sequences(recipe, cut.length, lengths, rows))
     seen = f"{recipe.path.name}: rows of {lengths.mean:,.0f} tokens, the longest {lengths.longest:,}"
-    seen += f" (of the first {len(lengths.lengths):,})" if rows > len(lengths.lengths) else ""
+    seen += f" (of the first {lengths.read:,})" if rows > lengths.read else ""
     over = lengths.above(cut.length)
     seen += f"; max_length {cut.length:,}" + (f" cuts {over:,} of them" if over else "")
-    return cut, f"{seen}\n{told}" if told else seen
+    return Measured(cut, f"{seen}\n{told}" if told else seen, lengths.refused)
 
 
 def _lengths(longest: int) -> list[int]:

@@ -41,6 +41,12 @@ def _scheduler(value: Any) -> _Ours:
     return {"lr_scheduler_type": value}
 
 
+def _min_rate(value: Any) -> _Ours:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        return {}
+    return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": value}}
+
+
 def _if_true(key: str, value: Any) -> Callable[[Any], _Ours]:
     return lambda given: {key: value} if given is True else {}
 
@@ -59,7 +65,7 @@ def _special_tokens(value: Any) -> _Ours:
 
 
 def _attention(value: Any) -> _Ours:
-    return {"attn_implementation": value} if value in _ATTENTION else {}
+    return {"attn_implementation": value} if isinstance(value, str) and value in _ATTENTION else {}
 
 
 def _checkpointing(value: Any) -> _Ours:
@@ -100,10 +106,7 @@ AXOLOTL = ForeignKeys(
         "flex_attention": _if_true("attn_implementation", "flex_attention"),
         "attn_implementation": _attention,
         "gradient_checkpointing": _checkpointing,
-        "cosine_min_lr_ratio": lambda value: {
-            "lr_scheduler_type": "cosine_with_min_lr",
-            "lr_scheduler_kwargs": {"min_lr_rate": value},
-        },
+        "cosine_min_lr_ratio": _min_rate,
         "train_on_inputs": lambda value: {"assistant_only_loss": not value},
         "special_tokens": _special_tokens,
         "use_wandb": _if_true("report_to", "wandb"),
@@ -144,6 +147,7 @@ AXOLOTL = ForeignKeys(
         "cut_cross_entropy": _SPEED,
         "use_kernels": _SPEED,
         "activation_offloading": _SPEED,
+        "cosine_min_lr_ratio": "expected a share of the learning rate",
         "chat_template": "a template of axolotl's; the model's own is taken",
         "eot_tokens": "the template tells where a turn ends",
         "processor_type": "images and sounds are not trained here",
@@ -163,7 +167,7 @@ AXOLOTL = ForeignKeys(
 
 
 def _quantised(value: Any) -> _Ours:
-    return {4: {"load_in_4bit": True}, 8: {"load_in_8bit": True}}.get(value, {})
+    return {"load_in_4bit": True} if value == 4 else {"load_in_8bit": True} if value == 8 else {}
 
 
 LLAMA_FACTORY = ForeignKeys(
@@ -176,7 +180,6 @@ LLAMA_FACTORY = ForeignKeys(
         "pref_beta": "beta",
         "warmup_ratio": "warmup_steps",
         "packing": "packing",
-        "neat_packing": "packing",
         "additional_target": "lora_modules_to_save",
         "enable_liger_kernel": "use_liger_kernel",
         "dpo_label_smoothing": "label_smoothing",
@@ -192,6 +195,7 @@ LLAMA_FACTORY = ForeignKeys(
             else {}
         ),
         "train_on_prompt": lambda value: {"assistant_only_loss": not value},
+        "neat_packing": _if_true("packing", True),
         "pure_bf16": _if_true("master_dtype", "bfloat16"),
     },
     left_out={

@@ -64,6 +64,7 @@ class RowReader:
         parse = parse_pair if self.pairs else parse_supervised
         for row in read_rows(self.source, self.where):
             try:
+                _need_whole_characters(row.fields)
                 yield row, parse(canonical(row.fields, format_of_row(row.fields, self.format, named=False)), {}), ""
             except RowError as error:
                 yield row, None, str(error)
@@ -76,6 +77,8 @@ class RowsLookedAt:
     Attributes:
         groups: for each usable row, in order, a number that rows of one prompt share.
         unusable: rows that cannot be used, `first` the place of the first with its reason.
+        refused: of the usable rows that were `tried` with the model, which no training takes, by number, and why;
+            `first_refused` the place of the first with its reason.
         stated: usable rows that say their mode; `thinking` rows with reasoning, `told_to_think` rows in think mode
             that say so; `texts` plain texts; `tooled` rows with tools.
     """
@@ -89,6 +92,9 @@ class RowsLookedAt:
     told_to_think: int = 0
     texts: int = 0
     tooled: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+    tried: int = 0
+    first_refused: str = ""
 
     @classmethod
     def of(cls, reader: RowReader) -> "RowsLookedAt":
@@ -119,6 +125,29 @@ class RowsLookedAt:
         self.told_to_think += item.stated_mode is True
         calls = any("tool_calls" in message for message in item.messages)
         self.tooled += calls or any(item.kwargs.get(name) for name in TOOL_FIELDS)
+
+    def refuse(self, refused: dict[int, str], places: list[str]) -> None:
+        """Take note of usable rows that a training with the model refuses, of those that were tried.
+
+        Raises:
+            UserError: it refuses all of them.
+        """
+        self.refused, self.tried = refused, len(places)
+        if refused:
+            first = min(refused)
+            self.first_refused = f"{places[first]}: {refused[first]}"
+        if len(refused) == len(places):
+            told = f"expected a row that can be trained on in {self.reader.source.id}, got none"
+            of_first = f" among the first {self.tried:,}" if self.rows > self.tried else ""
+            raise UserError(f"{self.reader.where}: {told}{of_first}; the first: {self.first_refused}")
+
+    def told_of_refused(self) -> Iterator[str]:
+        """That rows are left out which no training with the model takes, in a line."""
+        if self.refused:
+            what = "pairs" if self.reader.pairs else "rows"
+            of = f"the first {self.tried:,}" if self.rows > self.tried else f"{self.tried:,}"
+            told = f"{len(self.refused):,} of {of} {what} cannot be trained on, and are left out"
+            yield f"{self.reader.source.id}: {told}; the first: {self.first_refused}"
 
     @property
     def rows(self) -> int:
@@ -153,6 +182,14 @@ class RowsLookedAt:
         if self.unusable:
             told = f"{self.unusable:,} of {self.rows + self.unusable:,} {what} cannot be used, and are left out"
             yield f"{name}: {told}; the first: {self.first}"
+
+
+def _need_whole_characters(fields: Fields) -> None:
+    """Raise RowError where a row holds half of a character, which no tokenizer takes and no file holds."""
+    try:
+        written_row(fields).encode()
+    except UnicodeEncodeError:
+        raise RowError("expected UTF-8, got half of a character (a lone surrogate); correct the row") from None
 
 
 def heldout_row(item: RowItem, knows_modes: bool) -> Fields:

@@ -68,20 +68,25 @@ def new_recipe(request: RecipeRequest, say: Callable[[str], None]) -> Path:
     answered = bool(request.prompts) and _answered(request.prompts)
     thinks = any(rows.thinks for rows in (data, pairs) if rows)
     model = ModelSeen.of(request.model, thinks, folder)
-    asked = RecipeAsked(request.folder, model, machine, data, pairs, request.prompts, answered, request.adapter)
+    asked = RecipeAsked(str(folder), model, machine, data, pairs, request.prompts, answered, request.adapter)
     for line in _seen(asked):
         say(line)
     with whole_folder(folder) as partial:
-        for rows, name, kept in ((data, "train", "heldout"), (pairs, "pairs", "heldout-pairs")):
-            if rows:
-                say(_split(rows, partial / "data", name, kept, model.knows_modes))
         cuts = {stage: Cut(GUESSED_LENGTH, _rows_of(stage, asked)) for stage in asked.trained}
+        (partial / "data").mkdir()
         _write(partial, asked, cuts)
+        lines: list[str] = []
         for stage in asked.trained if not model.unseen else ():
             cuts[stage], told = _measured(partial, stage, asked)
-            for line in told.splitlines():
-                say(line)
-            _write(partial, asked, cuts)
+            lines += told.splitlines()
+        for rows, name, kept in ((data, "train", "heldout"), (pairs, "pairs", "heldout-pairs")):
+            if rows:
+                for line in rows.told_of_refused():
+                    say(line)
+                say(_split(rows, partial / "data", name, kept, model.knows_modes))
+        for line in lines:
+            say(line)
+        _write(partial, asked, cuts)
         add_schemas(partial, folder)
     return folder
 
@@ -89,7 +94,8 @@ def new_recipe(request: RecipeRequest, say: Callable[[str], None]) -> Path:
 def next_command(request: RecipeRequest) -> str:
     """What to type behind a new recipe."""
     launch = machine_size(request.size).launch
-    return f"apo-soup run {shlex.quote(request.folder)}" + (f" --launch {launch}" if launch else "")
+    folder = str(Path(request.folder).expanduser())
+    return f"apo-soup run {shlex.quote(folder)}" + (f" --launch {launch}" if launch else "")
 
 
 def free_folder(name: str) -> Path:
@@ -171,13 +177,15 @@ def _seen(asked: RecipeAsked) -> Iterator[str]:
 
 def _split(rows: RowsLookedAt, folder: Path, name: str, kept: str, knows_modes: bool) -> str:
     """Write the usable rows of a file into two: those that are trained on, as they are, and held-out prompts."""
-    folder.mkdir(exist_ok=True)
-    train, test = list(range(rows.rows)), list[int]()
-    groups = list(rows.groups)
-    if len(set(groups)) >= _LEAST_ROWS:
-        train, test = split_off(train, min(_MOST_HELD_OUT, max(1, round(_HELD_OUT * rows.rows))), SEED, groups)
-    else:
+    train, test = [number for number in range(rows.rows) if number not in rows.refused], list[int]()
+    groups = [rows.groups[number] for number in train]
+    too_few = len(set(groups)) < _LEAST_ROWS
+    if too_few:
         test = train
+    else:
+        count = min(_MOST_HELD_OUT, max(1, round(_HELD_OUT * len(train))))
+        of_train, of_test = split_off(range(len(train)), count, SEED, groups)
+        train, test = [train[one] for one in of_train], [train[one] for one in of_test]
     held = set(test)
     refused = folder / f"{name}-rejects.jsonl"
     with (
@@ -190,24 +198,49 @@ def _split(rows: RowsLookedAt, folder: Path, name: str, kept: str, knows_modes: 
             if item is None:
                 rejects.write(written_row({"row": row.place, "reason": reason}))
                 continue
-            if number in held:
+            if number in rows.refused:
+                rejects.write(written_row({"row": row.place, "reason": rows.refused[number]}))
+            elif number in held:
                 out.write(written_row(heldout_row(item, knows_modes)))
-            if number not in held or len(held) == rows.rows:
+            if number not in rows.refused and (too_few or number not in held):
                 trained.write(written_row(row.fields))
             number += 1
-    if not rows.unusable:
+    if not (rows.unusable or rows.refused):
         refused.unlink()
-    if len(held) == rows.rows:
+    if too_few:
         return f"{rows.reader.source.id}: too few prompts to hold some out, so evaluations see what was trained on"
     return f"{rows.reader.source.id}: {len(train):,} to train on, {len(test):,} held out by prompt (seed {SEED})"
 
 
 def _measured(partial: Path, stage: str, asked: RecipeAsked) -> tuple[Cut, str]:
+    """How a stage's rows are cut, and what is to be said of it; its first rows are tried, and those that cannot be
+    trained on are told to the rows.
+
+    Raises:
+        UserError: none of them can be.
+    """
     from apo_soup.scaffold.fit import measured_cut
 
     file = partial / f"{stage}.yaml"
+    rows = asked.data if stage == "sft" else asked.pairs
+    places = _write_first(rows, partial / "data" / ("train.jsonl" if stage == "sft" else "pairs.jsonl")) if rows else []
     recipe = cast(TrainingFile, load(file, stage_of_file(file) or stage))
-    return measured_cut(recipe, _rows_of(stage, asked) or 0, asked.model.window, asked.machine)
+    measured = measured_cut(recipe, rows.rows if rows else 0, asked.model.window, asked.machine)
+    if rows:
+        rows.refuse(dict(measured.refused), places)
+    return measured.cut, measured.told
+
+
+def _write_first(rows: RowsLookedAt, file: Path) -> list[str]:
+    """Write the first usable rows, which are measured, into a file; returns the places that they are from."""
+    from apo_soup.scaffold.fit import MEASURED_ROWS
+
+    places = []
+    with file.open("w", encoding="utf-8") as out:
+        for row, _, _ in islice((one for one in rows.reader.rows() if one[1] is not None), MEASURED_ROWS):
+            out.write(written_row(row.fields))
+            places.append(row.place)
+    return places
 
 
 def _rows_of(stage: str, asked: RecipeAsked) -> int | None:

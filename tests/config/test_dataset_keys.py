@@ -100,6 +100,18 @@ def test_the_example_of_trl_is_taken(tmp_path):
             "dataset_splits: expected a split to train on, got test",
         ),
         ("dataset_mixer: {org/a: 1}\ndataset_configs: [a, b]\n", "dataset_configs: expected one for each of the 1"),
+        (
+            "dataset_name: org/a\ndataset_splits: [train_sft]\n",
+            "dataset_splits: expected it beside dataset_mixer, got it beside dataset_name; write dataset_train_split",
+        ),
+        (
+            "dataset_name: org/a\ndataset_configs: [b]\n",
+            "dataset_configs: expected it beside dataset_mixer, got it beside dataset_name; write dataset_config,",
+        ),
+        (
+            "dataset_mixer: {org/a: 1}\ndataset_train_split: b\n",
+            "dataset_train_split: expected it beside dataset_name, got it beside dataset_mixer; write dataset_splits,",
+        ),
         ("dataset_mixer: {org/a: much}\n", "dataset_mixture.datasets.0.weight: expected"),
     ],
 )
@@ -115,3 +127,28 @@ def test_a_file_of_orpo_is_told_that_it_is_another_method(tmp_path):
     with pytest.raises(UserError, match="got one of ORPO, another method, without a reference"):
         loaded(tmp_path, "apo", orpo)
     assert loaded(tmp_path, "apo", orpo + "loss_type: apo_zero\n").loss_type == ["apo_zero"]
+
+
+@pytest.mark.parametrize("name", ["corpora", "me/corporate-llm", "data/torporous"])
+def test_a_name_with_orpo_inside_a_word_is_no_other_method(tmp_path, name):
+    text = COMMON.replace("model-sft", name).replace("data/data", "data") + PAIRS + "dataset_name: org/rows\n"
+    assert loaded(tmp_path, "apo", text).hub_model_id == name
+
+
+def test_a_file_of_orpo_is_told_its_other_mistakes_too(tmp_path):
+    orpo = COMMON.replace("model-sft", "zephyr_orpo") + "dataset_name: org/rows\nno_such_key: 1\n"
+    with pytest.raises(UserError, match="another method") as raised:
+        loaded(tmp_path, "apo", orpo)
+    assert "no_such_key" in str(raised.value)
+
+
+def test_a_mixer_may_be_streamed_and_keeps_no_best_checkpoint(tmp_path):
+    text = COMMON.replace('save_strategy: "no"', "save_strategy: best")
+    recipe = loaded(
+        tmp_path, "apo", text + MIXER + EVALUATES + "dataset_streaming: true\nload_best_model_at_end: true\n"
+    )
+    assert all(source.streaming for source in recipe.dataset_mixture.datasets)
+    assert not recipe.load_best_model_at_end
+    assert recipe.save_strategy != "best"
+    told = [note for note in recipe.notes if "is dropped, since no rows are held out" in note]
+    assert len([note for note in told if "load_best" in note or "save_strategy" in note]) == 2

@@ -1,9 +1,12 @@
 """Files as text: the keys that were given, each below what it means."""
 
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.load import file_model
+from apo_soup.config.recipe_file import RecipeFile
 from apo_soup.scaffold.commented import LINE_WIDTH, commented_yaml, meaning
 
 PARTS = (
@@ -45,3 +48,16 @@ def test_meanings_take_one_line():
         model = file_model(kind)
         told = [meaning(model, name) for name in model.model_fields]
         assert all(line is None or (line and len(line) <= LINE_WIDTH and "\n" not in line) for line in told)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(allow_nan=False), min_size=50, max_size=50))
+def test_a_number_is_read_back_as_it_was(numbers):
+    keys = {f"rate_{place}": number for place, number in enumerate(numbers)}
+    read = yaml.safe_load(commented_yaml(RecipeFile, (keys,)))
+    assert read == keys
+    assert all(isinstance(one, float) for one in read.values())
+
+
+def test_a_small_number_keeps_its_digits():
+    assert commented_yaml(RecipeFile, ({"rate": 1.25e-5},)) == "rate: 1.25e-5\n"

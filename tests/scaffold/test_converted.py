@@ -1,6 +1,9 @@
 """Configurations of axolotl and LLaMA-Factory as recipes: copies of their keys, not of their files."""
 
+import contextlib
 import json
+import random
+from itertools import permutations
 
 import pytest
 import yaml
@@ -8,7 +11,9 @@ from helpers import ROOT
 
 from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe
-from apo_soup.scaffold.converted import convert_recipe
+from apo_soup.scaffold.converted import convert_recipe, converted_keys, leave_out_wrong
+from apo_soup.scaffold.foreign_keys import AXOLOTL as AXOLOTL_KEYS
+from apo_soup.scaffold.foreign_keys import LLAMA_FACTORY as LLAMA_FACTORY_KEYS
 
 BASE = ROOT / "recipes" / "tiny" / "base"
 AXOLOTL = f"""
@@ -141,6 +146,8 @@ def test_a_configuration_of_llama_factory_is_a_recipe(converted, tmp_path):
         ("model_name_or_path: a/b\nstage: ppo\ncutoff_len: 8\n", "theirs.yml: stage: expected supervised training"),
         ("learning_rate: 1\n", "theirs.yml: expected a configuration of axolotl"),
         ("base_model: a/b\n", "dataset_mixture.datasets: expected"),
+        ("base_model:\n", "base_model: expected a model's folder or its id on the Hub, got null; write one"),
+        ("base_model: a/b\nrl: [dpo]\n", 'got ["dpo"], which is another method'),
     ],
 )
 def test_what_cannot_be_a_recipe_is_one_sentence_and_leaves_nothing(converted, tmp_path, text, sentence):
@@ -149,3 +156,73 @@ def test_what_cannot_be_a_recipe_is_one_sentence_and_leaves_nothing(converted, t
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "mine").exists()
+
+
+ROWS = f"base_model: {BASE}\ndatasets: [{{path: org/rows}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "taken", "lost"),
+    [
+        (("warmup_steps: 10", "warmup_ratio: 0.1"), {"warmup_steps": 10}, "warmup_ratio"),
+        (("warmup_steps: 0", "warmup_ratio: 0.1"), {"warmup_steps": 0.1}, "warmup_steps"),
+        (("bf16: false", "bfloat16: true"), {"bf16": False}, "bfloat16"),
+        (
+            ("adapter: lora", "lora_target_modules: [q_proj]", "lora_target_linear: true"),
+            {"lora_target_modules": "all-linear"},
+            "lora_target_modules",
+        ),
+        (
+            ("cosine_min_lr_ratio: 0.1", "lr_scheduler: cosine"),
+            {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+            "lr_scheduler",
+        ),
+        (("cosine_min_lr_ratio: 0.1", "lr_scheduler: linear"), {"lr_scheduler_type": "linear"}, "cosine_min_lr_ratio"),
+    ],
+)
+def test_of_two_keys_for_one_of_ours_the_same_wins_in_any_order(tmp_path, texts, taken, lost):
+    for order in permutations(texts):
+        found = converted_keys(yaml.safe_load(ROWS + "\n".join(order)), tmp_path / "theirs.yml", tmp_path / "mine")
+        assert {name: found.keys.get(name) for name in taken} == taken
+        fate = {one.key: (one.words, one.why) for one in found.fate}
+        assert fate[lost][0] == "left out"
+        assert f"says {next(iter(taken))}: " in fate[lost][1]
+
+
+ODD = [
+    None, "", [], {}, 5, -1, 0.5, float("inf"), float("nan"), 10**400, True, "abc", [1, 2], ["a"], {"a": 1}, {5: [1]},
+    [{"path": "json", "data_files": {"train": "a.jsonl"}, "field_messages": ["a"], "type": {"field": [1]}}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("foreign", "least"),
+    [
+        (AXOLOTL_KEYS, {"base_model": "a/b", "datasets": [{"path": "o/r"}]}),
+        (LLAMA_FACTORY_KEYS, {"model_name_or_path": "a/b", "dataset": "o/r", "cutoff_len": 5}),
+    ],
+)
+def test_odd_values_are_left_out_or_one_sentence(tmp_path, monkeypatch, foreign, least):
+    monkeypatch.chdir(tmp_path)
+    decisive = ("rl", "stage", "pref_loss", "datasets", "dataset", "dataset_dir", foreign.base)
+    more = ("pretraining_dataset", "val_set_size", "val_size", "saves_per_epoch", "evals_per_epoch", "report_to")
+    names = sorted({*foreign.values, *foreign.renamed, *foreign.left_out, *more} - set(decisive))
+    for number, odd in enumerate(ODD):
+        for name in decisive:
+            with contextlib.suppress(UserError):
+                converted_keys({**least, "stage": "dpo", name: odd}, tmp_path / "x.yml", tmp_path / "mine")
+        random.Random(number).shuffle(names)
+        values = {**least, **{name: ODD[(number + place) % len(ODD)] for place, name in enumerate(names)}}
+        found = converted_keys(values, tmp_path / "x.yml", tmp_path / "mine")
+        with contextlib.suppress(UserError):
+            leave_out_wrong(found, tmp_path / "mine")
+        assert {name for name in names if values[name] not in (None, "", [], {}, False)} <= {f.key for f in found.fate}
+
+
+@pytest.mark.parametrize("info", [{"columns": ["a"]}, {"file_name": 5}, {"columns": {"messages": [1]}}, [1], 5])
+def test_odd_entries_of_dataset_info_are_told(converted, tmp_path, info):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps({"mine": info}))
+    keys, fate = converted(f"model_name_or_path: {BASE}\ndataset: mine\ncutoff_len: 64\n", "sft")
+    assert len(keys["dataset_mixture"]["datasets"]) == 1
+    assert any(rest.startswith("left out") for key, rest in fate.items() if key.startswith("dataset"))

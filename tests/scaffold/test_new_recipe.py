@@ -7,7 +7,9 @@ import pytest
 import yaml
 from helpers import ROOT, chat, preference
 
+from apo_soup.data.prepare import prepare_mixture
 from apo_soup.errors import UserError
+from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.plan.check import check_recipe
 from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
 
@@ -35,11 +37,25 @@ def read(file):
 
 def test_a_recipe_of_rows_and_pairs_passes_check_and_holds_whole_prompts_out(here):
     said = []
+    mixed = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x<|im_end|>y"}]}
+    write(here / "rows.jsonl", [mixed, *read(here / "rows.jsonl")])
+    with (here / "rows.jsonl").open("a") as rows:
+        rows.write(json.dumps(chat("half", "\ud800")) + "\n")
     folder = new_recipe(RecipeRequest("mine", BASE, "rows.jsonl", "pairs.jsonl", size="laptop"), said.append)
     recipes, problems = check_recipe(folder)
     assert problems == []
+    assert "1 of 42 rows cannot be used, and are left out; the first: rows.jsonl:42: expected UTF-8" in said[1]
+    assert any(
+        line.startswith("rows.jsonl: 1 of 41 rows cannot be trained on, and are left out; the first: rows.jsonl:1: ")
+        for line in said
+    )
+    assert [row["row"] for row in read(folder / "data" / "train-rejects.jsonl")] == ["rows.jsonl:1", "rows.jsonl:42"]
+    prepared = []
+    prepare_mixture(recipes[3], recipe_tokenizer(recipes[3]), prepared.append)
+    assert not any("reject" in line for line in prepared)
+    assert not any("of the first" in line for line in said)
     assert [recipe.path.name for recipe in recipes] == ["apo.yaml", "eval.yaml", "merge.yaml", "sft.yaml"]
-    assert said[0] == "rows.jsonl: 40 rows of format messages: 20 with reasoning, 20 without"
+    assert said[0] == "rows.jsonl: 41 rows of format messages: 20 with reasoning, 21 without"
     assert "rows.jsonl: 36 to train on, 4 held out by prompt (seed 0)" in said
     sft = yaml.safe_load((folder / "sft.yaml").read_text())
     assert sft["dataset_mixture"]["datasets"] == [{"id": "data/train.jsonl", "mode": "by_row"}]
@@ -116,3 +132,15 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(here, request_, sentence):
         new_recipe(request_, lambda _: None)
     assert "\n" not in str(raised.value)
     assert sorted(file.name for file in here.iterdir()) == ["pairs.jsonl", "rows.jsonl"]
+
+
+def test_a_home_is_written_out_in_every_path(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    request = RecipeRequest("~/mine", "nobody/nothing-here", prompts="asked.jsonl")
+    write(here / "asked.jsonl", [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(3)])
+    folder = new_recipe(request, lambda _: None)
+    assert folder == here / "home" / "mine"
+    pairs = (folder / "pairs.yaml").read_text()
+    assert yaml.safe_load(pairs)["prompts"] == "../../asked.jsonl"
+    assert f"apo-soup run pairs {folder}" in pairs
+    assert shlex.split(next_command(request))[2] == str(folder)
