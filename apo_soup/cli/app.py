@@ -71,23 +71,28 @@ def new(
     data: Annotated[str, typer.Option(metavar="FILE", help="conversations or texts to train on")] = "",
     pairs: Annotated[str, typer.Option(metavar="FILE", help="preference pairs")] = "",
     prompts: Annotated[str, typer.Option(metavar="FILE", help="prompts of which pairs are made")] = "",
-    size: Annotated[str, typer.Option(metavar="laptop|gpu|node", help="machine that it is written for")] = "gpu",
+    size: Annotated[
+        str | None, typer.Option(metavar="laptop|gpu|node", help="machine that it is written for; gpu without it")
+    ] = None,
     adapter: Annotated[
-        bool | None, typer.Option("--lora/--qlora", help="train an adapter; --qlora: on a base of 4 bits")
+        list[bool] | None, typer.Option("--lora/--qlora", help="train an adapter; --qlora: on a base of 4 bits")
     ] = None,
     from_file: Annotated[
-        str, typer.Option("--from", metavar="FILE", help="a configuration of axolotl or LLaMA-Factory instead")
-    ] = "",
+        str | None, typer.Option("--from", metavar="FILE", help="a configuration of axolotl or LLaMA-Factory instead")
+    ] = None,
 ) -> None:
     """Write a recipe of your model and rows, which passes check; or of another project's configuration."""
     from apo_soup.cli.new import convert, make_recipe
     from apo_soup.scaffold.new_recipe import RecipeRequest
 
-    way = "" if adapter is None else "lora" if adapter else "qlora"
-    if from_file:
-        convert(name, from_file, [word for word in (model, data, pairs, prompts, way) if word])
+    ways = sorted({"lora" if one else "qlora" for one in adapter or ()})
+    if len(ways) > 1:
+        raise UserError("--lora: expected one of --lora and --qlora, got both; leave one out")
+    way = "".join(ways)
+    if from_file is not None:
+        convert(name, from_file, [one for one in (model, data, pairs, prompts, way, size) if one])
         return
-    make_recipe(RecipeRequest(name, model, data, pairs, prompts, size, way))
+    make_recipe(RecipeRequest(name, model, data, pairs, prompts, "gpu" if size is None else size, way))
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """`apo-soup new` and `apo-soup check`: a recipe written, and looked through."""
 
 import shlex
+import signal
+import sys
 from pathlib import Path
 
 from apo_soup.cli.shadowed import require_our_module
@@ -8,6 +10,7 @@ from apo_soup.errors import UserError, told_together
 from apo_soup.resources import launch_file
 from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
 from apo_soup.scaffold.sizes import machine_size
+from apo_soup.stops import StopAsked
 
 
 def make_recipe(request: RecipeRequest) -> None:
@@ -19,7 +22,11 @@ def make_recipe(request: RecipeRequest) -> None:
     from apo_soup.models.libraries import quiet_libraries
 
     quiet_libraries()
-    folder = new_recipe(request, print)
+    try:
+        folder = new_recipe(request, print)
+    except (KeyboardInterrupt, StopAsked) as stop:
+        print("stopped; nothing is written, and the same command begins anew", file=sys.stderr)
+        raise StopAsked(stop.number if isinstance(stop, StopAsked) else signal.SIGINT, None) from stop
     launch = machine_size(request.size).launch
     print(f"\n{folder}: written, its data in {folder / 'data'}; look at its files, and change what you like\n")
     print_check(folder, launch_file(launch) if launch else None)
@@ -37,6 +44,8 @@ def convert(name: str, file: str, beside: list[str]) -> None:
     """
     from apo_soup.scaffold.converted import convert_recipe
 
+    if not file:
+        raise UserError("--from: expected a configuration file, got no name; write one, or leave --from out")
     if beside:
         told = f"expected it alone, since the file names model and rows, got {beside[0]} too"
         raise UserError(f"--from {file}: {told}; leave that out, and change the written recipe")

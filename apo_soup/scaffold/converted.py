@@ -78,6 +78,12 @@ class Converted:
         else:
             self.leave(key, self.foreign.reason(key))
 
+    def take_defaults(self, defaults: dict[str, Any]) -> None:
+        """Write the project's own defaults, where its file gives no other value and those here differ."""
+        missing = {name: value for name, value in defaults.items() if name not in self.keys}
+        self.keys |= missing
+        self.fate += [Fate(f"default of {name}", {name: value}) for name, value in missing.items()]
+
     def leave(self, key: str, why: str) -> None:
         """Leave a key out."""
         self.fate.append(Fate(key, why=why))
@@ -158,6 +164,10 @@ def _axolotl(values: dict[str, Any], file: Path, folder: Path) -> Converted:
     done = ("base_model", "rl", "datasets", "pretraining_dataset", "val_set_size", "output_dir", *_EACH_EPOCH)
     cosine = values.get("lr_scheduler") in (None, "", "cosine")
     _take_all(converted, values, done, ("lora_target_linear", *(["cosine_min_lr_ratio"] if cosine else [])))
+    defaults = {"num_train_epochs": 1, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine"}
+    converted.take_defaults(defaults | {"max_length": 512, "optim": "adamw_torch_fused", "weight_decay": 0.0})
+    if converted.keys.get("use_peft"):
+        converted.take_defaults({"lora_dropout": 0.0})
     _saves(converted, values)
     if converted.kind == "sft":
         converted.keys.setdefault("assistant_only_loss", not any(s.get("format") == "text" for s in converted.sources))
@@ -178,6 +188,12 @@ def _llama_factory(values: dict[str, Any], file: Path, folder: Path) -> Converte
         _take_source(converted, "dataset", source, left, folder)
     _held_out(converted, "val_size", values)
     _take_all(converted, values, ("model_name_or_path", "dataset", "val_size", "pref_loss"), ("neat_packing",))
+    if values.get("finetuning_type") in (None, "", "lora"):
+        rank = converted.keys.get("lora_r", 8)
+        scale = {"lora_alpha": 2 * rank} if _number(rank) else {}
+        adapter = {"use_peft": True, "lora_r": 8, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
+        converted.take_defaults(adapter | scale)
+    converted.take_defaults({"max_length": 2048, "learning_rate": 5e-5})
     if converted.kind == "sft" and stage == "sft":
         converted.keys.setdefault("assistant_only_loss", True)
     return converted

@@ -81,14 +81,16 @@ class ModelSeen:
 
 
 def path_from(folder: Path, name: str) -> str:
-    """A path as it is found from a folder; an absolute one, or one of a home, as it is.
+    """A path as it is found from a folder, which may lie below a link; an absolute one, or one of a home, as it is.
 
     >>> path_from(Path("mine"), "rows/a.jsonl"), path_from(Path("mine"), "/rows/a.jsonl")
     ('../rows/a.jsonl', '/rows/a.jsonl')
     """
     if name.startswith("~") or os.path.isabs(name):
         return name
-    return Path(os.path.relpath(name, folder)).as_posix()
+    parent, last = os.path.split(name.rstrip("/"))
+    place = os.path.realpath(name) if last in ("", ".", "..") else os.path.join(os.path.realpath(parent), last)
+    return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
 
 
 def _parameters(config: Any) -> int | None:

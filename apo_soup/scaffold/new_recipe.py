@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -77,7 +77,13 @@ def new_recipe(request: RecipeRequest, say: Callable[[str], None]) -> Path:
         _write(partial, asked, cuts)
         lines: list[str] = []
         for stage in asked.trained if not model.unseen else ():
-            cuts[stage], told = _measured(partial, stage, asked)
+            try:
+                cuts[stage], told = _measured(partial, stage, asked)
+            except UserError as error:
+                if str(partial) not in str(error):
+                    raise
+                # A person knows nothing of the folder that is being written.
+                raise UserError(f"--model {model.name}: {str(error).replace(f'{partial}/', '')}") from error
             lines += told.splitlines()
         for rows, name, kept in ((data, "train", "heldout"), (pairs, "pairs", "heldout-pairs")):
             if rows:
@@ -117,13 +123,17 @@ def free_folder(name: str) -> Path:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A folder beside the wanted one, which takes its place when all is written, and else is removed."""
     partial = folder.parent / f".{folder.name}.{os.getpid()}"
+    made = [parent for parent in partial.parents if not parent.exists()]
     with told_by_disk(folder, partial):
-        partial.mkdir(parents=True)
         try:
+            partial.mkdir(parents=True)
             yield partial
             partial.rename(folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            for parent in made:
+                with suppress(OSError):  # another program may have written into it
+                    parent.rmdir()
             raise
 
 

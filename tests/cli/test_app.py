@@ -58,6 +58,13 @@ def test_a_check_that_needs_torch_has_it(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["new", "x", "--lora", "--qlora"], "--lora: expected one of --lora and --qlora, got both"),
+        (["new", "x", "--from", ""], "--from: expected a configuration file, got no name"),
+        (
+            ["new", "x", "--from", "a.yml", "--size", "gpu"],
+            "expected it alone, since the file names model and rows, got",
+        ),
+        (["new", "x", "--qlora"], "--model: expected a model's folder or its id on the Hub, got none"),
         (["sweep", "tiny", "--launch", "gpu.yaml"], "--launch gpu.yaml: expected an accelerate configuration"),
         (
             ["prepare", "--config", ROOT / "recipes/tiny/eval.yaml"],

@@ -226,3 +226,35 @@ def test_odd_entries_of_dataset_info_are_told(converted, tmp_path, info):
     keys, fate = converted(f"model_name_or_path: {BASE}\ndataset: mine\ncutoff_len: 64\n", "sft")
     assert len(keys["dataset_mixture"]["datasets"]) == 1
     assert any(rest.startswith("left out") for key, rest in fate.items() if key.startswith("dataset"))
+
+
+def test_the_adapter_of_llama_factory_is_its_default_with_its_numbers(tmp_path):
+    values = {"model_name_or_path": "a/b", "dataset": "o/r", "cutoff_len": 64, "lora_rank": 4}
+    keys = converted_keys(values, tmp_path / "x.yml", tmp_path / "mine").keys
+    expected = {
+        "use_peft": True,
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.0,
+        "lora_target_modules": "all-linear",
+    }
+    assert {name: keys[name] for name in expected} == expected
+    full = converted_keys({**values, "finetuning_type": "full"}, tmp_path / "x.yml", tmp_path / "mine").keys
+    assert "use_peft" not in full
+
+
+def test_parts_and_revisions_of_rows_are_taken_and_the_rest_is_told(converted, tmp_path):
+    entry = "{path: o/r, revision: v1, split: b, type: {format: x, field_instruction: q}}"
+    more = "pretraining_dataset: [{path: o/c}]\nval_set_size: 5%\n"
+    keys, fate = converted(f"base_model: {BASE}\ndatasets: [{entry}]\n{more}", "sft")
+    expected = {"id": "o/r", "revision": "v1", "split": "b", "rename": {"q": "instruction"}}
+    assert keys["dataset_mixture"]["datasets"] == [expected]
+    assert {"datasets.type.format", "pretraining_dataset", "val_set_size"} <= fate.keys()
+    (tmp_path / "data").mkdir()
+    info = {"mine": {"hf_hub_url": "o/r", "subset": "s", "split": "b", "num_samples": 5}}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
+    found = converted_keys(
+        {"model_name_or_path": "a/b", "dataset": "mine", "cutoff_len": 64}, tmp_path / "x.yml", tmp_path / "other"
+    )
+    assert found.sources == [{"id": "o/r", "config": "s", "split": "b"}]
+    assert "weight takes" in next(one.why for one in found.fate if one.key == "dataset.mine.num_samples")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +12,8 @@ from apo_soup.data.prepare import prepare_mixture
 from apo_soup.errors import UserError
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.plan.check import check_recipe
-from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
+from apo_soup.scaffold.model_seen import path_from
+from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command, whole_folder
 
 BASE = str(ROOT / "recipes" / "tiny" / "base")
 
@@ -144,3 +146,19 @@ def test_a_home_is_written_out_in_every_path(here, monkeypatch):
     assert yaml.safe_load(pairs)["prompts"] == "../../asked.jsonl"
     assert f"apo-soup run pairs {folder}" in pairs
     assert shlex.split(next_command(request))[2] == str(folder)
+
+
+def test_a_path_is_found_from_a_folder_below_a_link(here):
+    (here / "far" / "away").mkdir(parents=True)
+    (here / "link").symlink_to(here / "far" / "away")
+    (here / "rows").mkdir()
+    assert path_from(Path("link/mine"), "rows/a.jsonl") == "../../../rows/a.jsonl"
+    assert (here / "far/away" / path_from(Path("link"), "rows")).resolve() == here / "rows"
+
+
+def test_folders_made_for_a_recipe_that_is_stopped_are_taken_back(here):
+    (here / "kept").mkdir()
+    for name in ("out/deep/mine", "kept/mine"):
+        with pytest.raises(KeyboardInterrupt), whole_folder(Path(name)):
+            raise KeyboardInterrupt
+    assert sorted(file.name for file in here.iterdir()) == ["kept", "pairs.jsonl", "rows.jsonl"]
