@@ -229,8 +229,7 @@ def _pretrain(config: BaseModelFile) -> None:
             seconds = time.monotonic() - started
             say(
                 f"step {step}/{config.steps}  loss {loss.item():.3f}  lr {learning_rate_at(config, step):.1e}  "
-                f"{tokens:,} tokens  {tokens / seconds:,.0f} tokens/s  {seconds / 60:.1f} min",
-                flush=True,
+                f"{tokens:,} tokens  {tokens / seconds:,.0f} tokens/s  {seconds / 60:.1f} min"
             )
         if step % 1000 == 999:
             save_base(model, tokenizer, Path(config.output_dir))
