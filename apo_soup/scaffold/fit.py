@@ -86,7 +86,7 @@ def row_lengths(recipe: TrainingFile, tokenizer: Any) -> RowLengths | None:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCut:
     """How a training's rows are cut, what is to be said of it, and the rows that it refuses: number and reason."""
 
     cut: Cut
@@ -147,7 +147,7 @@ def fitted(recipe: TrainingFile, cut: Cut, lengths: RowLengths, rows: int, machi
     return tried, f"{told}: {way}"
 
 
-def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: MachineSize) -> Measured:
+def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: MachineSize) -> MeasuredCut:
     """How a training's rows are cut on a machine.
 
     Raises:
@@ -157,9 +157,9 @@ def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: M
     lengths = row_lengths(recipe, tokenizer)
     most = min(machine.longest, window or machine.longest)
     if lengths is None:
-        return Measured(Cut(min(most, 1024)), f"{recipe.path.name}: rows are not there yet, max_length is a guess")
+        return MeasuredCut(Cut(min(most, 1024)), f"{recipe.path.name}: rows are not there yet, max_length is a guess")
     if not lengths.lengths:
-        return Measured(Cut(min(most, 1024)), "", lengths.refused)
+        return MeasuredCut(Cut(min(most, 1024)), "", lengths.refused)
     length = chosen_length(lengths, most)
     cut = Cut(length, _sequences(recipe, length, lengths, rows))
     cut, told = fitted(recipe, cut, lengths, rows, machine)
@@ -168,7 +168,7 @@ def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: M
     seen += f" (of the first {lengths.read:,})" if rows > lengths.read else ""
     over = lengths.above(cut.length)
     seen += f"; max_length {cut.length:,}" + (f" cuts {over:,} of them" if over else "")
-    return Measured(cut, f"{seen}\n{told}" if told else seen, lengths.refused)
+    return MeasuredCut(cut, f"{seen}\n{told}" if told else seen, lengths.refused)
 
 
 def _lengths(longest: int) -> list[int]:
