@@ -19,7 +19,7 @@ from apo_soup.data.held_out import split_off
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import RowError
 from apo_soup.data.sources.source import Source
-from apo_soup.errors import UserError, told_by_disk
+from apo_soup.errors import UserError, told_by_disk, told_together
 from apo_soup.resources import shipped_recipes
 from apo_soup.scaffold.commented import commented_yaml
 from apo_soup.scaffold.looked_at import RowReader, RowsLookedAt, heldout_row, written_row
@@ -83,7 +83,7 @@ def new_recipe(request: RecipeRequest, say: Callable[[str], None]) -> Path:
                 if str(partial) not in str(error):
                     raise
                 # A person knows nothing of the folder that is being written.
-                raise UserError(f"--model {model.name}: {str(error).replace(f'{partial}/', '')}") from error
+                raise told_together([f"--model {model.name}: {str(error).replace(f'{partial}/', '')}"]) from error
             lines += told.splitlines()
         for rows, name, kept in ((data, "train", "heldout"), (pairs, "pairs", "heldout-pairs")):
             if rows:
