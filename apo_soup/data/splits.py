@@ -95,7 +95,8 @@ class KeptDocuments:
                     f"{where}: expected trained tokens in the {name} split, got sequences without one; take a larger "
                     "max_length"
                 )
-            packed |= counts.as_dict(self.options.max_length) if name == "train" else {"held_out": vars(counts)}
+            told = {"rows": len(rows)} | counts.as_dict(self.options.max_length)
+            packed |= told if name == "train" else {"held_out": vars(counts)}
         return list(splits), packed
 
     def _sequence(self, slices: list[DocumentSlice], documents: list[tuple[int, int]]) -> tuple[Array, ...]:

@@ -17,11 +17,9 @@ def trained_counts(folder: Path) -> dict[str, int]:
     Raises:
         OtherFormError: the folder's counts cannot be read.
     """
-    stats = read_statistics(folder)
-    packed, total, held_out = stats["packed"], stats["total"], stats["held_out"] or {"rows": 0}
+    packed = read_statistics(folder)["packed"]
     if packed:
-        rows = total["kept"] + total["copies"] - held_out["rows"]
-        return {"rows": rows, "tokens": packed["tokens"], "trained": packed["trained"]}
+        return {"rows": packed["rows"], "tokens": packed["tokens"], "trained": packed["trained"]}
     pairs = Dataset.load_from_disk(str(folder / "train"))
     table: Any = pairs.with_format("arrow").select_columns(list(PAIR_COLUMNS))[:]
     prompt, *answers = (compute.sum(compute.list_value_length(table[name])).as_py() or 0 for name in PAIR_COLUMNS)
