@@ -64,7 +64,7 @@ def test_a_fault_of_our_scoring_is_no_word_on_the_model(monkeypatch):
 
     model = tiny_model_of("llama")
     add_scoring(model)
-    monkeypatch.setattr("apo_soup.models.lm_head._tile_logprobs", faulty)
+    monkeypatch.setattr("apo_soup.models.vocabulary_blocks.read_tile", faulty)
     with torch.no_grad(), pytest.raises(ValueError, match="too many values"):
         check_packed_logprobs(model, "sdpa", "cpu", 300, exact=True)
     model.get_output_embeddings = lambda: torch.nn.Linear(16, 300)

@@ -34,7 +34,8 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         ),
         (
             ["run", "tiny", "--lanch", "x"],
-            "apo-soup run: expected an option of --launch, --args, --help, got --lanch; the nearest is --launch",
+            "apo-soup run: expected an option of --launch, --args, --quiet, --json, --help, got --lanch; "
+            "the nearest is --launch",
         ),
         (["check", "tiny", "-x"], "apo-soup check: expected an option of --launch, --help, got -x; leave it out"),
         (

@@ -37,7 +37,7 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
     again = run_ok("-m", "merge.sweep", "--config", path)
     assert "sweep: up to date" in again
     finer = run_ok("-m", "merge.sweep", "--config", path, "--sweep.weights", "[0, 0.25, 0.5, 1]")
-    assert finer.count("evals/mix/") == 5, "three are up to date, one runs and tells its scores"
+    assert finer.count("evals/mix/") == 6, "three are up to date, one runs, tells of its model and its scores"
     assert "evals/mix/0.25: running" in finer
 
 

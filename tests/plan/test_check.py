@@ -60,7 +60,7 @@ def test_the_table_says_what_a_step_reads():
     assert list(rows) == ["apo.yaml", "mid.yaml", "sft.yaml"]
     assert "16 pairs x 256" in rows["apo.yaml"]
     assert rows["apo.yaml"].split()[-2:] == ["2e-05", "3"]
-    assert "3 sequences x 1536" in rows["mid.yaml"]
+    assert "1 sequences x 1536" in rows["mid.yaml"]
     assert "a process" not in rows["mid.yaml"]
     assert training_table([]) == ""
 
@@ -75,7 +75,11 @@ def test_a_batch_without_its_product_is_told_a_process(tmp_path):
 def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(tmp_path):
     """Of soup members too, which may have batches of their own."""
     for name, old, new in (
-        ("sft", "global_batch_size: 8", "global_batch_size: 16"),
+        (
+            "sft",
+            "global_batch_size: 5\nper_device_train_batch_size: 5",
+            "global_batch_size: 16\nper_device_train_batch_size: 8",
+        ),
         ("apo", "  - seed: 2", "  - seed: 2\n    global_batch_size: 24\n    per_device_train_batch_size: 4"),
     ):
         text = (ROOT / "recipes" / "tiny" / f"{name}.yaml").read_text()
@@ -93,7 +97,7 @@ def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(
         "processes, got 16; write per_device_train_batch_size 4, or a global batch of 64",
         "apo.yaml:17: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size 4 x 4 "
         "processes, got 24; write per_device_train_batch_size 3, or a global batch of 16 or 32",
-        "sft.yaml:22: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
+        "sft.yaml:23: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
         "processes, got 16; write per_device_train_batch_size 4, or a global batch of 32",
     ]
 
