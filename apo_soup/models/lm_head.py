@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.tensor import Partial
 
-from apo_soup.models.vocabulary_blocks import Head, block_logprobs, block_scores, token_tiles
+from apo_soup.models.vocabulary_blocks import Head, block_logprobs, block_scores, token_tiles, weighed_alike
 
 # Logits of a tile, 128 MB of them on a CPU and 512 MB on a GPU, whose smaller tiles would spend more time on moving the
 # head's gradient than on computing it.
@@ -237,18 +237,15 @@ class _TiledScores(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Gradients `[C, H]`, `[V, H]` and `[V]` of the first three, from that of the log-probabilities `[C]`."""
         hidden, weight, bias, targets = ctx.saved_tensors
-        taken, ctx.gradients = ctx.gradients, None
-        if taken is None or not bool((gradient == gradient[0]).all()):
-            taken = None
+        taken, ctx.gradients = weighed_alike(ctx.gradients, -gradient), None
+        if taken is None:
             gradients = _Gradients(hidden, weight, bias, ctx.needs_input_grad, -gradient)
             for part, logits in _tiles_of_logits(hidden, weight, bias, ctx.tile):
                 for rows in _cached_rows(logits):
                     of_rows = slice(part.start + rows.start, part.start + rows.stop)
                     _scores_(logits[rows], targets[of_rows], ctx.rule, True)
                 gradients.add(part, logits)
-            return *gradients.all(), None, None, None, None
-        for of_input in filter(lambda tensor: tensor is not None, taken):
-            of_input.mul_(-gradient[0])
+            taken = gradients.all()
         return *taken, None, None, None, None
 
 

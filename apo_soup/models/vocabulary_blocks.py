@@ -187,6 +187,18 @@ class HeadGradients:
         return self.of_hidden, self.of_weight, self.of_bias
 
 
+def weighed_alike(taken: tuple[Tensor | None, ...] | None, weights: Tensor) -> tuple[Tensor | None, ...] | None:
+    """Gradients of a sum, in place those of a sum by weights `[C]` that are all one number; None where the weights
+    differ, or no gradients were taken.
+    """
+    if taken is None or not bool((weights == weights[0]).all()):
+        return None
+    for of_input in taken:
+        if of_input is not None:
+            of_input.mul_(weights[0])
+    return taken
+
+
 class _Logprobs(torch.autograd.Function):
     """With logits z and upstream gradient g of a token whose target is y: dz = g * (onehot(y) - softmax(z))."""
 
@@ -255,13 +267,11 @@ class _Scores(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Gradients `[C, H]`, `[V, H]` and `[V]` of the first three, from that of the log-probabilities `[C]`."""
-        taken, ctx.gradients = ctx.gradients, None
-        if taken is None or not bool((gradient == gradient[0]).all()):
+        taken, ctx.gradients = weighed_alike(ctx.gradients, gradient), None
+        if taken is None:
             head = Head(*ctx.saved_tensors)
             gradients = HeadGradients(head, ctx.needs_input_grad)
             for part in token_tiles(len(head.targets), ctx.tile):
                 gradients.add(part, read_tile(head.part(part), keeps=True), gradient[part])
-            return *gradients.all(), None, None, None
-        for of_input in filter(lambda tensor: tensor is not None, taken):
-            of_input.mul_(gradient[0])
+            taken = gradients.all()
         return *taken, None, None, None
