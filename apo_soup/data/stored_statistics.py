@@ -92,6 +92,7 @@ class HeldOutRows(Form):
 class PackedSequences(Form):
     """The sequences that rows were packed into."""
 
+    rows: Count
     sequences: Count
     tokens: Count
     trained: Count
