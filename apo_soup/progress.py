@@ -27,7 +27,7 @@ def is_quiet() -> bool:
 
 def say(text: str) -> None:
     """Print from the main process only, and of a quiet one warnings alone."""
-    if not is_quiet() or text.startswith(_WARNING):
+    if not is_quiet() or is_warning(text):
         tell(text)
 
 
@@ -43,6 +43,11 @@ def warning(text: str) -> str:
     'warning: 40 of 200 questions have no answer'
     """
     return f"{_WARNING}{text}"
+
+
+def is_warning(text: str) -> bool:
+    """Whether a text begins as `warning` has them begin."""
+    return text.startswith(_WARNING)
 
 
 def tell(text: str) -> None:

@@ -22,6 +22,7 @@ from apo_soup.config.load import load
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_together
 from apo_soup.plan.check import batch_problems, checked_file
+from apo_soup.progress import warning
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.secrets import without_secrets
 
@@ -75,7 +76,7 @@ def run_stages(
             if name != stage:
                 kept, due = made_otherwise(recipe, name, state)
                 for line in kept:
-                    output.say(f"warning: {line}; {stage} builds on what is there", warning=True)
+                    output.say(warning(f"{line}; {stage} builds on what is there"))
                 if kept and not due:
                     output.ended(name, state.states, "kept")
                     continue

@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 from apo_soup.cli.children import run_program
 from apo_soup.errors import UserError
-from apo_soup.progress import QUIET
+from apo_soup.progress import QUIET, is_warning
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.state import FolderState
 from apo_soup.stops import StopAsked, ending_signals
@@ -37,7 +37,7 @@ class RunOutput:
     def say(self, text: str, warning: bool = False) -> None:
         """Print lines of the run itself, and of a quiet one those that warn; with `warning` all of them do."""
         if self.kind == "quiet" and not warning:
-            text = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("warning: "))
+            text = "".join(f"{line}\n" for line in text.splitlines() if is_warning(line))
         if text:
             print(text, end="" if text.endswith("\n") else "\n", file=self._people, flush=True)
 
