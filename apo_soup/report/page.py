@@ -7,6 +7,7 @@ a stage left nothing.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.report.claims import run_claims
@@ -26,7 +27,7 @@ from apo_soup.report.turns import turns_section
 from apo_soup.runs.durable import remove_unwritten, write_whole
 from apo_soup.runs.lock import at_work
 from apo_soup.runs.manifest import write_json
-from apo_soup.runs.results import evaluated_checkpoints, headline_metrics, score_cell
+from apo_soup.runs.results import EvaluatedCheckpoint, evaluated_checkpoints, headline_metrics, score_cell
 from apo_soup.runs.room import ANY_FILES, require_room
 
 
@@ -64,7 +65,7 @@ def write_report(recipe: Path, run: Path) -> Path:
         html_section("Configuration", configuration_section(run)),
         html_section("Versions", versions_section(run)),
     ]
-    names = headline_metrics(checkpoints)
+    scores = _scores_by_stage(checkpoints)
     page, picture, table = (run / name for name in ("report.html", "pipeline.svg", "table.json"))
     tight = require_room(ANY_FILES, run, "report")
     if tight:
@@ -72,7 +73,7 @@ def write_report(recipe: Path, run: Path) -> Path:
     with at_work(page), told_by_disk("report", run):
         remove_unwritten(page, picture, table)
         write_whole(picture, pipeline_picture(checkpoints))
-        write_json(table, {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints})
+        write_json(table, scores)
         write_whole(page, html_page(f"apo-soup: {run.name}", "".join(parts)))
     return page
 
@@ -84,6 +85,10 @@ def verdicts_and_table(run: Path) -> str:
         UserError: results cannot be read, are cut, empty or none.
     """
     checkpoints = evaluated_checkpoints(run)
+    claims = [claim.as_json() for claim in run_claims(checkpoints)]
+    return json.dumps({"claims": claims, "table": _scores_by_stage(checkpoints)}, indent=2)
+
+
+def _scores_by_stage(checkpoints: list[EvaluatedCheckpoint]) -> dict[str, dict[str, Any]]:
     names = headline_metrics(checkpoints)
-    table = {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints}
-    return json.dumps({"claims": [claim.as_json() for claim in run_claims(checkpoints)], "table": table}, indent=2)
+    return {c.name: {n: vars(score_cell(c, n)) for n in names} for c in checkpoints}
