@@ -2,7 +2,9 @@
 
 import json
 
+from data_helpers import prepared as prepared_rows
 from datasets import Dataset, DatasetDict, load_from_disk
+from helpers import TRAINING, chat
 
 from apo_soup.data.prepare import CONTENT, write_content_hashes
 from apo_soup.plan.longest_rows import write_longest_rows
@@ -37,3 +39,19 @@ def test_pairs_are_taken_by_their_positions(tmp_path):
     assert load_from_disk(str(tmp_path / "longest"))["train"]["prompt_ids"] == [[3]]
     write_longest_rows(tmp_path / "p", tmp_path / "all", 9, pairs=True)
     assert len(load_from_disk(str(tmp_path / "all"))["train"]) == 3
+
+
+def test_a_training_takes_them_for_its_prepared_rows(write_rows, write_recipe, tiny_model, tmp_path):
+    """And prepares nothing in their place, whose measurement would be of all rows."""
+    rows = str(write_rows("rows.jsonl", [chat(f"Say {n}", f"It is {n}. " * (n + 1), False) for n in range(12)]))
+    values = {"model_name_or_path": str(tiny_model), **TRAINING, "packing": True, "max_length": 128}
+    values |= {"output_dir": str(tmp_path / "run" / "sft"), "dataset_mixture": {"datasets": [{"id": rows}]}}
+    path = write_recipe("sft.yaml", values)
+    whole, splits, _ = prepared_rows(path)
+    beside, said = tmp_path / "measured" / "prepared", []
+    beside.mkdir(parents=True)
+    write_longest_rows(whole, beside / whole.name, 2, pairs=False)
+    found, taken, _ = prepared_rows(path, f"--output_dir={tmp_path / 'measured' / 'sft'}", say=said.append)
+    assert found == beside / whole.name
+    assert said == [f"prepared rows found in {found}; they passed the mask check when they were made"]
+    assert len(taken["train"]) == 2 < len(splits["train"])
