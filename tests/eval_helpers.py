@@ -2,6 +2,7 @@
 
 import json
 
+from apo_soup.config.load import load
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.models.completion import Completion
@@ -28,6 +29,12 @@ def scripted_checkpoint(suite, tokenizer, answer):
     """A checkpoint whose answers are scripted."""
     engine = ScriptedAnswers(tokenizer, answer)
     return Checkpoint(suite, None, None, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0, engine)
+
+
+def scripted_task(write_recipe, tokenizer, answer, task):
+    """The keys of a task, which is a suite's only one, and a checkpoint with scripted answers."""
+    suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
+    return scripted_checkpoint(suite, tokenizer, answer), suite.tasks[0]
 
 
 def contest_problem(number: int, day: str, starter: str = "") -> dict:

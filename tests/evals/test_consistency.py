@@ -1,9 +1,8 @@
 """One question in several wordings and modes: which answers agree, and which of them are right."""
 
 import pytest
-from eval_helpers import scripted_checkpoint
+from eval_helpers import scripted_task
 
-from apo_soup.config.load import load
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.consistency import consistency_task
 from apo_soup.evals.metrics import ItemRow
@@ -15,9 +14,8 @@ def ask(write_recipe, tokenizer):
 
     def run(answer, rows, **keys):
         task = {"name": "alike", "kind": "consistency", "data": "rows.jsonl", **keys}
-        suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
-        checkpoint = scripted_checkpoint(suite, tokenizer, answer)
-        result = consistency_task(checkpoint, suite.tasks[0], [ItemRow(row) for row in rows])
+        checkpoint, keys_of_task = scripted_task(write_recipe, tokenizer, answer, task)
+        result = consistency_task(checkpoint, keys_of_task, [ItemRow(row) for row in rows])
         return {name: round(metric.score.value, 4) for name, metric in result.metrics.items()}, result.samples
 
     return run

@@ -1,7 +1,7 @@
 """The mode over turns: what is asked at each, what counts as kept, and a user who changes it."""
 
 import pytest
-from eval_helpers import scripted_checkpoint
+from eval_helpers import scripted_task
 from helpers import chat
 
 from apo_soup.config.load import load
@@ -23,9 +23,8 @@ def talk(write_recipe, tokenizer):
 
     def run(answer, rows, **keys):
         task = {"name": "modes", "kind": "turns", "data": "rows.jsonl", **keys}
-        suite = load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": [task]}), "eval")
-        checkpoint = scripted_checkpoint(suite, tokenizer, answer)
-        return turns_task(checkpoint, suite.tasks[0], [ItemRow(row) for row in rows]), checkpoint.engine
+        checkpoint, keys_of_task = scripted_task(write_recipe, tokenizer, answer, task)
+        return turns_task(checkpoint, keys_of_task, [ItemRow(row) for row in rows]), checkpoint.engine
 
     return run
 
