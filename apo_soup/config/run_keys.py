@@ -6,9 +6,6 @@ The Trainer tells most of them when rows are prepared and the model is loaded.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.in_words import as_written, said_again
 from apo_soup.config.mixture import Mixture
@@ -51,11 +48,7 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     if fault:
         yield Fault("logging_dir", fault)
     if recipe.hub_model_id is not None:
-        try:
-            validate_repo_id(recipe.hub_model_id)
-        except HFValidationError:
-            told = f"expected a name of the Hub such as OWNER/NAME, got {as_written(recipe.hub_model_id)}; correct it"
-            yield Fault("hub_model_id", told)
+        yield from _hub_name_faults(recipe.hub_model_id)
 
 
 def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
@@ -89,3 +82,15 @@ def _evaluation_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         if every and kept and kept >= 1 and every >= 1 and kept % every:
             told = f"expected save_steps to be a multiple of eval_steps, got {kept:g} and {every:g}"
             yield Fault("load_best_model_at_end", f"{told}; change one of them", ("save_steps", "eval_steps"))
+
+
+def _hub_name_faults(name: str) -> Iterator[Fault]:
+    # Imported here: it brings an HTTP client, a tenth of what a wrong key takes to be told.
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        told = f"expected a name of the Hub such as OWNER/NAME, got {as_written(name)}; correct it"
+        yield Fault("hub_model_id", told)

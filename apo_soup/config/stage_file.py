@@ -34,7 +34,8 @@ class Remark(NamedTuple):
 class Keys(BaseModel):
     """A mapping of declared keys, at the top of a file or inside it."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), use_enum_values=True)
+    # Built when first used: a command checks files of one or two kinds, and builds nothing for the others.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), use_enum_values=True, defer_build=True)
 
     _dotted: str = PrivateAttr(default="")
     _as_written: dict[str, Any] = PrivateAttr(default_factory=dict)

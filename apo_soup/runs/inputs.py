@@ -6,7 +6,6 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.hashing import hash_value
 from apo_soup.runs.chat_template import template_text
 from apo_soup.runs.sources import model_hash, row_files, rows_hash
-from apo_soup.runs.suite_inputs import eval_rows_hash
 
 
 def training_inputs(recipe: TrainingFile) -> dict[str, str]:
@@ -36,9 +35,12 @@ def rows_inputs(recipe: TrainingFile, without: Collection[int] = ()) -> dict[str
                 f"{where}: {', '.join(unused)} belong to Hub datasets and are not used for a local file"
             )
         inputs[f"rows {source.written_id} #{number}"] = rows_hash(source.id, where, source.revision, folder)
-    evals = eval_rows_hash(recipe)
-    if evals is not None:
-        inputs["evals to stay clear of"] = evals
+    if recipe.dataset_mixture.decontaminate:
+        from apo_soup.runs.suite_inputs import eval_rows_hash  # an eval file's keys are built for those who name one
+
+        evals = eval_rows_hash(recipe)
+        if evals is not None:
+            inputs["evals to stay clear of"] = evals
     template = template_text(recipe.chat_template, recipe.place("chat_template"), folder)
     if template is not None:
         inputs["template"] = hash_value(template)

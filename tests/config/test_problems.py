@@ -130,10 +130,21 @@ def test_a_secret_of_the_wrong_type_is_not_shown(write_recipe):
     ]
 
 
-def cpu_seconds_of_children() -> float:
+def seconds_of_children() -> float:
     """Processor time of finished child processes, which a busy machine does not stretch as it does the clock."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@pytest.fixture(scope="module")
+def second() -> float:
+    """A second; more on a slow machine, one that takes over 0.2 s to import what every program of ours begins with."""
+    taken = []
+    for _ in range(3):
+        before = seconds_of_children()
+        assert python("-c", "import dataclasses, json, pydantic.main, typing, yaml").returncode == 0
+        taken.append(seconds_of_children() - before)
+    return max(1.0, min(taken) / 0.2)
 
 
 MISTAKES = {
@@ -149,7 +160,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_users_mistake_is_one_sentence_exit_2_in_a_second(name, write_recipe, write_rows, tiny_model):
+def test_a_users_mistake_is_one_sentence_exit_2_in_a_second(name, write_recipe, write_rows, tiny_model, second):
     change, expected = MISTAKES[name]
     rows = write_rows("rows.jsonl", [{"messages": []}])
     good = {
@@ -158,22 +169,22 @@ def test_a_users_mistake_is_one_sentence_exit_2_in_a_second(name, write_recipe, 
         "dataset_mixture": {"datasets": [{"id": str(rows)}]},
     }
     path = write_recipe("sft.yaml", good | change)
-    before = cpu_seconds_of_children()
+    before = seconds_of_children()
     result = python("-m", "sft", "--config", path)
     assert result.returncode == 2
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
-    assert cpu_seconds_of_children() - before < 1.0
+    assert seconds_of_children() - before < second
 
 
 @pytest.mark.parametrize("program", ["sft", "apo", "apo.pairs", "merge", "merge.sweep", "apo_soup", "apo_soup.toy"])
-def test_help_answers_in_a_second(program):
-    before = cpu_seconds_of_children()
+def test_help_answers_in_a_second(program, second):
+    before = seconds_of_children()
     result = python("-m", program, "--help")
     assert result.returncode == 0
     assert "usage" in result.stdout.lower()
-    assert cpu_seconds_of_children() - before < 1.0
+    assert seconds_of_children() - before < second
 
 
 def test_a_missing_file_is_told(tmp_path):
