@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -31,9 +32,11 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`", category=UserWarning)
     # Merging unties such layers itself (`apo_soup/models/adapted.py`).
     warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`", category=UserWarning)
-    from transformers.utils import logging
+    # On processors with AVX512-BF16 it looks for a kernel of the Hub while it is imported, and warns that it has none.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def spare_collector() -> None:
