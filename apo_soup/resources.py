@@ -69,4 +69,9 @@ def launch_file(name: str) -> Path:
 
 def chat_template() -> str:
     """The text of our chat template, which recipes ask for as `chat_template: apo-soup`."""
-    return (resources.files("apo_soup") / "templates" / "chat_template.jinja").read_text(encoding="utf-8")
+    return template_source("chat_template.jinja")
+
+
+def template_source(name: str) -> str:
+    """The text of a Jinja template that comes with the package."""
+    return (resources.files("apo_soup") / "templates" / name).read_text(encoding="utf-8")

@@ -154,11 +154,14 @@ def preview(
     context: typer.Context,
     config: Config,
     rows: Annotated[int, typer.Option(metavar="N", min=1, help="rows shown of each source")] = 3,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write them as a page that stands alone, and print none")
+    ] = None,
 ) -> None:
     """Show rows as the model will see them, trained tokens coloured; of a pairs or traces file, what it made."""
     from apo_soup.cli.rows import preview_rows
 
-    preview_rows(config, rows, context.args, option_names(context))
+    preview_rows(config, rows, context.args, option_names(context), html)
 
 
 @app.command(context_settings=OVERRIDES)

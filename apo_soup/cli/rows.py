@@ -123,12 +123,17 @@ def prepare_rows(config: Path, overrides: list[str], way: WayToPrepare, options:
     print(folder)
 
 
-def preview_rows(config: Path, rows: int, overrides: list[str], options: Sequence[str] = ()) -> None:
+def preview_rows(
+    config: Path, rows: int, overrides: list[str], options: Sequence[str] = (), page: Path | None = None
+) -> None:
     """Print rows as the model will see them, trained tokens coloured; of a pairs or traces file, what it made. Sources
     that a later stage of the recipe makes are passed over with a line.
 
+    Args:
+        page: a file that they are written to as a page, in place of the terminal.
+
     Raises:
-        UserError: the file or a row is at fault, or no source's rows are made yet.
+        UserError: the file or a row is at fault, no source's rows are made yet, or the page's file is somebody's.
     """
     recipe = opened_recipe(config, overrides, options)
     make_generated_rows(recipe)
@@ -142,9 +147,14 @@ def preview_rows(config: Path, rows: int, overrides: list[str], options: Sequenc
         print(f"{_not_made(recipe, number, maker)}, so this source is not shown; make it: {_command(recipe, maker)}")
     quiet_libraries()
     from apo_soup.data.preview import preview_mixture
+    from apo_soup.data.preview_page import write_preview_page
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
-    preview_mixture(recipe, recipe_tokenizer(recipe, print), rows, missing)
+    tokenizer = recipe_tokenizer(recipe, print)
+    if page is None:
+        preview_mixture(recipe, tokenizer, rows, missing)
+    else:
+        write_preview_page(page, recipe, tokenizer, rows, missing)
 
 
 def opened_recipe(config: Path, overrides: list[str], options: Sequence[str] = ()) -> TrainingFile:

@@ -10,6 +10,7 @@ from programs import run_ok
 
 from apo_soup.config.load import load
 from apo_soup.data.preview import preview_mixture, side_by_side
+from apo_soup.data.shown_rows import pair_in_pieces
 from apo_soup.errors import UserError
 
 
@@ -49,7 +50,7 @@ def test_side_by_side_wraps_both_answers(tokenizer):
         k: tokenizer(v, add_special_tokens=False).input_ids
         for k, v in {"prompt_ids": "Q", "chosen_ids": "a b " * 60, "rejected_ids": "c"}.items()
     }
-    lines = side_by_side(ids, tokenizer).splitlines()
+    lines = side_by_side(pair_in_pieces(ids, tokenizer)).splitlines()
     assert all(" | " in line for line in lines[1:])
     assert "".join(line.split(" | ")[0].strip() for line in lines[2:]).replace(" ", "") == "ab" * 60
 

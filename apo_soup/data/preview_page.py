@@ -1,0 +1,92 @@
+"""Rows as the model will see them, as one page that stands alone: `apo-soup preview --config FILE --html PAGE`.
+
+No script and no request; light, dark and narrow screens. What is trained draws the eye, all else is quiet. Of a source
+that lies on this machine the page names the file, and not where it lies.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from apo_soup.config.training import TrainingFile
+from apo_soup.data.preview import mixture_lines
+from apo_soup.data.shown_rows import ShownPair, ShownText, shown_mixture
+from apo_soup.errors import UserError, told_by_disk
+from apo_soup.progress import tell
+from apo_soup.resources import template_source
+from apo_soup.runs.durable import write_whole
+
+# By this a page is known for one of ours, which may be written again.
+_GENERATOR = "apo-soup preview"
+# Bytes of a file that hold it.
+_HEAD = 1000
+
+
+def write_preview_page(
+    file: Path, recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, count: int, without: Collection[int] = ()
+) -> None:
+    """Write the first `count` drawn rows of each source but those of the numbers `without` as a page.
+
+    Raises:
+        UserError: a source has no row or cannot be read; or another file than an earlier page lies there.
+    """
+    require_own_page(file)
+    sources = list(shown_mixture(recipe, tokenizer, count, without))
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.globals.update(is_text=_is_text, is_pair=_is_pair, short_source=short_source, row_number=row_number)
+    page = environment.from_string(template_source("preview.html.jinja")).render(
+        title=f"{recipe.path.parent.name}/{recipe.path.name}",
+        generator=_GENERATOR,
+        sources=sources,
+        mixture=mixture_lines([source.sampled for source in sources]),
+    )
+    with told_by_disk("--html", file):
+        write_whole(file, page)
+    tell(f"{file}: {sum(len(source.rows) for source in sources)} rows of {len(sources)} sources")
+
+
+def require_own_page(file: Path) -> None:
+    """Refuse a place that is taken by anything but an earlier page.
+
+    Raises:
+        UserError: it is, or there is no folder for it.
+    """
+    if not file.parent.is_dir():
+        raise UserError(f"--html: expected a file in a folder, got {file} without one; make {file.parent} first")
+    if file.is_dir():
+        raise UserError(f"--html: expected a file, got the folder {file}; name a file in it")
+    if file.exists() and not _is_earlier_page(file):
+        raise UserError(f"--html: expected a new file or an earlier preview, got {file}; name another one")
+
+
+def _is_earlier_page(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return _GENERATOR.encode() in opened.read(_HEAD)
+
+
+def short_source(name: str) -> str:
+    """A source as a page names it: a file that is named by its whole path by its last part.
+
+    >>> short_source("/home/me/rows.jsonl"), short_source("data/rows.jsonl"), short_source("owner/name:sft")
+    ('rows.jsonl', 'data/rows.jsonl', 'owner/name:sft')
+    """
+    return Path(name).name if Path(name).expanduser().is_absolute() else name
+
+
+def row_number(place: str) -> str:
+    """Which row of its source it is.
+
+    >>> row_number("/home/me/rows.jsonl:12")
+    'row 12'
+    """
+    return f"row {place.rpartition(':')[2]}"
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, ShownText)
+
+
+def _is_pair(part: object) -> bool:
+    return isinstance(part, ShownPair)
