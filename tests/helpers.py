@@ -34,7 +34,9 @@ TRAINING = {
 # A file of weights that holds no tensor.
 NO_WEIGHTS = (2).to_bytes(8, "little") + b"{}"
 # With compiled modules kept, as a person's shell has it; the next program of a test would compile them anew.
-ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": ""} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "",
+}  # fmt: skip
 
 
 def python(*words: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
