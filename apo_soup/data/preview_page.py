@@ -17,6 +17,7 @@ from apo_soup.errors import UserError, told_by_disk
 from apo_soup.progress import tell
 from apo_soup.resources import template_source
 from apo_soup.runs.durable import write_whole
+from apo_soup.runs.machine_paths import short_path
 
 # By this a page is known for one of ours, which may be written again.
 _GENERATOR = "apo-soup preview"
@@ -35,7 +36,7 @@ def write_preview_page(
     require_own_page(file)
     sources = list(shown_mixture(recipe, tokenizer, count, without))
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.globals.update(is_text=_is_text, is_pair=_is_pair, short_source=short_source, row_number=row_number)
+    environment.globals.update(is_text=_is_text, is_pair=_is_pair, short_source=short_path, row_number=row_number)
     page = environment.from_string(template_source("preview.html.jinja")).render(
         title=f"{recipe.path.parent.name}/{recipe.path.name}",
         generator=_GENERATOR,
@@ -64,15 +65,6 @@ def require_own_page(file: Path) -> None:
 def _is_earlier_page(file: Path) -> bool:
     with file.open("rb") as opened:
         return _GENERATOR.encode() in opened.read(_HEAD)
-
-
-def short_source(name: str) -> str:
-    """A source as a page names it: a file that is named by its whole path by its last part.
-
-    >>> short_source("/home/me/rows.jsonl"), short_source("data/rows.jsonl"), short_source("owner/name:sft")
-    ('rows.jsonl', 'data/rows.jsonl', 'owner/name:sft')
-    """
-    return Path(name).name if Path(name).expanduser().is_absolute() else name
 
 
 def row_number(place: str) -> str:

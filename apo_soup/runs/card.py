@@ -1,10 +1,11 @@
-"""The card of a merged folder: what was mixed, from which line of parents and data, what it can do, how to use it.
+"""The card of a model: from which line of parents and data it comes, what it can do, how to use it, what is not known.
 
-It is written with the folder, and once more with the evaluation's figures when a report is made. It holds what
-manifests and results say, in the Hub's metadata format.
+That of a merged folder is written with the folder, and once more with the evaluation's figures when a report is made;
+that of a trained one when it is sent. A card holds what manifests and results say, in the Hub's metadata format.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,19 @@ import yaml
 from apo_soup.config.merge import BESIDE_MERGE
 from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import told_by_disk
+from apo_soup.runs.card_limits import limit_lines, parameter_count
 from apo_soup.runs.card_metadata import card_metadata, line_roots
 from apo_soup.runs.card_snippets import MODEL_PLACEHOLDER, TOOLS_SNIPPET, USE_SNIPPET
 from apo_soup.runs.licence import licence_sentence
-from apo_soup.runs.lineage import data_lines, labelled_model, lineage_lines, lineage_of, with_short_names
+from apo_soup.runs.lineage import (
+    Lineage,
+    data_lines,
+    labelled_model,
+    lineage_lines,
+    lineage_of,
+    parents_of,
+    with_short_names,
+)
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.markdown import fenced, plain_markdown
 from apo_soup.runs.results import (
@@ -42,29 +52,66 @@ def write_card(folder: Path, name: str, config: MergekitKeys, models: list[str],
         run: the run's folder, whose other stages and results the card names where they are there.
 
     Raises:
-        UserError: results of the run cannot be read.
+        UserError: results of the run or the folder's weights cannot be read.
     """
-    line = lineage_of(models, run)
+    told = f"A {plain_markdown(config.merge_method)} merge of {len(models)} models, made with apo-soup and mergekit's "
+    given = fenced(yaml.safe_dump(with_short_names(config.given_values()), sort_keys=False).strip(), "yaml")
+    own = {"stage": name, "config": {"merge_method": config.merge_method}, "metrics": {"models": models}, "inputs": {}}
+    text = _card(_Subject(folder, name, run, own, models, merged=True), [f"{told}schema:", given])
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def stage_card(run: Path, name: str) -> str:
+    """The card of a folder of a run that was trained, which no stage writes itself.
+
+    Raises:
+        UserError: results of the run, a manifest or the folder's weights cannot be read.
+    """
+    manifest = read_manifest(run / name) or {"stage": name, "config": {}, "inputs": {}}
+    parents = parents_of(manifest, run)
+    told = f"Trained with apo-soup: the stage {plain_markdown(manifest['stage'])} of a run."
+    return _card(_Subject(run / name, name, run, manifest, parents, merged=False), [told])
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What a card is about: a folder, its name in a run, its own manifest as far as it is known, its parents."""
+
+    folder: Path
+    name: str
+    run: Path
+    manifest: dict[str, Any]
+    models: list[str]
+    merged: bool
+
+
+def _card(subject: _Subject, opening: list[str]) -> str:
+    """The text of a card, from the metadata to the licence."""
+    name, run = subject.name, subject.run
+    line: Lineage = lineage_of(subject.models, run)
+    whole = {**line, str(run / name): subject.manifest}
     checkpoints = evaluated_checkpoints(run)
     own = next((c for c in checkpoints if c.name == name), None)
-    metadata = card_metadata(name, line, own)
+    parameters = parameter_count(subject.folder)
+    metadata = card_metadata(name, whole, own, parameters, subject.merged)
+    size = [f"It has {parameters:,} parameters."] if parameters else []
     parts = [
         f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}\n---",
         f"# {plain_markdown(run.name or 'model')}: {plain_markdown(name)}",
-        f"A {plain_markdown(config.merge_method)} merge of {len(models)} models, made with apo-soup and mergekit's "
-        "schema:",
-        fenced(yaml.safe_dump(with_short_names(config.given_values()), sort_keys=False).strip(), "yaml"),
-        "## Lineage\n\n" + "\n".join(lineage_lines(line)),
+        *opening,
+        *size,
+        "## Lineage\n\n" + "\n".join(lineage_lines(whole, run)),
     ]
-    data = data_lines(line)
+    data = data_lines(whole, run)
     if data:
         parts.append("## Data\n\n" + "\n".join(data))
     if own:
         compared = [c for c in checkpoints if c.name in (*COMPARED, name)]
         parts.append("## Evaluation\n\n" + card_scores(own, compared))
     parts += [f"## Use\n\n{USE_SNIPPET}", f"### Tools\n\n{TOOLS_SNIPPET}"]
+    parts.append("## Limits\n\n" + "\n".join(limit_lines(subject.folder, whole, own)))
     parts.append(f"## Licence\n\n{licence_sentence(metadata.get('license'), line_roots(line))}")
-    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
 
 
 def rewrite_card(run: Path, name: str) -> bool:
@@ -94,9 +141,15 @@ def _with_models(node: Any, models: dict[str, str]) -> Any:
     return models.get(node, node) if isinstance(node, str) else node
 
 
-def card_on_hub(folder: Path, repository: str) -> str:
-    """The card of a folder with its place on the Hub in the snippets."""
-    return (folder / "README.md").read_text(encoding="utf-8").replace(MODEL_PLACEHOLDER, repository)
+def card_on_hub(run: Path, name: str, repository: str) -> str:
+    """The card of a folder of a run with its place on the Hub in the snippets; one is written for a folder without.
+
+    Raises:
+        UserError: as `stage_card` does.
+    """
+    file = run / name / "README.md"
+    text = file.read_text(encoding="utf-8") if file.is_file() else stage_card(run, name)
+    return text.replace(MODEL_PLACEHOLDER, repository)
 
 
 def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -> str:

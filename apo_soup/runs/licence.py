@@ -1,9 +1,12 @@
-"""The licence of a model, as its own card names it. No network is asked: a merge of local models waits for none."""
+"""The licence of a model and its languages, as its own card names them. No network is asked: a merge of local models
+waits for none.
+"""
 
 import contextlib
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,29 +17,40 @@ from apo_soup.runs.markdown import plain_markdown
 from apo_soup.runs.sources import HUB_ID, is_local
 
 
-@cache
 def licence_of(model: str) -> str | None:
     """The licence that a model's own card names, from its folder or the cache of the Hub's files; None elsewhere, and
     with a line where the card cannot be read.
 
     Stages that load a model from the Hub put its card into the cache (`cache_card`).
     """
+    licence = card_head(model).get("license")
+    return licence if isinstance(licence, str) else None
+
+
+def languages_of(model: str) -> list[str]:
+    """The languages that a model's own card names; none where it names none, or is not here."""
+    named = card_head(model).get("language")
+    return [str(one) for one in (named if isinstance(named, list) else [named]) if one]
+
+
+@cache
+def card_head(model: str) -> dict[str, Any]:
+    """The metadata of a model's own card; nothing where there is no card, and with a line where it cannot be read."""
     if Path(model).is_dir():
         card: Path | None = Path(model) / "README.md"
     elif HUB_ID.fullmatch(model):
         name, _, revision = model.partition("@")
         card = cached_card(name, revision)
     else:
-        return None
+        return {}
     try:
         text = card.read_text(encoding="utf-8") if card and card.is_file() else ""
         block = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
         metadata = yaml.safe_load(block[1]) if block else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         say(f"note: {card} cannot be read ({first_line(error)}), so the licence of {model} is not known")
-        return None
-    licence = metadata.get("license") if isinstance(metadata, dict) else None
-    return licence if isinstance(licence, str) else None
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def cached_card(name: str, revision: str) -> Path | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.runs.arguments import arguments_of
+from apo_soup.runs.machine_paths import short_path, without_paths
 from apo_soup.runs.manifest import model_manifest
 from apo_soup.runs.markdown import plain_markdown
 
@@ -43,45 +44,74 @@ def lineage_of(models: list[str], run: Path) -> Lineage:
             continue
         manifest = model_manifest(Path(model)) if Path(model).is_dir() else None
         line[model] = manifest
-        if manifest:
-            own = (manifest.get("ran_with") or {}).get("model_name_or_path")
-            merged = manifest["metrics"].get("models") if manifest.get("metrics") else None
-            waiting += [own] if own else [labelled_model(m, run) for m in merged or []]
+        waiting += parents_of(manifest, run)
     return line
 
 
-def lineage_lines(line: Lineage) -> list[str]:
-    """A line a model: its stage, settings that made it, and the content hash of what it was made from."""
+def parents_of(manifest: dict[str, Any] | None, run: Path) -> list[str]:
+    """The models that a stage's model was made of, by its manifest: folders, or ids of the Hub."""
+    if not manifest:
+        return []
+    own = (manifest.get("ran_with") or {}).get("model_name_or_path")
+    merged = manifest["metrics"].get("models") if manifest.get("metrics") else None
+    return [own] if own else [labelled_model(m, run) for m in merged or []]
+
+
+def oldest_first(line: Lineage, run: Path) -> Lineage:
+    """A line in the order in which its models came to be: each behind those that it was made of."""
+    ordered: Lineage = {}
+
+    def add(model: str) -> None:
+        if model in ordered or model not in line:
+            return
+        for parent in parents_of(line[model], run):
+            add(parent)
+        ordered[model] = line[model]
+
+    for model in line:
+        add(model)
+    return ordered
+
+
+def lineage_lines(line: Lineage, run: Path) -> list[str]:
+    """A numbered line a model, in the order in which they came to be: what it was made of, with the content hash of
+    that, and the settings that made it.
+    """
     lines = []
-    for model, manifest in line.items():
+    for number, (model, manifest) in enumerate(oldest_first(line, run).items(), 1):
         config = (manifest or {}).get("config", {})
-        facts = [f"{key} {_value_text(config[key])}" for key in _CARD_KEYS if config.get(key) is not None]
+        parents = [_model_name(parent, line.get(parent)) for parent in parents_of(manifest, run)]
+        content = (manifest or {}).get("inputs", {}).get("model")
+        facts = [f"from {', '.join(parents)}" + (f" ({content[:12]})" if content else "")] if parents else []
+        facts += [f"{key} {_value_text(config[key])}" for key in _CARD_KEYS if config.get(key) is not None]
         arguments = arguments_of(manifest or {})
         if arguments:
-            facts.append(f"made with {arguments} on the command line, beside its file")
-        parent = (manifest or {}).get("inputs", {}).get("model")
-        if parent:
-            facts.append(f"from model {parent[:12]}")
-        name = manifest["stage"] if manifest and manifest.get("stage") else short_model_name(model)
-        lines.append(f"- {plain_markdown(name)}" + (f": {plain_markdown(', '.join(facts))}" if facts else ""))
+            facts.append(f"made with {without_paths(arguments)} on the command line, beside its file")
+        told = f": {plain_markdown(', '.join(facts))}" if facts else ""
+        lines.append(f"{number}. {plain_markdown(_model_name(model, manifest))}{told}")
     return lines
+
+
+def _model_name(model: str, manifest: dict[str, Any] | None) -> str:
+    """A model by its stage, or as `short_model_name` has it."""
+    return str(manifest["stage"]) if manifest and manifest.get("stage") else short_model_name(model)
 
 
 def _value_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def data_lines(line: Lineage) -> list[str]:
-    """A line a stage and source of rows, furthest stage first: rows, tokens, and the share that is trained."""
+def data_lines(line: Lineage, run: Path) -> list[str]:
+    """A line a stage and source of rows, oldest stage first: rows, tokens, and the share that is trained."""
     lines, seen = [], set()
-    for manifest in reversed(list(line.values())):
+    for manifest in oldest_first(line, run).values():
         for source in ((manifest or {}).get("metrics") or {}).get("data", []):
             key = (source["source"], source["mode"], source["tokens"])
             if key not in seen and source["kept"]:
                 seen.add(key)
                 share = source["trained"] / source["tokens"] if source["tokens"] else 0
                 lines.append(
-                    f"- {plain_markdown((manifest or {})['stage'])}: {plain_markdown(source['source'])} "
+                    f"- {plain_markdown((manifest or {})['stage'])}: {plain_markdown(short_path(source['source']))} "
                     f"({plain_markdown(source['mode'])}): {source['kept']:,} rows, "
                     f"{source['tokens']:,} tokens, {share:.0%} trained"
                 )

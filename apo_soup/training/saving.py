@@ -11,6 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.adapted import untied
@@ -19,6 +20,7 @@ from apo_soup.models.quantised import dequantised, quantisation, with_dequantise
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.makers import ADAPTER
+from apo_soup.runs.sent_files import commit_operations, parcel_of, sent_content
 from apo_soup.runs.stage import Stage
 from apo_soup.training.going_on import REFERENCE_ADAPTER
 from apo_soup.training.resized import RESIZED
@@ -109,5 +111,8 @@ def upload(stage: Stage, recipe: TrainingFile) -> None:
     name = recipe.hub_model_id or stage.name.replace("/", "-")
     api = HfApi(token=recipe.hub_token)
     repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id
-    api.upload_folder(repo_id=repository, folder_path=stage.folder, commit_message=f"{stage.name} by apo-soup")
+    run = run_folder_of(recipe)
+    where = stage.folder.relative_to(run).as_posix()
+    content = sent_content(parcel_of(run, where), run, where, repository)
+    api.create_commit(repository, commit_operations(content), commit_message=f"{stage.name} by apo-soup")
     say(f"{stage.name}: uploaded to {repository}")

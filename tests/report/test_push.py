@@ -3,9 +3,15 @@
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
+from helpers import counted_source, state_dict
 from hub import Hub, python_with_hub
+
+from apo_soup.errors import UserError
+from apo_soup.runs.sent_files import parcel_of, sent_content
 
 TASK = {"name": "preference", "kind": "preference", "data": "pairs.jsonl"}
 
@@ -45,3 +51,45 @@ def test_a_run_is_sent_with_its_report_and_without_a_secret(hub, tiny_model, tmp
     assert files["report.html"] == b"<!doctype html>"
     assert "manifest.json" not in files
     assert hub.tokens == {"hf_secret"}
+
+
+def test_nothing_that_is_sent_holds_a_path_of_the_machine(tiny_model, tmp_path):
+    """Rows, base and arguments that were given by absolute paths; a folder that was trained gets its card here."""
+    run, base = tmp_path / "my runs" / "mine", tmp_path / "models" / "base"
+    shutil.copytree(tiny_model, base)
+    (base / "README.md").write_text("---\nlicense: mit\nlanguage: [en, de]\n---\n# base\n")
+    shutil.copytree(tiny_model, run / "sft")
+    source = counted_source(source=str(tmp_path / "rows.jsonl"))
+    given = {"dataset_mixture": {"datasets": [{"id": str(tmp_path / "rows.jsonl")}]}, "learning_rate": 1e-5}
+    made = {"stage": "sft", "outputs": {}, "inputs": {"model": "a" * 64}, "config": {**given, "max_length": 128}}
+    made |= {"metrics": {"data": [source]}, "ran_with": {"model_name_or_path": str(base)}}
+    made |= {"arguments": ["--model_name_or_path", str(base)], "command": f"python -m sft --config {tmp_path}/sft.yaml"}
+    (run / "sft" / "manifest.json").write_text(json.dumps(made))
+    config = json.loads((run / "sft" / "config.json").read_text())
+    (run / "sft" / "config.json").write_text(json.dumps(config | {"_name_or_path": str(base)}))
+    (run / "report.html").write_text(f"<p>made by <code>{made['command']}</code> of {base}, see https://a.b/c/d</p>")
+    sent = sent_content(parcel_of(run, "sft", {"report.html": run / "report.html"}), run, "sft", "somebody/model")
+    files = {name: what.read_bytes() if isinstance(what, Path) else what for name, what in sent.items()}
+    named = {name for name, content in files.items() if any(p in content for p in (b"/tmp", str(tmp_path).encode()))}
+    assert not named
+    assert files["report.html"].decode() == (
+        "<p>made by <code>python -m sft --config sft.yaml</code> of base, see https://a.b/c/d</p>"
+    )
+    assert json.loads(files["config.json"])["_name_or_path"] == "base"
+    assert files["tokenizer.json"] == (tiny_model / "tokenizer.json").read_bytes()
+    card = files["README.md"].decode()
+    about = yaml.safe_load(card.split("---")[1])
+    count = sum(tensor.numel() for tensor in state_dict(tiny_model).values())
+    assert about == {
+        "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["apo-soup"],
+        "language": ["en", "de"], "parameters": count, "license": "mit",
+    }  # fmt: skip
+    assert f"It has {count:,} parameters." in card
+    assert "1. base\n2. sft: from base (aaaaaaaaaaaa), learning_rate 1e-05, made with --model_name_or_path base" in card
+    assert "- sft: rows.jsonl (think): 3 rows" in card
+    assert "for at most 512 tokens; it was trained here on at most 128 tokens at once" in card
+    assert 'name = "somebody/model"' in card
+    # A path where it cannot be taken out without another meaning: the model stays here.
+    (run / "sft" / "chat_template.jinja").write_text(f"{{{{ '{run}' }}}}")
+    with pytest.raises(UserError, match=r"chat_template\.jinja: expected a file that names no folder of this machine"):
+        sent_content(parcel_of(run, "sft"), run, "sft", "somebody/model")

@@ -87,7 +87,7 @@ def test_a_card_is_written_anew_with_the_scores_that_came_since(tmp_path):
     assert "Suite cccccccccccc, transformers 5.23, float32." in card
     assert str(tmp_path) not in card
     assert 'name = "FOLDER_OR_HUB_ID"' in card
-    assert 'name = "somebody/model"' in card_on_hub(tmp_path / "merged", "somebody/model")
+    assert 'name = "somebody/model"' in card_on_hub(tmp_path, "merged", "somebody/model")
 
 
 def test_no_name_is_read_as_markup_by_a_card(tmp_path):

@@ -1,0 +1,96 @@
+"""The files of a stage's folder that go to the Hub, and what is sent of each.
+
+Nothing that is sent names a place of this machine: paths in the card, in the report and in settings become their last
+part, and a model with a file that names one elsewhere stays here. A folder without a card gets one.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_soup.errors import UserError
+from apo_soup.runs.card import card_on_hub
+from apo_soup.runs.machine_paths import machine_places, place_told, without_path_values, without_paths
+from apo_soup.runs.manifest import read_manifest
+from apo_soup.stored_json import read_json
+
+# Files of a stage folder that stay on this machine.
+_LOCAL_FILES = ("manifest.json", "training_args.bin", "trainer_state.json")
+_CARD = "README.md"
+# Texts for people, in which a path is a word among others; and mappings, in which one is a value.
+_TEXTS, _MAPPINGS = (".md", ".html", ".yml", ".yaml"), (".json",)
+# Whose values are tokens, which may look like anything.
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+_WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Files to send, by their path in the repository."""
+
+    files: dict[str, Path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for file in self.files.values())
+
+    def listing(self) -> str:
+        """A line a file, and the sum."""
+        lines = [f"  {path}  {file.stat().st_size:,} bytes" for path, file in self.files.items()]
+        lines += [] if _CARD in self.files else [f"  {_CARD}  the card, which is written when it is sent"]
+        return "\n".join([*lines, f"  together {self.size:,} bytes"])
+
+
+def parcel_of(run: Path, name: str, beside: dict[str, Path] | None = None) -> Parcel:
+    """The model folder `name` of a run, and files beside it.
+
+    Raises:
+        UserError: the folder is not there, or not whole.
+    """
+    folder = run / name
+    if read_manifest(folder) is None:
+        raise UserError(f"{folder}: expected a whole model folder, got none; run the stage that makes it first")
+    files = {
+        str(f.relative_to(folder)): f for f in sorted(folder.rglob("*")) if f.is_file() and f.name not in _LOCAL_FILES
+    }
+    return Parcel(files | (beside or {}))
+
+
+def sent_content(parcel: Parcel, run: Path, name: str, repository: str) -> dict[str, Path | bytes]:
+    """What is sent of each file, by its path in the repository: the file, or its content where that is changed.
+
+    Raises:
+        UserError: a file that is sent as it is names a place of this machine.
+    """
+    places = machine_places(run)
+    content: dict[str, Path | bytes] = {_CARD: without_paths(card_on_hub(run, name, repository), places).encode()}
+    for path, file in parcel.files.items():
+        if path != _CARD:
+            content[path] = _without_places(file, places)
+    return content
+
+
+def _without_places(file: Path, places: tuple[Path, ...]) -> Path | bytes:
+    """A file without paths of this machine, or as it is where it has none; raises UserError where they must stay."""
+    if file.suffix in _TEXTS:
+        return without_paths(file.read_text(encoding="utf-8"), places).encode()
+    if file.suffix in _MAPPINGS and file.name not in _VOCABULARIES:
+        given = read_json(file, "push", "copy the model again")
+        short = without_path_values(given)
+        return file if short == given else json.dumps(short, indent=2, ensure_ascii=False).encode()
+    told = None if file.suffix == _WEIGHTS else place_told(file.read_bytes(), places)
+    if told is not None:
+        raise UserError(
+            f"{file}: expected a file that names no folder of this machine, got {told} in it; take that out, or remove "
+            "the file, before the model is sent"
+        )
+    return file
+
+
+def commit_operations(content: dict[str, Path | bytes]) -> list[Any]:
+    """What is sent, as huggingface_hub takes it for one commit."""
+    from huggingface_hub import CommitOperationAdd  # late: a program's help must not wait for it
+
+    return [CommitOperationAdd(path, str(what) if isinstance(what, Path) else what) for path, what in content.items()]
