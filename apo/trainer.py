@@ -257,11 +257,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.token_count -= int(self._over_ranks(self.window.sums)["positions"])
 
     def write_checkpoint(self, *args: Any) -> None:
-        """As every stage's trainer, off the clock.
-
-        Raises:
-            UserError: a weight is not finite, or the disk refuses it.
-        """
+        """As the stock trainer, off the clock."""
         with self.window.paused():
             super().write_checkpoint(*args)
 

@@ -14,7 +14,8 @@ PAGE = ROOT / "docs" / "code.md"
 BLOCK = re.compile(r"(<!-- files -->\n).*?(<!-- end of files -->)", re.DOTALL)
 # The order in which rooms may import, from the ground up.
 ROOMS = (
-    "apo_soup", "apo_soup/config", "apo_soup/runs", "apo_soup/models", "apo_soup/data", "apo_soup/verify",
+    "apo_soup", "apo_soup/pages", "apo_soup/config", "apo_soup/runs", "apo_soup/models", "apo_soup/data",
+    "apo_soup/verify",
     "apo_soup/training", "apo_soup/toy", "sft", "apo", "apo/pairs", "apo/traces", "merge", "apo_soup/evals",
     "apo_soup/plan", "apo_soup/report", "apo_soup/scaffold", "apo_soup/cli",
 )  # fmt: skip

@@ -71,7 +71,8 @@ def test_a_wheel_holds_four_packages_with_recipes_and_template(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
     assert {f"apo_soup/{f.relative_to(ROOT)}" for f in (ROOT / "recipes").rglob("*") if f.is_file()} <= set(names)
     assert {"accelerate", "smollm2-135m", "smollm3", "tiny"} <= {n.split("/")[2] for n in names if "/recipes/" in n}
-    assert "apo_soup/templates/chat_template.jinja" in names
+    templates = {f for f in (ROOT / "apo_soup" / "templates").rglob("*") if f.is_file()}
+    assert {str(f.relative_to(ROOT)) for f in templates} <= set(names)
     code = {str(f.relative_to(ROOT)) for package in PACKAGES for f in (ROOT / package).rglob("*.py")}
     assert code == {name for name in names if name.endswith(".py")}
 

@@ -58,11 +58,7 @@ def overview(context: typer.Context) -> None:
 
 
 def recipe_of(model: str) -> Path | None:
-    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub.
-
-    Raises:
-        UserError: no recipe of this name is shipped.
-    """
+    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub."""
     if Path(model).is_dir():
         return Path(model) if (Path(model) / "eval.yaml").is_file() else None
     return recipe_folder(model) if model in shipped_names() else None
@@ -283,19 +279,20 @@ def report(
     ] = False,
 ) -> None:
     """Write one self-contained report.html of a run, and print the stage table."""
-    from apo_soup.report.page import verdicts_and_table, write_report
+    from apo_soup.report.page import read_reported, verdicts_and_table, write_report
     from apo_soup.runs.card import rewrite_card
     from apo_soup.runs.results import run_folder, summary
 
     started = time.monotonic()
     folder = run_folder(recipe)
-    path = write_report(recipe, folder)
+    run = read_reported(recipe, folder)
+    path = write_report(recipe, run)
     for name in ("soup", "merged"):
         rewrite_card(folder, name)
     if as_json:
-        print(verdicts_and_table(folder))
+        print(verdicts_and_table(recipe, run))
         return
-    print(summary(folder))
+    print(summary(run.checkpoints))
     print(f"\nreport: {path.resolve()} ({time.monotonic() - started:.1f} s)")
 
 

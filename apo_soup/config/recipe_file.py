@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.given import Given
@@ -41,6 +41,10 @@ class RecipeFile(Keys):
     )
     chat_template: Text | None = key(
         None, "as in the stage files: of mid, sft and eval, and of apo where that begins with the base model"
+    )
+    claims: Literal["smollm3"] | None = key(
+        None,
+        "what the report asks of the run beside its own gains: `smollm3`, what the makers of SmolLM3 reported",
     )
 
     def faults(self) -> Iterator[Fault]:

@@ -74,11 +74,7 @@ class Keys(BaseModel):
         return {**self.model_dump(exclude_unset=True), **self._as_written}
 
     def faults(self) -> Iterator[Fault]:
-        """Keys that are right by themselves and not together.
-
-        Raises:
-            UserError: a library, whose source says what its keys take, is not installed.
-        """
+        """Keys that are right by themselves and not together."""
         yield from ()
 
     def remarks(self) -> Iterator[Remark]:

@@ -7,15 +7,14 @@ that lies on this machine the page names the file, and not where it lies.
 from collections.abc import Collection
 from pathlib import Path
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.preview import mixture_lines
 from apo_soup.data.shown_rows import ShownPair, ShownText, shown_mixture
 from apo_soup.errors import UserError, told_by_disk
+from apo_soup.pages.render import rendered
 from apo_soup.progress import tell
-from apo_soup.resources import template_source
 from apo_soup.runs.durable import write_whole
 from apo_soup.runs.machine_paths import short_path
 
@@ -35,9 +34,12 @@ def write_preview_page(
     """
     require_own_page(file)
     sources = list(shown_mixture(recipe, tokenizer, count, without))
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.globals.update(is_text=_is_text, is_pair=_is_pair, short_source=short_path, row_number=row_number)
-    page = environment.from_string(template_source("preview.html.jinja")).render(
+    page = rendered(
+        "preview.html.jinja",
+        is_text=_is_text,
+        is_pair=_is_pair,
+        short_source=short_path,
+        row_number=row_number,
         title=f"{recipe.path.parent.name}/{recipe.path.name}",
         generator=_GENERATOR,
         sources=sources,

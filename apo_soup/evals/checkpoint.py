@@ -31,8 +31,6 @@ class Checkpoint:
         progress: what is shown while a task runs.
         engine: what answers; of a served model there is nothing else here but perhaps its tokenizer, and tasks that
             read more are refused.
-        renderer: what writes the prompts that the engine reads.
-        template: what renders by the model's own template; None of a served model whose tokenizer is not named.
     """
 
     suite: EvalFile
@@ -45,7 +43,6 @@ class Checkpoint:
     samples: int
     seed: int
     engine: AnswerEngine
-    template: Renderer | None = None
     progress: TaskProgress = field(default_factory=TaskProgress)
 
     def place(self, task: TaskKeys, key: str) -> str:
@@ -74,7 +71,6 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         if suite.dtype != "auto":
             loaded.to(getattr(torch, suite.dtype))
     loaded.eval()
-    renderer = Renderer(tokenizer)
     if torch.accelerator.is_available():
         device: Any = torch.accelerator.current_accelerator()  # transformers' wrapper of `to` hides its arguments
         loaded.to(device)
@@ -83,8 +79,7 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         folder=folder,
         model=loaded,
         tokenizer=tokenizer,
-        renderer=renderer,
-        template=renderer,
+        renderer=Renderer(tokenizer),
         batch_size=suite.batch_size,
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
@@ -97,7 +92,7 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
     """The model that `endpoint` names, of which there are no weights here, and its tokenizer where the file names one.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, or lacks a chat template that is valid Jinja.
+        UserError: the tokenizer cannot be loaded, or lacks a chat template.
     """
     assert suite.endpoint is not None  # the file's check has looked
     nothing: Any = None
@@ -115,7 +110,6 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
         model=nothing,
         tokenizer=tokenizer or nothing,
         renderer=ServedRenderer(),
-        template=Renderer(tokenizer) if tokenizer else None,
         batch_size=suite.batch_size,
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,

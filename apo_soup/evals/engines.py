@@ -62,11 +62,7 @@ class VllmAnswers:
         self._llm: Any = None
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
-        """See `AnswerEngine.answers`.
-
-        Raises:
-            UserError: vLLM refuses the model or an argument.
-        """
+        """See `AnswerEngine.answers`."""
         from vllm import SamplingParams
 
         if self._llm is None:

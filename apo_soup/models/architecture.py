@@ -68,11 +68,7 @@ def require_reward_model(folder: Path, where: str) -> None:
 
 
 def class_fault(config: Mapping[str, Any]) -> str | None:
-    """What is wrong with the kind of model that a configuration names; None where transformers has a class for it.
-
-    Raises:
-        UserError: transformers is not installed.
-    """
+    """What is wrong with the kind of model that a configuration names; None where transformers has a class for it."""
     kind, classes = config.get("model_type"), config.get("architectures")
     if config.get("auto_map") and kind not in model_types():
         return None  # whether its code may run is asked where it is loaded
@@ -118,11 +114,7 @@ def shape_fault(folder: Path, config: Mapping[str, Any], where: str) -> str | No
 
 @cache
 def model_types() -> frozenset[str]:
-    """Every `model_type` that transformers has a configuration for.
-
-    Raises:
-        UserError: transformers is not installed.
-    """
+    """Every `model_type` that transformers has a configuration for."""
     found = {kind for kind, _ in _table("auto_mappings.py", "CONFIG_MAPPING_NAMES")}
     tree = source_tree("transformers", f"{_AUTO}configuration_auto.py")
     # A few more are added there by hand, as keys of mappings.
@@ -134,21 +126,13 @@ def model_types() -> frozenset[str]:
 
 @cache
 def writing_types() -> frozenset[str]:
-    """Those of them that have a class which writes text.
-
-    Raises:
-        UserError: transformers is not installed.
-    """
+    """Those of them that have a class which writes text."""
     return frozenset(kind for name in WRITING for kind, _ in _models(f"MODEL_FOR_{name}_MAPPING_NAMES"))
 
 
 @cache
 def writing_classes() -> frozenset[str]:
-    """The classes of transformers that write text.
-
-    Raises:
-        UserError: transformers is not installed.
-    """
+    """The classes of transformers that write text."""
     return frozenset(
         word for name in WRITING for _, words in _models(f"MODEL_FOR_{name}_MAPPING_NAMES") for word in words
     )
@@ -156,11 +140,7 @@ def writing_classes() -> frozenset[str]:
 
 @cache
 def known_classes() -> frozenset[str]:
-    """All classes of models that transformers chooses from.
-
-    Raises:
-        UserError: transformers is not installed.
-    """
+    """All classes of models that transformers chooses from."""
     tables = {name for name in _names("modeling_auto.py") if name.endswith("MAPPING_NAMES")}
     return frozenset(word for name in tables for _, words in _models(name) for word in words)
 

@@ -1,4 +1,5 @@
-"""The verdicts of a run for programs: one figure with its interval for each thing that the makers of SmolLM3 say.
+"""The verdicts of a run for programs: one figure with its interval for each headline score that the run changed; or,
+where the recipe asks, for each thing that the makers of SmolLM3 say.
 
 A claim is seen where its figure reaches the least that is asked of it and, where it is a gain or a share of one, every
 gain behind it is beyond noise. It is shown where its whole interval reaches the least too. A figure of several tasks is
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from apo_soup.report.gains import Gain
 from apo_soup.report.reported import gain_between, headline_metrics_of_kind, length_order, thinking_metrics
 from apo_soup.runs.results import PIPELINE, EvaluatedCheckpoint
 from apo_soup.statistics import Difference
@@ -65,8 +67,25 @@ class Figure:
 _Found = tuple[Figure, bool] | None
 
 
-def run_claims(checkpoints: list[EvaluatedCheckpoint]) -> list[Claim]:
-    """Every claim, in the order of the stages; each has a line, whether the run can answer it or not."""
+def own_claims(gains: list[Gain], before: str, after: str) -> list[Claim]:
+    """A claim for each score of a run: that it became better, which a gain beyond noise shows."""
+    return [
+        Claim(
+            gain.metric,
+            f"gain of {after} on {before}",
+            0.0,
+            gain.difference.value,
+            gain.difference.low,
+            gain.difference.high,
+            gain.tone == "good",
+            gain.tone == "good",
+        )
+        for gain in gains
+    ]
+
+
+def makers_claims(checkpoints: list[EvaluatedCheckpoint]) -> list[Claim]:
+    """What SmolLM3's makers say, in the order of the stages: each claim, whether the run can answer it or not."""
     stages = {c.name: c for c in checkpoints if c.name.partition("/")[0] in PIPELINE}
     counted, left_out = _preferences(stages)
     return [

@@ -1,30 +1,40 @@
-"""The page's sweep of the merge weight."""
+"""The page's sweep of the merge weight: scores over it, with the weight that was chosen marked."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from apo_soup.errors import UserError
-from apo_soup.report.charts import line_chart
-from apo_soup.report.html import chart_grid, esc, figure, html_table
+from apo_soup.pages.charts import Line, line_chart
+from apo_soup.report.blocks import Folded, Listing, PageBlock, PageFigure, PageTable, TableCell, cells
+from apo_soup.report.run_files import RunFiles
+from apo_soup.runs.results import column_titles
 from apo_soup.stored_json import Form, read_json
 
+_SHARES = (0.0, 1.0)
 
-class Gain(Form):
+
+class SweptGain(Form):
     """The difference of a point's score from the first model alone."""
 
     low: float | None
     high: float | None
 
 
-class Point(Form):
+class SweptPoint(Form):
     """A weight with its scores."""
 
     weight: float
     scores: dict[str, float]
-    differences: dict[str, Gain]
+    differences: dict[str, SweptGain]
     fallen: list[str]
+
+
+class Chosen(Form):
+    """The weight that the scores support."""
+
+    weight: float
 
 
 class SweepResult(Form):
@@ -33,44 +43,81 @@ class SweepResult(Form):
     models: Annotated[list[str], Field(min_length=1)]
     metric: str
     guardrails: dict[str, float]
-    points: list[Point]
+    points: list[SweptPoint]
     told: str
     better: dict[str, str | None] | None = None
+    chosen: Chosen | None = None
 
 
-def sweep_section(run: Path) -> str:
-    """Scores over the weight of the merge's first model, and what they support.
+def stored_sweep(run: Path) -> dict[str, Any] | None:
+    """What a run's sweep left; None where there is none.
 
     Raises:
         UserError: sweep.json is of another form, or lacks scores.
     """
     file = run / "sweep" / "sweep.json"
     if not file.is_file():
-        return ""
+        return None
     way = "remove the folder and run the sweep again"
     sweep = read_json(file, file.parent, way, SweepResult)
-    first, names = sweep["models"][0], [sweep["metric"], *sweep["guardrails"]]
-    scored = all({*names} <= p["scores"].keys() & p["differences"].keys() for p in sweep["points"])
+    names = {sweep["metric"], *sweep["guardrails"]}
+    scored = all(names <= p["scores"].keys() & p["differences"].keys() for p in sweep["points"])
     if not scored or all(p["weight"] != 1 for p in sweep["points"]):
         raise UserError(f"{file}: expected every score at every point, 1 among them, got fewer; {way}")
-    figures = []
-    for name in names:
-        alone = next(p["scores"][name] for p in sweep["points"] if p["weight"] == 1)
-        line = {name: [(p["weight"], p["scores"][name]) for p in sweep["points"]]}
-        # Differences are gains: for a loss they point down.
-        sign = -1 if (sweep.get("better") or {}).get(name) == "lower" else 1
-        bounds = {p["weight"]: sorted(sign * p["differences"][name][end] for end in ("low", "high"))
-                  for p in sweep["points"] if p["differences"][name]["low"] is not None}  # fmt: skip
-        band = {name: [(weight, alone + low, alone + high) for weight, (low, high) in bounds.items()]}
-        figures.append(figure(line_chart(line, f"weight of {first}", band), f"{name}; bars: 95 % of the difference"))
+    return sweep
+
+
+def sweep_blocks(run: RunFiles) -> tuple[list[PageFigure], list[PageBlock]]:
+    """The curves of the metric and of its guardrails; and, folded, all figures with what they support.
+
+    Raises:
+        UserError: sweep.json is of another form, or lacks scores.
+    """
+    sweep = stored_sweep(run.folder)
+    if sweep is None:
+        return [], []
+    names = [sweep["metric"], *sweep["guardrails"]]
+    titles = column_titles(names) | {name: run.titles[name] for name in names if name in run.titles}
+    chosen = (sweep.get("chosen") or {}).get("weight")
+    marked = None if chosen is None else (chosen, f"chosen {chosen:g}")
+    unit = f"weight of {sweep['models'][0]}"
+    figures = [PageFigure(
+        f"The merge weight: {titles[sweep['metric']]}",
+        line_chart([swept_line(sweep, sweep["metric"], titles[sweep["metric"]])], unit, None, marked),
+        f"Bars: 95 % of the difference from {sweep['models'][0]} alone.",
+    )]  # fmt: skip
+    lines = [Line(titles[n], swept_line(sweep, n, n).points) for n in sweep["guardrails"]]
+    if lines:
+        shares = all(0 <= y <= 1 for line in lines for _, y in line.points)
+        drawing = line_chart(lines, unit, _SHARES if shares else None, marked)
+        figures.append(PageFigure("The merge weight: guardrails", drawing))
+    return figures, [Folded("The merge weight, in numbers", [_table(sweep, titles), Listing(sweep["told"])])]
+
+
+def swept_line(sweep: dict[str, Any], name: str, title: str) -> Line:
+    """A score over the weight, with the interval of its difference from the first model alone around that model's."""
+    points = sorted(sweep["points"], key=lambda point: point["weight"])
+    alone = next(p["scores"][name] for p in points if p["weight"] == 1)
+    # Differences are gains: for a loss they point down.
+    sign = -1 if (sweep.get("better") or {}).get(name) == "lower" else 1
+    bands = []
+    for point in points:
+        ends = [point["differences"][name][end] for end in ("low", "high")]
+        if None not in ends:
+            low, high = sorted(alone + sign * end for end in ends)
+            bands.append((point["weight"], low, high))
+    return Line(title, [(p["weight"], p["scores"][name]) for p in points], bands)
+
+
+def _table(sweep: dict[str, Any], titles: dict[str, str]) -> PageTable:
     rows = []
-    for p in sweep["points"]:
-        cells = [f"{p['weight']:g}"]
-        for name in names:
-            d = p["differences"][name]
-            interval = "" if d["low"] is None else f"{d['low']:+.3f} to {d['high']:+.3f}"
-            cells.append(f"{p['scores'][name]:.3f}<small>{interval}</small>")
-        rows.append([*cells, esc(", ".join(p["fallen"]) or "-")])
-    note = f"<p>Below each score is the 95 % interval of its gain on {esc(first)} alone; plus is better.</p>"
-    header = [f"weight of {first}", *names, "guardrails fallen"]
-    return f"{chart_grid(figures)}{html_table(header, rows)}{note}<pre>{esc(sweep['told'])}</pre>"
+    for point in sweep["points"]:
+        row = cells(f"{point['weight']:g}")
+        for name in titles:
+            gain = point["differences"][name]
+            interval = "" if gain["low"] is None else f"{gain['low']:+.3f} to {gain['high']:+.3f}"
+            row.append(TableCell(f"{point['scores'][name]:.3f}", interval))
+        rows.append([*row, *cells(", ".join(titles.get(name, name) for name in point["fallen"]) or "-")])
+    first = sweep["models"][0]
+    header = cells(f"weight of {first}", *titles.values(), "guardrails fallen")
+    return PageTable(header, rows, f"Below each score the 95 % interval of its gain on {first} alone; plus is better.")

@@ -1,56 +1,48 @@
-"""The page's training curves: loss, learning rate, gradient norm, and the rewards of preference training."""
+"""The page's training curves: losses and reward margins; learning rates, gradient norms and the rest folded."""
 
 import math
-from pathlib import Path
 from typing import Any
 
-from apo_soup.report.charts import line_chart
-from apo_soup.report.html import chart_grid, figure
-from apo_soup.report.run_files import trainer_logs
-from apo_soup.runs.members import member_folders
+from apo_soup.pages.charts import Line, line_chart
+from apo_soup.report.blocks import Figures, Folded, PageBlock, PageFigure, Section
+from apo_soup.report.run_files import RunFiles, trainer_logs
+
+Logs = dict[str, list[dict[str, Any]]]
+
+_SHOWN_OF_MEMBERS = (("loss", "loss"), ("rewards/margins", "reward margin"))
+_FOLDED = (("learning_rate", "learning rate"), ("grad_norm", "gradient norm"))
+_FOLDED_OF_MEMBERS = (
+    ("rewards/accuracies", "reward accuracy"), ("rewards/chosen", "reward of chosen"),
+    ("rewards/rejected", "reward of rejected"), ("eval_rewards/margins", "held-out reward margin"), *_FOLDED,
+)  # fmt: skip
+_SHARES = {"rewards/accuracies": (0.0, 1.0)}
 
 
-def training_section(run: Path) -> str:
-    """Loss, learning rate and gradient norm of mid and sft, each on its own axes.
-
-    Raises:
-        UserError: a log cannot be read, or is of another form.
-    """
-    figures = []
-    for name, log in trainer_logs(run, ["mid", "sft"]).items():
-        kinds = (
-            ("loss", f"{name}: loss"),
-            ("learning_rate", f"{name}: learning rate"),
-            ("grad_norm", f"{name}: gradient norm"),
-        )
-        figures += _figures_by_key({name: log}, kinds)
-    return chart_grid(figures)
-
-
-def members_section(run: Path) -> str:
-    """Curves of all members over each other.
+def training_section(run: RunFiles) -> Section:
+    """Loss of mid and sft; loss and reward margin of all members over each other.
 
     Raises:
         UserError: a log cannot be read, or is of another form.
     """
-    logs = trainer_logs(run, [f"apo/{f.name}" for f in member_folders(run)])
-    kinds = (
-        ("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"),
-        ("rewards/margins", "reward margin"), ("rewards/chosen", "reward of chosen"),
-        ("rewards/rejected", "reward of rejected"), ("rewards/accuracies", "reward accuracy"),
-        ("eval_rewards/margins", "held-out reward margin"),
-    )  # fmt: skip
-    return chart_grid(_figures_by_key(logs, kinds))
+    logs = trainer_logs(run.folder, ["mid", "sft"])
+    members = trainer_logs(run.folder, run.members)
+    shown = [figure for name, log in logs.items() for figure in _figures(name, {name: log}, (("loss", "loss"),))]
+    shown += _figures("apo", members, _SHOWN_OF_MEMBERS)
+    folded = [figure for name, log in logs.items() for figure in _figures(name, {name: log}, _FOLDED)]
+    folded += _figures("apo", members, _FOLDED_OF_MEMBERS)
+    blocks: list[PageBlock] = [Figures(shown)] if shown else []
+    blocks += [Folded("Learning rates, gradient norms and rewards", [Figures(folded)])] if folded else []
+    return Section("Training", blocks)
 
 
-def _figures_by_key(logs: dict[str, list[dict[str, Any]]], kinds: tuple[tuple[str, str], ...]) -> list[str]:
+def _figures(stage: str, logs: Logs, kinds: tuple[tuple[str, str], ...]) -> list[PageFigure]:
     """A figure for each logged key that at least one stage logged more than once, a line a stage."""
     figures = []
     for key, title in kinds:
-        lines = {n: [(r["step"], r[key]) for r in log if _is_finite(r.get(key))] for n, log in logs.items()}
-        lines = {n: line for n, line in lines.items() if len(line) > 1}
+        lines = [Line(n, [(r["step"], r[key]) for r in log if _is_finite(r.get(key))]) for n, log in logs.items()]
+        lines = [line for line in lines if len(line.points) > 1]
         if lines:
-            figures.append(figure(line_chart(lines), f"{title} by step"))
+            figures.append(PageFigure(f"{stage}: {title}", line_chart(lines, "step", _SHARES.get(key))))
     return figures
 
 

@@ -31,9 +31,8 @@ from apo_soup.runs.manifest import read_manifest
 from apo_soup.runs.markdown import fenced, plain_markdown
 from apo_soup.runs.results import (
     EvaluatedCheckpoint,
-    column_titles,
     evaluated_checkpoints,
-    headline_metrics,
+    headline_titles,
     score_cell,
 )
 
@@ -158,7 +157,7 @@ def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -
         "| score | " + " | ".join(plain_markdown(c.name) for c in compared) + " |",
         "|---" * (len(compared) + 1) + "|",
     ]
-    for name, title in column_titles(headline_metrics([own])).items():
+    for name, title in headline_titles([own]).items():
         lines.append(f"| {plain_markdown(title)} | " + " | ".join(score_cell(c, name).text() for c in compared) + " |")
     engine = own.results["engine"]
     ran = f"transformers {engine['transformers']}, {engine['dtype']}" if "dtype" in engine else engine["answers"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from apo_soup.runs.licence import languages_of, licence_of
 from apo_soup.runs.lineage import Lineage, row_sources
-from apo_soup.runs.results import EvaluatedCheckpoint, column_titles, headline_metrics, score_cell
+from apo_soup.runs.results import EvaluatedCheckpoint, headline_titles, score_cell
 from apo_soup.runs.sources import HUB_ID, is_local
 from apo_soup.tables import printable
 
@@ -59,7 +59,7 @@ def line_roots(line: Lineage) -> list[str]:
 def index_results(checkpoint: EvaluatedCheckpoint) -> list[dict[str, Any]]:
     """Headline scores as the Hub's model-index has them."""
     results = []
-    for name, title in column_titles(headline_metrics([checkpoint])).items():
+    for name, title in headline_titles([checkpoint]).items():
         value = score_cell(checkpoint, name).value
         metric = {"type": "loss" if checkpoint.results["metrics"][name]["better"] == "lower" else "accuracy"}
         if value is not None:

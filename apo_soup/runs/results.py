@@ -1,6 +1,7 @@
 """The results that an evaluation left in a run's folder, by checkpoint and metric, and the closing table of a run."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -160,13 +161,17 @@ def score_cell(checkpoint: EvaluatedCheckpoint, metric: str) -> Cell:
 _TITLES = {"obedience": "mode kept"}
 
 
-def short_name(metric: str) -> str:
-    """A metric's name as a column's title; the task is left out where the rest says enough.
+def short_name(metric: str, kind: str = "") -> str:
+    """A metric's name as a column's title; the task is left out where the rest, or the task's kind, says enough.
 
     >>> [short_name(m) for m in ("problems/no_think", "needle/1536", "preference", "turns/think/kept")]
     ['no think', 'needle 1536', 'preference', 'turns think']
+    >>> short_name("needle/1536", "recall")
+    'recall 1536'
     """
     task, _, rest = metric.partition("/")
+    if kind == "recall" and rest:
+        return f"recall {rest}".replace("_", " ")
     if rest.isdigit() or rest.endswith("/valid"):
         return f"{task} {rest.rpartition('/')[2]}"
     if rest.endswith("/kept"):
@@ -174,32 +179,36 @@ def short_name(metric: str) -> str:
     return _TITLES.get(rest, (rest or task).replace("_", " "))
 
 
-def column_titles(metrics: list[str]) -> dict[str, str]:
+def headline_titles(checkpoints: list[EvaluatedCheckpoint]) -> dict[str, str]:
+    """A title of its own for every headline metric, in the order of the suite."""
+    tasks = [task for checkpoint in checkpoints for task in checkpoint.results["tasks"].values()]
+    return column_titles(headline_metrics(checkpoints), {name: t["kind"] for t in tasks for name in t["metrics"]})
+
+
+def column_titles(metrics: list[str], kinds: Mapping[str, str] | None = None) -> dict[str, str]:
     """A title of its own for every metric of a table, as short as that allows: where two tasks of a kind would share
     one, their names stand before it.
 
     >>> column_titles(["easy/think", "hard/think", "easy/obedience"])
     {'easy/think': 'easy think', 'hard/think': 'hard think', 'easy/obedience': 'mode kept'}
+
+    Args:
+        kinds: the kinds of the metrics' tasks, as far as they are known.
     """
-    titles = {metric: short_name(metric) for metric in metrics}
+    titles = {metric: short_name(metric, (kinds or {}).get(metric, "")) for metric in metrics}
     for title in (lambda metric: " ".join(metric.replace("_", " ").split("/", 1)), str):
         shared = {short for short, times in Counter(titles.values()).items() if times > 1}
         titles = {metric: title(metric) if short in shared else short for metric, short in titles.items()}
     return titles
 
 
-def summary(run: Path) -> str:
-    """The closing table of a run in plain text: a row a checkpoint with scores, seconds and peak memory.
-
-    Raises:
-        UserError: results cannot be read, are cut, empty or none.
-    """
-    checkpoints = evaluated_checkpoints(run)
-    names = headline_metrics(checkpoints)
-    header = ["stage", *column_titles(names).values(), "seconds", "peak MB"]
+def summary(checkpoints: list[EvaluatedCheckpoint]) -> str:
+    """The closing table of a run in plain text: a row a checkpoint with scores, seconds and peak memory."""
+    titles = headline_titles(checkpoints)
+    header = ["stage", *titles.values(), "seconds", "peak MB"]
     rows = []
     for checkpoint in checkpoints:
         manifest = checkpoint.manifest
         cost = [str(round(manifest["seconds"])), str(manifest.get("peak_memory_mb", "-"))] if manifest else ["-", "-"]
-        rows.append([checkpoint.name, *[score_cell(checkpoint, n).text() for n in names], *cost])
+        rows.append([checkpoint.name, *[score_cell(checkpoint, n).text() for n in titles], *cost])
     return text_table(header, rows)

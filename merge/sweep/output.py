@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from apo_soup.pages.charts import Line, line_chart
+from apo_soup.pages.drawing import svg_file
+from apo_soup.runs.results import column_titles
 from apo_soup.tables import text_table
 from merge.sweep.choose import ChosenWeight, SweepPoint
 
@@ -38,21 +41,10 @@ def sweep_advice(chosen: ChosenWeight, metric: str, names: list[str], path: Path
     return "\n".join(lines)
 
 
-def draw_curve(points: list[SweepPoint], metrics: list[str], names: list[str], path: Path) -> None:
-    """Write the scores over the weight as a picture (PNG)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for name in metrics:
-        axes.plot([p.weight for p in points], [p.scores[name] for p in points], marker="o", markersize=3, label=name)
-    axes.set_xlabel(f"weight of {names[0]} (the rest is {names[1]})")
-    axes.set_ylabel("score")
-    if all(0 <= p.scores[name] <= 1 for p in points for name in metrics):
-        axes.set_ylim(-0.02, 1.02)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+def sweep_curve(points: list[SweepPoint], metrics: list[str], names: list[str]) -> str:
+    """The scores over the weight as SVG."""
+    titles = column_titles(metrics)
+    lines = [Line(titles[metric], [(p.weight, p.scores[metric]) for p in points]) for metric in metrics]
+    shares = all(0 <= p.scores[name] <= 1 for p in points for name in metrics)
+    unit = f"weight of {names[0]} (the rest is {names[1]})"
+    return svg_file(line_chart(lines, unit, (0.0, 1.0) if shares else None))

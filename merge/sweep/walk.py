@@ -14,7 +14,7 @@ from merge.new_tokens import check_new_tokens
 from merge.plan import folder_arguments
 from merge.scores import Metrics, eval_file, item_gains, mix_metrics, suite_key
 from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
-from merge.sweep.output import draw_curve, sweep_advice, sweep_table
+from merge.sweep.output import sweep_advice, sweep_curve, sweep_table
 
 # Metric by metric, how far the soup's score may fall where the file names no guardrails: not at all beyond noise.
 DEFAULT_MARGIN = 0.0
@@ -102,9 +102,9 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     }
     write_json(final / "sweep.json", content)
     (final / "sweep.txt").write_text(f"{table}\n{advice}\n")
-    draw_curve(points, [metric, *guardrails], names, final / "sweep.png")
+    (final / "sweep.svg").write_text(sweep_curve(points, [metric, *guardrails], names))
     plan.stage.finish(final, {"points": len(points), "chosen": chosen.weight, "alike": list(chosen.alike)})
-    tell(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.png written")
+    tell(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.svg written")
 
 
 def _metric_and_guardrails(keys: SweepKeys, reference: Metrics, where: str) -> tuple[str, dict[str, float]]:

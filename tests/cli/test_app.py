@@ -171,6 +171,9 @@ def test_a_report_as_json_is_verdicts_and_the_stage_table_alone(apo_soup, tmp_pa
     result = apo_soup("report", "recipe", "--json")
     told = json.loads(result.stdout)
     assert told["table"] == {"base": {"needle/128": score}}, result.stderr
-    assert len(told["claims"]) == 8
-    assert not any(claim["seen"] or claim["value"] is not None for claim in told["claims"]), "base alone shows nothing"
+    assert told["claims"] == [], "base alone gained nothing"
+    (tmp_path / "recipe" / "recipe.yaml").write_text("name: x\nclaims: smollm3\n")
+    asked = json.loads(apo_soup("report", "recipe", "--json").stdout)["claims"]
+    assert len(asked) == 8
+    assert not any(claim["seen"] or claim["value"] is not None for claim in asked), "base alone shows nothing"
     assert (tmp_path / "run" / "report.html").is_file()

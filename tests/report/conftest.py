@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from report_helpers import demo_like_run
 
 
 def checkpoint_results(name: str, think: int, needles: int, preferred: int) -> dict:
@@ -74,3 +75,9 @@ def run(tmp_path) -> Path:
                     "git_commit": "d" * 40}  # fmt: skip
         (folder / name / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+@pytest.fixture
+def demo_run(tmp_path) -> Path:
+    """A run as large as the demo's."""
+    return demo_like_run(tmp_path / "demo")

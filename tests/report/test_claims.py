@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from apo_soup.report.claims import run_claims, share_won_back
-from apo_soup.report.scores import claims_section
+from apo_soup.report.claims import makers_claims, own_claims, share_won_back
+from apo_soup.report.gains import gains_between
+from apo_soup.report.makers import claims_table
 from apo_soup.runs.results import evaluated_checkpoints
 
 NAMES = ["mid_reasons", "two_modes", "preference", "long_context_lost", "won_back", "mode_over_turns", "safety",
@@ -19,7 +20,7 @@ def claims(run, results):
     def of(**counts):
         for name, scores in counts.items():
             (run / "evals" / name / "results.json").write_text(json.dumps(results(name, *scores)))
-        return {claim.name: claim for claim in run_claims(evaluated_checkpoints(run))}
+        return {claim.name: claim for claim in makers_claims(evaluated_checkpoints(run))}
 
     return of
 
@@ -63,7 +64,7 @@ def changed(run):
             content = json.loads(file.read_text())
             change(content)
             file.write_text(json.dumps(content))
-        return {claim.name: claim for claim in run_claims(evaluated_checkpoints(run))}
+        return {claim.name: claim for claim in makers_claims(evaluated_checkpoints(run))}
 
     return of
 
@@ -129,10 +130,23 @@ def test_a_level_is_reached_within_noise_or_shown(run, changed):
     assert (found.value, found.seen, found.shown) == (0.95, True, False)
     assert found.verdict == "reached, the interval begins below"
     assert found.as_json()["shown"] is False
-    page = claims_section(evaluated_checkpoints(run))
-    assert page.count("reached, the interval begins below<") == 3, "what was lost and won back begins below too"
-    assert "0.950<small>0.850 to 1.050</small></td><td>0.9</td>" in page
-    assert page.count("not known<") == 3, "two modes, safety and consistency"
+    rows = claims_table(makers_claims(evaluated_checkpoints(run))).rows
+    told = [verdict.text for _, verdict, *_ in rows]
+    assert told.count("reached, the interval begins below") == 3, "what was lost and won back begins below too"
+    (kept,) = [row for row in rows if row[0].text == "mode_over_turns"]
+    assert (kept[2].text, kept[2].small, kept[3].text) == ("0.950", "0.850–1.050", "0.9")
+    assert told.count("not known") == 3, "two modes, safety and consistency"
+
+
+def test_a_run_of_ones_own_claims_what_it_gained_itself(run):
+    base, *_, merged = evaluated_checkpoints(run)
+    titles = {"problems/think": "think", "preference": "preference"}
+    think, preference = (c.as_json() for c in own_claims(gains_between(base, merged, titles), "base", "merged"))
+    assert think == {
+        "name": "problems/think", "told": "gain of merged on base", "least": 0.0, "value": 0.875, "low": think["low"],
+        "high": think["high"], "seen": True, "shown": True,
+    }  # fmt: skip
+    assert (preference["value"], preference["seen"]) == (-0.05, False)
 
 
 def test_a_preference_that_falls_is_told_and_one_left_out_is_named(claims, changed):

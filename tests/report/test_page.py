@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import shutil
 import xml.dom.minidom
 
@@ -11,17 +12,24 @@ from programs import program
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
-from apo_soup.report.page import write_report
+from apo_soup.report.page import read_reported, verdicts_and_table
+from apo_soup.report.page import write_report as written
 from apo_soup.runs.card_metadata import index_results
 from apo_soup.runs.results import evaluated_checkpoints, summary
 from apo_soup.training.entry import training_stage
 from sft.train import train_model
 
+TINY = ROOT / "recipes" / "tiny"
+
+
+def write_report(recipe, run):
+    return written(recipe, read_reported(recipe, run))
+
 
 class Page(html.parser.HTMLParser):
     """Collects what a browser would request, and checks that tags close."""
 
-    void = frozenset({"meta", "rect", "polyline", "br"})
+    void = frozenset({"meta", "br"})
 
     def __init__(self):
         super().__init__()
@@ -31,7 +39,7 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
-        self.requests += [v for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        self.requests += [v for k, v in attrs if k in ("src", "href", "srcset", "data") and not v.startswith("#")]
         if tag not in self.void:
             self.open.append(tag)
 
@@ -70,20 +78,43 @@ def test_a_report_is_one_page_that_asks_for_nothing(tiny_model, write_rows, writ
     assert page.open == []
     assert page.requests == []
     assert "<script" not in text
-    assert "Not run." in page.text
-    for told in ("lost to overflow", str(rows), "no_think", "peak memory"):
+    assert "Not run: Lineage" not in page.text
+    assert page.text.count("Not run: Soup and merge") == 1, "what did not run is one line"
+    for told in ("lost to overflow", rows.name, "no_think", "peak memory"):
         assert told in page.text
+    assert str(tmp_path) not in text, "a page is sent round, and names no folder of this machine"
     assert "1 + 1 <b>?" in page.text
     assert len(text) < 3 * 2**20
 
 
 def test_only_changes_beyond_noise_are_marked(run):
-    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    text = write_report(TINY, run).read_text()
     assert text.count("▲") >= 3
-    assert '<span class="good">0.925 ▲</span>' in text, "preference of apo/1 over sft"
-    assert '<span class="">0.925</span>' in text, "the soup's thinking is that of sft within noise"
-    for stage in ("pairs", "soup"):
-        assert f"<b>{stage}</b> <small>not run</small>" in text
+    assert '<td class="good">0.925 ▲<small>' in text, "preference of apo/1 over sft"
+    assert "<td>0.925<small>" in text, "the soup's thinking is that of sft within noise"
+    assert "Not run: Soup and merge, Samples, sft, pairs, soup, merged, sweep." not in text
+    assert "sft, pairs, soup, merged, sweep.</p>" in text
+
+
+def test_words_are_those_of_the_other_programs(demo_run):
+    page = Page()
+    page.feed(write_report(TINY, demo_run).read_text())
+    assert "mode kept" in page.text
+    assert "recall 1536" in page.text
+    assert not {"obedience", "needle"} & set(re.findall(r"[a-z]+", page.text.lower()))
+
+
+def test_what_the_makers_reported_follows_where_it_is_asked(demo_run, tmp_path):
+    asked = write_report(TINY, demo_run).read_text()
+    assert "Alignment is gained by preference optimisation" in asked
+    own = tmp_path / "mine"
+    own.mkdir()
+    text = write_report(own, demo_run).read_text()
+    assert "SmolLM3" not in text
+    assert "Merged is better than base in " in text
+    claims = [claim["name"] for claim in json.loads(verdicts_and_table(own, read_reported(own, demo_run)))["claims"]]
+    assert claims[:3] == ["problems/think", "problems/no_think", "problems/obedience"]
+    assert len(claims) == 16
 
 
 def test_a_page_of_odd_results_is_still_a_page(run, results, tmp_path):
@@ -102,13 +133,13 @@ def test_a_page_of_odd_results_is_still_a_page(run, results, tmp_path):
     (run / "sft").mkdir()
     log = [{"step": n, "loss": float("nan")} for n in range(3)]
     (run / "mid" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
-    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    text = write_report(TINY, run).read_text()
     assert "FINAL" in text
     assert "characters ...]" in text
-    assert "rotate(-60" in text
+    assert ">apo, 12 models<" in text, "members by the dozen share a box"
     assert "nan" not in text.lower().replace("finance", "")
     with pytest.raises(UserError, match=r"got none, since nothing of .* has run yet"):
-        write_report(ROOT / "recipes" / "tiny", tmp_path / "none")
+        write_report(TINY, tmp_path / "none")
 
 
 def test_two_tasks_of_a_kind_are_told_apart_everywhere(run, tmp_path):
@@ -123,15 +154,15 @@ def test_two_tasks_of_a_kind_are_told_apart_everywhere(run, tmp_path):
             found["metrics"] |= {n.replace("/", "_2/", 1): found["metrics"][n] | {"value": 0.123} for n in names}
         found["samples"] += [s | {"task": "problems_2", "answer": "another answer"} for s in found["samples"]]
         file.write_text(json.dumps(found))
-    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    text = write_report(TINY, run).read_text()
     for title in ("problems think", "problems 2 think", "problems no think", "problems 2 no think"):
-        assert text.count(f"<th>{title}</th>") == 1
+        assert text.count(f"<th>{title}<small>") == 1
         assert f">{title}</text>" in (run / "pipeline.svg").read_text()
-        assert title in summary(run)
-    assert "<th>think</th>" not in text
-    assert text.count(">merged: needle<") == text.count(">merged: needle_2<") == 1, "a map a task"
-    assert "context: nats a token" in text
-    assert "context_2: nats a token" in text
+        assert title in summary(evaluated_checkpoints(run))
+    assert "<th>think<" not in text
+    assert text.count("<th>needle 1536</th>") == text.count("<th>needle_2 1536</th>") == 1, "a column a task"
+    assert "Loss by position: context<" in text
+    assert "Loss by position: context_2<" in text
     assert "another answer" in text
     assert "w" * 200 in text
     (merged,) = [c for c in evaluated_checkpoints(run) if c.name == "merged"]
@@ -145,8 +176,8 @@ HOSTILE = (
     "\x00\x1b[31m", "\ud800",
 )  # fmt: skip
 TAGS = (
-    "html head meta title style body h1 h2 h3 p code small section table thead tbody tr th td div span figure "
-    "figcaption svg g path text rect polyline ol li b br pre details summary"
+    "html head meta title style body header nav h1 h2 h3 h4 p small section table thead tbody tr th td div span figure "
+    "figcaption svg path text rect circle ul li dl dt dd a b i pre details summary"
 ).split()
 
 
@@ -174,7 +205,7 @@ def test_hostile_names_and_answers_are_text_on_the_page_and_the_picture(run):
         manifest["config"] |= {f"k{evil}": evil for evil in HOSTILE} | {"loss_type": HOSTILE[0], "seed": HOSTILE[2]}
         manifest |= {"command": HOSTILE[0], "machine": HOSTILE[2], "versions": {HOSTILE[3]: HOSTILE[1]}}
         (run / name / "manifest.json").write_text(json.dumps(manifest))
-    text = write_report(ROOT / "recipes" / "tiny", run).read_text()
+    text = write_report(TINY, run).read_text()
     page = Page()
     page.feed(text)
     assert page.open == []
@@ -184,5 +215,5 @@ def test_hostile_names_and_answers_are_text_on_the_page_and_the_picture(run):
     for evil in HOSTILE[:3]:
         assert evil in page.text, "people read it as it is"
     xml.dom.minidom.parseString((run / "pipeline.svg").read_text())
-    told = summary(run)
+    told = summary(evaluated_checkpoints(run))
     assert not {"\x00", "\x1b", "\ud800"} & (set(told) | set(text)), "a terminal obeys no name"

@@ -9,9 +9,14 @@ import pytest
 from helpers import ENVIRONMENT
 
 from apo_soup.errors import UserError
-from apo_soup.report.page import write_report
+from apo_soup.report.page import write_report as written
+from apo_soup.report.run_files import read_run
 
 RECIPE = Path("recipes/x")
+
+
+def write_report(recipe, run):
+    return written(recipe, read_run(run))
 
 
 def test_a_page_that_cannot_be_written_leaves_the_one_before_it(run):

@@ -35,7 +35,7 @@ def test_the_closing_table_has_a_row_a_checkpoint_with_its_cost(tmp_path):
         results = whole_results(name=name, model=str(tmp_path / name), metrics={"problems/no_think": metric})
         (folder / "results.json").write_text(json.dumps(results))
     assert evaluated_checkpoints(tmp_path / "nowhere") == []
-    header, _, base, sft = summary(tmp_path).splitlines()
+    header, _, base, sft = summary(evaluated_checkpoints(tmp_path)).splitlines()
     assert header.split() == ["stage", "no", "think", "seconds", "peak", "MB"]
     assert base.split() == ["base", "0.50", "[0.40,", "0.60]", "-", "-"]
     assert sft.split() == ["sft", "0.50", "[0.40,", "0.60]", "61", "900"]

@@ -10,8 +10,7 @@ import pytest
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.runs.manifest import differences
-from apo_soup.runs.put_in_place import replace_folder, restore
-from apo_soup.runs.stage import Stage
+from apo_soup.runs.stage import Stage, replace_folder, restore
 
 
 @pytest.fixture

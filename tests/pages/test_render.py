@@ -1,0 +1,26 @@
+"""Templates: every value is text, whatever it holds."""
+
+import re
+
+import jinja2
+import pytest
+from helpers import ROOT
+
+from apo_soup.pages.drawing import Drawing, Words, svg_file
+from apo_soup.pages.render import rendered
+
+
+def test_a_value_is_escaped_and_what_controls_a_terminal_is_replaced():
+    text = svg_file(Drawing(10, 10, '"><script>', [Words(1, 2, "<b>&\x1b[31m\ud800", told="'")]))
+    assert 'aria-label="&#34;&gt;&lt;script&gt;"' in text
+    assert ">&lt;b&gt;&amp;\ufffd[31m\ufffd<title>&#39;</title></text>" in text
+    assert "<b>" not in text
+
+
+def test_a_value_that_is_missing_is_an_error_and_no_template_leaves_one_as_it_is():
+    with pytest.raises(jinja2.UndefinedError):
+        rendered("pages/file.svg.jinja")
+    files = [file for name in ("pages", "report") for file in (ROOT / "apo_soup" / "templates" / name).iterdir()]
+    assert len(files) >= 8
+    for file in files:
+        assert not re.search(r"\|\s*safe|autoescape|<script|@import|url\(", file.read_text()), file
