@@ -151,6 +151,7 @@ def packed_trainer(
 
     Raises:
         NotPackable: the model cannot be trained on packed pairs.
+        UserError: transformers, peft or TRL refuses the model or an argument.
     """
     loading = loading_options(arguments)
     requested = loading["attn_implementation"]

@@ -257,7 +257,11 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         self.token_count -= int(self._over_ranks(self.window.sums)["positions"])
 
     def write_checkpoint(self, *args: Any) -> None:
-        """As the stock trainer, off the clock."""
+        """As every stage's trainer, off the clock.
+
+        Raises:
+            UserError: a weight is not finite, or the disk refuses it.
+        """
         with self.window.paused():
             super().write_checkpoint(*args)
 

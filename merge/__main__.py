@@ -10,7 +10,7 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
 from apo_soup.progress import clock, say, tell
 from apo_soup.runs.entry import alone_on, report_state, stage_program
-from apo_soup.runs.stage import hidden_sibling
+from apo_soup.runs.put_in_place import hidden_sibling
 from merge.load_process import LoadProcess
 from merge.mergekit_names import named_models
 from merge.plan import MergePlan, merge_plan

@@ -44,7 +44,11 @@ class LoadProcess:
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def faults(self, folder: Path, where: str) -> "LoadingFaults | None":
-        """As `merge.loading.loading_faults`, whose errors it raises too."""
+        """As `merge.loading.loading_faults`.
+
+        Raises:
+            UserError: transformers refuses the folder.
+        """
         from merge.loading import loading_faults
 
         reply = self._asked({"folder": str(folder.absolute()), "where": where})

@@ -22,7 +22,7 @@ from apo_soup.errors import told_by_disk
 from apo_soup.progress import say
 from apo_soup.runs.card import write_card
 from apo_soup.runs.lineage import model_label
-from apo_soup.runs.stage import hidden_sibling
+from apo_soup.runs.put_in_place import hidden_sibling
 from apo_soup.stored_json import read_json
 from merge.adapter_checks import trained_on
 from merge.adapters import is_adapted, with_whole_models

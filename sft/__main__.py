@@ -11,7 +11,11 @@ from apo_soup.training.entry import require_batch, training_stage
 
 
 def run_sft(recipe: SftFile, options: argparse.Namespace) -> int:
-    """Train the model unless its folder is up to date; returns the exit code."""
+    """Train the model unless its folder is up to date; returns the exit code.
+
+    Raises:
+        UserError: as the training does, or another process is at work there.
+    """
     return make_if_stale(recipe, options.state, training_stage, _train)
 
 

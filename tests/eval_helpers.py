@@ -27,8 +27,8 @@ class ScriptedAnswers:
 
 def scripted_checkpoint(suite, tokenizer, answer):
     """A checkpoint whose answers are scripted."""
-    engine = ScriptedAnswers(tokenizer, answer)
-    return Checkpoint(suite, None, None, tokenizer, Renderer(tokenizer), 8, 8192, 3, 0, engine)
+    engine, renderer = ScriptedAnswers(tokenizer, answer), Renderer(tokenizer)
+    return Checkpoint(suite, None, None, tokenizer, renderer, 8, 8192, 3, 0, engine, renderer)
 
 
 def scripted_task(write_recipe, tokenizer, answer, task):

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from own_code import PACKAGES, is_command, sources, tree_of
 
-PACKAGES = ("apo_soup", "sft", "apo", "merge")
+from apo_soup.config.load import KINDS, file_model
+from apo_soup.config.stage_file import Keys
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LINT = (
     sys.executable,
@@ -25,11 +28,6 @@ LINT = (
     "--no-cache",
     "--no-logo",
 )
-
-
-def sources(*folders: str) -> list[Path]:
-    """The Python files of these folders."""
-    return [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -72,10 +70,10 @@ def test_every_room_stands_in_the_order():
 
 # Tests of a whole room, of several, or of the tests themselves.
 OF_WHOLE_ROOMS = {
-    "test_docs.py", "test_house.py", "test_hub.py", "test_mutations.py", "test_portable.py", "test_programs.py",
-    "test_refusals.py", "test_release.py",
-    "test_torture.py", "test_wheel.py", "training/test_fsdp.py", "training/test_interrupted.py",
-    "training/test_quantised_base.py", "training/test_trained_adapters.py",
+    "test_docs.py", "test_house.py", "test_hub.py", "test_mutations.py", "test_portable.py",
+    "test_programs.py", "test_refusals.py", "test_release.py", "test_torture.py", "test_wheel.py",
+    "training/test_fsdp.py", "training/test_interrupted.py", "training/test_quantised_base.py",
+    "training/test_trained_adapters.py",
 }  # fmt: skip
 
 
@@ -104,11 +102,6 @@ def test_tests_mirror_the_tree():
     assert not has_module("evals/test_harnessed.py")
 
 
-def is_command(decorator: ast.expr) -> bool:
-    """Whether a function so decorated is a command of the console script, which is named like what it runs."""
-    return ast.unparse(decorator).startswith("app.command(")
-
-
 def defined_names(tree: ast.Module) -> Iterator[str]:
     """Names that a module defines at its top level; commands of the console script are not among them."""
     for node in tree.body:
@@ -123,11 +116,16 @@ def defined_names(tree: ast.Module) -> Iterator[str]:
             yield from (element.id for element in elements if isinstance(element, ast.Name))
 
 
+def test_no_file_is_longer_than_400_lines():
+    long = {file: len(file.read_text().splitlines()) for file in sources(*PACKAGES, "tests", "bench", "docs")}
+    assert not {str(file.relative_to(ROOT)): lines for file, lines in long.items() if lines > 400}
+
+
 def test_no_public_name_stands_in_two_modules():
     """Only programs share `main`."""
     homes = defaultdict(list)
     for file in sources(*PACKAGES):
-        for name in set(defined_names(ast.parse(file.read_text()))):
+        for name in set(defined_names(tree_of(file))):
             if not name.startswith("_") and name != "main":
                 homes[name].append(str(file.relative_to(ROOT)))
     twice = {name: files for name, files in sorted(homes.items()) if len(files) > 1}
@@ -144,7 +142,7 @@ def test_what_bench_imports_is_there():
     """Nothing else runs these files often enough to notice that a function was renamed."""
     wrong = []
     for file in sources("bench"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(tree_of(file)):
             if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] not in PACKAGES:
                 continue
             home = module_file(str(node.module))
@@ -179,7 +177,7 @@ def imported(folders: tuple[str, ...]) -> dict[str, set[str]]:
     own = {*PACKAGES, "bench", *(file.stem for file in (ROOT / "tests").glob("*.py"))}
     found = defaultdict(set)
     for file in sources(*folders):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(tree_of(file)):
             names = [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for top in {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names:
@@ -210,142 +208,11 @@ def test_every_declared_package_is_pinned():
     assert distribution_names(asked) - pins == {"apo-soup", "vllm"}
 
 
-# What is said by these, and at which place of their arguments.
-SAYING = {"UserError": 0, "RowError": 0, "Fault": 1}
-# Sentences with words of their own whose middle comes from a helper.
-HELPED = {
-    "{}; make them: {}",
-    "{}: mask check: {}{}",
-    "{}: {}, or its prompt stays in the training data",
-    "{}: expected a model folder with model.safetensors, got {}",
-    "{}: {}: expected {}{}; {}",
-}
-
-
-def literal_text(node: ast.AST, known: dict[str, str]) -> str:
-    """What can be read of an expression's text, with `known` for names; `{}` is what cannot."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=parts):
-            return "".join(literal_text(part, known) for part in parts)
-        case ast.FormattedValue(value=value):
-            return literal_text(value, known) if isinstance(value, ast.Name) else "{}"
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return literal_text(left, known) + literal_text(right, known)
-        case ast.Name(id=name):
-            return known.get(name, "{}")
-    return "{}"
-
-
-def told_sentences(scope: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and text of every sentence that is made below a node, names taken as they were last given above it."""
-    known: dict[str, str] = {}
-    own, inner = [], []
-    waiting = list(ast.iter_child_nodes(scope))
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef):
-            inner.append(node)
-        else:
-            own.append(node)
-            waiting += ast.iter_child_nodes(node)
-    for node in sorted(own, key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                known[name] = literal_text(value, known)
-            case ast.AugAssign(target=ast.Name(id=name), value=value):
-                known[name] = known.get(name, "{}") + literal_text(value, known)
-            case ast.Call(func=ast.Name(id=maker), args=arguments) if maker in SAYING:
-                yield node.lineno, literal_text(arguments[SAYING[maker]], known)
-    for function in inner:
-        yield from told_sentences(function)
-
-
-def is_whole(sentence: str) -> bool:
-    """Whether it says what was expected, what was there, and what to do."""
-    return re.search(r"(^|: )expected .+, got [^:].*; .", sentence, re.DOTALL) is not None
-
-
-def test_a_sentence_of_another_shape_is_found():
-    source = """
-def check(path):
-    told = f"expected a file, got {path}"
-    yield Fault("a", f"{told}; correct it")
-    told = "no file"
-    raise UserError(f"{path}: {told}; correct it")
-    raise RowError("expected a file, got: " + path + "; correct it")
-"""
-    found = {text: is_whole(text) for _, text in told_sentences(ast.parse(source))}
-    assert found == {
-        "expected a file, got {}; correct it": True,
-        "{}: no file; correct it": False,
-        "expected a file, got: {}; correct it": False,
-    }
-
-
-def test_every_sentence_says_what_was_expected_what_was_there_and_what_to_do():
-    """One without a word of its own is another function's."""
-    told = {
-        f"{file}:{line}": text
-        for file in sources(*PACKAGES)
-        for line, text in told_sentences(ast.parse(file.read_text()))
-    }
-    worded = {place: text for place, text in told.items() if re.search(r"\w", text)}
-    assert len(worded) > 500, "sentences are found"
-    assert {*worded.values()} >= HELPED, "an exception that is none any more"
-    wrong = {place: text for place, text in worded.items() if text not in HELPED and not is_whole(text)}
-    assert not wrong, "\n".join(f"{place}: {text}" for place, text in wrong.items())
-
-
-def raised_names(function: ast.FunctionDef) -> set[str]:
-    """The exceptions that a function's own body raises by name, those that it catches itself left out."""
-    found, waiting = set(), [(node, frozenset()) for node in function.body]
-    while waiting:
-        node, caught = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.Try):
-            types = [handler.type for handler in node.handlers]
-            here = {ast.unparse(part) for kind in types for part in getattr(kind, "elts", [kind]) if part is not None}
-            waiting += [(inside, caught | here) for inside in node.body]
-            waiting += [(i, caught) for part in (*node.handlers, node) for i in getattr(part, "orelse", [])]
-            waiting += [(inside, caught) for handler in node.handlers for inside in handler.body]
-            waiting += [(inside, caught) for inside in node.finalbody]
-            continue
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call | ast.Name):
-            name = ast.unparse(getattr(node.exc, "func", node.exc))
-            found |= {name} - caught
-        waiting += [(inside, caught) for inside in ast.iter_child_nodes(node)]
-    return found
-
-
 def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     """The public functions of a module, and the public methods of its public classes."""
     for node in tree.body:
         inside = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
         yield from (f for f in inside if isinstance(f, ast.FunctionDef) and not f.name.startswith("_"))
-
-
-def test_what_a_public_function_raises_stands_in_its_docstring():
-    """Where it raises itself, one of ours; what it passes on from others is theirs to say."""
-    trees = {file: ast.parse(file.read_text()) for file in sources(*PACKAGES)}
-    bases = {n.name: {*map(ast.unparse, n.bases)} for tree in trees.values() for n in tree.body if hasattr(n, "bases")}
-    ours: set[str] = set()
-    while more := {name for name, of in bases.items() if of & {*ours, "Exception", "ValueError"}} - ours:
-        ours |= more
-    assert {"UserError", "RowError", "WindowError", "OtherFormError"} <= ours
-    silent, seen = [], 0
-    for file, tree in trees.items():
-        for function in public_functions(tree):
-            said = ast.get_docstring(function) or ""
-            raised = raised_names(function) & ours
-            seen += bool(raised)
-            # A command's docstring is its help; every one of them may end with an error.
-            if raised and "aise" not in said and not any(map(is_command, function.decorator_list)):
-                silent.append(f"{file.relative_to(ROOT)}:{function.lineno}: {function.name}: {', '.join(raised)}")
-    assert seen > 100
-    assert not silent, "\n".join(silent)
 
 
 def test_no_warning_is_left_out_whatever_it_says():
@@ -361,11 +228,35 @@ def test_no_warning_is_left_out_whatever_it_says():
 def test_no_key_of_a_recipe_is_asked_for_by_a_text():
     """Keys are attributes, those of libraries too; what takes them all at once takes what was given."""
     by_text = re.compile(
-        r"""model_dump\(include=|getattr\((recipe|suite|keys),|(given|deciding)_values\(\)(\[|\.get\()"""
+        r"""model_dump\(include=|getattr\((\w+\.)*(recipe|suite|keys|side|task),|(given|deciding)_values\(\)(\[|\.get\()"""
     )
+    of_all = re.compile(r"^ *((?:\w+, )*\w+) = .*\b(?:given|deciding)_values\(\)$", re.MULTILINE)
     for file in sources(*PACKAGES):
-        found = by_text.search(file.read_text())
-        assert found is None, f"{file.relative_to(ROOT)}: {found}"
+        text = file.read_text()
+        found = [by_text.search(text)]
+        if not file.is_relative_to(ROOT / "apo_soup" / "config"):
+            names = {name for line in of_all.findall(text) for name in line.split(", ")}
+            found += [re.search(rf"""\b{name}(\[['"]|\.get\()""", text) for name in names]
+        assert not any(found), f"{file.relative_to(ROOT)}: {found}"
+
+
+def declared_keys(keys: type[Keys]) -> set[str]:
+    """The keys of a mapping of stage files, and of all kinds of it."""
+    return set(keys.model_fields).union(*map(declared_keys, keys.__subclasses__()))
+
+
+def test_every_key_that_is_asked_after_is_one():
+    """Whether a key was given is asked by its name, and one that is misspelt was never given."""
+    for kind in KINDS:
+        file_model(kind)
+    known, seen = declared_keys(Keys), 0
+    for file in sources(*PACKAGES):
+        for node in ast.walk(tree_of(file)):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="gives" | "differs" | "written"), args=[ast.Constant(value=key)]):
+                    seen += 1
+                    assert key in known, f"{file.relative_to(ROOT)}:{node.lineno}: {key}"
+    assert seen > 30
 
 
 def has_tensors(annotation: ast.expr | None) -> bool:
@@ -377,7 +268,7 @@ def test_shapes_of_tensors_stand_in_docstrings():
     """As `[B, S]`, or in words: of any shape. A method's may stand in its class's."""
     silent, seen = [], 0
     for file in sources(*PACKAGES):
-        tree = ast.parse(file.read_text())
+        tree = tree_of(file)
         classes = {method: node for node in tree.body if isinstance(node, ast.ClassDef) for method in node.body}
         for function in public_functions(tree):
             types = [argument.annotation for argument in (*function.args.args, *function.args.kwonlyargs)]

@@ -58,7 +58,11 @@ def overview(context: typer.Context) -> None:
 
 
 def recipe_of(model: str) -> Path | None:
-    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub."""
+    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub.
+
+    Raises:
+        UserError: no recipe of this name is shipped.
+    """
     if Path(model).is_dir():
         return Path(model) if (Path(model) / "eval.yaml").is_file() else None
     return recipe_folder(model) if model in shipped_names() else None

@@ -106,7 +106,11 @@ def next_step(stage: str, recipe: Path, launch: str | None = None) -> str:
 def made_otherwise(
     recipe: Path, name: str, answer: StateAnswer, by_content: bool = False
 ) -> tuple[list[str], list[str]]:
-    """See `parts_made_otherwise`; `answer` is that of the step's program."""
+    """See `parts_made_otherwise`; `answer` is that of the step's program.
+
+    Raises:
+        UserError: the step's file is wrong.
+    """
 
     def current(remembered: list[str]) -> set[str]:
         states = ask_state(STEPS[name], recipe, remembered).states

@@ -157,7 +157,11 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def with_library_keys(*class_names: str) -> Callable[[type[M]], type[M]]:
-    """Class decorator: a stage file with the keys of the named classes that it does not declare itself."""
+    """Class decorator: a stage file with the keys of the named classes that it does not declare itself.
+
+    Raises:
+        UserError: a package is not installed.
+    """
 
     def extended(model: type[M]) -> type[M]:
         added: dict[str, Any] = {}
@@ -175,6 +179,9 @@ def field_of(declared: LibraryKey, loading: bool = False) -> tuple[Any, Any]:
 
     Args:
         loading: whether it belongs to the keys of the model; those of an adapter decide nothing of the model below it.
+
+    Raises:
+        UserError: transformers is not installed.
     """
     default = None if declared.default is NO_DEFAULT else declared.default
     added = ADDITIONS.get(declared.name, NO_ADDITION)
@@ -197,6 +204,9 @@ def type_of(annotation: str, choices: tuple[str, ...] = ()) -> Any:
 
     An enumeration is taken as one of its words, as the libraries take it, and where no plain type stands beside it null
     is none.
+
+    Raises:
+        UserError: transformers is not installed.
     """
     options = split_union(annotation)
     known = enumerations()

@@ -47,7 +47,11 @@ OPTIMISER_PACKAGES = {
 
 
 def library_faults(recipe: "TrainingFile") -> Iterator[Fault]:
-    """What is wrong with values of a training file that the libraries read late."""
+    """What is wrong with values of a training file that the libraries read late.
+
+    Raises:
+        UserError: transformers, accelerate or torch is not installed.
+    """
     yield from _word_fault("log_level", recipe.log_level, LOG_LEVELS)
     yield from _word_fault("log_level_replica", recipe.log_level_replica, LOG_LEVELS)
     yield from _word_fault("torch_compile_mode", recipe.torch_compile_mode, COMPILE_MODES)

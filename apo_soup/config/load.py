@@ -119,6 +119,9 @@ def check_keys(kind: str, given: Given, member: int | None = None) -> tuple[Stag
     """Given keys as a stage file of a kind, and a sentence for each thing that is wrong with them.
 
     What stages are named by is what they make, where a `recipe.yaml` beside the file says where.
+
+    Raises:
+        UserError: `recipe.yaml` beside the file is wrong.
     """
     model = file_model(kind)
     if issubclass(model, TrainingFile):

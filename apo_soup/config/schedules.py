@@ -73,7 +73,11 @@ def _schedule(arguments: ast.arguments) -> Schedule:
 
 
 def schedule_faults(recipe: "TrainingFile") -> Iterator[Fault]:
-    """What is wrong with the arguments of a file's schedule, which the Trainer reads when rows and model are there."""
+    """What is wrong with the arguments of a file's schedule, which the Trainer reads when rows and model are there.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     name, given = recipe.lr_scheduler_type, _as_mapping(recipe.lr_scheduler_kwargs)
     schedule = schedules().get(name)
     if schedule is None:

@@ -74,7 +74,11 @@ class Keys(BaseModel):
         return {**self.model_dump(exclude_unset=True), **self._as_written}
 
     def faults(self) -> Iterator[Fault]:
-        """Keys that are right by themselves and not together."""
+        """Keys that are right by themselves and not together.
+
+        Raises:
+            UserError: a library, whose source says what its keys take, is not installed.
+        """
         yield from ()
 
     def remarks(self) -> Iterator[Remark]:

@@ -150,6 +150,7 @@ class TrainingFile(StageFile):
         activation_offloading: bool
         auto_find_batch_size: bool
         average_tokens_across_devices: bool
+        bf16: bool | None
         dataloader_drop_last: bool
         dataloader_num_workers: int
         dataloader_prefetch_factor: int | None
@@ -159,6 +160,7 @@ class TrainingFile(StageFile):
         eval_on_start: bool
         eval_steps: float | None
         eval_strategy: str
+        fp16: bool
         fsdp: bool | list[str] | str | None
         fsdp_config: dict[str, Any] | str | None
         load_best_model_at_end: bool

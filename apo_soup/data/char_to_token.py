@@ -26,10 +26,12 @@ class CharToToken:
 
     def token_ranges(self, text: str, ids: Array, spans: list[Span]) -> list[Span]:
         """The tokens `[first, last)` wholly inside each span of characters of `text`, whose tokens are `ids` `[S]`."""
-        return self.ranges_of([(text, ids, spans)])[0]
+        return self.ranges_of([(text, ids, spans)])[0][0]
 
-    def ranges_of(self, rows: Sequence[tuple[str, Array, list[Span]]]) -> list[list[Span]]:
-        """As `token_ranges`, for many rows of text, ids `[S]` and spans, with one search in the tokens of all."""
+    def ranges_of(self, rows: Sequence[tuple[str, Array, list[Span]]]) -> list[tuple[list[Span], bool]]:
+        """As `token_ranges`, for many rows of text, ids `[S]` and spans, with one search in the tokens of all; and of
+        each row whether a token reaches over the border of a span.
+        """
         if self.byte_lengths is None or not rows:
             return [self._asked(text, spans) for text, _, spans in rows]
         ends = self.byte_lengths[np.concatenate([ids for _, ids, _ in rows])].cumsum()
@@ -47,22 +49,31 @@ class CharToToken:
                 # A token begins where the one before it ends; it ends at or before a position where it ends before the
                 # next one. So one search finds both.
                 wanted += [base + place + number % 2 for number, place in enumerate(positions)]
-        tokens = iter(ends.searchsorted(wanted).tolist())
+        at = ends.searchsorted(wanted)
+        # Whether a token ends where a span begins, and where it ends; none does before the first byte.
+        odd = np.arange(len(at)) % 2
+        borders = np.append(ends, -1)[at - odd] == np.array(wanted, dtype=np.int64) - odd
+        tokens, clean = iter(at.tolist()), iter(borders.tolist())
         found = []
         for (text, _, spans), known, first, last in zip(rows, places, row_tokens, row_tokens[1:], strict=False):
             if known is None:
                 found.append(self._asked(text, spans))
                 continue
-            ranges = []
-            for start, before, end in zip(known[::2], tokens, tokens, strict=False):
+            ranges, crossed = [], False
+            for start, stop, before, behind in zip(known[::2], known[1::2], tokens, tokens, strict=False):
                 a = before + 1 - first if start else 0
-                ranges.append((a, max(a, min(end, last) - first)))
-            found.append(ranges)
+                ranges.append((a, max(a, min(behind, last) - first)))
+                begins, ends_there = next(clean), next(clean)
+                crossed |= not ((begins or not start) and (ends_there or not stop))
+            found.append((ranges, crossed))
         return found
 
-    def _asked(self, text: str, spans: list[Span]) -> list[Span]:
+    def _asked(self, text: str, spans: list[Span]) -> tuple[list[Span], bool]:
         """The tokens inside the spans of one text, as the tokenizer itself says."""
-        return token_ranges(encode(self.tokenizer, [text])[0].offsets, spans) if spans else []
+        if not spans:
+            return [], False
+        offsets = encode(self.tokenizer, [text])[0].offsets
+        return token_ranges(offsets, spans), crosses(offsets, spans)
 
 
 def token_byte_lengths(tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
@@ -108,3 +119,16 @@ def token_ranges(offsets: list[Span], spans: list[Span]) -> list[Span]:
             last -= 1
         ranges.append((first, last))
     return ranges
+
+
+def crosses(offsets: list[Span], spans: list[Span]) -> bool:
+    """Whether a token reaches over the border of a span; arguments as those of `token_ranges`.
+
+    >>> crosses([(0, 2), (2, 5)], [(2, 5)]), crosses([(0, 3), (3, 5)], [(2, 5)]), crosses([(0, 2), (2, 6)], [(2, 5)])
+    (False, True, True)
+    """
+    for border in (border for span in spans for border in span):
+        behind = bisect_left(offsets, (border,))
+        if behind and offsets[behind - 1][1] > border:
+            return True
+    return False

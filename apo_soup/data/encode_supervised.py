@@ -107,13 +107,15 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
             fault = fault or row_fault(turns)
         elif isinstance(item, Conversation):
             fault = fault or whole_row_fault(item, text, self.renderer.knows_modes)
-        if not row.checked:
+        if not row.checked and not pending.crossed:
             if fault:
                 raise RowError(fault)
             return
         trained_texts = [str(self.tokenizer.decode(tokens[first:last])) for first, last in ranges]
         if turns:
             fault = fault or decoded_fault(turns, trained_texts)
+        if fault and not row.checked:
+            raise RowError(fault)
         if fault:
             shown = {"the row as rendered": text, "the text that would be trained": " | ".join(trained_texts)}
             raise mask_check_error(row.row.place, fault, shown)

@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from apo_soup.data.char_to_token import CharToToken, token_ranges
+from apo_soup.data.char_to_token import CharToToken, crosses, token_ranges
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import format_of_row, ordered_fields
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
@@ -49,7 +49,11 @@ class RenderedBatch(Generic[ItemT]):
 
 
 class Encoder(ABC, Generic[ItemT]):
-    """Turns batches of rows into documents, with one tokenizer and one set of options."""
+    """Turns batches of rows into documents, with one tokenizer and one set of options.
+
+    Raises:
+        UserError: the chat template is not valid Jinja.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, options: Options, cleaner: Cleaner | None = None):
         self.tokenizer = tokenizer
@@ -63,7 +67,11 @@ class Encoder(ABC, Generic[ItemT]):
         self.text_policy = TextPolicy(tokenizer, self.renderer, options.special_tokens_in_text)
 
     def __call__(self, rows: list[RowToEncode]) -> Batch:
-        """Both halves, one after the other."""
+        """Both halves, one after the other.
+
+        Raises:
+            UserError: as `render` does.
+        """
         rendered = self.render(rows)
         return self.finish(rendered, encode_ids(self.tokenizer, rendered.rests))
 
@@ -224,10 +232,11 @@ class Encoder(ABC, Generic[ItemT]):
                 ids.append([tokens.ids for tokens in pending.plain])
                 pending.thought_ends = [np.flatnonzero(i == self.thought_end_id).tolist() for i in ids[-1]]
                 pending.ranges = token_ranges(pending.plain[0].offsets, pending.spans)
+                pending.crossed = crosses(pending.plain[0].offsets, pending.spans)
             if self.thought_end_id is None:
                 pending.thought_ends = list(map(self._thought_ends, pending.texts, ids[-1]))
-        for pending, ranges in zip(usual, self.char_to_token.ranges_of(firsts), strict=True):
-            pending.ranges = ranges
+        for pending, (ranges, crossed) in zip(usual, self.char_to_token.ranges_of(firsts), strict=True):
+            pending.ranges, pending.crossed = ranges, crossed
         return ids
 
     def _arrays(self, lists: list[list[int]]) -> tuple[list[Array], list[list[int]]]:

@@ -19,7 +19,8 @@ class PendingRow(Generic[ItemT]):
     characters of its text. Of the characters that all its texts begin with, `shared` are tokenised once and alone;
     `prefixes` are the tokens that the cache has of the beginning of each part. `plain` are the tokens of texts with
     control tokens in them that are plain text; such texts are tokenised already. `ranges` are the trained tokens of its
-    first text, and `thought_ends` where think blocks end among the tokens of each, known once they are tokenised.
+    first text, `crossed` says that a token of it reaches over the border of a span, and `thought_ends` where think
+    blocks end among the tokens of each; all are known once they are tokenised.
     """
 
     index: int
@@ -30,6 +31,7 @@ class PendingRow(Generic[ItemT]):
     shared: int = 0
     plain: list[PlainTokens] | None = None
     ranges: list[Span] = field(default_factory=list)
+    crossed: bool = False
     thought_ends: list[list[int]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 

@@ -37,11 +37,11 @@ from apo_soup.runs.durable import files_below, sync_tree
 from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.lock import lock_file, waited_for
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.put_in_place import replace_folder
 from apo_soup.runs.room import Room, require_room
 from apo_soup.runs.sources import TEXT_KINDS, row_files, rows_hash
-from apo_soup.runs.stage import replace_folder
 from apo_soup.runs.suite_inputs import eval_rows_hash
-from apo_soup.stored_json import OtherFormError
+from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # The hashes of the files of prepared rows.
 CONTENT = "content.json"
@@ -202,16 +202,18 @@ def check_unchanged(recipe: TrainingFile, state: list[tuple[str, int, int]]) -> 
 
 def _fault(folder: Path) -> str | None:
     """Why prepared rows that were put into place as a whole can no longer be used, in words, or None."""
+    reading = STATISTICS
     try:
         read_statistics(folder)
+        reading = CONTENT
+        changed = _changed(folder)
     except OtherFormError as error:
-        return f"{STATISTICS}: {error}"
+        return f"{reading}: {error}"
     except OSError as error:
         return _unreadable(error)
+    if changed:
+        return changed
     try:
-        changed = _changed(folder)
-        if changed:
-            return changed
         load_from_disk(str(folder))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return _unreadable(error)
@@ -226,7 +228,7 @@ def write_content_hashes(folder: Path) -> None:
 
 def _changed(folder: Path) -> str | None:
     """What of prepared rows is not as it was written, as after a power cut; large files are read once."""
-    recorded: dict[str, str] = json.loads((folder / CONTENT).read_text())
+    recorded = json_of_form(folder / CONTENT, Form)
     if "dataset_dict.json" not in recorded:
         return f"{CONTENT} has no record of them"
     for name, digest in recorded.items():

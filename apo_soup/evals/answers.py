@@ -65,6 +65,7 @@ def tool_task(checkpoint: "Checkpoint", task: ToolTask, rows: list[ItemRow]) -> 
 
     Raises:
         RowError: a field is missing, or the template refuses a row.
+        UserError: a prompt and its answer do not fit the model's window.
     """
     # Hub templates know `tools`, SmolLM3's knows `xml_tools` and `python_tools`.
     keys = ("tools", "xml_tools") if task.tool_format == "xml" else ("python_tools",)

@@ -31,6 +31,8 @@ class Checkpoint:
         progress: what is shown while a task runs.
         engine: what answers; of a served model there is nothing else here but perhaps its tokenizer, and tasks that
             read more are refused.
+        renderer: what writes the prompts that the engine reads.
+        template: what renders by the model's own template; None of a served model whose tokenizer is not named.
     """
 
     suite: EvalFile
@@ -43,6 +45,7 @@ class Checkpoint:
     samples: int
     seed: int
     engine: AnswerEngine
+    template: Renderer | None = None
     progress: TaskProgress = field(default_factory=TaskProgress)
 
     def place(self, task: TaskKeys, key: str) -> str:
@@ -71,6 +74,7 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         if suite.dtype != "auto":
             loaded.to(getattr(torch, suite.dtype))
     loaded.eval()
+    renderer = Renderer(tokenizer)
     if torch.accelerator.is_available():
         device: Any = torch.accelerator.current_accelerator()  # transformers' wrapper of `to` hides its arguments
         loaded.to(device)
@@ -79,7 +83,8 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         folder=folder,
         model=loaded,
         tokenizer=tokenizer,
-        renderer=Renderer(tokenizer),
+        renderer=renderer,
+        template=renderer,
         batch_size=suite.batch_size,
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
@@ -92,7 +97,7 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
     """The model that `endpoint` names, of which there are no weights here, and its tokenizer where the file names one.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, or lacks a chat template.
+        UserError: the tokenizer cannot be loaded, or lacks a chat template that is valid Jinja.
     """
     assert suite.endpoint is not None  # the file's check has looked
     nothing: Any = None
@@ -110,6 +115,7 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
         model=nothing,
         tokenizer=tokenizer or nothing,
         renderer=ServedRenderer(),
+        template=Renderer(tokenizer) if tokenizer else None,
         batch_size=suite.batch_size,
         tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,

@@ -62,7 +62,11 @@ class VllmAnswers:
         self._llm: Any = None
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
-        """See `AnswerEngine.answers`."""
+        """See `AnswerEngine.answers`.
+
+        Raises:
+            UserError: vLLM refuses the model or an argument.
+        """
         from vllm import SamplingParams
 
         if self._llm is None:

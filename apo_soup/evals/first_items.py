@@ -50,7 +50,11 @@ class AskedModel:
 
     @cached_property
     def renderer(self) -> Renderer | None:
-        """What renders its prompts; None without its tokenizer."""
+        """What renders its prompts; None without its tokenizer.
+
+        Raises:
+            UserError: the chat template is not valid Jinja.
+        """
         return Renderer(self.tokenizer) if self.tokenizer is not None else None
 
     def prompt(self, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> str:
@@ -58,6 +62,7 @@ class AskedModel:
 
         Raises:
             RowError: the template refuses it.
+            UserError: the chat template is not valid Jinja.
         """
         return self.renderer.prompt(messages, arguments) if self.renderer else ""
 

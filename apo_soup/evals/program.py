@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from apo_soup.config.command_line import AskedState
 from apo_soup.config.endpoint import endpoint_address
-from apo_soup.config.eval import AnswerTask, ConsistencyTask, EvalFile, HarnessTask, ToolTask
+from apo_soup.config.eval import AnswerTask, ConsistencyTask, EvalFile, HarnessTask, ToolTask, TurnsTask
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Kinds whose every prompt and score needs nothing of a model but its answers; what a task of the harness needs is seen
 # when it is loaded.
-SERVED_KINDS = (AnswerTask, ToolTask, HarnessTask, LiveCodeBenchTask, BfclTask)
+SERVED_KINDS = (AnswerTask, ToolTask, TurnsTask, ConsistencyTask, HarnessTask, LiveCodeBenchTask, BfclTask)
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def check_tasks(suite: EvalFile) -> None:
     for number, task in enumerate(suite.tasks):
         if suite.engine == "openai" and not isinstance(task, SERVED_KINDS):
             raise UserError(
-                f"{suite.place(f'tasks.{number}.kind')}: expected a kind that a server can answer (answer, tool, "
-                f"harness, livecodebench, bfcl), with engine openai, got {task.kind} of task {task.name}; "
+                f"{suite.place(f'tasks.{number}.kind')}: expected a kind that answers alone are judged in, with engine "
+                f"openai, got {task.kind} of task {task.name}, which reads the probabilities of given texts; "
                 "name the other tasks with --task, or leave it out"
             )
         if (

@@ -164,6 +164,8 @@ def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -
 
     Raises:
         RowError: a row does not fit the kind.
+        UserError: a verifier or another project's program is not there, or fails; or an answer does not fit the
+            model's window.
     """
     match task:
         case AnswerTask():

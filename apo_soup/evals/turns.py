@@ -89,6 +89,7 @@ def turns_task(checkpoint: "Checkpoint", task: TurnsTask, rows: list[ItemRow]) -
 
     Raises:
         RowError: a field is missing, there are too few questions, or the template refuses a row.
+        UserError: a prompt and its answer do not fit the model's window.
     """
     scripts = conversation_scripts(rows, task)[: task.limit]
     switch = task.switch if task.switch <= task.turns else 0
@@ -99,11 +100,9 @@ def turns_task(checkpoint: "Checkpoint", task: TurnsTask, rows: list[ItemRow]) -
             continue
         by_words = task.switch_by == "words"
         changing = [HeldTalk(s, mode, switch, by_words) for s in scripts for _ in range(task.repeats)]
-        if by_words and mode == "no_think" and prefills_block(checkpoint, changing[0]):
-            warn(
-                f"{task.name}: no switch to /think by words: the template writes an empty think block before every "
-                "answer of a no-think conversation"
-            )
+        reason = no_switch_by_words(checkpoint, changing[0]) if by_words and mode == "no_think" else None
+        if reason:
+            warn(f"{task.name}: no switch to /think by words: {reason}")
             continue
         runs[f"{mode}_to_{OTHER[mode]}"] = changing
     for turn in range(1, task.turns + 1):
@@ -148,11 +147,17 @@ def speak(checkpoint: "Checkpoint", task: TurnsTask, runs: dict[str, list[HeldTa
                 talk.kept.append(alike.kept[-1])
 
 
-def prefills_block(checkpoint: "Checkpoint", talk: HeldTalk) -> bool:
-    """Whether the template writes an empty think block before the answers of a no-think conversation."""
+def no_switch_by_words(checkpoint: "Checkpoint", talk: HeldTalk) -> str | None:
+    """Why a user's words cannot switch a no-think conversation to think: the template writes an empty think block
+    before every answer of it, or that is not known. None where they can.
+    """
+    if checkpoint.template is None:
+        return "whether the server's template writes an empty think block is not known; give endpoint.tokenizer"
     messages, _ = talk.messages(1)
-    prompt = checkpoint.renderer.prompt(messages, {**talk.script.arguments, "enable_thinking": False})
-    return EMPTY_BLOCK.fullmatch(prompt[prompt.rfind(THINKING) :]) is not None if THINKING in prompt else False
+    prompt = checkpoint.template.prompt(messages, {**talk.script.arguments, "enable_thinking": False})
+    if THINKING in prompt and EMPTY_BLOCK.fullmatch(prompt[prompt.rfind(THINKING) :]):
+        return "the template writes an empty think block before every answer of a no-think conversation"
+    return None
 
 
 def conversation_scripts(rows: list[ItemRow], task: TurnsTask) -> list[Script]:

@@ -68,7 +68,11 @@ def require_reward_model(folder: Path, where: str) -> None:
 
 
 def class_fault(config: Mapping[str, Any]) -> str | None:
-    """What is wrong with the kind of model that a configuration names; None where transformers has a class for it."""
+    """What is wrong with the kind of model that a configuration names; None where transformers has a class for it.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     kind, classes = config.get("model_type"), config.get("architectures")
     if config.get("auto_map") and kind not in model_types():
         return None  # whether its code may run is asked where it is loaded
@@ -114,7 +118,11 @@ def shape_fault(folder: Path, config: Mapping[str, Any], where: str) -> str | No
 
 @cache
 def model_types() -> frozenset[str]:
-    """Every `model_type` that transformers has a configuration for."""
+    """Every `model_type` that transformers has a configuration for.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     found = {kind for kind, _ in _table("auto_mappings.py", "CONFIG_MAPPING_NAMES")}
     tree = source_tree("transformers", f"{_AUTO}configuration_auto.py")
     # A few more are added there by hand, as keys of mappings.
@@ -126,13 +134,21 @@ def model_types() -> frozenset[str]:
 
 @cache
 def writing_types() -> frozenset[str]:
-    """Those of them that have a class which writes text."""
+    """Those of them that have a class which writes text.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     return frozenset(kind for name in WRITING for kind, _ in _models(f"MODEL_FOR_{name}_MAPPING_NAMES"))
 
 
 @cache
 def writing_classes() -> frozenset[str]:
-    """The classes of transformers that write text."""
+    """The classes of transformers that write text.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     return frozenset(
         word for name in WRITING for _, words in _models(f"MODEL_FOR_{name}_MAPPING_NAMES") for word in words
     )
@@ -140,7 +156,11 @@ def writing_classes() -> frozenset[str]:
 
 @cache
 def known_classes() -> frozenset[str]:
-    """All classes of models that transformers chooses from."""
+    """All classes of models that transformers chooses from.
+
+    Raises:
+        UserError: transformers is not installed.
+    """
     tables = {name for name in _names("modeling_auto.py") if name.endswith("MAPPING_NAMES")}
     return frozenset(word for name in tables for _, words in _models(name) for word in words)
 

@@ -8,13 +8,16 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import begun_mark
 from apo_soup.runs.outputs import output_folders
-from apo_soup.runs.stage import hidden_sibling
+from apo_soup.runs.put_in_place import hidden_sibling
 
 
 def begun_problems(recipe: StageFile) -> list[str]:
     """A sentence for each folder that the next start would refuse, and say nothing of until then. One of a stage that
     is finished is a note: only where that is to be made again does it refuse. So is one that goes on with as many
     processes as it was begun with, since the file leaves the global batch to their number.
+
+    Raises:
+        UserError: a member of an apo file is wrong.
     """
     problems = []
     any_number = isinstance(recipe, TrainingFile) and recipe.global_batch_size is not None

@@ -61,6 +61,9 @@ def named_problems(recipes: Sequence[StageFile], folder: Path) -> list[str]:
     Args:
         recipes: the files that are right by themselves.
         folder: where they lie; files that are wrong make their folders too.
+
+    Raises:
+        UserError: a member of an apo or merge file is wrong.
     """
     looks = Looks(MadeHere(folder))
     for recipe in recipes:

@@ -22,7 +22,7 @@ from apo_soup.plan.fitting import fitting
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.row_counts import SplitCounts, row_counts
 from apo_soup.plan.sampled_rows import sampled_counts
-from apo_soup.plan.stage_plan import StagePlan, plan_training, setting_of
+from apo_soup.plan.stage_plan import ConfigNotSeen, StagePlan, plan_training, setting_of
 from apo_soup.runs.makers import missing_sources, upstream
 from apo_soup.runs.planned import FIGURES, keep_plan, keys_hash, run_of
 from apo_soup.runs.sources import is_local
@@ -144,9 +144,9 @@ def _plans_of(
         counts, token_count, notes = _rows_of(member, sample)
         try:
             setting = setting_of(member, launch, model, token_count)
-        except (OSError, ValueError) as error:
+        except ConfigNotSeen as error:
             where = upstream(recipe).files[-1] if upstream(recipe).files else recipe
-            told = f"{where.place('model_name_or_path')}: {model} is not there to be seen ({first_line(error)})"
+            told = f"{where.place('model_name_or_path')}: {model} is not there to be seen ({error})"
             plans.append(StagePlan(name, global_batch=global_batch(member, launch.processes), notes=(*notes, told)))
             continue
         plan = plan_training(setting, name, counts, device, process, tuple(notes))

@@ -32,7 +32,11 @@ from apo_soup.training.room import Sizes, optimizer_states, training_room
 from sft.which_path import TRL_OPTIONS, documents_reason
 
 # Bytes of a number in a base of 4 bits, with a float32 for 64 of them, and of 8 bits.
-QUANTISED_BYTES = {"load_in_4bit": 0.5 + 4 / 64, "load_in_8bit": 1.0}
+FOUR_BIT_BYTES, EIGHT_BIT_BYTES = 0.5 + 4 / 64, 1.0
+
+
+class ConfigNotSeen(Exception):
+    """The configuration of a model is not there, or transformers does not read it; says what the library said."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,17 @@ class Setting:
             self.attention,
             self.adapter,
             options if self.checkpointed else None,
-            next((size for key, size in QUANTISED_BYTES.items() if getattr(self.recipe, key)), None),
+            FOUR_BIT_BYTES if self.recipe.load_in_4bit else EIGHT_BIT_BYTES if self.recipe.load_in_8bit else None,
             self.recipe.trust_remote_code,
         )
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches of a step on each process; accelerate's own number of them wins over the Trainer's."""
+        """Micro-batches of a step on each process; accelerate's own number of them wins over the Trainer's.
+
+        Raises:
+            UserError: `global_batch_size` is not divided by what the processes take at once.
+        """
         inside = cast(Any, self.arguments.accelerator_config).gradient_accumulation_kwargs or {}
         return int(inside.get("num_steps") or accumulation_steps(self.recipe, self.launch.processes))
 
@@ -161,7 +169,11 @@ class Setting:
 
     @property
     def global_batch(self) -> int:
-        """Sequences or pairs of a step, on all processes together."""
+        """Sequences or pairs of a step, on all processes together.
+
+        Raises:
+            UserError: as `accumulation` does.
+        """
         return self.recipe.global_batch_size or self.at_once * self.accumulation
 
     @property
@@ -181,14 +193,18 @@ def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count:
 
     Raises:
         UserError: a value that TRL or transformers refuses.
-        OSError: the model's configuration is not there.
+        ConfigNotSeen: the model's configuration is not there to be read.
     """
     at_base = recipe.model_copy(update={"model_name_or_path": model})
     kind: Any = DPOConfig if isinstance(recipe, ApoFile) else SFTConfig
     arguments, of_model = trl_arguments(at_base, kind, Path(recipe.output_dir))
-    config = AutoConfig.from_pretrained(
-        base_model(at_base), revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
-    )
+    base = base_model(at_base)
+    try:
+        config = AutoConfig.from_pretrained(
+            base, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigNotSeen(first_line(error)) from error
     text = config.get_text_config()
     multiple = recipe.embedding_multiple
     if multiple is not None and token_count is not None:

@@ -44,7 +44,11 @@ class ModelTokens:
 
 
 def token_problems(recipes: list[StageFile]) -> list[str]:
-    """A sentence for each training file whose tokens do not fit its model, and for each merge of unlike tokens."""
+    """A sentence for each training file whose tokens do not fit its model, and for each merge of unlike tokens.
+
+    Raises:
+        UserError: as `read_tokens` does.
+    """
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     makers = {resolved(recipe.output_dir): recipe for recipe in training}
     known: dict[Path, ModelTokens | None] = {}
@@ -114,7 +118,11 @@ class ModelSettings(Form):
 
 
 def read_tokens(recipe: TrainingFile) -> ModelTokens | None:
-    """The tokens of a training file's model, from its folder or the Hub's cache; None where they are not there."""
+    """The tokens of a training file's model, from its folder or the Hub's cache; None where they are not there.
+
+    Raises:
+        UserError: one of its files is damaged.
+    """
     where = recipe.where("model_name_or_path")
     settings = _model_file(recipe, "config.json")
     tokenizer = stored_tokenizer(partial(_model_file, recipe), where) if settings else None

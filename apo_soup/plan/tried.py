@@ -40,6 +40,9 @@ def tried_problems(recipes: Sequence[StageFile], folder: Path, alone: bool = Fal
         folder: where they lie.
         alone: this process does nothing else, so that transformers may go without torch, whose import takes seconds
             and which tokenizers do not need.
+
+    Raises:
+        UserError: a member of an apo file is wrong.
     """
     made, told = MadeHere(folder), list[str]()
     if alone and not any(map(needs_torch, recipes)):

@@ -14,9 +14,10 @@ from apo_soup.errors import run_main, told_together, told_while_at_work
 from apo_soup.progress import is_main, say, tell, warn
 from apo_soup.runs.lock import at_work, worker_of
 from apo_soup.runs.outputs import output_folders, output_problems
+from apo_soup.runs.put_in_place import restore
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.room import ANY_FILES, require_room
-from apo_soup.runs.stage import Stage, restore
+from apo_soup.runs.stage import Stage
 from apo_soup.runs.state import FolderState
 from apo_soup.runs.upstream import told_of_upstream
 

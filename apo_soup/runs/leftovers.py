@@ -27,7 +27,7 @@ from apo_soup.runs.known_hashes import forgotten_files, memory_folder
 from apo_soup.runs.lock import at_work
 from apo_soup.runs.manifest import BEGUN, begun_mark, read_manifest
 from apo_soup.runs.outputs import output_folders
-from apo_soup.runs.stage import hidden_sibling
+from apo_soup.runs.put_in_place import hidden_sibling
 from apo_soup.runs.unnamed_members import finished_member, readers_of, unnamed_members
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 

@@ -83,6 +83,7 @@ def lineage_lines(line: Lineage, run: Path) -> list[str]:
         parents = [_model_name(parent, line.get(parent)) for parent in parents_of(manifest, run)]
         content = (manifest or {}).get("inputs", {}).get("model")
         facts = [f"from {', '.join(parents)}" + (f" ({content[:12]})" if content else "")] if parents else []
+        facts += [f"from model {content[:12]}"] if content and not parents else []
         facts += [f"{key} {_value_text(config[key])}" for key in _CARD_KEYS if config.get(key) is not None]
         arguments = arguments_of(manifest or {})
         if arguments:

@@ -25,7 +25,7 @@ from apo_soup.config.load import file_model
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
 from apo_soup.progress import say, warn
-from apo_soup.runs.durable import files_below, sync_path, sync_tree
+from apo_soup.runs.durable import files_below, sync_tree
 from apo_soup.runs.manifest import (
     BEGUN,
     MANIFEST,
@@ -50,14 +50,10 @@ from apo_soup.runs.model_files import (
     model_files,
     strange_files,
 )
+from apo_soup.runs.put_in_place import hidden_sibling, replace_folder
 from apo_soup.runs.secrets import redacted, without_secrets
 from apo_soup.runs.split import with_product, with_split_of
 from apo_soup.stops import STOPS
-
-
-def hidden_sibling(folder: Path, kind: str) -> Path:
-    """`.NAME.KIND` beside a folder, such as `.sft.partial`."""
-    return folder.parent / f".{folder.name}.{kind}"
 
 
 @dataclass
@@ -329,6 +325,7 @@ class Stage:
 
         Raises:
             StopAsked: a signal asked for it meanwhile; the folder is whole.
+            UserError: the disk refuses a file, or an earlier manifest is damaged.
         """
         with told_by_disk(self.name, result), STOPS.deferred(f"{self.name} is put into its place"):
             self._put_into_place(result, metrics, extra or {}, hashes or {})
@@ -379,24 +376,3 @@ def _remove_begun(begun: Path) -> None:
             elif entry.name != BEGUN:
                 entry.unlink()
         shutil.rmtree(begun)
-
-
-def restore(folder: Path) -> None:
-    """Put back what had stepped aside for a new folder that never came to stand, because the process was killed between
-    the two renames.
-    """
-    old = hidden_sibling(folder, "old")
-    if old.is_dir() and not folder.exists():
-        old.rename(folder)
-
-
-def replace_folder(new: Path, final: Path) -> None:
-    """Rename `new` to `final`; an older `final` steps aside first and is removed after."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    old = hidden_sibling(final, "old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    new.rename(final)
-    sync_path(final.parent)
-    shutil.rmtree(old, ignore_errors=True)

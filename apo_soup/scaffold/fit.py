@@ -16,7 +16,7 @@ from apo_soup.models.recipe_tokenizer import recipe_tokenizer, token_ids
 from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.plan.fitting import USABLE
 from apo_soup.plan.row_counts import SplitCounts
-from apo_soup.plan.stage_plan import largest_batch, peak_memory, setting_of
+from apo_soup.plan.stage_plan import ConfigNotSeen, largest_batch, peak_memory, setting_of
 from apo_soup.runs.makers import missing_sources, upstream
 from apo_soup.scaffold.sizes import MachineSize
 from apo_soup.scaffold.stages import Cut
@@ -122,8 +122,8 @@ def fitted(recipe: TrainingFile, cut: Cut, lengths: RowLengths, rows: int, machi
     model = upstream(recipe).model
     try:
         setting = setting_of(recipe, launch, model, token_ids(recipe_tokenizer(recipe)))
-    except (OSError, ValueError) as error:
-        return cut, f"memory is not known: {first_line(error)}"
+    except ConfigNotSeen as error:
+        return cut, f"memory is not known: {error}"
 
     def memory(tried: Cut) -> float:
         changed = recipe.model_copy(update={"max_length": tried.length, "per_device_train_batch_size": tried.at_once})

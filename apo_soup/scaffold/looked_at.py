@@ -60,7 +60,11 @@ class RowReader:
         return cls(source, where, pairs, recognised_format(source, peeked, formats, where))
 
     def rows(self) -> Iterator[tuple[SourceRow, RowItem | None, str]]:
-        """Every row, with what it is; or with none, and the reason why it cannot be used."""
+        """Every row, with what it is; or with none, and the reason why it cannot be used.
+
+        Raises:
+            UserError: a file of the source cannot be read.
+        """
         parse = parse_pair if self.pairs else parse_supervised
         for row in read_rows(self.source, self.where):
             try:

@@ -98,7 +98,11 @@ def new_recipe(request: RecipeRequest, say: Callable[[str], None]) -> Path:
 
 
 def next_command(request: RecipeRequest) -> str:
-    """What to type behind a new recipe."""
+    """What to type behind a new recipe.
+
+    Raises:
+        UserError: there is no machine of the request's size.
+    """
     launch = machine_size(request.size).launch
     folder = str(Path(request.folder).expanduser())
     return f"apo-soup run {shlex.quote(folder)}" + (f" --launch {launch}" if launch else "")
@@ -121,7 +125,11 @@ def free_folder(name: str) -> Path:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its place when all is written, and else is removed."""
+    """A folder beside the wanted one, which takes its place when all is written, and else is removed.
+
+    Raises:
+        UserError: the disk refuses a file.
+    """
     partial = folder.parent / f".{folder.name}.{os.getpid()}"
     made = [parent for parent in partial.parents if not parent.exists()]
     with told_by_disk(folder, partial):

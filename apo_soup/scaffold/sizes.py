@@ -30,7 +30,11 @@ class MachineSize:
 
     @property
     def processes(self) -> Processes:
-        """What a plan is made for."""
+        """What a plan is made for.
+
+        Raises:
+            UserError: the launch's file cannot be read, or is not there.
+        """
         if self.launch:
             return launch_of(Path(launch_file(self.launch)))
         return Processes(on_cpu=self.on_cpu)

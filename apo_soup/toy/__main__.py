@@ -13,7 +13,11 @@ from apo_soup.toy.build import write_row_files
 
 
 def generate_rows(recipe: DataFile, options: argparse.Namespace) -> int:
-    """Write the row files that a data file counts, where they are not up to date; returns the exit code."""
+    """Write the row files that a data file counts, where they are not up to date; returns the exit code.
+
+    Raises:
+        UserError: another process is at work there, or the disk refuses a file.
+    """
     return make_if_stale(recipe, options.state, _data_stage, _write_rows)
 
 

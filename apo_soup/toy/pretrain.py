@@ -25,7 +25,7 @@ from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.progress import say
 from apo_soup.runs.durable import sync_tree
 from apo_soup.runs.lock import at_work
-from apo_soup.runs.stage import hidden_sibling, replace_folder, restore
+from apo_soup.runs.put_in_place import hidden_sibling, replace_folder, restore
 from apo_soup.toy import prose
 
 

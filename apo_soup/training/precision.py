@@ -69,9 +69,9 @@ def launcher_note(recipe: TrainingFile) -> str | None:
     """A line on a launcher's mixed precision that is not the recipe's. The recipe decides: a file whose products were
     taken in what its launcher says would be one stage by its fingerprint and another by its weights.
     """
-    launched, given = os.environ.get(LAUNCHER_PRECISION, "no"), recipe.given_values()
+    launched = os.environ.get(LAUNCHER_PRECISION, "no")
     # Where the file says nothing, TRL takes bfloat16.
-    asked = "fp16" if given.get("fp16") else "no" if given.get("bf16") is False else "bf16"
+    asked = "fp16" if recipe.fp16 else "no" if recipe.bf16 is False else "bf16"
     if launched in ("no", asked):
         return None
     if launched == "fp8" and asked == "no":
@@ -84,8 +84,7 @@ def decide_by_recipe(recipe: TrainingFile) -> None:
     """Set a launcher's mixed precision aside where the file asks for none; another type that it asks for is taken by
     transformers itself.
     """
-    given = recipe.given_values()
-    if given.get("bf16") is False and not given.get("fp16") and os.environ.get(LAUNCHER_PRECISION) in ("bf16", "fp16"):
+    if recipe.bf16 is False and not recipe.fp16 and os.environ.get(LAUNCHER_PRECISION) in ("bf16", "fp16"):
         os.environ[LAUNCHER_PRECISION] = "no"
 
 

@@ -21,8 +21,9 @@ from apo_soup.models.embeddings import rows_for
 from apo_soup.models.recipe_tokenizer import model_rows, token_ids
 from apo_soup.private import outside_deepspeed
 from apo_soup.progress import say
+from apo_soup.runs.put_in_place import hidden_sibling
 from apo_soup.runs.ranks import main_decides
-from apo_soup.runs.stage import Stage, hidden_sibling
+from apo_soup.runs.stage import Stage
 
 # The copy's folder in a stage's partial one.
 RESIZED = "resized"

@@ -39,7 +39,11 @@ class Sizes:
 
 
 def sizes_of(model: torch.nn.Module, recipe: TrainingFile, types: Precision) -> Sizes:
-    """The sizes of a model, before it is sharded or wrapped."""
+    """The sizes of a model, before it is sharded or wrapped.
+
+    Raises:
+        UserError: an adapter does not say what its base is.
+    """
     trained = sum(count * size for count, size, learns in _weights(model) if learns)
     if isinstance(model, PeftModel):
         return Sizes(trained, trained, trained + _base_bytes(model, recipe, types))

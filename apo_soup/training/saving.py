@@ -107,7 +107,11 @@ def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: Training
 
 
 def upload(stage: Stage, recipe: TrainingFile) -> None:
-    """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name."""
+    """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name.
+
+    Raises:
+        UserError: something of it is not to be sent, or is damaged.
+    """
     name = recipe.hub_model_id or stage.name.replace("/", "-")
     api = HfApi(token=recipe.hub_token)
     repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id

@@ -9,7 +9,11 @@ from apo_soup.runs.entry import alone_on, report_state, stage_program
 
 
 def run_sweep_file(recipe: MergeFile, options: argparse.Namespace) -> int:
-    """Make the sweep that a merge file asks for, where it is missing or stale; returns the exit code."""
+    """Make the sweep that a merge file asks for, where it is missing or stale; returns the exit code.
+
+    Raises:
+        UserError: a model, the suite or its metric is not there, or another process is at work there.
+    """
     if options.state and recipe.sweep is None:
         say(f"sweep: not asked for, {recipe.path} has no sweep")
         return 0

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apo_soup.data.char_to_token import CharToToken, token_ranges
+from apo_soup.data.char_to_token import CharToToken, crosses, token_ranges
 from apo_soup.models.tokenizer import encode
 
 
@@ -23,11 +23,13 @@ def test_tokens_found_from_byte_lengths_are_those_the_tokenizer_names(tokenizer,
     if odd:
         rows.insert(len(rows) // 2, ("other words" * 40, rows[0][1], [(0, 5), (6, 11)]))
     mapping = CharToToken(tokenizer)
-    found = [[r for r in ranges if r[0] < r[1]] for ranges in mapping.ranges_of(rows)]
+    of_rows = mapping.ranges_of(rows)
+    found = [[r for r in ranges if r[0] < r[1]] for ranges, _ in of_rows]
     alone = [[r for r in mapping.token_ranges(*row) if r[0] < r[1]] for row in rows]
     mapping.byte_lengths = None
     named = [[r for r in mapping.token_ranges(*row) if r[0] < r[1]] for row in rows]
     assert found == alone == named
+    assert [crossed for _, crossed in of_rows] == [mapping.ranges_of([row])[0][1] for row in rows]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=30), st.data())
@@ -42,3 +44,5 @@ def test_token_ranges_hold_exactly_the_tokens_inside(gaps, data):
     for (start, end), (first, last) in zip(spans, token_ranges(offsets, spans), strict=True):
         inside = [i for i, (a, b) in enumerate(offsets) if a >= start and b <= end]
         assert list(range(first, last)) == inside
+    borders = {border for span in spans for border in span}
+    assert crosses(offsets, spans) == any(a < border < b for a, b in offsets for border in borders)

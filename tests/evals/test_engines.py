@@ -111,6 +111,48 @@ def test_calls_that_a_server_parsed_are_scored_as_the_model_wrote_them(server, w
     assert (metrics["t/no_think/valid"]["value"], metrics["t/no_think/right"]["value"]) == (2 / 3, 1 / 3)
 
 
+def metrics_of(path):
+    """The values of what a suite with a served model gives, by their names."""
+    assert run_suite(path, EvalRequest(), []) == 0
+    (results,) = (path.parent / "evals").glob("served-*/results.json")
+    return {name: metric["value"] for name, metric in json.loads(results.read_text())["metrics"].items()}
+
+
+def test_a_served_model_is_held_to_its_mode_turn_by_turn(server, write_rows, write_recipe, tmp_path, capsys):
+    """It thinks in the first two turns of a conversation, whatever it is asked."""
+    server.asked.clear()
+
+    def reply(number, path, body):
+        turn = sum(message["role"] == "user" for message in json.loads(body)["messages"])
+        message = {"role": "assistant", "content": "3", "reasoning_content": "So 3." if turn <= 2 else None}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        return 200, {"content-type": "application/json"}, json.dumps({"choices": [choice]}).encode()
+
+    server.reply = reply
+    rows = [{"messages": [m for n in range(3) for m in chat(f"{n} + {k}?", "")["messages"][:1]]} for k in (1, 2)]
+    task = {"name": "held", "kind": "turns", "data": str(write_rows("q.jsonl", rows)), "turns": 3, "switch": 3}
+    values = {"output_dir": str(tmp_path / "evals"), "tasks": [task, task | {"name": "said", "switch_by": "words"}]}
+    values |= {"engine": "openai", "endpoint": {"model": "m", "base_url": server.url, "retries": 0}}
+    found = metrics_of(write_recipe("eval.yaml", values))
+    assert [found[f"held/think/turn_{n}"] for n in (1, 2, 3)] == [1, 1, 0]
+    assert [found[f"held/no_think/turn_{n}"] for n in (1, 2, 3)] == [0, 0, 1]
+    assert (found["held/think_to_no_think/turn_3"], found["held/no_think_to_think/turn_3"]) == (1, 0)
+    assert found["said/think_to_no_think/turn_3"] == 1
+    assert not any("said/no_think_to_think" in name for name in found), "an empty block may stand before its answers"
+    assert "no switch to /think by words: whether the server's template" in capsys.readouterr().out
+    last = next(a for a in server.asked if len(a["messages"]) == 6 and a["chat_template_kwargs"]["enable_thinking"])
+    assert last["messages"][2]["content"] == "<think>\nSo 3.\n</think>\n\n3", "its own reasoning stands in its history"
+
+
+def test_a_served_model_is_asked_whether_it_agrees_with_itself(server, write_rows, write_recipe, tmp_path):
+    rows = [{"wordings": ["2 + 2?", "2 plus 2?"], "answer": "4"}, {"wordings": ["3 + 3?", "3 and 3?"], "answer": "7"}]
+    task = {"name": "same", "kind": "consistency", "data": str(write_rows("q.jsonl", rows)), "modes": "think"}
+    values = {"output_dir": str(tmp_path / "evals"), "tasks": [task], "engine": "openai"}
+    values["endpoint"] = {"model": "m", "base_url": server.url, "retries": 0}
+    found = metrics_of(write_recipe("eval.yaml", values))
+    assert (found["same/think/agree"], found["same/think/agree_right"]) == (1, 0.5)
+
+
 def test_what_a_server_takes_out_of_answers_is_told(served_suite, server, capsys):
     """Its parser of tools leaves a task of tool calls nothing to score."""
     server.finish = "tool_calls"
@@ -137,7 +179,8 @@ def test_no_secret_of_the_endpoint_is_written_or_printed(served_suite, server, m
 def test_what_a_server_cannot_do_is_refused_before_it_is_asked(served_suite, server, write_rows):
     recall = {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", [{}]))}
     path, _ = served_suite(recall)
-    with pytest.raises(UserError, match=r"tasks.1.kind: expected a kind that .* got recall of task needle"):
+    told = r"tasks.1.kind: expected a kind that .* got recall of task needle, which reads the probabilities"
+    with pytest.raises(UserError, match=told):
         run_suite(path, EvalRequest(), [])
     with pytest.raises(UserError, match="--model: expected no such flag with engine openai"):
         run_suite(path, EvalRequest(model="x", task=("sums",)), [])

@@ -83,7 +83,7 @@ def test_the_card_tells_what_was_mixed_and_where_it_came_from(run, merge_run):
     merge_run()
     card = (run / "soup" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\n")
-    assert "- apo/1: beta 0.05, seed 3, from model abababababab" in card
+    assert "1. apo/1: from model abababababab, beta 0.05, seed 3\n" in card
     assert "model: apo/2" in card
     assert str(run) not in card
     assert "weight: 0.9" in (run / "merged" / "README.md").read_text()

@@ -10,7 +10,8 @@ import pytest
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.runs.manifest import differences
-from apo_soup.runs.stage import Stage, replace_folder, restore
+from apo_soup.runs.put_in_place import replace_folder, restore
+from apo_soup.runs.stage import Stage
 
 
 @pytest.fixture

@@ -12,7 +12,11 @@ from apo_soup.models.endpoint.client import ChatReply, ChatRequest, EndpointClie
 
 
 class EndpointEngine:
-    """Chat completions of one server. Every candidate of a prompt has a seed of its own."""
+    """Chat completions of one server. Every candidate of a prompt has a seed of its own.
+
+    Raises:
+        UserError: the environment variable of the key holds what no key is.
+    """
 
     def __init__(self, side: AskedSide, keys: EndpointKeys):
         self.side = side

@@ -21,6 +21,9 @@ class TransformersEngine:
 
     Batches are made of all prompts, sorted by length, and each has a seed of its own: a run that was killed and goes
     on draws the same tokens as one that was not.
+
+    Raises:
+        UserError: the model or its tokenizer cannot be used.
     """
 
     def __init__(self, side: AskedSide, keys: TransformersSide):
@@ -33,7 +36,11 @@ class TransformersEngine:
             self.model = self.model.to("cuda")
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
-        """See `Engine.answer`; a batch with one prompt that is not in `done` is answered as a whole."""
+        """See `Engine.answer`; a batch with one prompt that is not in `done` is answered as a whole.
+
+        Raises:
+            UserError: the chat template is not valid Jinja.
+        """
         texts, refused = rendered_prompts(self.tokenizer, prompts)
         if refused:
             keep(refused)

@@ -20,7 +20,11 @@ PROMPTS_PER_CALL = 256
 
 
 class VLLMEngine:
-    """A model of vLLM; `engine_kwargs` go to `vllm.LLM` as they are. Every prompt has a seed of its own."""
+    """A model of vLLM; `engine_kwargs` go to `vllm.LLM` as they are. Every prompt has a seed of its own.
+
+    Raises:
+        UserError: the tokenizer cannot be used, or vLLM refuses the model or an argument.
+    """
 
     def __init__(self, side: AskedSide, keys: VllmSide):
         self.side = side
@@ -36,7 +40,11 @@ class VLLMEngine:
         self.llm = started_llm(arguments, f"{side.where}.engine")
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
-        """See `Engine.answer`."""
+        """See `Engine.answer`.
+
+        Raises:
+            UserError: the chat template is not valid Jinja, or vLLM's engine ends.
+        """
         texts, refused = rendered_prompts(self.tokenizer, [p for p in prompts if p.id not in done])
         tokens = {key: self.tokenizer(text, add_special_tokens=False).input_ids for key, text in texts.items()}
         longest = self.llm.llm_engine.model_config.max_model_len

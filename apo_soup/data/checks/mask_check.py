@@ -1,8 +1,9 @@
 """The mask check: the last one before a GPU is paid for, that what is trained is what should be trained.
 
 The text of every row is held to what its messages say (`row_faults.py`, and `pair_check.py` for pairs). Of the first
-rows of every source the tokens are decoded again too, so that a tokenizer that changes or joins what was written is
-seen. A fault in one of these stops the launch and shows the row; a row behind them is rejected with it.
+rows of every source the tokens are decoded again too, so that a tokenizer that changes what was written is seen, and of
+every row with a token that belongs to an answer and to what stands beside it. A fault in one of the first stops the
+launch and shows the row; a row behind them is rejected with it.
 """
 
 import unicodedata

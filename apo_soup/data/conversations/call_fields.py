@@ -8,12 +8,17 @@ from apo_soup.data.sources.rows import Fields, RowError, described
 
 # OpenAI's name of the arguments, and those of Llama, LangChain, Anthropic and others.
 ARGUMENTS = ("arguments", "parameters", "args", "input", "kwargs")
+# A second id of a call, until its result is found.
+OTHER_ID = "item_id"
 # What a call holds beside its name and arguments without saying anything that a model is to write.
-SAYS_NOTHING = frozenset(("type", "function", "name", "call_id", "tool_call_id", "status", "signature", *HARMLESS))
+SAYS_NOTHING = frozenset(
+    ("type", "function", "name", "call_id", "tool_call_id", OTHER_ID, "status", "signature", *HARMLESS)
+)
 
 
 def read_call(call: Any, place: str) -> Fields:
-    """A call as `id` where it has one, `type` and a `function` of `name` and `arguments`, which are as they were given.
+    """A call as `id` where it has one, `type` and a `function` of `name` and `arguments`, which are as they were given;
+    a second id of it stands under `OTHER_ID`.
 
     Raises:
         RowError: it has no name, two different arguments, or a field that nothing here reads.
@@ -27,9 +32,11 @@ def read_call(call: Any, place: str) -> Fields:
     _check_read(function, place)
     if function is not call:
         _check_read(call, place)
-    # Where there are two, as in OpenAI's responses, the result has that of the call, not that of the item.
+    # Where there are two, as in OpenAI's responses, the result has that of the call, and seldom that of the item.
     own = call.get("call_id") or call.get("tool_call_id") or call.get("id")
     identity = {"id": own} if own is not None else {}
+    other = next((call[key] for key in ("id", OTHER_ID) if call.get(key) not in (*EMPTY, own)), None)
+    identity |= {OTHER_ID: other} if other is not None else {}
     return {**identity, "type": "function", "function": named}
 
 

@@ -10,13 +10,17 @@ TURN_MARKS = re.compile(
     r"<\|(?:im_start|start_header_id|start|header_start|turn|role_start)\|?>|<\|(?:user|assistant|system)\|>"
     r"|<\|START_OF_TURN_TOKEN\|>|<start_of_turn>|<\|turn>|\[INST\].*\[/INST\]|<｜(?:User|Assistant)｜>|\[\|(?:user|assistant)\|\]"
 )
-# Texts that begin with the user's name and go on with the assistant's: Guanaco's, Alpaca's, Vicuna's, Anthropic's.
+# Texts that begin with the user's name and go on with the assistant's: Guanaco's, Alpaca's, Vicuna's, Anthropic's. A
+# token that begins every text may stand first.
+BEGINNING = r"\A(?:\s|<[^<>\s]{1,30}>)*"
 NAMED_TURNS = re.compile(
-    r"\A\s*(### ?(?:Human|User|Instruction):).*### ?(?:Assistant|Response):"
-    r"|\A\s*((?:Human|User|USER): ).*(?:\s|>)(?:Assistant|ASSISTANT): "
-    r"|\A(Below is an instruction that describes a task).*### ?Response:",
+    BEGINNING + r"(### ?(?:Human|User|Instruction):).*### ?(?:Assistant|Response):"
+    "|" + BEGINNING + r"((?:Human|User|USER): ).*(?:\s|>)(?:Assistant|ASSISTANT): "
+    "|" + BEGINNING + r"(Below is an instruction that describes a task).*### ?Response:",
     re.DOTALL,
 )
+# The same headings as paragraphs below a system text.
+HEADED_TURNS = re.compile(r"\n\s*\n(### ?(?:Human|User|Instruction):).*\n\s*### ?(?:Assistant|Response):", re.DOTALL)
 
 PROMPT_END = re.compile(r"(?:^|[\s\0>])((?:### ?)?(?:Assistant|ASSISTANT|Response):)\s*(?:\0|\Z)")
 
@@ -24,7 +28,7 @@ PROMPT_END = re.compile(r"(?:^|[\s\0>])((?:### ?)?(?:Assistant|ASSISTANT|Respons
 def rendered_chat_fault(text: str) -> str | None:
     """Why a text cannot be trained where only the assistant's words are to be, or None."""
     mark = TURN_MARKS.search(text)
-    names = None if mark else NAMED_TURNS.match(text)
+    names = None if mark else NAMED_TURNS.match(text) or HEADED_TURNS.search(text)
     if not mark and not names:
         return None
     found = mark[0] if mark else next(filter(None, names.groups() if names else ()))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apo_soup.data.conversations.call_fields import OTHER_ID
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 CORRECT = "correct the result or the call"
@@ -10,8 +11,8 @@ NO_NAME = ("tool", "function", "ipython", "tool_response", "tool_result", "obser
 
 
 def in_call_order(messages: list[Fields], name: str) -> list[Fields]:
-    """Turns whose results stand in the order of the calls that they answer. Calls that run beside each other end in any
-    order, and a template that writes no ids tells their results apart by order alone.
+    """Turns whose results stand in the order of the calls that they answer, and name them by one id. Calls that run
+    beside each other end in any order, and a template that writes no ids tells their results apart by order alone.
 
     Args:
         name: the field that holds the turns.
@@ -27,12 +28,27 @@ def in_call_order(messages: list[Fields], name: str) -> list[Fields]:
         stop = number + 1
         while stop < len(messages) and messages[stop]["role"] == "tool":
             stop += 1
-        results = messages[number + 1 : stop]
+        results = [_with_calls_id(result, calls) for result in messages[number + 1 : stop]]
         answered = _answered(calls, results, [f"field {name}[{n}]" for n in range(number + 1, stop)])
-        wanted = sorted(range(len(results)), key=answered.__getitem__)
-        if wanted != sorted(wanted):
-            ordered = [*ordered[: number + 1], *(results[n] for n in wanted), *ordered[stop:]]
+        asking = {**message, "tool_calls": [{k: v for k, v in call.items() if k != OTHER_ID} for call in calls]}
+        in_order = [results[n] for n in sorted(range(len(results)), key=answered.__getitem__)]
+        ordered = [*ordered[:number], asking, *in_order, *ordered[stop:]]
     return ordered
+
+
+def _with_calls_id(result: Fields, calls: list[Any]) -> Fields:
+    """A result that names its call by the call's own id, under the name that templates read: some name it by another
+    id of the call's, or under another name.
+    """
+    ids = {_word(call.get(key)): call.get("id") for call in calls for key in (OTHER_ID, "id") if _word(call.get(key))}
+    if not _word(result.get("tool_call_id")):
+        other = next((key for key in ("call_id", "id") if _word(result.get(key)) in ids), None)
+        other = other or ("call_id" if _word(result.get("call_id")) else None)
+        if other is None:
+            return result
+        result = {k: v for k, v in result.items() if k not in (other, "tool_call_id")} | {"tool_call_id": result[other]}
+    told = result["tool_call_id"]
+    return {**result, "tool_call_id": ids[_word(told)]} if ids.get(_word(told), told) != told else result
 
 
 def _answered(calls: list[Any], results: list[Fields], places: list[str]) -> list[int]:

@@ -91,6 +91,7 @@ class ChatTemplate:
 
         Raises:
             RowError: as `render` does.
+            UserError: as `render` does.
         """
         written: list[str] = []
         text = self._text(self._compiled_with_turns, messages, {**arguments, WRITTEN: written})

@@ -35,7 +35,11 @@ class HarnessEngine:
         return ServedHarness(self.checkpoint)
 
     def model(self, think: bool, tokenizer: Path) -> Any:
-        """The harness's view of the checkpoint in one mode; `tokenizer` is a folder."""
+        """The harness's view of the checkpoint in one mode; `tokenizer` is a folder.
+
+        Raises:
+            UserError: the packages of endpoints are not installed, or the endpoint's keys are wrong.
+        """
         if self.name == "openai":
             return served_lm()(self.served, think)
         settings: dict[str, Any] = {"enable_thinking": think, "think_end_token": END_OF_THINKING}
@@ -53,7 +57,11 @@ class HarnessEngine:
         return self._vllm
 
     def tell(self, where: str) -> None:
-        """Say what happened to the answers of the tasks at `where`, which the harness's own talk would have hidden."""
+        """Say what happened to the answers of the tasks at `where`, which the harness's own talk would have hidden.
+
+        Raises:
+            UserError: as `model` does.
+        """
         if self.name == "openai":
             self.served.tell(where)
 

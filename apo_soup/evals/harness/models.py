@@ -90,7 +90,11 @@ class RefusesOverflow(HarnessHooks):
         return self.in_turn.taken(requests, draw)
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> str:
-        """As the harness's, which renders by transformers, with a limit of time and memory."""
+        """As the harness's, which renders by transformers, with a limit of time and memory.
+
+        Raises:
+            UserError: the template goes on past the limit.
+        """
         try:
             with TimeLimit(TIME_LIMIT):
                 text: str = super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]  # the harness's

@@ -63,7 +63,11 @@ class ServedHarness:
         require_endpoint_packages(self.where)
 
     def client(self, sampling: Sampling) -> Any:
-        """A client of chats and token prompts, for answers that are drawn so."""
+        """A client of chats and token prompts, for answers that are drawn so.
+
+        Raises:
+            UserError: the environment variable of the key holds what no key is.
+        """
         from apo_soup.models.endpoint.token_prompts import TokenClient  # late: the packages of endpoints are an extra
 
         return TokenClient(self.keys, self.where, sampling, self.keys.send_template_kwargs)
@@ -72,6 +76,9 @@ class ServedHarness:
     def window(self) -> int | None:
         """The most tokens of a text and its answer: as the server says, else as the configuration beside the tokenizer
         does; None where neither is there.
+
+        Raises:
+            UserError: the environment variable of the key holds what no key is.
         """
         told: int | None = self.client(Sampling(1)).window()
         if told or self.keys.tokenizer is None:
@@ -145,7 +152,11 @@ class ServedHarness:
         return self.window
 
     def rendered(self, context: str, think: bool) -> str:
-        """The text of a conversation in JSON, by the tokenizer's own template, in a mode."""
+        """The text of a conversation in JSON, by the tokenizer's own template, in a mode.
+
+        Raises:
+            UserError: the template goes on past the limit of time and memory.
+        """
         asked = json.loads(context)
         try:
             with TimeLimit(TIME_LIMIT):

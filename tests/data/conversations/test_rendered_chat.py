@@ -36,13 +36,17 @@ def test_it_is_trained_as_a_whole_with_its_own_end_otherwise(use):
         "\n\nHuman: hi\n\nAssistant: yo",
         "USER: hi ASSISTANT: yo</s>",
         "Below is an instruction that describes a task.\n\n### Instruction:\nhi\n\n### Response:\nyo",
+        "Be brief.\n\n### Instruction:\nhi\n\n### Response:\nyo",
+        "<|begin_of_text|>User: hi<end_of_utterance>\nAssistant: yo<end_of_utterance>\n",
     ],
 )
 def test_chats_of_many_families_are_known(text):
     assert rendered_chat_fault(text)
 
 
-@pytest.mark.parametrize("text", ["if a <|b|> c:", "[INSTALL] it", "x <start> y", "user: hi", "a|im_start|b"])
+@pytest.mark.parametrize(
+    "text", ["if a <|b|> c:", "[INSTALL] it", "x <start> y", "user: hi", "a|im_start|b", "x\n\n### Instruction: y"]
+)
 def test_other_texts_are_not(text):
     assert rendered_chat_fault(text) is None
 

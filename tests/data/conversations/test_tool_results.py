@@ -47,6 +47,25 @@ def test_results_are_in_the_order_of_their_calls_where_it_is_known(calls, told, 
     assert results(row(calls, told)) == expected
 
 
+@pytest.mark.parametrize("named", [("call_id", "x{}"), ("id", "x{}"), ("tool_call_id", "fc{}"), ("call_id", "fc{}")])
+def test_results_that_name_their_call_otherwise_are_known(named):
+    """By the id of OpenAI's item, or under another name; what is rendered has one id, under one name."""
+    key, written = named
+    given = row(TWO, [("2", {key: written.format(2)}), ("1", {key: written.format(1)})])
+    for number, call in enumerate(given["messages"][1]["tool_calls"], 1):
+        call |= {"call_id": call["id"], "id": f"fc{number}"}
+    _, item = parsed_row(given)
+    _, asks, *told, _ = item.messages
+    assert [call["id"] for call in asks["tool_calls"]] == ["x1", "x2"]
+    assert {*asks["tool_calls"][0]} == {"id", "type", "function"}
+    assert [(turn["content"], turn["tool_call_id"]) for turn in told] == [("1", "x1"), ("2", "x2")]
+    assert {*told[0]} == {"role", "content", "tool_call_id"}
+    given["messages"][2][key] = "other"
+    if key != "id":  # which may be that of the turn
+        with pytest.raises(RowError, match=r"\[2\].tool_call_id: expected one of a call .* x1 or x2, got str 'other'"):
+            parsed_row(given)
+
+
 def test_each_turn_of_calls_has_its_own_results():
     first = row(TWO, [("2", {"tool_call_id": "x2"}), ("1", {"tool_call_id": "x1"})])["messages"]
     second = row([("x1", "f"), ("x2", "g")], [("4", {"tool_call_id": "x2"}), ("3", {"tool_call_id": "x1"})])["messages"]

@@ -34,6 +34,13 @@ OPENS_THINK = (
 )
 
 
+# A header that ends in a space, which byte-level tokenizers join to the word behind it.
+ENDS_IN_SPACE = (
+    "{%- for m in messages -%}{{- m.role + ': ' + m.content + '<|im_end|>' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
+)
+
+
 INNER_MARKS = (
     "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{{- '<|im_start|>assistant\n' -}}{%- generation -%}"
     "{{- ('<think>\n\n</think>\n' if enable_thinking is false else '') + m.content + '<|im_end|>' -}}"
@@ -139,3 +146,25 @@ def test_a_template_that_answers_inside_its_tool_turn_is_refused_on_every_row(to
 def test_a_second_mark_around_the_end_of_the_text_is_no_answer(tokenizer, use):
     renderer = use(shipped("phi3_training").replace("<|end|>", "<|im_end|>"))
     assert trained_text(tokenizer, renderer, chat("1 + 2?", "3", False)) == ["3<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("Answer", "expected tokens that say what an answer says, got others, or one that joins its beginning to what"),
+        ("4", None),
+        ("\n\nAnswer", None),
+    ],
+)
+def test_a_token_that_joins_header_and_answer_is_seen_in_every_row(tokenizer, use, answer, reason):
+    """Behind the first rows too: a source whose first answers are digits has whole tokens until the first word."""
+    use(ENDS_IN_SPACE)
+    shape = Format("messages", ("messages",), lambda fields: fields)
+    row = RowToEncode(Source("rows"), SourceRow("rows:201", chat("2 + 2?", answer)), shape, 1, checked=False)
+    (result,) = SupervisedEncoder(tokenizer, options(assistant_only_loss=True))([row]).results
+    if reason is None:
+        (ids, ranges), *_ = result.parts
+        assert tokenizer.decode(ids[ranges[0] : ranges[1]]).strip() == f"{answer.strip()}<|im_end|>"
+    else:
+        assert isinstance(result, Refused)
+        assert result.reason.startswith(reason)
