@@ -1,7 +1,10 @@
 """Rows, templates, and the way from rows to a prepared folder, that tests of `apo_soup.data` share."""
 
+import copy
 import json
+import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,31 @@ TEMPLATES = {
     "wide": MARKED_WIDE,
     "published": published_template(),
 }
+
+
+# The control tokens that templates of families write.
+CONTROL = re.compile(r"<[|｜][^<>'\"\s]{1,30}[|｜]>|<(?:start|end)_of_turn>|<\|?(?:turn|channel|tool\w*)\|?>")
+
+
+@cache
+def _tokenizer_without_template() -> Any:
+    from apo_soup.toy.tokenizer import trained_tokenizer
+
+    return trained_tokenizer("")
+
+
+def shipped_tokenizer(name: str, end: str) -> Any:
+    """A tokenizer with a template that TRL ships and the control tokens it names, as added special ones."""
+    import trl
+    from tokenizers import AddedToken
+
+    text = (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    tokenizer = copy.deepcopy(_tokenizer_without_template())
+    tokenizer.chat_template = text
+    tokens = sorted({*CONTROL.findall(text), end})
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    tokenizer.eos_token = end
+    return tokenizer
 
 
 def trained_text(tokenizer, renderer, row) -> list[str]:

@@ -110,7 +110,7 @@ def upload(stage: Stage, recipe: TrainingFile) -> None:
     """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name.
 
     Raises:
-        UserError: something of it is not to be sent, or is damaged.
+        UserError: the folder is not whole, or a file of it names a place of this machine.
     """
     name = recipe.hub_model_id or stage.name.replace("/", "-")
     api = HfApi(token=recipe.hub_token)

@@ -78,8 +78,11 @@ def checked_message(message: Fields, place: str) -> Fields:
 def _current_form(message: Fields, place: str) -> Fields:
     """A turn with one call list, whichever way calls were written, and none where there are none.
 
-    Tables hold them as text, for their arguments have no one shape.
+    Tables hold them as text, for their arguments have no one shape. A field that is null is none: clients write every
+    field that a turn may have, and templates ask whether one is there.
     """
+    if any(value is None for value in message.values()):
+        message = {k: v for k, v in message.items() if v is not None or k in ("role", "content")}
     calls = message.get("tool_calls")
     if isinstance(calls, str):
         found = written_value(calls) if calls.strip() not in ("", "null", "None") else []

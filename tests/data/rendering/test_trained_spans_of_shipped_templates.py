@@ -1,12 +1,7 @@
 """Templates of model families, as an installed package ships them."""
 
-import re
-from pathlib import Path
-
 import pytest
-import trl
-from data_helpers import TOOLS, options, trained_text
-from tokenizers import AddedToken
+from data_helpers import TOOLS, options, shipped_tokenizer, trained_text
 
 from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.conversations.formats import Format
@@ -15,10 +10,7 @@ from apo_soup.data.encode_supervised import SupervisedEncoder
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
-from apo_soup.toy.tokenizer import trained_tokenizer
 
-FOLDER = Path(trl.__file__).parent / "chat_templates"
-CONTROL = re.compile(r"<[|｜][^<>'\"\s]{1,30}[|｜]>|<(?:start|end)_of_turn>|<\|?(?:turn|channel|tool\w*)\|?>")
 ASKED = {"role": "user", "content": "1 + 2?"}
 CALLED = {
     "role": "assistant",
@@ -29,18 +21,8 @@ RESULT = {"role": "tool", "content": "3", "name": "add", "tool_call_id": "a1b2c3
 TOOL_ROW = {"messages": [ASKED, CALLED, RESULT, {"role": "assistant", "content": "It is 3"}], "tools": TOOLS}
 
 
-def shipped(name: str, end: str):
-    """A tokenizer with a template that TRL ships and the control tokens it names, as added special ones."""
-    text = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    tokenizer = trained_tokenizer(text)
-    tokens = sorted({*CONTROL.findall(text), end})
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
-    tokenizer.eos_token = end
-    return tokenizer
-
-
 def trained(name: str, end: str, row: dict) -> list[str]:
-    tokenizer = shipped(name, end)
+    tokenizer = shipped_tokenizer(name, end)
     return trained_text(tokenizer, Renderer(tokenizer), row)
 
 
@@ -100,7 +82,9 @@ def test_a_result_inside_the_turn_that_called_is_refused_however_short(name):
 
 def test_reasoning_that_was_never_opened_is_refused_unless_the_template_opens_it():
     row = answered("2+2 equals 4.\n</think>\n\nThe answer is 4.")
-    encoder = SupervisedEncoder(shipped("qwen3_instruct_2507", "<|im_end|>"), options(assistant_only_loss=True))
+    encoder = SupervisedEncoder(
+        shipped_tokenizer("qwen3_instruct_2507", "<|im_end|>"), options(assistant_only_loss=True)
+    )
     shape = Format("messages", ("messages",), lambda fields: fields)
     (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:9", row), shape, 1, checked=False)]).results
     assert result.reason == (
@@ -142,7 +126,7 @@ def test_an_answer_without_an_end_names_what_helps():
 
 def test_a_row_that_says_no_mode_is_in_think_mode_whatever_the_template_takes_it_for():
     """Gemma 4 takes a row without `enable_thinking` for a no-think one, and would ask for its reasoning otherwise."""
-    tokenizer = shipped("gemma4_v5", "<turn|>")
+    tokenizer = shipped_tokenizer("gemma4_v5", "<turn|>")
     tokenizer.bos_token = "<turn|>"
     row = answered("4")
     row["messages"][1]["reasoning_content"] = "2 + 2"
