@@ -9,6 +9,7 @@ floor because a stage's folder hashes its own weights and `apo_soup.runs` may no
 import hashlib
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -101,6 +102,20 @@ def read_header(path: Path, where: str) -> dict[str, TensorEntry]:
             f"{where}: {path}: expected {end:,} bytes, got {size:,}: the file is cut off; copy or make it again"
         )
     return entries
+
+
+def value_counts(folder: Path) -> dict[str, int]:
+    """How many values the weights of a model folder hold, by their type (`BF16`); none where it has no weights yet.
+    Tied weights are stored once.
+
+    Raises:
+        UserError: a file of weights is cut off.
+    """
+    counts: dict[str, int] = {}
+    for file in filter(Path.is_file, weight_files(folder)):
+        for entry in read_header(file, str(folder)).values():
+            counts[entry.dtype] = counts.get(entry.dtype, 0) + prod(entry.shape)
+    return counts
 
 
 def hash_weights(path: Path) -> tuple[str, str | None]:

@@ -292,7 +292,7 @@ def report(
     run = read_reported(recipe, folder)
     path = write_report(recipe, run)
     for name in ("soup", "merged"):
-        rewrite_card(folder, name)
+        rewrite_card(folder, name, run.checkpoints)
     if as_json:
         print(verdicts_and_table(recipe, run))
         return

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import prod
 
 from apo_soup.errors import UserError
 from apo_soup.progress import clock
@@ -16,7 +15,7 @@ from apo_soup.report.rows import stage_sources
 from apo_soup.report.run_files import RunFiles
 from apo_soup.runs.lineage import short_model_name
 from apo_soup.runs.results import score_cell
-from apo_soup.weights import read_header, weight_files
+from apo_soup.weights import value_counts
 
 _UNKNOWN = "not known"
 # Types of weights as recipes name them.
@@ -94,7 +93,9 @@ def _model(run: RunFiles) -> str:
 def _base(run: RunFiles) -> str:
     base = run.by_name.get("base")
     if base is not None:
-        return f"{short_model_name(base.results['model'])}, model {short_hash(base.results['model_hash'])}"
+        found = base.results["model_hash"]
+        kind = "revision" if found.startswith("hub:") else "model"
+        return f"{short_model_name(base.results['model'])}, {kind} {short_hash(found)}"
     lineage = lineage_of_run(run)
     outside = [p.name for found in lineage.parents.values() for p in found if p.name not in lineage.parents]
     return outside[0] if outside else _UNKNOWN
@@ -103,12 +104,9 @@ def _base(run: RunFiles) -> str:
 def _size(run: RunFiles) -> str:
     """Parameters of the last model, by the headers of its weights, and the type that most of them have."""
     try:
-        headers = [read_header(file, "report") for file in weight_files(run.folder / (run.last or "merged"))]
-    except (UserError, OSError):  # their stage tells of a file that cannot be read; the page does without
-        return _UNKNOWN
-    counts: dict[str, int] = {}
-    for entry in (entry for header in headers for entry in header.values()):
-        counts[entry.dtype] = counts.get(entry.dtype, 0) + prod(entry.shape)
+        counts = value_counts(run.folder / (run.last or "merged"))
+    except UserError:  # their stage tells of a file that is cut off; the page does without
+        counts = {}
     if not counts:
         return _UNKNOWN
     most = max(counts, key=lambda dtype: counts[dtype])
@@ -153,7 +151,7 @@ def _hardware(run: RunFiles) -> str:
         return _UNKNOWN
     processes = max(m.get("processes") or 1 for m in run.manifests.values())
     on = f", {processes} processes" if processes > 1 else ""
-    return f"{'; '.join(machines)}{on}; {clock(seconds_together(run))} of training and merging"
+    return f"{'; '.join(machines)}{on}; {clock(seconds_together(run))} in all"
 
 
 def _figures(run: RunFiles, gains: list[Gain]) -> list[FirstFigure]:

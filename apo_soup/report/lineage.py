@@ -142,12 +142,12 @@ def _levels_of(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, int]
 
 
 def short_hash(found: str) -> str:
-    """The beginning of a content hash; of a model of the Hub its revision, or its name.
+    """The beginning of a content hash, or of the revision of a model of the Hub.
 
-    >>> short_hash("b5a28e170373b3e6"), short_hash("hub:owner/model@0123")
-    ('b5a28e1703', 'model@0123')
+    >>> short_hash("b5a28e170373b3e6"), short_hash("hub:owner/model@12fd25f77366fa6b")
+    ('b5a28e1703', '12fd25f773')
     """
-    return found.removeprefix("hub:").rpartition("/")[2][:18] if found.startswith("hub:") else found[:10]
+    return found.rpartition("@")[2][:10]
 
 
 def _parent_text(parent: Parent) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from apo_soup.errors import UserError
 from apo_soup.pages.charts import Line, line_chart
-from apo_soup.report.blocks import Folded, Listing, PageBlock, PageFigure, PageTable, TableCell, cells
+from apo_soup.report.blocks import Folded, PageBlock, PageFigure, PageTable, Prose, TableCell, cells
 from apo_soup.report.run_files import RunFiles
 from apo_soup.runs.results import column_titles
 from apo_soup.stored_json import Form, read_json
@@ -32,9 +32,10 @@ class SweptPoint(Form):
 
 
 class Chosen(Form):
-    """The weight that the scores support."""
+    """The weight that the scores support, and those that are within noise of it."""
 
     weight: float
+    alike: list[float] = Field(default=[])
 
 
 class SweepResult(Form):
@@ -44,7 +45,6 @@ class SweepResult(Form):
     metric: str
     guardrails: dict[str, float]
     points: list[SweptPoint]
-    told: str
     better: dict[str, str | None] | None = None
     chosen: Chosen | None = None
 
@@ -91,7 +91,18 @@ def sweep_blocks(run: RunFiles) -> tuple[list[PageFigure], list[PageBlock]]:
         shares = all(0 <= y <= 1 for line in lines for _, y in line.points)
         drawing = line_chart(lines, unit, _SHARES if shares else None, marked)
         figures.append(PageFigure("The merge weight: guardrails", drawing))
-    return figures, [Folded("The merge weight, in numbers", [_table(sweep, titles), Listing(sweep["told"])])]
+    folded = Folded("The merge weight, in numbers", [_table(sweep, titles)])
+    return figures, [Prose(_told(sweep, titles[sweep["metric"]])), folded] if chosen is not None else [folded]
+
+
+def _told(sweep: dict[str, Any], title: str) -> str:
+    """What the scores support, in a sentence or two."""
+    chosen = Chosen.model_validate(sweep["chosen"])
+    told = f"{chosen.weight:g} of {sweep['models'][0]} has the best {title} of the points whose guardrails hold."
+    if not chosen.alike:
+        return told
+    others = ", ".join(f"{weight:g}" for weight in chosen.alike)
+    return f"{told} Its difference from {others} is within noise: it is one of several, not the best."
 
 
 def swept_line(sweep: dict[str, Any], name: str, title: str) -> Line:

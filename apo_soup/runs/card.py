@@ -40,7 +40,14 @@ from apo_soup.runs.results import (
 COMPARED = ("base", "sft", "soup")
 
 
-def write_card(folder: Path, name: str, config: MergekitKeys, models: list[str], run: Path) -> None:
+def write_card(
+    folder: Path,
+    name: str,
+    config: MergekitKeys,
+    models: list[str],
+    run: Path,
+    checkpoints: list[EvaluatedCheckpoint] | None = None,
+) -> None:
     """Write `README.md` into a merged folder.
 
     Args:
@@ -49,6 +56,7 @@ def write_card(folder: Path, name: str, config: MergekitKeys, models: list[str],
         config: mergekit's configuration, models by folder or Hub id.
         models: the models that were mixed.
         run: the run's folder, whose other stages and results the card names where they are there.
+        checkpoints: the run's results, where they have been read.
 
     Raises:
         UserError: results of the run or the folder's weights cannot be read.
@@ -56,7 +64,7 @@ def write_card(folder: Path, name: str, config: MergekitKeys, models: list[str],
     told = f"A {plain_markdown(config.merge_method)} merge of {len(models)} models, made with apo-soup and mergekit's "
     given = fenced(yaml.safe_dump(with_short_names(config.given_values()), sort_keys=False).strip(), "yaml")
     own = {"stage": name, "config": {"merge_method": config.merge_method}, "metrics": {"models": models}, "inputs": {}}
-    text = _card(_Subject(folder, name, run, own, models, merged=True), [f"{told}schema:", given])
+    text = _card(_Subject(folder, name, run, own, models, merged=True), [f"{told}schema:", given], checkpoints)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -84,12 +92,12 @@ class _Subject:
     merged: bool
 
 
-def _card(subject: _Subject, opening: list[str]) -> str:
+def _card(subject: _Subject, opening: list[str], checkpoints: list[EvaluatedCheckpoint] | None = None) -> str:
     """The text of a card, from the metadata to the licence."""
     name, run = subject.name, subject.run
     line: Lineage = lineage_of(subject.models, run)
     whole = {**line, str(run / name): subject.manifest}
-    checkpoints = evaluated_checkpoints(run)
+    checkpoints = evaluated_checkpoints(run) if checkpoints is None else checkpoints
     own = next((c for c in checkpoints if c.name == name), None)
     parameters = parameter_count(subject.folder)
     metadata = card_metadata(name, whole, own, parameters, subject.merged)
@@ -113,8 +121,9 @@ def _card(subject: _Subject, opening: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def rewrite_card(run: Path, name: str) -> bool:
-    """Write the card of a finished folder anew, with what was evaluated since; False where there is no such folder.
+def rewrite_card(run: Path, name: str, checkpoints: list[EvaluatedCheckpoint] | None = None) -> bool:
+    """Write the card of a finished folder anew, with what was evaluated since, which is read unless it is given; False
+    where there is no such folder.
 
     Raises:
         UserError: the disk refuses it.
@@ -127,7 +136,7 @@ def rewrite_card(run: Path, name: str) -> bool:
     config = {k: v for k, v in manifest["config"].items() if k not in BESIDE_MERGE}
     with told_by_disk("report", run / name):
         merged = MergekitKeys.model_validate(_with_models(config, models))
-        write_card(run / name, name, merged, list(models.values()), run)
+        write_card(run / name, name, merged, list(models.values()), run, checkpoints)
     return True
 
 

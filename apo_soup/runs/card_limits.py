@@ -1,13 +1,12 @@
 """What a card says of a model's size and limits: what stands in its files, and what nobody measured."""
 
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from apo_soup.runs.lineage import Lineage
 from apo_soup.runs.results import EvaluatedCheckpoint
 from apo_soup.stored_json import read_json
-from apo_soup.weights import read_header, weight_files
+from apo_soup.weights import value_counts
 
 
 def parameter_count(folder: Path) -> int:
@@ -16,9 +15,7 @@ def parameter_count(folder: Path) -> int:
     Raises:
         UserError: a file of weights is cut off.
     """
-    files = [file for file in weight_files(folder) if file.is_file()]
-    entries = (entry for file in files for entry in read_header(file, str(folder)).values())
-    return sum(prod(entry.shape) for entry in entries)
+    return sum(value_counts(folder).values())
 
 
 def limit_lines(folder: Path, line: Lineage, own: EvaluatedCheckpoint | None) -> list[str]:

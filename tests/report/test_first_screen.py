@@ -19,7 +19,7 @@ def test_the_first_screen_says_what_the_run_made(demo_run, tiny_model):
     assert facts["Date"] == "2026-11-30"
     assert facts["Data"].startswith("mid 3,600 rows (270 k tokens), sft 7,200 rows (")
     assert "apo 1,800 pairs" in facts["Data"]
-    assert facts["Hardware"] == "x86_64, 2 cores; 8:00 of training and merging"
+    assert facts["Hardware"] == "x86_64, 2 cores; 8:00 in all"
     think, preference, recall = screen.figures
     assert (think.title, think.value, think.change, think.tone) == ("think", "0.90", "+0.90", "good")
     assert (preference.title, preference.change) == ("preference", "+0.70")
