@@ -35,6 +35,9 @@ from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import headline_metrics, score_cell
 from apo_soup.runs.room import ANY_FILES, require_room
 
+# Sections that are empty where a stage is not there, which is told by the stage's name.
+_OF_STAGES = ("Lineage", "Stages", "Soup and merge", "Training", "Data", "Settings")
+
 
 def read_reported(recipe: Path, folder: Path) -> RunFiles:
     """What a run left, for its report.
@@ -92,7 +95,7 @@ def report_page(recipe: Path, run: RunFiles) -> str:
         first=first_screen(run, recipe.resolve().name, asked),
         notes=argument_notes(run),
         sections=[section for section in sections if section.blocks],
-        not_run=[*(section.title for section in sections if not section.blocks), *_stages_not_run(run)],
+        not_run=_not_run(run, sections),
     )
 
 
@@ -118,11 +121,13 @@ def _settings(run: RunFiles) -> Section:
     return Section(section.title, [*section.blocks, *cost_blocks(run)])
 
 
-def _stages_not_run(run: RunFiles) -> list[str]:
+def _not_run(run: RunFiles, sections: list[Section]) -> list[str]:
+    """The stages that are not there, and what no task of the evaluation asked."""
     made = {name.partition("/")[0] for name in run.manifests}
-    there = {"sweep": (run.folder / "sweep").is_dir(), "evaluation": bool(run.checkpoints)}
-    stages = [name for name in ("mid", "sft", "pairs", "apo", "soup", "merged") if name not in made]
-    return [*stages, *(name for name, found in there.items() if not found)]
+    made |= {name for name, folder in (("sweep", "sweep"), ("eval", "evals")) if (run.folder / folder).is_dir()}
+    stages = [name for name in ("mid", "sft", "pairs", "apo", "soup", "merged", "sweep", "eval") if name not in made]
+    asked = [section.title for section in sections if not section.blocks and section.title not in _OF_STAGES]
+    return [*stages, *(asked if run.checkpoints else [])]
 
 
 def verdicts_and_table(recipe: Path, run: RunFiles) -> str:

@@ -3,6 +3,7 @@
 from apo_soup.report.blocks import Folded, PageTable, Prose, Section, TableCell, interval_text
 from apo_soup.report.gains import Gain, gains_between
 from apo_soup.report.run_files import RunFiles
+from apo_soup.runs.machine_paths import machine_places, without_paths
 from apo_soup.runs.results import EvaluatedCheckpoint, parent_checkpoint, score_cell
 
 _MARKS = {"good": " ▲", "bad": " ▼", "": ""}
@@ -27,10 +28,15 @@ def scores_section(run: RunFiles) -> Section:
         "Below each score its 95 % interval. ▲ and ▼: better or worse than the checkpoint that it was made from, "
         "beyond noise on the same items."
     )
+    places = machine_places(run.folder)
     told = dict.fromkeys(
         n for s in run.checkpoints for task in s.results["tasks"].values() for n in task.get("notes") or []
     )
-    notes = [Folded(f"What the tasks say ({len(told)})", [*map(Prose, told)])] if told else []
+    notes = (
+        [Folded(f"What the tasks say ({len(told)})", [Prose(without_paths(one, places)) for one in told])]
+        if told
+        else []
+    )
     table = PageTable([TableCell("stage"), TableCell("beside its parent"), *header], rows, note, verdicts=True)
     return Section("Stages", [table, *notes])
 
