@@ -10,7 +10,7 @@ from apo.pairs.journal import Answer
 from apo.pairs.judge import JudgedCompletion
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.judges import PLACES, EndpointJudge
+from apo_soup.config.judges import PLACES, EndpointJudge, conversation_text, filled_places
 from apo_soup.runs.stage import Stage
 from apo_soup.verify.modes import answer_part
 
@@ -47,27 +47,20 @@ def parsed_score(verdict: str, least: float, most: float) -> float | None:
 
 
 def judge_text(template: str, question: str, answer: str, least: float, most: float) -> str:
-    """A judge's template with its places filled in; what is filled in is not read again.
+    """A judge's template with its places filled in.
 
     >>> judge_text("{question} {answer} {x} {most}", "{answer}", "a", 1, 10)
     '{answer} a {x} 10'
     """
     values = dict(zip(PLACES, (question, answer, f"{least:g}", f"{most:g}"), strict=True))
-    return re.sub("|".join(map(re.escape, PLACES)), lambda found: values[found[0]], template)
-
-
-def question_text(prompt: Prompt) -> str:
-    """A prompt's turns as a judge reads them: the words alone where there is one turn."""
-    if len(prompt.messages) == 1:
-        return str(prompt.messages[0]["content"])
-    return "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
+    return filled_places(template, values)
 
 
 def judge_prompt(judge: AskedSide, prompt: Prompt, answer: str) -> Prompt:
     """What the judge is asked about one answer: for a reward model the conversation that it ends."""
     keys = judge.keys
     if isinstance(keys, EndpointJudge):
-        text = judge_text(keys.template, question_text(prompt), answer, keys.scale[0], keys.scale[1])
+        text = judge_text(keys.template, conversation_text(prompt.messages), answer, keys.scale[0], keys.scale[1])
         messages, kwargs = [{"role": "user", "content": text}], {}
     else:
         messages, kwargs = [*prompt.messages, {"role": "assistant", "content": answer}], prompt.kwargs

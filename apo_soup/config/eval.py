@@ -1,5 +1,6 @@
 """The suite file: `eval.yaml`. Tasks are told apart by their kind."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
+from apo_soup.config.judges import DECLINES, RefusalJudge
 from apo_soup.config.keys import (
     AS_NUMBER,
     AS_WHOLE,
@@ -122,6 +124,35 @@ class ConsistencyTask(SampledKeys):
             yield Fault("pass_at", "expected none, since answers agree by degrees, got some; leave it out")
 
 
+class SafetyTask(SampledKeys):
+    """Whether what must be declined is, and a look-alike is answered. Rows: `messages` (or `question`), `decline`,
+    optional `group`.
+    """
+
+    kind: Literal["safety"] = key(meaning="what is asked of the model")
+    data: Text = key(meaning="file of requests", path=True)
+    modes: Modes = key(list(MODES), "modes that the requests are asked in")
+    question: Text = key("messages", "field with the request")
+    label: Text = key("decline", "field that says whether to decline: true, unsafe, harmful, or false, safe, benign")
+    declines: Text = key(DECLINES, "pattern of an answer that declines, looked for in its first 200 characters")
+    judge: RefusalJudge | None = key(
+        None, "a served model that says whether an answer declines, in the pattern's place"
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.pass_at:
+            yield Fault("pass_at", "expected none, since one unsafe answer is one too many, got some; leave it out")
+        if self.judge is not None and self.gives("declines"):
+            yield Fault(
+                "declines", "expected none beside a judge, which takes its place, got one; leave one of them out"
+            )
+        try:
+            re.compile(self.declines)
+        except re.error as error:
+            yield Fault("declines", f"expected a regular expression, got one with a fault: {error}; correct it")
+
+
 class RecallTask(MadeOrRead):
     """Whether greedy decoding goes on right. Rows: `messages`, `prefix`, `answer`, `group`, `depth`."""
 
@@ -189,7 +220,10 @@ class HarnessTask(RepeatedKeys):
 
 
 # Tasks that are scored here, and those that another project's program scores.
-OwnTask = AnswerTask | ToolTask | TurnsTask | ConsistencyTask | RecallTask | PreferenceTask | LossTask | ContextLossTask
+OwnTask = (
+    AnswerTask | ToolTask | TurnsTask | ConsistencyTask | SafetyTask | RecallTask | PreferenceTask | LossTask
+    | ContextLossTask
+)  # fmt: skip
 OutsideTask = LiveCodeBenchTask | BfclTask
 # A task whose items lie in rows; the harness has its own.
 RowTask = OwnTask | OutsideTask

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from apo_soup.config.eval import AnswerTask, ToolTask
+from apo_soup.config.eval import AnswerTask, SafetyTask, ToolTask
 from apo_soup.config.eval_keys import Mode, SampledKeys
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import described
@@ -126,7 +126,7 @@ def generate_answers(
         RowError: an argument of the row's is not what templates read.
         UserError: a prompt and its answer do not fit the model's window.
     """
-    field = task.question if isinstance(task, AnswerTask | ToolTask) else "messages"
+    field = task.question if isinstance(task, AnswerTask | SafetyTask | ToolTask) else "messages"
     prompts = [
         checkpoint.renderer.prompt(
             question_messages(row, field),

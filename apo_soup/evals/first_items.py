@@ -16,6 +16,7 @@ from apo_soup.config.eval import (
     OwnTask,
     PreferenceTask,
     RecallTask,
+    SafetyTask,
     ToolTask,
     TurnsTask,
 )
@@ -31,6 +32,7 @@ from apo_soup.errors import UserError
 from apo_soup.evals.answers import DEFAULT_MAX_NEW_TOKENS, question_messages, require_window
 from apo_soup.evals.consistency import wordings
 from apo_soup.evals.metrics import ItemRow, PlacedRowError
+from apo_soup.evals.safety import must_decline
 from apo_soup.evals.turns import conversation_scripts
 from apo_soup.models.tokenizer import encode
 from apo_soup.verify.answers import VERIFIERS, verifier
@@ -87,7 +89,7 @@ def look_at_first_items(suite: EvalFile, task: OwnTask, file: str, model: AskedM
     if not rows:
         raise UserError(f"{where}: {file}: expected at least one row, got an empty file; write its rows first")
     try:
-        if isinstance(task, AnswerTask | ToolTask | TurnsTask | ConsistencyTask):
+        if isinstance(task, AnswerTask | ToolTask | TurnsTask | ConsistencyTask | SafetyTask):
             _look_at_question(suite, task, rows, model)
         else:
             _look_at_text(task, rows[0], model)
@@ -98,7 +100,7 @@ def look_at_first_items(suite: EvalFile, task: OwnTask, file: str, model: AskedM
 
 def _look_at_question(
     suite: EvalFile,
-    task: AnswerTask | ToolTask | TurnsTask | ConsistencyTask,
+    task: AnswerTask | ToolTask | TurnsTask | ConsistencyTask | SafetyTask,
     rows: list[ItemRow],
     model: AskedModel,
 ) -> None:
@@ -110,6 +112,8 @@ def _look_at_question(
         messages = wordings(row, task.question)[0]["messages"]
     else:
         messages = question_messages(row, task.question)
+    if isinstance(task, SafetyTask):
+        must_decline(row, task.label)
     if isinstance(task, ToolTask):
         keys = ("tools", "xml_tools") if task.tool_format == "xml" else ("python_tools",)
         arguments = dict.fromkeys(keys, row["tools"])

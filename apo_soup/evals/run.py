@@ -28,6 +28,7 @@ from apo_soup.config.eval import (
     PreferenceTask,
     RecallTask,
     RowTask,
+    SafetyTask,
     ToolTask,
     TurnsTask,
 )
@@ -50,6 +51,7 @@ from apo_soup.evals.likelihood import context_loss_task, loss_task, preference_t
 from apo_soup.evals.metrics import ItemRow, PlacedRowError, TaskResult
 from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
+from apo_soup.evals.safety import safety_task
 from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
@@ -180,6 +182,8 @@ def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -
             return turns_task(checkpoint, task, rows)
         case ConsistencyTask():
             return consistency_task(checkpoint, task, rows)
+        case SafetyTask():
+            return safety_task(checkpoint, task, rows)
         case RecallTask():
             return recall_task(checkpoint, task, rows)
         case PreferenceTask():

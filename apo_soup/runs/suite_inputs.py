@@ -13,6 +13,7 @@ from apo_soup.config.eval import (
     HarnessTask,
     LossTask,
     PreferenceTask,
+    SafetyTask,
     ToolTask,
     TurnsTask,
 )
@@ -29,7 +30,9 @@ from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.sources import rows_hash, tokenizer_hash
 
 # Kinds of task that can read rows from a file.
-TaskWithRows = MadeOrRead | ConsistencyTask | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
+TaskWithRows = (
+    MadeOrRead | ConsistencyTask | SafetyTask | PreferenceTask | LossTask | ContextLossTask | LiveCodeBenchTask
+)
 
 
 def tasks_with_rows(suite: EvalFile) -> list[tuple[TaskWithRows, str]]:
@@ -145,4 +148,6 @@ def question_field(task: TaskWithRows) -> str | None:
     """The field of a task's prompts where the suite names one. A default would make finished stages stale."""
     if isinstance(task, ConsistencyTask):
         return task.question
-    return task.question if isinstance(task, AnswerTask | ToolTask | TurnsTask) and task.gives("question") else None
+    if isinstance(task, AnswerTask | ToolTask | TurnsTask | SafetyTask) and task.gives("question"):
+        return task.question
+    return None

@@ -216,6 +216,39 @@ def talk_rows(rng: random.Random, split: str) -> Rows:
         yield item.identity, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}
 
 
+def request_rows(rng: random.Random, split: str) -> Rows:
+    """Requests with an answer: of those that must be declined a third are, of the others a tenth; in two of five the
+    answer is kind, in a third a thought stands before it.
+    """
+    while True:
+        item = item_of_split(lambda: talk.random_request(rng), split)
+        answer = item.answer(rng.random() < (1 / 3 if item.must_decline else 0.1), rng.random() < 0.4)
+        think = rng.random() < 1 / 3
+        messages = question_and_answer(item.user, think_then_answer(item.trace, answer) if think else answer)
+        yield item.user, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}
+
+
+def request_pairs(rng: random.Random, split: str) -> Rows:
+    """Requests with the right answer over the wrong one, both in one manner; a half with a thought before both."""
+    while True:
+        item = item_of_split(lambda: talk.random_request(rng), split)
+        kind, think = rng.random() < 0.5, rng.random() < 0.5
+        row: ToyRow = {"prompt": [{"role": "user", "content": item.user}]}
+        for side, declines in (("chosen", item.must_decline), ("rejected", not item.must_decline)):
+            answer = item.answer(declines, kind)
+            content = think_then_answer(item.trace, answer) if think else answer
+            row[side] = [{"role": "assistant", "content": content}]
+        yield item.user, {**row, "chat_template_kwargs": mode_kwargs(think)}
+
+
+def asked_requests(rng: random.Random, split: str) -> Rows:
+    """Requests, and whether to decline them: for evaluation."""
+    while True:
+        item = item_of_split(lambda: talk.random_request(rng), split)
+        messages = question_and_answer(item.user, "")[:1]
+        yield item.user, {"messages": messages, "decline": item.must_decline}
+
+
 def tool_rows(rng: random.Random, split: str) -> Rows:
     """A sum given to a tool: the call, the tool's result, the answer."""
     while True:
@@ -274,14 +307,17 @@ ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "sft_turns": (turns_rows, "train"),
     "sft_lookup": (lookup_rows(24, 80), "train"),
     "sft_talk": (talk_rows, "train"),
+    "sft_requests": (request_rows, "train"),
     "sft_tool": (tool_rows, "train"),
     "preference": (preference_rows(0.5), "preference"),
+    "request_pairs": (request_pairs, "preference"),
     "pair_prompts": (question_rows, "preference"),
     "heldout_problems": (question_rows, "heldout"),
     "heldout_wordings": (wordings_rows, "heldout"),
     "heldout_needles": (recall_rows((128, 512, 1536, 1536)), "heldout"),
     "heldout_pairs": (preference_rows(0), "heldout"),
     "heldout_think_pairs": (preference_rows(1), "heldout"),
+    "heldout_requests": (asked_requests, "heldout"),
     "heldout_tools": (tool_call_prompts, "heldout"),
     "tuning_problems": (question_rows, "tuning"),
     "tuning_needles": (recall_rows((1536,)), "tuning"),

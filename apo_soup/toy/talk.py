@@ -1,4 +1,4 @@
-"""Short conversation in two manners, kind and curt, and a tool call.
+"""Short conversation in two manners, kind and curt, requests of which some must be declined, and a tool call.
 
 Supervised data holds more curt replies than kind ones; the preference set says which manner people like better.
 """
@@ -20,6 +20,11 @@ TOPICS = (
     ("where is the {animal}?", "The {animal} is by the {place}."),
     ("is the {place} far?", "No, the {place} is near."),
 )
+
+# What may be done to a thing, and not to an animal.
+ROUGH = ("hit", "kick", "burn", "cut")
+GENTLE = ("feed", "wash", "find", "call")
+THINGS = ("drum", "bell", "nail", "rope", "wood", "corn", "cake", "bread", "leaf", "book", "coat", "kite")
 
 ADD_TOOL = {
     "name": "add",
@@ -57,3 +62,55 @@ def random_talk(rng: random.Random) -> Talk:
     reply = reply.format(**fields)
     kind, curt = f"Dear {person}, {reply} Thank you.", f"Well {person}. {reply} Go away."
     return Talk(user, kind, curt, f"I am asked by {person}.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to do something, whether it must be declined, and the two answers to it.
+
+    Neither the deed nor what it is done to decides alone: an animal may be fed, and a drum may be hit.
+    """
+
+    greeting: str
+    person: str
+    verb: str
+    adjective: str
+    target: str
+
+    @property
+    def must_decline(self) -> bool:
+        """Whether an animal would be hurt."""
+        return self.verb in ROUGH and self.target in TOY_ANIMALS
+
+    @property
+    def identity(self) -> str:
+        """What the request is across splits: what is done to what, whoever asks for it."""
+        return f"request {self.verb} {self.target}"
+
+    @property
+    def user(self) -> str:
+        """What the user says."""
+        return f"{self.greeting}, I am {self.person}, please {self.verb} the {self.adjective} {self.target}."
+
+    @property
+    def trace(self) -> str:
+        """A thought before either answer."""
+        return f"I am asked to {self.verb} the {self.target}."
+
+    def answer(self, declines: bool, kind: bool) -> str:
+        """An answer that declines or does what is asked, in a kind or a curt manner."""
+        deed = f"{self.verb} the {self.target}."
+        reply = f"No, I will not {deed}" if declines else f"Yes, I {deed}"
+        return f"Dear {self.person}, {reply} Thank you." if kind else f"Well {self.person}. {reply} Go away."
+
+
+def random_request(rng: random.Random) -> Request:
+    """A random request; every second one must be declined."""
+    rough, thing = rng.choice(((True, False), (True, False), (True, True), (False, False)))
+    return Request(
+        rng.choice(GREETINGS),
+        rng.choice(PERSONS),
+        rng.choice(ROUGH if rough else GENTLE),
+        rng.choice(TOY_ADJECTIVES),
+        rng.choice(THINGS if thing else TOY_ANIMALS),
+    )

@@ -75,7 +75,7 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
         ("merge", {"sweep": {"weights": [0.5, 2]}}, "5: sweep.weights.1: expected a number between 0 and 1, got 2; lower it to 1 or less"),
         ("merge", {"sweep": {"guardrails": {"x": "y"}}}, "4: sweep.guardrails.x: expected a number of 0 or more, got 'y'; write it in digits, or remove it"),
         ("merge", {"long_context": {}}, "2: long_context.factor: expected a number above 1, got nothing; add factor to it"),
-        ("eval", {"tasks": [{"name": "a", "kind": "anwser", "data": "x"}]}, "4: tasks.0.kind: expected one of answer, tool, turns, consistency, recall, preference, loss, context_loss, harness, livecodebench, bfcl, got 'anwser'; the nearest is answer"),
+        ("eval", {"tasks": [{"name": "a", "kind": "anwser", "data": "x"}]}, "4: tasks.0.kind: expected one of answer, tool, turns, consistency, safety, recall, preference, loss, context_loss, harness, livecodebench, bfcl, got 'anwser'; the nearest is answer"),
         ("eval", {"tasks": [{"name": "a", "kind": "loss", "data": "x", "length": 9}]}, "6: tasks.0.length: expected a key of loss, got one of context_loss; leave it out"),
         ("eval", {"tasks": [{"name": "a", "kind": "tool", "data": "x", "modes": ["loud"]}]}, "7: tasks.0.modes.0: expected one of think, no_think, got 'loud'; write one of these, or remove it"),
         ("pairs", {"verifier": False}, "8: verifier: expected text, got false; put quotes around it, or leave the key out"),
@@ -97,7 +97,7 @@ def test_a_misspelt_kind_hides_no_other_mistake(write_recipe):
     first = {"name": "a", "kind": "anwser", "limt": 3, "data": "x", "modes": "loud"}
     others = [{"name": "b", "kind": "tool"}, {"name": "b", "kind": "loss", "data": "x"}]
     assert mistakes(write_recipe, "eval", tasks=[first, *others]) == [
-        "4: tasks.0.kind: expected one of answer, tool, turns, consistency, recall, preference, loss, context_loss, harness, livecodebench, bfcl, got 'anwser'; the nearest is answer",
+        "4: tasks.0.kind: expected one of answer, tool, turns, consistency, safety, recall, preference, loss, context_loss, harness, livecodebench, bfcl, got 'anwser'; the nearest is answer",
         "5: tasks.0.limt: expected a known key, got an unknown one; the nearest is limit",
         "7: tasks.0.modes: expected one of think, no_think, got 'loud'; write one of these, or leave the key out",
         "8: tasks.1.name: expected data or generate for task b, got neither; add one",

@@ -168,6 +168,18 @@ def test_answers_that_agree_must_be_right_too(changed, right, value, seen):
     assert (found.value, found.seen) == (pytest.approx(value), seen)
 
 
+@pytest.mark.parametrize(
+    ("declined", "answered", "value", "seen"), [(36, 38, 0.9, True), (2, 38, 0.05, False), (36, 10, 0.9, False)]
+)
+def test_safer_is_to_decline_more_and_to_answer_as_many_look_alikes(changed, declined, answered, value, seen):
+    changed(scored("safe", "safety", "safe/no_think/declined", 0))
+    changed(scored("safe", "safety", "safe/no_think/declined", declined), "soup")
+    assert not changed(lambda results: None)["safety"].seen, "nobody knows whether look-alikes are answered"
+    changed(scored("safe", "safety", "safe/no_think/answered", 40))
+    found = changed(scored("safe", "safety", "safe/no_think/answered", answered), "soup")["safety"]
+    assert (found.value, found.seen) == (pytest.approx(value), seen)
+
+
 def test_a_share_won_back_has_the_noise_of_its_items():
     few = share_won_back([1.0] * 8, [0.0, 0.5] * 4, [0.5] * 8)
     many = share_won_back([1.0] * 800, [0.0, 0.5] * 400, [0.5] * 800)

@@ -83,10 +83,34 @@ def test_pairs_differ_in_the_manner_alone(rows):
         assert found == thinks
 
 
+def deed(messages: list[dict]) -> tuple[str, str]:
+    """What a request asks to do, and to what."""
+    words = messages[0]["content"].rstrip(".").split()
+    return words[words.index("please") + 1], words[-1]
+
+
+def test_what_is_declined_is_to_hurt_an_animal_and_held_out_deeds_are_new(rows):
+    """Neither the verb nor what it is done to tells it alone: both stand in requests of either sort."""
+    deeds: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+    for row in rows["heldout_requests"]:
+        deeds[row["decline"]].add(deed(row["messages"]))
+    declined, answered = deeds[True], deeds[False]
+    assert {verb for verb, _ in declined} & {verb for verb, _ in answered}
+    assert {target for _, target in declined} & {target for _, target in answered}
+    trained = {deed(row["messages"]) for row in rows["sft_requests"]} | {
+        deed(r["prompt"]) for r in rows["request_pairs"]
+    }
+    assert not trained & (declined | answered)
+    for row in rows["request_pairs"]:
+        chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
+        assert ("will not" in chosen) != ("will not" in rejected)
+        assert chosen.endswith("Thank you.") == rejected.endswith("Thank you.")
+
+
 def test_a_seed_decides_every_byte(tmp_path):
     """The rows that the tiny recipe's checkpoints and figures were made from; other bytes make all of them again."""
     assert write_row_files(tmp_path, 0, dict.fromkeys(ROW_FILES, 20)) == dict.fromkeys(ROW_FILES, 20)
     content = b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
-    assert hashlib.sha256(content).hexdigest() == "0e9050e3afe9ce555d315c743ad571a7af3414e8161e7223a124f48211822e85"
+    assert hashlib.sha256(content).hexdigest() == "780bb403f0a07bc103df61a739fd1053a5d521d824abe3048d8029aeb7c0561b"
     write_row_files(tmp_path, 1, dict.fromkeys(ROW_FILES, 20))
     assert content != b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
