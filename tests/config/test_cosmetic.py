@@ -48,7 +48,7 @@ def test_two_values_of_a_cosmetic_key_decide_the_same(kind):
         seen.add(name)
     assert "output_dir" in seen
     endpoint = ("api_key_env", "concurrency", "requests_per_minute", "timeout", "retries")
-    places = {"pairs": ("strong", "weak", "judge"), "traces": ("strong", "judge"), "eval": ("endpoint",)}
+    places = {"pairs": ("strong", "weak", "judge"), "traces": ("strong", "judge"), "eval": ("endpoint", "tasks.judge")}
     assert {name for name in seen if "." in name} == {
         *(f"{place}.{key}" for place in places.get(kind, ()) for key in endpoint),
         *(("tasks.processes",) if kind == "eval" else ()),
