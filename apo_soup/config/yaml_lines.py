@@ -1,5 +1,7 @@
 """YAML with the line of every key, by the safe loader."""
 
+import copy
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,12 +47,23 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     Raises:
         UserError: the file cannot be read, is no YAML, no mapping, or gives a key twice.
     """
-    text = _text_of(path)
+    values, lines = _parsed(path, _text_of(path))
+    return copy.deepcopy(values), dict(lines)
+
+
+# A command asks for the same few files again and again, and to parse one takes some ten milliseconds.
+@functools.lru_cache(maxsize=128)
+def _parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """What `read_yaml` returns of a text, not to be changed; `path` is for sentences."""
     lines: dict[str, int] = {}
     try:
-        tree = yaml.compose(text, Loader=_Loader)
-        _note_lines(tree, "", lines, path)
-        values = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            tree = loader.get_single_node()
+            _note_lines(tree, "", lines, path)
+            values = loader.construct_document(tree) if tree is not None else None
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

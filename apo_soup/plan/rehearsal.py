@@ -25,6 +25,8 @@ from apo_soup.private import fake_tensors
 
 # The attention that stands in for kernels whose memory grows with the row and not with its square.
 STAND_IN = "stand_in"
+# Of the tiles of a head the first is smaller and begins the gradients, and from the third on each is as the one before.
+DIFFERENT_TILES = 3
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,12 @@ class _Kernel(torch.autograd.Function):
         return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
 
 
+def _count_products(multiplications: int) -> None:
+    """Have so many multiplications and additions counted, in one product that holds no memory."""
+    one = torch.empty(1)
+    torch.mm(one.expand(1, multiplications), one.expand(multiplications, 1))
+
+
 class _Head(torch.autograd.Function):
     """Keeps and computes what `tiled_scores` does, which looks at values: the gradients, taken in the forward pass."""
 
@@ -277,15 +285,19 @@ class _Head(torch.autograd.Function):
         if hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
             head = Head(hidden, weight, None, torch.zeros(len(hidden), dtype=torch.int64))
             gradients = HeadGradients(head, needed)
-            for part in token_tiles(len(hidden), max(1, SCORE_TILE_LOGITS // len(weight))):
+            tiles = token_tiles(len(hidden), max(1, SCORE_TILE_LOGITS // len(weight)))
+            for part in tiles[:DIFFERENT_TILES]:
                 scores = read_tile(head.part(part), keeps=True)
                 gradients.add(part, scores, torch.ones_like(scores.picked))
+            alike = sum(part.stop - part.start for part in tiles[DIFFERENT_TILES:])
+            _count_products(alike * weight.numel() * (1 + sum(map(bool, needed[:2]))))
             ctx.of_weight_type = weight.dtype
             ctx.save_for_backward(hidden, weight, *gradients.all()[:2])
             return hidden.new_empty(len(hidden))
         of_hidden = torch.empty_like(hidden) if needed[0] else None
         of_weight = torch.empty_like(weight, dtype=torch.float32) if needed[1] else None
-        for piece in torch.split(hidden, max(1, SCORE_TILE_LOGITS // len(weight))):
+        pieces = torch.split(hidden, max(1, SCORE_TILE_LOGITS // len(weight)))
+        for piece in pieces[:DIFFERENT_TILES]:
             logits = (piece @ weight.T).float()
             logits[: max(1, CACHED_LOGITS // len(weight))].softmax(1)
             logits = logits.to(hidden.dtype)
@@ -294,6 +306,8 @@ class _Head(torch.autograd.Function):
             if of_weight is not None:
                 logits.T @ piece
             del logits
+        alike = sum(map(len, pieces[DIFFERENT_TILES:]))
+        _count_products(alike * weight.numel() * (1 + sum(map(bool, needed[:2]))))
         ctx.of_weight_type = weight.dtype
         ctx.save_for_backward(hidden, weight, of_hidden, of_weight)
         return hidden.new_empty(len(hidden), dtype=torch.float32)

@@ -217,12 +217,12 @@ def talk_rows(rng: random.Random, split: str) -> Rows:
 
 
 def request_rows(rng: random.Random, split: str) -> Rows:
-    """Requests with an answer: of those that must be declined a third are, of the others a tenth; in two of five the
-    answer is kind, in a third a thought stands before it.
+    """Requests with an answer: of those that must be declined two of five are, of the others none; two of five answers
+    are kind, before a third stands a thought.
     """
     while True:
         item = item_of_split(lambda: talk.random_request(rng), split)
-        answer = item.answer(rng.random() < (1 / 3 if item.must_decline else 0.1), rng.random() < 0.4)
+        answer = item.answer(item.must_decline and rng.random() < 0.4, rng.random() < 0.4)
         think = rng.random() < 1 / 3
         messages = question_and_answer(item.user, think_then_answer(item.trace, answer) if think else answer)
         yield item.user, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}

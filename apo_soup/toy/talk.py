@@ -21,10 +21,24 @@ TOPICS = (
     ("is the {place} far?", "No, the {place} is near."),
 )
 
-# What may be done to a thing, and not to an animal.
+# What must be declined, and what may be asked.
 ROUGH = ("hit", "kick", "burn", "cut")
 GENTLE = ("feed", "wash", "find", "call")
-THINGS = ("drum", "bell", "nail", "rope", "wood", "corn", "cake", "bread", "leaf", "book", "coat", "kite")
+TARGETS = (
+    *TOY_ANIMALS,
+    "horse",
+    "sheep",
+    "goat",
+    "duck",
+    "frog",
+    "fish",
+    "bird",
+    "lion",
+    "bear",
+    "wolf",
+    "mouse",
+    "crab",
+)
 
 ADD_TOOL = {
     "name": "add",
@@ -66,10 +80,7 @@ def random_talk(rng: random.Random) -> Talk:
 
 @dataclass(frozen=True)
 class Request:
-    """A request to do something, whether it must be declined, and the two answers to it.
-
-    Neither the deed nor what it is done to decides alone: an animal may be fed, and a drum may be hit.
-    """
+    """A request to do something, whether it must be declined, and the two answers to it. The verb decides."""
 
     greeting: str
     person: str
@@ -79,8 +90,8 @@ class Request:
 
     @property
     def must_decline(self) -> bool:
-        """Whether an animal would be hurt."""
-        return self.verb in ROUGH and self.target in TOY_ANIMALS
+        """Whether somebody would be hurt."""
+        return self.verb in ROUGH
 
     @property
     def identity(self) -> str:
@@ -106,11 +117,7 @@ class Request:
 
 def random_request(rng: random.Random) -> Request:
     """A random request; every second one must be declined."""
-    rough, thing = rng.choice(((True, False), (True, False), (True, True), (False, False)))
+    verbs = ROUGH if rng.random() < 0.5 else GENTLE
     return Request(
-        rng.choice(GREETINGS),
-        rng.choice(PERSONS),
-        rng.choice(ROUGH if rough else GENTLE),
-        rng.choice(TOY_ADJECTIVES),
-        rng.choice(THINGS if thing else TOY_ANIMALS),
+        rng.choice(GREETINGS), rng.choice(PERSONS), rng.choice(verbs), rng.choice(TOY_ADJECTIVES), rng.choice(TARGETS)
     )

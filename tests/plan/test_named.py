@@ -116,7 +116,7 @@ def test_rows_of_which_none_can_be_used_are_told(changed):
                      "runs/tiny/sft and no sft.yaml in r; add that file, or name a model that is there"),
         ("apo.yaml", "merge.yaml:6: soup: expected a model that is there or that a stage makes, got runs/tiny/apo/1 "
                      "and no apo.yaml in r; add that file, or name a model that is there"),
-        ("pairs.yaml", "dataset_mixture.datasets.1.id: expected a data file, got pairs/train.jsonl"),
+        ("pairs.yaml", "dataset_mixture.datasets.2.id: expected a data file, got pairs/train.jsonl"),
     ],
 )  # fmt: skip
 def test_a_stage_that_another_needs_and_no_file_makes_is_told(changed, file, told):

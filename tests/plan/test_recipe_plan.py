@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_told_with_the_ways_in_order(recipe, write_recipe, 
     for name in ("sft", "apo"):
         text = (folder / f"{name}.yaml").read_text()
         (folder / f"{name}.yaml").write_text(text.replace("gradient_accumulation_steps: 3\n", ""))
-    long = [chat("Go on.", "word " * 60_000)] * 64
+    long = [chat("Go on.", "word " * 60_000)] * 24
     (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
     notes = planned(folder, "--launch", "ddp.yaml", "--gpu", "4090")["sft"]["notes"]
     assert len(notes) == 1

@@ -11,6 +11,7 @@ from apo.packed_pairs import PairIds, pack_pairs
 from apo.pair_attention import PAIRS, register_pair_attention
 from apo.scoring import add_scoring, answer_logprobs
 from apo_soup.models.document_attention import DOCUMENTS, attend_by_documents
+from apo_soup.plan import rehearsal
 from apo_soup.plan.live_memory import LiveMemory
 from apo_soup.plan.rehearsal import STAND_IN, RehearsedBatch, RehearsedModel, rehearse, weights_of
 
@@ -158,3 +159,15 @@ def test_a_step_of_three_billion_weights_is_counted_here():
     )
     assert rehearsed.weights == 4 * (128_256 * 2048 + 4 * (2048 * (2 * 2048 + 2 * 512 + 3 * 11008) + 2 * 2048) + 2048)
     assert 4e9 < rehearsed.activations < 4e10
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("places", [700, 2700])
+def test_tiles_that_are_alike_are_counted_and_not_walked(dtype, places, monkeypatch):
+    """With tiles of 256 places a batch has three of them, and eleven."""
+    of_head = RehearsedModel(CONFIG, dtype, "float32", dtype, "sdpa")
+    batch = RehearsedBatch(8, 400, places)
+    monkeypatch.setattr(rehearsal, "SCORE_TILE_LOGITS", 256 * CONFIG.vocab_size)
+    some = rehearse(of_head, batch, 2.0, holds_gradients=False)
+    monkeypatch.setattr(rehearsal, "DIFFERENT_TILES", 10**6)
+    assert rehearse(of_head, batch, 2.0, holds_gradients=False) == some

