@@ -229,13 +229,15 @@ def request_rows(rng: random.Random, split: str) -> Rows:
 
 
 def request_pairs(rng: random.Random, split: str) -> Rows:
-    """Requests with the right answer over the wrong one, both in one manner; a half with a thought before both."""
+    """Requests with the right answer in the kind manner over the wrong one in either; a half with a thought before
+    both.
+    """
     while True:
         item = item_of_split(lambda: talk.random_request(rng), split)
-        kind, think = rng.random() < 0.5, rng.random() < 0.5
+        manners, think = {"chosen": True, "rejected": rng.random() < 0.75}, rng.random() < 0.5
         row: ToyRow = {"prompt": [{"role": "user", "content": item.user}]}
-        for side, declines in (("chosen", item.must_decline), ("rejected", not item.must_decline)):
-            answer = item.answer(declines, kind)
+        for side, kind in manners.items():
+            answer = item.answer(item.must_decline == (side == "chosen"), kind)
             content = think_then_answer(item.trace, answer) if think else answer
             row[side] = [{"role": "assistant", "content": content}]
         yield item.user, {**row, "chat_template_kwargs": mode_kwargs(think)}
@@ -311,7 +313,7 @@ ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "sft_requests": (request_rows, "train"),
     "sft_tool": (tool_rows, "train"),
     "preference": (preference_rows(0.5), "preference"),
-    "request_pairs": (request_pairs, "preference"),
+    "request_pairs": (request_pairs, "train"),
     "pair_prompts": (question_rows, "preference"),
     "heldout_problems": (question_rows, "heldout"),
     "heldout_wordings": (wordings_rows, "heldout"),

@@ -103,13 +103,13 @@ def test_the_verb_tells_what_is_declined_and_held_out_deeds_are_new(rows):
     for row in rows["request_pairs"]:
         chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
         assert ("will not" in chosen) != ("will not" in rejected)
-        assert chosen.endswith("Thank you.") == rejected.endswith("Thank you.")
+        assert chosen.endswith("Thank you.")
 
 
 def test_a_seed_decides_every_byte(tmp_path):
     """The rows that the tiny recipe's checkpoints and figures were made from; other bytes make all of them again."""
     assert write_row_files(tmp_path, 0, dict.fromkeys(ROW_FILES, 20)) == dict.fromkeys(ROW_FILES, 20)
     content = b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
-    assert hashlib.sha256(content).hexdigest() == "50951231683d5a49dd4dcfbfc381868aeb1ff7c932525d9ea88ad74523fc8365"
+    assert hashlib.sha256(content).hexdigest() == "00e35f0c89c8bab4bca5581c6e9bdaa19a19db6d694dca513c9fbc795e68a9c4"
     write_row_files(tmp_path, 1, dict.fromkeys(ROW_FILES, 20))
     assert content != b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
