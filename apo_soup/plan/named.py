@@ -34,7 +34,7 @@ from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError, first_line
-from apo_soup.evals.installed import require_packages, require_vllm
+from apo_soup.evals.installed import require_packages, require_served_tokenizer, require_vllm
 from apo_soup.evals.models_to_evaluate import models_of_suite, require_own_folders
 from apo_soup.models.architecture import require_language_model, require_reward_model
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
@@ -209,6 +209,7 @@ def _look_at_suite(suite: EvalFile, looks: Looks) -> None:
             looks.at_rows(Source(files[id(task)]), suite.place(f"{key}.data"), folder)
     looks.note(suite, require_vllm, suite)
     looks.at(require_packages, suite)
+    looks.at(require_served_tokenizer, suite)
     if suite.endpoint is None:
         looks.at(require_own_folders, suite, models_of_suite(suite))
     if suite.gives("models") and not suite.models:

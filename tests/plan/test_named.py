@@ -74,6 +74,12 @@ def test_what_is_named_is_opened(changed, file, key, value, told):
     assert any(told in sentence for sentence in sentences)
 
 
+def test_a_served_models_tokenizer_is_asked_for_where_probabilities_are_read(changed):
+    served = {"engine": "openai", "endpoint": {"model": "m", "base_url": "http://localhost:9/v1"}}
+    (told,) = changed("eval.yaml", served)
+    assert "endpoint.tokenizer: expected one for task needle of kind recall, which reads the probabilities of" in told
+
+
 @pytest.mark.parametrize("stage", ["sft", "apo"])
 @pytest.mark.parametrize(
     ("rows", "told"),
