@@ -28,7 +28,7 @@ class ScriptedAnswers:
 def scripted_checkpoint(suite, tokenizer, answer):
     """A checkpoint whose answers are scripted."""
     engine, renderer = ScriptedAnswers(tokenizer, answer), Renderer(tokenizer)
-    return Checkpoint(suite, None, None, tokenizer, renderer, 8, 8192, 3, 0, engine, renderer)
+    return Checkpoint(suite, None, None, tokenizer, renderer, 8, 3, 0, engine, None, renderer)
 
 
 def scripted_task(write_recipe, tokenizer, answer, task):

@@ -219,11 +219,10 @@ class HarnessTask(RepeatedKeys):
             yield Fault("repeats", told.replace("give temperature", "give gen_kwargs: {temperature: 0.6}"))
 
 
+# Tasks that read the probabilities of given texts.
+ScoredTask = RecallTask | PreferenceTask | LossTask | ContextLossTask
 # Tasks that are scored here, and those that another project's program scores.
-OwnTask = (
-    AnswerTask | ToolTask | TurnsTask | ConsistencyTask | SafetyTask | RecallTask | PreferenceTask | LossTask
-    | ContextLossTask
-)  # fmt: skip
+OwnTask = AnswerTask | ToolTask | TurnsTask | ConsistencyTask | SafetyTask | ScoredTask
 OutsideTask = LiveCodeBenchTask | BfclTask
 # A task whose items lie in rows; the harness has its own.
 RowTask = OwnTask | OutsideTask
@@ -239,7 +238,7 @@ class EvalEndpoint(EndpointKeys):
     send_template_kwargs: Flag = key(True, "send the template's arguments, which hold the mode")
     tokenizer: Text | None = key(
         None,
-        "folder or Hub id of its tokenizer, for the harness's tasks that need the tokens",
+        "folder or Hub id of its tokenizer, for tasks that need the tokens",
         path=True,
         input=True,
     )

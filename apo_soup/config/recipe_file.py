@@ -204,8 +204,8 @@ def _with_stages(recipe: StageFile, name: str, value: Any, shared: SharedKeys) -
     if isinstance(value, dict):
         return {k: _with_stages(recipe, f"{name}.{k}", v, shared) for k, v in value.items()}
     named = shared.named(value) if isinstance(value, str) and not recipe.follows(name) else value
-    if named == value:
-        return value
+    if named == value or file_name_fault(named):  # the file that makes it tells of its name
+        return named
     same = next((path for path in (shared.folder / value, Path(value)) if _is_rows_or_model(path)), None)
     meant = {path.resolve() for path in (shared.folder / named, Path(named).expanduser())}
     if same is not None and same.resolve() not in meant:

@@ -13,6 +13,8 @@ from apo_soup.config.eval_keys import TaskKeys
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
 from apo_soup.evals.installed import require_vllm
+from apo_soup.evals.scorers import ModelScorer, ServedScorer, TextScorer
+from apo_soup.evals.served_tokens import ServedTokens
 from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
@@ -25,13 +27,13 @@ class Checkpoint:
     Args:
         suite: the suite file, for messages.
         batch_size: answers generated together.
-        tokens_per_batch: padded positions of a batch whose log-probabilities are computed together.
         samples: answers of each task that are kept to be read.
         seed: of generated items and of the harness.
         progress: what is shown while a task runs.
         engine: what answers; of a served model there is nothing else here but perhaps its tokenizer, and tasks that
             read more are refused.
         renderer: what writes the prompts that the engine reads.
+        scorer: what reads probabilities of given texts.
         template: what renders by the model's own template; None of a served model whose tokenizer is not named.
     """
 
@@ -41,10 +43,10 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
     renderer: Any
     batch_size: int
-    tokens_per_batch: int
     samples: int
     seed: int
     engine: AnswerEngine
+    scorer: TextScorer
     template: Renderer | None = None
     progress: TaskProgress = field(default_factory=TaskProgress)
 
@@ -86,10 +88,10 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         renderer=renderer,
         template=renderer,
         batch_size=suite.batch_size,
-        tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
         seed=suite.seed,
         engine=answer_engine(suite, folder, loaded, tokenizer, mixed=model is not None),
+        scorer=ModelScorer(loaded, suite.max_context_tokens_per_batch),
     )
 
 
@@ -97,7 +99,8 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
     """The model that `endpoint` names, of which there are no weights here, and its tokenizer where the file names one.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, or lacks a chat template that is valid Jinja.
+        UserError: the tokenizer cannot be loaded, or lacks a chat template that is valid Jinja; or the packages of
+            endpoints are not installed.
     """
     assert suite.endpoint is not None  # the file's check has looked
     nothing: Any = None
@@ -117,10 +120,10 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
         renderer=ServedRenderer(),
         template=Renderer(tokenizer) if tokenizer else None,
         batch_size=suite.batch_size,
-        tokens_per_batch=suite.max_context_tokens_per_batch,
         samples=suite.samples,
         seed=suite.seed,
         engine=ServedAnswers(suite.endpoint, suite.place("endpoint")),
+        scorer=ServedScorer(ServedTokens(suite.endpoint, suite.place("endpoint"), tokenizer or None)),
     )
 
 

@@ -1,8 +1,8 @@
-"""Packages that a suite asks for by its keys. No torch: `check` asks too."""
+"""What a suite asks for by its keys and this machine may not have. No torch: `check` asks too."""
 
 from importlib.util import find_spec
 
-from apo_soup.config.eval import EvalFile, HarnessTask
+from apo_soup.config.eval import EvalFile, HarnessTask, ScoredTask
 from apo_soup.errors import UserError
 from apo_soup.models.endpoint.packages import require_endpoint_packages
 
@@ -45,3 +45,18 @@ def require_packages(suite: EvalFile) -> None:
     for task in suite.tasks:
         if isinstance(task, HarnessTask):
             require_harness(suite, task)
+
+
+def require_served_tokenizer(suite: EvalFile) -> None:
+    """Refuse a task that reads the probabilities of given texts of a served model whose tokens are not known.
+
+    Raises:
+        UserError: naming the first.
+    """
+    scored = next((task for task in suite.tasks if isinstance(task, ScoredTask)), None)
+    if scored is not None and suite.endpoint is not None and suite.endpoint.tokenizer is None:
+        raise UserError(
+            f"{suite.place('endpoint.tokenizer')}: expected one for task {scored.name} of kind {scored.kind}, which "
+            "reads the probabilities of given texts, got none; name the folder or Hub id of the served model's "
+            "tokenizer, or name the other tasks with --task"
+        )

@@ -1,9 +1,6 @@
 """Tasks that read probabilities and generate nothing: recall, preference, loss, loss by position."""
 
 from collections import defaultdict
-from functools import partial
-
-import torch
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import token_ranges
@@ -12,18 +9,20 @@ from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_order import check_order
 from apo_soup.data.encode_pairs import encode_pair
+from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
-from apo_soup.models.half_threads import on_half_threads
-from apo_soup.models.logprobs import shared_logprobs
-from apo_soup.models.positions import forget_longest_text, rope_by_length
 from apo_soup.models.tokenizer import encode, encode_ids
 from apo_soup.statistics import mean_score, ratio_score
 
 FIRST_BUCKET_END = 64
-# Positions whose log-probabilities are computed at once: float32, vocabulary x 4 bytes each.
-LOGITS_AT_ONCE = 1024
+
+
+def template_of(checkpoint: Checkpoint) -> Renderer:
+    """What renders texts as the model has them."""
+    assert checkpoint.template is not None  # the suite's check has looked
+    return checkpoint.template
 
 
 def context_key(row: ItemRow) -> str:
@@ -43,7 +42,7 @@ def recall_task(checkpoint: Checkpoint, task: RecallTask, rows: list[ItemRow]) -
     texts_of_rows: list[str] = []
     rows_of_text: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
-        prompt = checkpoint.renderer.prompt(row["messages"], template_kwargs(row, {})) + row["prefix"]
+        prompt = template_of(checkpoint).prompt(row["messages"], template_kwargs(row, {})) + row["prefix"]
         texts_of_rows += [prompt, str(row["answer"])]
         rows_of_text[context_key(row) if "context" in row else f"row {number}"].append(number)
     ids = [list(encoding.ids) for encoding in encode_ids(checkpoint.tokenizer, texts_of_rows)]
@@ -51,7 +50,7 @@ def recall_task(checkpoint: Checkpoint, task: RecallTask, rows: list[ItemRow]) -
     texts = list(rows_of_text.values())
     groups, progress = [[items[n] for n in t] for t in texts], checkpoint.progress
     progress.count(len(groups), "texts")
-    scores = shared_logprobs(checkpoint.model, groups, checkpoint.tokens_per_batch, progress.at)
+    scores = checkpoint.scorer.completions(groups, progress.at)
     hits = {n: s.greedy for t, of_text in zip(texts, scores, strict=True) for n, s in zip(t, of_text, strict=True)}
     by_length: dict[str, list[float]] = defaultdict(list)
     for numbers in texts:
@@ -69,15 +68,15 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
     Raises:
         RowError: a row is no pair.
     """
-    items = []
+    items, template = [], template_of(checkpoint)
     for row in rows:
         pair = parse_pair(row, {})
         if pair.unusual_order:
-            check_order(pair.in_order, pair.kwargs, checkpoint.renderer.render)
-        encoded = encode_pair(pair, checkpoint.renderer, checkpoint.tokenizer)
+            check_order(pair.in_order, pair.kwargs, template.render)
+        encoded = encode_pair(pair, template, checkpoint.tokenizer)
         items.append([(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")])
     checkpoint.progress.count(len(items), "pairs")
-    scores = shared_logprobs(checkpoint.model, items, checkpoint.tokens_per_batch, checkpoint.progress.at)
+    scores = checkpoint.scorer.completions(items, checkpoint.progress.at)
     margins = [chosen.logprob - rejected.logprob for chosen, rejected in scores]
     return TaskResult(
         {
@@ -85,22 +84,6 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
             f"{task.name}/margin": Metric(mean_score(margins), margins),
         }
     )
-
-
-@torch.inference_mode()
-def token_losses(checkpoint: Checkpoint, ids: list[int]) -> torch.Tensor:
-    """Negative log-likelihood in nats of every token of `ids` [S] but the first: [S - 1], on the CPU."""
-    if rope_by_length(checkpoint.model.config.get_text_config()):
-        forget_longest_text(checkpoint.model)
-    batch = torch.tensor([ids], device=checkpoint.model.device)
-    logits: torch.Tensor = checkpoint.model(input_ids=batch, use_cache=False).logits[0, :-1]
-    pieces = [
-        -part.float().log_softmax(-1).gather(1, target[:, None])[:, 0]
-        for part, target in zip(
-            torch.split(logits, LOGITS_AT_ONCE), torch.split(batch[0, 1:], LOGITS_AT_ONCE), strict=True
-        )
-    ]
-    return torch.cat(pieces).cpu() if pieces else torch.zeros(0)
 
 
 def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> TaskResult:
@@ -112,16 +95,19 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     sums: dict[str, list[float]] = defaultdict(list)
     counts: dict[str, list[int]] = defaultdict(list)
     checkpoint.progress.count(len(rows), "rows")
-    for number, row in enumerate(rows):
-        checkpoint.progress.at(number)
+    texts, template = [], template_of(checkpoint)
+    for row in rows:
         item = parse_conversation(row, {})
         if item.unusual_order:
-            check_order(item.in_order, item.kwargs, checkpoint.renderer.render)
-        rendered = checkpoint.renderer.conversation(item)
+            check_order(item.in_order, item.kwargs, template.render)
+        rendered = template.conversation(item)
         encoding = encode(checkpoint.tokenizer, [rendered.text])[0]
-        losses = token_losses(checkpoint, encoding.ids)
-        parts = [losses[max(0, a - 1) : b - 1] for a, b in token_ranges(encoding.offsets, rendered.spans)]
-        for name in (task.name, f"{task.name}/{item.mode}"):
+        texts.append((item.mode, list(encoding.ids), token_ranges(encoding.offsets, rendered.spans)))
+    scores = checkpoint.scorer.losses([ids for _, ids, _ in texts])
+    for number, ((mode, _, ranges), losses) in enumerate(zip(texts, scores, strict=True)):
+        checkpoint.progress.at(number)
+        parts = [losses[max(0, a - 1) : b - 1] for a, b in ranges]
+        for name in (task.name, f"{task.name}/{mode}"):
             sums[name].append(sum(p.sum().item() for p in parts))
             counts[name].append(sum(len(p) for p in parts))
     metrics = {}
@@ -169,10 +155,8 @@ def context_loss_task(checkpoint: Checkpoint, task: ContextLossTask, rows: list[
         )
     ends = position_bucket_ends(task.length)
     means: dict[int, list[float]] = defaultdict(list)
-    by_length = rope_by_length(checkpoint.model.config.get_text_config())
-    score = partial(token_losses, checkpoint)
     checkpoint.progress.count(len(windows), "windows")
-    for number, losses in enumerate(on_half_threads(score, windows, checkpoint.model.device, together=not by_length)):
+    for number, losses in enumerate(checkpoint.scorer.losses(windows, abreast=True)):
         checkpoint.progress.at(number)
         for before, end in zip([1, *ends], ends, strict=False):
             means[end].append(losses[before - 1 : end - 1].mean().item())

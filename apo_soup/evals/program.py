@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from apo_soup.config.command_line import AskedState
 from apo_soup.config.endpoint import endpoint_address
-from apo_soup.config.eval import AnswerTask, ConsistencyTask, EvalFile, HarnessTask, ToolTask, TurnsTask
+from apo_soup.config.eval import AnswerTask, ConsistencyTask, EvalFile
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
+from apo_soup.evals.installed import require_served_tokenizer
 from apo_soup.evals.models_to_evaluate import EvaluatedModel, models_of_suite, models_to_evaluate
 from apo_soup.evals.results_folder import results_folders
 from apo_soup.hashing import hash_value
@@ -33,10 +34,6 @@ from apo_soup.verify.answers import verifier
 
 if TYPE_CHECKING:
     from apo_soup.evals.mix import Mixer
-
-# Kinds whose every prompt and score needs nothing of a model but its answers; what a task of the harness needs is seen
-# when it is loaded.
-SERVED_KINDS = (AnswerTask, ToolTask, TurnsTask, ConsistencyTask, HarnessTask, LiveCodeBenchTask, BfclTask)
 
 
 @dataclass(frozen=True)
@@ -114,13 +111,8 @@ def check_tasks(suite: EvalFile) -> None:
     Raises:
         UserError: naming the key and, of a file, both places that were looked at.
     """
+    require_served_tokenizer(suite)
     for number, task in enumerate(suite.tasks):
-        if suite.engine == "openai" and not isinstance(task, SERVED_KINDS):
-            raise UserError(
-                f"{suite.place(f'tasks.{number}.kind')}: expected a kind that answers alone are judged in, with engine "
-                f"openai, got {task.kind} of task {task.name}, which reads the probabilities of given texts; "
-                "name the other tasks with --task, or leave it out"
-            )
         if (
             isinstance(task, AnswerTask | ConsistencyTask) and ":" not in task.verifier
         ):  # a module of one's own may be slow to import

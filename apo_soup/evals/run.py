@@ -29,6 +29,7 @@ from apo_soup.config.eval import (
     RecallTask,
     RowTask,
     SafetyTask,
+    ScoredTask,
     ToolTask,
     TurnsTask,
 )
@@ -52,6 +53,7 @@ from apo_soup.evals.metrics import ItemRow, PlacedRowError, TaskResult
 from apo_soup.evals.outside.bfcl import bfcl_rows, bfcl_task
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
 from apo_soup.evals.safety import safety_task
+from apo_soup.evals.scorers import ServedScorer
 from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.evals.turns import turns_task
 from apo_soup.hashing import hash_value
@@ -93,6 +95,8 @@ def evaluate_model(
     asked = [task for task in suite.tasks if task.name not in parts]
     if suite.endpoint is not None:
         check_served_tasks(checkpoint, [task for task in asked if isinstance(task, HarnessTask)], engine)
+        if isinstance(checkpoint.scorer, ServedScorer) and any(isinstance(task, ScoredTask) for task in asked):
+            checkpoint.scorer.tokens.check_scores()
     # Those that read probabilities first: vLLM takes the accelerator, for our kinds and then for the harness.
     for number, task in enumerate(sorted(asked, key=turn_of), 1):
         progress.begin(task.name, number, len(asked))

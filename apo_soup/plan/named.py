@@ -34,7 +34,7 @@ from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError, first_line
-from apo_soup.evals.installed import require_packages, require_vllm
+from apo_soup.evals.installed import require_packages, require_served_tokenizer, require_vllm
 from apo_soup.evals.models_to_evaluate import models_of_suite, require_own_folders
 from apo_soup.models.architecture import require_language_model, require_reward_model
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
@@ -209,6 +209,7 @@ def _look_at_suite(suite: EvalFile, looks: Looks) -> None:
             looks.at_rows(Source(files[id(task)]), suite.place(f"{key}.data"), folder)
     looks.note(suite, require_vllm, suite)
     looks.at(require_packages, suite)
+    looks.at(require_served_tokenizer, suite)
     if suite.endpoint is None:
         looks.at(require_own_folders, suite, models_of_suite(suite))
     if suite.gives("models") and not suite.models:
@@ -224,12 +225,8 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
         looks.at(_merged_models, recipe, looks)
     if recipe.soup is not None:
         members = recipe.soup.members if isinstance(recipe.soup.members, list) else ["1"]
-        for member in (listed_member(recipe, name) for name in members):
-            if member.is_dir() or looks.made.makes(member):
-                continue
-            of_run = looks.made.lacks_stage(member)
-            told = looks.made.missing(str(member), recipe.place("soup")) if of_run else absent_member(recipe, member)
-            looks.problems.append(told)
+        for name in members:
+            looks.at(_soup_member, recipe, name, looks.made)
     if recipe.sweep is not None:
         sweep = recipe.sweep
         named = [("sweep.tasks", task) for task in sweep.tasks]
@@ -239,6 +236,14 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
     if recipe.soup is not None and recipe.soup.members == "greedy":
         scores = [("soup.metric", recipe.soup.metric)] if recipe.soup.metric else []
         looks.at(_suite_of, recipe, "soup.eval", recipe.soup.eval, scores)
+
+
+def _soup_member(recipe: MergeFile, name: str, made: MadeHere) -> None:
+    """Refuse a member that no folder is, and no stage makes."""
+    member = listed_member(recipe, name)
+    if not member.is_dir() and not made.makes(member):
+        of_run = made.lacks_stage(member)
+        raise UserError(made.missing(str(member), recipe.place("soup")) if of_run else absent_member(recipe, member))
 
 
 def _merged_models(recipe: MergeFile, looks: Looks) -> None:

@@ -19,6 +19,7 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.config.places import resolved
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
 from apo_soup.models.embeddings import embedding_rows, misfit, rows_for
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.runs.makers import stage_folder
@@ -44,10 +45,8 @@ class ModelTokens:
 
 
 def token_problems(recipes: list[StageFile]) -> list[str]:
-    """A sentence for each training file whose tokens do not fit its model, and for each merge of unlike tokens.
-
-    Raises:
-        UserError: as `read_tokens` does.
+    """A sentence for each training file whose tokens do not fit its model or cannot be read, and for each merge of
+    unlike tokens.
     """
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     makers = {resolved(recipe.output_dir): recipe for recipe in training}
@@ -79,7 +78,11 @@ def _follow(
         return known[recipe.path]
     known[recipe.path] = None  # for a file that begins with what it makes
     parent = makers.get(stage_folder(recipe.model_name_or_path))
-    before = _follow(parent, makers, known, problems) if parent else read_tokens(recipe)
+    try:
+        before = _follow(parent, makers, known, problems) if parent else read_tokens(recipe)
+    except UserError as error:  # a damaged file
+        problems.append(str(error))
+        return None
     if before is None:
         return None
     after = _with_new_tokens(before, recipe)

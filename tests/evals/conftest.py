@@ -1,4 +1,6 @@
-"""A model for the harness's English."""
+"""A model for the harness's English, and one that a server has."""
+
+import json
 
 import pytest
 from helpers import TINY_SHAPE
@@ -53,3 +55,54 @@ def english_model(tmp_path_factory):
     SmolLM3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def served(tiny_model, tokenizer):
+    """A server of the random model, with the routes for chats and for tokens; `fault` alters what it says of tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from apo_soup.models.completion import Sampling
+    from apo_soup.models.generation import generate
+    from bench.serving import Proxy
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+    def scores(ids):
+        """In the form of vLLM, which names the likeliest token beside the prompt's own."""
+        logits = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+        own, top = logits[range(len(ids) - 1), ids[1:]].tolist(), logits.max(-1)
+        words = [tokenizer.decode([i]) for i in ids]
+        tops = [{"own": o, "top": t} for o, t in zip(own, top.values.tolist(), strict=True)]
+        return {"tokens": words, "token_logprobs": [None, *own], "top_logprobs": [None, *tops]}
+
+    class Serves(Proxy):
+        fault = staticmethod(lambda found: found)
+
+        def reply(self, number, path, body):
+            asked, kind = json.loads(body), {"content-type": "application/json"}
+            sampling = Sampling(asked["max_tokens"])
+            with self.lock, torch.no_grad():
+                if path.endswith("/chat/completions"):
+                    told = {"enable_thinking": asked["chat_template_kwargs"]["enable_thinking"]}
+                    text = tokenizer.apply_chat_template(
+                        asked["messages"], tokenize=False, add_generation_prompt=True, **told
+                    )
+                    (said,) = generate(model, tokenizer, [text], sampling, 1)
+                    choice = {"message": {"role": "assistant", "content": cut(said.text, asked)}}
+                else:
+                    found = self.fault({"logprobs": scores(asked["prompt"])} if asked.get("echo") else {})
+                    if isinstance(found, int):
+                        return found, kind, json.dumps({"error": {"message": "no such thing"}}).encode()
+                    (said,) = generate(model, tokenizer, [tokenizer.decode(asked["prompt"])], sampling, 1)
+                    choice = {"text": cut(said.text, asked), **found}
+            choice |= {"index": 0, "finish_reason": "stop" if said.finished else "length"}
+            return 200, kind, json.dumps({"id": "x", "choices": [choice]}).encode()
+
+    def cut(text, asked):
+        return min((text.split(stop)[0] for stop in asked.get("stop", [])), key=len, default=text)
+
+    made = Serves("http://127.0.0.1:9/v1")
+    yield made
+    made.close()

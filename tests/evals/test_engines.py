@@ -179,7 +179,7 @@ def test_no_secret_of_the_endpoint_is_written_or_printed(served_suite, server, m
 def test_what_a_server_cannot_do_is_refused_before_it_is_asked(served_suite, server, write_rows):
     recall = {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", [{}]))}
     path, _ = served_suite(recall)
-    told = r"tasks.1.kind: expected a kind that .* got recall of task needle, which reads the probabilities"
+    told = r"endpoint.tokenizer: expected one for task needle of kind recall, which reads the probabilities of given"
     with pytest.raises(UserError, match=told):
         run_suite(path, EvalRequest(), [])
     with pytest.raises(UserError, match="--model: expected no such flag with engine openai"):

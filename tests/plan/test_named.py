@@ -74,6 +74,12 @@ def test_what_is_named_is_opened(changed, file, key, value, told):
     assert any(told in sentence for sentence in sentences)
 
 
+def test_a_served_models_tokenizer_is_asked_for_where_probabilities_are_read(changed):
+    served = {"engine": "openai", "endpoint": {"model": "m", "base_url": "http://localhost:9/v1"}}
+    (told,) = changed("eval.yaml", served)
+    assert "endpoint.tokenizer: expected one for task needle of kind recall, which reads the probabilities of" in told
+
+
 @pytest.mark.parametrize("stage", ["sft", "apo"])
 @pytest.mark.parametrize(
     ("rows", "told"),
@@ -98,6 +104,26 @@ def test_members_of_a_soup_may_be_folders(changed, tmp_path):
     assert changed("merge.yaml", listed) == []
     (told,) = changed("merge.yaml", {"soup.members": ["./nowhere", "1"]})
     assert told.startswith("merge.yaml:2: soup.members: expected a model folder, got nowhere, which is not there (")
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "damaged", "told"),
+    [
+        ("merge.yaml", "soup.members", ["a\0b", "1"], "", "soup.members: expected a path or an id, got 'a"),
+        ("sft.yaml", "output_dir", "a\0b", "", "output_dir: expected a path or an id, got 'a"),
+        ("sft.yaml", "seed", 1, "config.json", "model: base/config.json: expected valid JSON, got what is none"),
+        ("sft.yaml", "seed", 1, "tokenizer_config.json", "base/tokenizer_config.json: expected valid JSON, got what"),
+    ],
+)
+def test_what_cannot_be_looked_at_hides_no_other_mistake(changed, file, key, value, damaged, told):
+    def suite_too(folder):
+        (folder / "eval.yaml").write_text((folder / "eval.yaml").read_text() + "\nmodels: {a: nope}\n")
+        if damaged:
+            (folder / "base" / damaged).write_text('{"cut')
+
+    sentences = changed(file, {key: value}, suite_too)
+    assert any("models.a: expected a model folder, got nope" in sentence for sentence in sentences), sentences
+    assert any(told in sentence for sentence in sentences), sentences
 
 
 def test_rows_of_which_none_can_be_used_are_told(changed):

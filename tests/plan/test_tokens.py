@@ -5,7 +5,6 @@ import json
 import pytest
 from helpers import TRAINING
 
-from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe
 
 
@@ -82,11 +81,10 @@ def test_a_configuration_of_another_form_is_told_at_check(problems, tiny_model, 
     before = file.read_text()
     try:
         file.write_text(content)
-        with pytest.raises(UserError) as refused:
-            problems(mid=NEW)
+        (refused, *_) = problems(mid=NEW)
     finally:
         file.write_text(before)
-    assert str(refused.value).endswith(f"mid.yaml:1: {file}: {told}; copy the model again")
+    assert refused.endswith(f"mid.yaml:1: {file}: {told}; copy the model again")
 
 
 def test_a_merge_of_unlike_tokens_is_told_before_the_training(problems):

@@ -10,13 +10,10 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
-from transformers import AutoConfig
-
-from apo_soup.config.eval import EvalEndpoint, HarnessTask
+from apo_soup.config.eval import HarnessTask
 from apo_soup.data.rendering.template import TIME_LIMIT, unending_template
 from apo_soup.data.rendering.time_limit import OutOfTime, TimeLimit
 from apo_soup.errors import UserError
@@ -27,19 +24,15 @@ from apo_soup.evals.harness.models import (
     check_scored_texts_fit,
     has_open_reasoning,
 )
+from apo_soup.evals.served_tokens import BEHIND_TEXT, ServedTokens
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.drawing import answer_seed
-from apo_soup.models.endpoint.packages import require_endpoint_packages
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 from apo_soup.private import HarnessHooks
 from apo_soup.progress import warn
 
 # OpenAI's own server takes no more stop words; answers are cut at all of them here.
 MOST_STOPS = 4
-# What a server is asked to score before the first question, for its tokens to be compared with ours.
-TOKEN_PROBE = "The 3 quick brown foxes jumped over 12 lazy dogs: why, and how far?"
-# Tokens of the window behind those that score others: a text's last, and one that the server must generate.
-BEHIND_TEXT = 2
 # Tokens of an answer where a task does not say how many, as the harness has it.
 MOST_TOKENS = 256
 # Settings of generation that a request has a field for.
@@ -48,46 +41,18 @@ DRAWN_BY = ("temperature", "top_p", "top_k", "min_p")
 TextEncoder = Callable[[str], list[int]]
 
 
-class ServedHarness:
-    """What a server, an endpoint's keys and a tokenizer make of the harness's requests."""
+class ServedHarness(ServedTokens):
+    """What a server, an endpoint's keys and a tokenizer make of the harness's requests.
+
+    Raises:
+        UserError: the packages of endpoints are not installed.
+    """
 
     def __init__(self, checkpoint: Checkpoint):
-        """Raises:
-        UserError: the packages of endpoints are not installed.
-        """
         assert checkpoint.suite.endpoint is not None  # the file's check has looked
+        super().__init__(checkpoint.suite.endpoint, checkpoint.suite.place("endpoint"), checkpoint.tokenizer)
         self.checkpoint = checkpoint
-        self.keys: EvalEndpoint = checkpoint.suite.endpoint
-        self.where = checkpoint.suite.place("endpoint")
         self.told: list[str] = []
-        require_endpoint_packages(self.where)
-
-    def client(self, sampling: Sampling) -> Any:
-        """A client of chats and token prompts, for answers that are drawn so.
-
-        Raises:
-            UserError: the environment variable of the key holds what no key is.
-        """
-        from apo_soup.models.endpoint.token_prompts import TokenClient  # late: the packages of endpoints are an extra
-
-        return TokenClient(self.keys, self.where, sampling, self.keys.send_template_kwargs)
-
-    @cached_property
-    def window(self) -> int | None:
-        """The most tokens of a text and its answer: as the server says, else as the configuration beside the tokenizer
-        does; None where neither is there.
-
-        Raises:
-            UserError: the environment variable of the key holds what no key is.
-        """
-        told: int | None = self.client(Sampling(1)).window()
-        if told or self.keys.tokenizer is None:
-            return told
-        try:
-            config = AutoConfig.from_pretrained(self.keys.tokenizer)
-        except (OSError, ValueError):
-            return None  # a folder or a repository with a tokenizer alone
-        return getattr(config.get_text_config(), "max_position_embeddings", None)
 
     def tell(self, where: str) -> None:
         """Say what the server refused or altered since the last time, of the tasks at `where`."""
@@ -112,15 +77,13 @@ class ServedHarness:
                 f"{self.where}.tokenizer: expected one for {name} of {self.checkpoint.place(task, 'tasks')}, which "
                 f"{what}, got none; name the folder or Hub id of the served model's tokenizer, or leave the task out"
             )
-        ids = self.checkpoint.ids(TOKEN_PROBE)
-        client = self.client(Sampling(1))
         if scored and "think" in task.modes:
             raise UserError(
                 f"{self.checkpoint.place(task, 'modes')}: expected no_think alone for {name}, which {what} without "
                 "reasoning, got think; leave it out, or give the other tasks an entry of their own"
             )
         if not scored:
-            told = client.complete([token_prompt(ids, 0)])[0].problem
+            told = self.client(Sampling(1)).complete([token_prompt(self.probe, 0)])[0].problem
             if told:
                 raise UserError(
                     f"{self.where}.base_url: expected a server that goes on with tokens (completions), which {name} "
@@ -128,14 +91,7 @@ class ServedHarness:
                     "the task out"
                 )
             return
-        from apo_soup.models.endpoint.token_prompts import same_tokens
-
-        written = client.score([ids])[0].written
-        if not same_tokens(written, ids, TOKEN_PROBE):
-            raise UserError(
-                f"{self.where}.tokenizer: expected the tokenizer of the served model, got another one: the server "
-                f"reads its ids of {TOKEN_PROBE!r} as {''.join(written)!r}; correct it"
-            )
+        self.check_scores()
 
     def known_window(self) -> int:
         """`window`, where long texts are cut by it.
