@@ -326,5 +326,6 @@ ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "tuning_needles": (recall_rows((1536,)), "tuning"),
     "tuning_pairs": (preference_rows(0), "tuning"),
     "tuning_think_pairs": (preference_rows(1), "tuning"),
+    "tuning_requests": (asked_requests, "tuning"),
     "tuning_tools": (tool_call_prompts, "tuning"),
 }
