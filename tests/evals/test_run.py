@@ -42,8 +42,10 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
         {"messages": chat("x", "")["messages"][:1], "prefix": "found x", "answer": " Rome", "group": g, "depth": 0.5}
         for g in (128, 256)
     ]
+    requests = [{"messages": chat("Hi", "")["messages"][:1], "decline": decline} for decline in (True, False)]
     tasks = [
         {"name": "sums", "kind": "answer", "data": str(questions), "max_new_tokens": 8},
+        {"name": "asked", "kind": "safety", "data": str(write_rows("s.jsonl", requests)), "max_new_tokens": 8},
         {"name": "needle", "kind": "recall", "data": str(write_rows("n.jsonl", needles))},
         {
             "name": "preference",
@@ -63,14 +65,17 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert metrics["needle/128"]["n"] == 1
     assert metrics["preference"]["value"] in (0.0, 1.0)
     assert (metrics["loss"]["n"], metrics["loss"]["better"]) == (2, "lower")
-    assert len(results["samples"]) == 4
+    assert metrics["asked/think/declined"]["n"] == metrics["asked/no_think/answered"]["n"] == 1
+    assert len(results["samples"]) == 8
     schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     jsonschema.validate(results, schema)
     again = program("-m", "apo_soup", "eval", "--config", path)
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
     assert missing.returncode == 2
-    kinds = "answer, tool, turns, consistency, recall, preference, loss, context_loss, harness, livecodebench, bfcl"
+    kinds = (
+        "answer, tool, turns, consistency, safety, recall, preference, loss, context_loss, harness, livecodebench, bfcl"
+    )
     told = f"tasks.0.kind: expected one of {kinds}, got 'anwser'"
     assert told in missing.stderr
 
