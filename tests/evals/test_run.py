@@ -3,6 +3,7 @@
 import json
 import re
 from importlib.metadata import version
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from helpers import ROOT, chat, preference, python
 from programs import program
 
+from apo_soup.config.eval import Task
 from apo_soup.config.load import load
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
@@ -69,6 +71,8 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert len(results["samples"]) == 8
     schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     jsonschema.validate(results, schema)
+    kinds = {get_args(task.model_fields["kind"].annotation)[0] for task in get_args(get_args(Task)[0])}
+    assert kinds == set(schema["properties"]["tasks"]["additionalProperties"]["properties"]["kind"]["enum"])
     again = program("-m", "apo_soup", "eval", "--config", path)
     assert "evals/one: up to date, skipped" in again.stdout
     missing = python("-m", "apo_soup", "eval", "--config", path, "--tasks.0.kind", "anwser")
