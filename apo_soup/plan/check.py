@@ -1,6 +1,6 @@
 """`apo-soup check RECIPE`: every error of a recipe at once, and what its training files ask for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from apo_soup.config.adapter_keys import missing_package
@@ -57,7 +57,7 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
             wrong = output_problems(recipe, folders)
             problems += [*wrong, *begun_problems(recipe)]
             if not wrong:
-                recipe.notes.extend(made_by_another(recipe, folders))
+                problems += noted(recipe, made_by_another(recipe, folders))
             if isinstance(recipe, TrainingFile):
                 notes = {"report_to": missing_note(recipe), "logging_dir": logging_note(recipe)}
                 recipe.notes.extend(f"{recipe.where(key)}: {note}" for key, note in notes.items() if note)
@@ -80,6 +80,15 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
             "name a recipe's folder"
         )
     return recipes, problems
+
+
+def noted(recipe: StageFile, notes: Iterable[str]) -> list[str]:
+    """Write notes to a file's own; a sentence where one cannot be told for what is damaged."""
+    try:
+        recipe.notes.extend(notes)
+    except UserError as error:
+        return [f"{recipe.place('output_dir')}: {error}"]
+    return []
 
 
 def doubled_outputs(recipes: list[StageFile]) -> list[str]:
