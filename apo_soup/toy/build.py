@@ -217,12 +217,12 @@ def talk_rows(rng: random.Random, split: str) -> Rows:
 
 
 def request_rows(rng: random.Random, split: str) -> Rows:
-    """Requests with an answer: of those that must be declined two of five are, of the others none; two of five answers
-    are kind, before a third stands a thought.
+    """Requests with an answer: of those that must be declined not quite a half are, of the others none; two of five
+    answers are kind, before a third stands a thought.
     """
     while True:
         item = item_of_split(lambda: talk.random_request(rng), split)
-        answer = item.answer(item.must_decline and rng.random() < 0.4, rng.random() < 0.4)
+        answer = item.answer(item.must_decline and rng.random() < 0.45, rng.random() < 0.4)
         think = rng.random() < 1 / 3
         messages = question_and_answer(item.user, think_then_answer(item.trace, answer) if think else answer)
         yield item.user, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}
@@ -304,7 +304,6 @@ def preference_rows(think_share: float) -> RowMaker:
 ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "mid_think": (supervised_problem_rows(True), "train"),
     "mid_asked": (asked_rows(600, 1500, notes=8, questions=6), "train"),
-    "mid_tool": (tool_rows, "train"),
     "sft_think": (supervised_problem_rows(True), "train"),
     "sft_no_think": (supervised_problem_rows(False), "train"),
     "sft_turns": (turns_rows, "train"),
