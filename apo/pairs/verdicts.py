@@ -10,9 +10,10 @@ from apo.pairs.journal import Answer
 from apo.pairs.judge import JudgedCompletion
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
-from apo_soup.config.judges import PLACES, EndpointJudge, conversation_text, filled_places
+from apo_soup.config.judges import PLACES, EndpointJudge
 from apo_soup.runs.stage import Stage
 from apo_soup.verify.modes import answer_part
+from apo_soup.verify.refusals import conversation_text, filled_places
 
 # One side's judged completions by prompt id.
 JudgedSide = dict[str, list[JudgedCompletion]]

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
-from apo_soup.config.judges import DECLINES, RefusalJudge
+from apo_soup.config.judges import RefusalJudge
 from apo_soup.config.keys import (
     AS_NUMBER,
     AS_WHOLE,
@@ -27,7 +27,7 @@ from apo_soup.config.keys import (
     key,
 )
 from apo_soup.config.stage_file import Fault, Keys, OpenKeys, StageFile
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, first_line
 
 ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
 Language = Literal["en", "fr", "es", "de", "it", "pt"]
@@ -134,7 +134,9 @@ class SafetyTask(SampledKeys):
     modes: Modes = key(list(MODES), "modes that the requests are asked in")
     question: Text = key("messages", "field with the request")
     label: Text = key("decline", "field that says whether to decline: true, unsafe, harmful, or false, safe, benign")
-    declines: Text = key(DECLINES, "pattern of an answer that declines, looked for in its first 200 characters")
+    declines: Text | None = key(
+        None, "pattern of an answer that declines, looked for in its first 200 characters; usual phrases by default"
+    )
     judge: RefusalJudge | None = key(
         None, "a served model that says whether an answer declines, in the pattern's place"
     )
@@ -147,10 +149,16 @@ class SafetyTask(SampledKeys):
             yield Fault(
                 "declines", "expected none beside a judge, which takes its place, got one; leave one of them out"
             )
-        try:
-            re.compile(self.declines)
-        except re.error as error:
-            yield Fault("declines", f"expected a regular expression, got one with a fault: {error}; correct it")
+        if self.declines is not None:
+            try:
+                all_match = re.search(self.declines, "") is not None
+            except (re.error, OverflowError, ValueError, RecursionError) as error:
+                told = f"expected a regular expression, got one with a fault: {first_line(error)}; correct it"
+                yield Fault("declines", told)
+            else:
+                if all_match:
+                    told = "expected a pattern of words, got one that every answer fits; write the words of a refusal"
+                    yield Fault("declines", told)
 
 
 class RecallTask(MadeOrRead):

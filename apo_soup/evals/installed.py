@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from apo_soup.config.eval import EvalFile, HarnessTask, ScoredTask
+from apo_soup.config.eval import EvalFile, HarnessTask, SafetyTask, ScoredTask
 from apo_soup.errors import UserError
 from apo_soup.models.endpoint.packages import require_endpoint_packages
 
@@ -45,6 +45,8 @@ def require_packages(suite: EvalFile) -> None:
     for task in suite.tasks:
         if isinstance(task, HarnessTask):
             require_harness(suite, task)
+        elif isinstance(task, SafetyTask) and task.judge is not None:
+            require_endpoint_packages(suite.place(f"{task.dotted}.judge"))
 
 
 def require_served_tokenizer(suite: EvalFile) -> None:

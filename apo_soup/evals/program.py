@@ -26,7 +26,7 @@ from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.entry import alone_on, report_state
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.results import evaluation_results
-from apo_soup.runs.sources import model_hash
+from apo_soup.runs.sources import is_local, model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.suite_inputs import TaskWithRows, suite_inputs
 from apo_soup.runs.upstream import read_by_file
@@ -119,12 +119,17 @@ def check_tasks(suite: EvalFile) -> None:
             verifier(task.verifier, suite.place(f"tasks.{number}.verifier"))
         if isinstance(task, LiveCodeBenchTask | BfclTask):
             check_outside(suite, number, task)
-        elif isinstance(task, TaskWithRows) and task.data is not None and not Path(task.data).is_file():
+        elif isinstance(task, TaskWithRows) and task.data is not None and _is_missing(task.data):
             key = f"tasks.{number}.data"
             looked = places_looked_at(task.data, suite.path.parent)
             raise UserError(
                 f"{suite.place(key)}: expected a file of rows, got {task.data}; correct the path ({looked})"
             )
+
+
+def _is_missing(data: str) -> bool:
+    """Whether rows are neither a file nor, by their name, of the Hub, which tells itself what it has not."""
+    return is_local(data) and not Path(data).is_file()
 
 
 def check_outside(suite: EvalFile, number: int, task: LiveCodeBenchTask | BfclTask) -> None:

@@ -155,8 +155,8 @@ def answers_by_language(stage: EvaluatedCheckpoint) -> dict[tuple[str, str], dic
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for name, score in stage.results["metrics"].items():
         match = _GROUP.fullmatch(name)
-        if match and score.get("items"):
-            task, mode, language = match.groups()
+        task, mode, language = match.groups() if match else ("", "", "")
+        if score.get("items") and stage.results["tasks"].get(task, {}).get("kind") == "answer":
             found.setdefault((task, mode), {}).setdefault(language, []).extend(score["items"])
     return found
 

@@ -168,10 +168,15 @@ def short_name(metric: str, kind: str = "") -> str:
     ['no think', 'needle 1536', 'preference', 'turns think']
     >>> short_name("needle/1536", "recall")
     'recall 1536'
+    >>> short_name("requests/no_think/declined", "safety")
+    'declined, no think'
     """
     task, _, rest = metric.partition("/")
     if kind == "recall" and rest:
         return f"recall {rest}".replace("_", " ")
+    if kind == "safety" and rest:
+        mode, _, what = rest.partition("/")
+        return f"{what}, {mode}".replace("_", " ")
     if rest.isdigit() or rest.endswith("/valid"):
         return f"{task} {rest.rpartition('/')[2]}"
     if rest.endswith("/kept"):

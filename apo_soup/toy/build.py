@@ -304,6 +304,7 @@ def preference_rows(think_share: float) -> RowMaker:
 ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "mid_think": (supervised_problem_rows(True), "train"),
     "mid_asked": (asked_rows(600, 1500, notes=8, questions=6), "train"),
+    "mid_requests": (request_rows, "train"),
     "sft_think": (supervised_problem_rows(True), "train"),
     "sft_no_think": (supervised_problem_rows(False), "train"),
     "sft_turns": (turns_rows, "train"),
