@@ -9,7 +9,7 @@ def checkpoint(**values: float | None) -> EvaluatedCheckpoint:
         name: {"value": value, "low": None, "high": None, "headline": name != "hidden", "better": better}
         for (name, value), better in zip(values.items(), ("higher", "lower", "higher"), strict=False)
     }
-    return EvaluatedCheckpoint("merged", {"metrics": metrics}, None)
+    return EvaluatedCheckpoint("merged", {"metrics": metrics, "tasks": {}}, None)
 
 
 def test_headline_scores_stand_in_the_cards_index():

@@ -40,7 +40,7 @@ ENDPOINT_SECRETS = ("api_key_env", "base_url", "extra_body")
         ("pairs", {f"{place}.{name}" for place in ("strong", "weak", "judge") for name in ENDPOINT_SECRETS}),
         ("apo", {"hub_token"}),
         ("merge", set()),
-        ("eval", {f"endpoint.{name}" for name in ENDPOINT_SECRETS}),
+        ("eval", {f"{place}.{name}" for place in ("endpoint", "tasks.judge") for name in ENDPOINT_SECRETS}),
     ],
 )
 def test_every_key_declared_secret_is_hidden_at_any_depth(kind, names):
