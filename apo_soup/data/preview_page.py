@@ -5,6 +5,7 @@ that lies on this machine the page names the file, and not where it lies.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -16,7 +17,7 @@ from apo_soup.errors import UserError, told_by_disk
 from apo_soup.pages.render import rendered
 from apo_soup.progress import tell
 from apo_soup.runs.durable import write_whole
-from apo_soup.runs.machine_paths import short_path
+from apo_soup.runs.machine_paths import short_path, without_paths
 
 # By this a page is known for one of ours, which may be written again.
 _GENERATOR = "apo-soup preview"
@@ -34,16 +35,18 @@ def write_preview_page(
     """
     require_own_page(file)
     sources = list(shown_mixture(recipe, tokenizer, count, without))
+    sampled = [replace(source.sampled, name=short_path(source.sampled.name)) for source in sources]
     page = rendered(
         "preview.html.jinja",
         is_text=_is_text,
         is_pair=_is_pair,
         short_source=short_path,
+        short_note=without_paths,
         row_number=row_number,
         title=f"{recipe.path.parent.name}/{recipe.path.name}",
         generator=_GENERATOR,
         sources=sources,
-        mixture=mixture_lines([source.sampled for source in sources]),
+        mixture=mixture_lines(sampled),
     )
     with told_by_disk("--html", file):
         write_whole(file, page)
@@ -54,7 +57,7 @@ def require_own_page(file: Path) -> None:
     """Refuse a place that is taken by anything but an earlier page.
 
     Raises:
-        UserError: it is, or there is no folder for it.
+        UserError: it is, it cannot be read, or there is no folder for it.
     """
     if not file.parent.is_dir():
         raise UserError(f"--html: expected a file in a folder, got {file} without one; make {file.parent} first")
@@ -65,7 +68,9 @@ def require_own_page(file: Path) -> None:
 
 
 def _is_earlier_page(file: Path) -> bool:
-    with file.open("rb") as opened:
+    if not file.is_file():  # a pipe would be waited for
+        return False
+    with told_by_disk("--html", file), file.open("rb") as opened:
         return _GENERATOR.encode() in opened.read(_HEAD)
 
 

@@ -57,7 +57,7 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
             wrong = output_problems(recipe, folders)
             problems += [*wrong, *begun_problems(recipe)]
             if not wrong:
-                problems += noted(recipe, made_by_another(recipe, folders))
+                problems += note_problems(recipe, made_by_another(recipe, folders))
             if isinstance(recipe, TrainingFile):
                 notes = {"report_to": missing_note(recipe), "logging_dir": logging_note(recipe)}
                 recipe.notes.extend(f"{recipe.where(key)}: {note}" for key, note in notes.items() if note)
@@ -82,7 +82,7 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
     return recipes, problems
 
 
-def noted(recipe: StageFile, notes: Iterable[str]) -> list[str]:
+def note_problems(recipe: StageFile, notes: Iterable[str]) -> list[str]:
     """Write notes to a file's own; a sentence where one cannot be told for what is damaged."""
     try:
         recipe.notes.extend(notes)

@@ -1,5 +1,6 @@
 """The preview as a page: what is trained is marked, nothing in it runs, and nobody's file is replaced."""
 
+import os
 import re
 from html.parser import HTMLParser
 
@@ -56,6 +57,18 @@ def test_trained_text_is_marked_and_no_row_can_write_the_page(training_recipe, t
     assert "row 2 <span>of rows.jsonl, mode no_think</span>" in page
 
 
+def test_the_page_names_no_folder_of_the_machine(training_recipe, write_rows, tokenizer, tmp_path):
+    """Two sources, so that the mixture stands below them; and one whose rows cannot be counted before they are read."""
+    paths = [str(write_rows("mine.jsonl", ROWS[:3])), str(write_rows("yours.jsonl", ROWS[:2]))]
+    mixture = {"datasets": [{"id": path, "split": "train"} for path in paths]}
+    file = tmp_path / "page.html"
+    write_preview_page(file, load(training_recipe(mixture=mixture), "sft"), tokenizer, 1)
+    page = file.read_text()
+    assert "=== the mixture, estimated from at most" in page
+    assert page.count("mine.jsonl") == page.count("yours.jsonl") == 3
+    assert str(tmp_path) not in page
+
+
 def test_answers_of_a_pair_stand_side_by_side(training_recipe, tokenizer, tmp_path):
     recipe = load(training_recipe([preference("Why?", "because it is good", "because it is bad")], name="apo"), "apo")
     write_preview_page(tmp_path / "page.html", recipe, tokenizer, 1)
@@ -71,8 +84,11 @@ def test_only_an_earlier_page_is_replaced(training_recipe, tokenizer, tmp_path):
     for _ in range(2):
         write_preview_page(page, recipe, tokenizer, 1)
     (tmp_path / "notes.html").write_text("mine")
-    for file, told in (("notes.html", "an earlier preview, got .*notes"), (".", "folder"), ("a/b.html", "make .*/a ")):
-        with pytest.raises(UserError, match=f"--html: expected .*{told}"):
+    os.mkfifo(tmp_path / "pipe")
+    taken = (("notes.html", "an earlier preview, got .*notes"), ("pipe", "an earlier preview, got .*pipe"))
+    missing = ((".", "folder"), ("a/b.html", "make .*/a "))
+    for file, told in (*taken, *missing, ("/proc/self/mem", "got Input/output error; .*mend the disk")):
+        with pytest.raises(UserError, match=f"--html: .*expected .*{told}"):
             write_preview_page(tmp_path / file, recipe, tokenizer, 1)
     assert (tmp_path / "notes.html").read_text() == "mine"
     assert [file.name for file in tmp_path.glob(".*")] == []

@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.checks.mask_check import mask_check_error
 from apo_soup.data.checks.row_faults import TrainedTurns, others_fault, said_fault
+from apo_soup.data.checks.said import says_reasoning
 from apo_soup.data.checks.think_blocks import NOT_OPENED, has_reasoning, think_block_fault
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at, reasons_itself, spoken_reasoning
@@ -140,9 +141,10 @@ def _mode_fault(pair: CheckedPair, name: str, text: str) -> str | None:
         return f"field {name}: expected words first, got an empty think block; remove it, or correct the template"
     if not pair.modes and "enable_thinking" not in item.kwargs and not EMPTY_BLOCK.match(text):
         return None
-    if item.mode == "no_think" and has_reasoning(text):
+    reasons = has_reasoning(text) or says_reasoning((item.chosen if name == "chosen" else item.rejected)[-1], text)
+    if item.mode == "no_think" and reasons:
         return reasoning_in_no_think(item, name)
-    if item.mode == "think" and name == "chosen" and (EMPTY_BLOCK.match(text) or not has_reasoning(text)):
+    if item.mode == "think" and name == "chosen" and (EMPTY_BLOCK.match(text) or not reasons):
         return f"field {name}: expected reasoning in a think pair, got none; {NO_THINK_CURE.format('pairs')}"
     return None
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apo_soup.data.checks.said import lacking_call, same_words, written_in
+from apo_soup.data.checks.said import lacking_call, same_words, says_reasoning, written_in
 from apo_soup.data.checks.think_blocks import has_reasoning, think_block_fault, whole_text_block_fault
 from apo_soup.data.conversations.conversation import Conversation
 from apo_soup.data.conversations.reasoning import (
@@ -27,6 +27,9 @@ from apo_soup.models.think_tags import END_OF_THINKING
 INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
 NOT_ALL = (
     f"expected all of an answer in what the chat template writes, got less, so it is not trained; {OTHER_TEMPLATE}"
+)
+IN_NO_THINK = (
+    f"expected no reasoning in a no-think row, got some that the chat template writes; {THINK_CURE.format('rows')}"
 )
 MODE_FLAGS = ("/no_think", "/think", "/system_override")
 
@@ -64,7 +67,7 @@ def row_fault(row: TrainedTurns) -> str | None:
         fault = said_fault(row.item, row.turns[number], answer, row.text) or _turn_fault(row, number, answer)
         if fault:
             return fault
-    return row_mode_fault(row.item, answers, row.modes)
+    return row_mode_fault(row.item, row.turns, answers, row.modes)
 
 
 def whole_row_fault(item: Conversation, text: str, modes: bool) -> str | None:
@@ -77,7 +80,10 @@ def whole_row_fault(item: Conversation, text: str, modes: bool) -> str | None:
             fault = None if rendered else _not_rendered(message)
         if fault:
             return fault
-    return whole_text_block_fault(item, text) or row_mode_fault(item, assistant_texts(item), modes)
+    fault = whole_text_block_fault(item, text) or row_mode_fault(item, (), assistant_texts(item), modes)
+    if fault or item.thinks or not _is_held_to_mode(item, modes):
+        return fault
+    return IN_NO_THINK if any(says_reasoning(turn, text) for turn in item.answers) else None
 
 
 def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
@@ -150,12 +156,15 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
     return None
 
 
-def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> str | None:
+def row_mode_fault(item: Conversation, turns: Sequence[Fields], answers: Sequence[str], modes: bool) -> str | None:
     """How a row's trained texts break its mode; `modes` says that the template knows modes.
 
     Where it does not, a row is held to the mode that it or its recipe states.
+
+    Args:
+        turns: those of `answers`, where each has a text of its own.
     """
-    if not modes and "enable_thinking" not in item.kwargs:
+    if not _is_held_to_mode(item, modes):
         return None
     if item.thinks and not (item.reasons_elsewhere or any(map(has_reasoning, answers)) or item.reasons):
         return f"expected reasoning in a think row, got none; {NO_THINK_CURE.format('rows')}"
@@ -164,7 +173,13 @@ def row_mode_fault(item: Conversation, answers: Sequence[str], modes: bool) -> s
     inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
     if any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
         return f"expected no reasoning in a no-think row, got <think> in an answer; {THINK_CURE.format('rows')}"
+    if any(says_reasoning(turn, answer) for turn, answer in zip(turns, answers, strict=False)):
+        return IN_NO_THINK
     return None
+
+
+def _is_held_to_mode(item: Conversation, modes: bool) -> bool:
+    return modes or "enable_thinking" in item.kwargs
 
 
 def end_fault(turns: Sequence[Fields], answers: Sequence[str], ends: Sequence[str], ends_row: bool) -> str | None:

@@ -16,6 +16,12 @@ def same_words(said: str, text: str) -> bool:
     return said in text or SPACE.sub("", said) in SPACE.sub("", text)
 
 
+def says_reasoning(turn: Fields, text: str) -> bool:
+    """Whether a text holds a turn's reasoning, however the template marks it: with think tags or as a channel."""
+    thought = spoken_reasoning(turn)[1]
+    return bool(thought) and same_words(thought, text)
+
+
 def written_in(said: str, text: str) -> bool:
     """Whether a text holds what somebody else than the assistant says: as it is, as JSON writes it, with other white
     space, or, of a result that is JSON, value by value.

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import CHATML, QWEN3_LIKE
-from data_helpers import CALL, options
+from data_helpers import CALL, options, shipped_tokenizer
 from helpers import preference
 
 from apo_soup.data.checks.pair_check import CheckedPair, check_pair, pair_fault
@@ -148,3 +148,20 @@ def test_a_pair_is_refused_for_what_is_wrong_with_it(tokenizer, use, template, a
     (shape,) = (f for f in formats_of(pairs=True) if f.name == "preference")
     (result,) = encoder([RowToEncode(Source("rows"), SourceRow("rows:9", row), shape, 1, checked=False)]).results
     assert re.search(reason, result.reason)
+
+
+def test_reasoning_is_known_however_a_template_marks_it():
+    """Gemma 4 writes it as a channel."""
+    encoder = PairEncoder(shipped_tokenizer("gemma4_v5", "<turn|>"), options(pairs=True))
+    (shape,) = (f for f in formats_of(pairs=True) if f.name == "preference")
+
+    def made(think):
+        row = preference("2 + 2?", "4", "5", think)
+        for side, thought in (("chosen", "Two and two."), ("rejected", "A guess.")):
+            row[side][0]["reasoning_content"] = thought
+        return encoder([RowToEncode(Source("rows"), SourceRow("rows:9", row), shape, 1, checked=False)]).results[0]
+
+    assert "expected no reasoning in a no-think pair, got some" in made(think=False).reason
+    ((_, chosen, rejected),) = made(think=True).parts
+    assert "Two and two." in encoder.tokenizer.decode(chosen)
+    assert "A guess." in encoder.tokenizer.decode(rejected)

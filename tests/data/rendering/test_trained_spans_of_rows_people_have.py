@@ -79,6 +79,7 @@ ROWS: dict[str, tuple[dict, list[list[str]]]] = {
     "think tag of a user": ({"messages": [user("Say <think> now"), said(FIRST)]}, []),
     "reasoning": ({"messages": [user(ONE), said(FIRST, reasoning="Thought one.")], **THINKING},
                   [["Thought one.", FIRST]]),
+    "reasoning in no-think": ({"messages": [user(ONE), said(FIRST, reasoning_content="Thought one.")]}, []),
     "end in a question": ({"messages": [user("x END y"), said(FIRST)]}, []),
     "end behind an answer": ({"messages": [user(ONE), said("Answer one.END"), user(TWO), said("Answer two.END")]},
                              [[FIRST], [SECOND]]),
