@@ -1,5 +1,9 @@
 """A card's metadata in the Hub's format."""
 
+from inspect import signature
+
+from huggingface_hub import ModelCardData
+
 from apo_soup.runs.card_metadata import card_metadata, index_results
 from apo_soup.runs.results import EvaluatedCheckpoint
 
@@ -9,7 +13,7 @@ def checkpoint(**values: float | None) -> EvaluatedCheckpoint:
         name: {"value": value, "low": None, "high": None, "headline": name != "hidden", "better": better}
         for (name, value), better in zip(values.items(), ("higher", "lower", "higher"), strict=False)
     }
-    return EvaluatedCheckpoint("merged", {"metrics": metrics}, None)
+    return EvaluatedCheckpoint("merged", {"metrics": metrics, "tasks": {}}, None)
 
 
 def test_headline_scores_stand_in_the_cards_index():
@@ -26,5 +30,7 @@ def test_a_local_model_is_no_base_model_of_the_hub(tmp_path):
         "library_name": "transformers", "tags": ["merge", "apo-soup"], "pipeline_tag": "text-generation",
     }  # fmt: skip
     line = {"mid": {"metrics": {"data": [{"source": "maker/rows:english"}]}}, "maker/base@v1": None}
-    metadata = card_metadata("merged", line, None)
+    metadata = card_metadata("merged", line, None, parameters=7)
     assert (metadata["base_model"], metadata["datasets"]) == (["maker/base"], ["maker/rows"])
+    fields = signature(ModelCardData.__init__).parameters
+    assert metadata.keys() - fields == {"parameters", "base_model_relation"}
