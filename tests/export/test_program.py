@@ -98,7 +98,7 @@ def test_the_toy_model_becomes_a_file_that_says_the_same(kind, tmp_path):
     assert {file.name for file in folder.iterdir()} == {"Modelfile", f"mine-merged-{kind}.gguf", "manifest.json"}
     assert "the same in llama.cpp" in output
     for mode in ("think", "no_think"):
-        assert f"\n{mode} " in output
+        assert f"\n{mode}: a text" in output
     content = (folder / f"mine-merged-{kind}.gguf").read_bytes()
     for file in (content, (folder / "Modelfile").read_bytes()):
         assert str(tmp_path).encode() not in file
