@@ -318,6 +318,28 @@ def chat(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="model folder, or recipe")],
+    kind: Annotated[
+        str, typer.Argument(metavar="[f16|q8_0|q4_k_m]", help="bits of a weight: 16, 8 or under 5; q8_0 without it")
+    ] = "q8_0",
+    gguf: Annotated[bool, typer.Option("--gguf", help="a file for llama.cpp; needs the extra gguf")] = False,
+    ollama: Annotated[bool, typer.Option("--ollama", help="and a Modelfile for Ollama")] = False,
+    stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1")] = "merged",
+) -> None:
+    """Write a model as a file for llama.cpp and Ollama, and compare it with the model."""
+    from apo_soup.evals.chat import model_of_recipe
+    from apo_soup.export.program import export_model
+    from apo_soup.export.request import ExportRequest
+
+    if not gguf:
+        raise UserError("apo-soup export: expected --gguf, the one format there is, got none; add it")
+    recipe = recipe_of(model)
+    named, template, trusted = model_of_recipe(recipe, stage) if recipe else (model, None, False)
+    export_model(ExportRequest(named, kind, ollama, template, trusted))
+
+
+@app.command()
 def push(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="model folder of a run, or recipe")],
     repo: Annotated[

@@ -16,12 +16,13 @@ def push_model(run: Path, name: str, repository: str | None, private: bool) -> i
     """Send the parcel where a repository and a token are there; otherwise say what would be sent. Returns 0.
 
     Raises:
-        UserError: the Hub refuses, in its words.
+        UserError: a file may not be sent, told before anything is; or the Hub refuses, in its words.
     """
     from huggingface_hub import HfApi, get_token
 
     report = run / "report.html"
     parcel = parcel_of(run, name, {"report.html": report} if report.is_file() else {})
+    content = sent_content(parcel, run, name)
     if repository is None or get_token() is None:
         needed = (("--repo OWNER/NAME", repository), ("a token (hf auth login)", get_token()))
         missing = [what for what, there in needed if not there]
@@ -31,8 +32,7 @@ def push_model(run: Path, name: str, repository: str | None, private: bool) -> i
     api = HfApi()
     with _hub_refusals(repository):
         repo_id = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
-    content = sent_content(parcel, run, name, repo_id)
-    operations = commit_operations(content)
+    operations = commit_operations(content, repo_id)
     with _hub_refusals(repository):
         commit = api.create_commit(repo_id, operations, commit_message=f"{name} of {run.name}, by apo-soup")
     print(f"{len(content)} files, {parcel.size:,} bytes, sent to {repo_id} (commit {commit.oid[:12]})")

@@ -149,15 +149,19 @@ def _with_models(node: Any, models: dict[str, str]) -> Any:
     return models.get(node, node) if isinstance(node, str) else node
 
 
-def card_on_hub(run: Path, name: str, repository: str) -> str:
-    """The card of a folder of a run with its place on the Hub in the snippets; one is written for a folder without.
+def card_to_send(run: Path, name: str) -> str:
+    """The card of a folder of a run; one is written for a folder without.
 
     Raises:
         UserError: as `stage_card` does.
     """
     file = run / name / "README.md"
-    text = file.read_text(encoding="utf-8") if file.is_file() else stage_card(run, name)
-    return text.replace(MODEL_PLACEHOLDER, repository)
+    return file.read_text(encoding="utf-8") if file.is_file() else stage_card(run, name)
+
+
+def card_on_hub(card: str, repository: str) -> str:
+    """A card with its place on the Hub in the snippets."""
+    return card.replace(MODEL_PLACEHOLDER, repository)
 
 
 def card_scores(own: EvaluatedCheckpoint, compared: list[EvaluatedCheckpoint]) -> str:

@@ -1,5 +1,7 @@
-"""A card's metadata in the Hub's format: licence, languages, base models, datasets, parameters, and scores as a
-model-index.
+"""A card's metadata in the Hub's format: licence, languages, base models, datasets, and scores as a model-index.
+
+`parameters` is a key of our own, for a program that reads the card: `ModelCardData` of huggingface_hub has no such
+field.
 """
 
 import html

@@ -70,6 +70,21 @@ def output_problems(recipe: StageFile, folders: dict[str, Path]) -> list[str]:
     return problems or list(_begins_with_itself(recipe, folders.values()))
 
 
+def require_own_folder(name: str, folder: Path, where: str) -> None:
+    """Refuse to make a folder where that is no place, or holds what another stage or somebody else made.
+
+    Args:
+        name: the stage that makes it.
+        where: what asked for it, for the sentence.
+
+    Raises:
+        UserError: with what lies there.
+    """
+    found = _no_place(folder) or _work_of_others(name, folder)
+    if found:
+        raise UserError(f"{where}: {found}")
+
+
 def _begins_with_itself(recipe: StageFile, folders: Collection[Path]) -> Iterator[str]:
     """That a training begins with what it makes, which is not there at first and is not looked at before it."""
     from apo_soup.config.training import TrainingFile  # late: as in `output_folders`

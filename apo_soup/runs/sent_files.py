@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError
-from apo_soup.runs.card import card_on_hub
+from apo_soup.runs.card import card_on_hub, card_to_send
 from apo_soup.runs.machine_paths import machine_places, place_told, without_path_values, without_paths
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.stored_json import read_json
@@ -58,14 +58,16 @@ def parcel_of(run: Path, name: str, beside: dict[str, Path] | None = None) -> Pa
     return Parcel(files | (beside or {}))
 
 
-def sent_content(parcel: Parcel, run: Path, name: str, repository: str) -> dict[str, Path | bytes]:
+def sent_content(parcel: Parcel, run: Path, name: str) -> dict[str, Path | bytes]:
     """What is sent of each file, by its path in the repository: the file, or its content where that is changed.
+
+    The repository need not be there yet, so that what may not be sent makes none.
 
     Raises:
         UserError: a file that is sent as it is names a place of this machine.
     """
     places = machine_places(run)
-    content: dict[str, Path | bytes] = {_CARD: without_paths(card_on_hub(run, name, repository), places).encode()}
+    content: dict[str, Path | bytes] = {_CARD: without_paths(card_to_send(run, name), places).encode()}
     for path, file in parcel.files.items():
         if path != _CARD:
             content[path] = _without_places(file, places)
@@ -89,8 +91,14 @@ def _without_places(file: Path, places: tuple[Path, ...]) -> Path | bytes:
     return file
 
 
-def commit_operations(content: dict[str, Path | bytes]) -> list[Any]:
-    """What is sent, as huggingface_hub takes it for one commit."""
+def commit_operations(content: dict[str, Path | bytes], repository: str) -> list[Any]:
+    """What is sent, as huggingface_hub takes it for one commit to a repository, whose id the card then has."""
     from huggingface_hub import CommitOperationAdd  # late: a program's help must not wait for it
 
-    return [CommitOperationAdd(path, str(what) if isinstance(what, Path) else what) for path, what in content.items()]
+    operations = []
+    for path, what in content.items():
+        sent = str(what) if isinstance(what, Path) else what
+        if path == _CARD and isinstance(sent, bytes):
+            sent = card_on_hub(sent.decode(), repository).encode()
+        operations.append(CommitOperationAdd(path, sent))
+    return operations

@@ -244,11 +244,11 @@ def request_pairs(rng: random.Random, split: str) -> Rows:
 
 
 def asked_requests(rng: random.Random, split: str) -> Rows:
-    """Requests, and whether to decline them: for evaluation."""
+    """Requests, and whether to decline them: for evaluation. Each deed stands once, for answers to one are alike."""
     while True:
         item = item_of_split(lambda: talk.random_request(rng), split)
         messages = question_and_answer(item.user, "")[:1]
-        yield item.user, {"messages": messages, "decline": item.must_decline}
+        yield item.identity, {"messages": messages, "decline": item.must_decline}
 
 
 def tool_rows(rng: random.Random, split: str) -> Rows:
@@ -304,7 +304,6 @@ def preference_rows(think_share: float) -> RowMaker:
 ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "mid_think": (supervised_problem_rows(True), "train"),
     "mid_asked": (asked_rows(600, 1500, notes=8, questions=6), "train"),
-    "mid_requests": (request_rows, "train"),
     "sft_think": (supervised_problem_rows(True), "train"),
     "sft_no_think": (supervised_problem_rows(False), "train"),
     "sft_turns": (turns_rows, "train"),

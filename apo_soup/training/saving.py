@@ -112,11 +112,11 @@ def upload(stage: Stage, recipe: TrainingFile) -> None:
     Raises:
         UserError: the folder is not whole, or a file of it names a place of this machine.
     """
+    run = run_folder_of(recipe)
+    where = stage.folder.relative_to(run).as_posix()
+    content = sent_content(parcel_of(run, where), run, where)
     name = recipe.hub_model_id or stage.name.replace("/", "-")
     api = HfApi(token=recipe.hub_token)
     repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id
-    run = run_folder_of(recipe)
-    where = stage.folder.relative_to(run).as_posix()
-    content = sent_content(parcel_of(run, where), run, where, repository)
-    api.create_commit(repository, commit_operations(content), commit_message=f"{stage.name} by apo-soup")
+    api.create_commit(repository, commit_operations(content, repository), commit_message=f"{stage.name} by apo-soup")
     say(f"{stage.name}: uploaded to {repository}")

@@ -5,13 +5,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import yaml
 from helpers import counted_source, state_dict
 from hub import Hub, python_with_hub
 
 from apo_soup.errors import UserError
-from apo_soup.runs.sent_files import parcel_of, sent_content
+from apo_soup.report.push import push_model
+from apo_soup.runs.sent_files import commit_operations, parcel_of, sent_content
 
 TASK = {"name": "preference", "kind": "preference", "data": "pairs.jsonl"}
 
@@ -68,7 +70,7 @@ def test_nothing_that_is_sent_holds_a_path_of_the_machine(tiny_model, tmp_path):
     config = json.loads((run / "sft" / "config.json").read_text())
     (run / "sft" / "config.json").write_text(json.dumps(config | {"_name_or_path": str(base)}))
     (run / "report.html").write_text(f"<p>made by <code>{made['command']}</code> of {base}, see https://a.b/c/d</p>")
-    sent = sent_content(parcel_of(run, "sft", {"report.html": run / "report.html"}), run, "sft", "somebody/model")
+    sent = sent_content(parcel_of(run, "sft", {"report.html": run / "report.html"}), run, "sft")
     files = {name: what.read_bytes() if isinstance(what, Path) else what for name, what in sent.items()}
     named = {name for name, content in files.items() if any(p in content for p in (b"/tmp", str(tmp_path).encode()))}
     assert not named
@@ -88,8 +90,27 @@ def test_nothing_that_is_sent_holds_a_path_of_the_machine(tiny_model, tmp_path):
     assert "1. base\n2. sft: from base (aaaaaaaaaaaa), learning_rate 1e-05, made with --model_name_or_path base" in card
     assert "- sft: rows.jsonl (think): 3 rows" in card
     assert "for at most 512 tokens; it was trained here on at most 128 tokens at once" in card
-    assert 'name = "somebody/model"' in card
+    (sent_card,) = (o.path_or_fileobj for o in commit_operations(sent, "me/mine") if o.path_in_repo == "README.md")
+    assert sent_card == card.replace("FOLDER_OR_HUB_ID", "me/mine").encode() != card.encode()
     # A path where it cannot be taken out without another meaning: the model stays here.
     (run / "sft" / "chat_template.jinja").write_text(f"{{{{ '{run}' }}}}")
     with pytest.raises(UserError, match=r"chat_template\.jinja: expected a file that names no folder of this machine"):
-        sent_content(parcel_of(run, "sft"), run, "sft", "somebody/model")
+        sent_content(parcel_of(run, "sft"), run, "sft")
+
+
+@pytest.mark.parametrize("repository", [None, "somebody/mine"])
+def test_what_may_not_be_sent_makes_no_repository(repository, hub, tiny_model, tmp_path, monkeypatch):
+    """Told where nothing but the list is asked for, too; once it is mended, all is sent."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    shutil.copytree(tiny_model, tmp_path / "sft")
+    (tmp_path / "sft" / "manifest.json").write_text(json.dumps({"stage": "sft", "inputs": {}, "config": {}}))
+    template = tmp_path / "sft" / "chat_template.jinja"
+    template.write_text(f"{{# {tmp_path}/x.jinja #}}")
+    with pytest.raises(UserError, match=r"chat_template\.jinja: expected a file that names no folder of this machine"):
+        push_model(tmp_path, "sft", repository, private=False)
+    assert hub.repositories == {}
+    template.unlink()
+    assert push_model(tmp_path, "sft", repository, private=False) == 0
+    assert list(hub.repositories) == ([("model", repository)] if repository else [])

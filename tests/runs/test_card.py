@@ -11,7 +11,7 @@ from helpers import counted_source, whole_results
 from hub import Hub, python_with_hub
 
 from apo_soup.config.mergekit import MergekitKeys
-from apo_soup.runs.card import card_on_hub, rewrite_card, write_card
+from apo_soup.runs.card import card_on_hub, card_to_send, rewrite_card, write_card
 
 
 @pytest.fixture
@@ -79,15 +79,19 @@ def test_a_card_is_written_anew_with_the_scores_that_came_since(tmp_path):
         folder.mkdir(parents=True)
         score = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 9, "headline": True, "better": "higher"}
         results = whole_results(name=name, model=str(tmp_path / name), metrics={"problems/think": score})
+        tasks = {"declines": "safety", "problems": "answer", "mmlu": "harness"}
+        results["tasks"] = {task: {"kind": kind, "rows": "c" * 64, "metrics": []} for task, kind in tasks.items()}
         results |= {"suite_hash": "c" * 64, "engine": {"transformers": "5.23", "dtype": "float32"}}
         (folder / "results.json").write_text(json.dumps(results))
     rewrite_card(tmp_path, "merged")
     card = (tmp_path / "merged" / "README.md").read_text()
     assert "| score | base | merged |\n|---|---|---|\n| think | 0.25 [0.15, 0.35] | 0.75 [0.65, 0.85] |" in card
+    assert "Nothing was measured of it; nobody looked at its safety, its bias or its knowledge." in before
+    assert "own held-out rows and of public tasks; nobody looked at its bias or its knowledge beyond what these" in card
     assert "Suite cccccccccccc, transformers 5.23, float32." in card
     assert str(tmp_path) not in card
     assert 'name = "FOLDER_OR_HUB_ID"' in card
-    assert 'name = "somebody/model"' in card_on_hub(tmp_path, "merged", "somebody/model")
+    assert 'name = "somebody/model"' in card_on_hub(card_to_send(tmp_path, "merged"), "somebody/model")
 
 
 def test_no_name_is_read_as_markup_by_a_card(tmp_path):

@@ -1,5 +1,9 @@
 """A card's metadata in the Hub's format."""
 
+from inspect import signature
+
+from huggingface_hub import ModelCardData
+
 from apo_soup.runs.card_metadata import card_metadata, index_results
 from apo_soup.runs.results import EvaluatedCheckpoint
 
@@ -26,5 +30,7 @@ def test_a_local_model_is_no_base_model_of_the_hub(tmp_path):
         "library_name": "transformers", "tags": ["merge", "apo-soup"], "pipeline_tag": "text-generation",
     }  # fmt: skip
     line = {"mid": {"metrics": {"data": [{"source": "maker/rows:english"}]}}, "maker/base@v1": None}
-    metadata = card_metadata("merged", line, None)
+    metadata = card_metadata("merged", line, None, parameters=7)
     assert (metadata["base_model"], metadata["datasets"]) == (["maker/base"], ["maker/rows"])
+    fields = signature(ModelCardData.__init__).parameters
+    assert metadata.keys() - fields == {"parameters", "base_model_relation"}

@@ -8,6 +8,7 @@ import pytest
 from hub import Hub
 
 from apo_soup.config.load import load
+from apo_soup.errors import UserError
 from apo_soup.runs.stage import Stage
 from apo_soup.training.saving import upload
 
@@ -28,7 +29,14 @@ def test_a_stage_is_sent_with_a_card_and_without_its_manifest(hub, write_recipe,
     (run / "sft" / "manifest.json").write_text(json.dumps(made))
     keys = {"model_name_or_path": str(tiny_model), "dataset_mixture": {"datasets": [{"id": "rows.jsonl"}]}}
     keys |= {"output_dir": str(run / "sft"), "hub_model_id": "somebody/mine", "hub_token": "hf_secret"}
-    upload(Stage("sft", run / "sft", {}, {}), load(write_recipe("sft.yaml", keys), "sft"))
+    stage, recipe = Stage("sft", run / "sft", {}, {}), load(write_recipe("sft.yaml", keys), "sft")
+    template = (run / "sft" / "chat_template.jinja").read_text()
+    (run / "sft" / "chat_template.jinja").write_text(f"{{# {run}/x.jinja #}}{template}")
+    with pytest.raises(UserError, match="expected a file that names no folder of this machine"):
+        upload(stage, recipe)
+    assert hub.repositories == {}, "what may not be sent makes no repository"
+    (run / "sft" / "chat_template.jinja").write_text(template)
+    upload(stage, recipe)
     files = hub.repositories["model", "somebody/mine"]["main"]
     assert files["model.safetensors"] == (tiny_model / "model.safetensors").read_bytes()
     assert "manifest.json" not in files

@@ -1,0 +1,99 @@
+"""A GGUF file in llama.cpp: quantised by its library, its tokens, and its log-probabilities."""
+
+import ctypes
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apo_soup.errors import UserError
+
+# llama.cpp's numbers for what a file may hold.
+TYPES = {"f16": "LLAMA_FTYPE_MOSTLY_F16", "q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0", "q4_k_m": "LLAMA_FTYPE_MOSTLY_Q4_K_M"}
+_SILENT = logging.CRITICAL + 1
+
+
+def quantise(source: Path, file: Path, kind: str) -> None:
+    """Write a file of 16 bits as one of another type of `TYPES`, by llama.cpp's library.
+
+    Raises:
+        UserError: the library refuses it.
+    """
+    llama = _library()
+    settings = llama.llama_model_quantize_default_params()
+    settings.ftype = getattr(llama, TYPES[kind])
+    code = llama.llama_model_quantize(str(source).encode(), str(file).encode(), ctypes.byref(settings))
+    if code:
+        raise UserError(
+            f"--gguf {kind}: expected llama.cpp to quantise the model, got its refusal (code {code}); free the disk if "
+            "it is full, or choose f16"
+        )
+
+
+class LlamaFile:
+    """A file that llama.cpp has loaded, on the processor, as it is by default.
+
+    Raises:
+        UserError: llama.cpp does not take it.
+    """
+
+    def __init__(self, file: Path, context: int):
+        llama = _library()
+        try:
+            self._loaded: Any = llama.Llama(
+                str(file), n_ctx=context, n_batch=context, n_ubatch=context, logits_all=True, verbose=False
+            )
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{file.name}: expected a file that llama.cpp loads, got its refusal: {error}; serve this model with "
+                "transformers or vLLM"
+            ) from error
+
+    def tokens(self, text: str) -> list[int]:
+        """The ids of a prompt, as llama.cpp's server makes them: control tokens are read as such, and the beginning of
+        text is added where the file says so, and the prompt has none.
+        """
+        ids = list(self._loaded.tokenize(text.encode(), add_bos=True, special=True))
+        begin = self._loaded.token_bos()
+        return ids[1:] if ids[:2] == [begin, begin] else ids
+
+    @property
+    def adds_begin(self) -> bool:
+        """Whether llama.cpp puts a beginning of text before what it is given."""
+        return bool(self._loaded.tokenize(b"", add_bos=True, special=True))
+
+    def logprobs(self, ids: list[int]) -> list[float]:
+        """The log-probability of each token of a text but the first, given those before it."""
+        self._loaded.reset()
+        self._loaded.eval(ids)
+        logits = self._loaded.scores[: len(ids) - 1].astype(np.float64)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        normal = np.log(np.exp(shifted).sum(axis=1))
+        picked = shifted[np.arange(len(ids) - 1), ids[1:]]
+        return [float(value) for value in picked - normal]
+
+    def answer(self, prompt: list[int], ends: set[int], longest: int) -> list[int]:
+        """The likeliest tokens behind a prompt, up to an end of turn, which is among them, or `longest`."""
+        self._loaded.reset()
+        found: list[int] = []
+        for token in self._loaded.generate(prompt, top_k=1, temp=0.0):
+            found.append(int(token))
+            if len(found) == longest or token in ends:
+                break
+        return found
+
+    def __enter__(self) -> "LlamaFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free what llama.cpp holds of it."""
+        self._loaded.close()
+
+
+def _library() -> Any:
+    """llama.cpp's bindings, which print nothing."""
+    import llama_cpp
+
+    logging.getLogger("llama-cpp-python").setLevel(_SILENT)
+    return llama_cpp
