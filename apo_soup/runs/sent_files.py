@@ -1,7 +1,8 @@
 """The files of a stage's folder that go to the Hub, and what is sent of each.
 
-Nothing that is sent names a place of this machine: paths in the card, in the report and in settings become their last
-part, and a model with a file that names one elsewhere stays here. A folder without a card gets one.
+Nothing that is sent names a place of this machine, weights aside, which are not looked through: paths in the card, in
+the report and in settings become their last part, and a model with a file that names one elsewhere stays here. A folder
+without a card gets one.
 """
 
 import json
@@ -11,7 +12,14 @@ from typing import Any
 
 from apo_soup.errors import UserError
 from apo_soup.runs.card import card_on_hub, card_to_send
-from apo_soup.runs.machine_paths import machine_places, place_told, without_path_values, without_paths
+from apo_soup.runs.machine_paths import (
+    machine_places,
+    place_told,
+    somebodys_path,
+    texts_inside,
+    without_path_values,
+    without_paths,
+)
 from apo_soup.runs.manifest import read_manifest
 from apo_soup.stored_json import read_json
 
@@ -22,7 +30,9 @@ _CARD = "README.md"
 _TEXTS, _MAPPINGS = (".md", ".html", ".yml", ".yaml"), (".json",)
 # Whose values are tokens, which may look like anything.
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
-_WEIGHTS = ".safetensors"
+_WEIGHTS, _TEMPLATE = ".safetensors", ".jinja"
+# Settings in which every character counts: templates, and tokens.
+_AS_THEY_ARE = ("chat_template", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,9 @@ def sent_content(parcel: Parcel, run: Path, name: str) -> dict[str, Path | bytes
         UserError: a file that is sent as it is names a place of this machine.
     """
     places = machine_places(run)
-    content: dict[str, Path | bytes] = {_CARD: without_paths(card_to_send(run, name), places).encode()}
+    card = without_paths(card_to_send(run, name), places)
+    _require_no_place(run / name / _CARD, card, places)
+    content: dict[str, Path | bytes] = {_CARD: card.encode()}
     for path, file in parcel.files.items():
         if path != _CARD:
             content[path] = _without_places(file, places)
@@ -76,19 +88,31 @@ def sent_content(parcel: Parcel, run: Path, name: str) -> dict[str, Path | bytes
 
 def _without_places(file: Path, places: tuple[Path, ...]) -> Path | bytes:
     """A file without paths of this machine, or as it is where it has none; raises UserError where they must stay."""
-    if file.suffix in _TEXTS:
-        return without_paths(file.read_text(encoding="utf-8"), places).encode()
+    if file.suffix == _WEIGHTS:
+        return file
     if file.suffix in _MAPPINGS and file.name not in _VOCABULARIES:
         given = read_json(file, "push", "copy the model again")
-        short = without_path_values(given)
+        short = without_path_values(given, places, _AS_THEY_ARE)
+        template = "\n".join(texts_inside(short.get("chat_template")))
+        _require_no_place(file, "\n".join(texts_inside(short)), places, template)
         return file if short == given else json.dumps(short, indent=2, ensure_ascii=False).encode()
-    told = None if file.suffix == _WEIGHTS else place_told(file.read_bytes(), places)
+    if file.suffix in _TEXTS:
+        text = without_paths(file.read_text(encoding="utf-8"), places)
+        _require_no_place(file, text, places)
+        return text.encode()
+    text = file.read_bytes().decode("utf-8", errors="replace")
+    _require_no_place(file, text, places, text if file.suffix == _TEMPLATE else "")
+    return file
+
+
+def _require_no_place(file: Path, text: str, places: tuple[Path, ...], template: str = "") -> None:
+    """Raise UserError where the text of a file that is sent names one of the places, or its template somebody's."""
+    told = place_told(text, places) or somebodys_path(template)
     if told is not None:
         raise UserError(
             f"{file}: expected a file that names no folder of this machine, got {told} in it; take that out, or remove "
             "the file, before the model is sent"
         )
-    return file
 
 
 def commit_operations(content: dict[str, Path | bytes], repository: str) -> list[Any]:
