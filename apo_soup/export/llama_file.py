@@ -1,6 +1,5 @@
 """A GGUF file in llama.cpp: quantised by its library, its tokens, and its log-probabilities."""
 
-import ctypes
 import logging
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ def quantise(source: Path, file: Path, kind: str) -> None:
     Raises:
         UserError: the library refuses it.
     """
+    import ctypes  # which a Python without it needs for nothing else
+
     llama = _library()
     settings = llama.llama_model_quantize_default_params()
     settings.ftype = getattr(llama, TYPES[kind])
