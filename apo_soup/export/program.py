@@ -64,7 +64,11 @@ def export_model(request: ExportRequest) -> None:
 
 
 def export_stage(request: ExportRequest, model: Path, folder: Path) -> Stage:
-    """The folder of an export as a stage, which is up to date while model, type and template are the same."""
+    """The folder of an export as a stage, which is up to date while model, type and template are the same.
+
+    Raises:
+        UserError: the template is not there, or a manifest of the model's is none.
+    """
     config: dict[str, Any] = {"type": request.kind, "ollama": request.ollama}
     if request.template is not None:
         config["chat_template"] = template_text(request.template, "chat_template")

@@ -270,9 +270,12 @@ class _Kernel(torch.autograd.Function):
 
 
 def _count_products(multiplications: int) -> None:
-    """Have so many multiplications and additions counted, in one product that holds no memory."""
+    """Have so many multiplications and additions counted, in one product that holds no memory: under autocast its
+    operands would be copied.
+    """
     one = torch.empty(1)
-    torch.mm(one.expand(1, multiplications), one.expand(multiplications, 1))
+    with torch.autocast("cpu", enabled=False):
+        torch.mm(one.expand(1, multiplications), one.expand(multiplications, 1))
 
 
 class _Head(torch.autograd.Function):

@@ -58,7 +58,9 @@ def test_a_later_stage_builds_on_what_was_made_with_arguments_and_says_so(recipe
     assert read_manifest(rows) == made
     print_states(recipe)
     assert f"{told}later stages build on what is there\n" in capfd.readouterr().out
-    assert lineage_lines({"data": made})[0].endswith("made with --seed 5 on the command line, beside its file")
+    assert lineage_lines({"data": made}, rows.parent)[0].endswith(
+        "made with --seed 5 on the command line, beside its file"
+    )
 
 
 def test_an_edit_of_the_file_has_its_effect_or_its_sentence(recipe, capfd):

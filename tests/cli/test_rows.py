@@ -16,8 +16,10 @@ def clone(tmp_path):
     shutil.copytree(ROOT / "recipes" / "tiny", folder)
     text = (folder / "data.yaml").read_text()
     kept = text[: text.index("counts:")]
-    supervised = [f"sft_{name}" for name in ("think", "no_think", "turns", "lookup", "talk", "tool")]
-    counts = "".join(f"  {name}: 20\n" for name in ("mid_think", "mid_asked", *supervised, "preference"))
+    supervised = [f"sft_{name}" for name in ("think", "no_think", "turns", "lookup", "talk", "requests", "tool")]
+    counts = "".join(
+        f"  {name}: 20\n" for name in ("mid_think", "mid_asked", *supervised, "preference", "request_pairs")
+    )
     (folder / "data.yaml").write_text(f"{kept}counts:\n{counts}")
     return tmp_path
 
@@ -31,7 +33,7 @@ def test_sft_rows_are_generated_shown_and_prepared_before_mid_has_run(apo_soup, 
     assert "Reasoning Mode: /think" in result.stdout
     result = apo_soup("prepare", "--config", "recipes/tiny/sft.yaml")
     assert result.returncode == 0, result.stderr
-    assert "120 of 120 rows kept" in result.stdout
+    assert "140 of 140 rows kept" in result.stdout
     assert sorted(f.name for f in (clone / "runs" / "tiny").iterdir()) == ["data", "prepared"]
 
 
@@ -39,7 +41,7 @@ def test_pairs_that_are_not_made_yet_are_named(apo_soup, clone):
     result = apo_soup("preview", "--config", "recipes/tiny/apo.yaml")
     assert result.returncode == 0, result.stderr
     told = (
-        "recipes/tiny/apo.yaml:9: dataset_mixture.datasets.1.id: expected rows, got runs/tiny/pairs/train.jsonl, "
+        "recipes/tiny/apo.yaml:10: dataset_mixture.datasets.2.id: expected rows, got runs/tiny/pairs/train.jsonl, "
         "which pairs.yaml has not made yet"
     )
     assert f"{told}, so this source is not shown; make it: `apo-soup run pairs recipes/tiny`" in result.stdout

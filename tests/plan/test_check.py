@@ -93,11 +93,11 @@ def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(
 
     assert told(None) == []
     assert told(tmp_path / "launch.yaml") == [
-        "apo.yaml:27: global_batch_size: expected a multiple of 64, which is per_device_train_batch_size 16 x 4 "
+        "apo.yaml:28: global_batch_size: expected a multiple of 64, which is per_device_train_batch_size 16 x 4 "
         "processes, got 16; write per_device_train_batch_size 4, or a global batch of 64",
-        "apo.yaml:17: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size 4 x 4 "
+        "apo.yaml:18: global_batch_size: expected a multiple of 16, which is per_device_train_batch_size 4 x 4 "
         "processes, got 24; write per_device_train_batch_size 3, or a global batch of 16 or 32",
-        "sft.yaml:23: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
+        "sft.yaml:24: global_batch_size: expected a multiple of 32, which is per_device_train_batch_size 8 x 4 "
         "processes, got 16; write per_device_train_batch_size 4, or a global batch of 32",
     ]
 

@@ -161,11 +161,11 @@ def test_a_step_of_three_billion_weights_is_counted_here():
     assert 4e9 < rehearsed.activations < 4e10
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("types", [("float32",) * 3, ("bfloat16", "float32", "bfloat16"), ("bfloat16",) * 3])
 @pytest.mark.parametrize("places", [700, 2700])
-def test_tiles_that_are_alike_are_counted_and_not_walked(dtype, places, monkeypatch):
+def test_tiles_that_are_alike_are_counted_and_not_walked(types, places, monkeypatch):
     """With tiles of 256 places a batch has three of them, and eleven."""
-    of_head = RehearsedModel(CONFIG, dtype, "float32", dtype, "sdpa")
+    of_head = RehearsedModel(CONFIG, *types, "sdpa")
     batch = RehearsedBatch(8, 400, places)
     monkeypatch.setattr(rehearsal, "SCORE_TILE_LOGITS", 256 * CONFIG.vocab_size)
     some = rehearse(of_head, batch, 2.0, holds_gradients=False)
