@@ -13,7 +13,7 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Words:
-    """Text at a place, turned round it by so many degrees."""
+    """Text at a place; `told`, such as all of a text that was cut, is shown where a pointer rests on it."""
 
     kind: ClassVar[str] = "words"
     x: float
@@ -35,7 +35,7 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Block:
-    """A rectangle; `told` is shown where a pointer rests on it."""
+    """A rectangle."""
 
     kind: ClassVar[str] = "block"
     x: float
