@@ -65,16 +65,17 @@ def run_mergekit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=NOTES_OF)
         refusals = (RuntimeError, ValueError, KeyError, OSError, StrictDataclassError)
-        taken = "a merge that mergekit can do"
-        with (
-            told_by_library(where, refusals, expected=taken, way="correct what it names"),
-            mergekit_config_changes(changes or {}),
-        ):
+        taken, way = "a merge that mergekit can do", "correct what it names"
+        with told_by_library(where, refusals, expected=taken, way=way):
             settings = MergeOptions(**{"copy_tokenizer": named, **options.given_values(), **fixed})
-            if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
-                torch.set_num_threads(settings.num_threads)
-            with _named_as_given(config, views):
-                run_merge(parsed, str(folder), settings)
+        if settings.num_threads is not None:  # mergekit's own program sets it, and not its function
+            torch.set_num_threads(settings.num_threads)
+        with (
+            mergekit_config_changes(changes or {}),
+            told_by_library(where, refusals, expected=taken, way=way),
+            _named_as_given(config, views),
+        ):
+            run_merge(parsed, str(folder), settings)
     shutil.rmtree(views)
     _check_result(folder, where)
     if not named:

@@ -24,8 +24,8 @@ def test_both_names_of_the_program_list_the_commands():
         assert f"│ {command} " in module
 
 
-def test_help_and_mistakes_do_without_torch():
-    """A command that imports torch here fails; torch takes seconds to import."""
+def test_help_and_mistakes_do_without_torch(tmp_path):
+    """A command that imports torch here fails; torch takes seconds to import. Where a run is there it may be needed."""
     code = """
 import sys
 from apo_soup.cli.app import main
@@ -37,7 +37,7 @@ for code, *words in (0, "--help"), (0, "check", "tiny"), (2, "run", "sft", "nowh
     except SystemExit as left:
         assert left.code == code, words
 """
-    result = python("-c", code)
+    result = python("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
 
