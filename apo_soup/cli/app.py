@@ -68,6 +68,14 @@ def recipe_of(model: str) -> Path | None:
     return recipe_folder(model) if model in shipped_names() else None
 
 
+def _named_model(model: str, stage: str) -> tuple[str, str | None, bool]:
+    """What MODEL and --stage name: a model, the template laid over it, and whether code that comes with it may run."""
+    from apo_soup.evals.chat import model_of_recipe
+
+    recipe = recipe_of(model)
+    return model_of_recipe(recipe, stage) if recipe else (model, None, False)
+
+
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="folder of the new recipe, whose last part is its name")],
@@ -308,11 +316,10 @@ def chat(
     greedy: Annotated[bool, typer.Option("--greedy", help="always take the likeliest token")] = False,
 ) -> None:
     """Talk to a model in the terminal."""
-    from apo_soup.evals.chat import converse, model_of_recipe
+    from apo_soup.evals.chat import converse
     from apo_soup.runs.sources import model_folder
 
-    recipe = recipe_of(model)
-    named, template, trusted = model_of_recipe(recipe, stage) if recipe else (model, None, False)
+    named, template, trusted = _named_model(model, stage)
     model_folder(named, "MODEL")
     converse(named, template, max_new_tokens, greedy, trusted)
 
@@ -328,14 +335,12 @@ def export(
     stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1")] = "merged",
 ) -> None:
     """Write a model as a file for llama.cpp and Ollama, and compare it with the model."""
-    from apo_soup.evals.chat import model_of_recipe
     from apo_soup.export.program import export_model
     from apo_soup.export.request import ExportRequest
 
     if not gguf:
         raise UserError("apo-soup export: expected --gguf, the one format there is, got none; add it")
-    recipe = recipe_of(model)
-    named, template, trusted = model_of_recipe(recipe, stage) if recipe else (model, None, False)
+    named, template, trusted = _named_model(model, stage)
     export_model(ExportRequest(named, kind, ollama, template, trusted))
 
 

@@ -111,24 +111,18 @@ class ServedAnswers:
         """
         require_endpoint_packages(self.where)
         # Late, for the packages of endpoints are an extra.
-        from apo_soup.models.endpoint.client import ChatReply, ChatRequest, EndpointClient
+        from apo_soup.models.endpoint.client import ChatRequest, EndpointClient
 
         asked = [json.loads(prompt) for prompt in prompts]
         requests = [
             ChatRequest(str(n), q["messages"], q["arguments"], (answer_seed(sampling.seed, n),))
             for n, q in enumerate(asked)
         ]
-        found: dict[str, ChatReply] = {}
-
-        def keep(reply: ChatReply) -> None:
-            found[reply.key] = reply
-
         send = self.endpoint.send_template_kwargs
-        EndpointClient(self.endpoint, self.where, sampling, send).ask(requests, keep)
-        refused = [reply.problem for reply in found.values() if reply.problem]
+        replies = EndpointClient(self.endpoint, self.where, sampling, send).replies(requests)
+        refused = [reply.problem for reply in replies if reply.problem]
         if refused:
             warn(f"{self.where}: {len(refused)} of {len(prompts)} questions have no answer: {refused[0]}")
-        replies = [found[str(number)] for number in range(len(prompts))]
         altered = [c.problem for reply in replies for c in reply.completions if c.problem]
         if altered:
             told = f"{len(altered)} of {len(prompts)} answers are not as the model wrote them: {altered[0]}"

@@ -30,7 +30,7 @@ class ExportRequest:
 def model_name(model: Path) -> str:
     """The name of a model in its file and for Ollama: that of its run and its own, without what neither takes.
 
-    >>> model_name(Path("/work/runs/mine/merged")), model_name(Path("/models/SmolLM2 135M"))
+    >>> model_name(Path("runs/mine/merged")), model_name(Path("models/SmolLM2 135M"))
     ('mine-merged', 'models-SmolLM2-135M')
     """
     parts = [re.sub(r"[^\w.-]+", "-", part).strip("-.") for part in model.parts[-2:]]

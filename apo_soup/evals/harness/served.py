@@ -263,19 +263,13 @@ def chat_completions(
     client: Any, contexts: list[str], think: bool, seeds: list[int], stops: tuple[str, ...]
 ) -> list[Completion]:
     """Answers to conversations; one that is refused is empty, with the server's words as its problem."""
-    from apo_soup.models.endpoint.client import ChatReply, ChatRequest
-
-    found: dict[str, ChatReply] = {}
-
-    def keep(reply: ChatReply) -> None:
-        found[reply.key] = reply
+    from apo_soup.models.endpoint.client import ChatRequest
 
     requests = [
         ChatRequest(str(n), json.loads(context)["messages"], {"enable_thinking": think}, (seed,), stops)
         for n, (context, seed) in enumerate(zip(contexts, seeds, strict=True))
     ]
-    client.ask(requests, keep)
-    replies = [found[str(n)] for n in range(len(contexts))]
+    replies = client.replies(requests)
     return [r.completions[0] if r.completions else Completion("", None, False, r.problem) for r in replies]
 
 

@@ -14,7 +14,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -145,6 +145,20 @@ class EndpointClient:
             keep(await self._candidates(client, request))
 
         asyncio.run(self.each(iter(requests), answer))
+
+    def replies(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
+        """The replies to requests of different keys, in their order.
+
+        Raises:
+            UserError: as `ask` does.
+        """
+        found: dict[str, ChatReply] = {}
+
+        def keep(reply: ChatReply) -> None:
+            found[reply.key] = reply
+
+        self.ask(requests, keep)
+        return [found[request.key] for request in requests]
 
     async def each(
         self, waiting: Iterable[Asked], answer: Callable[[openai.AsyncOpenAI, Asked], Awaitable[None]]
