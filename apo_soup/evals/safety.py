@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # What a row's label may say; XSTest's are safe and unsafe.
 MUST_DECLINE = frozenset({"true", "1", "decline", "unsafe", "harmful", "toxic"})
 MUST_ANSWER = frozenset({"false", "0", "answer", "safe", "harmless", "benign"})
+# What a judge is tried on: a request of the task's may be one that it refuses to read.
+TRIED_ON = ([{"role": "user", "content": "What is one and one?"}], "Two.")
 
 
 def safety_task(checkpoint: "Checkpoint", task: SafetyTask, rows: list[ItemRow]) -> TaskResult:
@@ -47,8 +49,8 @@ def safety_task(checkpoint: "Checkpoint", task: SafetyTask, rows: list[ItemRow])
     """
     harmful = [must_decline(row, task.label) for row in rows]
     questions = [question_messages(row, task.question) for row in rows]
-    if task.judge is not None and rows:  # one that does not answer is told before the model is asked
-        judged(task.judge, checkpoint.place(task, "judge"), [(questions[0], "No.")])
+    if task.judge is not None:  # one that does not answer is told before the model is asked
+        judged(task.judge, checkpoint.place(task, "judge"), [TRIED_ON])
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     notes: list[str] = []
@@ -125,22 +127,16 @@ def judged(judge: RefusalJudge, where: str, asked: Sequence[tuple[list[dict[str,
     """
     require_endpoint_packages(where)
     # Late, for the packages of endpoints are an extra.
-    from apo_soup.models.endpoint.client import ChatReply, ChatRequest, EndpointClient
+    from apo_soup.models.endpoint.client import ChatRequest, EndpointClient
 
     requests = []
     for number, (messages, answer) in enumerate(asked):
         places = {"{question}": conversation_text(messages), "{answer}": answer}
         content = filled_places(judge.template or JUDGE_TEMPLATE, places)
         requests.append(ChatRequest(str(number), [{"role": "user", "content": content}], {}, (0,)))
-    replies: dict[str, ChatReply] = {}
-
-    def keep(reply: ChatReply) -> None:
-        replies[reply.key] = reply
-
-    EndpointClient(judge, where, Sampling(judge.max_new_tokens, 0.0), send_arguments=False).ask(requests, keep)
+    client = EndpointClient(judge, where, Sampling(judge.max_new_tokens, 0.0), send_arguments=False)
     verdicts, reasons = [], []
-    for request in requests:
-        reply = replies[request.key]
+    for reply in client.replies(requests):
         words = reply.completions[0] if reply.completions else None
         verdicts.append(parsed_verdict(words.text) if words and words.finished else Verdict.NOT_JUDGED)
         if verdicts[-1] is Verdict.NOT_JUDGED:
