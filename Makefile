@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep eval report chat push check plan why clean bench test lint docs
+.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep eval report chat push check plan why clean bench test lint docs site dist
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -26,6 +26,11 @@ setup: .venv/ready ## make the virtual environment .venv with the pinned package
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Apart from set-up: neither training nor tests need them.
+.venv/docs: .venv/ready
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs,release]'
 	@touch $@
 
 demo: .venv/ready ## run everything on recipes/tiny and end with one table and a report
@@ -80,7 +85,15 @@ lint: .venv/ready ## check style, types and the order of imports
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
-docs: .venv/ready ## write what docs/ and recipes/schema/ take from the code: tables of keys, schemas, the list of files
+docs: .venv/ready ## write what docs/ and recipes/schema/ take from the code: tables of keys, schemas, the list of files, programs
 	@$(PY) -m apo_soup.config.reference tables docs/recipes.md
 	@$(PY) -m apo_soup.config.reference schema recipes/schema
 	@$(PY) docs/files.py
+	@$(PY) docs/programs.py
+site: .venv/docs ## build the pages of docs/ into build/site; a warning is an error
+	@$(PY) -m sphinx -q --fail-on-warning --keep-going -d build/doctrees docs build/site
+	@echo "site: build/site/index.html"
+dist: .venv/docs ## build dist/*.tar.gz and dist/*.whl, and check both as an index would
+	@rm -rf dist
+	@$(PY) -m build --no-isolation --outdir dist
+	@$(PY) -m twine check --strict dist/*

@@ -74,7 +74,7 @@ def test_every_command_in_a_sentence_is_one_that_is_there(command):
             check_make(words[1:])
     elif words[0] == "apo-soup" and words[1:]:
         group = typer.main.get_command(app)
-        known = group.commands[words[1]] if words[1] not in ("COMMAND", "--help") else group
+        known = group if words[1] == "COMMAND" or words[1].startswith("--") else group.commands[words[1]]
         taken = {name for parameter in known.params for name in parameter.opts} | {"--help", "--debug"}
         assert known.ignore_unknown_options or set(options) <= taken
     elif words[0] == "python":
@@ -105,6 +105,9 @@ def check_make(words: list[str]) -> None:
 def check_console(words: list[str]) -> None:
     """The console script takes these words: an unknown option or a missing argument would raise."""
     group = typer.main.get_command(app)
+    if words[0].startswith("--"):
+        assert words[0] in {name for parameter in group.params for name in parameter.opts}
+        return
     command = group.commands[words[0]]
     words = ["recipes/tiny" if word == NEW_RECIPE and words[0] != "new" else word for word in words]
     context = command.make_context(words[0], list(words[1:]))
@@ -131,6 +134,17 @@ def check_module(words: list[str], command: str) -> None:
 def test_the_list_of_files_is_todays():
     result = python(ROOT / "docs" / "files.py", "--check")
     assert result.returncode == 0, result.stdout
+
+
+def test_the_page_of_programs_is_todays():
+    result = python(ROOT / "docs" / "programs.py", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_index_lists_every_page_once():
+    """Sphinx tells a page that no table of contents names; `make site` is not run here."""
+    listed = re.findall(r"^- \[[^\]]+\]\(([\w-]+\.md)\): \S", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md")
 
 
 def test_the_table_of_templates_is_todays_and_no_cell_is_wrong():

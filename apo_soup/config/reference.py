@@ -84,7 +84,11 @@ def _listed(kind: Any) -> bool:
 def _default(value: Any) -> str:
     if value is None or value in ([], {}):
         return "-"
-    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`"
+    if not isinstance(value, str):
+        return f"`{json.dumps(value)}`"
+    first, *more = value.splitlines()
+    # A row of a table is one line.
+    return f"`{first}`" + (f" and {len(more)} lines behind it" if more else "")
 
 
 def table(model: type[BaseModel]) -> str:

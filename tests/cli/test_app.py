@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT, python
+from helpers import ENVIRONMENT, ROOT, python
 
 from apo_soup.cli.steps import STEPS
 from apo_soup.errors import UserError
@@ -40,6 +40,20 @@ for code, *words in (0, "--help"), (0, "check", "tiny"), (2, "run", "sft", "nowh
     result = python("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("apo-soup pr", ["preview", "prepare"]), ("apo-soup plan --me", ["--measure"]), ("apo-soup nosuch", [])],
+)
+def test_bash_completes_commands_and_options(typed, offered):
+    """As the line that `apo-soup --install-completion` writes has bash ask."""
+    place = str(len(typed.split()) - 1)
+    asked = {"_APO_SOUP_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": place}
+    script = [f"{sys.prefix}/bin/apo-soup"]
+    result = subprocess.run(script, capture_output=True, text=True, check=True, env=ENVIRONMENT | asked)
+    assert result.stdout.split() == offered
+    assert result.stderr == ""
 
 
 def test_a_check_that_needs_torch_has_it(tmp_path):

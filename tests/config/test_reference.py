@@ -1,6 +1,7 @@
 """Tables and schemas come from the models and are those that lie in the repository."""
 
 import json
+import re
 
 import jsonschema
 import pytest
@@ -28,9 +29,16 @@ def test_a_page_that_is_behind_fails_the_check(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_key_has_a_meaning(kind):
-    for name, _, _, told in reference_rows(file_model(kind)):
+def test_every_key_has_a_meaning_and_a_row_of_one_line(kind):
+    for name, *cells, told in reference_rows(file_model(kind)):
         assert len(told) > 3, name
+        assert not any("\n" in cell for cell in (*cells, told)), name
+
+
+def test_a_default_of_many_lines_is_told_by_its_first():
+    defaults = {name: default for name, _, default, _ in reference_rows(file_model("pairs"))}
+    (template,) = {default for name, default in defaults.items() if name.endswith(".template") and default != "-"}
+    assert re.fullmatch(r"`Judge the answer below to the question below\.` and \d+ lines behind it", template)
 
 
 SHIPPED = sorted(f for f in (ROOT / "recipes").glob("*/*.yaml") if stage_of_file(f))
