@@ -35,6 +35,7 @@ from apo_soup.models.earlier_adapter import base_model
 from apo_soup.progress import say, warn
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
+from apo_soup.runs.training_suite import training_suite
 from apo_soup.training.adapter_fit import check_adapter_fits
 from apo_soup.training.arguments import (
     adapters,
@@ -72,6 +73,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         UserError: rows that cannot be used, or a value that TRL or transformers refuses.
     """
     say_notes(recipe)
+    suite = training_suite(recipe, recipe.eval_suite) if recipe.eval_suite else None
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
     place, taken = recipe.place("model_name_or_path"), "a model that transformers loads"
     with told_by_library(place, (ValueError, OSError), expected=taken, way="name another one"):
@@ -122,8 +124,13 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         passes = facts["reference_passes"] = trainer.reference_passes
         origin = f"computed in {passes} passes" if passes else "found"
         say(f"{stage.name}: reference log-probabilities {origin} in {trainer.store.folder}")
+    scorer = None
+    if suite is not None:
+        from apo_soup.evals.while_training import suite_scorer  # for those who ask
+
+        scorer = suite_scorer(suite, recipe, rows.tokenizer)
     trainer.add_callback(KeepCheckpoints(trainer, recipe, list(kept)))
-    train_and_save(trainer, stage, recipe, rows.folder, facts)
+    train_and_save(trainer, stage, recipe, rows.folder, facts, scorer)
     del trainer
     release()
 

@@ -13,6 +13,8 @@ mean over its pairs too; the stock trainer takes the mean of its micro-batches' 
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -274,6 +276,12 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """As the stock trainer, off the clock."""
         with self.window.paused():
             return super().evaluate(*args, **kwargs)
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """As every stage's trainer, and in no rate that is logged."""
+        with self.window.paused(), super().off_the_clock():
+            yield
 
     def _over_ranks(self, sums: Tensor) -> dict[str, float]:
         """All ranks' sums by name, from this rank's `[len(SUM_NAMES)]`."""

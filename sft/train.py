@@ -25,6 +25,7 @@ from apo_soup.data.prepare import training_rows
 from apo_soup.errors import UserError
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
+from apo_soup.runs.training_suite import training_suite
 from apo_soup.training.adapter_fit import check_adapter_fits
 from apo_soup.training.arguments import (
     adapters,
@@ -81,6 +82,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             see each other.
     """
     say_notes(recipe)
+    suite = training_suite(recipe, recipe.eval_suite) if recipe.eval_suite else None
     arguments, model = trl_arguments(
         recipe, SFTConfig, stage.partial, dataset_kwargs={"skip_prepare_dataset": True}, assistant_only_loss=False
     )
@@ -116,6 +118,11 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.
     collator.flat = is_flash_attention_requested(trainer.trained_model.config.get_text_config())
     settle_adapter(trainer, recipe)
+    scorer = None
+    if suite is not None:
+        from apo_soup.evals.while_training import suite_scorer  # for those who ask
+
+        scorer = suite_scorer(suite, recipe, rows.tokenizer)
     try:
         for told in use_trained_places(trainer, recipe.packing):
             say(f"{stage.name}: {told}")
@@ -124,4 +131,4 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             f"{recipe.place('packing')}: expected a model whose packed documents do not see each other, got {error}; "
             "write packing: false"
         ) from error
-    train_and_save(trainer, stage, recipe, rows.folder, {"data": rows.sources, "packed": rows.packed})
+    train_and_save(trainer, stage, recipe, rows.folder, {"data": rows.sources, "packed": rows.packed}, scorer)

@@ -32,6 +32,7 @@ WITHOUT = {
     "save_strategy": "no",
     "eval_strategy": "no",
     "eval_on_start": "false",
+    "eval_suite": "null",
     "load_best_model_at_end": "false",
     "metric_for_best_model": "null",
     "lr_scheduler_type": "constant",

@@ -31,6 +31,7 @@ from apo_soup.config.nearest import nearest
 from apo_soup.config.run_keys import run_faults, run_remarks
 from apo_soup.config.schedules import schedule_faults
 from apo_soup.config.stage_file import Fault, Remark, StageFile
+from apo_soup.config.suite_keys import EvalSuiteKeys, eval_suite_faults
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,9 @@ class TrainingFile(StageFile):
     on_spike: Literal["say", "stop"] = key(
         "say", "what such a step does: be told, or stop the run before it is taken, with a checkpoint", cosmetic=True
     )
+    eval_suite: EvalSuiteKeys | None = key(
+        None, "tasks of a suite that score the model while it trains; they change no weight but by `keep_best`"
+    )
     push_to_hub: Flag = key(False, "send the finished folder to the Hub", cosmetic=True)
     hub_model_id: Text | None = key(None, "repository that the folder is sent to", cosmetic=True)
     hub_token: Text | None = key(None, "token of the Hub; better `hf auth login`", cosmetic=True, secret=True)
@@ -198,8 +202,10 @@ class TrainingFile(StageFile):
 
     @property
     def settled_elsewhere(self) -> frozenset[str]:
-        """Where the global batch is given, the keys that say how it comes about."""
-        return frozenset(("global_batch_size",) if self.global_batch_size is None else SPLIT_KEYS)
+        """Where the global batch is given, the keys that say how it comes about; and a suite that chooses nothing."""
+        chooses = self.eval_suite is not None and self.eval_suite.keep_best is not None
+        settled = frozenset(("global_batch_size",) if self.global_batch_size is None else SPLIT_KEYS)
+        return settled if chooses else settled | {"eval_suite"}
 
     @property
     def end_of_turn(self) -> str | None:
@@ -232,6 +238,7 @@ class TrainingFile(StageFile):
         yield from schedule_faults(self)
         yield from run_faults(self)
         yield from batch_faults(self)
+        yield from eval_suite_faults(self)
         yield from library_faults(self)
 
     def remarks(self) -> Iterator[Remark]:

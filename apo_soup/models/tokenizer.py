@@ -73,15 +73,22 @@ def load_tokenizer(
             f"{where}: expected a fast tokenizer, got {model} without tokenizer.json; the loss mask needs its "
             "character offsets, so convert it"
         )
-    _lay_template(tokenizer, model, where, keys)
+    lay_template(tokenizer, model, where, keys)
     if keys.recipe is not None:
         add_new_tokens(tokenizer, keys.recipe)
     _settle_ends(tokenizer, model, where, keys)
     return tokenizer
 
 
-def _lay_template(tokenizer: PreTrainedTokenizerBase, model: str, where: str, keys: TokenizerKeys) -> None:
-    """Put the template that a file gives on a tokenizer; raises UserError where it has one of no kind."""
+def lay_template(tokenizer: PreTrainedTokenizerBase, model: str, where: str, keys: TokenizerKeys) -> None:
+    """Put the template that a file gives on a tokenizer.
+
+    Args:
+        where: as for `load_tokenizer`.
+
+    Raises:
+        UserError: there is none of that name, or it has none of its own.
+    """
     place = keys.place("chat_template") if keys.place else where
     if keys.chat_template == TRL_TEMPLATE:
         tokenizer.chat_template = _template_of_trl(tokenizer, model, place)

@@ -43,6 +43,10 @@ class MadeHere:
                 return True
         return False
 
+    def made_from_sft(self, rows: str) -> bool:
+        """Whether the stage pairs makes rows of this name, which comes behind mid and sft."""
+        return any(kind == "pairs" and resolved(rows).is_relative_to(output) for kind, output in self.outputs)
+
     def lacks_stage(self, name: str | Path) -> bool:
         """Whether a name is that of a stage of the run, which no file makes, and which is not there."""
         return self._file_for(name) is not None and not Path(name).exists()

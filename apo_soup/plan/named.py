@@ -17,6 +17,7 @@ from apo.pairs.prompts import prompt_of
 from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask
 from apo_soup.config.judges import RewardJudge
+from apo_soup.config.kinds import stage_name
 from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
@@ -44,6 +45,7 @@ from apo_soup.plan.made import MadeHere
 from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import is_local, model_folder, row_files
 from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
+from apo_soup.runs.training_suite import training_suite
 from apo_soup.verify.answers import verifier
 from merge.members import absent_member, listed_member
 from merge.mergekit_names import STAGE_NAMES, named_models, resolved_model, with_names_as_text
@@ -163,9 +165,32 @@ def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
         if source.format:
             looks.at(named_format, source.format, formats_of(recipe.kind == "apo"), recipe.place(f"{key}.format"))
         looks.at_rows(source, recipe.place(f"{key}.id"), folder, _parser(source, recipe, key))
+    if recipe.eval_suite is not None:
+        looks.at(_scoring_suite, recipe, looks)
     deepspeed = recipe.deepspeed
     if isinstance(deepspeed, str) and not deepspeed.lstrip().startswith("{"):
         looks.at(_json_file, deepspeed, recipe.place("deepspeed"))
+
+
+def _scoring_suite(recipe: TrainingFile, looks: Looks) -> None:
+    """Refuse a suite that cannot score a model while it trains, rows of it that are not there, and those that a later
+    stage makes.
+    """
+    assert recipe.eval_suite is not None
+    suite = training_suite(recipe, recipe.eval_suite)
+    folder = suite.path.parent
+    for task, data in tasks_with_rows(suite):
+        place = suite.place(f"{task.dotted}.data")
+        if looks.made.makes(data):
+            if recipe.kind == "sft" and looks.made.made_from_sft(data):
+                told = (
+                    f"expected tasks whose rows are there when {stage_name(recipe.path)} trains, got {task.name}, whose"
+                )
+                raise UserError(
+                    f"{recipe.place('eval_suite.tasks')}: {told} rows the stage pairs makes behind it; name another"
+                )
+        else:
+            looks.at_rows(Source(data), place, folder)
 
 
 def _look_at_asking(recipe: AskingFile, looks: Looks) -> None:

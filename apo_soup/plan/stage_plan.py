@@ -313,6 +313,8 @@ def plan_training(
         process: bytes that a process on a CPU takes before a training begins.
     """
     arguments, launch = setting.arguments, setting.launch
+    if setting.recipe.eval_suite is not None:
+        notes = (*notes, f"{setting.recipe.place('eval_suite')}: the time of its scores is not counted")
     plan = StagePlan(name, global_batch=setting.global_batch, notes=notes)
     if counts is not None:
         steps = training_steps(setting, counts.sequences)

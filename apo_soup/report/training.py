@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from apo_soup.config.suite_keys import LOGGED_SCORES, LOGGED_SECONDS
 from apo_soup.pages.charts import Line, line_chart
 from apo_soup.report.blocks import Figures, Folded, PageBlock, PageFigure, Section
 from apo_soup.report.run_files import RunFiles, trainer_logs
@@ -19,7 +20,7 @@ _SHARES = {"rewards/accuracies": (0.0, 1.0)}
 
 
 def training_section(run: RunFiles) -> Section:
-    """Loss of mid and sft; loss and reward margin of all members over each other.
+    """Loss of mid and sft; loss and reward margin of all members over each other; scores of a suite while they trained.
 
     Raises:
         UserError: a log cannot be read, or is of another form.
@@ -30,6 +31,8 @@ def training_section(run: RunFiles) -> Section:
     shown += _figures("apo", members, _SHOWN_OF_MEMBERS)
     folded = [figure for name, log in logs.items() for figure in _figures(name, {name: log}, _FOLDED)]
     folded += _figures("apo", members, _FOLDED_OF_MEMBERS)
+    shown += [figure for name, log in logs.items() for figure in _suite_figures(name, {name: log})]
+    shown += _suite_figures("apo", members)
     blocks: list[PageBlock] = [Figures(shown)] if shown else []
     blocks += [Folded("Learning rates, gradient norms and rewards", [Figures(folded)])] if folded else []
     return Section("Training", blocks)
@@ -42,8 +45,17 @@ def _figures(stage: str, logs: Logs, kinds: tuple[tuple[str, str], ...]) -> list
         lines = [Line(n, [(r["step"], r[key]) for r in log if _is_finite(r.get(key))]) for n, log in logs.items()]
         lines = [line for line in lines if len(line.points) > 1]
         if lines:
-            figures.append(PageFigure(f"{stage}: {title}", line_chart(lines, "step", _SHARES.get(key))))
+            shares = key.startswith(LOGGED_SCORES) and all(0 <= y <= 1 for line in lines for _, y in line.points)
+            within = (0.0, 1.0) if shares else _SHARES.get(key)
+            figures.append(PageFigure(f"{stage}: {title}", line_chart(lines, "step", within)))
     return figures
+
+
+def _suite_figures(stage: str, logs: Logs) -> list[PageFigure]:
+    """A figure for each score of `eval_suite`, a line a stage; of shares from 0 to 1."""
+    names = {key for log in logs.values() for entry in log for key in entry if key.startswith(LOGGED_SCORES)}
+    kinds = [(key, f"{key.removeprefix(LOGGED_SCORES)} while it trains") for key in sorted(names - {LOGGED_SECONDS})]
+    return _figures(stage, logs, tuple(kinds))
 
 
 def _is_finite(value: Any) -> bool:

@@ -39,7 +39,8 @@ def deciding_arguments(recipe: StageFile, of_folder: Callable[[str], bool] = lam
         now = {**RENAMED, **RENAMED_IN_EVAL}.get(first, (first, ""))[0]
         name = f"{now}{dot}{rest}"
         own = OF_MEMBER.sub("", name)
-        decides = now in fields and not is_cosmetic(own, type(recipe)) and own not in recipe.settled_elsewhere
+        settled = own.partition(".")[0] in recipe.settled_elsewhere
+        decides = now in fields and not is_cosmetic(own, type(recipe)) and not settled
         if decides and recipe.is_given_by_command(first + dot + rest) and of_folder(name):
             kept += groups_without_secrets(_without_cosmetic_inside(group, own, type(recipe)))
     return kept

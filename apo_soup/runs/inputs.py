@@ -9,14 +9,20 @@ from apo_soup.runs.sources import model_hash, row_files, rows_hash
 
 
 def training_inputs(recipe: TrainingFile) -> dict[str, str]:
-    """Content hashes by label of the model, rows and template of a mid, sft or apo file.
+    """Content hashes by label of the model, rows and template of a mid, sft or apo file, and of a suite that chooses
+    the checkpoint which is kept.
 
     Raises:
         UserError: a model, file or template that it names is not there.
     """
     where = recipe.place("model_name_or_path")
     model = model_hash(recipe.model_name_or_path, where, recipe.model_revision, recipe.path.parent)
-    return {"model": model} | rows_inputs(recipe)
+    inputs = {"model": model} | rows_inputs(recipe)
+    if recipe.eval_suite is not None and recipe.eval_suite.keep_best is not None:
+        from apo_soup.runs.training_suite import training_suite_hash  # as below
+
+        inputs["suite that chooses"] = training_suite_hash(recipe, recipe.eval_suite)
+    return inputs
 
 
 def rows_inputs(recipe: TrainingFile, without: Collection[int] = ()) -> dict[str, str]:

@@ -150,8 +150,9 @@ class RestoreCounts(TrainerCallback):
         if state.global_step:
             self.trainer.restore_window()
         if state.best_global_step is not None and state.best_model_checkpoint is None:
+            metric = args.metric_for_best_model or "by eval_suite"
             warn(
-                f"{self.name}: checkpoint-{state.best_global_step}, the best until now ({args.metric_for_best_model} "
+                f"{self.name}: checkpoint-{state.best_global_step}, the best until now ({metric} "
                 f"{state.best_metric:.4g}), is gone; the best of those to come is looked for"
             )
             state.best_global_step = state.best_metric = None

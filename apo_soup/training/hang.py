@@ -113,7 +113,8 @@ def silence(minutes: float, state: TrainerState, rows: str | None) -> str:
     done = state.global_step
     at = f"at step {done + 1} of {state.max_steps}, of {rows}"
     if rows is None:
-        at = f"behind step {done} of {state.max_steps}, where rows are loaded, held-out rows read, or files written"
+        doing = "rows are loaded, held-out rows read, a suite's tasks asked, or files written"
+        at = f"behind step {done} of {state.max_steps}, where {doing}"
     return f"has ended no step for {minutes:g} minutes: it is {at}"
 
 

@@ -101,7 +101,9 @@ def checkpoints_at_once(arguments: TrainingArguments, steps: int, fewest: bool =
     if not limit or limit < 1:
         return saves, saves
     # transformers' `rotate_checkpoints` keeps the newest and the best one, whatever the limit.
-    best_beside = arguments.metric_for_best_model is not None and arguments.eval_strategy != "no" and not of_best
+    by_suite = arguments.load_best_model_at_end and arguments.metric_for_best_model is None  # `eval_suite.keep_best`
+    by_rows = arguments.metric_for_best_model is not None and arguments.eval_strategy != "no" and not of_best
+    best_beside = by_rows or by_suite
     kept = max(limit, 2) if best_beside and not fewest else limit
     return min(saves, kept + 1), min(saves, kept)
 

@@ -35,22 +35,31 @@ from apo_soup.training.said import Beginning, beginning, closing_line, processes
 from apo_soup.training.saving import save_model, upload
 from apo_soup.training.spikes import Spikes
 from apo_soup.training.step_rows import places_told
+from apo_soup.training.suite_scores import ScoreSuite, SuiteScorer, require_whole_model, suite_facts
 from apo_soup.training.trainer import StageTrainer
 
 
 def train_and_save(
-    trainer: StageTrainer, stage: Stage, recipe: TrainingFile, prepared: Path, facts: dict[str, Any]
+    trainer: StageTrainer,
+    stage: Stage,
+    recipe: TrainingFile,
+    prepared: Path,
+    facts: dict[str, Any],
+    scorer: SuiteScorer | None = None,
 ) -> None:
     """Train from the last whole checkpoint if there is one, then put the finished model folder into place.
 
     Args:
         prepared: the folder of the prepared rows.
         facts: go into the manifest beside what was measured.
+        scorer: scores the model while it trains, where the recipe asks for that.
 
     Raises:
-        UserError: the recipe's `metric_for_best_model` is not measured.
+        UserError: the recipe's `metric_for_best_model` is not measured, or a model in parts cannot be scored.
     """
     check_a_batch(trainer, recipe)
+    if scorer is not None:
+        require_whole_model(trainer, recipe)
     types = precision(recipe, trainer.args, isinstance(trainer.trained_model, PeftModel))
     say(f"{stage.name}: {types.told()}")
     base: Any = trainer.trained_model
@@ -72,6 +81,8 @@ def train_and_save(
     stop = StopAtStep(trainer)
     trainer.add_callback(LookForRoom(sizes_of(trainer.trained_model, recipe, types), stage, recipe.place("output_dir")))
     trainer.add_callback(RestoreCounts(trainer, stage.name))
+    if scorer is not None:
+        trainer.add_callback(ScoreSuite(trainer, recipe, stage.name, scorer))
     trainer.add_callback(stop)
     rows_told = partial(places_told, prepared)
     trainer.add_callback(LookAtSteps(trainer, stage.name, rows_told))
@@ -83,6 +94,8 @@ def train_and_save(
         if stop.number:
             _leave_at_step(trainer, stage.name, stop.number)
         metrics = _measured(trainer, stage.name, result, before, stop)
+        if scorer is not None:
+            metrics |= suite_facts(trainer.state, trainer.args.load_best_model_at_end)
         _put_into_place(trainer, stage, recipe, types, metrics | facts)
         tell(closing_line(stage, metrics | facts, prepared))
         if stop.asked():

@@ -4,7 +4,8 @@ import json
 import shutil
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -153,6 +154,19 @@ class StageTrainer(TrainerHooks, Trainer):
             return super().end_training(*args)
         finally:
             self.args.save_total_limit, self.args.load_best_model_at_end = limit, best
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """What happens inside does not count as time of training."""
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.begun += time.monotonic() - since
+
+    def log_beside(self, values: dict[str, Any]) -> None:
+        """Log values of this step by themselves: what TRL has collected of training stays for its own log."""
+        Trainer.log(self, values)
 
     def norm_taken(self, norm: float | None) -> None:
         """Keep the norm of the running step's gradient."""

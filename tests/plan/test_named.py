@@ -53,6 +53,8 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
         ("sft.yaml", "eos_token", "<|nope|>", "eos_token: expected a token of runs/tiny/mid, got '<|nope|>'"),
         ("sft.yaml", "deepspeed", "z.json", "deepspeed: expected a JSON file of DeepSpeed's, got z.json"),
         ("sft.yaml", "dataset_mixture.decontaminate", ["e.yaml"], "decontaminate.0: expected an eval file, got e.yaml"),
+        ("sft.yaml", "eval_suite", {"tasks": ["problem"]}, "eval_suite.tasks.0: expected a task of eval.yaml (prob"),
+        ("mid.yaml", "eval_suite.tasks", ["trace_preference"], "tasks whose rows are there when mid trains, got trace"),
         ("mid.yaml", "dataset_mixture.datasets.0.id", "x.jsonl", "datasets.0.id: expected a data file, got x.jsonl"),
         ("pairs.yaml", "prompts", "x.jsonl", "prompts: expected a data file, got x.jsonl"),
         ("pairs.yaml", "strong.model", "./no", "strong.model: expected a model folder, got ./no"),
