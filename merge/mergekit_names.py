@@ -8,11 +8,13 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.config.nearest import nearest
 from apo_soup.config.places import places_looked_at, settled
+from apo_soup.config.recipe_file import shared_keys
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import HUB_ID
 
-# Keys under which mergekit's schema names a model, and the words that some of them take in place of one.
+# Keys under which mergekit's schema names a model; those of them, and the words, that say whose tokenizer is taken.
 MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
+TOKENIZER_KEYS = ("tokenizer_source", "source")
 TOKENIZER_WORDS = ("union", "base")
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
 
@@ -89,17 +91,21 @@ def _model_keys(node: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _names_model(key: str, value: Any) -> bool:
-    return key in MODEL_KEYS and isinstance(value, str) and value not in TOKENIZER_WORDS
+    of_tokenizer = key in TOKENIZER_KEYS and value in TOKENIZER_WORDS
+    return key in MODEL_KEYS and isinstance(value, str) and not of_tokenizer
 
 
 def resolved_model(model: str, recipe: MergeFile, key: str) -> str:
     """A model's name under a key of a merge file: the absolute folder of a stage of the run, or of a path, which is
-    looked for beside the file and then in the working directory; a Hub id as it is.
+    looked for beside the file and then in the working directory; a Hub id as it is. `base` is the model that the
+    recipe begins with.
 
     Raises:
         UserError: it is none of these.
     """
     where = recipe.place(key)
+    shared = shared_keys(recipe.path.parent) if model == "base" else None
+    model = shared.named(model) if shared else model
     if model in STAGE_NAMES or model.startswith("apo/"):
         return str((Path(recipe.output_dir) / model).resolve())
     folder = Path(settled(recipe, key, model))

@@ -27,6 +27,22 @@ def test_a_model_is_a_stage_a_folder_beside_the_file_or_an_id_of_the_hub(run, me
         resolved_model("a/b/c", recipe, "merge")
 
 
+def test_base_is_the_model_of_the_recipe_and_a_word_of_tokenizers(run, merge_file, tmp_path):
+    """What `apo-soup new --pairs` writes, where preference training begins with a person's model."""
+    from merge.plan import mix_config
+
+    shares = {"soup": {"weight": 0.9}, "base": {"weight": 0.1}}
+    models = [{"model": name, "parameters": share} for name, share in shares.items()]
+    file = merge_file(merge={"merge_method": "linear", "models": models, "tokenizer_source": "base"})
+    (tmp_path / "own").mkdir()
+    (file.parent / "recipe.yaml").write_text("name: mine\nmodel: own\n")
+    config = mix_config(load(file, "merge"))
+    assert [entry.model for entry in config.models] == [str(run / "soup"), str(tmp_path / "own")]
+    assert config.tokenizer_source == "base"
+    (file.parent / "recipe.yaml").unlink()
+    assert resolved_model("base", load(file, "merge"), "merge") == str(run / "base")
+
+
 def test_models_are_named_wherever_mergekit_has_them():
     config = MergekitKeys(
         merge_method="linear",
