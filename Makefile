@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep eval report chat push check plan why clean bench test lint docs site dist
+.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep eval report submit chat push check plan why clean bench test lint docs site dist
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -62,6 +62,8 @@ eval: .venv/ready ## measure every checkpoint of the run
 report: eval ## write report.html and print the stage table
 	@$(PY) -m apo_soup report "$(RECIPE)"
 
+submit: .venv/ready ## print the Slurm jobs of what is missing or stale; SUBMIT=1 queues them, STAGE=sft ends there
+	@$(PY) -m apo_soup submit $(STAGE) "$(RECIPE)" --args '$(ARGS)' $(if $(SUBMIT),--send)
 chat: .venv/ready ## talk to a stage's model: make chat RECIPE=recipes/tiny STAGE=sft, or MODEL=DIR
 	@$(PY) -m apo_soup chat $(if $(MODEL),"$(MODEL)","$(RECIPE)" $(if $(STAGE),--stage $(STAGE))) $(ARGS)
 push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME; without it, list what would be sent

@@ -197,6 +197,19 @@ def prepare(
 
 
 @app.command()
+def submit(
+    words: Annotated[list[str], typer.Argument(metavar="[STAGE] RECIPE", help="a stage, and the recipe's folder")],
+    args: StageArguments = "",
+    send: Annotated[bool, typer.Option("--send", help="queue the jobs, in place of printing the commands")] = False,
+) -> int:
+    """Print the Slurm jobs of what is missing or stale, each behind those that it needs; with --send, queue them."""
+    from apo_soup.cli.submit import submit_chain
+
+    name, recipe = stage_and_recipe("submit", words)
+    return submit_chain(name, recipe, split_args(args), send)
+
+
+@app.command()
 def run(
     words: Annotated[list[str], typer.Argument(metavar="[STAGE] RECIPE", help="a stage, and the recipe's folder")],
     launch: Launch = "",
@@ -205,17 +218,26 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print an object a stage; all else to stderr")] = False,
 ) -> None:
     """Run a stage, or all up to the evaluation, and whatever it needs that is missing or stale."""
+    name, recipe = stage_and_recipe("run", words)
+    start(name, recipe, launch, args, "json" if as_json else "quiet" if quiet else "all")
+
+
+def stage_and_recipe(command: str, words: list[str]) -> tuple[str, Path]:
+    """What the words `[STAGE] RECIPE` of a command name.
+
+    Raises:
+        UserError: there are others, or no such stage or recipe.
+    """
     from apo_soup.cli.steps import STEPS
 
     *stage, recipe = words
     name = stage[0] if stage else "eval"
+    told = f"{command} {shlex.join(words)}"
     if len(stage) > 1:
-        raise UserError(
-            f"run {shlex.join(words)}: expected [STAGE] RECIPE, got {len(words)} words; quote a path that holds spaces"
-        )
+        raise UserError(f"{told}: expected [STAGE] RECIPE, got {len(words)} words; quote a path that holds spaces")
     if name not in STEPS:
-        raise UserError(f"run {shlex.join(words)}: expected a stage of {', '.join(STEPS)}, got {name}; correct it")
-    start(name, recipe_folder(recipe), launch, args, "json" if as_json else "quiet" if quiet else "all")
+        raise UserError(f"{told}: expected a stage of {', '.join(STEPS)}, got {name}; correct it")
+    return name, recipe_folder(recipe)
 
 
 @app.command()
@@ -234,14 +256,22 @@ def start(stage: str, recipe: Path, launch: str, args: str, output: Literal["all
     from apo_soup.cli.order import run_stages
     from apo_soup.cli.run_output import RunOutput
 
-    file = str(launch_file(launch)) if launch else None
+    file, words = str(launch_file(launch)) if launch else None, split_args(args)
+    raise typer.Exit(run_stages(stage, recipe, file, words, RunOutput(output)))
+
+
+def split_args(args: str) -> list[str]:
+    """The words of an option that holds several.
+
+    Raises:
+        UserError: they are none as a shell reads them.
+    """
     try:
-        words = shlex.split(args)
+        return shlex.split(args)
     except ValueError as error:
         raise UserError(
             f"--args {args}: expected words as a shell reads them, got {error}; close the quotation"
         ) from error
-    raise typer.Exit(run_stages(stage, recipe, file, words, RunOutput(output)))
 
 
 @app.command("eval", context_settings=OVERRIDES)

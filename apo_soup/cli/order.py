@@ -54,7 +54,7 @@ def run_stages(
     needed = steps_needed(recipe, stage, words)
     for name in todo:
         step = STEPS[name]
-        if not (recipe / step.file).is_file() or (name != stage and not _is_asked_for(recipe, name)):
+        if not (recipe / step.file).is_file() or (name != stage and not is_asked_for(recipe, name)):
             continue
         if name not in needed:
             own_run = f"apo-soup run {name} {shlex.quote(str(recipe))}"
@@ -119,7 +119,7 @@ def made_otherwise(
     return parts_made_otherwise(recipe, name, answer.due, current, by_content)
 
 
-def _is_asked_for(recipe: Path, name: str) -> bool:
+def is_asked_for(recipe: Path, name: str) -> bool:
     """Whether a recipe's file asks for a step: a merge file may leave soup, merge or sweep out. A wrong file, which is
     told of elsewhere, may ask for it.
     """
@@ -194,7 +194,7 @@ def print_states(recipe: Path, by_content: bool = False) -> int:
     stale: list[str] = []
     code = 0
     for name, step in STEPS.items():
-        if not (recipe / step.file).is_file() or not _is_asked_for(recipe, name):
+        if not (recipe / step.file).is_file() or not is_asked_for(recipe, name):
             continue
         if name == "pairs" and not _is_read(recipe, name, "apo"):
             print(f"pairs: not read by {recipe / STEPS['apo'].file}")

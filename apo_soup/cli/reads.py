@@ -49,7 +49,19 @@ def steps_read(recipe: Path, name: str, words: list[str]) -> set[str]:
         UserError: a file of the recipe is wrong.
     """
     file = _file(recipe, name, words)
-    texts = {part for text in _texts(file, name) for part in (text, *text.split("+"))}
+    return _makers(recipe, name, file, {part for text in _texts(file, name) for part in (text, *text.split("+"))})
+
+
+def makers_of(recipe: Path, name: str, path: str) -> set[str]:
+    """The steps that must come before one of these names, and that make a folder of this path, or what is in it.
+
+    Raises:
+        UserError: a file of the recipe is wrong.
+    """
+    return _makers(recipe, name, _file(recipe, name, []), {path})
+
+
+def _makers(recipe: Path, name: str, file: StageFile, texts: set[str]) -> set[str]:
     before = [each for each in order(name) if each != name and (recipe / STEPS[each].file).is_file()]
     return {
         each

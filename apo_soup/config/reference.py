@@ -24,18 +24,20 @@ from apo_soup.config.keys import MARKS, Said, has_mark
 from apo_soup.config.load import KINDS, file_model
 from apo_soup.config.recipe_file import RecipeFile
 from apo_soup.config.renamed import RENAMED
+from apo_soup.config.slurm import SlurmFile
 from apo_soup.config.stage_file import Keys
 from apo_soup.config.training import TrainingFile
 
 # Keys that follow from a `recipe.yaml` beside the file.
 FOLLOWING = ("output_dir", "model_name_or_path", "models")
+BESIDE_STAGES: dict[str, type[Keys]] = {"recipe": RecipeFile, "slurm": SlurmFile}
 KEYS_BLOCK = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 def model_of(kind: str) -> type[Keys]:
-    """The typed model of a kind of stage file, or of what they share."""
-    return RecipeFile if kind == "recipe" else file_model(kind)
+    """The typed model of a kind of stage file, of what they share, or of their jobs."""
+    return BESIDE_STAGES[kind] if kind in BESIDE_STAGES else file_model(kind)
 
 
 def own_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -139,7 +141,8 @@ def main(words: list[str]) -> int:
         wanted = {options.place: with_tables(options.place.read_text(encoding="utf-8"))}
     else:
         wanted = {
-            options.place / f"{kind}.json": json.dumps(schema(kind), indent=1) + "\n" for kind in (*KINDS, "recipe")
+            options.place / f"{kind}.json": json.dumps(schema(kind), indent=1) + "\n"
+            for kind in (*KINDS, *BESIDE_STAGES)
         }
     stale = [f for f, text in wanted.items() if not f.is_file() or f.read_text(encoding="utf-8") != text]
     for file in stale:

@@ -13,6 +13,7 @@ from apo_soup.config.load import load
 from apo_soup.config.members import file_problems, member_recipes
 from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
+from apo_soup.config.slurm import SLURM_FILE
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
@@ -40,6 +41,7 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a recipe folder, got none there; correct the path")
     # Late: whoever checks one file alone needs none of the stages.
+    from apo_soup.plan.jobs import job_problems
     from apo_soup.plan.named import named_problems
     from apo_soup.plan.tried import tried_problems
 
@@ -67,6 +69,8 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
     problems += filter(None, (look(recipe) for look in looks for recipe in training))
     processes = launch_processes(launch) if launch else None
     problems += [problem for recipe in training for problem in batch_problems(recipe, processes)]
+    if (folder / SLURM_FILE).is_file():
+        problems += job_problems(folder, [recipe.path.name for recipe in recipes])
     problems += few_rows_problems(recipes)
     problems += token_problems(recipes)
     problems += named_problems(recipes, folder)

@@ -23,10 +23,10 @@ def misspelt_files(folder: Path) -> Iterator[str]:
         if read or file.suffix.lower() not in (".yaml", ".yml") or file.is_dir():
             continue
         name = stage_name(file).lower()
-        names = (*STAGE_OF_FILE, "recipe")
+        names = (*STAGE_OF_FILE, "recipe", "slurm")
         near = name if name in names else near_word(name, names, ALIKE)
         whole = near and f"{near}{file.stem[len(name) :]}.yaml"
-        if near == "recipe" and file.stem.lower() != name:  # of which there are no others
+        if near in ("recipe", "slurm") and file.stem.lower() != name:  # of which there are no others
             continue
         if near and (near != stage_name(file) or file.suffix != ".yaml"):
             yield (

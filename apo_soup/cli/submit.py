@@ -1,0 +1,232 @@
+"""`apo-soup submit [STAGE] RECIPE`: the jobs of a recipe as sbatch commands, printed or sent.
+
+Each waits until those that it reads from have ended well (afterok), so a stage that fails stops what follows. A job
+knows nothing of the others: `recipes/slurm/stage.sbatch` runs one program.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from apo_soup.cli.chain import Chain, Job, chain_of
+from apo_soup.cli.order import require_our_programs, require_right_files
+from apo_soup.cli.steps import STEPS, order
+from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
+from apo_soup.config.places import run_folder_of
+from apo_soup.config.slurm import JobKeys, SlurmFile, launch_of_job, slurm_file
+from apo_soup.errors import UserError, first_line, told_together
+from apo_soup.plan.jobs import job_problems
+from apo_soup.resources import shipped_recipes
+from apo_soup.runs.secrets import without_secrets
+
+JOB_FILE = "stage.sbatch"
+GRACE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the jobs of a recipe go.
+
+    Attributes:
+        settings: its slurm.yaml.
+        recipe: its folder.
+        run: the folder of its run, whose name is that of the run.
+    """
+
+    settings: SlurmFile
+    recipe: Path
+    run: Path
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the jobs' output."""
+        return self.run / "logs" / "slurm"
+
+    def job_name(self, job: Job) -> str:
+        """What squeue shows."""
+        return f"{self.run.name}-{_flat(job)}"
+
+    def command(self, job: Job, after: Sequence[str]) -> list[str]:
+        """The sbatch command of a job.
+
+        Args:
+            after: the numbers of the jobs that must have ended well, or variables of a shell that hold them.
+
+        Raises:
+            UserError: the accelerate configuration of a training is not there.
+        """
+        asked = self.settings.job(job.stage)
+        launch = launch_of_job(asked, self.recipe) if job.launched else None
+        own = self.recipe / JOB_FILE
+        # In a log's name sbatch reads % as the beginning of a number.
+        log = str(self.logs / _flat(job)).replace("%", "%%")
+        return [
+            "sbatch",
+            "--parsable",
+            f"--job-name={self.job_name(job)}",
+            f"--output={log}-{'%A_%a' if job.members else '%j'}.log",
+            *_resources(asked, job),
+            *([f"--array={','.join(map(str, job.members))}"] if job.members else []),
+            *([f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"] if after else []),
+            _from_here(own if own.is_file() else shipped_recipes() / "slurm" / JOB_FILE),
+            self.settings.setup or f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+            _from_here(launch) if launch else "",
+            *job.words,
+        ]
+
+
+def submit_chain(stage: str, recipe: Path, words: list[str], send: bool) -> int:
+    """Print the commands that send the jobs of a recipe up to a stage, or send them; returns the exit code.
+
+    Raises:
+        UserError: the recipe is wrong, jobs of it are in the queue, or sbatch refuses one.
+    """
+    todo = order(stage)
+    if not (recipe / STEPS[stage].file).is_file():
+        raise UserError(
+            f"{recipe}: expected a file {STEPS[stage].file} for the {stage} stage, got none; "
+            "add it, or name another stage"
+        )
+    settings = slurm_file(recipe)[0]
+    require_our_programs(recipe, todo)
+    require_right_files(recipe, todo, stage, words, None)
+    problems = job_problems(recipe, [STEPS[name].file for name in todo])
+    if problems:
+        raise told_together(problems)
+    file = recipe / STEPS[stage].file
+    run = run_folder_of(load(file, stage_of_file(file) or ""))
+    cluster = Cluster(settings, recipe, run)
+    chain = chain_of(recipe, stage, words)
+    for line in [*chain.told, *_left_behind(cluster, chain)]:
+        print("\n".join(f"# {part}" for part in line.splitlines()))
+    if not chain.jobs:
+        print(f"# {recipe}: nothing to do up to {stage}")
+        return 0
+    if send:
+        _send(cluster, chain)
+    else:
+        print("\n".join(script(cluster, chain)))
+        print("# these are printed; --send (of make: SUBMIT=1) queues them")
+    return 0
+
+
+def script(cluster: Cluster, chain: Chain) -> Iterator[str]:
+    """The commands as a shell takes them; each job's number goes into a variable.
+
+    Raises:
+        UserError: as `Cluster.command` does.
+    """
+    yield "set -eu"
+    yield shlex.join(["mkdir", "-p", str(cluster.logs)])
+    variables = {job.name: f"job_{re.sub('[^A-Za-z0-9]', '_', job.name)}" for job in chain.jobs}
+    for job in chain.jobs:
+        after = [f"${{{variables[name]}}}" for name in job.after]
+        words = [_quoted(word, after) for word in without_secrets(cluster.command(job, after))]
+        yield f"{variables[job.name]}=$({' '.join(words)})"
+
+
+def _quoted(word: str, variables: list[str]) -> str:
+    """A word for the shell; that which names the jobs before it is made of variables."""
+    return word if variables and word.endswith(":".join(variables)) else shlex.quote(word)
+
+
+def _send(cluster: Cluster, chain: Chain) -> None:
+    """Queue the jobs, and say their numbers.
+
+    Raises:
+        UserError: some of them are in the queue, or sbatch refuses one; those before it stay queued.
+    """
+    waiting = _in_queue({cluster.job_name(job) for job in chain.jobs})
+    if waiting:
+        raise UserError(
+            f"{cluster.recipe}: expected no job of it in the queue, got {', '.join(waiting)}; wait for them, or "
+            f"end them with scancel {' '.join(one.partition(' ')[0] for one in waiting)}"
+        )
+    cluster.logs.mkdir(parents=True, exist_ok=True)
+    numbers: dict[str, str] = {}
+    for job in chain.jobs:
+        command = cluster.command(job, [numbers[name] for name in job.after])
+        try:
+            sent = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else first_line(error)
+            queued = f"; in the queue already: {' '.join(numbers.values())} (scancel ends them)" if numbers else ""
+            raise UserError(
+                f"{job.name}: expected sbatch to queue its job, got {said.splitlines()[-1] if said else 'no reason'}; "
+                f"correct {cluster.recipe}/slurm.yaml as it says{queued}"
+            ) from error
+        numbers[job.name] = sent.stdout.strip().partition(";")[0]
+        behind = f", behind {', '.join(job.after)}" if job.after else ""
+        members = f", members {', '.join(map(str, job.members))}" if job.members else ""
+        print(f"{job.name}: job {numbers[job.name]}{members}{behind}")
+    print(
+        f"logs: {cluster.logs}; a stage that fails cancels the jobs behind it, and the same command goes on from there"
+    )
+
+
+def _in_queue(names: set[str]) -> list[str]:
+    """Jobs of these names that were sent from this folder and have not ended, with their states."""
+    try:
+        asked = subprocess.run(["squeue", "--me", "-h", "-o", "%A|%T|%Z|%j"], capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(
+            f"submit: expected Slurm's squeue, got {first_line(error)}; run it where jobs are queued, or "
+            "leave --send out"
+        ) from error
+    jobs = [line.split("|", 3) for line in asked.stdout.splitlines() if line.count("|") >= 3]
+    found = {
+        number: f"{number} ({name}, {state})" for number, state, place, name in jobs if name in names and _here(place)
+    }
+    return list(found.values())
+
+
+def _here(place: str) -> bool:
+    try:
+        return os.path.samefile(place, Path.cwd())
+    except OSError:
+        return False
+
+
+def _left_behind(cluster: Cluster, chain: Chain) -> Iterator[str]:
+    """Where an earlier chain stopped: the last line of the newest log of the first stages that are due."""
+    for job in chain.jobs:
+        logs = sorted(cluster.logs.glob(f"{_flat(job)}-[0-9]*.log"), key=lambda file: file.stat().st_mtime)
+        if logs and not job.after:
+            lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()
+            yield f"{job.name}: an earlier job left it undone; {logs[-1]} ends: {lines[-1] if lines else 'empty'}"
+
+
+def _resources(asked: JobKeys, job: Job) -> Iterator[str]:
+    """The options that slurm.yaml says."""
+    nodes = (asked.nodes or 1) if job.launched else 1
+    values = {
+        "partition": asked.partition,
+        "account": asked.account,
+        "nodes": nodes,
+        "gpus-per-node": asked.gpus_per_node or None,
+        "cpus-per-task": asked.cpus_per_task,
+        "mem": asked.mem,
+        "time": asked.time,
+        "signal": f"B:USR1@{asked.grace or GRACE_SECONDS}",
+        **(asked.sbatch or {}),
+    }
+    for name, value in values.items():
+        if value is True:
+            yield f"--{name}"
+        elif value is not None and value is not False:
+            yield f"--{name}={value}"
+
+
+def _from_here(file: Path) -> str:
+    here = Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+
+
+def _flat(job: Job) -> str:
+    return job.name.replace("/", "-")

@@ -1,0 +1,158 @@
+"""Slurm jobs of a recipe: which, behind which, and as what words; Slurm's own programs are stood in for by scripts."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+from helpers import ROOT, python
+
+COUNTING = """#!/bin/sh
+{python} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@" >> {log}
+wc -l < {log}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """The embedded recipe with fewer rows, in a folder whose name holds a space and a quote."""
+    folder = tmp_path / "it's mine"
+    shutil.copytree(ROOT / "recipes" / "tiny", folder, ignore=shutil.ignore_patterns("base"))
+    (folder / "base").symlink_to(ROOT / "recipes" / "tiny" / "base")
+    (folder / "recipe.yaml").write_text("name: a b's\nmodel: base\nchat_template: apo-soup\n")
+    (folder / "data.yaml").write_text("seed: 0\ncounts: {mid_think: 3, mid_asked: 1}\n")
+    (folder / "slurm.yaml").write_text("partition: cpu\ntime: '1:00:00'\nlaunch: cpu.yaml\nsetup: . ./env.sh\n")
+    return folder
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch):
+    """What was given to sbatch; squeue says what stands in `queue`."""
+    programs, log, queue = tmp_path / "programs", tmp_path / "sent.jsonl", tmp_path / "queue"
+    programs.mkdir()
+    queue.touch()
+    log.touch()
+    (programs / "sbatch").write_text(COUNTING.format(python=shutil.which("python3"), log=shlex.quote(str(log))))
+    (programs / "squeue").write_text(f"#!/bin/sh\ncat {shlex.quote(str(queue))}\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return lambda: [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def option(words: list[str], name: str) -> str:
+    return next((word.partition("=")[2] for word in words if word.startswith(f"--{name}=")), "")
+
+
+def program(words: list[str]) -> list[str]:
+    """The words behind the job file."""
+    return words[[word.endswith("stage.sbatch") for word in words].index(True) + 1 :]
+
+
+def test_each_stage_waits_for_those_it_reads_and_an_evaluation_for_its_checkpoint(apo_soup, recipe, sent):
+    result = apo_soup("submit", recipe, "--send")
+    assert (result.returncode, result.stderr) == (0, "")
+    jobs = {option(words, "job-name").removeprefix("a b's-"): words for words in sent()}
+    assert list(jobs) == [
+        *("data", "mid", "sft", "pairs", "apo", "soup", "merge", "sweep"),
+        *(f"evals-{name}" for name in ("base", "mid", "sft", "soup", "merged", "apo-1", "apo-2", "apo-3")),
+    ]
+    numbers = {str(number): name for number, name in enumerate(jobs, 1)}
+    waits = {
+        name: {numbers[one] for one in option(words, "dependency").removeprefix("afterok:").split(":") if one}
+        for name, words in jobs.items()
+    }
+    assert waits["data"] == set()
+    assert waits["apo"] == {"data", "sft", "pairs"}
+    assert waits["soup"] == {"apo"}
+    assert waits["evals-mid"] == {"data", "pairs", "mid"}
+    assert waits["evals-merged"] == {"data", "pairs", "merge"}
+    assert waits["evals-apo-2"] == {"data", "pairs", "apo"}
+    assert all("--kill-on-invalid-dep=yes" in words for name, words in jobs.items() if waits[name])
+    assert [option(words, "array") for words in jobs.values() if option(words, "array")] == ["1,2,3"]
+    assert option(jobs["apo"], "output") == "runs/a b's/logs/slurm/apo-%A_%a.log"
+    assert program(jobs["sft"]) == [
+        ". ./env.sh",
+        str(ROOT / "recipes/accelerate/cpu.yaml"),
+        "sft",
+        "--config",
+        str(recipe / "sft.yaml"),
+    ]
+    assert program(jobs["merge"]) == [
+        ". ./env.sh",
+        "",
+        "merge",
+        "--config",
+        str(recipe / "merge.yaml"),
+        "--only",
+        "merged",
+    ]
+    assert program(jobs["evals-apo-2"])[-2:] == ["--only", "apo/2"]
+    assert f"apo: job {list(jobs).index('apo') + 1}, members 1, 2, 3, behind data, sft, pairs\n" in result.stdout
+
+
+def test_the_printed_commands_are_those_that_are_sent(apo_soup, recipe, sent, tmp_path):
+    words = ("submit", "sft", recipe, "--args", '--run_name "it\'s $HOME" --learning_rate 1e-3')
+    printed = apo_soup(*words).stdout
+    assert sent() == []
+    subprocess.run(["bash"], input=printed, text=True, check=True)
+    by_shell = sent()
+    (tmp_path / "sent.jsonl").write_text("")
+    assert apo_soup(*words, "--send").returncode == 0
+    assert by_shell == sent()
+    assert program(sent()[-1])[-4:] == ["--run_name", "it's $HOME", "--learning_rate", "1e-3"]
+    assert not any("1e-3" in words for words in sent()[:-1])
+
+
+def test_what_is_up_to_date_is_skipped_and_what_was_left_undone_is_named(apo_soup, recipe, sent, tmp_path):
+    assert python("-m", "apo_soup.toy", "--config", recipe / "data.yaml", cwd=tmp_path).returncode == 0
+    logs = tmp_path / "runs" / "a b's" / "logs" / "slurm"
+    logs.mkdir(parents=True)
+    (logs / "mid-7.log").write_text("error: mid.yaml:3: it is wrong\njob 7 ended with 2\n")
+    told = apo_soup("submit", "mid", recipe).stdout
+    assert "# data: up to date, skipped" in told
+    assert "# mid: an earlier job left it undone; runs/a b's/logs/slurm/mid-7.log ends: job 7 ended with 2\n" in told
+    assert re.findall(r"^(job_\w+)=", told, re.MULTILINE) == ["job_mid"]
+    assert "--dependency" not in told
+    done = apo_soup("submit", "data", recipe)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"# {recipe}: nothing to do up to data")
+
+
+def test_a_chain_that_is_in_the_queue_is_not_sent_again(apo_soup, recipe, sent, tmp_path):
+    (tmp_path / "queue").write_text(f"41|RUNNING|{tmp_path}|a b's-mid\n42|PENDING|/elsewhere|a b's-sft\n")
+    result = apo_soup("submit", "sft", recipe, "--send")
+    assert result.returncode == 2
+    told = "expected no job of it in the queue, got 41 (a b's-mid, RUNNING); wait for them, or end them with scancel 41"
+    assert told in result.stderr
+    assert sent() == []
+
+
+def test_what_sbatch_refuses_is_told_with_the_jobs_that_are_queued(apo_soup, recipe, sent, tmp_path):
+    sbatch = tmp_path / "programs" / "sbatch"
+    sbatch.write_text(
+        f"#!/bin/sh\n[ -e {tmp_path}/once ] && echo 'sbatch: error: no' >&2 && exit 1\ntouch {tmp_path}/once\necho 7\n"
+    )
+    result = apo_soup("submit", "mid", recipe, "--send")
+    assert result.returncode == 2
+    assert "mid: expected sbatch to queue its job, got sbatch: error: no; correct " in result.stderr
+    assert "in the queue already: 7 (scancel ends them)" in result.stderr
+
+
+def test_members_of_one_alone(apo_soup, recipe, sent):
+    text = (recipe / "apo.yaml").read_text()
+    (recipe / "apo.yaml").write_text(re.sub(r"members:\n(  - seed: \d\n)+", "", text))
+    assert "--array=1 " in apo_soup("submit", "apo", recipe).stdout
+    told = apo_soup("submit", "apo", recipe, "--args", "--member 1").stdout
+    assert "--array" not in told
+    assert told.splitlines()[-2].endswith("--member 1)")
+
+
+def test_without_slurm_sending_is_one_sentence(apo_soup, recipe, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = apo_soup("submit", "mid", recipe, "--send")
+    assert result.returncode == 2
+    assert "expected Slurm's squeue, got " in result.stderr
+    assert "leave --send out" in result.stderr
