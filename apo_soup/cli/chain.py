@@ -67,7 +67,8 @@ class Chain:
         """
         state = ask_state(STEPS[stage], self.recipe, words)
         if state.refused:
-            raise UserError(state.errors.strip() or in_sentences(state.said).strip())
+            told = state.errors.strip() or in_sentences(state.said).strip()
+            raise UserError(told.removeprefix("error: "))
         return state
 
     def add_stage(self, stage: str, words: list[str], last: bool) -> None:

@@ -19,14 +19,14 @@ from apo_soup.cli.steps import STEPS, order
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
-from apo_soup.config.slurm import JobKeys, SlurmFile, launch_of_job, slurm_file
+from apo_soup.config.slurm import JOB_FILE, JobKeys, SlurmFile, job_grace, launch_of_job, slurm_file
 from apo_soup.errors import UserError, first_line, told_together
 from apo_soup.plan.jobs import job_problems
 from apo_soup.resources import shipped_recipes
 from apo_soup.runs.secrets import without_secrets
 
-JOB_FILE = "stage.sbatch"
-GRACE_SECONDS = 300
+# How the job file's last line ends where the program ended with 0.
+WELL = " ended well"
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,12 @@ def _left_behind(cluster: Cluster, chain: Chain) -> Iterator[str]:
     """Where an earlier chain stopped: the last line of the newest log of the first stages that are due."""
     for job in chain.jobs:
         logs = sorted(cluster.logs.glob(f"{_flat(job)}-[0-9]*.log"), key=lambda file: file.stat().st_mtime)
-        if logs and not job.after:
-            lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()
-            yield f"{job.name}: an earlier job left it undone; {logs[-1]} ends: {lines[-1] if lines else 'empty'}"
+        if not logs or job.after:
+            continue
+        lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()
+        last = lines[-1] if lines else ""
+        if not last.endswith(WELL):
+            yield f"{job.name}: an earlier job left it undone; {logs[-1]} ends: {last or 'without a word'}"
 
 
 def _resources(asked: JobKeys, job: Job) -> Iterator[str]:
@@ -213,7 +216,7 @@ def _resources(asked: JobKeys, job: Job) -> Iterator[str]:
         "cpus-per-task": asked.cpus_per_task,
         "mem": asked.mem,
         "time": asked.time,
-        "signal": f"B:USR1@{asked.grace or GRACE_SECONDS}",
+        "signal": f"B:USR1@{job_grace(asked)}",
         **(asked.sbatch or {}),
     }
     for name, value in values.items():

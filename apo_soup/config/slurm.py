@@ -16,7 +16,8 @@ from apo_soup.config.typed_keys import typed_keys
 from apo_soup.errors import UserError, told_together
 from apo_soup.resources import launch_file, shipped_recipes
 
-SLURM_FILE = "slurm.yaml"
+SLURM_FILE, JOB_FILE = "slurm.yaml", "stage.sbatch"
+GRACE_SECONDS = 300
 # Options of sbatch that the chain of jobs decides itself, or that a key of the file stands for.
 _OURS = {
     "account", "array", "chdir", "cpus-per-task", "dependency", "export", "gpus-per-node", "job-name",
@@ -124,6 +125,29 @@ def launch_of_job(job: JobKeys, folder: Path) -> Path | None:
         return None
     beside = folder / job.launch
     return beside if beside.is_file() else launch_file(job.launch)
+
+
+def job_grace(job: JobKeys) -> int:
+    """Seconds before the time limit at which a job is asked to end."""
+    return job.grace or GRACE_SECONDS
+
+
+def job_seconds(job: JobKeys) -> int | None:
+    """A job's time limit; None without one.
+
+    >>> job_seconds(JobKeys(time="1-00:30:00")), job_seconds(JobKeys(time="90:00"))
+    (88200, 5400)
+    """
+    if job.time is None:
+        return None
+    days, _, clock = job.time.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    # Behind days Slurm reads hours first, else two parts are minutes and seconds.
+    parts += [0] * (3 - len(parts)) if days else []
+    seconds = 0
+    for part in parts:
+        seconds = seconds * 60 + part
+    return int(days or 0) * 86400 + seconds
 
 
 def job_processes(job: JobKeys) -> int:

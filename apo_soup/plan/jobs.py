@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.launch_file import STARTED, distributed_type
-from apo_soup.config.slurm import JobKeys, job_processes, launch_of_job, slurm_file
+from apo_soup.config.slurm import (
+    JobKeys,
+    StageJobs,
+    job_grace,
+    job_processes,
+    job_seconds,
+    launch_of_job,
+    slurm_file,
+)
 from apo_soup.config.training import TrainingFile
 from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError
@@ -27,7 +36,11 @@ def job_problems(recipe: Path, files: Sequence[str]) -> list[str]:
         settings, given = slurm_file(recipe)
     except UserError as error:
         return str(error).splitlines()
-    problems = []
+    problems = [
+        f"{given.place(_key('grace', stage, given))}: {fault}"
+        for stage in StageJobs.model_fields
+        if (fault := _grace_fault(settings.job(stage)))
+    ]
     for stage in _TRAININGS:
         file = recipe / f"{stage}.yaml"
         if file.name not in files or not file.is_file():
@@ -35,14 +48,28 @@ def job_problems(recipe: Path, files: Sequence[str]) -> list[str]:
         job = settings.job(stage)
         fault = _launch_fault(job, recipe)
         if fault:
-            own = f"stages.{stage}.launch"
-            problems.append(f"{given.place(own if own in given.lines else 'launch')}: {fault}")
+            problems.append(f"{given.place(_key('launch', stage, given))}: {fault}")
             continue
         training, _ = checked_file(file, stage_of_file(file) or "")
         if isinstance(training, TrainingFile):
             where = f"{given.path.name} gives {stage} {job_processes(job)} processes"
             problems += [f"{problem} ({where})" for problem in batch_problems(training, job_processes(job))]
     return list(dict.fromkeys(problems))
+
+
+def _key(name: str, stage: str, given: Given) -> str:
+    """Where a key of a stage stands: below the stage's name, or at the top."""
+    own = f"stages.{stage}.{name}"
+    return own if own in given.lines else name
+
+
+def _grace_fault(job: JobKeys) -> str | None:
+    """Why a job would be asked to end as it begins, as the rest of a sentence."""
+    grace, seconds = job_grace(job), job_seconds(job)
+    if seconds is None or grace < seconds:
+        return None
+    told = f"expected fewer seconds than the time limit of {seconds}, got {grace}"
+    return f"{told}, so that a job is asked to end as it begins; lower it, or raise time"
 
 
 def _launch_fault(job: JobKeys, recipe: Path) -> str | None:

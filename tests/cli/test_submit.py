@@ -117,6 +117,8 @@ def test_what_is_up_to_date_is_skipped_and_what_was_left_undone_is_named(apo_sou
     assert "# mid: an earlier job left it undone; runs/a b's/logs/slurm/mid-7.log ends: job 7 ended with 2\n" in told
     assert re.findall(r"^(job_\w+)=", told, re.MULTILINE) == ["job_mid"]
     assert "--dependency" not in told
+    (logs / "mid-8.log").write_text("job 8 ended well\n")
+    assert "an earlier job" not in apo_soup("submit", "mid", recipe).stdout
     done = apo_soup("submit", "data", recipe)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"# {recipe}: nothing to do up to data")
 

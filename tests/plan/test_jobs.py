@@ -39,6 +39,11 @@ def recipe(tmp_path):
             ["slurm.yaml:1: launch: expected an accelerate configuration that starts a process for each of 8 GPUs, "],
         ),
         ("{launch: fsdp3.yaml}", ["slurm.yaml:1: launch: expected an accelerate configuration, got no file at "]),
+        ("{time: '5:00'}", ["slurm.yaml: grace: expected fewer seconds than the time limit of 300, got 300, so that "]),
+        (
+            "{grace: 60, stages: {eval: {time: '1:00', grace: 90}}}",
+            ["slurm.yaml:1: stages.eval.grace: expected "],
+        ),
         ("{nodes: few}", ["slurm.yaml:1: nodes: expected "]),
     ],
 )
