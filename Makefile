@@ -36,7 +36,7 @@ setup: .venv/ready ## make the virtual environment .venv with the pinned package
 demo: .venv/ready ## run everything on recipes/tiny and end with one table and a report
 	@$(MAKE) --no-print-directory report RECIPE=recipes/tiny LAUNCH=recipes/accelerate/cpu.yaml ARGS=
 
-new: .venv/ready ## write a recipe: make new NAME=recipes/mine MODEL=M [DATA=F PAIRS=F PROMPTS=F SIZE=laptop|gpu|node]
+new: .venv/ready ## write a recipe: make new NAME=recipes/mine MODEL=M [DATA=F PAIRS=F PROMPTS=F SIZE=laptop|gpu|node|cluster]
 	@$(PY) -m apo_soup new "$(NAME)" --model "$(MODEL)" --data "$(DATA)" --pairs "$(PAIRS)" --prompts "$(PROMPTS)" --size "$(or $(SIZE),gpu)" $(ARGS)
 
 data: .venv/ready ## generate the rows of the embedded recipe

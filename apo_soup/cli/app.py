@@ -84,7 +84,8 @@ def new(
     pairs: Annotated[str, typer.Option(metavar="FILE", help="preference pairs")] = "",
     prompts: Annotated[str, typer.Option(metavar="FILE", help="prompts of which pairs are made")] = "",
     size: Annotated[
-        str | None, typer.Option(metavar="laptop|gpu|node", help="machine that it is written for; gpu without it")
+        str | None,
+        typer.Option(metavar="laptop|gpu|node|cluster", help="machine it is written for; gpu without it"),
     ] = None,
     adapter: Annotated[
         list[bool] | None, typer.Option("--lora/--qlora", help="train an adapter; --qlora: on a base of 4 bits")

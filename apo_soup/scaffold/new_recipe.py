@@ -14,6 +14,7 @@ from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.recipe_file import shared_keys
+from apo_soup.config.slurm import JOB_FILE
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.held_out import split_off
 from apo_soup.data.sources.read import read_rows
@@ -103,9 +104,10 @@ def next_command(request: RecipeRequest) -> str:
     Raises:
         UserError: there is no machine of the request's size.
     """
-    launch = machine_size(request.size).launch
-    folder = str(Path(request.folder).expanduser())
-    return f"apo-soup run {shlex.quote(folder)}" + (f" --launch {launch}" if launch else "")
+    machine, folder = machine_size(request.size), str(Path(request.folder).expanduser())
+    if machine.nodes > 1:
+        return f"apo-soup submit {shlex.quote(folder)}"
+    return f"apo-soup run {shlex.quote(folder)}" + (f" --launch {machine.launch}" if machine.launch else "")
 
 
 def free_folder(name: str) -> Path:
@@ -269,8 +271,10 @@ def _rows_of(stage: str, asked: RecipeAsked) -> int | None:
 
 def _write(folder: Path, asked: RecipeAsked, cuts: dict[str, Cut]) -> None:
     for name, written in stage_files(asked, cuts):
-        kind = stage_of_file(Path(name)) or "recipe"
+        kind = stage_of_file(Path(name)) or Path(name).stem
         (folder / name).write_text(file_text(written, kind, Path(asked.folder)), encoding="utf-8")
+    if asked.machine.nodes > 1:
+        shutil.copyfile(shipped_recipes() / "slurm" / JOB_FILE, folder / JOB_FILE)
     assert shared_keys(folder) is not None
 
 
@@ -291,5 +295,5 @@ def add_schemas(partial: Path, folder: Path) -> None:
         return
     (partial / "schema").mkdir()
     for file in sorted(partial.glob("*.yaml")):
-        kind = stage_of_file(file) or "recipe"
+        kind = stage_of_file(file) or file.stem
         shutil.copyfile(shipped_recipes() / "schema" / f"{kind}.json", partial / "schema" / f"{kind}.json")

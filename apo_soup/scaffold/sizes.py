@@ -1,6 +1,6 @@
 """The machines that a recipe is written for, by the names of `--size`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apo_soup.config.nearest import nearest
@@ -19,6 +19,7 @@ class MachineSize:
         longest: the longest sequence that is written for it, in tokens.
         batch: the largest global batch, in sequences or pairs.
         launch: the accelerate configuration that starts its processes; empty for accelerate's own default.
+        nodes: how many such machines there are, which Slurm gives out where they are several.
     """
 
     told: str
@@ -27,6 +28,7 @@ class MachineSize:
     batch: int
     launch: str = ""
     on_cpu: bool = False
+    nodes: int = 1
 
     @property
     def processes(self) -> Processes:
@@ -36,7 +38,8 @@ class MachineSize:
             UserError: the launch's file cannot be read, or is not there.
         """
         if self.launch:
-            return launch_of(Path(launch_file(self.launch)))
+            on_one = launch_of(Path(launch_file(self.launch)))
+            return replace(on_one, processes=on_one.processes * self.nodes)
         return Processes(on_cpu=self.on_cpu)
 
 
@@ -44,6 +47,7 @@ SIZES = {
     "laptop": MachineSize("a laptop of 8 GB without a GPU", 8e9, 2048, 16, on_cpu=True),
     "gpu": MachineSize("one GPU of 24 GB", 24e9, 8192, 32),
     "node": MachineSize("8 GPUs of 80 GB", 80e9, 32768, 128, launch="fsdp2.yaml"),
+    "cluster": MachineSize("two machines of 8 GPUs of 80 GB under Slurm", 80e9, 32768, 128, "fsdp2.yaml", nodes=2),
 }
 
 

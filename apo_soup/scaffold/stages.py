@@ -9,6 +9,7 @@ from typing import Any
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.load import file_model
 from apo_soup.config.recipe_file import RecipeFile
+from apo_soup.config.slurm import JOB_FILE, SLURM_FILE, SlurmFile
 from apo_soup.config.stage_file import Keys
 from apo_soup.scaffold.looked_at import RowsLookedAt
 from apo_soup.scaffold.model_seen import ModelSeen, path_from
@@ -198,6 +199,24 @@ def eval_yaml(asked: RecipeAsked) -> WrittenFile:
     return WrittenFile(EvalFile, about, ({"tasks": tasks}, more))
 
 
+def slurm_yaml(asked: RecipeAsked) -> WrittenFile:
+    """What Slurm is asked for: all machines for trainings, one GPU for the rest, none where no model runs."""
+    one: dict[str, Any] = {"pairs": {"gpus_per_node": 1}} if asked.prompts else {}
+    one |= {"soup": {"gpus_per_node": 0}, "merge": {"gpus_per_node": 0}} if "apo" in asked.trained else {}
+    nodes = asked.machine.nodes
+    parts: tuple[dict[str, Any], ...] = (
+        {"nodes": nodes, "gpus_per_node": asked.machine.processes.processes // nodes},
+        {"time": "24:00:00", "launch": asked.machine.launch},
+        {"stages": {**one, "eval": {"gpus_per_node": 1}}},
+    )
+    about = (
+        "What sbatch is told. Add `partition`, `account`, and as `setup` what jobs run first.",
+        _command("run", asked) + " --send",
+        f"Without --send the commands are printed. {JOB_FILE} beside this file is the job that they start.",
+    )
+    return WrittenFile(SlurmFile, about, parts)
+
+
 def stage_files(asked: RecipeAsked, cuts: dict[str, Cut]) -> Iterator[tuple[str, WrittenFile]]:
     """The files of the recipe, by their names."""
     yield "recipe.yaml", recipe_yaml(asked)
@@ -209,9 +228,13 @@ def stage_files(asked: RecipeAsked, cuts: dict[str, Cut]) -> Iterator[tuple[str,
         yield "apo.yaml", apo_yaml(asked, cuts["apo"])
         yield "merge.yaml", merge_yaml(asked)
     yield "eval.yaml", eval_yaml(asked)
+    if asked.machine.nodes > 1:
+        yield SLURM_FILE, slurm_yaml(asked)
 
 
 def _command(words: str, asked: RecipeAsked) -> str:
+    if asked.machine.nodes > 1:
+        return f"  apo-soup {words.replace('run', 'submit')} {shlex.quote(asked.folder)}"
     launch = f" --launch {asked.machine.launch}" if asked.machine.launch else ""
     return f"  apo-soup {words} {shlex.quote(asked.folder)}{launch}"
 

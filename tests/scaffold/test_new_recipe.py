@@ -8,10 +8,12 @@ import pytest
 import yaml
 from helpers import ROOT, chat, preference
 
+from apo_soup.config.slurm import job_processes, slurm_file
 from apo_soup.data.prepare import prepare_mixture
 from apo_soup.errors import UserError
 from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.plan.check import check_recipe
+from apo_soup.plan.jobs import job_problems
 from apo_soup.scaffold.model_seen import path_from
 from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command, whole_folder
 
@@ -91,6 +93,24 @@ def test_a_model_that_is_not_here_is_told_and_only_what_the_rows_allow_is_writte
     assert read(folder / "data" / "train.jsonl")[0].keys() == {"prompt", "completion"}
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["name"] == "mine"
     assert shlex.split(next_command(request))[2:] == ["recipes/mine", "--launch", "fsdp2.yaml"]
+
+
+def test_a_cluster_gets_what_its_jobs_ask_for_and_the_job_file(here):
+    rows = [{"prompt": f"what is {n}?", "completion": "a number"} for n in range(30)]
+    write(here / "rows.jsonl", rows)
+    write(here / "asked.jsonl", [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(12)])
+    request = RecipeRequest("a b", "nobody/nothing-here", "rows.jsonl", prompts="asked.jsonl", size="cluster")
+    folder = new_recipe(request, lambda _: None)
+    settings, _ = slurm_file(folder)
+    assert [job_processes(settings.job(stage)) for stage in ("sft", "apo")] == [16, 16]
+    assert settings.job("merge").gpus_per_node == 0
+    assert (folder / "stage.sbatch").read_bytes() == (ROOT / "recipes" / "slurm" / "stage.sbatch").read_bytes()
+    assert (folder / "schema" / "slurm.json").is_file()
+    written = [yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("sft", "apo")]
+    assert [keys["global_batch_size"] for keys in written] == [16, 128]
+    assert job_problems(folder, ["sft.yaml", "apo.yaml"]) == []
+    assert "#   apo-soup submit sft 'a b'\n" in (folder / "sft.yaml").read_text()
+    assert next_command(request) == "apo-soup submit 'a b'"
 
 
 def test_pairs_are_made_of_prompts_where_no_pairs_are_given(here):
