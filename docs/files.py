@@ -16,7 +16,8 @@ BLOCK = re.compile(r"(<!-- files -->\n).*?(<!-- end of files -->)", re.DOTALL)
 ROOMS = (
     "apo_soup", "apo_soup/pages", "apo_soup/config", "apo_soup/runs", "apo_soup/models", "apo_soup/data",
     "apo_soup/verify",
-    "apo_soup/training", "apo_soup/toy", "sft", "apo", "apo/pairs", "apo/traces", "merge", "apo_soup/evals",
+    "apo_soup/training", "apo_soup/toy", "apo_soup/sweep",
+    "sft", "apo", "apo/pairs", "apo/traces", "merge", "apo_soup/evals",
     "apo_soup/plan", "apo_soup/report", "apo_soup/export", "apo_soup/scaffold", "apo_soup/cli",
 )  # fmt: skip
 

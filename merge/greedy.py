@@ -14,7 +14,7 @@ from apo_soup.progress import say, warn
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
-from merge.scores import eval_file, item_gains, mix_metrics, suite_key
+from apo_soup.sweep.scores import eval_file, item_gains, mix_metrics, suite_key
 
 
 class GreedyChoice(Form):
@@ -49,7 +49,7 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
     if not ask:
         return None
     alone = mix_metrics(suite, {name: {f: 1.0} for name, f in by_name.items()}, folder / "points")
-    values = {name: _mean(item_gains(metrics, metric, where)) for name, metrics in alone.items()}
+    values = {name: _mean(item_gains(metrics, metric, f"{where}.metric")) for name, metrics in alone.items()}
     order = sorted(by_name, key=lambda name: -values[name])
     kept, score = [order[0]], values[order[0]]
     say(f"soup: {order[0]} begins with {metric} {alone[order[0]][metric]['value']:.4f}")
@@ -57,7 +57,7 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
         tried = [*kept, name]
         mix = "-".join(tried)
         metrics = mix_metrics(suite, {mix: {by_name[n]: 1 / len(tried) for n in tried}}, folder / "points")[mix]
-        value = _mean(item_gains(metrics, metric, where))
+        value = _mean(item_gains(metrics, metric, f"{where}.metric"))
         stays = value >= score
         say(
             f"soup: with {name} {metric} is {metrics[metric]['value']:.4f}, "

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from apo_soup.cli.children import exit_code_of, forward_signals
+from apo_soup.children import exit_code_of, forward_signals
 from apo_soup.launcher import end_with_launcher
 from apo_soup.stops import StopAsked
 

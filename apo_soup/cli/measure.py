@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from apo_soup.cli.children import forward_signals
+from apo_soup.children import forward_signals
 from apo_soup.cli.steps import STEPS, executable, launch_command
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.members import member_recipes, same_but_seed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from apo_soup.cli.children import run_program
+from apo_soup.children import run_program
 from apo_soup.errors import UserError
 from apo_soup.progress import QUIET, is_warning
 from apo_soup.runs.manifest import read_manifest

@@ -3,19 +3,17 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, MaxLen, MinLen
+from annotated_types import Gt, MaxLen, MinLen
 from pydantic import BeforeValidator
 
+from apo_soup.config.choosing_keys import ChoosingKeys
 from apo_soup.config.keys import (
     AS_NUMBER,
-    AS_WHOLE,
     FINITE,
     Flag,
     Positive,
-    Seed,
     Share,
     Text,
-    Texts,
     in_list,
     key,
 )
@@ -62,7 +60,7 @@ class LongContextKeys(Keys):
     )
 
 
-class SweepKeys(Keys):
+class SweepKeys(ChoosingKeys):
     """The walk over the first model's weight."""
 
     models: Annotated[list[Text], MinLen(2), MaxLen(2)] = key(
@@ -71,14 +69,6 @@ class SweepKeys(Keys):
     weights: Annotated[list[Share], BeforeValidator(in_list)] = key(
         list(TENTHS), "weights of the first model, 1 among them"
     )
-    eval: Text | None = key(None, "eval file; by default the one beside this file", path=True)
-    tasks: Texts = key([], "tasks of the eval file; by default all")
-    metric: Text | None = key(None, "score that the weight is chosen by; by default the first headline score")
-    guardrails: dict[Text, Annotated[float, Ge(0), FINITE, AS_NUMBER]] | None = key(
-        None, "scores that may not fall by more than a margin beyond noise; by default every other one, not at all"
-    )
-    bootstrap: Annotated[int, Ge(100), AS_WHOLE] = key(2000, "draws of the bootstrap")
-    seed: Seed = key(0, "seed of the bootstrap")
 
     def faults(self) -> Iterator[Fault]:
         if 1 not in self.weights:

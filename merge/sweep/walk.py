@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from apo_soup.config.merge import MergeFile, SweepKeys
 from apo_soup.errors import UserError
@@ -9,15 +10,14 @@ from apo_soup.progress import say, tell
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
+from apo_soup.sweep.choose import Yardstick
+from apo_soup.sweep.output import points_table
+from apo_soup.sweep.scores import eval_file, mix_metrics, suite_key
 from merge.mergekit_names import resolved_model
 from merge.new_tokens import check_new_tokens
 from merge.plan import folder_arguments
-from merge.scores import Metrics, eval_file, item_gains, mix_metrics, suite_key
-from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
-from merge.sweep.output import sweep_advice, sweep_curve, sweep_table
+from merge.sweep.output import sweep_advice, sweep_curve
 
-# Metric by metric, how far the soup's score may fall where the file names no guardrails: not at all beyond noise.
-DEFAULT_MARGIN = 0.0
 FIRST_ALONE = 1.0
 
 
@@ -73,50 +73,39 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     Raises:
         UserError: the suite does not have a metric, or the evaluation stopped.
     """
-    keys, where, names = recipe.sweep or SweepKeys(), recipe.place("sweep"), plan.names
+    keys, names = recipe.sweep or SweepKeys(), plan.names
     # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new.
     folder = plan.stage.folder.with_name("sweep_points")
     # The first model alone first: a metric that the suite does not have is told before the other points are paid for.
     alone = repr(FIRST_ALONE)
     reference = mix_metrics(plan.suite, {alone: plan.parts(FIRST_ALONE)}, folder, keys.tasks)[alone]
-    metric, guardrails = _metric_and_guardrails(keys, reference, where)
+    yardstick = Yardstick.of(keys, reference, recipe.place("sweep.metric"))
     others = {repr(w): plan.parts(w) for w in plan.weights if w != FIRST_ALONE}
     measured = mix_metrics(plan.suite, others, folder, keys.tasks) | {alone: reference}
     metrics = {w: measured[repr(w)] for w in plan.weights}
-    test = PairedTest(keys.bootstrap, keys.seed, where)
-    points = [sweep_point(w, metrics[w], reference, metric, guardrails, test) for w in plan.weights]
-    chosen = chosen_weight(points, metrics, metric, test)
-    table = sweep_table(points, metric, list(guardrails), names)
-    advice = sweep_advice(chosen, metric, names, recipe.path)
+    points = [yardstick.point(w, metrics[w]) for w in plan.weights]
+    chosen = yardstick.best(points, metrics)
+    assert chosen is not None  # the first model alone does not fall below itself
+    cells = [[f"{w:g}"] for w in plan.weights]
+    table = points_table(points, cells, [names[0]], yardstick, f"{names[0]} alone")
+    advice = sweep_advice(chosen, yardstick.metric, names, recipe.path)
     say(f"{table}\n{advice}")
     plan.stage.begin()
     final = plan.stage.result_folder()
     content = {
         "models": names,
-        "metric": metric,
-        "guardrails": guardrails,
-        "better": {name: reference[name]["better"] for name in (metric, *guardrails)},
-        "points": [asdict(p) for p in points],
-        "chosen": asdict(chosen),
+        **yardstick.as_json(),
+        "points": [_with_weight(asdict(p)) for p in points],
+        "chosen": _with_weight(asdict(chosen)),
         "told": advice,
     }
     write_json(final / "sweep.json", content)
     (final / "sweep.txt").write_text(f"{table}\n{advice}\n")
-    (final / "sweep.svg").write_text(sweep_curve(points, [metric, *guardrails], names))
-    plan.stage.finish(final, {"points": len(points), "chosen": chosen.weight, "alike": list(chosen.alike)})
+    (final / "sweep.svg").write_text(sweep_curve(points, yardstick.names, names))
+    plan.stage.finish(final, {"points": len(points), "chosen": chosen.label, "alike": list(chosen.alike)})
     tell(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.svg written")
 
 
-def _metric_and_guardrails(keys: SweepKeys, reference: Metrics, where: str) -> tuple[str, dict[str, float]]:
-    """The metric to choose by and the guardrails' margins; by default the first headline score, and the others."""
-    known = [n for n, m in reference.items() if m.get("items") is not None and m["headline"]]
-    if not known:
-        raise UserError(
-            f"{where}.tasks: expected a task with single items to choose a weight by, got none; name others"
-        )
-    metric, guardrails = keys.metric or known[0], keys.guardrails
-    if guardrails is None:
-        guardrails = {n: DEFAULT_MARGIN for n in known if n != metric}
-    for name in (metric, *guardrails):
-        item_gains(reference, name, where)
-    return metric, guardrails
+def _with_weight(point: dict[str, Any]) -> dict[str, Any]:
+    """A point of a walk over weights, whose label is one, as JSON has it."""
+    return {("weight" if name == "label" else name): value for name, value in point.items()}

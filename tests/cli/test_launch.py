@@ -10,7 +10,7 @@ import pytest
 from helpers import ENVIRONMENT, ROOT
 from programs import program
 
-from apo_soup.cli.children import exit_code_of, run_program
+from apo_soup.children import exit_code_of, run_program
 
 # A test run in the background, or under nohup, hands on that these are ignored.
 HEARD = "import signal; [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)]\n"
@@ -35,7 +35,7 @@ RUN = (
     HEARD
     + """
 import sys
-from apo_soup.cli.children import run_program
+from apo_soup.children import run_program
 sys.exit(run_program([sys.executable, *sys.argv[1:]], "x"))
 """
 )

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from merge_helpers import refused
@@ -42,7 +43,7 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
 
 def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
     """Weight 0 scores best and loses recall beyond noise; 0.9 and 0.8 score alike, and 0.9 is nearer to the soup."""
-    from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
+    from apo_soup.sweep.choose import PairedTest, Yardstick
 
     good, bad = [1] * 95 + [0] * 5, [1] * 50 + [0] * 50
     found = {
@@ -51,44 +52,44 @@ def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
         0.9: metrics_of(score=[1] * 90 + [0] * 10, recall=good),
         1.0: metrics_of(score=bad, recall=good),
     }
-    test = PairedTest(500, 0, "x")
-    points = [sweep_point(w, m, found[1.0], "score", {"recall": 0.02}, test) for w, m in found.items()]
+    guarded = Yardstick("score", {"recall": 0.02}, found[1.0], PairedTest(500, 0, "x.metric"))
+    points = [guarded.point(w, m) for w, m in found.items()]
     assert [p.fallen for p in points] == [("recall",), (), (), ()]
-    chosen = chosen_weight(points, found, "score", test)
-    assert (chosen.weight, chosen.alike) == (0.9, (0.8,))
+    chosen = guarded.best(points, found)
+    assert (chosen.label, chosen.alike) == (0.9, (0.8,))
     assert points[0].differences["recall"].value == pytest.approx(-0.45)
     with pytest.raises(UserError, match="expected one of score, recall, which keep single items, got speed"):
-        sweep_point(0.0, found[0.0], found[1.0], "speed", {}, test)
+        replace(guarded, metric="speed").point(0.0, found[0.0])
 
 
 def test_a_loss_is_best_where_it_is_lowest(tmp_path):
     """As metric and as guardrail: 0.5 has the lowest loss, 0 the highest."""
-    from merge.scores import item_gains
-    from merge.sweep.choose import PairedTest, chosen_weight, sweep_point
+    from apo_soup.sweep.choose import PairedTest, Yardstick
+    from apo_soup.sweep.scores import item_gains
 
     values = {0.0: 7.2, 0.5: 6.9, 1.0: 7.0}
     found = {
         w: {"nll": {"value": v, "items": [v + 0.001 * n for n in range(50)], "better": "lower"}}
         for w, v in values.items()
     }
-    test = PairedTest(200, 0, "x")
-    points = [sweep_point(w, m, found[1.0], "nll", {"nll": 0.0}, test) for w, m in found.items()]
+    guarded = Yardstick("nll", {"nll": 0.0}, found[1.0], PairedTest(200, 0, "x.metric"))
+    points = [guarded.point(w, m) for w, m in found.items()]
     assert [p.fallen for p in points] == [("nll",), (), ()]
     assert points[1].differences["nll"].value == pytest.approx(0.1)
-    assert chosen_weight(points, found, "nll", test).weight == 0.5
+    assert guarded.best(points, found).label == 0.5
     from dataclasses import asdict
 
     from apo_soup.report.sweep import stored_sweep, swept_line
 
     (tmp_path / "sweep").mkdir()
     told = {"models": ["soup", "mid"], "metric": "nll", "guardrails": {}, "better": {"nll": "lower"}, "told": "-",
-            "points": [asdict(p) for p in points]}  # fmt: skip
+            "points": [asdict(p) | {"weight": p.label} for p in points]}  # fmt: skip
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps(told))
     line = swept_line(stored_sweep(tmp_path), "nll", "nll")
     middles = [(weight, pytest.approx((low + high) / 2, abs=0.01)) for weight, low, high in line.bands]
     assert line.points[:2] == middles[:2], "the bar of a loss stands where its line does"
     with pytest.raises(UserError, match=r"\.metric: expected a score that is better when higher or lower, got length"):
-        item_gains({"length": {"value": 1.0, "items": [1.0], "better": None}}, "length", "x")
+        item_gains({"length": {"value": 1.0, "items": [1.0], "better": None}}, "length", "x.metric")
 
 
 @pytest.mark.parametrize(

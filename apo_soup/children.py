@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,18 +13,21 @@ from typing import Any, TextIO
 from apo_soup.stops import StopAsked, ending_signals
 
 
-def run_program(words: Sequence[str], name: str, output: TextIO | None = None) -> int:
+def run_program(
+    words: Sequence[str], name: str, output: TextIO | None = None, environment: Mapping[str, str] | None = None
+) -> int:
     """Run a program to its end; returns its exit code. A signal that comes meanwhile goes on to it, and it is waited
     for: it may have a step to end.
 
     Args:
         output: where its standard output goes; by default this program's own.
+        environment: its variables; by default this program's.
 
     Raises:
         StopAsked: a signal came, and the program had done its work all the same.
     """
     with forward_signals() as forwarded:
-        code = exit_code_of(subprocess.Popen(words, stdout=output).wait(), name)
+        code = exit_code_of(subprocess.Popen(words, stdout=output, env=environment).wait(), name)
     if forwarded and not code:  # it had done its work
         raise StopAsked(forwarded[0])
     return code
