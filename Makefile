@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep eval report submit chat push check plan why clean bench test lint docs site dist
+.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep settings eval report submit chat push check plan why clean bench test lint docs site dist
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -56,6 +56,8 @@ soup: .venv/ready ## average the members
 merge: .venv/ready ## mix the soup with the mid checkpoint
 	@$(RUN)
 sweep: .venv/ready ## walk the merge weight, and say which one the scores support
+	@$(RUN)
+settings: .venv/ready ## walk the training keys of sweep.yaml, and say which ones the scores support
 	@$(RUN)
 eval: .venv/ready ## measure every checkpoint of the run
 	@$(RUN)

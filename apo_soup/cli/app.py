@@ -243,8 +243,8 @@ def stage_and_recipe(command: str, words: list[str]) -> tuple[str, Path]:
 
 @app.command()
 def sweep(recipe: RecipeFolder, launch: Launch = "", args: StageArguments = "") -> None:
-    """Walk the merge weight of a recipe, and say which one the scores support."""
-    start("sweep", recipe, launch, args)
+    """Walk the training keys of a recipe's sweep.yaml, or its merge weight, and say what the scores support."""
+    start("settings" if (recipe / "sweep.yaml").is_file() else "sweep", recipe, launch, args)
 
 
 def start(stage: str, recipe: Path, launch: str, args: str, output: Literal["all", "quiet", "json"] = "all") -> None:

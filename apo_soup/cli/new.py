@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from apo_soup.cli.shadowed import require_our_module
+from apo_soup.config.sweep import SweepFile
 from apo_soup.errors import UserError, told_together
 from apo_soup.resources import launch_file
 from apo_soup.scaffold.new_recipe import RecipeRequest, new_recipe, next_command
@@ -76,4 +77,7 @@ def print_check(recipe: Path, launch: Path | None, alone: bool = False) -> None:
     if problems:
         raise told_together(problems)
     print(training_table(recipes))
+    for one in recipes:
+        if isinstance(one, SweepFile):
+            print(f"{one.path}: {one.count} points, each a training by {one.stage}.yaml with other keys")
     print(f"{recipe}: {len(recipes)} files checked, no error")

@@ -97,7 +97,7 @@ def next_step(stage: str, recipe: Path, launch: str | None = None) -> str:
     """What to type behind a run up to a stage; nothing where the recipe's files ask for no more."""
     if stage == "eval":
         return f"apo-soup report {shlex.quote(str(recipe))}"
-    if stage in ("data", "sweep") or not (recipe / STEPS["eval"].file).is_file():
+    if stage in ("data", "sweep", "settings") or not (recipe / STEPS["eval"].file).is_file():
         return ""
     launched = f" --launch {shlex.quote(launch)}" if launch else ""
     return f"apo-soup run {shlex.quote(str(recipe))}{launched}"

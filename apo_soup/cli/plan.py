@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from apo_soup.cli.rows import make_generated_rows
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import swept_points
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_together
 from apo_soup.models.libraries import quiet_libraries
@@ -56,6 +58,26 @@ def print_plan(recipe: Path, devices: Devices, as_json: bool) -> None:
     with stdout_for_programs() if as_json else nullcontext():
         planned = _planned(recipe, recipes, file, devices)
     print(planned.json() if as_json else planned.text())
+    for one in recipes if not as_json else ():
+        if isinstance(one, SweepFile):
+            print(walk_told(one, planned))
+
+
+def walk_told(file: SweepFile, planned: "RecipePlan") -> str:
+    """What a walk over training keys will train, with the time that its training file alone would take for each.
+
+    Raises:
+        UserError: a point is wrong.
+    """
+    from apo_soup.plan.recipe_plan import duration
+
+    count = sum(len(point.trainings) for point in swept_points(file))
+    one = next((plan.seconds for plan in planned.stages if plan.name.partition("/")[0] == file.stage), None)
+    time = "" if one is None else f", {duration(count * one)} together if each takes as long as that does alone"
+    return (
+        f"{file.path}: {file.count} points, {count} trainings by {file.stage}.yaml{time}; `apo-soup sweep "
+        f"{file.path.parent}` walks them"
+    )
 
 
 def _planned(folder: Path, recipes: list[StageFile], file: Path | None, devices: Devices) -> "RecipePlan":

@@ -13,6 +13,8 @@ from apo_soup.config.merge import MergeFile, SoupKeys, SweepKeys
 from apo_soup.config.mixture import is_suite
 from apo_soup.config.places import resolved, run_folder_of
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import swept_points
 from apo_soup.config.training import TrainingFile
 from apo_soup.runs.members import FOLDER
 from apo_soup.runs.outputs import output_folders
@@ -95,6 +97,13 @@ def _texts(file: StageFile, name: str) -> Iterator[str]:
         yield from _suite_texts(suites.get(name))
         part = file.soup if name == "soup" else file.merge
         yield from sweep.models if name == "sweep" else _all_texts(part.given_values() if part else None)
+        return
+    if isinstance(file, SweepFile):
+        yield from filter(None, [file.against])
+        yield from _suite_texts(file.eval or suite)
+        for point in swept_points(file):
+            for training in point.trainings:
+                yield from _texts(training, file.stage)
         return
     yield from _all_texts(file.given_values())
     for entry in (file.dataset_mixture.decontaminate or []) if isinstance(file, TrainingFile) else ():

@@ -19,6 +19,7 @@ class Step:
         command: what stands between the module and `--config FILE`.
         flags: options of the program, which are no keys of its file.
         part_flag: the option that names one of several folders that the step makes.
+        launches: whether its program starts trainings itself, and takes `--launch`.
     """
 
     file: str
@@ -29,6 +30,7 @@ class Step:
     command: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     part_flag: str = ""
+    launches: bool = False
 
 
 MERGE_FLAGS = ("--only", "--verify")
@@ -44,6 +46,8 @@ STEPS = {
     "merge": Step("merge.yaml", "merge", ("soup", "mid"), ("--only", "merged"), flags=MERGE_FLAGS),
     "sweep": Step("merge.yaml", "merge.sweep", ("merge",)),
     "eval": Step("eval.yaml", "apo_soup", ("merge", "sweep"), command=("eval",), flags=EVAL_FLAGS),
+    # Nothing needs it: it is walked when it is asked for.
+    "settings": Step("sweep.yaml", "apo_soup.cli.sweep", ("pairs", "sft"), flags=("--launch",), launches=True),
 }
 
 
@@ -85,6 +89,8 @@ def program_words(step: Step, recipe: Path, words: list[str]) -> list[str]:
 def launch_command(step: Step, recipe: Path, launch: str | None, words: list[str]) -> list[str]:
     """The command that runs a step, as a person would type it."""
     program = program_words(step, recipe, words)
+    if step.launches and launch:
+        program += ["--launch", launch]
     if step.launched:
         return ["accelerate", "launch", *(["--config_file", launch] if launch else []), *program]
     return ["python", *program]

@@ -17,7 +17,7 @@ class Given:
 
     `notes` tell what was mapped; `overridden` are the dotted names that the command line set, with its `words`,
     `options` the options that one of these could have been meant for; `places` are those of keys that follow
-    from another file: where it says so, and by which key.
+    from another file: where it says so, and by which key; `laid` those of keys that another file lays over this one.
     """
 
     path: Path
@@ -28,6 +28,7 @@ class Given:
     words: list[str] = field(default_factory=list)
     options: tuple[str, ...] = ()
     places: dict[str, tuple[str, str]] = field(default_factory=dict)
+    laid: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def from_file(cls, path: Path, overrides: list[str], options: Sequence[str] = ()) -> "Given":
@@ -65,6 +66,9 @@ class Given:
         parts = key.split(".")
         for end in range(len(parts), 0, -1):
             name = ".".join(parts[:end])
+            for word, place in self.laid.items():
+                if f"{word}.".startswith(f"{name}."):
+                    return place
             if name in self.overridden:
                 return f"{self.path} (command line)", key
             if self.lines.get(name):
@@ -80,8 +84,9 @@ class Given:
 
     def copy(self) -> "Given":
         """The same keys, to be changed on their own; what was mapped in the file is not told twice."""
-        values, overridden = copy.deepcopy(self.values), set(self.overridden)
-        return Given(self.path, values, dict(self.lines), [], overridden, self.words, self.options, dict(self.places))
+        values, overridden, laid = copy.deepcopy(self.values), set(self.overridden), dict(self.laid)
+        places = dict(self.places)
+        return Given(self.path, values, dict(self.lines), [], overridden, self.words, self.options, places, laid)
 
     def lay_over(self, words: list[str]) -> None:
         """Lay `--key value` or `--key=value` words over the values; they are read as YAML.

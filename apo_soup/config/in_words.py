@@ -137,6 +137,7 @@ def _plural(words: str) -> str:
         ("a whole number", "whole numbers"),
         ("a number", "numbers"),
         ("a mapping", "mappings"),
+        ("a list", "lists"),
         ("text of 1 or more characters", "text"),
         ("text", "texts"),
     ):

@@ -5,10 +5,10 @@ from pathlib import Path
 # The names of stage files, and the kind of each.
 STAGE_OF_FILE = {
     "data": "data", "mid": "sft", "sft": "sft", "traces": "traces", "pairs": "pairs", "apo": "apo", "merge": "merge",
-    "eval": "eval",
+    "eval": "eval", "sweep": "sweep",
 }  # fmt: skip
 # Of these a folder may hold several: `sft_long.yaml` is another file of the stage sft.
-SEVERAL = ("mid", "sft", "traces", "pairs", "apo", "merge")
+SEVERAL = ("mid", "sft", "traces", "pairs", "apo", "merge", "sweep")
 
 
 def stage_of_file(file: Path) -> str | None:
@@ -28,7 +28,7 @@ def kind_of_stage(name: str) -> str | None:
     >>> kind_of_stage("evals/sft"), kind_of_stage("apo/1-at-50"), kind_of_stage("pairs"), kind_of_stage("soup")
     ('eval', 'apo', 'pairs', None)
     """
-    return {**STAGE_OF_FILE, "evals": "eval"}.get(name.partition("/")[0])
+    return {**STAGE_OF_FILE, "evals": "eval", "settings": "sweep"}.get(name.partition("/")[0])
 
 
 def stage_name(file: Path) -> str:

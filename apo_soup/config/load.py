@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from apo_soup.config.merge import MergeFile
     from apo_soup.config.pairs import PairsFile
     from apo_soup.config.sft import SftFile
+    from apo_soup.config.sweep import SweepFile
     from apo_soup.config.traces import TracesFile
 
 # Kind of a stage file -> module and class; imported when it is asked for, since TRL's keys take a while to read.
@@ -41,6 +42,7 @@ KINDS = {
     "eval": ("apo_soup.config.eval", "EvalFile"),
     "data": ("apo_soup.config.data", "DataFile"),
     "base": ("apo_soup.config.base_model", "BaseModelFile"),
+    "sweep": ("apo_soup.config.sweep", "SweepFile"),
 }
 
 
@@ -76,6 +78,10 @@ def load(
 def load(
     path: str | Path, kind: Literal["base"], overrides: Sequence[str] = (), options: Sequence[str] = ()
 ) -> BaseModelFile: ...
+@overload
+def load(
+    path: str | Path, kind: Literal["sweep"], overrides: Sequence[str] = (), options: Sequence[str] = ()
+) -> SweepFile: ...
 @overload
 def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> StageFile: ...
 def load(path: str | Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()) -> StageFile:

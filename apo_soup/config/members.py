@@ -19,7 +19,7 @@ def member_recipes(recipe: ApoFile) -> list[ApoFile]:
     Raises:
         UserError: a member holds an unknown key or a value of the wrong type.
     """
-    recipes, problems = _checked(recipe.raw(), recipe.members or [{}])
+    recipes, problems = checked_members(recipe.raw(), recipe.members or [{}])
     if problems:
         raise told_together(problems)
     for member in recipes:
@@ -38,7 +38,7 @@ def file_problems(path: Path, overrides: Sequence[str] = (), options: Sequence[s
     members = given.values.get("members")
     _, problems = check_keys("apo", given.copy())
     if isinstance(members, list) and all(isinstance(m, dict) for m in members):
-        problems += _checked(given, members)[1]
+        problems += checked_members(given, members)[1]
     return list(dict.fromkeys(problems))
 
 
@@ -48,8 +48,15 @@ def same_but_seed(one: TrainingFile, other: TrainingFile) -> bool:
     return one.path == other.path and one.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
 
-def _checked(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile], list[str]]:
-    """The recipes of members that are right, and a sentence for everything that is wrong with the others."""
+def checked_members(given: Given, members: list[dict[str, Any]]) -> tuple[list[ApoFile], list[str]]:
+    """The recipes of members that are right, and a sentence for everything that is wrong with the others.
+
+    Args:
+        members: what each lays over the given keys.
+
+    Raises:
+        UserError: `recipe.yaml` beside the file is wrong.
+    """
     recipes, problems = [], []
     for number, overrides in enumerate(members, 1):
         place = f"members.{number - 1}"

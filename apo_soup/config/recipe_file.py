@@ -153,7 +153,8 @@ def _defaults(given: Given, kind: str, shared: SharedKeys) -> dict[str, tuple[An
     if stage_of_file(given.path) == kind:
         # Another file of a stage, such as sft_long.yaml, must not replace what the first one makes.
         run = shared.run + given.path.stem.removeprefix(stage)
-        found["output_dir"] = ({"merge": run, "eval": f"{run}/evals"}.get(kind, f"{run}/{stage}"), "name")
+        folders = {"merge": run, "eval": f"{run}/evals", "sweep": f"{run}/settings"}
+        found["output_dir"] = (folders.get(kind, f"{run}/{stage}"), "name")
     elif kind == "eval":  # another suite of the run, such as the one of a sweep
         found["output_dir"] = (f"{shared.run}/evals-{given.path.stem}", "name")
     if stage in _BEGINS_WITH:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.evals.metrics import TaskResult
-from apo_soup.evals.results_folder import marked_name
 from apo_soup.progress import say, warn
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.own_names import marked_name
 from apo_soup.runs.results import Sample, StoredScore, TaskRecord
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 

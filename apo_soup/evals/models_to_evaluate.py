@@ -7,8 +7,8 @@ from pathlib import Path
 from apo_soup.config.endpoint import endpoint_address
 from apo_soup.config.eval import EvalFile
 from apo_soup.errors import UserError
-from apo_soup.evals.results_folder import name_mark
 from apo_soup.runs.members import member_order
+from apo_soup.runs.own_names import name_mark
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
 from apo_soup.config.slurm import SLURM_FILE
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import sweep_problems
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
@@ -119,11 +121,15 @@ def checked_file(
     file: Path, kind: str, overrides: Sequence[str] = (), options: Sequence[str] = ()
 ) -> tuple[StageFile | None, list[str]]:
     """A stage file with `overrides` over it, or else a sentence for each thing that is wrong with it, with the members
-    of an apo file. `options` are those that `load` takes.
+    of an apo file and the points of a sweep file. `options` are those that `load` takes.
     """
     try:
         wrong = file_problems(file, overrides, options) if kind == "apo" else []
-        return (None, wrong) if wrong else (load(file, kind, overrides, options), [])
+        if wrong:
+            return None, wrong
+        recipe = load(file, kind, overrides, options)
+        wrong = sweep_problems(recipe) if isinstance(recipe, SweepFile) else []
+        return (None, wrong) if wrong else (recipe, [])
     except UserError as error:
         return None, [line.strip() for line in str(error).splitlines()]
 

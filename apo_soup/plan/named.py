@@ -15,6 +15,7 @@ from apo.pairs.engines.engine import require_engine
 from apo.pairs.language import answer_languages
 from apo.pairs.prompts import prompt_of
 from apo_soup.config.asking import AskingFile
+from apo_soup.config.choosing_keys import ChoosingKeys
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.kinds import stage_name
@@ -25,6 +26,8 @@ from apo_soup.config.pairs import PairsFile
 from apo_soup.config.places import places_looked_at, resolved
 from apo_soup.config.sides import LocalSide, VllmSide
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import swept_points
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.conversations.conversation import parse_supervised
 from apo_soup.data.conversations.formats import canonical, format_of_row, formats_of
@@ -78,6 +81,8 @@ def named_problems(recipes: Sequence[StageFile], folder: Path) -> list[str]:
             _look_at_suite(recipe, looks)
         elif isinstance(recipe, MergeFile):
             _look_at_merge(recipe, looks)
+        elif isinstance(recipe, SweepFile):
+            _look_at_sweep(recipe, looks)
     asked = ask_hub(looks.on_hub)
     if asked.unseen:
         names = ", ".join(asked.unseen[:3]) + (f" and {len(asked.unseen) - 3} more" if asked.unseen[3:] else "")
@@ -253,14 +258,44 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
         for name in members:
             looks.at(_soup_member, recipe, name, looks.made)
     if recipe.sweep is not None:
-        sweep = recipe.sweep
-        named = [("sweep.tasks", task) for task in sweep.tasks]
-        named += [(f"sweep.guardrails.{score}", score) for score in sweep.guardrails or ()]
-        named += [("sweep.metric", sweep.metric)] if sweep.metric else []
-        looks.at(_suite_of, recipe, "sweep.eval", sweep.eval, named)
+        _look_at_choice(recipe, recipe.sweep, "sweep.", looks)
     if recipe.soup is not None and recipe.soup.members == "greedy":
         scores = [("soup.metric", recipe.soup.metric)] if recipe.soup.metric else []
         looks.at(_suite_of, recipe, "soup.eval", recipe.soup.eval, scores)
+
+
+def _look_at_sweep(file: SweepFile, looks: Looks) -> None:
+    _look_at_choice(file, file, "", looks)
+    if file.against is not None:
+        looks.at_model(file.against, file.place("against"), file.path.parent)
+    looks.at(_look_at_points, file, looks)
+
+
+def _look_at_points(file: SweepFile, looks: Looks) -> None:
+    for point in swept_points(file):
+        # What a point names itself; the rest is looked at in its own file.
+        if any(map(_holds_text, point.setting.values.values())):
+            for training in point.trainings:
+                _look_at_training(training, looks)
+
+
+def _holds_text(value: object) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, str) or any(map(_holds_text, inside))
+
+
+def _look_at_choice(recipe: StageFile, keys: ChoosingKeys, prefix: str, looks: Looks) -> None:
+    """Look at the suite of a walk, and at the tasks and scores that it names.
+
+    Args:
+        prefix: what stands before the keys' names.
+    """
+    named = [(f"{prefix}tasks", task) for task in keys.tasks]
+    looks.at(_suite_of, recipe, f"{prefix}eval", keys.eval, named)
+    scores = [(f"{prefix}guardrails.{score}", score) for score in keys.guardrails or ()]
+    scores += [(f"{prefix}metric", keys.metric)] if keys.metric else []
+    for place, score in scores:
+        looks.at(_suite_of, recipe, f"{prefix}eval", keys.eval, [(place, score)], keys.tasks)
 
 
 def _soup_member(recipe: MergeFile, name: str, made: MadeHere) -> None:
@@ -279,9 +314,14 @@ def _merged_models(recipe: MergeFile, looks: Looks) -> None:
             looks.at_model(resolved, recipe.place(key), recipe.path.parent)
 
 
-def _suite_of(recipe: MergeFile, key: str, written: str | None, named: Sequence[tuple[str, str]]) -> None:
+def _suite_of(
+    recipe: StageFile, key: str, written: str | None, named: Sequence[tuple[str, str]], asked: Sequence[str] = ()
+) -> None:
     """Refuse an eval file of a sweep or a greedy soup that is not there, or lacks a task whose name, or score, a key
     has.
+
+    Args:
+        asked: the tasks that are asked, where these are not all.
     """
     file = Path(written) if written else recipe.path.parent / "eval.yaml"
     if not file.is_file():
@@ -293,6 +333,9 @@ def _suite_of(recipe: MergeFile, key: str, written: str | None, named: Sequence[
         if not any(name == task or name.startswith(f"{task}/") for task in known):  # a score begins with its task
             told = f"expected one of the tasks of {file} ({', '.join(known)}), or a score of one, got {name}"
             raise UserError(f"{recipe.place(place)}: {told}; correct the name")
+        if asked and not any(name == task or name.startswith(f"{task}/") for task in asked):
+            told = f"expected a score of one of the tasks that are asked ({', '.join(asked)}), got {name}"
+            raise UserError(f"{recipe.place(place)}: {told}; add its task there, or name another")
 
 
 def _template(value: str | None, place: str, folder: Path) -> None:

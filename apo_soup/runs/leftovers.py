@@ -19,6 +19,8 @@ from pydantic import Field
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.stage_file import StageFile
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import swept_points
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.runs.arguments import arguments_of
@@ -29,6 +31,7 @@ from apo_soup.runs.manifest import BEGUN, begun_mark, read_manifest
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.put_in_place import hidden_sibling
 from apo_soup.runs.unnamed_members import finished_member, readers_of, unnamed_members
+from apo_soup.runs.walked import POINT_FILE, point_folder, points_folder, trained_model
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
 # Who needs a leftover: nobody; a stage that is made once more; one that is not up to date, and would go on with it; who
@@ -102,6 +105,8 @@ def leftovers(files: Collection[StageFile], current: Collection[Path]) -> list[L
             found[one.paths] = one
         for one in _points(recipe, current) if isinstance(recipe, MergeFile) else ():
             found[one.paths] = one
+        for one in _walked(recipe) if isinstance(recipe, SweepFile) else ():
+            found[one.paths] = one
         for one in _written_aside({folder.parent for folder in folders.values()}):
             found[one.paths] = one
     forgotten = tuple(forgotten_files())
@@ -171,6 +176,8 @@ def _of_training(recipe: TrainingFile, folders: tuple[Path, ...], current: Colle
     done = all(folder in current for folder in folders)
     need = AGAIN if done else GOES_ON
     prepared, reference = run / "prepared", run / "reference"
+    # A walk over training keys shares both.
+    folders += (run / "settings",) if _is_folder(run / "settings_points") else ()
     if _is_folder(prepared):
         own = re.compile(rf"(?P<hidden>\.?){re.escape(name)}-[0-9a-f]{{16}}(?P<kind>(\.\w+)*)")
         for folder in sorted(prepared.iterdir()):
@@ -222,6 +229,23 @@ def _points(recipe: MergeFile, current: Collection[Path]) -> Iterator[Leftover]:
         if points:
             need = GOES_ON if asked[name] and run / name not in current else AGAIN
             yield Leftover(points, need, f"scores of {what}", (run / name,))
+
+
+def _walked(recipe: SweepFile) -> Iterator[Leftover]:
+    """Points of a walk over training keys that the file does not name any more, and what was begun of the others."""
+    folder, walk = points_folder(recipe), output_folders(recipe)["settings"]
+    points = swept_points(recipe)
+    named = {point_folder(recipe, point): point for point in points}
+    for place in sorted(folder.iterdir()) if _is_folder(folder) else ():
+        point = named.get(place)
+        if point is not None:
+            for training in point.trainings:
+                model = trained_model(place, training)
+                name = model.name if training.member is None else f"apo/{training.member}"
+                yield from _of_stage(f"{name} of {point.told}", model, is_current=True)
+        elif _is_folder(place) and (place / POINT_FILE).is_file():
+            told = f"a point of a walk that {recipe.path.name} does not name"
+            yield Leftover((place,), UNNAMED, told, (walk,))
 
 
 def _written_aside(folders: Collection[Path]) -> Iterator[Leftover]:

@@ -20,6 +20,7 @@ _OF_THE_RUN = {
     "reference": "the reference values of a run lie",
     "logs": "the trackers of a run write",
     "sweep_points": "the points of a run's sweep lie",
+    "settings_points": "the points of a walk over training keys lie",
     "greedy": "the choice of a greedy soup lies",
 }
 # A file's name may have 255; folders that are not whole yet have marks of their own behind their names.
@@ -48,6 +49,8 @@ def output_folders(recipe: StageFile) -> dict[str, Path]:
         return {name: output / name for name, keys in asked.items() if keys is not None}
     if recipe.kind == "eval":
         return {}
+    if recipe.kind == "sweep":
+        return {"settings": output}
     return {output.name if recipe.kind == "sft" else recipe.kind: output}
 
 

@@ -9,6 +9,7 @@ from apo_soup.runs.arguments import arguments_of, arguments_told
 from apo_soup.runs.manifest import model_manifest
 from apo_soup.runs.model_files import changed_file
 from apo_soup.runs.named_paths import named_paths
+from apo_soup.runs.walked import is_in_point
 
 # `FILE:LINE: KEY`, and the model, rows or other file that is read there.
 Read = tuple[str, Path]
@@ -45,5 +46,5 @@ def _told(folder: Path) -> Iterator[str]:
     if changed:
         yield f"{folder} is not as the stage {stage} made it ({changed}); what is there is built on, or make it again"
     arguments = arguments_of(manifest)
-    if arguments:
+    if arguments and not is_in_point(folder):
         yield f"{arguments_told([stage], arguments, 'its file')}; what is there is built on, or make it again"

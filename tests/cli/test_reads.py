@@ -47,6 +47,17 @@ def test_a_stage_needs_what_its_file_names_and_no_more(recipe):
     assert steps_read(folder, "merge", []) == {"mid"}
 
 
+def test_a_walk_needs_what_its_points_name_and_its_suite(recipe):
+    folder, write = recipe
+    write("sweep", stage="apo", output_dir="run/settings", over={"beta": [0.1, 0.2]})
+    assert steps_needed(folder, "settings", []) == {"settings", "data"}, "the rows of the suite it asks"
+    write("sweep", stage="apo", output_dir="run/settings", over={"beta": [0.1]}, against="run/sft")
+    assert steps_read(folder, "settings", []) == {"sft", "data"}
+    write("sweep", stage="apo", output_dir="run/settings", over={"model_name_or_path": ["run/mid", "owner/base"]})
+    assert steps_read(folder, "settings", []) == {"mid", "data"}
+    assert "settings" not in steps_needed(folder, "eval", [])
+
+
 def test_what_is_not_read_is_neither_waited_for_nor_made(recipe, tmp_path, capfd):
     folder, _ = recipe
     for name in ("merge", "eval"):

@@ -9,8 +9,8 @@ from helpers import chat
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.evals.program import EvalRequest, run_suite
-from apo_soup.evals.results_folder import name_mark
 from apo_soup.progress import QUIET
+from apo_soup.runs.own_names import name_mark
 from bench.serving import Proxy
 
 pytest.importorskip("openai", reason="the openai package is not installed")

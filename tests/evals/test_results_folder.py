@@ -8,7 +8,8 @@ from helpers import preference, whole_results
 
 from apo_soup.errors import UserError
 from apo_soup.evals.program import EvalRequest, run_suite
-from apo_soup.evals.results_folder import plain_name, results_folders
+from apo_soup.evals.results_folder import results_folders
+from apo_soup.runs.own_names import plain_name
 
 
 def test_names_that_look_alike_get_folders_of_their_own(tmp_path):

@@ -172,6 +172,29 @@ def test_points_are_asked_again_or_gone_on_with(tmp_path):
     assert (run / "greedy" / "greedy.json").is_file()
 
 
+def test_a_point_that_no_file_names_is_listed_and_one_that_is_named_stays(apo, tmp_path):
+    recipe, stage = apo
+    run, file = stage.folder.parent.parent, recipe.path.with_name("sweep.yaml")
+    points = run / "settings_points"
+    for name in ("beta=0.2", "beta=0.3"):
+        write(points / name / "point.json", "{}")
+        write(points / name / "apo" / "1" / "model.safetensors")
+    write(points / "mine" / "notes.txt")
+    begun = Stage("apo/1", points / "beta=0.2" / "apo" / "1", {}, {}).begin()
+    write(begun / "checkpoint-8" / "model.safetensors")
+    values = {"stage": recipe.path.stem, "output_dir": str(run / "settings"), "over": {"beta": [0.2]}}
+    file.write_text(json.dumps(values))
+    found = {one.paths[0].relative_to(points).as_posix(): one for one in leftovers([load(file, "sweep")], ())}
+    assert found.keys() == {"beta=0.2/apo/.1.partial", "beta=0.3"}
+    assert found["beta=0.2/apo/.1.partial"].need == GOES_ON
+    assert "apo/1 of beta=0.2 as it was begun, at step 8" in found["beta=0.2/apo/.1.partial"].told
+    assert (found["beta=0.3"].need, found["beta=0.3"].users) == (UNNAMED, (run / "settings",))
+    with at_work(run / "settings"), pytest.raises(UserError, match="expected to be the only one at work on it"):
+        found["beta=0.3"].remove()
+    found["beta=0.3"].remove()
+    assert sorted(path.name for path in points.iterdir()) == ["beta=0.2", "mine"]
+
+
 def test_links_are_not_followed(apo, tmp_path):
     recipe, stage = apo
     shared = write(tmp_path / "elsewhere" / f"apo-{'0' * 16}" / "stats.json", "{}").parent

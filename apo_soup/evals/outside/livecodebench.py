@@ -21,9 +21,9 @@ from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.outside import livecodebench_scorer
 from apo_soup.evals.outside.programs import run_outside
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
-from apo_soup.evals.results_folder import own_file_name
 from apo_soup.progress import warn
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.own_names import own_file_name
 from apo_soup.statistics import mean_score
 from apo_soup.verify.modes import answer_part
 

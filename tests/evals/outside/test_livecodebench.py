@@ -10,7 +10,7 @@ from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.evals.outside.livecodebench import livecodebench_rows, livecodebench_task
 from apo_soup.evals.program import EvalRequest, check_tasks, run_suite
-from apo_soup.evals.results_folder import marked_name
+from apo_soup.runs.own_names import marked_name
 
 # LiveCodeBench's modules by their interface: its custom evaluation reads and writes as the repository's does.
 PROBLEM = """

@@ -1,0 +1,196 @@
+"""The walk over training keys itself: its points one after the other, and the folder that holds the answer."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from apo_soup.cli.walked_point import PointTraining
+from apo_soup.config.load import load
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import SweptPoint, swept_points, training_path, value_text
+from apo_soup.config.training import TrainingFile
+from apo_soup.hashing import hash_value
+from apo_soup.progress import clock, say, tell
+from apo_soup.runs.arguments import deciding_arguments
+from apo_soup.runs.inputs import training_inputs
+from apo_soup.runs.manifest import write_json
+from apo_soup.runs.outputs import output_folders
+from apo_soup.runs.sources import model_hash
+from apo_soup.runs.stage import Stage
+from apo_soup.runs.walked import point_folder, points_folder, trained_model
+from apo_soup.sweep.choose import ChosenPoint, WalkedPoint, Yardstick
+from apo_soup.sweep.output import gains_chart, points_table
+from apo_soup.sweep.scores import Metrics, eval_file, mean_metrics, suite_key
+
+
+@dataclass(frozen=True)
+class SettingsWalk:
+    """What a sweep file walks.
+
+    Attributes:
+        points: in the file's order.
+        against: the model that they are compared with, a folder or an id of the Hub.
+        tasks: of the suite, those that are asked.
+    """
+
+    file: SweepFile
+    points: list[SweptPoint]
+    against: str
+    tasks: list[str]
+    training: PointTraining
+    stage: Stage
+
+    @property
+    def against_name(self) -> str:
+        """The model that points are compared with, as tables have it."""
+        return Path(self.against).name
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that any point gives."""
+        return list(dict.fromkeys(name for point in self.points for name in point.shown))
+
+    def trained_points(self) -> int:
+        """How many points have a model, whether or not it is what the file asks for today."""
+        models = (trained_model(point_folder(self.file, p), p.trainings[0]) for p in self.points)
+        return sum(model.is_dir() for model in models)
+
+
+def settings_walk(file: SweepFile, launch: str | None) -> SettingsWalk:
+    """The walk that a sweep file asks for.
+
+    Args:
+        launch: the accelerate configuration that trainings are started with.
+
+    Raises:
+        UserError: a point is wrong, or a model, rows or the suite are not there.
+    """
+    points = swept_points(file)
+    suite = eval_file(file, "eval", file.eval)
+    first = points[0].trainings[0]
+    usual = load(training_path(file), first.kind)
+    assert isinstance(usual, TrainingFile)
+    against, place = (
+        (usual.model_name_or_path, usual.place("model_name_or_path"))
+        if file.against is None
+        else (file.against, file.place("against"))
+    )
+    tasks = [task.name for task in load(suite, "eval").tasks if not file.tasks or task.name in file.tasks]
+    trainings = [[t.deciding_values(), training_inputs(t)] for point in points for t in point.trainings]
+    inputs = {
+        f"model {Path(against).name}": model_hash(against, place, None, file.path.parent),
+        "suite": suite_key(suite, "apo_soup.sweep.choose"),
+        f"trainings by {training_path(file).name}": hash_value(trainings),
+    }
+    (folder,) = output_folders(file).values()
+    reads = [(place, Path(against))]
+    stage = Stage("settings", folder, file.deciding_values(), inputs, arguments=deciding_arguments(file), reads=reads)
+    return SettingsWalk(file, points, against, tasks, PointTraining(file, suite, launch), stage)
+
+
+def run_walk(walk: SettingsWalk) -> None:
+    """Train and measure every point, choose, print, and put table, JSON and picture into place.
+
+    Raises:
+        UserError: the suite does not have a metric, or a training or an evaluation failed.
+        StopAsked: a signal ended one.
+    """
+    file, against = walk.file, walk.against_name
+    # First what all are compared with: a metric that the suite does not have is told before anything is trained.
+    reference = walk.training.measure(points_folder(file) / "against", against, walk.against, walk.tasks)
+    yardstick = Yardstick.of(file, reference, file.place("metric"))
+    points: list[WalkedPoint[str]] = []
+    metrics: dict[str, Metrics] = {}
+    for number, point in enumerate(walk.points, 1):
+        started = time.monotonic()
+        say(f"settings: point {number} of {len(walk.points)}: {point.told}")
+        metrics[point.told] = _measured(walk, point, yardstick)
+        points.append(yardstick.point(point.told, metrics[point.told], partly=True))
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in points[-1].scores.items())
+        tell(f"settings: {point.told}: {scores}  ({clock(time.monotonic() - started)})")
+    chosen = yardstick.best(points, metrics)
+    cells = [[point.value(key) for key in walk.keys] for point in walk.points]
+    table = points_table(points, cells, walk.keys, yardstick, against)
+    advice = settings_advice(walk, points, chosen, yardstick)
+    say(f"{table}\n{advice}")
+    walk.stage.begin()
+    final = walk.stage.result_folder()
+    content = {
+        "stage": file.stage,
+        "members": file.members,
+        "against": walk.against,
+        **yardstick.as_json(),
+        "reference": {name: reference[name]["value"] for name in yardstick.names},
+        "points": [
+            {**asdict(walked), "keys": point.shown, "folder": str(point_folder(file, point)), "of_file": point.of_file}
+            for walked, point in zip(points, walk.points, strict=True)
+        ],
+        "chosen": None if chosen is None else asdict(chosen),
+        "told": advice,
+    }
+    write_json(final / "settings.json", content)
+    (final / "settings.txt").write_text(f"{table}\n{advice}\n")
+    names = [" · ".join(line) for line in cells]
+    (final / "settings.svg").write_text(gains_chart(points, names, " · ".join(walk.keys), yardstick, against))
+    figures = {"points": len(points), "chosen": None if chosen is None else chosen.label}
+    walk.stage.finish(final, figures)
+    tell(f"settings: {walk.stage.folder}: settings.json, settings.txt and settings.svg written")
+
+
+def _measured(walk: SettingsWalk, point: SweptPoint, yardstick: Yardstick) -> Metrics:
+    """The scores of a point, a mean over its soup members; where a guardrail falls, those that were measured until
+    then.
+    """
+    guards = [task for task in walk.tasks if _of_task(task, yardstick.guardrails)]
+    rest = [task for task in walk.tasks if task not in guards]
+    folder, models, found = point_folder(walk.file, point), dict[str, Path](), list[Metrics]()
+    for training in point.trainings:
+        name = walk.file.stage if training.member is None else f"{walk.file.stage}/{training.member}"
+        models[name] = walk.training.train(point, training)
+        if not guards:
+            continue
+        found.append(walk.training.measure(folder, name, str(models[name]), guards))
+        fallen = yardstick.point(point.told, mean_metrics(found), partly=True).fallen
+        if fallen:
+            members = len(point.trainings) - len(found)
+            left = [f"{members} of its members"] * bool(members) + rest
+            more = f"; {', '.join(left)} left out" if left else ""
+            say(f"settings: {point.told}: {', '.join(fallen)} fell beyond noise{more}")
+            return mean_metrics(found)
+    if not rest:
+        return mean_metrics(found)
+    others = [walk.training.measure(folder, name, str(model), rest) for name, model in models.items()]
+    return (mean_metrics(found) if found else {}) | mean_metrics(others)
+
+
+def _of_task(task: str, scores: Iterable[str]) -> bool:
+    return any(score == task or score.startswith(f"{task}/") for score in scores)
+
+
+def settings_advice(
+    walk: SettingsWalk, points: Sequence[WalkedPoint[str]], chosen: ChosenPoint[str] | None, yardstick: Yardstick
+) -> str:
+    """What the scores support, and the lines of the training file that say so."""
+    metric, against, path = yardstick.metric, walk.against_name, training_path(walk.file)
+    own = [point.told for point in walk.points if point.of_file]
+    lines = [f"settings: {told} is what {path} says" for told in own]
+    if chosen is None:
+        return "\n".join([*lines, f"settings: at every point a guardrail falls; {path} is better left as it is"])
+    gain = next(point.differences[metric] for point in points if point.label == chosen.label)
+    beyond = "" if gain.beyond_noise else ", which is within noise"
+    lines.append(
+        f"settings: {chosen.label} has the best {metric} of the points whose guardrails hold: {gain.value:+.3f} "
+        f"({gain.interval(3)}) on {against}{beyond}"
+    )
+    if chosen.alike:
+        others = ", ".join(chosen.alike)
+        lines.append(
+            f"settings: on these items its difference from {others} is within noise; take it as one of several, not "
+            "as the best"
+        )
+    point = next(point for point in walk.points if point.told == chosen.label)
+    if not point.of_file:
+        lines.append(f"in {path}:")
+        lines += [f"    {name}: {value_text(value)}" for name, value in point.shown.items()]
+    return "\n".join(lines)

@@ -1,0 +1,109 @@
+"""One point of a walk over training keys: its trainings, started as `apo-soup run` starts them, and its scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from apo_soup.children import run_program
+from apo_soup.cli.ask_state import ask_state, in_sentences
+from apo_soup.cli.steps import STEPS, Step, executable, launch_command
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.kinds import stage_name
+from apo_soup.config.load import load
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import (
+    NOT_OF_A_POINT,
+    SweptPoint,
+    members_with,
+    training_kind,
+    training_path,
+)
+from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError, told_by_disk
+from apo_soup.progress import say
+from apo_soup.runs.own_names import own_file_name
+from apo_soup.runs.walked import make_point_folder, point_folder, trained_model, trained_output
+from apo_soup.stops import StopAsked, ending_signals
+from apo_soup.sweep.scores import Metrics, model_metrics
+
+
+@dataclass(frozen=True)
+class PointTraining:
+    """How the points of a file are trained and measured.
+
+    Attributes:
+        file: the sweep file.
+        suite: the eval file.
+        launch: the accelerate configuration that trainings are started with.
+    """
+
+    file: SweepFile
+    suite: Path
+    launch: str | None
+
+    def train(self, point: SweptPoint, training: TrainingFile) -> Path:
+        """Train a point, or one soup member of it, where that is missing or stale; returns the model's folder.
+
+        Raises:
+            UserError: the training failed, its own words are on the terminal; or the disk refuses the folder.
+            StopAsked: a signal ended it.
+        """
+        folder = point_folder(self.file, point)
+        with told_by_disk("settings", folder):
+            make_point_folder(folder, point, training)
+        step, recipe = self._step, self.file.path.parent
+        words = self.words(point, training)
+        answer = ask_state(step, recipe, words)
+        if answer.code == 0:
+            say(in_sentences(answer.said).rstrip("\n"))
+            return trained_model(folder, training)
+        code = run_program(
+            executable(launch_command(step, recipe, self.launch, words)), f"the training of {point.told}"
+        )
+        if code - 128 in ending_signals():
+            raise StopAsked(code - 128, None)
+        if code:
+            place = self.file.place(next(iter(point.setting.places.values())))
+            told = f"expected a training that comes to its end, got exit code {code} from that of {point.told}"
+            raise UserError(f"{place}: {told}, whose own words are above; mend it, or leave the point out")
+        return trained_model(folder, training)
+
+    def measure(self, folder: Path, name: str, model: str, tasks: Sequence[str]) -> Metrics:
+        """Scores of a model in some tasks of the suite, which are kept in the folder.
+
+        Raises:
+            UserError: the evaluation failed.
+            StopAsked: a signal ended it.
+        """
+        return model_metrics(self.suite, model, name, folder / own_file_name(f"evals+{'+'.join(tasks)}"), tasks)
+
+    @property
+    def _step(self) -> Step:
+        path = training_path(self.file)
+        return replace(STEPS[stage_name(path)], file=path.name)
+
+    def words(self, point: SweptPoint, training: TrainingFile) -> list[str]:
+        """What a point lays over the training file, and which soup member of it is trained, on the command line."""
+        given = load(training_path(self.file), training_kind(self.file))
+        keys: dict[str, Any] = {"output_dir": str(trained_output(point_folder(self.file, point), training))}
+        keys |= {name: value for name, value in NOT_OF_A_POINT.items() if given.gives(name)}
+        if isinstance(given, ApoFile):
+            keys["members"] = members_with(given.members, point.setting.values, self.file.members)
+        else:
+            keys |= point.setting.values
+        words = [f"--{name}={yaml_word(value)}" for name, value in keys.items()]
+        return words if training.member is None else [*words, "--member", str(training.member)]
+
+
+def yaml_word(value: Any) -> str:
+    """A value as a word of the command line, which is read as YAML.
+
+    >>> yaml_word(1e-7), yaml_word("a, b"), yaml_word([{"seed": 1}]), yaml_word(None), yaml_word("true")
+    ('1.0e-07', "'a, b'", '[{seed: 1}]', 'null', "'true'")
+    """
+    # As the one item of a list, where a text is written so that it ends where it ends.
+    written = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False)
+    return written.strip()[1:-1]

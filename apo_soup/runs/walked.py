@@ -1,0 +1,66 @@
+"""Where the points of a walk over training keys lie: beside the walk's own folder, a run folder each.
+
+Prepared rows and reference values are those of the run: what two points have in common is made once.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from apo_soup.config.sweep import SweepFile
+from apo_soup.config.swept_points import SweptPoint
+from apo_soup.config.training import TrainingFile
+from apo_soup.runs.manifest import write_json
+from apo_soup.runs.own_names import own_file_name
+
+# In the folder of a point, what it is; and what it shares with the run.
+POINT_FILE = "point.json"
+SHARED = ("prepared", "reference")
+
+
+def points_folder(file: SweepFile) -> Path:
+    """The folder of a walk's points."""
+    output = Path(file.output_dir)
+    return output.with_name(f"{output.name}_points")
+
+
+def point_folder(file: SweepFile, point: SweptPoint) -> Path:
+    """The run folder of a point, by its own keys, so that a file with other points finds those it knew."""
+    return points_folder(file) / own_file_name(point.told)
+
+
+def trained_output(folder: Path, training: TrainingFile) -> Path:
+    """The `output_dir` of a training, or of a soup member's file, in the folder of its point."""
+    return folder / _usual_output(training).name
+
+
+def trained_model(folder: Path, training: TrainingFile) -> Path:
+    """The model that a training makes in the folder of its point."""
+    output = trained_output(folder, training)
+    return output if training.member is None else output / str(training.member)
+
+
+def _usual_output(training: TrainingFile) -> Path:
+    """The `output_dir` of its file without a walk."""
+    output = Path(training.output_dir)
+    return output if training.member is None else output.parent
+
+
+def make_point_folder(folder: Path, point: SweptPoint, training: TrainingFile) -> None:
+    """Make the folder of a point, with links to what it shares with the run of its training file. Where the disk has no
+    links, the point prepares its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / POINT_FILE, {"point": point.told, "keys": point.setting.values})
+    run = _usual_output(training).parent
+    for name in SHARED:
+        shared, link = run / name, folder / name
+        if not os.path.lexists(link):
+            shared.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):
+                link.symlink_to(os.path.relpath(shared.resolve(), folder.resolve()))
+
+
+def is_in_point(folder: Path) -> bool:
+    """Whether a folder lies in that of a point, whose keys are meant to differ from the file's."""
+    return any((parent / POINT_FILE).is_file() for parent in list(folder.parents)[:2])
