@@ -8,7 +8,7 @@ from pathlib import Path
 from apo_soup.cli.walked_point import PointTraining
 from apo_soup.config.load import load
 from apo_soup.config.sweep import SweepFile
-from apo_soup.config.swept_points import SweptPoint, swept_points, training_path, value_text
+from apo_soup.config.swept_points import TrainingPoint, swept_points, training_path, value_text
 from apo_soup.config.training import TrainingFile
 from apo_soup.hashing import hash_value
 from apo_soup.progress import clock, say, tell
@@ -21,7 +21,7 @@ from apo_soup.runs.stage import Stage
 from apo_soup.runs.walked import point_folder, points_folder, trained_model
 from apo_soup.sweep.choose import ChosenPoint, WalkedPoint, Yardstick
 from apo_soup.sweep.output import gains_chart, points_table
-from apo_soup.sweep.scores import Metrics, eval_file, mean_metrics, suite_key
+from apo_soup.sweep.scores import Metrics, eval_file, metrics_of_members, suite_key
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SettingsWalk:
     """
 
     file: SweepFile
-    points: list[SweptPoint]
+    points: list[TrainingPoint]
     against: str
     tasks: list[str]
     training: PointTraining
@@ -138,7 +138,7 @@ def run_walk(walk: SettingsWalk) -> None:
     tell(f"settings: {walk.stage.folder}: settings.json, settings.txt and settings.svg written")
 
 
-def _measured(walk: SettingsWalk, point: SweptPoint, yardstick: Yardstick) -> Metrics:
+def _measured(walk: SettingsWalk, point: TrainingPoint, yardstick: Yardstick) -> Metrics:
     """The scores of a point, a mean over its soup members; where a guardrail falls, those that were measured until
     then.
     """
@@ -151,17 +151,17 @@ def _measured(walk: SettingsWalk, point: SweptPoint, yardstick: Yardstick) -> Me
         if not guards:
             continue
         found.append(walk.training.measure(folder, name, str(models[name]), guards))
-        fallen = yardstick.point(point.told, mean_metrics(found), partly=True).fallen
+        fallen = yardstick.point(point.told, metrics_of_members(found), partly=True).fallen
         if fallen:
             members = len(point.trainings) - len(found)
             left = [f"{members} of its members"] * bool(members) + rest
             more = f"; {', '.join(left)} left out" if left else ""
             say(f"settings: {point.told}: {', '.join(fallen)} fell beyond noise{more}")
-            return mean_metrics(found)
+            return metrics_of_members(found)
     if not rest:
-        return mean_metrics(found)
+        return metrics_of_members(found)
     others = [walk.training.measure(folder, name, str(model), rest) for name, model in models.items()]
-    return (mean_metrics(found) if found else {}) | mean_metrics(others)
+    return (metrics_of_members(found) if found else {}) | metrics_of_members(others)
 
 
 def _of_task(task: str, scores: Iterable[str]) -> bool:

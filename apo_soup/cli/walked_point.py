@@ -16,7 +16,7 @@ from apo_soup.config.load import load
 from apo_soup.config.sweep import SweepFile
 from apo_soup.config.swept_points import (
     NOT_OF_A_POINT,
-    SweptPoint,
+    TrainingPoint,
     members_with,
     training_kind,
     training_path,
@@ -44,7 +44,7 @@ class PointTraining:
     suite: Path
     launch: str | None
 
-    def train(self, point: SweptPoint, training: TrainingFile) -> Path:
+    def train(self, point: TrainingPoint, training: TrainingFile) -> Path:
         """Train a point, or one soup member of it, where that is missing or stale; returns the model's folder.
 
         Raises:
@@ -85,8 +85,12 @@ class PointTraining:
         path = training_path(self.file)
         return replace(STEPS[stage_name(path)], file=path.name)
 
-    def words(self, point: SweptPoint, training: TrainingFile) -> list[str]:
-        """What a point lays over the training file, and which soup member of it is trained, on the command line."""
+    def words(self, point: TrainingPoint, training: TrainingFile) -> list[str]:
+        """What a point lays over the training file, and which soup member of it is trained, on the command line.
+
+        Raises:
+            UserError: the training file is wrong, or not there.
+        """
         given = load(training_path(self.file), training_kind(self.file))
         keys: dict[str, Any] = {"output_dir": str(trained_output(point_folder(self.file, point), training))}
         keys |= {name: value for name, value in NOT_OF_A_POINT.items() if given.gives(name)}

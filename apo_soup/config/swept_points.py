@@ -28,7 +28,7 @@ _NOT_LEARNED = ("output_dir", "members", "checkpoints")
 
 
 @dataclass(frozen=True)
-class Setting:
+class PointKeys:
     """A point as the file gives it: values by key, and where each stands, as a dotted key of the sweep file."""
 
     values: dict[str, Any]
@@ -36,7 +36,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class SweptPoint:
+class TrainingPoint:
     """A point that is right.
 
     Attributes:
@@ -46,7 +46,7 @@ class SweptPoint:
         of_file: whether it trains what the training file alone does.
     """
 
-    setting: Setting
+    setting: PointKeys
     trainings: list[TrainingFile]
     shown: dict[str, Any]
     of_file: bool
@@ -55,7 +55,7 @@ class SweptPoint:
     def told(self) -> str:
         """Its own keys and values, as they are said and name its folder.
 
-        >>> SweptPoint(Setting({}, {}), [], {"beta": 0.1, "loss_type": ["apo_zero"]}, False).told
+        >>> TrainingPoint(PointKeys({}, {}), [], {"beta": 0.1, "loss_type": ["apo_zero"]}, False).told
         'beta=0.1+loss_type=apo_zero'
         """
         return "+".join(f"{name}={value_text(value)}" for name, value in self.shown.items())
@@ -86,17 +86,17 @@ def training_path(file: SweepFile) -> Path:
     return file.path.parent / f"{file.stage}.yaml"
 
 
-def settings_of(file: SweepFile) -> Iterator[Setting]:
+def settings_of(file: SweepFile) -> Iterator[PointKeys]:
     """The points of a file: every combination of `over`, the last key's values first, then `points`."""
     over = file.over or {}
     for numbers in product(*(range(len(values)) for values in over.values())) if over else ():
         chosen = list(zip(over, numbers, strict=True))
-        yield Setting({name: over[name][n] for name, n in chosen}, {name: f"over.{name}.{n}" for name, n in chosen})
+        yield PointKeys({name: over[name][n] for name, n in chosen}, {name: f"over.{name}.{n}" for name, n in chosen})
     for number, point in enumerate(file.points or []):
-        yield Setting(dict(point), {name: f"points.{number}.{name}" for name in point})
+        yield PointKeys(dict(point), {name: f"points.{number}.{name}" for name in point})
 
 
-def swept_points(file: SweepFile) -> list[SweptPoint]:
+def swept_points(file: SweepFile) -> list[TrainingPoint]:
     """The points of a sweep file, in its order.
 
     Raises:
@@ -120,22 +120,22 @@ def sweep_problems(file: SweepFile) -> list[str]:
         return [line.strip() for line in str(error).splitlines()]
 
 
-def _points(file: SweepFile) -> tuple[list[SweptPoint], list[str]]:
+def _points(file: SweepFile) -> tuple[list[TrainingPoint], list[str]]:
     path, kind = training_path(file), training_kind(file)
     given = given_with_shared(path, kind)
     if file_problems(path) if kind == "apo" else check_keys(kind, given.copy())[1]:
         return [], []
-    points: list[SweptPoint] = []
+    points: list[TrainingPoint] = []
     too_many = _too_many_members(file, kind, given.values.get("members"))
     problems: dict[str, None] = dict.fromkeys([too_many] if too_many else [])
-    usual = _trainings(given, kind, Setting({}, {}), file)[0]
+    usual = _trainings(given, kind, PointKeys({}, {}), file)[0]
     for setting in settings_of(file):
         wrong = [*_wrong_keys(file, setting, type(usual[0]))]
         trainings, told = ([], wrong) if wrong else _trainings(given, kind, setting, file)
         problems |= dict.fromkeys(_in_place(file, setting, problem) for problem in told)
         if not told:
             shown = {name: _typed(trainings[0], name, value) for name, value in setting.values.items()}
-            points.append(SweptPoint(setting, trainings, shown, _identity(trainings) == _identity(usual)))
+            points.append(TrainingPoint(setting, trainings, shown, _identity(trainings) == _identity(usual)))
     problems |= dict.fromkeys(_alike(file, points))
     return points, list(problems)
 
@@ -171,7 +171,7 @@ def _too_many_members(file: SweepFile, kind: str, members: Any) -> str | None:
     return None
 
 
-def _wrong_keys(file: SweepFile, setting: Setting, model: type[TrainingFile]) -> Iterator[str]:
+def _wrong_keys(file: SweepFile, setting: PointKeys, model: type[TrainingFile]) -> Iterator[str]:
     for name, place in setting.places.items():
         if is_cosmetic(name, model):
             yield (
@@ -180,7 +180,7 @@ def _wrong_keys(file: SweepFile, setting: Setting, model: type[TrainingFile]) ->
             )
 
 
-def _trainings(given: Given, kind: str, setting: Setting, file: SweepFile) -> tuple[list[TrainingFile], list[str]]:
+def _trainings(given: Given, kind: str, setting: PointKeys, file: SweepFile) -> tuple[list[TrainingFile], list[str]]:
     """The training file with a setting laid over it, one a member, and what is wrong with it."""
     laid = given.copy()
     for name, place in setting.places.items():
@@ -210,7 +210,7 @@ def members_with(members: Any, values: dict[str, Any], count: int | str) -> list
     return [{**{k: v for k, v in member.items() if k not in without}, **values} for member in kept]
 
 
-def _in_place(file: SweepFile, setting: Setting, problem: str) -> str:
+def _in_place(file: SweepFile, setting: PointKeys, problem: str) -> str:
     """A problem as one of the sweep file: where it is about a key that the point does not give, with the point."""
     if problem.startswith(f"{file.path}:") or problem.startswith(f"{file.path} "):
         return problem
@@ -244,9 +244,9 @@ def _identity(trainings: list[TrainingFile]) -> list[Any]:
     ]
 
 
-def _alike(file: SweepFile, points: list[SweptPoint]) -> Iterator[str]:
+def _alike(file: SweepFile, points: list[TrainingPoint]) -> Iterator[str]:
     """That two points are one training, or two members of a point."""
-    seen: list[tuple[list[Any], SweptPoint]] = []
+    seen: list[tuple[list[Any], TrainingPoint]] = []
     for point in points:
         identity = _identity(point.trainings)
         place = file.place(next(iter(point.setting.places.values())))

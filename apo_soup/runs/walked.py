@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 from apo_soup.config.sweep import SweepFile
-from apo_soup.config.swept_points import SweptPoint
+from apo_soup.config.swept_points import TrainingPoint
 from apo_soup.config.training import TrainingFile
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.own_names import own_file_name
 
 # In the folder of a point, what it is; and what it shares with the run.
 POINT_FILE = "point.json"
-SHARED = ("prepared", "reference")
+SHARED_FOLDERS = ("prepared", "reference")
 
 
 def points_folder(file: SweepFile) -> Path:
@@ -24,7 +24,7 @@ def points_folder(file: SweepFile) -> Path:
     return output.with_name(f"{output.name}_points")
 
 
-def point_folder(file: SweepFile, point: SweptPoint) -> Path:
+def point_folder(file: SweepFile, point: TrainingPoint) -> Path:
     """The run folder of a point, by its own keys, so that a file with other points finds those it knew."""
     return points_folder(file) / own_file_name(point.told)
 
@@ -46,14 +46,14 @@ def _usual_output(training: TrainingFile) -> Path:
     return output if training.member is None else output.parent
 
 
-def make_point_folder(folder: Path, point: SweptPoint, training: TrainingFile) -> None:
+def make_point_folder(folder: Path, point: TrainingPoint, training: TrainingFile) -> None:
     """Make the folder of a point, with links to what it shares with the run of its training file. Where the disk has no
     links, the point prepares its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / POINT_FILE, {"point": point.told, "keys": point.setting.values})
     run = _usual_output(training).parent
-    for name in SHARED:
+    for name in SHARED_FOLDERS:
         shared, link = run / name, folder / name
         if not os.path.lexists(link):
             shared.mkdir(parents=True, exist_ok=True)

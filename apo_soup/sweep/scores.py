@@ -99,11 +99,11 @@ def _found_in(output: Path, pattern: str) -> dict[str, Metrics]:
     return {results["name"]: results["metrics"] for results in found}
 
 
-def mean_metrics(several: Sequence[Metrics]) -> Metrics:
+def metrics_of_members(several: Sequence[Metrics]) -> Metrics:
     """The metrics of several models on the same items as those of one: each item's outcome is the mean of theirs.
 
     >>> one, two = ({"x": {"value": v, "items": [v, 1.0], "better": "higher"}} for v in (0.0, 1.0))
-    >>> mean_metrics([one, two])["x"]
+    >>> metrics_of_members([one, two])["x"]
     {'value': 0.5, 'items': [0.5, 1.0], 'better': 'higher'}
     """
     first = several[0]
