@@ -21,7 +21,7 @@ from apo_soup.cli.app import app  # noqa: E402
 
 PAGE = ROOT / "docs" / "programs.md"
 BLOCK = re.compile(r"(<!-- programs -->\n).*?(<!-- end of programs -->)", re.DOTALL)
-STAGES = ("sft", "apo", "apo.pairs", "apo.traces", "merge", "merge.sweep", "apo_soup.toy")
+STAGES = ("sft", "apo", "apo.pairs", "apo.traces", "merge", "merge.sweep", "apo_soup.cli.sweep", "apo_soup.toy")
 
 
 def commands() -> str:
