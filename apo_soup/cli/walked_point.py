@@ -55,11 +55,12 @@ class PointTraining:
         with told_by_disk("settings", folder):
             make_point_folder(folder, point, training)
         step, recipe = self._step, self.file.path.parent
-        words = self.words(point, training)
-        answer = ask_state(step, recipe, words)
-        if answer.code == 0:
+        words, model = self.words(point, training), trained_model(folder, training)
+        # As `apo-soup run` does, for a launcher takes seconds to say that there is nothing to do.
+        answer = ask_state(step, recipe, words) if model.is_dir() else None
+        if answer and answer.code == 0:
             say(in_sentences(answer.said).rstrip("\n"))
-            return trained_model(folder, training)
+            return model
         code = run_program(
             executable(launch_command(step, recipe, self.launch, words)), f"the training of {point.told}"
         )
@@ -69,7 +70,7 @@ class PointTraining:
             place = self.file.place(next(iter(point.setting.places.values())))
             told = f"expected a training that comes to its end, got exit code {code} from that of {point.told}"
             raise UserError(f"{place}: {told}, whose own words are above; mend it, or leave the point out")
-        return trained_model(folder, training)
+        return model
 
     def measure(self, folder: Path, name: str, model: str, tasks: Sequence[str]) -> Metrics:
         """Scores of a model in some tasks of the suite, which are kept in the folder.
