@@ -206,3 +206,19 @@ def test_a_members_mistake_keeps_the_place_it_was_given_at(write_recipe):
     assert deep.startswith(
         " (command line): dataset_mixture.seed: expected a whole number from 0 to 2**32 - 1, got 'x'"
     )
+
+
+def test_the_makers_better_settings_change_one_thing_each():
+    """Beside the published recipe of SmolLM3: a lower learning rate, a higher beta, a tenth of the pairs."""
+    folder = ROOT / "recipes" / "smollm3"
+    published = member_recipes(load(folder / "apo.yaml", "apo"))[0].deciding_values()
+    weights = [source.pop("weight") for source in published["dataset_mixture"]["datasets"]]
+    changes = []
+    for member in member_recipes(load(folder / "apo-ablation.yaml", "apo")):
+        values = member.deciding_values()
+        own = [source.pop("weight") for source in values["dataset_mixture"]["datasets"]]
+        assert values["dataset_mixture"] == published["dataset_mixture"]
+        changed = {name: value for name, value in values.items() if published[name] != value}
+        changes.append(changed | ({"weights": own} if own != weights else {}))
+    assert changes == [{"learning_rate": 1e-7}, {"beta": 0.1}, {"weights": [0.05, 0.025]}]
+    assert weights == [0.5, 0.25]
