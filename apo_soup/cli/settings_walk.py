@@ -10,6 +10,7 @@ from apo_soup.config.load import load
 from apo_soup.config.sweep import SweepFile
 from apo_soup.config.swept_points import TrainingPoint, swept_points, training_path, value_text
 from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.progress import clock, say, tell
 from apo_soup.runs.arguments import deciding_arguments
@@ -76,7 +77,11 @@ def settings_walk(file: SweepFile, launch: str | None) -> SettingsWalk:
         if file.against is None
         else (file.against, file.place("against"))
     )
-    tasks = [task.name for task in load(suite, "eval").tasks if not file.tasks or task.name in file.tasks]
+    known = [task.name for task in load(suite, "eval").tasks]
+    strange = [name for name in file.tasks if name not in known]
+    if strange:
+        told = f"expected tasks of {suite} ({', '.join(known)}), got {strange[0]}; correct the name"
+        raise UserError(f"{file.place('tasks')}: {told}")
     trainings = [[t.deciding_values(), training_inputs(t)] for point in points for t in point.trainings]
     inputs = {
         f"model {Path(against).name}": model_hash(against, place, None, file.path.parent),
@@ -86,6 +91,7 @@ def settings_walk(file: SweepFile, launch: str | None) -> SettingsWalk:
     (folder,) = output_folders(file).values()
     reads = [(place, Path(against))]
     stage = Stage("settings", folder, file.deciding_values(), inputs, arguments=deciding_arguments(file), reads=reads)
+    tasks = [name for name in known if not file.tasks or name in file.tasks]
     return SettingsWalk(file, points, against, tasks, PointTraining(file, suite, launch), stage)
 
 

@@ -159,6 +159,8 @@ def test_a_score_that_is_not_there_is_told_before_anything_is_trained(walk):
     with pytest.raises(UserError, match=r"sweep\.yaml:\d+: metric: expected one of pairs, .*, got pears; name one"):
         run_walk(walk(asked := [], over={"beta": [0.1, 0.2]}, metric="pears"))
     assert [line.split()[0] for line in asked] == ["measure"]
+    with pytest.raises(UserError, match=r"tasks: expected tasks of .*eval\.yaml \(pairs, texts\), got txets"):
+        walk([], over={"beta": [0.1]}, tasks=["pairs", "txets"])
 
 
 def test_a_changed_training_file_makes_the_walk_stale(walk, tmp_path):
