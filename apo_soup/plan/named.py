@@ -15,11 +15,9 @@ from apo.pairs.engines.engine import require_engine
 from apo.pairs.language import answer_languages
 from apo.pairs.prompts import prompt_of
 from apo_soup.config.asking import AskingFile
-from apo_soup.config.choosing_keys import ChoosingKeys
 from apo_soup.config.eval import AnswerTask, EvalFile, HarnessTask
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.kinds import stage_name
-from apo_soup.config.load import load
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mixture import EvalPromptsKeys, is_suite
 from apo_soup.config.pairs import PairsFile
@@ -27,7 +25,6 @@ from apo_soup.config.places import places_looked_at, resolved
 from apo_soup.config.sides import LocalSide, VllmSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.sweep import SweepFile
-from apo_soup.config.swept_points import swept_points
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.conversations.conversation import parse_supervised
 from apo_soup.data.conversations.formats import canonical, format_of_row, formats_of
@@ -45,6 +42,7 @@ from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.hub_ids import HubId, ask_hub
 from apo_soup.plan.made import MadeHere
+from apo_soup.plan.named_scores import look_at_choice, require_in_suite, trainings_with_names
 from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import is_local, model_folder, row_files
 from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
@@ -258,44 +256,22 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
         for name in members:
             looks.at(_soup_member, recipe, name, looks.made)
     if recipe.sweep is not None:
-        _look_at_choice(recipe, recipe.sweep, "sweep.", looks)
+        look_at_choice(recipe, recipe.sweep, "sweep.", looks.at)
     if recipe.soup is not None and recipe.soup.members == "greedy":
         scores = [("soup.metric", recipe.soup.metric)] if recipe.soup.metric else []
-        looks.at(_suite_of, recipe, "soup.eval", recipe.soup.eval, scores)
+        looks.at(require_in_suite, recipe, "soup.eval", recipe.soup.eval, scores)
 
 
 def _look_at_sweep(file: SweepFile, looks: Looks) -> None:
-    _look_at_choice(file, file, "", looks)
+    look_at_choice(file, file, "", looks.at)
     if file.against is not None:
         looks.at_model(file.against, file.place("against"), file.path.parent)
     looks.at(_look_at_points, file, looks)
 
 
 def _look_at_points(file: SweepFile, looks: Looks) -> None:
-    for point in swept_points(file):
-        # What a point names itself; the rest is looked at in its own file.
-        if any(map(_holds_text, point.setting.values.values())):
-            for training in point.trainings:
-                _look_at_training(training, looks)
-
-
-def _holds_text(value: object) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return isinstance(value, str) or any(map(_holds_text, inside))
-
-
-def _look_at_choice(recipe: StageFile, keys: ChoosingKeys, prefix: str, looks: Looks) -> None:
-    """Look at the suite of a walk, and at the tasks and scores that it names.
-
-    Args:
-        prefix: what stands before the keys' names.
-    """
-    named = [(f"{prefix}tasks", task) for task in keys.tasks]
-    looks.at(_suite_of, recipe, f"{prefix}eval", keys.eval, named)
-    scores = [(f"{prefix}guardrails.{score}", score) for score in keys.guardrails or ()]
-    scores += [(f"{prefix}metric", keys.metric)] if keys.metric else []
-    for place, score in scores:
-        looks.at(_suite_of, recipe, f"{prefix}eval", keys.eval, [(place, score)], keys.tasks)
+    for training in trainings_with_names(file):
+        _look_at_training(training, looks)
 
 
 def _soup_member(recipe: MergeFile, name: str, made: MadeHere) -> None:
@@ -312,30 +288,6 @@ def _merged_models(recipe: MergeFile, looks: Looks) -> None:
         resolved = resolved_model(model, recipe, key)
         if model in STAGE_NAMES or model.startswith("apo/"):
             looks.at_model(resolved, recipe.place(key), recipe.path.parent)
-
-
-def _suite_of(
-    recipe: StageFile, key: str, written: str | None, named: Sequence[tuple[str, str]], asked: Sequence[str] = ()
-) -> None:
-    """Refuse an eval file of a sweep or a greedy soup that is not there, or lacks a task whose name, or score, a key
-    has.
-
-    Args:
-        asked: the tasks that are asked, where these are not all.
-    """
-    file = Path(written) if written else recipe.path.parent / "eval.yaml"
-    if not file.is_file():
-        told = f"expected an eval file, got {file}, which is not there; add it, or name another one"
-        raise UserError(f"{recipe.place(key)}: {told}")
-    suite = load(file, "eval")
-    known = [task.name for task in suite.tasks]
-    for place, name in named:
-        if not any(name == task or name.startswith(f"{task}/") for task in known):  # a score begins with its task
-            told = f"expected one of the tasks of {file} ({', '.join(known)}), or a score of one, got {name}"
-            raise UserError(f"{recipe.place(place)}: {told}; correct the name")
-        if asked and not any(name == task or name.startswith(f"{task}/") for task in asked):
-            told = f"expected a score of one of the tasks that are asked ({', '.join(asked)}), got {name}"
-            raise UserError(f"{recipe.place(place)}: {told}; add its task there, or name another")
 
 
 def _template(value: str | None, place: str, folder: Path) -> None:
