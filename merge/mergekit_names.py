@@ -14,7 +14,7 @@ from apo_soup.runs.sources import HUB_ID
 
 # Keys under which mergekit's schema names a model; those of them, and the words, that say whose tokenizer is taken.
 MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
-TOKENIZER_KEYS = ("tokenizer_source", "source")
+_TOKENIZER_KEYS = ("tokenizer_source", "source")
 TOKENIZER_WORDS = ("union", "base")
 STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
 
@@ -91,7 +91,7 @@ def _model_keys(node: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _names_model(key: str, value: Any) -> bool:
-    of_tokenizer = key in TOKENIZER_KEYS and value in TOKENIZER_WORDS
+    of_tokenizer = key in _TOKENIZER_KEYS and value in TOKENIZER_WORDS
     return key in MODEL_KEYS and isinstance(value, str) and not of_tokenizer
 
 
