@@ -24,13 +24,13 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         (["eval", "--config"], "apo-soup eval: expected --config FILE, got no value; add it"),
         (
             ["chekc", "tiny"],
-            "apo-soup: expected one of new, check, plan, why, clean, preview, prepare, run, sweep, eval, compare, "
-            "report, chat, export, push, got chekc; the nearest is check",
+            "apo-soup: expected one of new, check, plan, why, clean, preview, prepare, submit, run, sweep, eval, "
+            "compare, report, chat, export, push, got chekc; the nearest is check",
         ),
         (
             ["xyz", "--help"],
-            "apo-soup: expected one of new, check, plan, why, clean, preview, prepare, run, sweep, eval, compare, "
-            "report, chat, export, push, got xyz; see apo-soup --help",
+            "apo-soup: expected one of new, check, plan, why, clean, preview, prepare, submit, run, sweep, eval, "
+            "compare, report, chat, export, push, got xyz; see apo-soup --help",
         ),
         (
             ["run", "tiny", "--lanch", "x"],
