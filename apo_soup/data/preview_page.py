@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.preview import mixture_lines
-from apo_soup.data.shown_rows import ShownPair, ShownText, shown_mixture
+from apo_soup.data.shown_rows import shown_mixture
+from apo_soup.data.sources.rows import row_number
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.pages.render import rendered
 from apo_soup.progress import tell
@@ -38,8 +39,6 @@ def write_preview_page(
     sampled = [replace(source.sampled, name=short_path(source.sampled.name)) for source in sources]
     page = rendered(
         "preview.html.jinja",
-        is_text=_is_text,
-        is_pair=_is_pair,
         short_source=short_path,
         short_note=without_paths,
         row_number=row_number,
@@ -72,20 +71,3 @@ def _is_earlier_page(file: Path) -> bool:
         return False
     with told_by_disk("--html", file), file.open("rb") as opened:
         return _GENERATOR.encode() in opened.read(_HEAD)
-
-
-def row_number(place: str) -> str:
-    """Which row of its source it is.
-
-    >>> row_number("/home/me/rows.jsonl:12")
-    'row 12'
-    """
-    return f"row {place.rpartition(':')[2]}"
-
-
-def _is_text(part: object) -> bool:
-    return isinstance(part, ShownText)
-
-
-def _is_pair(part: object) -> bool:
-    return isinstance(part, ShownPair)

@@ -4,8 +4,8 @@ special, and what becomes of the row.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Any
+from itertools import chain, groupby, islice
+from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
@@ -41,6 +41,7 @@ class Piece:
 class ShownText:
     """A supervised row's text in pieces, and what is to be said below it."""
 
+    kind: ClassVar[str] = "text"
     pieces: list[Piece]
     notes: list[str]
 
@@ -49,6 +50,7 @@ class ShownText:
 class ShownPair:
     """A pair: the prompt, what both answers begin with, and what each has of its own, with the tokens of both."""
 
+    kind: ClassVar[str] = "pair"
     prompt: str
     shared: str
     chosen: str
@@ -100,7 +102,7 @@ def shown_mixture(
         share = f"weight {source.weight:g}" if keys.token_share is None else f"token_share {keys.token_share:g}"
         where = recipe.where(f"dataset_mixture.datasets.{entry.number}.id")
         sample = sampled(entry, keys, rows, encoder, where)
-        shown = [_shown_row(one, encoder) for one in rows[:count]]
+        shown = [shown_row(one, encoder) for one in rows[:count]]
         yield ShownSource(source.name, entry.format.name, share, shown, sample)
 
 
@@ -120,7 +122,12 @@ def _drawn_rows(recipe: TrainingFile, entry: MixtureSource, count: int) -> list[
     return rows
 
 
-def _shown_row(row: RowToEncode, encoder: SupervisedEncoder | PairEncoder) -> ShownRow:
+def shown_row(row: RowToEncode, encoder: SupervisedEncoder | PairEncoder) -> ShownRow:
+    """A row as the encoder renders it, and what becomes of it.
+
+    Raises:
+        UserError: the row holds reasoning in a source that was taken for a no-think one.
+    """
     shown = ShownRow(row.row.place)
     pairs = isinstance(encoder, PairEncoder)
     result = _pair_texts(row, encoder, shown) if isinstance(encoder, PairEncoder) else _texts(row, encoder, shown)
@@ -189,7 +196,8 @@ def text_in_pieces(
         plain: its tokens, where control tokens in it are plain text.
     """
     encoding = plain or encode(tokenizer, [text])[0]
-    offsets, count = encoding.offsets, len(encoding.ids)
+    offsets, ids = encoding.offsets, encoding.ids  # each makes a list of all tokens when it is asked for
+    count = len(ids)
     special = set(tokenizer.all_special_ids)
     trained = {t for first, last in token_ranges(offsets, spans) for t in range(max(first, 1), last)}
     visible = count if limit is None else min(limit, count)
@@ -200,7 +208,7 @@ def text_in_pieces(
         if (token in trained) != inside:
             pieces.append(Piece(text[position:start], inside))
             position, inside = start, not inside
-        pieces.append(Piece(text[position:end], inside, encoding.ids[token] in special))
+        pieces.append(Piece(text[position:end], inside, ids[token] in special))
         position = max(position, end)
     notes = [] if visible == count else [f"[{count - visible} of {count} tokens are beyond max_length {limit}]"]
     within = sum(token < visible for token in trained)
@@ -210,13 +218,16 @@ def text_in_pieces(
 def _joined(pieces: list[Piece]) -> list[Piece]:
     """Pieces that are shown alike as one; special tokens stay apart."""
     joined: list[Piece] = []
-    for piece in (one for one in pieces if one.text):
-        last = joined[-1] if joined else None
-        if last and not piece.special and not last.special and last.trained == piece.trained:
-            joined[-1] = Piece(last.text + piece.text, piece.trained)
+    for (trained, special), alike in groupby(filter(_text_of, pieces), lambda one: (one.trained, one.special)):
+        if special:
+            joined += alike
         else:
-            joined.append(piece)
+            joined.append(Piece("".join(map(_text_of, alike)), trained))
     return joined
+
+
+def _text_of(piece: Piece) -> str:
+    return piece.text
 
 
 def pair_in_pieces(encoded: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> ShownPair:

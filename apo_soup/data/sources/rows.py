@@ -84,3 +84,12 @@ def text_length(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(text_length, value.values()))
     return sum(map(text_length, value)) if isinstance(value, list) else 0
+
+
+def row_number(place: str) -> str:
+    """Which row of its source a place is.
+
+    >>> row_number("/home/me/rows.jsonl:12"), row_number("rows.parquet:row 0")
+    ('row 12', 'row 0')
+    """
+    return f"row {place.rpartition(':')[2].removeprefix('row ')}"
