@@ -7,6 +7,7 @@ to date costs one short Python start and no training launcher.
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from apo_soup.plan.check import batch_problems, checked_file
 from apo_soup.progress import warning
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.secrets import without_secrets
+from apo_soup.runs.state import StepState
 
 
 def run_stages(
@@ -187,36 +189,46 @@ def print_states(recipe: Path, by_content: bool = False) -> int:
     Raises:
         UserError: it has no stage's file, or another file is found in the place of a stage's program.
     """
+    code = 0
+    for state in states_of_steps(recipe, by_content):
+        for line in state.lines:
+            print(line, flush=True)
+        print(state.errors, end="", file=sys.stderr)
+        code = state.code or code
+    return code
+
+
+def states_of_steps(recipe: Path, by_content: bool = False) -> Iterator[StepState]:
+    """What each step of a recipe says of its folders, one after another as they are asked; `by_content` as above.
+
+    Raises:
+        UserError: it has no stage's file, or another file is found in the place of a stage's program.
+    """
     if not any((recipe / step.file).is_file() for step in STEPS.values()):
         files = ", ".join(dict.fromkeys(step.file for step in STEPS.values()))
         raise UserError(f"{recipe}: expected at least one of {files}, got none; name a recipe's folder")
     require_our_programs(recipe, list(STEPS))
     stale: list[str] = []
-    code = 0
     for name, step in STEPS.items():
         if not (recipe / step.file).is_file() or not is_asked_for(recipe, name):
             continue
         if name == "pairs" and not _is_read(recipe, name, "apo"):
-            print(f"pairs: not read by {recipe / STEPS['apo'].file}")
+            yield StepState(name, [f"pairs: not read by {recipe / STEPS['apo'].file}"])
             continue
         stale_needs = [need for need in order(name) if need in stale and _is_read(recipe, need, name)]
         if stale_needs:
-            print(f"{name}: waits for {stale_needs[0]}")
             stale.append(name)
+            yield StepState(name, [f"{name}: waits for {stale_needs[0]}"], stale=True)
             continue
         state = ask_state(step, recipe, [])
         if by_content:
             state = replace(state, said=changed_parts(state.said))
         kept, due = made_otherwise(recipe, name, state, by_content) if state.due else ([], [])
         later = "the report shows" if name == "eval" else "later stages build on"
-        for line in kept:
-            print(f"warning: {line}; {later} what is there")
         held = {one.stage for one in state.due} - {*due} if kept else set()
         told = [line for line in state.said if isinstance(line, str) or line.stage not in held]
-        print(in_sentences(told), end="", flush=True)
-        print(state.errors, end="", file=sys.stderr)
-        if state.refused:
-            code = state.code
-        if (state.code or state.due) and (due or not kept):
+        lines = [*(f"warning: {line}; {later} what is there" for line in kept), *in_sentences(told).splitlines()]
+        is_stale = bool((state.code or state.due) and (due or not kept))
+        if is_stale:
             stale.append(name)
-    return code
+        yield StepState(name, lines, state.errors, state.code if state.refused else 0, is_stale)

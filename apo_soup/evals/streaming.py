@@ -1,7 +1,7 @@
 """An answer piece by piece while it is generated, and its way to the terminal."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from queue import Queue
 from threading import Event, Thread
 from typing import Any
@@ -11,12 +11,16 @@ from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 DIMMED, UNDIMMED = "\x1b[2m", "\x1b[0m"
 
 
-def streamed_answer(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Generator[str]:
+def streamed_answer(
+    model: Any, tokenizer: Any, settings: dict[str, Any], stop_after: Callable[[], bool] = lambda: False
+) -> Generator[str]:
     """Pieces of an answer as they come. Whoever stops listening stops the generation; what goes wrong in it is raised
     here, and not lost in its thread.
 
     Args:
         settings: arguments of `model.generate`, the prompt's ids `[1, S]` among them.
+        stop_after: called in the generation's thread behind every token, those among them that give no piece yet;
+            whether the answer ends there.
     """
     import torch
     from transformers import StoppingCriteria, TextStreamer
@@ -31,10 +35,11 @@ def streamed_answer(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Gen
             pieces.put(text)
 
     class ListenerGone(StoppingCriteria):
-        """Ends the generation when the listener has gone."""
+        """Ends the generation when the listener has gone, or says so."""
 
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-            return torch.full((len(input_ids),), stopped.is_set(), device=input_ids.device)
+            ends = stop_after() or stopped.is_set()
+            return torch.full((len(input_ids),), ends, device=input_ids.device)
 
     def generate() -> None:
         try:
@@ -64,8 +69,7 @@ def print_answer(pieces: Generator[str], end_tokens: list[str]) -> str:
     answer = ""
     try:
         for piece in pieces:
-            for end in end_tokens:
-                piece = piece.replace(end, "")
+            piece = without_ends(piece, end_tokens)
             thinking = THINKING in answer + piece and END_OF_THINKING not in answer
             answer += piece
             print(f"{DIMMED}{piece}{UNDIMMED}" if colour and thinking else piece, end="", flush=True)
@@ -74,3 +78,10 @@ def print_answer(pieces: Generator[str], end_tokens: list[str]) -> str:
         print(" [stopped]", end="")
     print()
     return answer
+
+
+def without_ends(piece: str, end_tokens: list[str]) -> str:
+    """A piece of an answer without the tokens that end a turn."""
+    for end in end_tokens:
+        piece = piece.replace(end, "")
+    return piece

@@ -1,5 +1,7 @@
 """What a stage's program says of a folder that it makes: a sentence for people, a line of JSON for programs."""
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
@@ -20,6 +22,25 @@ class FolderState(BaseModel):
             return f"{self.stage}: up to date, skipped ({self.folder} was made from the same configuration and inputs)"
         worker = f"; at work on it: {self.worker}" if self.worker else ""
         return f"{self.stage}: {due}, because {self.reason}{worker}"
+
+
+@dataclass(frozen=True)
+class StepState:
+    """What a step of a recipe says of all its folders.
+
+    Attributes:
+        step: its name.
+        lines: what it says, for people.
+        errors: what its program wrote to stderr.
+        code: the exit code of a program that could not say it, else 0.
+        stale: whether a folder is missing or stale, or waits for another step.
+    """
+
+    step: str
+    lines: list[str]
+    errors: str = ""
+    code: int = 0
+    stale: bool = False
 
 
 def states_said(output: str) -> list[FolderState | str]:
