@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep settings eval report submit chat push check plan why clean bench test lint docs site dist
+.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep settings eval report submit chat ui push check plan why clean bench test lint docs site dist
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -68,6 +68,8 @@ submit: .venv/ready ## print the Slurm jobs of what is missing or stale; SUBMIT=
 	@$(PY) -m apo_soup submit $(STAGE) "$(RECIPE)" --args '$(ARGS)' $(if $(SUBMIT),--send)
 chat: .venv/ready ## talk to a stage's model: make chat RECIPE=recipes/tiny STAGE=sft, or MODEL=DIR
 	@$(PY) -m apo_soup chat $(if $(MODEL),"$(MODEL)","$(RECIPE)" $(if $(STAGE),--stage $(STAGE))) $(ARGS)
+ui: .venv/ready ## serve a page with rows, chat, stages and curves: make ui RECIPE=recipes/tiny
+	@exec $(PY) -m apo_soup ui "$(RECIPE)" $(ARGS)
 push: .venv/ready ## send model and report to the Hub: make push REPO=OWNER/NAME; without it, list what would be sent
 	@$(PY) -m apo_soup push "$(RECIPE)" $(if $(REPO),--repo $(REPO)) $(ARGS)
 check: .venv/ready ## find every error in a recipe before anything runs

@@ -18,7 +18,7 @@ ROOMS = (
     "apo_soup/verify",
     "apo_soup/training", "apo_soup/toy", "apo_soup/sweep",
     "sft", "apo", "apo/pairs", "apo/traces", "merge", "apo_soup/evals",
-    "apo_soup/plan", "apo_soup/report", "apo_soup/export", "apo_soup/scaffold", "apo_soup/cli",
+    "apo_soup/plan", "apo_soup/report", "apo_soup/export", "apo_soup/scaffold", "apo_soup/ui", "apo_soup/cli",
 )  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 import typer
 
 from apo_soup.cli.command_line import Commands, Program, Stopped, option_names
+from apo_soup.cli.named_model import named_model, recipe_of
 from apo_soup.config.command_line import STATE_HELP, STATE_JSON_HELP, AskedState
 from apo_soup.errors import UserError, run_main
-from apo_soup.resources import launch_file, recipe_folder, shipped_names
+from apo_soup.resources import launch_file, recipe_folder
 
 app = Program(cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 # What is left of the command line are `--key value` words that are laid over the file.
@@ -55,25 +56,6 @@ def overview(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
-
-
-def recipe_of(model: str) -> Path | None:
-    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub.
-
-    Raises:
-        UserError: no recipe of this name is shipped.
-    """
-    if Path(model).is_dir():
-        return Path(model) if (Path(model) / "eval.yaml").is_file() else None
-    return recipe_folder(model) if model in shipped_names() else None
-
-
-def _named_model(model: str, stage: str) -> tuple[str, str | None, bool]:
-    """What MODEL and --stage name: a model, the template laid over it, and whether code that comes with it may run."""
-    from apo_soup.evals.chat import model_of_recipe
-
-    recipe = recipe_of(model)
-    return model_of_recipe(recipe, stage) if recipe else (model, None, False)
 
 
 @app.command()
@@ -350,9 +332,28 @@ def chat(
     from apo_soup.evals.chat import converse
     from apo_soup.runs.sources import model_folder
 
-    named, template, trusted = _named_model(model, stage)
+    named, template, trusted = named_model(model, stage)
     model_folder(named, "MODEL")
     converse(named, template, max_new_tokens, greedy, trusted)
+
+
+@app.command()
+def ui(
+    recipe: RecipeFolder,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="address it is bound to")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="port; 0: any that is free")] = 7860,
+    token: Annotated[bool, typer.Option("--token", help="ask for a token on this machine too")] = False,
+    allow_host: Annotated[
+        list[str], typer.Option("--allow-host", metavar="NAME", help="a name by which a proxy asks for it; repeatable")
+    ] = [],  # noqa: B006
+    root_path: Annotated[
+        str, typer.Option("--root-path", metavar="/PATH", help="path that a proxy leaves before ours")
+    ] = "",
+) -> None:
+    """Serve a page with a recipe's stages, rows and curves, and a chat with two models side by side."""
+    from apo_soup.cli.ui import serve_ui
+
+    serve_ui(recipe, host, port, allow_host, token, root_path)
 
 
 @app.command()
@@ -371,7 +372,7 @@ def export(
 
     if not gguf:
         raise UserError("apo-soup export: expected --gguf, the one format there is, got none; add it")
-    named, template, trusted = _named_model(model, stage)
+    named, template, trusted = named_model(model, stage)
     export_model(ExportRequest(named, kind, ollama, template, trusted))
 
 

@@ -25,12 +25,12 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         (
             ["chekc", "tiny"],
             "apo-soup: expected one of new, check, plan, why, clean, preview, prepare, submit, run, sweep, eval, "
-            "compare, report, chat, export, push, got chekc; the nearest is check",
+            "compare, report, chat, ui, export, push, got chekc; the nearest is check",
         ),
         (
             ["xyz", "--help"],
             "apo-soup: expected one of new, check, plan, why, clean, preview, prepare, submit, run, sweep, eval, "
-            "compare, report, chat, export, push, got xyz; see apo-soup --help",
+            "compare, report, chat, ui, export, push, got xyz; see apo-soup --help",
         ),
         (
             ["run", "tiny", "--lanch", "x"],

@@ -1,0 +1,28 @@
+"""What a word of the command line names: a recipe, or a model."""
+
+from pathlib import Path
+
+from apo_soup.resources import recipe_folder, shipped_names
+
+
+def recipe_of(model: str) -> Path | None:
+    """The recipe folder that MODEL names, or None where it names a model: a folder, or an id of the Hub.
+
+    Raises:
+        UserError: no recipe of this name is shipped.
+    """
+    if Path(model).is_dir():
+        return Path(model) if (Path(model) / "eval.yaml").is_file() else None
+    return recipe_folder(model) if model in shipped_names() else None
+
+
+def named_model(model: str, stage: str) -> tuple[str, str | None, bool]:
+    """What MODEL and --stage name: a model, the template laid over it, and whether code that comes with it may run.
+
+    Raises:
+        UserError: the suite of the recipe is wrong, or has no such model.
+    """
+    from apo_soup.evals.chat import model_of_recipe
+
+    recipe = recipe_of(model)
+    return model_of_recipe(recipe, stage) if recipe else (model, None, False)
