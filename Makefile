@@ -83,7 +83,7 @@ clean: .venv/ready ## list what a run holds that nothing needs; ARGS=--yes remov
 	@$(PY) -m apo_soup clean "$(RECIPE)" $(ARGS)
 
 bench: .venv/ready ## time every part beside its peer; takes an hour on 2 cores
-	@for part in packing merge pairs prepare sft apo; do echo "== bench.$$part"; $(PY) -m bench.$$part || exit 1; done
+	@for part in packing merge pairs prepare sft apo end_to_end; do echo "== bench.$$part"; $(PY) -m bench.$$part || exit 1; done
 test: .venv/ready ## run the tests
 	$(PY) -m pytest
 lint: .venv/ready ## check style, types and the order of imports
