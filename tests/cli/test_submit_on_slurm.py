@@ -81,7 +81,7 @@ def test_a_chain_ends_in_the_bytes_of_plain_processes_though_a_job_of_it_was_sto
     wait_until(lambda: all_ended(cluster), 300)
     text = log.read_text()
     assert re.search(rf"stopped by SIGUSR1 after step \d+ of {STEPS} of sft, whose checkpoint is written", text)
-    assert f"job {jobs['sft']} was asked to stop: queued again\n" in text
+    assert f"job {jobs['sft']} was asked to stop, and queues itself again\n" in text
     assert re.search(rf"job {jobs['sft']}, start 2, on n\[1-2\]: sft --config", text)
     assert "sft: 2 processes on the CPU" in text
     assert text.endswith("ended well\n")
@@ -109,15 +109,30 @@ def test_a_stage_that_fails_cancels_what_waits_for_it_and_is_named(cluster, reci
     assert re.search(rf"{last}\) ended with 2; jobs that wait for it are cancelled\n", told)
 
 
-def test_a_job_that_is_cancelled_is_not_queued_again(cluster, tmp_path):
-    (tmp_path / "waits.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(100)\n")
+WAITS = """
+import time
+from pathlib import Path
+print("here", flush=True)
+if not Path("once").exists():
+    Path("once").touch()
+    time.sleep(100)
+"""
+
+
+def test_a_job_whose_stage_alone_is_ended_is_queued_again_and_a_cancelled_one_is_not(cluster, tmp_path):
+    """As Slurm ends them on pre-emption with a grace time, and by scancel."""
+    (tmp_path / "waits.py").write_text(WAITS)
+    log = tmp_path / "waits.log"
     words = [str(ROOT / "recipes/slurm/stage.sbatch"), f"PATH={Path(sys.executable).parent}:$PATH", "", "waits"]
-    environment = cluster | {"PYTHONPATH": str(tmp_path), "PWD": str(tmp_path)}
-    sent = ["sbatch", "--parsable", f"--chdir={tmp_path}", "--output=waits.log", "--signal=B:USR1@10", *words]
-    number = asked(environment, *sent)
-    wait_until(
-        lambda: "here" in ((tmp_path / "waits.log").read_text() if (tmp_path / "waits.log").is_file() else ""), 60
-    )
-    asked(cluster, "scancel", number)
-    wait_until(lambda: "JobState=CANCELLED" in asked(cluster, "scontrol", "show", "job", number), 60)
-    wait_until(lambda: not asked(cluster, "squeue", "-h"), 60)
+    sent = ["sbatch", "--parsable", f"--chdir={tmp_path}", f"--output={log}", "--signal=B:USR1@10", *words]
+    first, second = [], []
+    for number, end in ((first, ["--signal=TERM"]), (second, [])):
+        log.unlink(missing_ok=True)
+        (tmp_path / "once").unlink(missing_ok=True)
+        number.append(asked(cluster | {"PYTHONPATH": str(tmp_path)}, *sent))
+        wait_until(lambda: log.is_file() and "here" in log.read_text(), 60)
+        asked(cluster, "scancel", *end, number[0])
+        wait_until(lambda: all_ended(cluster), 60)
+    states = [asked(cluster, "scontrol", "-o", "show", "job", number[0]) for number in (first, second)]
+    assert [re.search(r"JobState=(\w+)", state)[1] for state in states] == ["COMPLETED", "CANCELLED"]
+    assert [re.search(r"Restarts=(\d)", state)[1] for state in states] == ["1", "0"]
