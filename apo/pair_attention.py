@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from apo.packed_pairs import REJECTED_BRANCH, PackedPairs
-from apo_soup.models.document_attention import check_no_own_mask
+from apo_soup.models.document_attention import attended, check_no_own_mask, kernel_dtype
 
 # Under this name a model is loaded that attends so.
 PAIRS = "sdpa_of_pairs"
@@ -62,8 +62,8 @@ def pair_attention(
     check_no_own_mask(attention_mask)
     # One cut for all pairs: its gradient is put together once.
     cuts = [count for shared, chosen, rejected in pair_parts for count in (shared, chosen, rejected)]
-    queries, keys, values = (torch.split(tensor, cuts, 2) for tensor in (query, key, value))
-    attended = []
+    queries, keys, values = (torch.split(kernel_dtype(tensor), cuts, 2) for tensor in (query, key, value))
+    dtype, outputs = query.dtype, []
     for prompt in range(0, len(cuts), 3):
         chosen, rejected, shared = prompt + 1, prompt + 2, cuts[prompt]
         for branch in (chosen, rejected):
@@ -73,9 +73,9 @@ def pair_attention(
             else:  # the prompt once more is cheaper than what a mask hides
                 asked = torch.cat((queries[prompt], asked), 2)
             key, value = (torch.cat((tensor[prompt], tensor[branch]), 2) for tensor in (keys, values))
-            out = sdpa_attention_forward(module, asked, key, value, mask, **options)[0]
-            attended.append(out if branch == chosen else out[:, -cuts[branch] :])
-    return torch.cat(attended, 1), None
+            out = attended(module, asked, key, value, mask, **options)
+            outputs.append(out if branch == chosen else out[:, -cuts[branch] :])
+    return torch.cat(outputs, 1).to(dtype), None
 
 
 def lower_right(branch: int, shared: int, device: torch.device) -> Tensor:

@@ -43,13 +43,35 @@ def document_attention(
     if document_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     check_no_own_mask(attention_mask)
+    dtype = query.dtype
     # One cut for all documents: its gradient is put together once.
-    queries, keys, values = (torch.split(tensor, document_lengths, 2) for tensor in (query, key, value))
-    attended = [
-        sdpa_attention_forward(module, *piece, attention_mask=None, **options)[0]
-        for piece in zip(queries, keys, values, strict=True)
-    ]
-    return torch.cat(attended, 1), None
+    queries, keys, values = (torch.split(kernel_dtype(tensor), document_lengths, 2) for tensor in (query, key, value))
+    pieces = zip(queries, keys, values, strict=True)
+    return torch.cat([attended(module, *piece, None, **options) for piece in pieces], 1).to(dtype), None
+
+
+def attended(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> Tensor:
+    """Attention `[1, Q, heads, D]` as transformers' SDPA has it, in the type of its arguments whatever autocast says.
+
+    Args:
+        module: the layer's attention.
+        query: `[1, heads, Q, D]`.
+        key: `[1, heads, K, D]`, which may have fewer heads.
+        value: as `key`.
+        mask: what each query sees, booleans `[1, 1, Q, K]`, or None for what lies before it.
+        **options: what the model gives to its attention.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        return sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+
+
+def kernel_dtype(tensor: Tensor) -> Tensor:
+    """A tensor in the type that torch's attention is quickest in: on a CPU float32, for documents of a few hundred
+    positions in half the time of bfloat16.
+    """
+    return tensor.float() if tensor.device.type == "cpu" else tensor
 
 
 def stand_in_mask(device: torch.device | str) -> Tensor:
