@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo new data mid sft traces pairs apo soup merge sweep settings eval report submit chat ui push check plan why clean bench test lint docs site dist
+.PHONY: help setup demo new data extend mid sft traces pairs apo soup merge sweep settings eval report submit chat ui push check plan why clean bench test lint docs site dist
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -40,6 +40,8 @@ new: .venv/ready ## write a recipe: make new NAME=recipes/mine MODEL=M [DATA=F P
 	@$(PY) -m apo_soup new "$(NAME)" --model "$(MODEL)" --data "$(DATA)" --pairs "$(PAIRS)" --prompts "$(PROMPTS)" --size "$(or $(SIZE),gpu)" $(ARGS)
 
 data: .venv/ready ## generate the rows of the embedded recipe
+	@$(RUN)
+extend: .venv/ready ## train on long documents, before mid
 	@$(RUN)
 mid: .venv/ready ## reasoning mid-training
 	@$(RUN)

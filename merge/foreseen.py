@@ -13,6 +13,7 @@ from apo_soup.runs.sources import model_folder
 from apo_soup.stored_json import read_json
 from merge.average import LINEAR_KEYS
 from merge.given_weights import check_weights
+from merge.members import listed_member
 from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration
 from merge.plan import mix_config, soup_config
@@ -41,7 +42,7 @@ def _look(recipe: MergeFile, name: str, makes: Callable[[str], bool]) -> None:
         try:
             config = soup_config(recipe, ask=False)
         except UserError:
-            if any(makes(str(Path(recipe.output_dir) / "apo" / member)) for member in members):
+            if any(makes(str(listed_member(recipe, member))) for member in members):
                 return
             raise
     else:

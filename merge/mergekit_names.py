@@ -16,7 +16,7 @@ from apo_soup.runs.sources import HUB_ID
 MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
 _TOKENIZER_KEYS = ("tokenizer_source", "source")
 TOKENIZER_WORDS = ("union", "base")
-STAGE_NAMES = ("base", "mid", "sft", "soup", "merged")
+STAGE_NAMES = ("base", "extend", "mid", "sft", "soup", "merged")
 
 
 def with_models(config: MergekitKeys, change: Callable[[str], str]) -> MergekitKeys:

@@ -23,6 +23,7 @@ from apo_soup.config.sft import SftFile
 from apo_soup.data.documents import ROWS_COLUMN
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import UserError
+from apo_soup.models.window import widen, window_arguments
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.training_suite import training_suite
@@ -99,6 +100,8 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
     # Only a step takes its rows' numbers out of a batch; an evaluation gives all that it finds to the model.
     held_out = splits["test"].remove_columns(ROWS_COLUMN) if "test" in splits else None
     collator = PackedCollator(rows.tokenizer.pad_token_id)
+    loading_options(arguments).update(window_arguments(recipe))
+    widen(rows.tokenizer, recipe)
     dtype = "auto" if model.use_peft and not recipe.gives("dtype") else loading_options(arguments)["dtype"]
     base = with_earlier_adapter(recipe, arguments, adapting) or model_to_load(recipe, stage, rows.tokenizer, dtype)
     if adapting["peft_config"] is not None:

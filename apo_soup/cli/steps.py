@@ -37,7 +37,8 @@ MERGE_FLAGS = ("--only", "--verify")
 EVAL_FLAGS = ("--model", "--only", "--mix", "--task")
 STEPS = {
     "data": Step("data.yaml", "apo_soup.toy"),
-    "mid": Step("mid.yaml", "sft", ("data",), launched=True),
+    "extend": Step("extend.yaml", "sft", ("data",), launched=True),
+    "mid": Step("mid.yaml", "sft", ("data", "extend"), launched=True),
     "sft": Step("sft.yaml", "sft", ("mid",), launched=True),
     "traces": Step("traces.yaml", "apo.traces"),
     "pairs": Step("pairs.yaml", "apo.pairs", ("sft",)),
@@ -55,7 +56,7 @@ def order(stage: str) -> list[str]:
     """The stage and all it needs, each once, needs first.
 
     >>> order("sft")
-    ['data', 'mid', 'sft']
+    ['data', 'extend', 'mid', 'sft']
     """
     done: list[str] = []
 

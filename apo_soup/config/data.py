@@ -9,10 +9,11 @@ from apo_soup.config.stage_file import Fault, StageFile
 
 # The files of rows that the embedded world knows.
 ROW_FILE_NAMES = (
-    "mid_think", "mid_asked", "sft_think", "sft_no_think", "sft_turns", "sft_lookup", "sft_talk", "sft_requests",
-    "sft_tool", "preference", "request_pairs", "pair_prompts", "heldout_problems", "heldout_wordings",
-    "heldout_needles", "heldout_pairs", "heldout_think_pairs", "heldout_requests", "heldout_tools", "tuning_problems",
-    "tuning_needles", "tuning_pairs", "tuning_think_pairs", "tuning_requests", "tuning_tools",
+    "extend_asked", "mid_think", "mid_asked", "sft_think", "sft_no_think", "sft_turns", "sft_lookup", "sft_talk",
+    "sft_requests", "sft_tool", "preference", "request_pairs", "pair_prompts", "heldout_problems", "heldout_wordings",
+    "heldout_needles", "heldout_long_needles", "heldout_pairs", "heldout_think_pairs", "heldout_requests",
+    "heldout_tools", "tuning_problems", "tuning_needles", "tuning_pairs", "tuning_think_pairs", "tuning_requests",
+    "tuning_tools",
 )  # fmt: skip
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 # The names of stage files, and the kind of each.
 STAGE_OF_FILE = {
-    "data": "data", "mid": "sft", "sft": "sft", "traces": "traces", "pairs": "pairs", "apo": "apo", "merge": "merge",
-    "eval": "eval", "sweep": "sweep",
+    "data": "data", "extend": "sft", "mid": "sft", "sft": "sft", "traces": "traces", "pairs": "pairs", "apo": "apo",
+    "merge": "merge", "eval": "eval", "sweep": "sweep",
 }  # fmt: skip
 # Of these a folder may hold several: `sft_long.yaml` is another file of the stage sft.
-SEVERAL = ("mid", "sft", "traces", "pairs", "apo", "merge", "sweep")
+SEVERAL = ("extend", "mid", "sft", "traces", "pairs", "apo", "merge", "sweep")
 
 
 def stage_of_file(file: Path) -> str | None:

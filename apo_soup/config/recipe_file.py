@@ -24,11 +24,13 @@ from apo_soup.errors import UserError, told_together
 
 RECIPE_FILE = "recipe.yaml"
 # A model that a stage of the run makes, the adapter in it too, by the name of its file or folder.
-_MODEL = re.compile(r"(mid|sft|soup|merged|apo/(\d+(-at-[\d.]+)?|\*))(/adapter)?")
+_MODEL = re.compile(r"(extend|mid|sft|soup|merged|apo/(\d+(-at-[\d.]+)?|\*))(/adapter)?")
 _ROWS = ("data", "pairs", "traces")
 # The file that makes a folder of another name, and the stage whose model another begins with.
 _FILE_OF = {"soup": "merge", "merged": "merge"}
-_BEGINS_WITH = {"sft": "mid", "apo": "sft"}
+_BEGINS_WITH = {"mid": "extend", "sft": "mid", "apo": "sft"}
+# What begins with the base model where the recipe has no stage before it.
+_FIRST = ("extend", "mid")
 
 
 class RecipeFile(Keys):
@@ -157,9 +159,10 @@ def _defaults(given: Given, kind: str, shared: SharedKeys) -> dict[str, tuple[An
         found["output_dir"] = (folders.get(kind, f"{run}/{stage}"), "name")
     elif kind == "eval":  # another suite of the run, such as the one of a sweep
         found["output_dir"] = (f"{shared.run}/evals-{given.path.stem}", "name")
-    if stage in _BEGINS_WITH:
-        found["model_name_or_path"] = (shared.output(_BEGINS_WITH[stage]), "")
-    elif stage == "mid" and base is not None:
+    before = _BEGINS_WITH.get(stage)
+    if before is not None and (stage not in _FIRST or shared.has(before)):
+        found["model_name_or_path"] = (shared.output(before), "")
+    elif stage in _FIRST and base is not None:
         found["model_name_or_path"] = (base, "model")
     if kind == "eval" and "endpoint" not in given.values:
         models = ({} if base is None else {"base": base}) | _models_made(shared)
@@ -170,7 +173,7 @@ def _defaults(given: Given, kind: str, shared: SharedKeys) -> dict[str, tuple[An
 
 def _models_made(shared: SharedKeys) -> dict[str, str]:
     """The models that the recipe's files make, by the names of their stages; of apo all members."""
-    made = {stage: shared.output(stage) for stage in ("mid", "sft", "apo") if shared.has(stage)}
+    made = {stage: shared.output(stage) for stage in ("extend", "mid", "sft", "apo") if shared.has(stage)}
     if "apo" in made:
         made["apo"] += "/*"
     try:

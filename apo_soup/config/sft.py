@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from apo_soup.config.keys import AboveZero, Flag, Positive, Text, Texts, key
 from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.stage_file import Fault, Remark
-from apo_soup.config.training import NewToken, TrainingFile
+from apo_soup.config.training import AskedWindow, NewToken, TrainingFile
 
 TrainOn = Literal["all_turns", "last_turn", "unroll"]
 
@@ -41,6 +41,17 @@ class SftFile(TrainingFile):
     add_special_tokens: Texts = key([], "the same for control tokens, such as `<|im_end|>`, which decoding leaves out")
     resize_embeddings: Flag = key(False, "give the model a row for every token; new rows are the mean of the old ones")
     resize_embeddings_multiple_of: Positive = key(1, "what the number of rows of resized embeddings is a multiple of")
+
+    rope_theta: AboveZero | None = key(
+        None, "base of the rotary positions, in place of the model's own; higher for rows longer than it was trained on"
+    )
+    max_position_embeddings: Positive | None = key(
+        None, "longest row that the model is made for, in place of its own: what config.json says of it from here on"
+    )
+
+    @property
+    def asked_window(self) -> AskedWindow:
+        return AskedWindow(self.rope_theta, self.max_position_embeddings)
 
     @property
     def end_of_turn(self) -> str | None:
@@ -84,6 +95,15 @@ class SftFile(TrainingFile):
         elif self.overflow not in (None, "split") and strategy == "bfd_split":
             told = f"expected split with packing_strategy: bfd_split, got {self.overflow}; keep one of the two"
             yield Fault("overflow", told, ("packing", "packing_strategy"))
+        if self.rope_theta is not None and "rope_parameters" in self.loading_arguments:
+            told = (
+                "expected no such key beside rope_parameters in model_init_kwargs, which has a rope_theta of its own, "
+            )
+            yield Fault("rope_theta", f"{told}got {self.rope_theta:g}; keep one of the two", ("model_init_kwargs",))
+        most = self.max_position_embeddings
+        if most is not None and self.max_length > most:
+            told = f"expected at least max_length ({self.max_length}), got {most}; change one of the two"
+            yield Fault("max_position_embeddings", told, ("max_length",))
         if self.train_on != "all_turns" and not self.assistant_only_loss and self.completion_only_loss is False:
             told = "expected assistant_only_loss: true beside it, got completion_only_loss: false alone, so all of a "
             told += "row is trained; write it, or leave the key out"

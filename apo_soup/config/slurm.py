@@ -65,6 +65,7 @@ class StageJobs(Keys):
     """What is otherwise in the jobs of a stage."""
 
     data: JobKeys | None = key(None, "of `data`")
+    extend: JobKeys | None = key(None, "of `extend`")
     mid: JobKeys | None = key(None, "of `mid`")
     sft: JobKeys | None = key(None, "of `sft`")
     traces: JobKeys | None = key(None, "of `traces`")

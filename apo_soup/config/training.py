@@ -43,6 +43,14 @@ class NewToken:
     key: str
 
 
+@dataclass(frozen=True)
+class AskedWindow:
+    """The base of rotary positions and the longest row that a file asks for; None where it leaves the model's own."""
+
+    rope_theta: float | None = None
+    positions: int | None = None
+
+
 # What transformers knows to report to.
 TRACKERS = (
     "none", "all", "azure_ml", "comet_ml", "mlflow", "neptune", "tensorboard", "trackio", "wandb", "codecarbon",
@@ -216,6 +224,11 @@ class TrainingFile(StageFile):
     def new_tokens(self) -> list[NewToken]:
         """The tokens that the file adds to the tokenizer, in the order of their ids."""
         return []
+
+    @property
+    def asked_window(self) -> AskedWindow:
+        """The window that the model gets in place of its own."""
+        return AskedWindow()
 
     @property
     def embedding_multiple(self) -> int | None:

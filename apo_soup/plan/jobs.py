@@ -20,7 +20,7 @@ from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError
 from apo_soup.plan.check import batch_problems, checked_file
 
-_TRAININGS = ("mid", "sft", "apo")
+_TRAININGS = ("extend", "mid", "sft", "apo")
 
 
 def job_problems(recipe: Path, files: Sequence[str]) -> list[str]:

@@ -9,7 +9,9 @@ from apo_soup.config.places import resolved
 from apo_soup.runs.makers import ADAPTER, MAKE_ROWS, outputs_of_files, stage_folder
 
 # The folders of a run that are models, and the stage file that makes each.
-MODEL_FOLDERS = {"mid": "mid.yaml", "sft": "sft.yaml", "soup": "merge.yaml", "merged": "merge.yaml"}
+MODEL_FOLDERS = {
+    "extend": "extend.yaml", "mid": "mid.yaml", "sft": "sft.yaml", "soup": "merge.yaml", "merged": "merge.yaml",
+}  # fmt: skip
 MEMBER = re.compile(r"\d+(-at-[\d.]+)?|\*")
 
 

@@ -18,7 +18,7 @@ from apo_soup.config.judges import RewardJudge
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
-from apo_soup.config.training import TrainingFile
+from apo_soup.config.training import AskedWindow, TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.made import MadeHere
@@ -106,6 +106,11 @@ def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
     from apo_soup.data.first_rows import first_rows_problems
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
+    if recipe.asked_window != AskedWindow():
+        from apo_soup.models.window import changed_window
+
+        config = read_json(Path(model).expanduser() / "config.json", recipe.place("model_name_or_path"))
+        changed_window(recipe, config.get("text_config") or config)
     tokenizer = recipe_tokenizer(recipe, anew=True)
     sources = recipe.dataset_mixture.datasets
     absent = {number for number, source in enumerate(sources) if made.makes(source.id) or not is_local(source.id)}

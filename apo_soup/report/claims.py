@@ -287,7 +287,7 @@ def share_won_back(base: list[float], soup: list[float], merged: list[float], dr
 def _turns(stages: Stages) -> _Found:
     tasks = [task for stage in stages.values() for task in stage.results["tasks"].values() if task["kind"] == "turns"]
     turns = _unique(metric for task in tasks for metric in task["metrics"] if "/turn_" in metric)
-    later = [name for name in stages if name not in ("base", "mid")]
+    later = [name for name in stages if name not in ("base", "extend", "mid")]
     return _lowest_level(stages, later, turns) if "sft" in stages else None
 
 

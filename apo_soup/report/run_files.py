@@ -64,7 +64,9 @@ class RunFiles:
     def last(self) -> str | None:
         """The furthest model of the pipeline that was evaluated, else made."""
         for names in (self.by_name, self.manifests):
-            made = [name for name in ("merged", "soup", *reversed(self.members), "sft", "mid") if name in names]
+            made = [
+                name for name in ("merged", "soup", *reversed(self.members), "sft", "mid", "extend") if name in names
+            ]
             if made:
                 return made[0]
         return None
@@ -80,7 +82,8 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def _stage_manifests(run: Path) -> list[tuple[str, dict[str, Any]]]:
-    folders = [*(run / n for n in ("data", "mid", "sft", "pairs")), *member_folders(run), run / "soup", run / "merged"]
+    first = (run / name for name in ("data", "extend", "mid", "sft", "pairs"))
+    folders = [*first, *member_folders(run), run / "soup", run / "merged"]
     manifests = (read_manifest(folder, ReportedManifest) for folder in folders)
     return [(m["stage"], m) for m in manifests if m]
 

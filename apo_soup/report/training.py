@@ -20,12 +20,12 @@ _SHARES = {"rewards/accuracies": (0.0, 1.0)}
 
 
 def training_section(run: RunFiles) -> Section:
-    """Loss of mid and sft; loss and reward margin of all members over each other; scores of a suite while they trained.
+    """Loss of extend, mid and sft; loss and reward margin of all members over each other; a suite's scores on the way.
 
     Raises:
         UserError: a log cannot be read, or is of another form.
     """
-    logs = trainer_logs(run.folder, ["mid", "sft"])
+    logs = trainer_logs(run.folder, ["extend", "mid", "sft"])
     members = trainer_logs(run.folder, run.members)
     shown = [figure for name, log in logs.items() for figure in _figures(name, {name: log}, (("loss", "loss"),))]
     shown += _figures("apo", members, _SHOWN_OF_MEMBERS)

@@ -20,7 +20,7 @@ from apo_soup.runs.members import FOLDER
 # Where a stage that trained an adapter keeps it, below the merged model.
 ADAPTER = "adapter"
 MAKE_ROWS = ("data", "pairs", "traces")
-STAGES_OF_A_RUN = ("mid", "sft", "soup", "merged")
+STAGES_OF_A_RUN = ("extend", "mid", "sft", "soup", "merged")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from apo_soup.runs.members import member_order
 from apo_soup.stored_json import Count, Form, read_json
 from apo_soup.tables import text_table
 
-PIPELINE = ("base", "mid", "sft", "apo", "soup", "merged")
+PIPELINE = ("base", "extend", "mid", "sft", "apo", "soup", "merged")
 
 
 class StoredScore(Form):
@@ -126,7 +126,7 @@ def evaluation_results(file: Path) -> dict[str, Any]:
 
 
 def pipeline_order(name: str) -> tuple[int, tuple[float, float, str]]:
-    """Sort key: base, mid, sft, members, soup, merged, then anything else by name.
+    """Sort key: base, extend, mid, sft, members, soup, merged, then anything else by name.
 
     >>> sorted(["soup", "apo/10", "apo/2", "base"], key=pipeline_order)
     ['base', 'apo/2', 'apo/10', 'soup']
@@ -137,7 +137,9 @@ def pipeline_order(name: str) -> tuple[int, tuple[float, float, str]]:
 
 def parent_checkpoint(name: str, evaluated: list[str]) -> str | None:
     """The evaluated checkpoint that a stage was made from: a member and the soup from sft, the merge from the soup."""
-    parents = {"mid": ("base",), "sft": ("mid", "base"), "apo": ("sft",), "soup": ("sft",), "merged": ("soup",)}
+    before_sft = ("mid", "extend", "base")
+    parents = {"extend": before_sft[2:], "mid": before_sft[1:], "sft": before_sft}
+    parents |= {"apo": ("sft",), "soup": ("sft",), "merged": ("soup",)}
     return next((p for p in parents.get(name.partition("/")[0], ()) if p in evaluated), None)
 
 

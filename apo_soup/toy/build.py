@@ -302,6 +302,7 @@ def preference_rows(think_share: float) -> RowMaker:
 
 # File name without its suffix -> what makes its rows, and the split they belong to.
 ROW_FILES: dict[str, tuple[RowMaker, str]] = {
+    "extend_asked": (asked_rows(4000, 8400, notes=16, questions=8), "train"),
     "mid_think": (supervised_problem_rows(True), "train"),
     "mid_asked": (asked_rows(600, 1500, notes=8, questions=6), "train"),
     "sft_think": (supervised_problem_rows(True), "train"),
@@ -317,6 +318,7 @@ ROW_FILES: dict[str, tuple[RowMaker, str]] = {
     "heldout_problems": (question_rows, "heldout"),
     "heldout_wordings": (wordings_rows, "heldout"),
     "heldout_needles": (recall_rows((128, 512, 1536, 1536)), "heldout"),
+    "heldout_long_needles": (recall_rows((1536, 8192)), "heldout"),
     "heldout_pairs": (preference_rows(0), "heldout"),
     "heldout_think_pairs": (preference_rows(1), "heldout"),
     "heldout_requests": (asked_requests, "heldout"),

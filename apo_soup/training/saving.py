@@ -17,6 +17,7 @@ from apo_soup.errors import UserError
 from apo_soup.models.adapted import untied
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.quantised import dequantised, quantisation, with_dequantised
+from apo_soup.models.window import window_arguments
 from apo_soup.private import save_without_upload
 from apo_soup.progress import is_main, say
 from apo_soup.runs.makers import ADAPTER
@@ -86,6 +87,7 @@ def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: Training
         "dtype": recipe.dtype if recipe.gives("dtype") else "auto",
         "trust_remote_code": recipe.trust_remote_code,
         **{k: v for k, v in recipe.loading_arguments.items() if k not in LOADING_ONLY},
+        **window_arguments(recipe),
     }
     trained = cast(PreTrainedModel, model.get_base_model())
     resized = folder.parent / RESIZED

@@ -5,6 +5,8 @@ import shutil
 import pytest
 from helpers import preference
 
+from apo_soup.cli.order import order
+from apo_soup.cli.reads import steps_needed
 from apo_soup.config.load import load
 from apo_soup.config.members import member_recipes
 from apo_soup.config.recipe_file import shared_keys
@@ -61,6 +63,20 @@ def test_files_take_what_follows_from_the_name_and_the_base(recipe, tmp_path):
     assert [source.id for source in recipe("pairs").prompts] == ["runs/mine/data/prompts.jsonl"]
     assert (recipe("pairs").strong.model, recipe("pairs").weak.model) == ("runs/mine/sft", "owner/base")
     assert len(list(outputs_of_files(tmp_path / "r"))) == len(FILES)
+
+
+def test_with_a_long_context_stage_mid_begins_with_what_that_makes(recipe, tmp_path):
+    (tmp_path / "r" / "extend.yaml").write_text(ROWS)
+    extend, mid = load(tmp_path / "r" / "extend.yaml", "sft"), recipe("mid")
+    assert (extend.model_name_or_path, extend.output_dir) == ("owner/base", "runs/mine/extend")
+    assert extend.chat_template == "apo-soup"
+    assert mid.model_name_or_path == "runs/mine/extend"
+    assert list(recipe("eval").models) == ["base", "extend", "mid", "sft", "apo", "soup"]
+    assert shared_keys(tmp_path / "r").named("extend") == "runs/mine/extend"
+    assert order("sft") == ["data", "extend", "mid", "sft"]
+    assert steps_needed(tmp_path / "r", "mid", []) >= {"extend", "mid"}
+    assert recipe("mid", mid=f"model_name_or_path: base\n{ROWS}").model_name_or_path == "owner/base"
+    assert "extend" not in steps_needed(tmp_path / "r", "mid", [])
 
 
 def test_what_follows_is_what_one_would_write(recipe, tmp_path):

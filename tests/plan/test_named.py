@@ -63,12 +63,12 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
         ("eval.yaml", "tasks.0.data", "x.jsonl", "tasks.0.data: expected a data file, got x.jsonl"),
         ("eval.yaml", "models", {"a": "nope"}, "models.a: expected a model folder, got nope"),
         ("eval.yaml", "models", {}, "models: expected at least one model, got none"),
-        ("merge.yaml", "merge.models.0.model", "nope", "merge.models.0.model: expected a stage (base, mid, sft, soup"),
+        ("merge.yaml", "merge.models.0.model", "nope", "models.0.model: expected a stage (base, extend, mid, sft"),
         ("merge.yaml", "sweep.tasks", ["nope"], "sweep.tasks: expected one of the tasks of tuning.yaml ("),
         ("merge.yaml", "sweep.metric", "nedle/1536", "sweep.metric: expected one of the tasks of tuning.yaml ("),
         ("merge.yaml", "sweep.guardrails", {"x/y": 0}, "sweep.guardrails.x/y: expected one of the tasks of tuning"),
         ("merge.yaml", "sweep.eval", "e.yaml", "sweep.eval: expected an eval file, got e.yaml, which is not there"),
-        ("data.yaml", "counts", {"mid_thin": 1}, "counts.mid_thin: expected one of mid_think, mid_asked"),
+        ("data.yaml", "counts", {"mid_thin": 1}, "counts.mid_thin: expected one of extend_asked, mid_think"),
     ],
 )  # fmt: skip
 def test_what_is_named_is_opened(changed, file, key, value, told):
@@ -105,6 +105,7 @@ def test_members_of_a_soup_may_be_folders(changed, tmp_path):
     (tmp_path / "mine" / "r" / "member").mkdir()
     listed = {"soup.members": ["member", "./base", "1"]}
     assert changed("merge.yaml", listed) == []
+    assert changed("merge.yaml", {"soup.members": ["runs/tiny/apo/1", "runs/tiny/apo/3"]}) == []
     (told,) = changed("merge.yaml", {"soup.members": ["./nowhere", "1"]})
     assert told.startswith("merge.yaml:2: soup.members: expected a model folder, got nowhere, which is not there (")
 

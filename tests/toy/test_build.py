@@ -13,7 +13,7 @@ from apo_soup.toy.build import ROW_FILES, write_row_files
 def rows(tmp_path_factory) -> dict[str, list[dict]]:
     """A few rows of every file."""
     folder = tmp_path_factory.mktemp("rows")
-    counts = {name: 20 if "needle" in name or name == "mid_asked" else 150 for name in ROW_FILES}
+    counts = {name: 20 if "needle" in name or name.endswith("_asked") else 150 for name in ROW_FILES}
     counts |= {name: 8 for name in ROW_FILES if name in ("heldout_requests", "tuning_requests")}
     assert write_row_files(folder, 0, counts) == counts
     return {n: [json.loads(line) for line in (folder / f"{n}.jsonl").read_text().splitlines()] for n in counts}
@@ -62,10 +62,11 @@ def test_a_conversation_keeps_its_mode_until_it_changes(rows):
     assert changes == {"words", "to /think", "to /no_think", "none"}
 
 
-def test_a_context_is_asked_for_several_of_its_notes(rows):
-    for row in rows["mid_asked"]:
+@pytest.mark.parametrize(("name", "asked"), [("mid_asked", 6), ("extend_asked", 8)])
+def test_a_context_is_asked_for_several_of_its_notes(rows, name, asked):
+    for row in rows[name]:
         questions, answers = row["messages"][::2], row["messages"][1::2]
-        assert len(questions) == 6 == len({turn["content"] for turn in answers})
+        assert len(questions) == asked == len({turn["content"] for turn in answers})
         context = questions[0]["content"]
         for answer in answers:
             _, key, value = answer["content"].split()
@@ -112,6 +113,6 @@ def test_a_seed_decides_every_byte(tmp_path):
     made = write_row_files(tmp_path, 0, dict.fromkeys(ROW_FILES, 20))
     assert made == dict.fromkeys(ROW_FILES, 20) | {"tuning_requests": 8}, "the split has no more deeds"
     content = b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
-    assert hashlib.sha256(content).hexdigest() == "a091f40f305238b458c015a222b30eec59887fe9d1eada0f9d611f972783b889"
+    assert hashlib.sha256(content).hexdigest() == "c0ca5602de86932da8ac593efc1c1bd4a56973f789255478eceaf318b0168333"
     write_row_files(tmp_path, 1, dict.fromkeys(ROW_FILES, 20))
     assert content != b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)

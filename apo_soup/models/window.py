@@ -1,0 +1,89 @@
+"""A longer window: the rotary positions and the longest row that a model is loaded with, in place of its own.
+
+A model reads rows longer than those it was trained on only where the slowest rotary angles still tell places apart, so
+long-context training raises their base first: SmolLM3 from 50 000 to 1.5 M at 32 k tokens, and to 5 M at 64 k. Weights
+stay as they are; `config.json` of what is saved has the new values.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from apo_soup.config.training import AskedWindow, TrainingFile
+from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.earlier_adapter import base_model
+
+ROTARY = "rope_parameters"
+
+
+def window_arguments(recipe: TrainingFile) -> dict[str, Any]:
+    """What `from_pretrained` is given so that the recipe's model has the window that the recipe asks for; nothing where
+    it asks for none.
+
+    Raises:
+        UserError: the model cannot be read, or has no positions that can be changed so.
+    """
+    if recipe.asked_window == AskedWindow():
+        return {}
+    revision = recipe.model_revision if recipe.gives("model_revision") else None
+    where = recipe.place("model_name_or_path")
+    with told_by_library(where, (ValueError, OSError), expected="a model that transformers loads", way="name another"):
+        config = AutoConfig.from_pretrained(
+            base_model(recipe), revision=revision, trust_remote_code=recipe.trust_remote_code
+        )
+    return changed_window(recipe, config.get_text_config().to_dict())
+
+
+def changed_window(recipe: TrainingFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    """As `window_arguments`, of a model whose `config.json`, or the part of it on text, holds `config`.
+
+    Raises:
+        UserError: it has no positions that can be changed so.
+    """
+    changed: dict[str, Any] = {}
+    asked = recipe.asked_window
+    if asked.rope_theta is not None:
+        changed[ROTARY] = {**_rotary(recipe, config), "rope_theta": asked.rope_theta}
+    if asked.positions is not None:
+        own = config.get("max_position_embeddings")
+        if not isinstance(own, int):
+            raise UserError(
+                f"{recipe.place('max_position_embeddings')}: expected a model whose config.json has that key, got "
+                f"{recipe.model_name_or_path} ({config.get('model_type')}), whose does not; leave the key out"
+            )
+        _rotary(recipe, config)
+        changed["max_position_embeddings"] = asked.positions
+    return changed
+
+
+def _rotary(recipe: TrainingFile, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The model's own rotary positions.
+
+    Raises:
+        UserError: it has none, or some that are scaled, or differ between its layers.
+    """
+    key = "max_position_embeddings" if recipe.asked_window.rope_theta is None else "rope_theta"
+    where, model = recipe.place(key), f"{recipe.model_name_or_path} ({config.get('model_type')})"
+    own, way = config.get(ROTARY), "leave the key out"
+    if not isinstance(own, Mapping):
+        raise UserError(f"{where}: expected a model with rotary positions, got {model}, which has others; {way}")
+    if any(isinstance(part, Mapping) for part in own.values()):
+        raise UserError(
+            f"{where}: expected one base of rotary positions, got {model}, which has one for each kind of layer; write "
+            f"{ROTARY} into model_init_kwargs"
+        )
+    kind = own.get("rope_type", "default")
+    if kind != "default":
+        raise UserError(
+            f"{where}: expected rotary positions that are not scaled, got {model}, whose are ({kind}); write {ROTARY} "
+            "into model_init_kwargs, as a whole"
+        )
+    return own
+
+
+def widen(tokenizer: PreTrainedTokenizerBase, recipe: TrainingFile) -> None:
+    """Let a tokenizer that is saved beside the model know the recipe's window, where it has a shorter one."""
+    positions = recipe.asked_window.positions
+    if positions is not None:
+        tokenizer.model_max_length = max(tokenizer.model_max_length, positions)
