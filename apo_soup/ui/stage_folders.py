@@ -67,7 +67,14 @@ def _folder_now(name: str, file: Path, folder: Path) -> StageFolder:
     except UserError as error:
         made, problem = "", str(error)
     begun = name != "eval" and hidden_sibling(folder, "partial").is_dir()
-    return StageFolder(name, file.name, str(folder), made, worker_of(folder) or "", begun, problem)
+    worker = _evaluating(folder) if name == "eval" else worker_of(folder)
+    return StageFolder(name, file.name, str(folder), made, worker or "", begun, problem)
+
+
+def _evaluating(folder: Path) -> str | None:
+    """Who evaluates: each model's results have a lock of their own."""
+    results = (folder / lock.name.removeprefix(".").removesuffix(".lock") for lock in sorted(folder.glob(".*.lock")))
+    return next(filter(None, map(worker_of, results)), None)
 
 
 def _made(folder: Path) -> str:

@@ -23,10 +23,15 @@ def test_the_first_page_shows_what_is_there_and_who_is_at_work(client, recipe, t
     holder = {"host": os.uname().nodename, "process": os.getpid(), "since": "2026-11-30 05:00:00+00:00", "command": "x"}
     (folder.parent / ".sft.lock").touch()
     (folder.parent / ".sft.holder").write_text(json.dumps(holder))
+    evals = tmp_path / "runs/mine/evals"
+    evals.mkdir()
+    (evals / ".one.lock").touch()
+    (evals / ".one.holder").write_text(json.dumps(holder | {"command": "evaluation"}))
     (recipe / "apo.yaml").write_text("beta: much\n")
     page = client.get("/").text
     assert ", took 1:03" in page
     assert f"process {os.getpid()} on" in page
+    assert "(evaluation)" in page
     assert "beta: expected a number" in page, "a file that is wrong stands there with its fault"
 
 
