@@ -93,10 +93,9 @@ def compared(folder: Path, steps: dict[str, int], threads: int) -> dict[str, Any
         for words in commands:
             sides[name].append(measured_command(words, cwd, environment, log))
             print(name, json.dumps(sides[name][-1]), flush=True)
-    suite = {**yaml.safe_load((recipe / "eval.yaml").read_text()), "output_dir": str(folder / "evals")}
-    suite["models"] = {
-        f"{side}-{name}": str(at / name) for side, at in (("ours", run), ("peer", peer)) for name in MODELS
-    }
+    places = {"ours": run, "peer": peer}
+    models = {f"{side}-{name}": str(place / name) for side, place in places.items() for name in MODELS}
+    suite = suite_of(recipe, run, models, folder / "evals")
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
     measured_command([*program, "eval", "--config", str(folder / "suite.yaml")], folder, environment, log)
     return {
@@ -241,6 +240,13 @@ def losses_of(state: Path) -> Iterator[float]:
     for entry in json.loads(state.read_text())["log_history"]:
         if "loss" in entry:
             yield entry["loss"]
+
+
+def suite_of(recipe: Path, run: Path, models: dict[str, str], output: Path) -> dict[str, Any]:
+    """The recipe's suite for these models, its rows where the run has them."""
+    keys = yaml.safe_load((recipe / "eval.yaml").read_text())
+    tasks = [task | {"data": str(run / task["data"])} for task in keys["tasks"]]
+    return {**keys, "tasks": tasks, "models": models, "output_dir": str(output)}
 
 
 def our_tokens(run: Path) -> dict[str, float]:

@@ -72,6 +72,9 @@ def test_both_sides_are_asked_for_the_same_training(tmp_path):
         named = [entry["data_files"] for entry in theirs["datasets"]]
         assert named == (["sft.jsonl"] if name == "sft" else rows)
         assert theirs["max_steps"] == steps[name]
+    suite = end_to_end.suite_of(recipe, tmp_path / "run", {"ours-mid": "a"}, tmp_path / "evals")
+    assert suite["tasks"][0]["data"] == str(tmp_path / "run" / "data" / "heldout_problems.jsonl")
+    assert [task["name"] for task in suite["tasks"]] == list(end_to_end.TASKS)
     commands = (peer / "commands.txt").read_text().splitlines()
     assert f"cat {' '.join(end_to_end.row_files(recipe, 'sft'))} > sft.jsonl" in commands
     assert yaml.safe_load((recipe / "apo.yaml").read_text())["loss_type"] == "apo_zero"
