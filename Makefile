@@ -9,7 +9,7 @@ PY := .venv/bin/python
 RUN = exec $(PY) -m apo_soup run $@ "$(RECIPE)" --launch "$(LAUNCH)" --args '$(ARGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo new data extend mid sft traces pairs apo soup merge sweep settings eval report submit chat ui push check plan why clean bench test lint docs site dist
+.PHONY: help setup demo new data extend mid sft traces pairs apo soup merge sweep settings eval report submit chat ui push check plan why clean bench test lint docs site notebook dist
 
 help: ## show this list
 	@echo "apo-soup: base -> mid -> sft -> apo (soup members) -> soup -> merged -> evals -> report"
@@ -101,6 +101,8 @@ docs: .venv/ready ## write what docs/ and recipes/schema/ take from the code: ta
 site: .venv/docs ## build the pages of docs/ into build/site; a warning is an error
 	@$(PY) -m sphinx -q --fail-on-warning --keep-going -d build/doctrees docs build/site
 	@echo "site: build/site/index.html"
+notebook: .venv/docs ## run notebooks/tiny.ipynb on the run that make demo has made; nothing is written
+	@.venv/bin/jupyter execute notebooks/tiny.ipynb
 dist: .venv/docs ## build dist/*.tar.gz and dist/*.whl, and check both as an index would
 	@rm -rf dist
 	@$(PY) -m build --no-isolation --outdir dist

@@ -26,6 +26,7 @@ html_copy_source = False
 html_show_copyright = False
 # Commands and tables of files are wide, and stand in blocks of no one language.
 highlight_language = "none"
+smartquotes = False
 # As GitHub names headings, for links such as `evals.md#verdicts-for-programs`.
 myst_heading_anchors = 4
 
