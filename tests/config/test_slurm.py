@@ -1,6 +1,7 @@
 """What jobs ask for: a key of a stage over that at the top, and what no sbatch would take."""
 
 import pytest
+from helpers import ROOT
 
 from apo_soup.config.slurm import SlurmFile, job_processes, launch_of_job, slurm_file
 from apo_soup.errors import UserError
@@ -48,6 +49,13 @@ def test_what_sbatch_would_take_otherwise_is_refused(text, told, written):
 @pytest.mark.parametrize("time", ["24:00:00", "2-00:00:00", "90:00"])
 def test_slurms_times_are_taken(time, written):
     assert written(f"time: '{time}'").job("sft").time == time
+
+
+def test_the_shipped_files_are_right_and_ask_for_the_published_numbers_of_gpus():
+    shipped = {folder: slurm_file(ROOT / "recipes" / folder)[0] for folder in ("slurm", "smollm3")}
+    published = [job_processes(shipped["smollm3"].job(stage)) for stage in ("mid", "sft", "apo")]
+    assert published == [64, 64, 16]
+    assert job_processes(shipped["slurm"].job("sft")) == 8
 
 
 def test_without_the_file_the_sentence_names_one_to_copy(tmp_path):
