@@ -12,7 +12,7 @@ from apo_soup.config.load import load
 from apo_soup.config.members import member_recipes
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.places import resolved, settled
-from apo_soup.config.recipe_file import given_with_shared
+from apo_soup.config.recipe_file import given_with_shared, shared_keys
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.runs.members import FOLDER
@@ -147,5 +147,8 @@ def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
             f"{recipe.place('merge')}: expected a merge whose tokenizer is that of its first model, got one "
             f"that {what}, and {run / name} is not there yet; make it: `apo-soup run merge {recipe.path.parent}`"
         )
+    shared = shared_keys(recipe.path.parent) if model == "base" else None
+    if shared is not None and shared.keys.model is not None:
+        return settled(recipe, "merge", shared.keys.model)
     staged = model in STAGES_OF_A_RUN or model.startswith("apo/")
     return str(run / model) if staged else settled(recipe, "merge", model)

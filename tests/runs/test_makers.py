@@ -76,6 +76,15 @@ def test_a_member_has_its_own_keys(recipe_of):
     assert way(recipe_of("sft", sft=training("out/apo/3", "x/sft"))) == ([], "out/apo/3")
 
 
+def test_base_in_a_merge_is_the_model_that_the_recipe_begins_with(recipe_of, tmp_path):
+    (tmp_path / "recipe").mkdir(exist_ok=True)
+    (tmp_path / "recipe" / "recipe.yaml").write_text("name: x\nmodel: owner/base\n")
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("base", "soup")]
+    merge = {"merge": {"merge_method": "linear", "dtype": "float32", "models": models}}
+    after = training("merged", "runs/x/sft")
+    assert way(recipe_of("sft", merge=merge, sft=after)) == ([], "owner/base")
+
+
 def test_merged_models_have_the_tokenizer_of_their_first(recipe_of):
     models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("soup", "mid")]
     merge = {"merge_method": "linear", "models": models}
