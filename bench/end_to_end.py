@@ -40,6 +40,16 @@ ROOT = Path(__file__).parents[1]
 RECIPE, PEER = ROOT / "recipes" / "tiny", ROOT / "bench" / "peer"
 LAUNCH = ROOT / "recipes" / "accelerate" / "cpu.yaml"
 TRAININGS = ("mid", "sft", "apo")
+# Runs a command and writes what it and all that it starts took. A small process of its own: the memory that the system
+# tells of a child counts its parent's too, up to the moment when the child becomes another program.
+METER = """
+import json, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss], file)
+sys.exit(code if code >= 0 else 128 - code)
+"""
 MODELS = ("mid", "sft", "merged")
 # The tasks of the recipe's suite that score both, and the most items of each.
 TASKS, ITEMS = ("problems", "tools", "requests", "needle", "preference", "think_preference"), 180
@@ -179,17 +189,17 @@ def measured_command(words: list[str], cwd: Path, environment: dict[str, str], l
         out.write(f"$ {shown}\n")
         out.flush()
         started = time.monotonic()
-        process = subprocess.Popen(words, cwd=cwd, env=environment, stdout=out, stderr=out)
-        _, status, used = os.wait4(process.pid, 0)
+        meter = [sys.executable, "-S", "-c", METER, str(log.with_suffix(".used")), *words]
+        code = subprocess.run(meter, cwd=cwd, env=environment, stdout=out, stderr=out, check=False).returncode
         seconds = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, words, f"see {log}")
+    if code:
+        raise subprocess.CalledProcessError(code, words, f"see {log}")
+    processor, peak = json.loads(log.with_suffix(".used").read_text())
     return {
         "command": shown,
         "seconds": round(seconds, 1),
-        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "peak_mb": used.ru_maxrss // 1024,
+        "processor_seconds": round(processor, 1),
+        "peak_mb": peak // 1024,
         "load": round(load, 2),
     }
 

@@ -116,7 +116,7 @@ BOTH = {
         "apo.yaml", "dataloader_drop_last: expected at least 64 sequences or pairs", dataloader_drop_last=True,
         per_device_train_batch_size=64,
     ),
-    "counts": keyed("data.yaml", "counts.nope: expected one of mid_think", counts={"nope": 1}),
+    "counts": keyed("data.yaml", "counts.nope: expected one of extend_asked", counts={"nope": 1}),
     # Folders.
     "output is input": sft("output_dir: expected a folder of the stage's own, got model", output_dir="model"),
     "output in a file": sft("output_dir: expected a folder, got chat.jsonl/x/y in chat.jsonl", output_dir="chat.jsonl/x/y"),
@@ -208,7 +208,7 @@ BOTH = {
     "parameter": keyed("merge.yaml", "which no method of mergekit's has", merge__models__0__parameters={"wieght": 1}),
     "no weight": keyed("merge.yaml", "expected a weight for every model", merge__models__0__parameters=OUT),
     "weights of no sum": keyed("merge.yaml", "expected a sum other than 0", merge__models__1__parameters__weight=-0.9),
-    "no such model": keyed("merge.yaml", "expected a stage (base, mid", merge__models__1__model="nope"),
+    "no such model": keyed("merge.yaml", "expected a stage (base, extend, mid", merge__models__1__model="nope"),
     "one model twice": keyed("merge.yaml", "expected every model once", merge__models__1__model="./model"),
     "merged in the merge": keyed("merge.yaml", "got merged, which the merge makes", merge__models__1__model="merged"),
     "models and slices": keyed(

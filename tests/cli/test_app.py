@@ -103,7 +103,8 @@ def test_a_recipe_is_a_folder_or_a_shipped_one(tmp_path, monkeypatch):
         recipe_folder("tinny")
     assert str(tmp_path / "tinny") in str(raised.value)
     assert str(ROOT / "recipes") in str(raised.value)
-    assert "smollm2-135m, smollm2-135m-lora, smollm3, smollm3-qlora, tiny" in str(raised.value)
+    shipped = "smollm2-135m, smollm2-135m-lora, smollm3, smollm3-apo, smollm3-extend, smollm3-qlora, tiny, tiny-extend"
+    assert shipped in str(raised.value)
     with pytest.raises(UserError, match="expected a recipe folder"):
         recipe_folder("accelerate")
     with pytest.raises(UserError, match="expected a recipe folder"):

@@ -74,8 +74,8 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         ),
         (
             ["run", "stf", "tiny"],
-            "run stf tiny: expected a stage of data, mid, sft, traces, pairs, apo, soup, merge, sweep, eval, settings, "
-            "got stf; correct it",
+            "run stf tiny: expected a stage of data, extend, mid, sft, traces, pairs, apo, soup, merge, sweep, eval, "
+            "settings, got stf; correct it",
         ),
         (
             ["run", "tiny", "--args", "'"],

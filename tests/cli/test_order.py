@@ -16,8 +16,8 @@ from apo_soup.errors import UserError
 
 
 def test_order_runs_needs_first_and_each_once():
-    assert order("eval") == ["data", "mid", "sft", "pairs", "apo", "soup", "merge", "sweep", "eval"]
-    assert order("mid") == ["data", "mid"]
+    assert order("eval") == ["data", "extend", "mid", "sft", "pairs", "apo", "soup", "merge", "sweep", "eval"]
+    assert order("mid") == ["data", "extend", "mid"]
 
 
 def test_the_command_is_the_one_the_documentation_shows():
@@ -181,7 +181,7 @@ def test_a_step_knows_the_options_of_its_program(stage):
 
 
 def test_the_states_of_a_folder_without_stage_files_are_a_mistake(tmp_path):
-    with pytest.raises(UserError, match=r"expected at least one of data\.yaml, mid\.yaml, .*, got none"):
+    with pytest.raises(UserError, match=r"expected at least one of data\.yaml, extend\.yaml, mid\.yaml, .*, got none"):
         print_states(tmp_path)
 
 
