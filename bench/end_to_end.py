@@ -10,8 +10,9 @@ log-probabilities computed once. Both have so many threads and a cache of their 
 
 Rows are made once for both, and not counted. Three things are compared:
 
-- the losses of four steps of each training from the base, not packed, each on the same eight rows of all its files;
-- wall time, seconds of the processor and the peak memory of each command with all that it starts;
+- the losses of four steps of each training from the base, not packed, each on the same eight rows, drawn
+  evenly from its joined files, which leaves the short ones out;
+- wall time and seconds of the processor of each command with all that it starts, and the most memory of any process;
 - what our suite scores on mid, sft and merged, with the interval of the differences over items. Packed rows come in
   another order, so two right trainings differ by more than the items' noise.
 
@@ -69,6 +70,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(options.folder or aside).resolve() / "end_to_end"
+        if folder.exists():
+            parser.error(f"--folder: expected one without {folder.name}, got {folder}, which is there; name another")
         folder.mkdir(parents=True)
         steps = {name: getattr(options, name) for name in TRAININGS}
         result = compared(folder, steps, options.threads)

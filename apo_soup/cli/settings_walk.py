@@ -77,6 +77,8 @@ def settings_walk(file: SweepFile, launch: str | None) -> SettingsWalk:
         if file.against is None
         else (file.against, file.place("against"))
     )
+    if file.against is None:
+        _require_one_beginning(file, points, usual)
     known = [task.name for task in load(suite, "eval").tasks]
     strange = [name for name in file.tasks if name not in known]
     if strange:
@@ -93,6 +95,23 @@ def settings_walk(file: SweepFile, launch: str | None) -> SettingsWalk:
     stage = Stage("settings", folder, file.deciding_values(), inputs, arguments=deciding_arguments(file), reads=reads)
     tasks = [name for name in known if not file.tasks or name in file.tasks]
     return SettingsWalk(file, points, against, tasks, PointTraining(file, suite, launch), stage)
+
+
+def _require_one_beginning(file: SweepFile, points: Sequence[TrainingPoint], usual: TrainingFile) -> None:
+    """Refuse to compare points with the model that the training file begins with, where another one is meant.
+
+    Raises:
+        UserError: a point begins with another model, or with a revision, which no evaluation loads.
+    """
+    begins = {training.model_name_or_path for point in points for training in point.trainings}
+    revision = next((t.model_revision for p in points for t in p.trainings if t.gives("model_revision")), None)
+    if begins == {usual.model_name_or_path} and revision is None:
+        return
+    got = ", ".join(sorted(begins)) + (f" at {revision}" if revision is not None else "")
+    raise UserError(
+        f"{file.path}: expected against: FOLDER where points begin with several models, or with a revision of one, got "
+        f"{got}; write against, the folder of the model that they are compared with"
+    )
 
 
 def run_walk(walk: SettingsWalk) -> None:

@@ -32,15 +32,21 @@ def window_arguments(recipe: TrainingFile) -> dict[str, Any]:
         config = AutoConfig.from_pretrained(
             base_model(recipe), revision=revision, trust_remote_code=recipe.trust_remote_code
         )
-    return changed_window(recipe, config.get_text_config().to_dict())
+    return changed_window(recipe, config.to_dict())
 
 
 def changed_window(recipe: TrainingFile, config: Mapping[str, Any]) -> dict[str, Any]:
-    """As `window_arguments`, of a model whose `config.json`, or the part of it on text, holds `config`.
+    """As `window_arguments`, of a model whose `config.json` holds `config`.
 
     Raises:
         UserError: it has no positions that can be changed so.
     """
+    if "text_config" in config:
+        key = "max_position_embeddings" if recipe.asked_window.rope_theta is None else "rope_theta"
+        raise UserError(
+            f"{recipe.place(key)}: expected a model of text alone, got {recipe.model_name_or_path} "
+            f"({config.get('model_type')}), whose positions lie in a text_config; leave the key out"
+        )
     changed: dict[str, Any] = {}
     asked = recipe.asked_window
     if asked.rope_theta is not None:

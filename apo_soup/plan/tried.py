@@ -110,7 +110,7 @@ def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
         from apo_soup.models.window import changed_window
 
         config = read_json(Path(model).expanduser() / "config.json", recipe.place("model_name_or_path"))
-        changed_window(recipe, config.get("text_config") or config)
+        changed_window(recipe, config)
     tokenizer = recipe_tokenizer(recipe, anew=True)
     sources = recipe.dataset_mixture.datasets
     absent = {number for number, source in enumerate(sources) if made.makes(source.id) or not is_local(source.id)}

@@ -55,8 +55,8 @@ def make_point_folder(folder: Path, point: TrainingPoint, training: TrainingFile
     run = _usual_output(training).parent
     for name in SHARED_FOLDERS:
         shared, link = run / name, folder / name
+        shared.mkdir(parents=True, exist_ok=True)  # removed, perhaps, since the link was made
         if not os.path.lexists(link):
-            shared.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(OSError):
                 link.symlink_to(os.path.relpath(shared.resolve(), folder.resolve()))
 

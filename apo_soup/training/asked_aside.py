@@ -38,16 +38,14 @@ def asked_aside(trained: PreTrainedModel, computing: Callable[[], Any]) -> Itera
     other = attention not in ("sdpa", "eager") and not is_flash_attention_requested(model.config.get_text_config())
     longest = _longest_texts(model)
     drawn = random.getstate(), np.random.get_state(), random_state()
-    model.forward = types.MethodType(_computed_in(type(model).forward, computing), model)
-    trained.eval()
     try:
+        model.forward = types.MethodType(_computed_in(type(model).forward, computing), model)
+        trained.eval()
         if other:
             model.set_attn_implementation("sdpa")
         yield model
     finally:
-        if other:
-            model.set_attn_implementation(attention)
-        del model.forward
+        vars(model).pop("forward", None)
         if forward is not None:
             model.forward = forward
         for module, training in modes.items():
@@ -57,6 +55,8 @@ def asked_aside(trained: PreTrainedModel, computing: Callable[[], Any]) -> Itera
         random.setstate(drawn[0])
         np.random.set_state(drawn[1])
         set_random_state(drawn[2])
+        if other:
+            model.set_attn_implementation(attention)
 
 
 def _computed_in(forward: Callable[..., Any], computing: Callable[[], Any]) -> Callable[..., Any]:

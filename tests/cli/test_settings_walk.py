@@ -163,6 +163,18 @@ def test_a_score_that_is_not_there_is_told_before_anything_is_trained(walk):
         walk([], over={"beta": [0.1]}, tasks=["pairs", "txets"])
 
 
+def test_points_that_begin_elsewhere_are_compared_with_what_the_file_names(walk, tmp_path, tiny_model):
+    """Without `against` gains would be those on the model of the training file, from which they do not begin."""
+    told = r"sweep\.yaml: expected against: FOLDER where points begin with several models"
+    with pytest.raises(UserError, match=told):
+        walk([], over={"model_name_or_path": [str(tiny_model), str(tmp_path / "other")]})
+    apo = tmp_path / "apo.yaml"
+    apo.write_text(apo.read_text().rstrip() + "\nmodel_revision: it-SFT\n")
+    with pytest.raises(UserError, match=told):
+        walk([], over={"beta": [0.2, 0.3]})
+    assert walk([], over={"beta": [0.2, 0.3]}, against=str(tiny_model)).against == str(tiny_model)
+
+
 def test_a_changed_training_file_makes_the_walk_stale(walk, tmp_path):
     before = walk([], over={"beta": [0.2, 0.3]}).stage
     apo = tmp_path / "apo.yaml"
