@@ -179,6 +179,12 @@ def _in_queue(names: set[str]) -> list[str]:
             f"submit: expected Slurm's squeue, got {first_line(error)}; run it where jobs are queued, or "
             "leave --send out"
         ) from error
+    if asked.returncode:  # silence would be taken for an empty queue, and the chain sent twice
+        told = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[0]
+        raise UserError(
+            f"submit: expected an answer of Slurm's squeue, got {told}; ask again when its "
+            "controller answers, or leave --send out"
+        )
     jobs = [line.split("|", 3) for line in asked.stdout.splitlines() if line.count("|") >= 3]
     found = {
         number: f"{number} ({name}, {state})" for number, state, place, name in jobs if name in names and _here(place)
