@@ -53,7 +53,8 @@ def document_attention(
 def attended(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
 ) -> Tensor:
-    """Attention `[1, Q, heads, D]` as transformers' SDPA has it, in the type of its arguments whatever autocast says.
+    """Attention `[1, Q, heads, D]` as transformers' SDPA has it, on a CPU in the type of its arguments whatever
+    autocast says. On a GPU autocast holds, for the norms of some models leave queries and values of two types.
 
     Args:
         module: the layer's attention.
@@ -63,7 +64,7 @@ def attended(
         mask: what each query sees, booleans `[1, 1, Q, K]`, or None for what lies before it.
         **options: what the model gives to its attention.
     """
-    with torch.autocast(query.device.type, enabled=False):
+    with torch.autocast("cpu", enabled=False):
         return sdpa_attention_forward(module, query, key, value, mask, **options)[0]
 
 

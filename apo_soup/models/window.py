@@ -24,14 +24,19 @@ def window_arguments(recipe: TrainingFile) -> dict[str, Any]:
     Raises:
         UserError: the model cannot be read, or has no positions that can be changed so.
     """
-    if recipe.asked_window == AskedWindow():
-        return {}
+    return {} if recipe.asked_window == AskedWindow() else window_of(recipe, base_model(recipe))
+
+
+def window_of(recipe: TrainingFile, model: str) -> dict[str, Any]:
+    """As `window_arguments`, of a model of this name, whichever way its `config.json` writes its positions.
+
+    Raises:
+        UserError: as there.
+    """
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     where = recipe.place("model_name_or_path")
     with told_by_library(where, (ValueError, OSError), expected="a model that transformers loads", way="name another"):
-        config = AutoConfig.from_pretrained(
-            base_model(recipe), revision=revision, trust_remote_code=recipe.trust_remote_code
-        )
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=recipe.trust_remote_code)
     return changed_window(recipe, config.to_dict())
 
 

@@ -107,10 +107,9 @@ def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
     from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 
     if recipe.asked_window != AskedWindow():
-        from apo_soup.models.window import changed_window
+        from apo_soup.models.window import window_of
 
-        config = read_json(Path(model).expanduser() / "config.json", recipe.place("model_name_or_path"))
-        changed_window(recipe, config)
+        window_of(recipe, model)
     tokenizer = recipe_tokenizer(recipe, anew=True)
     sources = recipe.dataset_mixture.datasets
     absent = {number for number, source in enumerate(sources) if made.makes(source.id) or not is_local(source.id)}

@@ -96,6 +96,9 @@ def test_check_names_a_model_whose_window_cannot_be_changed(tmp_path, monkeypatc
         "dataset_mixture:\n  datasets:\n    - id: x.jsonl\n"
     )
     problems = check_recipe(tmp_path)[1]
+    older = {key: value for key, value in config.items() if key != "rope_parameters"} | {"rope_theta": 1e4}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(older))
+    assert check_recipe(tmp_path)[1] == [], "positions as transformers 4 wrote them"
     assert len(problems) == 1
     assert (
         "extend.yaml:3: rope_theta: expected rotary positions that are not scaled, got model (smollm3)" in problems[0]

@@ -56,7 +56,7 @@ def test_an_address_of_version_6_stands_in_brackets():
     except UserError:
         pytest.skip("this machine has no IPv6")
     with bound:
-        address = served_address(bound, "::1", [], False)
-    assert address.url == f"http://[::1]:{bound.getsockname()[1] if bound.fileno() > 0 else address.port}/"
+        address, port = served_address(bound, "::1", [], False), bound.getsockname()[1]
+    assert address.url == f"http://[::1]:{port}/"
     assert address.token == ""
     assert address.answers_to("[::1]")
