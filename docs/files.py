@@ -9,9 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from made_block import ROOT, write_block
+
 PAGE = ROOT / "docs" / "code.md"
-BLOCK = re.compile(r"(<!-- files -->\n).*?(<!-- end of files -->)", re.DOTALL)
 # The order in which rooms may import, from the ground up.
 ROOMS = (
     "apo_soup", "apo_soup/pages", "apo_soup/config", "apo_soup/runs", "apo_soup/models", "apo_soup/data",
@@ -47,18 +47,5 @@ def file_list() -> str:
     return "\n\n".join(parts)
 
 
-def main(words: list[str]) -> int:
-    """Write the page, or with `--check` say whether it is today's."""
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = BLOCK.sub(lambda m: f"{m[1]}{file_list()}\n{m[2]}", text)
-    if wanted == text:
-        return 0
-    if words == ["--check"]:
-        print(f"{PAGE.relative_to(ROOT)}: run python docs/files.py")
-        return 1
-    PAGE.write_text(wanted, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_block(PAGE, "files", file_list, sys.argv[1:]))

@@ -7,20 +7,18 @@ python docs/programs.py --check    # exit with 1 where the page would change
 import contextlib
 import io
 import os
-import re
 import runpy
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from made_block import ROOT, write_block
+
 sys.path.insert(0, str(ROOT))
 
-import typer.cli  # noqa: E402 - the repository's root comes first
+import typer.cli
 
-from apo_soup.cli.app import app  # noqa: E402
+from apo_soup.cli.app import app
 
 PAGE = ROOT / "docs" / "programs.md"
-BLOCK = re.compile(r"(<!-- programs -->\n).*?(<!-- end of programs -->)", re.DOTALL)
 STAGES = ("sft", "apo", "apo.pairs", "apo.traces", "merge", "merge.sweep", "apo_soup.cli.sweep", "apo_soup.toy")
 
 
@@ -50,18 +48,5 @@ def told_programs() -> str:
     return "\n\n".join([commands(), "## Stages", *stages])
 
 
-def main(words: list[str]) -> int:
-    """Write the page, or with `--check` say whether it is today's."""
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = BLOCK.sub(lambda m: f"{m[1]}{told_programs()}\n{m[2]}", text)
-    if wanted == text:
-        return 0
-    if words == ["--check"]:
-        print(f"{PAGE.relative_to(ROOT)}: run python docs/programs.py")
-        return 1
-    PAGE.write_text(wanted, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_block(PAGE, "programs", told_programs, sys.argv[1:]))
