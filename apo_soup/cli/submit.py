@@ -85,8 +85,13 @@ def submit_chain(stage: str, recipe: Path, words: list[str], send: bool) -> int:
     """Print the commands that send the jobs of a recipe up to a stage, or send them; returns the exit code.
 
     Raises:
-        UserError: the recipe is wrong, jobs of it are in the queue, or sbatch refuses one.
+        UserError: the recipe is wrong, a word is a secret, jobs of it are in the queue, or sbatch refuses one.
     """
+    if without_secrets(words) != words:  # a job's words stand in Slurm's records and in its log
+        raise UserError(
+            "submit: expected no secret among the keys, which every job's log shows, got one; give it in the "
+            "environment, or in setup of slurm.yaml by a file that it reads"
+        )
     todo = order(stage)
     if not (recipe / STEPS[stage].file).is_file():
         raise UserError(

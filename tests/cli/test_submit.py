@@ -152,6 +152,15 @@ def test_members_of_one_alone(apo_soup, recipe, sent):
     assert told.splitlines()[-2].endswith("--member 1)")
 
 
+def test_a_secret_is_no_word_of_a_job(apo_soup, recipe, sent):
+    for more in ([], ["--send"]):
+        result = apo_soup("submit", "mid", recipe, *more, "--args", "--hub_token hf_planted")
+        assert result.returncode == 2
+        assert "submit: expected no secret among the keys, which every job's log shows" in result.stderr
+        assert "hf_planted" not in result.stdout + result.stderr
+    assert sent() == []
+
+
 def test_without_slurm_sending_is_one_sentence(apo_soup, recipe, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     result = apo_soup("submit", "mid", recipe, "--send")
