@@ -1,6 +1,6 @@
 # The steps of the README in a container: `make setup`, by a user who is not root. Two targets, cpu and cuda:
 #   docker build --target cpu --build-arg UID=$(id -u) -t apo-soup:cpu .
-#   docker run --rm -it -v "$PWD:/work" apo-soup:cpu make -C /home/soup/apo-soup demo
+#   docker run --rm -it -v "$PWD:/work" apo-soup:cpu apo-soup run tiny --launch cpu.yaml
 #   docker build --target cuda --build-arg UID=$(id -u) -t apo-soup:cuda .
 #   docker run --rm -it --gpus all --shm-size 8g -v "$PWD:/work" apo-soup:cuda apo-soup run mine --launch ddp.yaml
 # Runs, caches and downloads lie in /work, which is yours. Packages are those of constraints.txt.

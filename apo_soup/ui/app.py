@@ -74,7 +74,7 @@ class Site:
 
     def state(self, request: Request) -> Response:
         """What `apo-soup why` says, as far as it is known by now."""
-        # A link of another site starts nothing.
+        # A link of another site has nothing asked again that is known.
         again = request.query_params.get("again") == "1" and request.headers.get("sec-fetch-mode") != "navigate"
         return JSONResponse(self.states.look(again))
 
