@@ -205,25 +205,41 @@ def _here(place: str) -> bool:
 
 
 def _left_behind(cluster: Cluster, chain: Chain) -> Iterator[str]:
-    """Where an earlier chain stopped: the last line of the newest log of the first stages that are due."""
+    """Where an earlier chain stopped: the last lines of the newest logs of the jobs that are due, a log a member."""
     for job in chain.jobs:
-        logs = sorted(cluster.logs.glob(f"{_flat(job)}-[0-9]*.log"), key=lambda file: file.stat().st_mtime)
-        if not logs or job.after:
-            continue
-        lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()
-        last = lines[-1] if lines else ""
-        if not last.endswith(WELL):
-            yield f"{job.name}: an earlier job left it undone; {logs[-1]} ends: {last or 'without a word'}"
+        for log in _newest_logs(cluster, job):
+            last = _last_line(log)
+            if not last.endswith(WELL):
+                yield f"{job.name}: an earlier job left it undone; {log} ends: {last or 'without a word'}"
+
+
+def _newest_logs(cluster: Cluster, job: Job) -> list[Path]:
+    """The newest log of each task of a job; of one without tasks the newest of all."""
+    newest: dict[str, tuple[int, Path]] = {}
+    for log in cluster.logs.glob("*.log"):
+        named = re.fullmatch(rf"{re.escape(_flat(job))}-(\d+)(?:_(\d+))?", log.stem)
+        if named and (not job.members or named[2]):
+            task = named[2] if job.members else ""
+            newest[task] = max(newest.get(task, (0, log)), (int(named[1]), log))
+    return [log for task, (_, log) in sorted(newest.items()) if not job.members or int(task) in job.members]
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        return f"unread, for {first_line(error)}"
+    return lines[-1] if lines else ""
 
 
 def _resources(asked: JobKeys, job: Job) -> Iterator[str]:
     """The options that slurm.yaml says."""
-    nodes = (asked.nodes or 1) if job.launched else 1
+    nodes, gpus = (asked.nodes or 1) if job.launched else 1, asked.gpus_per_node
     values = {
         "partition": asked.partition,
         "account": asked.account,
         "nodes": nodes,
-        "gpus-per-node": asked.gpus_per_node or None,
+        "gpus-per-node": ":".join(filter(None, (asked.gpu_type, str(gpus)))) if gpus else None,
         "cpus-per-task": asked.cpus_per_task,
         "mem": asked.mem,
         "time": asked.time,

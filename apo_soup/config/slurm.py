@@ -1,5 +1,6 @@
 """`slurm.yaml`: what sbatch is told of the jobs of a recipe, at the top for all and below `stages` for one."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,10 +21,12 @@ SLURM_FILE, JOB_FILE = "slurm.yaml", "stage.sbatch"
 GRACE_SECONDS = 300
 # Options of sbatch that the chain of jobs decides itself, or that a key of the file stands for.
 _OURS = {
-    "account", "array", "chdir", "cpus-per-task", "dependency", "export", "gpus-per-node", "job-name",
-    "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "parsable",
-    "partition", "requeue", "signal", "time", "wait", "wrap",
+    "account", "array", "chdir", "cpus-per-task", "dependency", "gpus", "gpus-per-node", "gpus-per-socket",
+    "gpus-per-task", "job-name", "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-core",
+    "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "output", "parsable", "partition", "requeue",
+    "signal", "time", "tres-per-task", "wait", "wrap",
 }  # fmt: skip
+_GPUS_OF_GRES = re.compile(r"(^|,)\s*(gres[:/])?gpu\b")
 # YAML reads 24:00:00 without quotes as the number 86400, which sbatch would take for minutes.
 JobTime = Annotated[
     str,
@@ -42,6 +45,7 @@ class JobKeys(Keys):
     gpus_per_node: NotNegative | None = key(
         None, "GPUs of each, a process each; 0 (the default) trains on CPUs, a process a node"
     )
+    gpu_type: Text | None = key(None, "kind of these GPUs, where the cluster has several, such as h100")
     cpus_per_task: Positive | None = key(None, "CPU cores on each node")
     mem: Text | None = key(None, "memory of a node, such as 500G; 0 is all of it")
     time: JobTime | None = key(None, "longest time of a job; one that a training outlives is queued again and goes on")
@@ -53,7 +57,7 @@ class JobKeys(Keys):
 
     def faults(self) -> Iterator[Fault]:
         for name, value in (self.sbatch or {}).items():
-            if name in _OURS:
+            if name in _OURS or (name == "gres" and _GPUS_OF_GRES.search(str(value))):
                 told = "expected an option of sbatch that is free, got one that a key or the chain itself decides"
                 yield Fault(f"sbatch.{name}", f"{told}; leave it out, or give the key of that name")
             elif not isinstance(value, str | int | float):
@@ -86,6 +90,13 @@ class SlurmFile(JobKeys):
         "the environment of the apo-soup that sends the jobs",
     )
     stages: StageJobs | None = key(None, "what is otherwise for one stage: the same keys below its name")
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        jobs = [self.job(stage) for stage in StageJobs.model_fields]
+        if any(job.gpu_type for job in jobs) and not any(job.gpus_per_node for job in jobs):
+            told = "expected gpus_per_node beside it, which says how many GPUs a node has, got none; add it"
+            yield Fault("gpu_type", told)
 
     def job(self, stage: str) -> JobKeys:
         """What the jobs of a stage ask for."""

@@ -123,6 +123,32 @@ def test_what_is_up_to_date_is_skipped_and_what_was_left_undone_is_named(apo_sou
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"# {recipe}: nothing to do up to data")
 
 
+def test_every_member_that_was_left_undone_is_named_with_its_newest_log(apo_soup, recipe, sent, tmp_path):
+    logs = tmp_path / "runs" / "a b's" / "logs" / "slurm"
+    logs.mkdir(parents=True)
+    ends = {"apo-9_1": "job 9 ended well", "apo-10_1": "job 10 ended with 1", "apo-9_2": "job 11 ended with 2"}
+    ends |= {"apo-10_2": "job 12 ended well", "apo-9_3": "step 3/9", "apo-9_7": "of a member that is no more"}
+    ends |= {"sft-9": "", "evals-apo-1-4": "job 4 ended with 2"}
+    for name, end in ends.items():
+        (logs / f"{name}.log").write_text(f"something\n{end}\n" if end else "")
+    told = [line for line in apo_soup("submit", "apo", recipe).stdout.splitlines() if "an earlier job" in line]
+    left = "an earlier job left it undone; runs/a b's/logs/slurm/"
+    assert told == [
+        f"# sft: {left}sft-9.log ends: without a word",
+        f"# apo: {left}apo-10_1.log ends: job 10 ended with 1",
+        f"# apo: {left}apo-9_3.log ends: step 3/9",
+    ]
+
+
+def test_the_kind_of_the_gpus_is_asked_for_with_their_number(apo_soup, recipe, sent):
+    asked = "gpus_per_node: 1\ngpu_type: h100\nstages: {data: {gpus_per_node: 0}}\n"
+    (recipe / "slurm.yaml").write_text(f"{asked}sbatch: {{export: 'ALL,A=b', gres: 'lscratch:9'}}\n")
+    assert apo_soup("submit", "mid", recipe, "--send").returncode == 0
+    data, mid = sent()
+    assert (option(data, "gpus-per-node"), option(mid, "gpus-per-node")) == ("", "h100:1")
+    assert (option(mid, "export"), option(mid, "gres")) == ("ALL,A=b", "lscratch:9")
+
+
 def test_a_chain_that_is_in_the_queue_is_not_sent_again(apo_soup, recipe, sent, tmp_path):
     (tmp_path / "queue").write_text(f"41|RUNNING|{tmp_path}|a b's-mid\n42|PENDING|/elsewhere|a b's-sft\n")
     result = apo_soup("submit", "sft", recipe, "--send")

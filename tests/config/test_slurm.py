@@ -38,6 +38,10 @@ def test_a_stages_key_stands_over_that_at_the_top(written):
         ("stages:\n  sfft: {nodes: 2}", r"2: stages.sfft: expected a known key, .*; the nearest is sft"),
         ("stages:\n  sft: {node: 2}", r"2: stages.sft.node: expected a known key, .*; the nearest is nodes"),
         ("sbatch:\n  array: 1-3", r"2: sbatch.array: expected an option of sbatch that is free, .*; leave it out"),
+        ("sbatch:\n  gpus: 4", r"2: sbatch.gpus: expected an option of sbatch that is free, .*; leave it out"),
+        ("sbatch:\n  gres: gpu:4", r"2: sbatch.gres: expected an option of sbatch that is free, .*; leave it out"),
+        ("sbatch:\n  gres: 'disk:9,gpu:a100:4'", r"2: sbatch.gres: expected an option of sbatch that is free"),
+        ("gpu_type: h100", r"1: gpu_type: expected gpus_per_node beside it, .*, got none; add it"),
         ("sbatch:\n  qos: [a]", r"2: sbatch.qos: expected text, a number or true, got .*; write the option's value"),
     ],
 )
