@@ -1,4 +1,4 @@
-"""The job file of Slurm without Slurm: what a job does when its stage ends; Slurm's programs are stood in for by scripts.
+"""The job file of Slurm without Slurm: what a job does when its stage ends; scripts stand in for programs of Slurm.
 
 `test_submit_on_slurm.py` has it run by a real one, where one is installed.
 """
