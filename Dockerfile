@@ -3,7 +3,8 @@
 #   docker run --rm -it -v "$PWD:/work" apo-soup:cpu apo-soup run tiny --launch cpu.yaml
 #   docker build --target cuda --build-arg UID=$(id -u) -t apo-soup:cuda .
 #   docker run --rm -it --gpus all --shm-size 8g -v "$PWD:/work" apo-soup:cuda apo-soup run mine --launch ddp.yaml
-# Runs, caches and downloads lie in /work, which is yours. Packages are those of constraints.txt.
+# Runs, caches and downloads lie in /work, which is yours. Packages are those of constraints.txt; the base is named by its
+# tag, for its digest was not known where this was written: to pin it, write python:TAG@sha256:... behind FROM.
 FROM python:3.11-slim-bookworm AS source
 RUN apt-get update \
     && apt-get install -y --no-install-recommends git make \

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from apo_soup.cli.app import app
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+# What the site can be led to: headings down to the level that docs/conf.py names.
+HEADING = re.compile(r"^#{1,4} +(.+?) *#*$", re.MULTILINE)
 # A command stands alone on an indented line; what follows two spaces and a hash is a remark.
 COMMAND = re.compile(r"^    (?:\.venv/bin/)?((?:make|apo-soup|python -m|accelerate launch) .*)$", re.MULTILINE)
 # A command within a sentence; brackets around what may be left out.
@@ -39,11 +42,34 @@ def commands():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_and_named_files_lead_somewhere(page):
     text = page.read_text()
-    for target, _ in LINK.findall(text):
+    for target, anchor in LINK.findall(text):
         if not target.startswith(("http://", "https://", "mailto:")):
-            assert (page.parent / target).exists(), target
+            file = page.parent / target if target else page
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
     for name in NAMED_FILE.findall(text):
         assert (ROOT / name).exists(), name
+
+
+def anchors(page: Path) -> list[str]:
+    """What the headings of a page are named in links, by GitHub and by the site."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found: Counter[str] = Counter()
+    names = []
+    for heading in HEADING.findall(text):
+        told = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w -]", "", told.lower()).replace(" ", "-")
+        names.append(f"{name}-{found[name]}" if found[name] else name)
+        found[name] += 1
+    return names
+
+
+def test_links_to_headings_are_read_as_github_names_them(tmp_path):
+    page = tmp_path / "a.md"
+    page.write_text(
+        "# A `b.py` page: it's [here](x.md)\n## Two, three\n```\n# no heading\n```\n## Two, three\n##### Deep\n"
+    )
+    assert anchors(page) == ["a-bpy-page-its-here", "two-three", "two-three-1"]
 
 
 @pytest.mark.parametrize("command", list(commands()))

@@ -50,14 +50,14 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
         require_installed_engine(side)
     answers = {side.name: side_answers(side, prompts.usable, stage) for side in sides}
     judged = {name: judged_side(by_prompt, prompts.usable, filters, judge) for name, by_prompt in answers.items()}
-    verdicts = JudgeCount()
+    verdicts, unscored = JudgeCount(), None
     if scorer:
-        judged, verdicts, _ = with_scores(scorer, prompts.usable, judged, stage)
+        judged, verdicts, unscored = with_scores(scorer, prompts.usable, judged, stage)
     selection = selected_pairs(prompts, answers, judged, choice, recipe.length_balance)
     if not selection.pairs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.most_common())
         write_drops(stage.partial, prompts, selection.dropped)
-        refusal = next((a.problem for of_side in answers.values() for a in of_side.values() if a.problem), None)
+        refusal = next((a.problem for of_side in answers.values() for a in of_side.values() if a.problem), unscored)
         told = f"{reasons}: {refusal}" if refusal else reasons
         raise UserError(
             f"{recipe.path}: expected at least one pair, got none of {len(prompts.usable)} prompts ({told}); change "

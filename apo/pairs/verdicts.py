@@ -10,6 +10,7 @@ from apo.pairs.journal import Answer
 from apo.pairs.judge import JudgedCompletion
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
+from apo_soup.config.in_words import as_written
 from apo_soup.config.judges import PLACES, EndpointJudge
 from apo_soup.runs.stage import Stage
 from apo_soup.verify.modes import answer_part
@@ -71,9 +72,10 @@ def judge_prompt(judge: AskedSide, prompt: Prompt, answer: str) -> Prompt:
 
 def with_scores(
     judge: AskedSide, prompts: list[Prompt], judged: dict[str, JudgedSide], stage: Stage
-) -> tuple[dict[str, JudgedSide], JudgeCount, dict[str, Answer]]:
+) -> tuple[dict[str, JudgedSide], JudgeCount, str | None]:
     """The same completions with the judge's scores on those that pass the filters and have no verdict of a verifier;
-    one that the judge gives no score to fails. Beside them counts, and the judge's words by the question's id.
+    one that the judge gives no score to fails. Beside them counts, and what it said in place of the first score that is
+    missing; None where none is.
 
     Raises:
         UserError: the judge cannot be asked.
@@ -100,7 +102,16 @@ def with_scores(
         failed = NO_SCORE if score is None else None
         found[side][prompt_id][number] = replace(one, judge_score=score, failed_filter=failed)
     missing = Counter(scores.values())[None]
-    return found, JudgeCount(len(answers), missing, unread), answers
+    said = next((_said(answer) for name, answer in answers.items() if scores[name] is None), None)
+    return found, JudgeCount(len(answers), missing, unread), said
+
+
+def _said(answer: Answer) -> str:
+    """What a judge said that is no score, in words."""
+    if answer.problem:
+        return f"the judge: {answer.problem}"
+    lines = [line for one in answer.completions for line in answer_part(one.text).splitlines()[-1:]]
+    return f"the judge ends with {as_written(lines[0])}" if lines else "the judge says nothing"
 
 
 def _vote(judge: AskedSide, text: str) -> float | None:

@@ -46,9 +46,9 @@ def make_traces(recipe: TracesFile, stage: Stage) -> None:
         require_installed_engine(asked)
     answers = side_answers(side, prompts.usable, stage)
     judged = judged_side(answers, prompts.usable, filters, judge)
-    verdicts = JudgeCount()
+    verdicts, unscored = JudgeCount(), None
     if scorer:
-        scored, verdicts, _ = with_scores(scorer, prompts.usable, {"strong": judged}, stage)
+        scored, verdicts, unscored = with_scores(scorer, prompts.usable, {"strong": judged}, stage)
         judged = scored["strong"]
     choice = trace_choice(recipe)
     kept: list[tuple[Prompt, JudgedCompletion]] = []
@@ -67,7 +67,7 @@ def make_traces(recipe: TracesFile, stage: Stage) -> None:
     if not kept:
         write_rows(stage.partial / "drops", drops, always=True)
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        refusal = next((a.problem for a in answers.values() if a.problem), None)
+        refusal = next((a.problem for a in answers.values() if a.problem), unscored)
         raise UserError(
             f"{recipe.path}: expected at least one trace, got none of {len(prompts.usable)} prompts ({told}"
             f"{f': {refusal}' if refusal else ''}); change what the reasons name, a prompt each in "

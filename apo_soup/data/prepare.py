@@ -39,7 +39,7 @@ from apo_soup.runs.lock import lock_file, waited_for
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.put_in_place import replace_folder
 from apo_soup.runs.room import Room, require_room
-from apo_soup.runs.sources import TEXT_KINDS, row_files, rows_hash
+from apo_soup.runs.sources import TEXT_KINDS, file_states, row_files, rows_hash
 from apo_soup.runs.suite_inputs import eval_rows_hash
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 
@@ -189,8 +189,7 @@ def rows_state(recipe: TrainingFile) -> list[tuple[str, int, int]]:
         files = row_files(source.id, where, recipe.path.parent)
         if files is None:
             states.append((rows_hash(source.id, where, source.revision), 0, 0))
-        for file in files or ():
-            states.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
+        states += [(str(file), size, time) for file, size, time in file_states(files or [], where)]
     return states
 
 

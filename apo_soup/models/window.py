@@ -47,11 +47,7 @@ def changed_window(recipe: TrainingFile, config: Mapping[str, Any]) -> dict[str,
         UserError: it has no positions that can be changed so.
     """
     if "text_config" in config:
-        key = "max_position_embeddings" if recipe.asked_window.rope_theta is None else "rope_theta"
-        raise UserError(
-            f"{recipe.place(key)}: expected a model of text alone, got {recipe.model_name_or_path} "
-            f"({config.get('model_type')}), whose positions lie in a text_config; leave the key out"
-        )
+        raise _refused(recipe, config, "a model of text alone", "whose positions lie in a text_config")
     changed: dict[str, Any] = {}
     asked = recipe.asked_window
     if asked.rope_theta is not None:
@@ -59,10 +55,8 @@ def changed_window(recipe: TrainingFile, config: Mapping[str, Any]) -> dict[str,
     if asked.positions is not None:
         own = config.get("max_position_embeddings")
         if not isinstance(own, int):
-            raise UserError(
-                f"{recipe.place('max_position_embeddings')}: expected a model whose config.json has that key, got "
-                f"{recipe.model_name_or_path} ({config.get('model_type')}), whose does not; leave the key out"
-            )
+            key = "max_position_embeddings"
+            raise _refused(recipe, config, "a model whose config.json has that key", "whose does not", key=key)
         _rotary(recipe, config)
         changed["max_position_embeddings"] = asked.positions
     return changed
@@ -74,23 +68,29 @@ def _rotary(recipe: TrainingFile, config: Mapping[str, Any]) -> Mapping[str, Any
     Raises:
         UserError: it has none, or some that are scaled, or differ between its layers.
     """
-    key = "max_position_embeddings" if recipe.asked_window.rope_theta is None else "rope_theta"
-    where, model = recipe.place(key), f"{recipe.model_name_or_path} ({config.get('model_type')})"
-    own, way = config.get(ROTARY), "leave the key out"
+    own, way = config.get(ROTARY), f"write {ROTARY} into model_init_kwargs, as a whole"
     if not isinstance(own, Mapping):
-        raise UserError(f"{where}: expected a model with rotary positions, got {model}, which has others; {way}")
+        raise _refused(recipe, config, "a model with rotary positions", "which has others")
     if any(isinstance(part, Mapping) for part in own.values()):
-        raise UserError(
-            f"{where}: expected one base of rotary positions, got {model}, which has one for each kind of layer; write "
-            f"{ROTARY} into model_init_kwargs"
-        )
+        raise _refused(recipe, config, "one base of rotary positions", "which has one for each kind of layer", way)
     kind = own.get("rope_type", "default")
     if kind != "default":
-        raise UserError(
-            f"{where}: expected rotary positions that are not scaled, got {model}, whose are ({kind}); write {ROTARY} "
-            "into model_init_kwargs, as a whole"
-        )
+        raise _refused(recipe, config, "rotary positions that are not scaled", f"whose are ({kind})", way)
     return own
+
+
+def _refused(
+    recipe: TrainingFile,
+    config: Mapping[str, Any],
+    expected: str,
+    got: str,
+    way: str = "leave the key out",
+    key: str | None = None,
+) -> UserError:
+    """The sentence about a model whose window cannot be changed, at `key`, else at the first that asks for it."""
+    key = key or ("max_position_embeddings" if recipe.asked_window.rope_theta is None else "rope_theta")
+    model = f"{recipe.model_name_or_path} ({config.get('model_type')})"
+    return UserError(f"{recipe.place(key)}: expected {expected}, got {model}, {got}; {way}")
 
 
 def widen(tokenizer: PreTrainedTokenizerBase, recipe: TrainingFile) -> None:

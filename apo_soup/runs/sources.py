@@ -3,9 +3,10 @@
 import glob
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
@@ -40,6 +41,8 @@ def is_local(name: str) -> bool:
     return os.path.exists(name) or begins or row_kind(Path(name)) is not None or not HUB_ID.fullmatch(name)
 
 
+# A model's folder has the first of these, an adapter's the second.
+MODEL_MARKS = ("config.json", "adapter_config.json")
 # Files beside the weights that hold a mapping.
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json")
 
@@ -65,7 +68,7 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
         raise UserError(
             f"{where}: expected a model folder with config.json and *.safetensors, got the file {name}; name its folder"
         )
-    if not any((folder / n).is_file() for n in ("config.json", "adapter_config.json")):
+    if not any((folder / name).is_file() for name in MODEL_MARKS):
         raise UserError(f"{where}: expected a model folder with config.json, got {name} without one; correct the path")
     if not weight_files(folder) and not (folder / INDEX_FILE).is_file():
         raise UserError(f"{where}: expected a model folder with model.safetensors, got {_other_weights(name, folder)}")
@@ -95,6 +98,29 @@ def _other_weights(name: str, folder: Path) -> str:
         if found:
             return f"{name} with {found[0].name}; {cure}"
     return f"{name} without any; run the stage that makes it"
+
+
+class FileState(NamedTuple):
+    """A file as it lay there: one that differs in size or time is another."""
+
+    path: Path
+    bytes: int
+    mtime_ns: int
+
+
+def file_states(files: Sequence[Path], where: str) -> list[FileState]:
+    """The states of files.
+
+    Raises:
+        UserError: one of them went since its folder was read, or may not be looked at.
+    """
+    try:
+        return [FileState(file, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
+    except OSError as error:
+        raise UserError(
+            f"{where}: expected {error.filename}, which was there a moment ago, got {error.strerror}; see whether "
+            "something moves or removes it, and ask again"
+        ) from error
 
 
 def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[Path] | None:

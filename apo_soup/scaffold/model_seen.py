@@ -49,6 +49,7 @@ class ModelSeen:
         written = path_from(folder, name) if is_local(name) else name
         from transformers import AutoConfig, AutoTokenizer
 
+        from apo_soup.models.parameters import parameter_count
         from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 
         try:
@@ -67,7 +68,7 @@ class ModelSeen:
             our_template=ours,
             knows_modes=ours or knows,
             missing=tuple(token for token in OUR_TOKENS if ours and token not in known),
-            parameters=_parameters(config),
+            parameters=parameter_count(config),
             window=getattr(config.get_text_config(), "max_position_embeddings", None),
         )
 
@@ -91,16 +92,3 @@ def path_from(folder: Path, name: str) -> str:
     parent, last = os.path.split(name.rstrip("/"))
     place = os.path.realpath(name) if last in ("", ".", "..") else os.path.join(os.path.realpath(parent), last)
     return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
-
-
-def _parameters(config: Any) -> int | None:
-    """How many numbers a model has, built without them; None where transformers cannot build it."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(config)
-    except (ValueError, TypeError, AttributeError, ImportError):
-        return None
-    return int(sum(parameter.numel() for parameter in model.parameters()))

@@ -74,9 +74,7 @@ class Site:
 
     def state(self, request: Request) -> Response:
         """What `apo-soup why` says, as far as it is known by now."""
-        # A link of another site has nothing asked again that is known.
-        again = request.query_params.get("again") == "1" and request.headers.get("sec-fetch-mode") != "navigate"
-        return JSONResponse(self.states.look(again))
+        return JSONResponse(self.states.look(request.query_params.get("again") == "1"))
 
     def first_rows(self, request: Request) -> Response:
         """To the rows of the first file that has some."""

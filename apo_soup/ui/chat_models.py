@@ -10,7 +10,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import models_of_suite
 from apo_soup.runs.outputs import output_folders
-from apo_soup.runs.sources import is_local
+from apo_soup.runs.sources import MODEL_MARKS, is_local
 from apo_soup.ui.stage_folders import files_of_stages
 
 
@@ -27,8 +27,9 @@ class ChatModel:
 
     @property
     def is_there(self) -> bool:
-        """Whether it is on disk; of one on the Hub that is known when it is asked for."""
-        return not is_local(self.model) or (Path(self.model).expanduser() / "config.json").is_file()
+        """Whether it is on disk, as a model or an adapter; of one on the Hub that is known when it is asked for."""
+        folder = Path(self.model).expanduser()
+        return not is_local(self.model) or any((folder / name).is_file() for name in MODEL_MARKS)
 
 
 def chat_models(recipe: Path) -> list[ChatModel]:

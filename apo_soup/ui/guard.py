@@ -80,8 +80,9 @@ class Guard:
                 "This page is not served under that name. Ask for it by its address, or start it with --allow-host.",
                 400,
             )
-        if not (_is_visit(scope, headers) or self._is_own(headers)):
-            return PlainTextResponse("Requests of other sites are not answered.", 403)
+        if not (self._is_own(headers) or _is_link(scope, headers)):
+            told = "Requests of other sites are not answered; a link may lead to a page, with nothing behind a `?`."
+            return PlainTextResponse(told, 403)
         path = path_below(scope)
         if self.address.prefix and scope["path"] == self.address.prefix:
             return RedirectResponse(f"{self.address.prefix}/", 307)
@@ -119,9 +120,10 @@ class Guard:
         return cookie is not None and is_token(cookie.value, self.address)
 
 
-def _is_visit(scope: Scope, headers: Headers) -> bool:
-    """Whether a browser is led to a page, as by a link, or says nothing of where a request for reading comes from."""
-    return scope["method"] in ("GET", "HEAD") and headers.get("sec-fetch-mode", "navigate") == "navigate"
+def _is_link(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser is led to a page of ours by a link on another site's, and asks for no more than the page."""
+    led = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+    return scope["method"] in ("GET", "HEAD") and led and not scope["query_string"]
 
 
 def host_without_port(host: str) -> str:

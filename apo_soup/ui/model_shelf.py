@@ -4,16 +4,17 @@ for another.
 
 import gc
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # psutil's
 
-from apo_soup.errors import UserError, first_line
+from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.parameters import parameter_count
 from apo_soup.runs.model_files import model_files
-from apo_soup.runs.sources import model_folder
+from apo_soup.runs.sources import FileState, adapter_base_name, file_states, model_folder
 from apo_soup.tables import size_text
 from apo_soup.ui.chat_models import ChatModel
 from apo_soup.weights import weight_files
@@ -29,7 +30,7 @@ class LoadedModel:
     model: Any
     tokenizer: Any
     renderer: Any
-    state: tuple[tuple[str, int, int], ...]
+    state: list[FileState]
 
 
 def free_memory() -> int:
@@ -63,18 +64,17 @@ class ModelShelf:
             UserError: it is not there, is no whole model or has no tokenizer; or there is no room for it.
         """
         folder = model_folder(asked.model, asked.name)
-        state = _state_of(folder)
+        state = file_states(model_files(folder), asked.name) if folder else []
         known = self._loaded.pop(asked, None)
         if known is None or known.state != state:
             del known
             told()
-            self._make_room(asked, folder)
+            self._make_room(asked, _weight_bytes(asked.model, asked))
             known = _load(asked, state)
         self._loaded[asked] = known
         return known
 
-    def _make_room(self, asked: ChatModel, folder: Path | None) -> None:
-        size = sum(file.stat().st_size for file in weight_files(folder)) if folder else 0
+    def _make_room(self, asked: ChatModel, size: int) -> None:
         needed = int(size * _BESIDE_WEIGHTS)
         _give_back()
         while self._loaded and self._free() < needed:
@@ -88,9 +88,32 @@ class ModelShelf:
             )
 
 
-def _state_of(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
-    files = model_files(folder) if folder else []
-    return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()])
+def _weight_bytes(model: str, asked: ChatModel) -> int:
+    """The bytes of a model's weights, of an adapter with its base's; of one on the Hub by its configuration.
+
+    Raises:
+        UserError: it is not there, or is no whole model.
+    """
+    folder = model_folder(model, asked.name)
+    if folder is None:
+        return _bytes_of_hub(model, asked)
+    own = sum(file.bytes for file in file_states(weight_files(folder), asked.name))
+    base = None if (folder / "config.json").is_file() else adapter_base_name(folder, asked.name)
+    return own + (_weight_bytes(base, asked) if base else 0)
+
+
+def _bytes_of_hub(model: str, asked: ChatModel) -> int:
+    from transformers import AutoConfig
+
+    with _told_unloadable(asked.name):
+        config = AutoConfig.from_pretrained(model, trust_remote_code=asked.trusted)
+    return (parameter_count(config) or 0) * getattr(config.dtype, "itemsize", 4)
+
+
+def _told_unloadable(where: str) -> AbstractContextManager[None]:
+    """Inside, a folder that goes while it is read, or a Hub that gives nothing, is a UserError."""
+    way = "make it, or choose another"
+    return told_by_library(where, (OSError,), expected="a model that can be loaded", way=way)
 
 
 def _give_back() -> None:
@@ -101,7 +124,7 @@ def _give_back() -> None:
         torch.cuda.empty_cache()
 
 
-def _load(asked: ChatModel, state: tuple[tuple[str, int, int], ...]) -> LoadedModel:
+def _load(asked: ChatModel, state: list[FileState]) -> LoadedModel:
     """Raises UserError where the model or its tokenizer cannot be loaded."""
     quiet_libraries()
     import torch
@@ -113,12 +136,8 @@ def _load(asked: ChatModel, state: tuple[tuple[str, int, int], ...]) -> LoadedMo
     keys = TokenizerKeys(asked.template)
     tokenizer = load_tokenizer(asked.model, asked.name, keys, trust_remote_code=asked.trusted)
     renderer = Renderer(tokenizer)
-    try:
+    with _told_unloadable(asked.name):
         model = load_causal_model(asked.model, asked.name, trust_remote_code=asked.trusted).eval()
-    except OSError as error:  # a folder that went while it was read, or a Hub that gives nothing
-        raise UserError(
-            f"{asked.name}: expected a model that can be loaded, got {first_line(error)}; make it, or choose another"
-        ) from error
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     return LoadedModel(model, tokenizer, renderer, state)

@@ -10,6 +10,7 @@ from apo_soup.data.sources.row_pages import RowPages
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
 from apo_soup.runs.machine_paths import short_path
+from apo_soup.runs.sources import file_states
 from apo_soup.ui.stage_folders import files_of_stages
 
 REFUSED_A_PAGE = 50
@@ -67,7 +68,11 @@ def refused_page(recipe: Path, name: str, kind: str, first: int = 0) -> RefusedS
 
 
 def _list_of(recipe: Path, name: str, kind: str) -> Path | None:
-    """The file of a list that the last preparation left, or None; raises UserError where the training file is wrong."""
+    """The file of a list that the last preparation left, or None.
+
+    Raises:
+        UserError: the training file is wrong, or what was prepared goes meanwhile.
+    """
     file = recipe / f"{name}.yaml"
     loaded = load(file, stage_of_file(file) or "")
     assert isinstance(loaded, TrainingFile)
@@ -77,5 +82,6 @@ def _list_of(recipe: Path, name: str, kind: str) -> Path | None:
         found = [prepared / f"{output.name}-rejects.jsonl"]
     else:
         folders = [f for f in prepared.glob("*-*") if f.name.rpartition("-")[0] == output.name and f.is_dir()]
-        found = [f / "dropped.jsonl" for f in sorted(folders, key=lambda f: f.stat().st_mtime)[-1:]]
+        states = file_states(folders, str(prepared))
+        found = [max(states, key=lambda state: state.mtime_ns).path / "dropped.jsonl"] if states else []
     return next((file for file in found if file.is_file()), None)

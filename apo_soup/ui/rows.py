@@ -5,7 +5,7 @@ of a source that is opened for the first time also its first thousand, by which 
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from apo_soup.errors import UserError
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.runs.machine_paths import short_path
 from apo_soup.runs.makers import missing_sources
+from apo_soup.runs.sources import file_states
 from apo_soup.ui.stage_folders import files_of_stages
 
 ROWS_A_PAGE = 10
@@ -69,7 +70,7 @@ class _OpenedSource:
 
 
 class RowViews:
-    """The rows of a recipe's files; one page is made at a time."""
+    """The rows of a recipe's files. Pages are rendered one at a time; meanwhile rows of others are read."""
 
     def __init__(self, recipe: Path, opened: Opened):
         """`opened` gives the checked file; of one that makes rows, a file that reads them."""
@@ -90,20 +91,25 @@ class RowViews:
         if name not in self.files():
             return None
         shown = RowsShown(name, number=number, first=first)
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 reader = self._reader(name)
                 shown.sources = source_names(reader.recipe)
                 if number >= len(shown.sources):
                     return None
-                self._fill(shown, reader, whole)
-            except UserError as error:
-                shown.problem = str(error)
+                opened = self._about(shown, reader)
+            rows, shown.more = opened.pages.rows(first, 1 if whole else ROWS_A_PAGE)
+            with self._lock:
+                for row in rows:
+                    one = self._row(row, opened)
+                    shown.rows.append((one, False) if whole else shortened_row(one, CHARACTERS_A_TEXT))
+        except UserError as error:
+            shown.problem = str(error)
         return shown
 
     def _reader(self, name: str) -> _Reader:
         file = self.recipe / f"{name}.yaml"
-        state = _state(sorted(self.recipe.glob("*.yaml")))
+        state = file_states(sorted(self.recipe.glob("*.yaml")), str(self.recipe))
         recipe = self._opened(file)
         known = self._readers.get(name)
         if known is not None and known.state == state:
@@ -121,7 +127,8 @@ class RowViews:
         self._sources = {key: source for key, source in self._sources.items() if key[0] != name}
         return reader
 
-    def _fill(self, shown: RowsShown, reader: _Reader, whole: bool) -> None:
+    def _about(self, shown: RowsShown, reader: _Reader) -> _OpenedSource:
+        """The source of a page, opened, and what is said of it; raises UserError where its rows are not made yet."""
         number, recipe = shown.number, reader.recipe
         keys = recipe.dataset_mixture.datasets[number]
         if number in reader.missing:
@@ -134,10 +141,7 @@ class RowViews:
         share = f"weight {keys.weight:g}" if keys.token_share is None else f"token_share {keys.token_share:g}"
         shown.about = f"format {opened.format.name}, {share}"
         shown.notes = [*reader.notes, *opened.notes]
-        rows, shown.more = opened.pages.rows(shown.first, 1 if whole else ROWS_A_PAGE)
-        for row in rows:
-            one = self._row(row, opened)
-            shown.rows.append((one, False) if whole else shortened_row(one, CHARACTERS_A_TEXT))
+        return opened
 
     def _source(self, name: str, reader: _Reader, number: int) -> _OpenedSource:
         known = self._sources.get((name, number))
@@ -175,10 +179,6 @@ def source_names(recipe: TrainingFile) -> list[str]:
     from apo_soup.data.sources.mixture import named_sources
 
     return [short_path(source.name) for source in named_sources(recipe)]
-
-
-def _state(files: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
-    return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()])
 
 
 def shortened_row(row: Any, limit: int) -> tuple[Any, bool]:

@@ -17,6 +17,7 @@ from apo_soup.runs.lock import worker_of
 from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.put_in_place import hidden_sibling
+from apo_soup.runs.sources import file_states
 
 _EVENTS = "events.out.tfevents*"
 
@@ -82,22 +83,19 @@ def _made(folder: Path) -> str:
     if manifest is None:
         return ""
     took = manifest.get("seconds", 0.0)
-    return f"{_moment(folder / MANIFEST)}, took {clock(took)}"
+    return f"{_moment(file_states([folder / MANIFEST], str(folder))[0].mtime_ns)}, took {clock(took)}"
 
 
 def _evaluated(folder: Path) -> str:
-    results = list(folder.glob("*/results.json"))
+    results = file_states(list(folder.glob("*/results.json")), str(folder))
     if not results:
         return ""
-    last, count = max(results, key=lambda file: file.stat().st_mtime), len(results)
-    return f"{_moment(last)}, {count} checkpoint{'' if count == 1 else 's'}"
+    count = len(results)
+    return f"{_moment(max(one.mtime_ns for one in results))}, {count} checkpoint{'' if count == 1 else 's'}"
 
 
-def _moment(file: Path) -> str:
-    try:
-        return datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M")
-    except OSError:  # it went while it was looked at
-        return "a moment ago"
+def _moment(mtime_ns: int) -> str:
+    return datetime.fromtimestamp(mtime_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def run_of_recipe(recipe: Path) -> Path | None:

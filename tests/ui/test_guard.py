@@ -62,7 +62,24 @@ def test_a_page_of_another_site_can_load_nothing_and_may_link_here(client):
         assert client.get(path, headers=other | {"sec-fetch-mode": "cors"}).status_code == 403
         own = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
         assert client.get(path, headers=own).status_code == 200
-    assert client.get("/", headers=other | {"sec-fetch-mode": "navigate"}).status_code == 200
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/", headers=link).status_code == 200
+    assert client.get("/rows/sft/0", headers=link).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/rows/sft/0?from=1", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}),
+        ("/states?again=1", {"sec-fetch-site": "same-site", "sec-fetch-mode": "navigate"}),
+        ("/rows/sft/0", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}),
+        ("/rows/sft/0", {"origin": "http://evil.example"}),
+    ],
+)
+def test_no_other_site_has_rows_read_or_states_asked(client, path, headers):
+    """Not by a link, a frame, or a script of a browser that says nothing but where it is from."""
+    assert client.get(path, headers={"sec-fetch-dest": "document"} | headers).status_code == 403
+    assert client.get(path, headers={"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}).status_code == 200
 
 
 def test_a_proxys_name_that_was_allowed_may_ask(recipe):

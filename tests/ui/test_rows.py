@@ -1,5 +1,6 @@
 """Rows on pages: what becomes of large, odd and refused ones, and of sources that are not there."""
 
+import gzip
 import json
 import threading
 
@@ -115,6 +116,27 @@ def test_a_row_with_reasoning_where_none_was_expected_is_told_at_the_row(views, 
     assert "none of the first 1000 rows holds reasoning" in " ".join(shown.notes)
     ((row, _),) = shown.rows
     assert "expected no-think rows, as none among the first held reasoning" in row.notes[0]
+
+
+def test_who_reads_far_into_a_large_file_keeps_nobody_waiting(views, recipe):
+    line = json.dumps(chat("1 + 1?", "It is 2.", False)) + "\n"
+    (recipe / "large.jsonl.gz").write_bytes(gzip.compress(line.encode() * 150_000, 1))
+    sources(recipe, "rows.jsonl", "large.jsonl.gz")
+    assert [len(views.page("sft", number).rows) for number in (0, 1)] == [2, 10]
+    far = threading.Thread(target=lambda: views.page("sft", 1, 149_999))
+    far.start()
+    assert len(views.page("sft", 0).rows) == 2
+    assert len(views.page("sft", 1).rows) == 10
+    assert far.is_alive(), "the other two were there first"
+    far.join()
+
+
+def test_a_file_that_leads_nowhere_is_a_sentence(recipe):
+    """As one that goes while its folder is read."""
+    (recipe / "notes.yaml").symlink_to("gone")
+    answer = client_of(site_of(recipe)).get("/rows/sft/0")
+    assert answer.status_code == 200
+    assert "notes.yaml, which was there a moment ago, got No such file or directory; see whether" in answer.text
 
 
 def test_two_browsers_at_once_get_their_own_pages(views, recipe):

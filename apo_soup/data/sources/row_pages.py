@@ -1,7 +1,7 @@
 """Rows of a source from any row on, without those before it being made: what a page of a large file needs.
 
 A plain file of JSON lines is entered at a byte, a Parquet file at a row group. Of what cannot be entered in the middle
-(compressed text, CSV, one JSON list, Arrow, the Hub) the rows before are read and left.
+(compressed text, CSV, one JSON list, Arrow, the Hub) the rows before are read and left. Several threads may read pages.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from apo_soup.data.sources.row_bytes import opened_rows
 from apo_soup.data.sources.rows import SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.data.sources.table_rows import row_groups, table_rows
-from apo_soup.runs.sources import row_files
+from apo_soup.runs.sources import FileState, file_states, row_files
 
 # Places that are remembered, of all that were passed.
 _REMEMBERED = 10_000
@@ -41,8 +41,8 @@ class RowPages:
 
     source: Source
     where: str
-    _places: dict[int, RowPlace] = field(default_factory=dict)
-    _state: list[tuple[str, int, int]] = field(default_factory=list)
+    # The files as they were, and places in them; replaced as a whole, so that no thread sees one without the other.
+    _known: tuple[list[FileState], dict[int, RowPlace]] = field(default_factory=lambda: ([], {}))
 
     def rows(self, first: int, count: int) -> tuple[list[SourceRow], bool]:
         """At most `count` rows from the number `first` on, and whether there are more behind them.
@@ -50,46 +50,44 @@ class RowPages:
         Raises:
             UserError: a file is not there or cannot be read, or the Hub does not give the dataset.
         """
-        files = row_files(self.source.id, self.where)
-        if files is None:
+        found = row_files(self.source.id, self.where)
+        if found is None:
             taken = list(islice(stored_rows(self.source, self.where), first, first + count + 1))
             return taken[:count], len(taken) > count
-        self._forget_changed(files)
-        place, rows = self._at(first, files), list[SourceRow]()
+        files, places = self._places_in(file_states(found, self.where))
+        place, rows = self._at(first, files, places), list[SourceRow]()
         left = count
         while place is not None and left:
             passed, made, place = self._take(place, left, files)
             left -= passed
             rows += made
         if place is not None:
-            self._remember(first + count, place)
+            _remember(places, first + count, place)
         return rows, place is not None
 
-    def _forget_changed(self, files: list[Path]) -> None:
-        state = [(str(file), stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
-        if state != self._state:
-            self._state = state
-            self._places = {0: RowPlace()}
+    def _places_in(self, files: list[FileState]) -> tuple[list[FileState], dict[int, RowPlace]]:
+        known = self._known
+        if known[0] != files:
+            self._known = known = (files, {0: RowPlace()})
+        return known
 
-    def _remember(self, number: int, place: RowPlace) -> None:
-        if len(self._places) < _REMEMBERED:
-            self._places[number] = place
-
-    def _at(self, number: int, files: list[Path]) -> RowPlace | None:
+    def _at(self, number: int, files: list[FileState], places: dict[int, RowPlace]) -> RowPlace | None:
         """The place before a row; None where the source ends before it."""
-        known = max(each for each in self._places if each <= number)
-        place: RowPlace | None = _with_rows(self._places[known], files)
+        if all(_has_lines(file.path) for file in files) and number > sum(file.bytes for file in files):
+            return None  # a line has a byte at least
+        known = max(each for each in list(places) if each <= number)
+        place: RowPlace | None = _with_rows(places[known], files)
         passed = known
         while place is not None and passed < number:
             skipped, place = self._skip(place, number - passed, files)
             passed += skipped
         if place is not None:
-            self._remember(number, place)
+            _remember(places, number, place)
         return place
 
-    def _skip(self, place: RowPlace, count: int, files: list[Path]) -> tuple[int, RowPlace | None]:
+    def _skip(self, place: RowPlace, count: int, files: list[FileState]) -> tuple[int, RowPlace | None]:
         """Pass at most `count` rows of the file of a place; how many they were, and the place behind them."""
-        file = files[place.file]
+        file = files[place.file].path
         if _has_lines(file):
             lines, size = self._lines(file, place.byte, count)
             return lines, _with_rows(RowPlace(place.file, place.before + lines, place.byte + size), files)
@@ -99,9 +97,11 @@ class RowPages:
         skipped = min(count, max(0, total - place.before))
         return skipped, _behind(place, skipped, skipped < count, files)
 
-    def _take(self, place: RowPlace, count: int, files: list[Path]) -> tuple[int, list[SourceRow], RowPlace | None]:
+    def _take(
+        self, place: RowPlace, count: int, files: list[FileState]
+    ) -> tuple[int, list[SourceRow], RowPlace | None]:
         """At most `count` rows of the file of a place: how many numbers they have, themselves, and the place behind."""
-        file = files[place.file]
+        file = files[place.file].path
         if _has_lines(file):
             lines, size = self._lines(file, place.byte, count)
             part = LineRange(place.byte, place.byte + size, place.before + 1)
@@ -135,6 +135,11 @@ class RowPages:
                 )
 
 
+def _remember(places: dict[int, RowPlace], number: int, place: RowPlace) -> None:
+    if len(places) < _REMEMBERED:
+        places[number] = place
+
+
 def _has_lines(file: Path) -> bool:
     """Whether a file is entered by bytes."""
     return file.suffix.lower() == ".jsonl"
@@ -146,19 +151,19 @@ def _table_length(file: Path) -> int | None:
     return None if groups is None else sum(rows for _, rows in groups)
 
 
-def _behind(place: RowPlace, count: int, ended: bool, files: list[Path]) -> RowPlace | None:
+def _behind(place: RowPlace, count: int, ended: bool, files: list[FileState]) -> RowPlace | None:
     """The place `count` rows behind another one; in the next file where this one has `ended`."""
     if not ended:
         return RowPlace(place.file, place.before + count)
     return _with_rows(RowPlace(place.file + 1), files) if place.file + 1 < len(files) else None
 
 
-def _with_rows(place: RowPlace, files: list[Path]) -> RowPlace | None:
+def _with_rows(place: RowPlace, files: list[FileState]) -> RowPlace | None:
     """A place where the file goes on, or else the beginning of the next one that has any bytes; None behind all."""
-    if place.file < len(files) and not _has_lines(files[place.file]):
+    if place.file < len(files) and not _has_lines(files[place.file].path):
         return place
     while place.file < len(files):
-        if place.byte < files[place.file].stat().st_size:
+        if place.byte < files[place.file].bytes:
             return place
         place = RowPlace(place.file + 1)
     return None

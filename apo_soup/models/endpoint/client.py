@@ -235,8 +235,9 @@ class EndpointClient:
             patient_until = time.monotonic() + LIMIT_PATIENCE
             return await retrying(self._reply_past_limits, client, route, arguments, patient_until)
         except PassingFailure as failure:
-            told = f"{attempts} failures in a row on one request ({failure})"
-            raise self.error("base_url", told, f"{RESUME} to go on") from failure
+            count = "a failure" if attempts == 1 else f"{attempts} failures in a row"
+            advice = f"see whether the server still runs; {RESUME} to go on"
+            raise self.error("base_url", f"{count} on one request ({failure})", advice) from failure
 
     async def _reply_past_limits(
         self, client: openai.AsyncOpenAI, route: Route, arguments: dict[str, Any], patient_until: float

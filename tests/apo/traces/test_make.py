@@ -136,6 +136,22 @@ def test_a_judge_scores_what_no_reference_verifies(server, write_rows, write_rec
     assert "judge" in capsys.readouterr().out
 
 
+def test_what_a_judge_says_in_place_of_scores_is_told(server, write_rows, write_recipe, tmp_path, make_here):
+    """One that was told another form, and one that is no more."""
+    asked = server(lambda r: "Fine.\nI give it a 9" if r["model"] == "j" else thinker({**r, "seed": 1}))
+    judge = {"model": "j", "base_url": asked.url, "retries": 0}
+    values, _ = files(tmp_path, write_rows, asked.url, candidates=1, count=4, threshold=5, judge=judge)
+    del values["verifier"]
+    with pytest.raises(UserError, match=r"\(4 judge: no score: the judge ends with 'I give it a 9'\); change"):
+        make_here(write_recipe("traces.yaml", values))
+    values["judge"] |= {"base_url": "http://127.0.0.1:9/v1"}
+    told = (
+        r"judge.base_url: expected .* at http://127.0.0.1:9/v1, got a failure on one request \(Connection error.*\); "
+    )
+    with pytest.raises(UserError, match=f"{told}see whether the server still runs; the answers until now are kept"):
+        make_here(write_recipe("traces.yaml", values))
+
+
 def test_a_judge_is_asked_once_after_a_kill(server, write_rows, write_recipe, tmp_path, make_here):
     judged = []
 

@@ -101,3 +101,13 @@ def test_a_file_that_changes_is_read_anew(tmp_path):
         pages.rows(0, 1)
     file.write_text("")
     assert pages.rows(0, 5) == ([], False)
+
+
+def test_a_number_behind_all_bytes_is_answered_without_reading(tmp_path, monkeypatch):
+    """As any address may ask for it."""
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(lines(range(3)))
+    pages = RowPages(Source(str(tmp_path / "*.jsonl")), "x")
+    assert pages.rows(6, 10) == ([], False)
+    monkeypatch.setattr(row_pages.RowPages, "_lines", lambda *_: pytest.fail("it reads"))
+    assert pages.rows(10**11, 10) == ([], False)

@@ -149,7 +149,7 @@ def test_a_mistake_is_told_without_the_value(endpoint_recipe, side):
 def test_a_server_that_fails_is_told_without_secrets(endpoint_recipe, make_here, capsys):
     path, _ = endpoint_recipe("http://127.0.0.1:9/v1", side={"retries": 0}, count=1)
     words = shlex.split("--strong.extra_body '{a: {b: PLANTED}}' --strong.base_url http://127.0.0.1:9/v1?key=PLANTED")
-    with pytest.raises(UserError, match=r"at http://127.0.0.1:9/v1, got 1 failures in a row on one request") as error:
+    with pytest.raises(UserError, match=r"at http://127.0.0.1:9/v1, got a failure on one request") as error:
         make_here(path, *words)
     assert "PLANTED" not in str(error.value) + "".join(capsys.readouterr())
 
