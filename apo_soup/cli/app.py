@@ -73,7 +73,7 @@ def new(
         list[bool] | None, typer.Option("--lora/--qlora", help="train an adapter; --qlora: on a base of 4 bits")
     ] = None,
     from_file: Annotated[
-        str | None, typer.Option("--from", metavar="FILE", help="a configuration of axolotl or LLaMA-Factory instead")
+        str | None, typer.Option("--from", metavar="FILE", help="a configuration of axolotl, LLaMA-Factory or ms-swift")
     ] = None,
 ) -> None:
     """Write a recipe of your model and rows, which passes check; or of another project's configuration."""

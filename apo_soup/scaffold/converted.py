@@ -1,9 +1,12 @@
-"""`apo-soup new NAME --from FILE`: a recipe of a configuration of axolotl or LLaMA-Factory, with a table of keys."""
+"""`apo-soup new NAME --from FILE`: a recipe of another project's configuration, with a table of keys.
 
+Configurations of axolotl, LLaMA-Factory and ms-swift are taken, and scripts with a `swift sft` command.
+"""
+
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,97 +15,33 @@ from apo_soup.config.in_words import as_written
 from apo_soup.config.load import check_keys, file_model
 from apo_soup.config.recipe_file import RecipeFile
 from apo_soup.config.yaml_lines import read_yaml
-from apo_soup.errors import UserError, need_file
+from apo_soup.errors import UserError, need_file, told_by_library
 from apo_soup.runs.sources import is_local
-from apo_soup.scaffold.foreign_keys import AXOLOTL, LLAMA_FACTORY, ForeignKeys
-from apo_soup.scaffold.foreign_rows import axolotl_source, llama_factory_sources
+from apo_soup.scaffold.foreign_keys import AXOLOTL, LLAMA_FACTORY, MS_SWIFT, TUNERS, ForeignKeys
+from apo_soup.scaffold.foreign_rows import axolotl_source, llama_factory_sources, swift_sources
 from apo_soup.scaffold.model_seen import path_from
 from apo_soup.scaffold.new_recipe import add_schemas, file_text, free_folder, whole_folder
 from apo_soup.scaffold.stages import WrittenFile
-from apo_soup.tables import text_table
+from apo_soup.scaffold.swift_command import swift_keys
+from apo_soup.scaffold.taken_keys import Converted, Fate, counted
 
 # The methods of axolotl's `rl`, and of LLaMA-Factory's `stage` and `pref_loss`, that are trained here, as losses.
 _LOSSES = {"dpo": "sigmoid", "ipo": "ipo", "sigmoid": "sigmoid", "hinge": "hinge"}
-_NUMBER = re.compile(r"\d+(\.\d+)?[eE]-?\d+")
 _EACH_EPOCH = ("saves_per_epoch", "evals_per_epoch")
-# Above it is no number of rows or epochs.
-_MOST = 1e12
 # A problem names the key that it is about behind the file's name.
 _KEY = re.compile(r"^[^:]+(?::\d+)?: ([\w.]+): (.*)$", re.DOTALL)
-
-
-@dataclass
-class Fate:
-    """What became of a key: the keys of ours that it is, or what it is in words; and why it is left out, or in part."""
-
-    key: str
-    taken: dict[str, Any] = field(default_factory=dict)
-    why: str = ""
-    told: str = ""
-
-    @property
-    def words(self) -> str:
-        """What it is here."""
-        taken = ", ".join(f"{name}: {as_written(value)}" for name, value in self.taken.items())
-        return taken or self.told or "left out"
-
-
-@dataclass
-class Converted:
-    """A configuration's keys as a stage file's.
-
-    Attributes:
-        kind: sft or apo.
-        keys: the stage file's.
-        fate: what became of every key that says something.
-        data: rows, `base` the model.
-    """
-
-    kind: str
-    foreign: ForeignKeys
-    base: str = ""
-    keys: dict[str, Any] = field(default_factory=dict)
-    sources: list[dict[str, Any]] = field(default_factory=list)
-    held_out: Any = None
-    fate: list[Fate] = field(default_factory=list)
-
-    def take(self, key: str, keys: dict[str, Any]) -> None:
-        """Take a key as keys of ours, or leave it out where it is none, or where another key says otherwise."""
-        other = next((name for name, value in keys.items() if name in self.keys and self.keys[name] != value), None)
-        if other:
-            holder = next((fate.key for fate in self.fate if other in fate.taken), "another key")
-            self.leave(key, f"{holder} says {other}: {as_written(self.keys[other])}")
-        elif keys:
-            self.keys |= keys
-            self.fate.append(Fate(key, keys))
-        else:
-            self.leave(key, self.foreign.reason(key))
-
-    def take_defaults(self, defaults: dict[str, Any]) -> None:
-        """Write the project's own defaults, where its file gives no other value and those here differ."""
-        missing = {name: value for name, value in defaults.items() if name not in self.keys}
-        self.keys |= missing
-        self.fate += [Fate(f"default of {name}", {name: value}) for name, value in missing.items()]
-
-    def leave(self, key: str, why: str) -> None:
-        """Leave a key out."""
-        self.fate.append(Fate(key, why=why))
-
-    def table(self) -> str:
-        """What became of every key."""
-        return text_table(["key", "taken as", "why not"], [[fate.key, fate.words, fate.why] for fate in self.fate])
 
 
 def convert_recipe(name: str, file: str, say: Callable[[str], None]) -> Path:
     """Write a recipe of another project's configuration, and say what became of its keys; returns the stage file.
 
     Raises:
-        UserError: the file cannot be read, is of neither project, or of a method that is not trained here; or the
-            folder is there.
+        UserError: the file cannot be read, is of none of these projects, or of a method that is not trained here; or
+            the folder is there.
     """
     folder = free_folder(name)
     source = need_file(file, "configuration", "--from")
-    converted = converted_keys(read_yaml(source)[0], source, folder)
+    converted = converted_keys(_given_keys(source), source, folder)
     leave_out_wrong(converted, folder)
     for line in (f"{file}: a configuration of {converted.foreign.name}, for {converted.kind}.yaml", converted.table()):
         say(line)
@@ -127,19 +66,40 @@ def convert_recipe(name: str, file: str, say: Callable[[str], None]) -> Path:
     return folder / f"{converted.kind}.yaml"
 
 
+def _given_keys(file: Path) -> dict[str, Any]:
+    """The keys of a configuration, or of the command of a script.
+
+    Raises:
+        UserError: the file cannot be read, or a script has no such command.
+    """
+    if file.suffix.lower() != ".sh":
+        return read_yaml(file)[0]
+    with told_by_library(file, (OSError, ValueError), expected="a text in UTF-8", way="name another file"):
+        text = file.read_text(encoding="utf-8-sig")
+    keys = swift_keys(text, file)
+    if keys is None:
+        raise UserError(
+            f"{file}: expected a script with a swift command (pt, sft, rlhf), got none; give the file of its keys"
+        )
+    return keys
+
+
 def converted_keys(values: dict[str, Any], file: Path, folder: Path) -> Converted:
     """The keys of a configuration as those of a stage file.
 
     Raises:
-        UserError: it is of neither project, or of a method that is not trained here.
+        UserError: it is of none of these projects, or of a method that is not trained here.
     """
     if "base_model" in values:
         return _axolotl(values, file, folder)
     if "model_name_or_path" in values and not values.keys().isdisjoint(("finetuning_type", "cutoff_len", "template")):
         return _llama_factory(values, file, folder)
+    if "model" in values and "dataset" in values:
+        return _ms_swift(values, file, folder)
     raise UserError(
-        f"{file}: expected a configuration of axolotl (base_model) or LLaMA-Factory (finetuning_type, cutoff_len), got "
-        "neither's keys; one of TRL or alignment-handbook is a stage file as it is: name it sft.yaml or apo.yaml"
+        f"{file}: expected a configuration of axolotl (base_model), LLaMA-Factory (finetuning_type, cutoff_len) or "
+        "ms-swift (model, dataset), or a script with its swift command, got none's keys; one of TRL or "
+        "alignment-handbook is a stage file as it is: name it sft.yaml or apo.yaml"
     )
 
 
@@ -155,15 +115,15 @@ def _axolotl(values: dict[str, Any], file: Path, folder: Path) -> Converted:
     entries = values.get(rows) or []
     for entry in entries if isinstance(entries, list) else [entries]:
         source, left = axolotl_source(entry if isinstance(entry, dict) else {"path": entry}, rows)
-        _take_source(converted, rows, source, left, folder)
+        converted.take_source(rows, source, left, folder)
     if rows == "datasets" and values.get("pretraining_dataset"):
         converted.leave(
             "pretraining_dataset", "the rows of datasets are taken; a mid.yaml trains on others before them"
         )
-    _held_out(converted, "val_set_size", values)
+    converted.hold_out("val_set_size", values.get("val_set_size"))
     done = ("base_model", "rl", "datasets", "pretraining_dataset", "val_set_size", "output_dir", *_EACH_EPOCH)
     cosine = values.get("lr_scheduler") in (None, "", "cosine")
-    _take_all(converted, values, done, ("lora_target_linear", *(["cosine_min_lr_ratio"] if cosine else [])))
+    converted.take_all(values, done, ("lora_target_linear", *(["cosine_min_lr_ratio"] if cosine else [])))
     defaults = {"num_train_epochs": 1, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine"}
     converted.take_defaults(defaults | {"max_length": 512, "optim": "adamw_torch_fused", "weight_decay": 0.0})
     if converted.keys.get("use_peft"):
@@ -185,18 +145,94 @@ def _llama_factory(values: dict[str, Any], file: Path, folder: Path) -> Converte
         converted.take("pref_loss", {"loss_type": _LOSSES[str(loss)]})
     rows = Path(file).parent / str(values.get("dataset_dir", "data"))
     for source, left in llama_factory_sources(values.get("dataset"), rows):
-        _take_source(converted, "dataset", source, left, folder)
-    _held_out(converted, "val_size", values)
-    _take_all(converted, values, ("model_name_or_path", "dataset", "val_size", "pref_loss"), ("neat_packing",))
+        converted.take_source("dataset", source, left, folder)
+    converted.hold_out("val_size", values.get("val_size"))
+    converted.take_all(values, ("model_name_or_path", "dataset", "val_size", "pref_loss"), ("neat_packing",))
     if values.get("finetuning_type") in (None, "", "lora"):
         rank = converted.keys.get("lora_r", 8)
-        scale = {"lora_alpha": 2 * rank} if _number(rank) else {}
+        scale = {"lora_alpha": 2 * rank} if counted(rank) else {}
         adapter = {"use_peft": True, "lora_r": 8, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
         converted.take_defaults(adapter | scale)
     converted.take_defaults({"max_length": 2048, "learning_rate": 5e-5})
     if converted.kind == "sft" and stage == "sft":
         converted.keys.setdefault("assistant_only_loss", True)
     return converted
+
+
+def _ms_swift(values: dict[str, Any], file: Path, folder: Path) -> Converted:
+    command = values.get("command") or ("rlhf" if values.get("rlhf_type") else "sft")
+    kind = _kind(_swift_method(values, command), file, "rlhf_type" if command == "rlhf" else "task_type")
+    converted = Converted(kind, MS_SWIFT, _base(values, MS_SWIFT, file))
+    converted.fate.append(Fate("model", told="model of recipe.yaml"))
+    done: tuple[str, ...] = ("command", "model", "dataset", "columns", "split_dataset_ratio")
+    if kind == "apo":
+        _swift_losses(converted, values, file)
+        done = (*done, "rlhf_type", "loss_type", "loss_weights", "rpo_alpha")
+    if values.get("quant_method") not in (None, "", "bnb"):
+        done = (*done, "quant_bits")
+        if values.get("quant_bits"):
+            converted.leave("quant_bits", f"the quantisation of {as_written(values['quant_method'])} is not done here")
+    _swift_rows(converted, values, folder)
+    converted.hold_out("split_dataset_ratio", values.get("split_dataset_ratio"))
+    converted.take_all(values, done)
+    if not any(values.get(name) for name in TUNERS):
+        converted.take_defaults({"use_peft": True})
+    adapter = converted.keys.get("use_peft")
+    if adapter:
+        shape = {"lora_r": 8, "lora_alpha": 32, "lora_dropout": 0.05, "lora_target_modules": "all-linear"}
+        converted.take_defaults(shape)
+    if converted.keys.get("load_in_4bit"):
+        converted.take_defaults({"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True})
+    defaults = {"weight_decay": 0.1, "adam_beta2": 0.95, "lr_scheduler_type": "cosine", "overflow": "drop"}
+    converted.take_defaults({**defaults, "learning_rate": 1e-4 if adapter else 1e-5})
+    size = counted(converted.keys.get("per_device_train_batch_size", 1))
+    if "gradient_accumulation_steps" not in converted.keys and size and size >= 1:
+        converted.take_defaults({"global_batch_size": int(size) * math.ceil(16 / int(size))})
+    if "max_length" not in converted.keys:
+        converted.leave("default of max_length", "the model's longest text there, 1,024 tokens here; write one")
+    if kind == "sft":
+        converted.keys.setdefault("assistant_only_loss", command != "pt")
+    return converted
+
+
+def _swift_rows(converted: Converted, values: dict[str, Any], folder: Path) -> None:
+    for source, left in swift_sources(values.get("dataset"), values.get("columns")):
+        converted.take_source("dataset", source, left, folder)
+    if values.get("columns"):
+        converted.fate.append(Fate("columns", told="rename of each source"))
+    if not (values.get("use_hf") or all(is_local(source["id"]) for source in converted.sources)):
+        told = "data sets are ModelScope's there, and of Hugging Face's Hub here: see that it has them"
+        converted.leave("default of use_hf", told)
+
+
+def _swift_method(values: dict[str, Any], command: Any) -> Any:
+    """What a command of ms-swift trains, as `_kind` takes it."""
+    if command == "rlhf":
+        return values.get("rlhf_type") or "dpo"
+    task = values.get("task_type")
+    return None if task == "causal_lm" else task
+
+
+def _swift_losses(converted: Converted, values: dict[str, Any], file: Path) -> None:
+    """The losses of ms-swift's preference training; `rpo_alpha` is the weight of one more.
+
+    Raises:
+        UserError: one of them is none of ours.
+    """
+    given = values.get("loss_type") or "sigmoid"
+    losses = list(given) if isinstance(given, list) else [given]
+    problems = check_keys("apo", Given(file, {"output_dir": "runs/x", "loss_type": given}))[1]
+    wrong = next((problem for problem in problems if ": loss_type" in problem), None)
+    if wrong:
+        raise UserError(wrong)
+    weights = values.get("loss_weights")
+    alpha = counted(values.get("rpo_alpha"))
+    if alpha:
+        losses, weights = [*losses, "sft"], [*(weights if isinstance(weights, list) else [1.0] * len(losses)), alpha]
+        converted.fate.append(Fate("rpo_alpha", told=f"the weight of the loss sft: {alpha}"))
+    converted.take("loss_type", {"loss_type": losses if len(losses) > 1 else losses[0]})
+    if weights:
+        converted.take("loss_weights", {"loss_weights": weights})
 
 
 def _base(values: dict[str, Any], foreign: ForeignKeys, file: Path) -> str:
@@ -229,68 +265,11 @@ def _kind(method: Any, file: Path, key: str) -> str:
     return "apo"
 
 
-def _placed(source: dict[str, Any], folder: Path) -> dict[str, Any]:
-    return {**source, "id": path_from(folder, source["id"]) if is_local(source["id"]) else source["id"]}
-
-
-def _take_source(
-    converted: Converted, key: str, source: dict[str, Any], left: list[tuple[str, str]], folder: Path
-) -> None:
-    if source:
-        converted.sources.append(_placed(source, folder))
-        converted.fate.append(Fate(key, told=f"dataset_mixture: {as_written(source)}"))
-    for name, why in left:
-        converted.leave(name, why)
-
-
-def _held_out(converted: Converted, key: str, values: dict[str, Any]) -> None:
-    size = _number(values.get(key))
-    if size is not None and size > 0:
-        converted.held_out = int(size) if size >= 1 else size
-        converted.fate.append(Fate(key, told=f"dataset_mixture.test_split_size: {converted.held_out}"))
-    elif values.get(key) not in (None, "", False, 0):
-        converted.leave(key, f"expected a share or a number of rows, got {as_written(values[key])}")
-
-
-def _number(value: Any) -> float | None:
-    """A value that is a number which can be counted with; None of any other."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if abs(value) < _MOST else None
-
-
-def _take_all(converted: Converted, values: dict[str, Any], done: tuple[str, ...], first: tuple[str, ...] = ()) -> None:
-    """Take every key that says something and is not done yet; of two for one key of ours, the same whatever their order
-    is: one of `first`, else the one of the same name, else the first of the table.
-    """
-    foreign, known = converted.foreign, file_model(converted.kind).model_fields
-    if values.get("warmup_steps") == 0:  # which both projects take for a key that is not given
-        first = (*first, "warmup_ratio")
-    table = [*first, *known, *foreign.values, *foreign.renamed]
-    at_first = len(converted.fate)
-    for key in sorted(values, key=lambda key: table.index(key) if key in table else len(table)):
-        written = values[key]
-        # YAML reads 2e-4 as text.
-        value = float(written) if isinstance(written, str) and _NUMBER.fullmatch(written) else written
-        if value in (None, "", [], {}) or key in done:
-            continue
-        if key in foreign.values:
-            converted.take(key, foreign.values[key](value))
-        elif key in foreign.renamed:
-            converted.take(key, {foreign.renamed[key]: value} if foreign.renamed[key] in known else {})
-        elif key in known and key not in foreign.left_out:
-            converted.take(key, {key: value})
-        elif value is not False:
-            converted.take(key, {})
-    order = list(values)
-    converted.fate[at_first:] = sorted(converted.fate[at_first:], key=lambda fate: order.index(fate.key))
-
-
 def _saves(converted: Converted, values: dict[str, Any]) -> None:
     """Checkpoints and evaluations by their number an epoch, as shares of the steps."""
-    epochs = _number(converted.keys.get("num_train_epochs", 1)) or 1
+    epochs = counted(converted.keys.get("num_train_epochs", 1)) or 1
     for key, what in zip(_EACH_EPOCH, ("save", "eval"), strict=True):
-        count = _number(values.get(key))
+        count = counted(values.get(key))
         if count is None or count <= 0:
             if values.get(key) not in (None, "", False, 0):
                 converted.leave(key, f"expected a number of times, got {as_written(values[key])}")

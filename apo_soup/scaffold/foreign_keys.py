@@ -1,4 +1,4 @@
-"""What the keys of axolotl and LLaMA-Factory are here: the same by another name, or nothing, with a reason."""
+"""What the keys of axolotl, LLaMA-Factory and ms-swift are here: ours by another name, or nothing, with a reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -222,3 +222,106 @@ LLAMA_FACTORY = ForeignKeys(
 
 def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _loaded_in(value: Any) -> _Ours:
+    return {"bfloat16": {"bf16": True}, "float16": {"bf16": False, "fp16": True}, "float32": {"bf16": False}}.get(
+        str(value), {}
+    )
+
+
+def _modules(value: Any) -> _Ours:
+    return {"lora_target_modules": "all-linear" if value in ("all-linear", ["all-linear"]) else value}
+
+
+TUNERS = ("tuner_type", "train_type", "sft_type")
+_LOSS_PLACES = {"default": True, "all": False}
+
+MS_SWIFT = ForeignKeys(
+    "ms-swift",
+    "model",
+    renamed={
+        "lora_rank": "lora_r",
+        "warmup_ratio": "warmup_steps",
+        "modules_to_save": "lora_modules_to_save",
+        "target_parameters": "lora_target_parameters",
+        "bnb_4bit_use_double_quant": "use_bnb_nested_quant",
+    },
+    values={
+        **dict.fromkeys(TUNERS, lambda value: {"use_peft": True} if value == "lora" else {}),
+        "target_modules": _modules,
+        "quant_bits": _quantised,
+        "torch_dtype": _loaded_in,
+        "attn_impl": lambda value: _attention("flash_attention_2" if value == "flash_attn" else value),
+        "truncation_strategy": lambda value: (
+            {"overflow": {"delete": "drop", "right": "truncate", "split": "split"}[value]}
+            if value in ("delete", "right", "split")
+            else {}
+        ),
+        "packing_strategy": lambda value: {"packing_strategy": "bfd"} if value == "binpack" else {},
+        "loss_scale": lambda value: (
+            {"assistant_only_loss": _LOSS_PLACES[value]} if isinstance(value, str) and value in _LOSS_PLACES else {}
+        ),
+        "new_special_tokens": lambda value: (
+            {"add_special_tokens": value, "resize_embeddings": True}
+            if not any(str(token).endswith(".txt") for token in (value if isinstance(value, list) else [value]))
+            else {}
+        ),
+    },
+    left_out={
+        "rlhf_type": "the file's name says it",
+        **dict.fromkeys(TUNERS, "an adapter is lora here; with another value all weights are trained"),
+        "model_type": "transformers finds it by config.json",
+        "task_type": "a model that writes text is trained here",
+        "template": "a template of ms-swift's; the model's own is taken",
+        "use_chat_template": "rows of texts are trained as texts",
+        "agent_template": "the chat template tells how tools are called",
+        "system": "a system turn stands in the rows",
+        "loss_scale": "every assistant turn is trained, all its tokens alike",
+        "truncation_strategy": "a text is cut at its end, dropped or split",
+        "val_dataset": "held-out rows are split off: dataset_mixture.test_split_size",
+        "split_dataset_ratio": "no rows are held out",
+        "cached_": "prepared rows lie in the run's folder",
+        "load_from_cache_file": "prepared rows are made anew where rows or keys changed",
+        "lazy_tokenize": "rows come prepared",
+        "streaming": "rows come prepared",
+        "packing_strategy": "in one pass over the rows in their order no sequence would be full",
+        "packing_length": "a sequence is max_length long",
+        "packing_num_proc": _SPEED,
+        "padding_free": "rows are packed, or padded to the longest of their batch",
+        "dataset_shuffle": "rows are always shuffled, with dataset_mixture.seed",
+        "custom_dataset_info": "rows are named by their files",
+        "download_mode": "rows of the Hub are read at their commit",
+        "disable_auto_column_mapping": "rename says what columns are",
+        "model_name": "write the name into the rows, in place of {{NAME}}",
+        "model_author": "write the name into the rows, in place of {{AUTHOR}}",
+        "new_special_tokens": "write the tokens themselves, not a file of them",
+        "adapters": "name the adapter's folder as the model, with use_peft: true",
+        "ref_": "the reference is the model that training begins with",
+        "rpo_alpha": "it is of preference training",
+        "quant_method": "bitsandbytes does it: load_in_4bit or load_in_8bit",
+        "resume_from_checkpoint": _ITSELF,
+        "resume_only_model": _ITSELF,
+        "output_dir": "the recipe's name says it",
+        "add_version": "the recipe's name says it",
+        "create_checkpoint_symlink": "a finished stage has one folder",
+        "use_hf": "ids are the Hub's of Hugging Face",
+        "deepspeed": _LAUNCH,
+        "fsdp": _LAUNCH,
+        "zero_": _LAUNCH,
+        "ddp_": _LAUNCH,
+        "NPROC_PER_NODE": _LAUNCH,
+        "NNODES": _LAUNCH,
+        "device_map": _LAUNCH,
+        "sequence_parallel_size": _LAUNCH,
+        "context_parallel_size": _LAUNCH,
+        "expert_parallel_size": _LAUNCH,
+        "use_ray": _LAUNCH,
+        "device_groups": _LAUNCH,
+        "swanlab": _TRACKER,
+        "freeze_": "all weights are trained, or an adapter",
+        "vit_": "images and sounds are not trained here",
+        "max_pixels": "images and sounds are not trained here",
+        "eval_": "no rows are held out (split_dataset_ratio)",
+    },
+)

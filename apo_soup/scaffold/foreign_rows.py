@@ -1,4 +1,4 @@
-"""The data sets of axolotl's and LLaMA-Factory's configurations as sources of a mixture."""
+"""The data sets of axolotl's, LLaMA-Factory's and ms-swift's configurations as sources of a mixture."""
 
 import json
 import os
@@ -132,3 +132,33 @@ def _llama_factory_source(name: str, entry: dict[str, Any], folder: Path) -> tup
     read = ("columns", "hf_hub_url", "ranking", *(of_hub if place == hub else []), "file_name")
     others = (key for key in entry if key not in (*read, *_READ_BY_ROW, *_NOT_A_SAY) and entry[key])
     return source, left + [(f"dataset.{name}.{key}", _WHY.get(key, "nothing here reads it")) for key in others]
+
+
+def swift_sources(names: Any, columns: Any) -> Iterator[tuple[dict[str, Any], _Left]]:
+    """Sources of ms-swift's data sets, each `ID:SUBSET/SUBSET#COUNT`; with each, what of it is left out, and why.
+
+    Args:
+        columns: columns of the rows and the fields that they are, which hold for all.
+    """
+    if isinstance(columns, str):
+        try:
+            columns = json.loads(columns)
+        except (ValueError, RecursionError):
+            columns = None
+    given = columns.items() if isinstance(columns, dict) else ()
+    renamed = {str(theirs): ours for theirs, ours in given if isinstance(ours, str)}
+    for name in names if isinstance(names, list) else [names]:
+        if not isinstance(name, str) or not name:
+            yield {}, [("dataset", f"expected a data set's file or id, got {as_written(name)}")]
+            continue
+        place, _, count = name.partition("#") if not os.path.exists(name) else (name, "", "")
+        place = place.removeprefix("HF::").removeprefix("hf::")
+        path, _, subsets = place.partition(":") if not os.path.exists(place) else (place, "", "")
+        left = [(f"dataset.{name}", f"{count} rows: {_WHY['num_samples']}")] if count else []
+        if path in ("MS", "ms"):  # MS::OWNER/NAME
+            left.append((f"dataset.{name}", "a data set of ModelScope: write its file, or its id on the Hub"))
+            path, _, subsets = subsets.removeprefix(":").partition(":")
+        rename = {"rename": renamed} if renamed else {}
+        for subset in subsets.split("/"):
+            yield {"id": path, **({"config": subset} if subset else {}), **rename}, left
+            left = []

@@ -1,4 +1,4 @@
-"""Configurations of axolotl and LLaMA-Factory as recipes: copies of their keys, not of their files."""
+"""Configurations of axolotl, LLaMA-Factory and ms-swift as recipes: copies of their keys, not of their files."""
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ from apo_soup.plan.check import check_recipe
 from apo_soup.scaffold.converted import convert_recipe, converted_keys, leave_out_wrong
 from apo_soup.scaffold.foreign_keys import AXOLOTL as AXOLOTL_KEYS
 from apo_soup.scaffold.foreign_keys import LLAMA_FACTORY as LLAMA_FACTORY_KEYS
+from apo_soup.scaffold.foreign_keys import MS_SWIFT as MS_SWIFT_KEYS
 
 BASE = ROOT / "recipes" / "tiny" / "base"
 AXOLOTL = f"""
@@ -74,16 +75,39 @@ warmup_ratio: 0.1
 bf16: false
 """
 
+SWIFT_SFT = f"""
+CUDA_VISIBLE_DEVICES=0,1 NPROC_PER_NODE=2 swift sft \\
+    --model {BASE} --tuner_type lora --torch_dtype bfloat16 --attn_impl flash_attn \\
+    --dataset rows.jsonl#500 swift/mix:en/zh --columns '{{"q": "query", "a": "response"}}' \\
+    --split_dataset_ratio 0.01 --num_train_epochs 1 --per_device_train_batch_size 3 \\
+    --learning_rate 1e-4 --lora_rank 8 --target_modules all-linear --warmup_ratio 0.05 \\
+    --max_length 2048 --truncation_strategy right --system 'You help.' --model_author me \\
+    --eval_steps 50 --save_steps 50 --save_total_limit 2 --output_dir output --deepspeed zero2
+"""
+SWIFT_DPO = f"""
+rlhf_type: dpo
+model: {BASE}
+ref_model: {BASE}
+tuner_type: full
+dataset: rows.jsonl
+torch_dtype: float32
+beta: 0.2
+rpo_alpha: 0.1
+learning_rate: 1e-6
+gradient_accumulation_steps: 16
+warmup_ratio: 0.05
+"""
+
 
 @pytest.fixture
 def converted(tmp_path, monkeypatch):
     """Convert a text; gives what the stage file holds, and the table by key."""
     monkeypatch.chdir(tmp_path)
 
-    def convert(text, kind):
-        (tmp_path / "theirs.yml").write_text(text)
+    def convert(text, kind, name="theirs.yml"):
+        (tmp_path / name).write_text(text)
         said = []
-        file = convert_recipe("mine", "theirs.yml", said.append)
+        file = convert_recipe("mine", name, said.append)
         assert file.name == f"{kind}.yaml"
         rows = [line.split("  ", 1) for line in said[1].splitlines()[2:]]
         return yaml.safe_load(file.read_text()), {key: rest.strip() for key, rest in rows}
@@ -138,6 +162,62 @@ def test_a_configuration_of_llama_factory_is_a_recipe(converted, tmp_path):
     assert fate["template"].startswith("left out")
 
 
+def test_a_script_of_ms_swift_is_a_recipe_that_passes_check(converted, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"q": "1 + 1?", "a": "2"}\n')
+    keys, fate = converted(SWIFT_SFT, "sft", "train.sh")
+    rename = {"q": "query", "a": "response"}
+    assert keys["dataset_mixture"]["datasets"] == [
+        {"id": "../rows.jsonl", "rename": rename},
+        {"id": "swift/mix", "config": "en", "rename": rename},
+        {"id": "swift/mix", "config": "zh", "rename": rename},
+    ]
+    assert keys["dataset_mixture"]["test_split_size"] == 0.01
+    expected = {
+        "use_peft": True, "lora_r": 8, "lora_alpha": 32, "lora_dropout": 0.05, "lora_target_modules": "all-linear",
+        "bf16": True, "attn_implementation": "flash_attention_2", "max_length": 2048, "overflow": "truncate",
+        "learning_rate": 1e-4, "warmup_steps": 0.05, "weight_decay": 0.1, "adam_beta2": 0.95, "num_train_epochs": 1,
+        "lr_scheduler_type": "cosine", "per_device_train_batch_size": 3, "global_batch_size": 18,
+        "assistant_only_loss": True, "save_steps": 50, "eval_steps": 50,
+    }  # fmt: skip
+    assert {name: keys.get(name) for name in expected} == expected
+    for name, why in {
+        "system": "a system turn stands in the rows",
+        "model_author": "write the name into the rows, in place of {{AUTHOR}}",
+        "default of use_hf": "and of Hugging Face's Hub here: see that it has them",
+        "deepspeed": "accelerate's launch file says it: --launch fsdp2.yaml",
+        "NPROC_PER_NODE": "accelerate's launch file says it: --launch fsdp2.yaml",
+        "dataset.rows.jsonl#500": "500 rows: weight takes a share of a source's rows",
+    }.items():
+        assert fate[name].endswith(why)
+        assert fate[name].startswith("left out")
+    (tmp_path / "mine" / "sft.yaml").write_text(
+        yaml.safe_dump(keys | {"dataset_mixture": {"datasets": keys["dataset_mixture"]["datasets"][:1]}})
+    )
+    assert check_recipe(tmp_path / "mine")[1] == []
+
+
+def test_preferences_of_ms_swift_keep_their_losses(converted, tmp_path):
+    keys, fate = converted(SWIFT_DPO, "apo")
+    assert (keys["loss_type"], keys["loss_weights"], keys["beta"]) == (["sigmoid", "sft"], [1.0, 0.1], 0.2)
+    assert (keys["bf16"], keys["learning_rate"], keys["gradient_accumulation_steps"]) == (False, 1e-6, 16)
+    assert not {"use_peft", "global_batch_size", "assistant_only_loss"} & keys.keys()
+    assert fate["ref_model"].endswith("the reference is the model that training begins with")
+    assert fate["default of max_length"].startswith("left out")
+
+
+def test_a_script_without_a_command_is_a_sentence(converted, tmp_path):
+    with pytest.raises(
+        UserError, match=r"theirs\.sh: expected a script with a swift command \(pt, sft, rlhf\), got none"
+    ):
+        converted("swift infer --model a\n", "sft", "theirs.sh")
+
+
+def test_texts_of_ms_swift_are_trained_whole(tmp_path):
+    values = {"command": "pt", "model": "a/b", "dataset": "o/r", "tuner_type": "full"}
+    keys = converted_keys(values, tmp_path / "x.sh", tmp_path / "mine").keys
+    assert (keys["assistant_only_loss"], keys["learning_rate"]) == (False, 1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -145,7 +225,11 @@ def test_a_configuration_of_llama_factory_is_a_recipe(converted, tmp_path):
         ("base_model: a/b\nreward_model: true\n", "got a reward model, which is another method"),
         ("model_name_or_path: a/b\nstage: ppo\ncutoff_len: 8\n", "theirs.yml: stage: expected supervised training"),
         ("learning_rate: 1\n", "theirs.yml: expected a configuration of axolotl"),
+        ("model: a/b\ndataset: r\nrlhf_type: kto\n", "theirs.yml: rlhf_type: expected supervised training, or"),
+        ("model: a/b\ndataset: r\nrlhf_type: dpo\nloss_type: odd\n", "loss_type: expected"),
+        ("model: a/b\ndataset: r\ntask_type: seq_cls\n", "theirs.yml: task_type: expected supervised training, or"),
         ("base_model: a/b\n", "dataset_mixture.datasets: expected"),
+        ("model: a/b\ndataset: []\n", "dataset_mixture.datasets: expected"),
         ("base_model:\n", "base_model: expected a model's folder or its id on the Hub, got null; write one"),
         ("base_model: a/b\nrl: [dpo]\n", 'got ["dpo"], which is another method'),
     ],
@@ -200,11 +284,13 @@ ODD = [
     [
         (AXOLOTL_KEYS, {"base_model": "a/b", "datasets": [{"path": "o/r"}]}),
         (LLAMA_FACTORY_KEYS, {"model_name_or_path": "a/b", "dataset": "o/r", "cutoff_len": 5}),
+        (MS_SWIFT_KEYS, {"model": "a/b", "dataset": "o/r", "rlhf_type": "dpo"}),
     ],
 )
 def test_odd_values_are_left_out_or_one_sentence(tmp_path, monkeypatch, foreign, least):
     monkeypatch.chdir(tmp_path)
     decisive = ("rl", "stage", "pref_loss", "datasets", "dataset", "dataset_dir", foreign.base)
+    decisive += ("command", "rlhf_type", "loss_type", "loss_weights", "rpo_alpha", "task_type", "columns")
     more = ("pretraining_dataset", "val_set_size", "val_size", "saves_per_epoch", "evals_per_epoch", "report_to")
     names = sorted({*foreign.values, *foreign.renamed, *foreign.left_out, *more} - set(decisive))
     for number, odd in enumerate(ODD):
