@@ -13,6 +13,8 @@ from apo_soup.errors import UserError
 # The longest text of one cell; Python's own limit of 131 072 characters is below a long reasoning.
 LONGEST_CELL = 2**31 - 1
 OTHER_SEPARATORS = (";", "\t", "|", ",")
+# What pandas writes for a value that is not there, where it is asked for text.
+NO_VALUE = ("nan", "NaN", "<NA>")
 # A name of a column is shorter, and no sentence.
 LONGEST_NAME = 60
 
@@ -20,7 +22,7 @@ LONGEST_NAME = 60
 def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
     """Rows of a file of separated values; a record that is at fault is a row with a problem, placed at its first line.
 
-    A cell that holds a list of turns as JSON, or as Python writes it, becomes that list.
+    A cell that holds a list of turns as JSON, or as Python writes it, becomes that list; `nan` is no value.
 
     Raises:
         UserError: the first line does not name columns, or the file ends inside a quoted text.
@@ -98,8 +100,8 @@ def _row(place: str, names: list[str], cells: list[str], keep_nulls: bool) -> So
 
 
 def _cell(text: str) -> object:
-    """A cell's text, or the turns that it holds."""
+    """A cell's text, or the turns that it holds; None where it is the word that tables have for nothing."""
     if text[:1] not in ("[", "{"):
-        return text
+        return None if text in NO_VALUE else text
     value = written_value(text)
     return value if holds_turns(value) or holds_turns([value]) else text

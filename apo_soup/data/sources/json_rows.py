@@ -12,7 +12,7 @@ from typing import Any
 
 from apo_soup.data.sources.json_text import RepeatedKeyError, json_value
 from apo_soup.data.sources.row_bytes import NOT_UTF8, opened_rows
-from apo_soup.data.sources.rows import SourceRow, text_length, without_row_nulls
+from apo_soup.data.sources.rows import Fields, SourceRow, text_length, without_row_nulls
 from apo_soup.errors import UserError, first_line
 
 WRAPPERS = ("data", "rows", "examples", "train")
@@ -101,7 +101,7 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: {file}: {_unreadable(error)}") from None
     if isinstance(content, dict):
-        content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), list)), [content])
+        content = _wrapped_rows(content, f"{where}: {file}")
     if not isinstance(content, list):
         raise UserError(
             f"{where}: {file}: expected a JSON list of objects, or one object a line, got {type(content).__name__}; "
@@ -116,6 +116,22 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
             yield SourceRow(place, None, _unreadable(error))
             continue
         yield SourceRow(place, fields, None, size, nulls) if isinstance(fields, dict) else _no_object(place, fields)
+
+
+def _wrapped_rows(content: Fields, place: str) -> list[Any]:
+    """The rows of a mapping: those of the list that it holds them in, or itself as one; raises UserError where it has
+    two such lists, or columns in place of rows.
+    """
+    columns = [content, *(value for value in content.values() if isinstance(value, dict))]
+    if "columns" in content or any(column and all(map(str.isdigit, column)) for column in columns):
+        raise UserError(
+            f"{place}: expected a list of rows, got them by column or by number, as pandas writes them; write them "
+            'with to_json(..., orient="records", lines=True)'
+        )
+    held = [name for name in WRAPPERS if isinstance(content.get(name), list)]
+    if len(held) > 1:
+        raise UserError(f"{place}: expected one list of rows, got {' and '.join(held)}; leave the one that is meant")
+    return content[held[0]] if held else [content]
 
 
 def _unreadable(error: Exception) -> str:

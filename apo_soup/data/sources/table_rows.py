@@ -110,7 +110,10 @@ def _read_batches(
     import pyarrow as pa
 
     try:
-        for batch in _parquet_batches(file, part) if file.suffix.lower() == ".parquet" else _arrow_batches(file):
+        batches = _parquet_batches(file, part) if file.suffix.lower() == ".parquet" else _arrow_batches(file)
+        for number, batch in enumerate(batches):
+            if number == 0:
+                _check_names(batch.schema, f"{where}: {file}")
             yield _batch_rows(batch), json_columns(batch.schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         kind = file.suffix[1:].lower()
@@ -118,6 +121,22 @@ def _read_batches(
             f"{where}: {file}: expected a file of format {kind}, got one that cannot be read as {kind}: "
             f"{first_line(error)}; write it again"
         ) from error
+
+
+def _check_names(fields: Any, place: str) -> None:
+    """Raise UserError where a table, or a struct at whatever depth in it, has two fields of one name."""
+    import pyarrow as pa
+
+    names = [field.name for field in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{place}: expected a name of its own for every column, got {twice!r} twice; rename one")
+    for field in fields:
+        kind = field.type
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        if pa.types.is_struct(kind):
+            _check_names(kind, place)
 
 
 def _parquet_batches(file: Path, part: RowGroup | None, threads: bool = True) -> Iterator[Any]:

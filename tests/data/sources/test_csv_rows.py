@@ -125,3 +125,13 @@ def test_a_cell_of_json_with_a_key_twice_is_text(tmp_path):
     file.write_text('prompt,completion\n"{""a"": 1, ""a"": 2}","[{""role"": ""user"", ""role"": ""x""}]"\n')
     (row,) = csv_rows(file, "x", ",")
     assert row.content == {"prompt": '{"a": 1, "a": 2}', "completion": '[{"role": "user", "role": "x"}]'}
+
+
+def test_the_word_of_tables_for_nothing_is_no_text(read):
+    rows = read("prompt,completion\nq,nan\nNaN,a\nq,<NA>\nq,nan is a word\n")
+    assert contents(rows) == [
+        {"prompt": "q"},
+        {"completion": "a"},
+        {"prompt": "q"},
+        {"prompt": "q", "completion": "nan is a word"},
+    ]

@@ -234,3 +234,49 @@ def test_a_bad_text_in_a_column_of_json_is_one_bad_row(tmp_path):
     found = list(read_rows(Source(str(tmp_path / "r.parquet")), "w"))
     assert [(row.content, row.nulls) for row in found] == [({"tools": {}}, True), (None, False), ({}, False)]
     assert found[1].problem.startswith("expected valid JSON in columns of JSON, got text that is not: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}},
+        {"0": {"prompt": "a", "completion": "c"}, "1": {"prompt": "b", "completion": "d"}},
+        {"columns": ["prompt", "completion"], "index": [0, 1], "data": [["a", "c"], ["b", "d"]]},
+    ],
+)
+def test_rows_by_column_or_by_number_are_told_with_what_writes_them_as_rows(tmp_path, content):
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=r'r.json: expected a list of rows, got them by .* to_json\(..., orient="records"'
+    ):
+        list(read_rows(Source(str(tmp_path / "r.json")), "x"))
+
+
+def test_a_file_with_two_lists_of_rows_is_refused_and_its_other_splits_are_not(tmp_path):
+    (tmp_path / "two.json").write_text(json.dumps({"data": ROWS[:1], "examples": ROWS[1:3]}))
+    with pytest.raises(UserError, match=r"two.json: expected one list of rows, got data and examples; leave the one"):
+        list(read_rows(Source(str(tmp_path / "two.json")), "x"))
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ROWS[:1], "test": ROWS[1:3]}))
+    assert [row.content for row in read_rows(Source(str(tmp_path / "splits.json")), "x")] == ROWS[:1]
+
+
+def test_a_table_with_a_name_twice_is_refused_and_not_read_by_its_last_column(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [pa.array(["a"]), pa.array(["b"])]
+    struct = pa.StructArray.from_arrays(texts, names=["role", "role"])
+    listed = pa.ListArray.from_arrays([0, 1], struct)
+    tables = {
+        "flat": pa.Table.from_arrays(texts, names=["text", "text"]),
+        "inside": pa.Table.from_arrays([listed], names=["messages"]),
+    }
+    for name, table in tables.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        with pa.ipc.new_stream(str(tmp_path / f"{name}.arrow"), table.schema) as writer:
+            writer.write_table(table)
+        for kind in ("parquet", "arrow"):
+            with pytest.raises(
+                UserError, match=r"expected a name of its own for every column, got '(text|role)' twice"
+            ):
+                list(read_rows(Source(str(tmp_path / f"{name}.{kind}")), "x"))
