@@ -20,8 +20,8 @@ from apo_soup.data.char_to_token import CharToToken, crosses, token_ranges
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import format_of_row, ordered_fields
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
-from apo_soup.data.conversations.turn_fields import unread_fields
 from apo_soup.data.conversations.turn_order import check_order, writes_names
+from apo_soup.data.conversations.unread import unread_fields
 from apo_soup.data.conversations.unroll import joined_samples
 from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
 from apo_soup.data.options import Options
@@ -129,7 +129,9 @@ class Encoder(ABC, Generic[ItemT]):
             for remark in remarks:
                 out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
-            for name in unread_fields(row.row.fields, item.messages, row_format.reads, self.writes_names):
+            for name in unread_fields(
+                row.row.fields, item.messages, row_format.reads, row_format.copies, self.writes_names
+            ):
                 out.batch.unread[row.source.name, name] += 1
             match = self.cleaner.contaminated(item)
             if match:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apo_soup.data.conversations.turn_fields import JUDGING, THOUGHTS
+from apo_soup.data.conversations.unread import holds_thoughts, judges
 from apo_soup.data.statistics import DROP_REASONS, of_rows, told_limit
 from apo_soup.data.token_shares import SHARE_TOLERANCE
 from apo_soup.tables import text_table
@@ -95,10 +95,9 @@ def unread_lines(stats: dict[str, Any]) -> list[str]:
     lines = []
     for entry in stats["unread_fields"]:
         line = f"field {entry['field']} of {of_rows(entry)} is not used"
-        name = entry["field"].removeprefix("turns.")
-        if name in JUDGING:
+        if judges(entry["field"]):
             line = f"warning: {line}, and such a field says how a row is to be used"
-        elif name in THOUGHTS:
+        elif holds_thoughts(entry["field"]):
             line = f"warning: {line}, so what was thought before an answer is not trained"
         lines.append(line)
     return lines

@@ -93,7 +93,8 @@ def test_pairs_that_teach_nothing_are_rejected_with_the_reason(apo_recipe, write
     (dropped,) = (json.loads(file.read_text()) for file in folder.parent.glob("prepared/apo-*/dropped.jsonl"))
     assert reasons[0] == "fields chosen, rejected: expected two answers, got the same one twice; leave the row out"
     assert "expected a prompt shorter than max_length 64, got" in dropped["reason"]
-    assert reasons[1] == "field rejected: expected a value, got a row with chosen; map a column to it with rename"
+    told = "map a column to it with rename, or leave the row out"
+    assert reasons[1] == f"field rejected: expected a value, got a row with chosen; {told}"
 
 
 FAULTY = {

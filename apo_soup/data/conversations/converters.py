@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from apo_soup.data.conversations.blank_text import is_blank
-from apo_soup.data.conversations.dialects import written_value
+from apo_soup.data.conversations.dialects import calls_of_json, holds_turns, written_value
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 # Columns that hold a whole conversation; the first that a row has is read.
 CONVERSATIONS = ("messages", "conversations", "conversation")
 
-# What Alpaca's generated rows hold in place of an empty input.
-NO_INPUT = "<noinput>"
+# What generated rows, and tables that were made text, hold in place of an empty input.
+NO_INPUT = ("<noinput>", "<no input>", "no input", "nan", "<na>", "n/a")
 
 
 def unchanged(fields: Fields) -> Fields:
@@ -65,12 +65,27 @@ def instruction_response(fields: Fields) -> Fields:
 
 
 def query_response(fields: Fields) -> Fields:
-    """`query` and `response`; also `system`, and `history` as question-answer lists.
+    """`query` and `response`; also `system`, and `history` as turns or question-answer lists.
 
     Raises:
         RowError: a field is not the text, or the list of texts, that the format has there.
     """
     return _of_texts(fields, "query", "response", ())
+
+
+def query_answers(fields: Fields) -> Fields:
+    """xLAM's rows: `query`, and as `answers` the calls of `tools` that it asks for.
+
+    Raises:
+        RowError: a field is not the text, or the calls, that the format has there.
+    """
+    calls = calls_of_json(fields["answers"], "field answers")
+    answer = {"role": "assistant", "content": "", "tool_calls": calls}
+    messages = [*_asked(fields, "query", ()), answer]
+    return {
+        **_without(fields, ("query", "answers", "history", "system")),
+        "messages": checked_messages(messages, "answers"),
+    }
 
 
 def preference(fields: Fields) -> Fields:
@@ -193,16 +208,18 @@ def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields
     asked = text_field(fields, question)
     for name in below:
         context = text_field(fields, name) if fields.get(name) is not None else ""
-        if not is_blank(context) and context.strip() != NO_INPUT:
+        if not is_blank(context) and context.strip().lower() not in NO_INPUT:
             asked = context if is_blank(asked) else f"{asked}\n\n{context}"
     return with_system(fields.get("system"), [*messages, {"role": "user", "content": asked}])
 
 
 def _history(history: Any) -> list[Fields]:
-    """Earlier turns, from a list of questions and their answers."""
+    """Earlier turns, from a list of turns or of questions and their answers."""
     if isinstance(history, str):
         history = written_value(history)
     history = history or []
+    if holds_turns(history):
+        return checked_messages(history, "history")
     if not isinstance(history, list) or any(not isinstance(h, list | tuple) or len(h) != 2 for h in history):
         raise RowError(f"field history: expected a list of [question, answer], got {described(history)}; correct it")
     roles = ("user", "assistant")

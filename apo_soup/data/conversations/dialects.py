@@ -26,6 +26,7 @@ SPEAKERS = {
     "gpt": "assistant",
     "assistant": "assistant",
     "chatgpt": "assistant",
+    "chatbot": "assistant",
     "model": "assistant",
     "bot": "assistant",
     "ai": "assistant",
@@ -42,9 +43,9 @@ SPEAKERS = {
 # The keys of an exchange: ms-swift's and xtuner's, the latter's flag that masks its answer among them.
 ASKED = ("human", "user", "input")
 ANSWERED = ("assistant", "gpt", "bot", "output")
-# The keys of a turn's speaker and of its words: ShareGPT's, OpenAI's, Gemini's, LangChain's.
+# The keys of a turn's speaker and of its words: ShareGPT's, OpenAI's, Gemini's, LangChain's, Cohere's.
 SPEAKER_KEYS = ("from", "role", "speaker", "type")
-WORD_KEYS = ("value", "content", "parts", "text")
+WORD_KEYS = ("value", "content", "parts", "text", "message")
 ITEMS = ("function_call", "function_call_output", "reasoning")
 
 
@@ -113,6 +114,12 @@ def holds_turns(value: Any) -> bool:
         and isinstance(value[0], dict)
         and bool(value[0].keys() & {"role", "from"})
     )
+
+
+def holds_answer(turns: list[Any]) -> bool:
+    """Whether turns may be a whole conversation: one of them is the assistant's, or nobody knows whose."""
+    speakers = (turn.get("role", turn.get("from")) for turn in turns if isinstance(turn, dict))
+    return any(SPEAKERS.get(str(speaker).lower(), "assistant") == "assistant" for speaker in speakers)
 
 
 def _add(told: list[Placed], turn: Fields, place: str) -> None:
@@ -226,11 +233,13 @@ def calls_of_json(value: Any, place: str) -> list[Fields]:
 
 
 def system_text(system: Any) -> str | None:
-    """The text of a `system` column: text, or a list of text parts as Anthropic writes it.
+    """The text of a `system` column: text, or a list of text parts as Anthropic writes it, or a turn as Gemini does.
 
     Raises:
         RowError: it is neither.
     """
+    if isinstance(system, dict):
+        system = next((system[key] for key in WORD_KEYS if key in system), system)
     if isinstance(system, list):
         return joined_text(system, "field system")
     if system is not None and not isinstance(system, str):

@@ -28,8 +28,8 @@ COMMON = ("system", "system_prompt", "chat_template_kwargs", OLDER_TOOLS, *TOOL_
 
 @dataclass(frozen=True)
 class Format:
-    """A shape of rows: the fields that mark it, how a row of it is converted, and the fields that are read of it beside
-    these; copies of them that data sets keep count as read. `turn_order` is what a source asks for turns in an unusual
+    """A shape of rows: the fields that mark it, how a row of it is converted, the fields that are read of it beside
+    these, and those that data sets keep as `copies` of them. `turn_order` is what a source asks for turns in an unusual
     order.
     """
 
@@ -37,6 +37,7 @@ class Format:
     needs: tuple[str, ...]
     convert: Callable[[Fields], Fields]
     beside: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     turn_order: str | None = None
 
     def fits(self, fields: Fields) -> bool:
@@ -48,19 +49,19 @@ class Format:
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """Every field that is read of a row."""
-        return frozenset((*self.needs, *self.beside))
+        """Every field that is read of a row, or is a copy of one."""
+        return frozenset((*self.needs, *self.beside, *self.copies))
 
 
 TEXT = Format("text", ("text",), converters.text_only, ())
 # In the order they are tried: a row with `messages` and a copy of its first turn as `prompt` is a conversation.
 SUPERVISED = (
     # HuggingFaceH4's sets keep a copy of the first turn as `prompt`.
-    Format("messages", ("messages",), converters.unchanged, (*COMMON, "prompt", "prompt_id")),
+    Format("messages", ("messages",), converters.unchanged, (*COMMON, "prompt_id"), ("prompt",)),
     Format("sharegpt", ("conversations",), converters.sharegpt, COMMON),
     Format("conversation", ("conversation",), converters.conversation, COMMON),
     # Alpaca's own file keeps the rendered prompt as `text`.
-    Format("alpaca", ("instruction", "output"), converters.alpaca, (*COMMON, "input", "history", "text")),
+    Format("alpaca", ("instruction", "output"), converters.alpaca, (*COMMON, "input", "history"), ("text",)),
     Format(
         "instruction_response",
         ("instruction", "response"),
@@ -68,6 +69,7 @@ SUPERVISED = (
         (*COMMON, "input", "context", "history"),
     ),
     Format("query_response", ("query", "response"), converters.query_response, (*COMMON, "history")),
+    Format("query_answers", ("query", "tools", "answers"), converters.query_answers, (*COMMON, "history")),
     Format("prompt_completion", ("prompt", "completion"), converters.unchanged, COMMON),
     TEXT,
 )
@@ -97,7 +99,9 @@ PREFERENCE = (
     ),
     Format("output_preference", ("instruction", "output"), converters.output_preference, (*COMMON, "input", "history")),
     # UltraFeedback's sets keep the chosen conversation as `messages`.
-    Format("preference", ("chosen", "rejected"), converters.preference, (*COMMON, "prompt", "prompt_id", "messages")),
+    Format(
+        "preference", ("chosen", "rejected"), converters.preference, (*COMMON, "prompt", "prompt_id"), ("messages",)
+    ),
 )
 
 
@@ -109,7 +113,7 @@ def formats_of(pairs: bool) -> tuple[Format, ...]:
 def missing_field(name: str, fields: Fields) -> RowError:
     """The error of a row without a field that it needs."""
     have = ", ".join(sorted(fields)) or "no fields"
-    remedy = rename_remedy(fields, (name,)) or "map a column to it with rename"
+    remedy = rename_remedy(fields, (name,)) or "map a column to it with rename, or leave the row out"
     return RowError(f"field {name}: expected a value, got a row with {have}; {remedy}")
 
 

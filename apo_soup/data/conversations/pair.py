@@ -6,6 +6,7 @@ from apo_soup.data.conversations.blank_text import visible
 from apo_soup.data.conversations.conversation import PreferencePair, prompt_turns
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.conversations.pair_scores import check_scores
 from apo_soup.data.conversations.prompt_copy import check_prompt_copy
 from apo_soup.data.conversations.reasoning import opens_unclosed_block
 from apo_soup.data.conversations.rename_guess import rename_remedy
@@ -14,12 +15,6 @@ from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
 from apo_soup.data.sources.rows import Fields, RowError
-
-# Columns of scores of the two answers, in which more is better.
-SCORES = (
-    *((f"{name}_chosen", f"{name}_rejected") for name in ("score", "rating")),
-    *((f"chosen{dash}{name}", f"rejected{dash}{name}") for dash in "_-" for name in ("score", "rating")),
-)
 
 
 def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
@@ -35,7 +30,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
         if name not in fields:
             raise missing_field(name, fields)
         check_transcript(fields[name], name)
-    _check_scores(fields)
+    check_scores(fields)
     chosen = as_messages(fields["chosen"], "assistant", "chosen")
     rejected = as_messages(fields["rejected"], "assistant", "rejected")
     greeted = "prompt" not in fields and any(m["role"] == "user" for m in chosen)  # a whole conversation all the same
@@ -79,18 +74,6 @@ def _check_different(chosen: list[Fields], rejected: list[Fields]) -> None:
             "fields chosen, rejected: expected two answers, got two that differ in spaces or invisible characters "
             "alone; leave the row out"
         )
-
-
-def _check_scores(fields: Fields) -> None:
-    """Raise RowError where the scores beside the answers say that the rejected one is the better."""
-    for chosen, rejected in SCORES:
-        if chosen in fields and rejected in fields:
-            better, worse = fields[chosen], fields[rejected]
-            if all(isinstance(n, int | float) for n in (better, worse)) and better < worse:
-                raise RowError(
-                    f"fields {chosen}, {rejected}: expected the chosen answer to score no less than the rejected one, "
-                    f"got {better:g} and {worse:g}; swap the answers, or leave the scores out with columns"
-                )
 
 
 def _is_system(turn: Any) -> bool:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from apo_soup.data.conversations.dialects import holds_turns, written_value
+from apo_soup.data.conversations.dialects import holds_turns, turn_list, written_value
 from apo_soup.data.conversations.messages import checked_messages
 from apo_soup.data.sources.rows import Fields, RowError, described
 
@@ -33,6 +33,22 @@ def check_prompt_copy(given: Any, prompt: list[Fields]) -> None:
         told, known = _said(turns, role), _said(prompt, role)
         if told and known and told[-1] != known[-1] and told != known[:1]:
             raise _other(f"{role} turn", told[-1], known[-1])
+
+
+def is_copy(value: Any, messages: list[Fields]) -> bool:
+    """Whether a column repeats what the turns of its row say: one of them, turns of theirs, or all that the user says,
+    joined or rendered.
+    """
+    contents = [turn["content"].strip() for turn in messages]
+    if isinstance(value, str):
+        said = value.strip()
+        # An Alpaca prompt has a heading between the paragraphs of its instruction and its input.
+        asked = (turn["content"].split("\n\n") for turn in messages if turn["role"] == "user")
+        return any(said in content for content in contents) or all(
+            part.strip() in said for parts in asked for part in parts
+        )
+    told = [turn.get("content", turn.get("value")) for turn in turn_list(value) if isinstance(turn, dict)]
+    return all(any(said.strip() in content for content in contents) for said in told if isinstance(said, str))
 
 
 def _said(turns: list[Fields], role: str) -> list[str]:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from apo_soup.data.conversations.dialects import holds_turns
-from apo_soup.data.conversations.turn_fields import HARMLESS
+from apo_soup.data.conversations.dialects import WORD_KEYS, holds_answer, holds_turns
+from apo_soup.data.conversations.turn_fields import HARMLESS, name_words
 from apo_soup.data.sources.rows import Fields
 
 # The words by which columns of other data sets go, the likeliest first; a name is compared without case and dashes.
@@ -15,16 +15,21 @@ NAMES = {
     "chosen": ("chosen", "preferred", "accepted", "better", "win", "winner", "positive", "good"),
     "rejected": ("rejected", "dispreferred", "worse", "lose", "loser", "negative", "bad"),
     "prompt": (
-        "prompt", "question", "query", "instruction", "problem", "input", "user", "human", "request", "q",
+        "prompt", "question", "query", "instruction", "problem", "input", "user", "human", "request", "q", "message",
     ),
     "completion": (
         "completion", "response", "solution", "answer", "output", "assistant", "gpt", "reply", "target", "final",
         "explanation", "summary", "generation", "a",
     ),
     "text": ("text", "content", "document", "body", "passage", "story"),
-    "system": ("system", "system_prompt", "system_message"),
+    "system": (
+        "system", "system_prompt", "system_message", "system_instruction", "system_instructions", "instructions",
+        "preamble",
+    ),
+    "history": ("history",),
 }  # fmt: skip
-SHAPES = (("messages",), ("prompt", "completion"), ("text",))
+NAMES |= {"query": NAMES["prompt"], "response": NAMES["completion"]}
+SHAPES = (("query", "response", "history"), ("messages",), ("prompt", "completion"), ("text",))
 PAIR_SHAPES = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
 
 # Words that YAML does not read as text.
@@ -52,7 +57,7 @@ def _guess(fields: Fields, needs: tuple[str, ...]) -> dict[str, str]:
     if len(found) < len(needs):
         return {}
     renamed = {column: need for need, column in found.items() if column != need}
-    if "system" not in fields and not set(needs) & {"text", "messages"}:
+    if "system" not in fields and "text" not in needs:
         system = _column_for("system", fields, (*needs, *found.values()))
         renamed |= {system: "system"} if system else {}
     return renamed
@@ -66,6 +71,10 @@ def format_remedy(fields: Fields, pairs: bool) -> str:
         remedy = rename_remedy(fields, needs)
         if remedy:
             return remedy
+    if pairs and not {"chosen", "rejected"} & fields.keys() and any(fields.keys() >= set(shape) for shape in SHAPES):
+        return (
+            "train on rows of one answer with sft.yaml, or give each a better and a worse answer as chosen and rejected"
+        )
     texts = [name for name, value in fields.items() if isinstance(value, str) and _guessed(name, "prompt")]
     if not pairs and len(texts) == 2:
         return (
@@ -75,11 +84,20 @@ def format_remedy(fields: Fields, pairs: bool) -> str:
     return f"map their columns to {wanted} with rename, such as rename: {{question: prompt}}"
 
 
+def likely_column(fields: Fields, need: str) -> str | None:
+    """The column of a row that is most likely meant by a field of ours, or None.
+
+    >>> likely_column({"answer": "4", "Question": "2 + 2?"}, "prompt")
+    'Question'
+    """
+    return _column_for(need, fields, ())
+
+
 def _column_for(need: str, fields: Fields, taken: Iterable[str]) -> str | None:
     """The column that is most likely meant by a field of ours: one of its own name, or of a name that is close."""
     if need in fields:
         return need
-    free = {n: _words(n) for n, v in fields.items() if n not in taken and _guessed(n, need) and _fits(need, v)}
+    free = {n: name_words(n) for n, v in fields.items() if n not in taken and _guessed(n, need) and _fits(need, v)}
     for name in NAMES.get(need, ()):
         same = [column for column, words in free.items() if words == [*name.split("_")]]
         if same:
@@ -93,23 +111,24 @@ def _column_for(need: str, fields: Fields, taken: Iterable[str]) -> str | None:
 
 
 def _guessed(column: str, need: str) -> bool:
-    """Whether a column may be guessed to be a field of ours: none that tells of the row, nor a system text as another
-    field.
+    """Whether a column may be guessed to be a field of ours: none that tells of the row, nor a system text or what was
+    said before as another field.
     """
-    return column not in HARMLESS and (need == "system" or column.lower() not in NAMES["system"])
+    words = name_words(column)
+    other = {"system": "_".join(words) in NAMES["system"], "history": "history" in words}
+    return column not in HARMLESS and not any(is_one and need != name for name, is_one in other.items())
 
 
 def _fits(need: str, value: Any) -> bool:
     """Whether a value may be what a field of ours holds."""
-    if need in ("messages", "chosen", "rejected", "prompt", "completion") and holds_turns(value):
-        return True
-    return need != "messages" and isinstance(value, str) and bool(value.strip())
-
-
-def _words(name: str) -> list[str]:
-    """A column's name as its words: `userPrompt` and `user-prompt` are `user` and `prompt`."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return re.findall(r"[^\W_]+", spaced.lower())
+    if need == "history":
+        return isinstance(value, list)
+    if need == "messages":
+        return holds_turns(value) and holds_answer(value)
+    if need == "system" and isinstance(value, dict):
+        return not value.keys().isdisjoint(WORD_KEYS)
+    turns = need in ("chosen", "rejected", "prompt", "completion") and holds_turns(value)
+    return turns or (isinstance(value, str) and bool(value.strip()))
 
 
 def _quoted(name: str) -> str:

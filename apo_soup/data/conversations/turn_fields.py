@@ -1,6 +1,6 @@
-"""The fields of a row and of its turns: which are read, which say nothing of the words, and which mask a turn."""
+"""The fields of a row and of its turns: which say nothing of the words, and which mask a turn."""
 
-from collections.abc import Iterable
+import re
 from typing import Any
 
 from apo_soup.data.sources.rows import Fields, RowError, described
@@ -23,20 +23,6 @@ TURN_FIELDS = frozenset(
 HARMLESS = frozenset(
     """id idx index uid uuid hash row_id message_id conversation_id conversation_hash source sources dataset subset
     split origin license url turn turn_id timestamp created_at date language lang""".split()
-)
-# Columns by which data sets say whether, or how, a row or its turns are to be used; a warning names them. Loss flags
-# among them are a row's own, or a list of one a turn: those of turns are read.
-JUDGING = frozenset(LOSS_FLAGS) | frozenset(
-    """label labels kto_tag score scores rating reward quality preference chosen rejected chosen_messages
-    rejected_messages rejected_response preferred_output non_preferred_output image images video videos
-    audio audios enable_thinking mask masks loss_masks loss_weight loss_weights sample_weight assistant_mask
-    assistant_masks train_on_input train_on_inputs train_on_prompt mask_history end_turn correct is_correct correctness
-    accepted is_accepted verified is_verified passed valid is_valid keep skip exclude deleted ignore ignored masked
-    no_loss do_train trained""".split()
-)
-# Columns that hold what was thought before an answer; a warning names them too.
-THOUGHTS = frozenset(
-    "think thinking reasoning reasoning_content thought thoughts rationale cot chain_of_thought".split()
 )
 # Values of a field that says nothing, as in the rows without it of a set that has some. False and 0 say something.
 EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -67,25 +53,11 @@ def told_mode(value: Any) -> bool | None:
     )
 
 
-def unread_fields(
-    fields: Fields, messages: Iterable[Fields], reads: frozenset[str], writes_names: bool = True
-) -> set[str]:
-    """Fields of a row, and of its turns as `turns.NAME`, that say something and that nothing here reads; those known as
-    harmless are left out.
+def name_words(name: str) -> list[str]:
+    """The words of a field's name, whichever way they are joined.
 
-    Args:
-        reads: the fields that the row's format reads, copies of them included.
-        writes_names: the template writes the names of those who speak.
+    >>> name_words("userPrompt"), name_words("chosen-rating"), name_words("Complex_CoT")
+    (['user', 'prompt'], ['chosen', 'rating'], ['complex', 'cot'])
     """
-    unread = {name for name in fields.keys() - reads - HARMLESS if fields[name] not in EMPTY}
-    if unread:
-        unread -= {name for name in unread.intersection(MODE_FIELDS) if told_mode(fields[name]) is not None}
-    for message in messages:
-        if not message.keys() <= TURN_FIELDS:
-            strange = message.keys() - TURN_FIELDS - HARMLESS
-            unread |= {f"turns.{name}" for name in strange if message[name] not in EMPTY}
-        if len(message) > 2 and message["role"] != "assistant":
-            unread |= {f"turns.{flag} of a {message['role']} turn" for flag in LOSS_FLAGS if message.get(flag)}
-        if not writes_names and "name" in message and message["role"] != "tool":
-            unread.add("turns.name")
-    return unread
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("CoT", "Cot"))
+    return re.findall(r"[^\W_]+", spaced.lower())

@@ -9,6 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair, RowItem
 from apo_soup.data.conversations.rendered_chat import ends_as_prompt
+from apo_soup.data.conversations.repeated_prompt import repeats_prompt
+from apo_soup.data.conversations.unread import holds_thoughts
 from apo_soup.data.rendering.control_tokens import ControlTokens
 from apo_soup.data.rendering.plain_tokens import MARK, PlainTokenizer, mapped_text, marked
 from apo_soup.data.rendering.trained_spans import Renderer
@@ -18,16 +20,17 @@ from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 TokenPolicy = Literal["refuse", "escape", "allow"]
 UNFILLED = re.compile(r"\{\{ ?[A-Za-z_]\w* ?\}\}")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
-# Tags of thoughts other than the think block that templates and modes know.
-TAGS = ("<thinking>", "<reasoning>", "<thought>", "<|begin_of_thought|>")
+# Tags, among them those of thoughts that are not the think block that templates and modes know.
+TAG = re.compile(r"<\|?[A-Za-z][A-Za-z_:]{2,24} ?(?:\|>|/?>)")
 # Control tokens by their shape or name, and how each begins.
 OF_OTHER_MODELS = re.compile(
-    r"<\|[a-zA-Z_][^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|<(?:start|end)_of_turn>|◁/?think▷"
+    r"<\|[a-zA-Z_][^<>|\s]{1,40}\|>|<\|[a-z_]{2,20}>|<[a-z_]{2,20}\|>|<｜[^<>｜\s]{1,40}｜>|<(?:start|end)_of_turn>|◁/?think▷"
     r"|\[/?(?:INST|THINK|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\]"
 )
-BEGINNINGS_OF_OTHERS = ("<|", "<｜", "_of_turn>", "◁", "INST]", "THINK]", "[TOOL_", "[AVAILABLE_", "[SYSTEM_")
+BEGINNINGS_OF_OTHERS = ("<|", "|>", "<｜", "_of_turn>", "◁", "INST]", "THINK]", "[TOOL_", "[AVAILABLE_", "[SYSTEM_")
 OF_OTHERS = "warning: a text holds {}, a control token of other models, which is words to this one"
 PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
+PROMPT_IN_ANSWER = "warning: an answer begins with all of the turn that it answers, which is trained as its words"
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
 
@@ -62,6 +65,8 @@ class TextPolicy:
         ending = None if isinstance(item, PlainText) else ends_as_prompt(texts)
         if ending:
             remarks.append(PROMPT_IN_TURN.format(ending))
+        if repeats_prompt(item.in_order):
+            remarks.append(PROMPT_IN_ANSWER)
         if self.policy == "allow":
             return CheckedTexts(item, item, remarks)
         if isinstance(item, PlainText):
@@ -175,9 +180,8 @@ def placeholders_in(text: str) -> list[str]:
     if "{{" in text and UNFILLED.search(text):
         found.append("warning: a text holds a placeholder such as {{name}}, which nothing fills")
     found += [f"warning: a text holds {mark}, and no such media are read" for mark in MEDIA_MARKS if mark in text]
-    found += [
-        f"warning: a text holds {tag}, which is trained as words, not as reasoning" for tag in TAGS if tag in text
-    ]
+    tags = {tag for tag in set(TAG.findall(text)) - {THINKING} if holds_thoughts(tag)}
+    found += [f"warning: a text holds {tag}, which is trained as words, not as reasoning" for tag in sorted(tags)]
     return found
 
 

@@ -125,7 +125,7 @@ def test_what_stands_in_the_wrong_order_or_turn_is_refused():
 
 
 def test_flags_stay_with_their_turn_and_what_a_part_says_beside_is_counted():
-    from apo_soup.data.conversations.turn_fields import unread_fields
+    from apo_soup.data.conversations.unread import unread_fields
 
     answer = {"role": "assistant", "content": [text("3", mood="glad")], "weight": 0}
     row = {

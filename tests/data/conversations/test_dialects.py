@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from data_helpers import BAD, CALL, GOOD, MESSAGES, PROMPT, parsed_row
+from data_helpers import BAD, CALL, GOOD, MESSAGES, PROMPT, TOOLS, parsed_row
 
 from apo_soup.data.sources.rows import RowError
 
@@ -24,6 +24,10 @@ EXCHANGE = {"human": "What?", "assistant": "That."}
             {"messages": [{"role": "USER", "parts": [{"text": "What?"}]}, {"role": "model", "parts": ["That."]}]},
         ),
         ("messages", {"messages": [{"type": "human", "content": "What?"}, {"type": "ai", "content": "That."}]}),
+        (
+            "messages",
+            {"messages": [{"role": "User", "message": "What?"}, {"role": "Chatbot", "message": "That."}]},
+        ),
         ("messages", {"messages": [{"speaker": "human", "text": "What?"}, {"speaker": "ai", "text": "That."}]}),
         ("messages", {"messages": [{"role": "user", "content": {"type": "text", "text": "What?"}}, MESSAGES[1]]}),
         ("sharegpt", {"conversations": [EXCHANGE]}),
@@ -49,6 +53,13 @@ def test_systems_histories_and_masks_of_other_tools_are_read():
     for row in (
         {"query": "What?", "response": "That.", "history": [["Hi", "Hello"]], "system": "Be brief."},
         {"query": "What?", "response": "That.", "history": "[['Hi', 'Hello']]", "system": "Be brief."},
+        {"query": "What?", "response": "That.", "history": whole[1:3], "system": "Be brief."},
+        {
+            "query": "What?",
+            "response": "That.",
+            "history": [["Hi", "Hello"]],
+            "system": {"parts": [{"text": "Be brief."}]},
+        },
         {"query": "What?", "response": "That.", "history": [["Hi", "Hello"]], "system_prompt": "Be brief."},
         {"conversation": [{"human": "Hi", "assistant": "Hello"}, EXCHANGE], "system": "Be brief."},
         {
@@ -177,3 +188,25 @@ def test_a_turn_that_names_two_speakers_is_refused(turn, fits):
         return
     with pytest.raises(RowError, match=r"field conversations\[0\]: expected one speaker, got from '.*remove one"):
         parsed_row(row)
+
+
+def test_calls_that_answer_a_query_are_calls():
+    """xLAM's rows hold tools and answers as text."""
+    call = {"name": "add", "arguments": {"a": 1, "b": 2}}
+    row = {"query": "1 + 2?", "tools": json.dumps(TOOLS), "answers": json.dumps([call, call])}
+    name, item = parsed_row(row)
+    assert name == "query_answers"
+    assert item.messages == [
+        {"role": "user", "content": "1 + 2?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
+    ]
+    assert item.kwargs["tools"] == TOOLS
+    with pytest.raises(RowError, match=r"field answers: expected a call with function.name, got str 'Paris'"):
+        parsed_row({**row, "answers": ["Paris"]})
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "<noinput>", "N/A", "No input", " "])
+def test_an_input_that_says_there_is_none_is_none(nothing):
+    row = {"instruction": "What?", "input": nothing, "output": "That."}
+    assert parsed_row(row)[1].messages == MESSAGES
+    assert parsed_row({**row, "input": "None"})[1].messages[0]["content"] == "What?\n\nNone"

@@ -22,7 +22,14 @@ from apo_soup.errors import UserError
         ({"system_prompt": "s", "question": "q", "response": "a"},
          "question: prompt, response: completion, system_prompt: system"),
         ({"dialog": MESSAGES, "id": 3}, "dialog: messages"),
-        ({"my_chat": [{"from": "user", "value": "x"}]}, "my_chat: messages"),
+        ({"my_chat": [{"from": "user", "value": "x"}, {"from": "gpt", "value": "y"}]}, "my_chat: messages"),
+        ({"input": MESSAGES[:1], "output": "a", "version": "v1"}, "input: prompt, output: completion"),
+        ({"message": "q", "chat_history": MESSAGES, "response": "a", "preamble": "s"},
+         "message: query, chat_history: history, preamble: system"),
+        ({"question": "q", "answer": "a", "history": [["x", "y"]]}, "question: query, answer: response"),
+        ({"contents": MESSAGES, "systemInstruction": {"parts": [{"text": "s"}]}},
+         "contents: messages, systemInstruction: system"),
+        ({"instructions": "s", "input": "q", "output": "a"}, "input: prompt, output: completion, instructions: system"),
         ({"content": "long", "url": "x"}, "content: text"),
         ({"y": "q", "no": "a"}, '"y": prompt, "no": completion'),
     ],
@@ -59,3 +66,15 @@ def test_columns_that_tell_of_a_row_and_system_texts_are_not_guessed(row):
         "map their columns to messages, prompt and completion, or text with rename, such as rename: {question: prompt}"
     )
     assert format_remedy(row, pairs=False) == told
+
+
+def test_turns_that_hold_no_answer_are_not_guessed_to_be_a_conversation():
+    row = {"prompt": MESSAGES[:1], "reward_model": {"ground_truth": "4"}, "data_source": "x"}
+    assert format_remedy(row, pairs=False).startswith("map their columns to messages, prompt and completion, or text")
+
+
+@pytest.mark.parametrize(
+    "row", [{"messages": MESSAGES, "kto_tag": True}, {"prompt": "q", "completion": "a", "label": False}]
+)
+def test_rows_of_one_answer_are_no_pairs(row):
+    assert format_remedy(row, pairs=True).startswith("train on rows of one answer with sft.yaml, or give each a better")

@@ -6,7 +6,7 @@ import math
 import pytest
 from data_helpers import MESSAGES, parsed_row
 
-from apo_soup.data.conversations.turn_fields import unread_fields
+from apo_soup.data.conversations.unread import unread_fields
 from apo_soup.data.sources.rows import RowError
 
 F, G = {"name": "f", "parameters": {}}, {"name": "g", "parameters": {}}

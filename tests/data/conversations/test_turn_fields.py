@@ -5,16 +5,13 @@ import json
 import pytest
 from conftest import QWEN3_LIKE
 from data_helpers import CALL, ROWS, options, parsed_row, prepared, trained_ids
-from helpers import chat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, unread_fields
+from apo_soup.data.conversations.turn_fields import LOSS_FLAGS
 from apo_soup.data.encode_supervised import spans_with_loss
 from apo_soup.data.sources.rows import RowError
-from apo_soup.data.statistics_table import statistics_table, unread_lines
-from apo_soup.errors import UserError
 
 DIALECTS = {
     "messages": ("role", "content", {"user": "user", "assistant": "assistant"}),
@@ -208,49 +205,6 @@ def test_a_call_behind_calls_of_the_other_dialect_leaves_the_row_as_it_is():
 def test_a_system_that_is_no_text_is_refused(row):
     with pytest.raises(RowError, match="field system: expected text, got int 5"):
         parsed_row({**row, "system": 5})
-
-
-def test_fields_that_nothing_reads_are_counted_and_those_that_judge_are_warned_of(training_recipe):
-    rows = [{**row, "label": False, "id": n} for n, row in enumerate(ROWS[:20])]
-    rows[0]["messages"] = [{**turn, "mood": "glad", "id": 1} for turn in rows[0]["messages"]]
-    rows[0]["thoughts"] = "add them"
-    path = training_recipe(rows)
-    folder, _, stats = prepared(path)
-    source = stats["sources"][0]["source"]
-    assert stats["unread_fields"] == [
-        {"source": source, "field": "label", "rows": 20},
-        {"source": source, "field": "thoughts", "rows": 1},
-        {"source": source, "field": "turns.mood", "rows": 1},
-    ]
-    told = statistics_table(stats)
-    assert f"warning: field label of 20 rows of {source} is not used, and such a field says how" in told
-    assert f"thoughts of 1 row of {source} is not used, so what was thought before an answer is not trained" in told
-    assert f"\nfield turns.mood of 1 row of {source} is not used" in told
-    refused = r"unknown_fields: expected fields that are read, got label in 20 rows of .*; drop the column, map it"
-    with pytest.raises(UserError, match=refused):
-        prepared(path, "--unknown_fields", "refuse")
-    assert folder.is_dir()
-    with pytest.raises(UserError, match=refused):
-        prepared(path, "--unknown_fields", "refuse", "--seed", "7")
-
-
-def test_a_field_that_is_null_or_empty_says_nothing(training_recipe):
-    rows = [{**row, "images": None, "label": [], "score": ""} for row in ROWS[:20]]
-    assert prepared(training_recipe(rows))[2]["unread_fields"] == []
-    assert chat("a", "b")["messages"][0].keys() == {"role", "content"}
-
-
-def test_a_flag_that_asks_to_train_another_turn_than_the_assistants_is_not_passed_over():
-    turns = [{"role": "user", "content": "a", "train": True}, {"role": "assistant", "content": "b", "train": True}]
-    assert unread_fields({}, turns, frozenset()) == {"turns.train of a user turn"}
-    assert unread_fields({}, [{**turns[0], "train": False}], frozenset()) == set()
-
-
-@pytest.mark.parametrize("field", ["loss_mask", "train", "weight", "assistant_masks", "train_on_input", "correct"])
-def test_a_flag_of_a_whole_row_is_named_in_a_warning(field):
-    stats = {"unread_fields": [{"field": field, "source": "s", "rows": 1}]}
-    (line,) = unread_lines(stats)
-    assert line.startswith(f"warning: field {field} of ")
 
 
 def test_a_key_that_says_two_things_in_a_text_of_json_is_refused():

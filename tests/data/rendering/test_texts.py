@@ -279,15 +279,42 @@ def test_only_a_begin_of_text_may_begin_a_plain_text(tokenizer):
     assert "got the control token <tool_response>" in inside.reason
 
 
-@pytest.mark.parametrize("tag", ["<thinking>", "<|begin_of_thought|>"])
+@pytest.mark.parametrize(
+    "tag",
+    """<thinking> <|begin_of_thought|> <THINK> <Think> <antThinking> <inner_monologue> <seed:think> <reflection>
+    <think/> <rationale>""".split(),
+)
 def test_thoughts_between_other_tags_are_remarked(tag):
     told = [f"warning: a text holds {tag}, which is trained as words, not as reasoning"]
     assert placeholders_in(f"{tag}hm 3") == told
     assert placeholders_in("<think>hm</think>3") == []
+    assert placeholders_in("a < think b > c, <thinker>, <div>, <reasoning_effort>, List<Thing>") == []
+
+
+@pytest.mark.parametrize("row", [{"prompt": "", "completion": ""}, {"instruction": "", "output": ""}])
+def test_an_answer_that_begins_with_its_whole_question_is_remarked(tokenizer, row):
+    asked, answered = row
+    question = "Continue: the quick brown fox jumps over"
+    off = {"chat_template_kwargs": {"enable_thinking": False}}
+    told = ["warning: an answer begins with all of the turn that it answers, which is trained as its words"]
+    assert encoded(tokenizer, {asked: question, answered: question + " the lazy dog", **off})[1] == told
+    assert encoded(tokenizer, {asked: question, answered: "the lazy dog", **off})[1] == []
+    assert encoded(tokenizer, {asked: "Hello", answered: "Hello you", **off})[1] == []
 
 
 @pytest.mark.parametrize(
-    "token", ["<|channel|>", "<|eot_id|>", "<start_of_turn>", "<｜Assistant｜>", "[TOOL_CALLS]", "[/INST]", "◁think▷"]
+    "token",
+    [
+        "<|channel|>",
+        "<|eot_id|>",
+        "<start_of_turn>",
+        "<｜Assistant｜>",
+        "[TOOL_CALLS]",
+        "[/INST]",
+        "◁think▷",
+        "<|channel>",
+        "<turn|>",
+    ],
 )
 @pytest.mark.parametrize("role", ["user", "assistant"])
 def test_a_control_token_of_another_model_is_named_in_a_warning(tokenizer, token, role):
