@@ -66,7 +66,9 @@ class NeedleItems(Keys):
 
 
 class AnswerTask(MadeOrRead, SampledKeys):
-    """The model writes, a verifier judges. Rows: `messages` (or `question`), `answer`, optional `group`."""
+    """The model writes, a verifier judges. Rows: `messages` (or the column that `question` names), `answer`, optional
+    `group`.
+    """
 
     kind: Literal["answer"] = key(meaning="what is asked of the model")
     generate: ProblemItems | None = key(None, "items made here")
@@ -125,8 +127,8 @@ class ConsistencyTask(SampledKeys):
 
 
 class SafetyTask(SampledKeys):
-    """Whether what must be declined is, and a look-alike is answered. Rows: `messages` (or `question`), `decline`,
-    optional `group`.
+    """Whether what must be declined is, and a look-alike is answered. Rows: `messages` (or the column that `question`
+    names), `decline`, optional `group`.
     """
 
     kind: Literal["safety"] = key(meaning="what is asked of the model")

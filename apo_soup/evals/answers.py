@@ -36,14 +36,15 @@ def answer_task(checkpoint: "Checkpoint", task: AnswerTask, rows: list[ItemRow])
         UserError: there is no such verifier.
     """
     verify = verifier(task.verifier, checkpoint.place(task, "verifier"))
+    references = [str(row.under("reference", task.reference)) for row in rows]
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     obedience: list[list[bool]] = []
     for mode in task.modes:
         answers = generate_answers(checkpoint, task, rows, mode, [{}] * len(rows))
         hits = [
-            [c.finished and float(verify(c.text, str(row[task.reference]))) >= 0.5 for c in own]
-            for row, own in zip(rows, answers, strict=True)
+            [c.finished and float(verify(c.text, reference)) >= 0.5 for c in own]
+            for reference, own in zip(references, answers, strict=True)
         ]
         obedience += [[c.finished and obeys(c.text, mode == "think") for c in own] for own in answers]
         name = f"{task.name}/{mode}"
@@ -101,7 +102,7 @@ def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
     Raises:
         RowError: it ends with no message that has content.
     """
-    question = row[field]
+    question = row.under("question", field)
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
     last = messages[-1] if isinstance(messages, list) and messages else None
     if not isinstance(last, dict) or "content" not in last:

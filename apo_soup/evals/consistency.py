@@ -31,6 +31,7 @@ def consistency_task(checkpoint: "Checkpoint", task: ConsistencyTask, rows: list
     """
     verify = verifier(task.verifier, checkpoint.place(task, "verifier"))
     asked = [wordings(row, task.question) for row in rows]
+    references = [str(row.under("reference", task.reference)) for row in rows]
     flat = [wording for own in asked for wording in own]
     said: list[list[tuple[str, bool]]] = [[] for _ in rows]
     metrics: dict[str, Metric] = {}
@@ -38,8 +39,7 @@ def consistency_task(checkpoint: "Checkpoint", task: ConsistencyTask, rows: list
     for mode in task.modes:
         answers = iter(generate_answers(checkpoint, task, flat, mode, [{}] * len(flat)))
         of_mode: list[list[tuple[str, bool]]] = []
-        for row, own in zip(rows, asked, strict=True):
-            reference = str(row[task.reference])
+        for reference, own in zip(references, asked, strict=True):
             several = [(wording, answer) for wording in own for answer in next(answers)]
             judged = [
                 (final_answer(answer, task.verifier), answer.finished and float(verify(answer.text, reference)) >= 0.5)
@@ -60,7 +60,7 @@ def wordings(row: ItemRow, field: str) -> list[ItemRow]:
     Raises:
         RowError: there are not two or more.
     """
-    told = row[field]
+    told = row.under("question", field)
     if not isinstance(told, list) or len(told) < 2:
         raise row.refusal(f"field {field}: expected a list of two or more wordings, got {described(told)}; add some")
     kept = {k: v for k, v in row.items() if k != field}

@@ -118,7 +118,7 @@ def _look_at_question(
         keys = ("tools", "xml_tools") if task.tool_format == "xml" else ("python_tools",)
         arguments = dict.fromkeys(keys, row["tools"])
     if isinstance(task, AnswerTask | ConsistencyTask):
-        reference = str(row[task.reference])
+        reference = str(row.under("reference", task.reference))
         if task.verifier in VERIFIERS and task.verifier not in _SLOW:
             verifier(task.verifier, suite.place(f"{task.dotted}.verifier"))("0", reference)
     for mode in task.modes:

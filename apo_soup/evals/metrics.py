@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from apo_soup.data.conversations.rename_guess import likely_column
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.statistics import Score, mean_score, proportion_score
+
+# What the column is to a row of training that a key of a task names.
+MEANT_BY = {"question": "prompt", "reference": "completion"}
 
 
 class PlacedRowError(RowError):
@@ -23,6 +27,21 @@ class ItemRow(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         got = ", ".join(sorted(self)) or "no fields"
         raise self.refusal(f"field {name}: expected one, got a row with {got}; add it to the row")
+
+    def under(self, key: str, name: str) -> Any:
+        """The field of this name, which a task's key gives.
+
+        Raises:
+            RowError: there is none; told with the column that the key should name, where one looks like it.
+        """
+        if name in self:
+            return self[name]
+        column = likely_column(self, MEANT_BY.get(key, key))
+        cure = (
+            f"write {key}: {column} into the task" if column else f"add it, or name its column with {key} in the task"
+        )
+        got = ", ".join(sorted(self)) or "no fields"
+        raise self.refusal(f"field {name}: expected one, got a row with {got}; {cure}")
 
     def refusal(self, told: str) -> RowError:
         """The error that the row does not fit its task."""

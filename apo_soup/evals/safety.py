@@ -95,7 +95,7 @@ def must_decline(row: ItemRow, field: str) -> bool:
     Raises:
         RowError: the label is neither.
     """
-    label = row[field]
+    label = row.under("label", field)
     whole = int(label) if isinstance(label, float) and label.is_integer() else label
     told = str(whole).strip().lower() if isinstance(whole, bool | int | str) else ""
     if told not in MUST_DECLINE | MUST_ANSWER:

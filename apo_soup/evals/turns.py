@@ -184,7 +184,7 @@ def row_script(row: ItemRow, question: str) -> Script:
     Raises:
         RowError: there is no such field, or it is none of these.
     """
-    asked = row[question]
+    asked = row.under("question", question)
     told = [asked] if isinstance(asked, str) else asked
     system, questions = "", []
     for message in told if isinstance(told, list) else []:

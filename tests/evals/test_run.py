@@ -171,6 +171,28 @@ def test_a_row_without_a_field_is_named_and_a_fault_of_ours_is_not_told_as_one(
         evaluate_model(suite, tiny_model)
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "cure"),
+    [
+        ("answer", {"question": "1 + 1?", "answer": "2"}, "field messages: .*; write question: question into the task"),
+        ("answer", {"messages": "1 + 1?", "solution": "2"}, "field answer: .*; write reference: solution into the ta"),
+        (
+            "answer",
+            {"item": 1, "answer": "2"},
+            "field messages: .*; add it, or name its column with question in the ta",
+        ),
+        ("turns", {"Problem": "1 + 1?"}, "field messages: .*; write question: Problem into the task"),
+        ("safety", {"messages": "Hi", "label": "safe"}, "field decline: .*; write label: label into the task"),
+    ],
+)
+def test_a_field_that_a_key_names_is_told_with_the_key(tiny_model, write_rows, write_recipe, tmp_path, kind, row, cure):
+    rows = str(write_rows("q.jsonl", [row]))
+    task = {"name": "asked", "kind": kind, "data": rows, "max_new_tokens": 1, "modes": ["no_think"]}
+    path = write_recipe("eval.yaml", {"output_dir": str(tmp_path / "evals"), "tasks": [task]})
+    with pytest.raises(UserError, match=rf"q\.jsonl:1: {cure}"):
+        evaluate_model(load(path, "eval"), tiny_model)
+
+
 @pytest.mark.parametrize("asked", [5, [], ["Hi"], [{"role": "user"}], {"content": "Hi"}])
 def test_a_question_that_is_none_is_told_with_its_row(asked):
     with pytest.raises(
