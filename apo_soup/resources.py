@@ -42,6 +42,8 @@ def recipe_folder(name: str) -> Path:
     shipped = shipped_names()
     if name in shipped:
         return shipped_recipes() / name
+    if folder.is_file():
+        raise UserError(f"{name}: expected a recipe folder, got a file; name its folder, {folder.parent}")
     raise UserError(
         f"{name}: expected a recipe folder, got none at {folder.absolute()} nor in {shipped_recipes()}; give the path "
         f"of a folder, or a shipped recipe: {', '.join(shipped)}"

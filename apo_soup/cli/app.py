@@ -324,7 +324,7 @@ def report(
 @app.command()
 def chat(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="model folder, id of the Hub, or recipe")],
-    stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1")] = "merged",
+    stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1; else its last")] = "",
     max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", "--max-new-tokens", min=1)] = 512,
     greedy: Annotated[bool, typer.Option("--greedy", help="always take the likeliest token")] = False,
 ) -> None:
@@ -364,7 +364,7 @@ def export(
     ] = "q8_0",
     gguf: Annotated[bool, typer.Option("--gguf", help="a file for llama.cpp; needs the extra gguf")] = False,
     ollama: Annotated[bool, typer.Option("--ollama", help="and a Modelfile for Ollama")] = False,
-    stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1")] = "merged",
+    stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe, such as apo/1; else its last")] = "",
 ) -> None:
     """Write a model as a file for llama.cpp and Ollama, and compare it with the model."""
     from apo_soup.export.program import export_model
@@ -382,13 +382,17 @@ def push(
     repo: Annotated[
         str, typer.Option(metavar="OWNER/NAME", help="repository of the Hub; made if it is not there")
     ] = "",
-    stage: Annotated[str, typer.Option(metavar="NAME", help="folder of the recipe's run to send")] = "merged",
+    stage: Annotated[str, typer.Option(metavar="NAME", help="model of the recipe to send; else its last")] = "",
     private: Annotated[bool, typer.Option("--private", help="make the repository a private one")] = False,
 ) -> None:
     """Send a run's model and report to the Hub, or say what would be sent."""
+    from apo_soup.config.load import load
+    from apo_soup.evals.models_to_evaluate import last_model
     from apo_soup.report.push import push_model as send
     from apo_soup.runs.results import run_folder
 
     recipe = recipe_of(model)
-    folder, name = (run_folder(recipe), stage) if recipe else (Path(model).parent, Path(model).name)
+    folder, name = Path(model).parent, Path(model).name
+    if recipe:
+        folder, name = run_folder(recipe), stage or last_model(load(recipe / "eval.yaml", "eval"))
     raise typer.Exit(send(folder, name, repo or None, private))

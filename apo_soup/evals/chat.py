@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.load import load
-from apo_soup.evals.models_to_evaluate import models_of_suite
+from apo_soup.evals.models_to_evaluate import last_model, models_of_suite
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.verify.modes import answer_part
 
@@ -16,13 +16,14 @@ MODE_COMMANDS = {"/think": True, "/no_think": False}
 
 
 def model_of_recipe(recipe: Path, stage: str) -> tuple[str, str | None, bool]:
-    """A stage's model folder, the chat template that the recipe's suite lays over it, and whether the suite lets code
-    run that comes with the model.
+    """A stage's model folder, or with no name the last one's; the chat template that the recipe's suite lays over it,
+    and whether the suite lets code run that comes with the model.
 
     Raises:
         UserError: the recipe's suite is wrong.
     """
     suite = load(recipe / "eval.yaml", "eval")
+    stage = stage or last_model(suite)
     return str(models_of_suite(suite, [stage])[stage]), suite.chat_template, suite.trust_remote_code
 
 

@@ -9,6 +9,7 @@ from apo_soup.config.eval import EvalFile
 from apo_soup.errors import UserError
 from apo_soup.runs.members import member_order
 from apo_soup.runs.own_names import name_mark
+from apo_soup.runs.results import PIPELINE, pipeline_order
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ def models_of_suite(suite: EvalFile, only: Sequence[str] = ()) -> dict[str, Path
             "the name, or make that model first"
         )
     return {name: models[name] for name in only or models}
+
+
+def last_model(suite: EvalFile) -> str:
+    """The name of the furthest model of the pipeline that a suite names; `merged` where it names none of them."""
+    names = [name for name in models_of_suite(suite) if name.partition("/")[0] in PIPELINE]
+    return max(names, key=pipeline_order, default="merged")
 
 
 def require_own_folders(suite: EvalFile, listed: dict[str, Path]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def parameter_count(config: Any) -> int | None:
+def built_parameters(config: Any) -> int | None:
     """The parameters of a model, built without them; None where transformers cannot build it."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -132,6 +132,11 @@ def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[
     path = Path(name).expanduser()
     files = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
     for file in files:
+        if file.is_dir():
+            inside = sorted(one.suffix for one in file.iterdir() if row_kind(one)) or [".jsonl"]
+            raise UserError(
+                f"{where}: expected a data file, got the folder {file}; name its files, such as '{file}/*{inside[0]}'"
+            )
         if row_kind(file) is None or not file.is_file():
             kinds = ", ".join(sorted((*TEXT_KINDS, *TABLE_KINDS)))
             raise UserError(

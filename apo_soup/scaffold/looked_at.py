@@ -2,6 +2,7 @@
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -11,12 +12,13 @@ from apo_soup.data.conversations.conversation import PlainText, PreferencePair, 
 from apo_soup.data.conversations.formats import TEXT, canonical, format_of_row, formats_of, recognise
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.rename_guess import guessed_rename
-from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
+from apo_soup.data.conversations.turn_fields import HARMLESS, TOOL_FIELDS, unread_fields
 from apo_soup.data.prompt_marks import prompt_mark
 from apo_soup.data.sources.mixture import PEEKED, recognised_format
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import Fields, RowError, SourceRow
 from apo_soup.data.sources.source import Source
+from apo_soup.data.statistics_table import unread_lines
 from apo_soup.errors import UserError
 
 
@@ -51,6 +53,13 @@ class RowReader:
         if not any(recognise(content, formats) for content in readable):
             other, option = ("conversations", "--data") if pairs else ("preference pairs", "--pairs")
             others = [one for one in formats_of(not pairs) if one is not TEXT]
+            if pairs and isinstance(readable[0].get("label"), bool):
+                raise UserError(
+                    f"{where}: expected preference pairs, got single answers that are labelled right or wrong in "
+                    f"{file}, which is another method's (KTO); give the right ones alone with --data"
+                )
+            if readable[0].keys() - HARMLESS == {"prompt"}:
+                raise UserError(f"{where}: expected answers too, got prompts alone in {file}; give it with --prompts")
             if recognise(readable[0], tuple(others)):
                 what = "preference pairs" if pairs else "conversations or texts"
                 raise UserError(f"{where}: expected {what}, got {other} in {file}; give it with {option}")
@@ -83,6 +92,7 @@ class RowsLookedAt:
         unusable: rows that cannot be used, `first` the place of the first with its reason.
         refused: of the usable rows that were `tried` with the model, which no training takes, by number, and why;
             `first_refused` the place of the first with its reason.
+        unread: fields that say something and that nothing reads, with the number of rows that have them.
         stated: usable rows that say their mode; `thinking` rows with reasoning, `told_to_think` rows in think mode
             that say so; `texts` plain texts; `tooled` rows with tools.
     """
@@ -96,6 +106,7 @@ class RowsLookedAt:
     told_to_think: int = 0
     texts: int = 0
     tooled: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
     refused: dict[int, str] = field(default_factory=dict)
     tried: int = 0
     first_refused: str = ""
@@ -114,6 +125,9 @@ class RowsLookedAt:
                 seen.first = seen.first or f"{row.place}: {reason}"
             else:
                 seen._add(item)
+                turns = () if isinstance(item, PlainText) else item.messages
+                reads = format_of_row(row.fields, reader.format, named=False).reads
+                seen.unread.update(unread_fields(row.fields, turns, reads))
         if not seen.rows:
             told = f"expected a row that can be used in {reader.source.id}, got none"
             raise UserError(f"{reader.where}: {told}; the first: {seen.first}")
@@ -173,7 +187,7 @@ class RowsLookedAt:
     def told(self) -> Iterator[str]:
         """What was seen, a line each."""
         what = "pairs" if self.reader.pairs else "rows"
-        modes = {"with reasoning": self.thinking, "without": self.rows - self.thinking - self.texts}
+        modes = {"with reasoning": self.thinking, "without reasoning": self.rows - self.thinking - self.texts}
         found = [f"{count:,} {name}" for name, count in modes.items() if count]
         found += [f"{self.texts:,} plain texts"] if self.texts else []
         found += [f"{self.tooled:,} with tools"] if self.tooled else []
@@ -183,6 +197,11 @@ class RowsLookedAt:
         if renamed:
             told = ", ".join(f"{column} as {need}" for column, need in renamed.items())
             yield f"{name}: columns are read by what they seem to be: {told}"
+        unread = [{"source": name, "field": one, "rows": rows} for one, rows in sorted(self.unread.items())]
+        warnings = [line for line in unread_lines({"unread_fields": unread}) if line.startswith("warning")]
+        yield from warnings
+        if len(unread) > len(warnings):
+            yield f"{name}: fields that are not used: {', '.join(sorted(self.unread))}"
         if self.unusable:
             told = f"{self.unusable:,} of {self.rows + self.unusable:,} {what} cannot be used, and are left out"
             yield f"{name}: {told}; the first: {self.first}"

@@ -49,7 +49,7 @@ class ModelSeen:
         written = path_from(folder, name) if is_local(name) else name
         from transformers import AutoConfig, AutoTokenizer
 
-        from apo_soup.models.parameters import parameter_count
+        from apo_soup.models.parameters import built_parameters
         from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 
         try:
@@ -68,7 +68,7 @@ class ModelSeen:
             our_template=ours,
             knows_modes=ours or knows,
             missing=tuple(token for token in OUR_TOKENS if ours and token not in known),
-            parameters=parameter_count(config),
+            parameters=built_parameters(config),
             window=getattr(config.get_text_config(), "max_position_embeddings", None),
         )
 

@@ -150,10 +150,14 @@ def apo_yaml(asked: RecipeAsked, cut: Cut) -> WrittenFile:
 def pairs_yaml(asked: RecipeAsked) -> WrittenFile:
     """Preference pairs of a person's prompts: the trained model's answers over the base model's."""
     strong = "sft" if asked.data else "base"
+    template = {"chat_template": "apo-soup"} if asked.model.our_template else {}
     judged = {"verifier": "number", "keep": "right_over_wrong"} if asked.answered else {"keep": "strong_over_weak"}
     parts: tuple[dict[str, Any], ...] = (
         {"prompts": path_from(Path(asked.folder), asked.prompts), "mode": "think" if asked.thinks else "no_think"},
-        {"strong": {"model": strong, "temperature": 0.6}, "weak": {"model": "base", "temperature": 1.0}},
+        {
+            "strong": {"model": strong, "temperature": 0.6, **({} if asked.data else template)},
+            "weak": {"model": "base", "temperature": 1.0, **template},
+        },
         {**judged, "candidates": 4, "max_new_tokens": 512, "batch_size": 32},
         {"test_share": 0.1, "seed": 0},
     )

@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]  # psutil's
 
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.libraries import quiet_libraries
-from apo_soup.models.parameters import parameter_count
+from apo_soup.models.parameters import built_parameters
 from apo_soup.runs.model_files import model_files
 from apo_soup.runs.sources import FileState, adapter_base_name, file_states, model_folder
 from apo_soup.tables import size_text
@@ -107,7 +107,7 @@ def _bytes_of_hub(model: str, asked: ChatModel) -> int:
 
     with _told_unloadable(asked.name):
         config = AutoConfig.from_pretrained(model, trust_remote_code=asked.trusted)
-    return (parameter_count(config) or 0) * getattr(config.dtype, "itemsize", 4)
+    return (built_parameters(config) or 0) * getattr(config.dtype, "itemsize", 4)
 
 
 def _told_unloadable(where: str) -> AbstractContextManager[None]:

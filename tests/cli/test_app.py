@@ -109,6 +109,11 @@ def test_a_recipe_is_a_folder_or_a_shipped_one(tmp_path, monkeypatch):
         recipe_folder("accelerate")
     with pytest.raises(UserError, match="expected a recipe folder"):
         recipe_folder("../recipes")
+    (tmp_path / "tiny" / "sft.yaml").touch()
+    with pytest.raises(
+        UserError, match=r"tiny/sft\.yaml: expected a recipe folder, got a file; name its folder, tiny$"
+    ):
+        recipe_folder("tiny/sft.yaml")
 
 
 def test_check_and_why_answer_for_every_shipped_recipe_from_any_folder(apo_soup):

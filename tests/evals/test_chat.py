@@ -8,6 +8,7 @@ import pytest
 from helpers import ROOT, python
 from programs import Programs, succeeded
 
+from apo_soup.evals.chat import model_of_recipe
 from apo_soup.evals.streaming import DIMMED, UNDIMMED, print_answer, streamed_answer
 
 CHAT = ("-m", "apo_soup", "chat", ROOT / "recipes/tiny/base", "--greedy", "--max_new_tokens")
@@ -26,6 +27,20 @@ def test_chat_with_no_model_is_one_sentence():
     result = python("-m", "apo_soup", "chat", "runs/none/merged")
     assert result.returncode == 2
     assert "expected a model folder, got runs/none/merged, which is not there" in result.stderr
+
+
+def test_without_a_stage_it_is_the_last_model_of_the_recipe(tmp_path, monkeypatch):
+    """A recipe of rows alone has no merge."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    suite = "output_dir: evals\ntasks: [{name: a, kind: loss, data: a.jsonl}]\nmodels:"
+    for models, last in (
+        ("{base: a/b, sft: runs/sft, mid: runs/mid}", "runs/sft"),
+        ("{merged: runs/m, soup: runs/soup, other: o/p}", "runs/m"),
+    ):
+        (tmp_path / "mine" / "eval.yaml").write_text(f"{suite} {models}\n")
+        assert model_of_recipe(tmp_path / "mine", "")[0] == last
+    assert model_of_recipe(tmp_path / "mine", "soup")[0] == "runs/soup"
 
 
 def test_reasoning_is_dimmed_on_a_terminal_and_ends_are_left_out(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_recipe_of_rows_and_pairs_passes_check_and_holds_whole_prompts_out(her
     assert not any("reject" in line for line in prepared)
     assert not any("of the first" in line for line in said)
     assert [recipe.path.name for recipe in recipes] == ["apo.yaml", "eval.yaml", "merge.yaml", "sft.yaml"]
-    assert said[0] == "rows.jsonl: 41 rows of format messages: 20 with reasoning, 21 without"
+    assert said[0] == "rows.jsonl: 41 rows of format messages: 20 with reasoning, 21 without reasoning"
     assert "rows.jsonl: 36 to train on, 4 held out by prompt (seed 0)" in said
     sft = yaml.safe_load((folder / "sft.yaml").read_text())
     assert sft["dataset_mixture"]["datasets"] == [{"id": "data/train.jsonl", "mode": "by_row"}]
@@ -125,6 +126,34 @@ def test_pairs_are_made_of_prompts_where_no_pairs_are_given(here):
     ]
 
 
+def test_pairs_of_a_model_without_a_template_are_made_with_ours(here):
+    """The recipe passes check, as any that is written."""
+    model = shutil.copytree(BASE, here / "bare")
+    (model / "chat_template.jinja").unlink()
+    write(here / "asked.jsonl", [{"prompt": f"{n} + 1?"} for n in range(12)])
+    with pytest.raises(
+        UserError, match=r"expected answers too, got prompts alone in asked\.jsonl; give it with --prompts"
+    ):
+        new_recipe(RecipeRequest("x", "bare", "asked.jsonl"), print)
+    for data in ("", "rows.jsonl"):
+        request = RecipeRequest(f"made{len(data)}", "bare", data, prompts="asked.jsonl", size="laptop")
+        assert check_recipe(new_recipe(request, lambda _: None))[1] == []
+
+
+def test_what_nothing_reads_is_named(here):
+    """Answers that are labelled wrong would be trained on as the others are."""
+    rows = [{"prompt": f"{n}?", "completion": f"{n}", "label": n % 2 == 0, "topic": "x"} for n in range(20)]
+    write(here / "labelled.jsonl", rows)
+    said = []
+    new_recipe(RecipeRequest("labelled", "nobody/nothing-here", "labelled.jsonl"), said.append)
+    told = (
+        "warning: field label of 20 rows of labelled.jsonl is not used, and such a field says how a row is to be used"
+    )
+    assert said[1:3] == [told, "labelled.jsonl: fields that are not used: label, topic"]
+    with pytest.raises(UserError, match=r"--pairs: expected preference pairs, got single answers that are labelled"):
+        new_recipe(RecipeRequest("other", "nobody/nothing-here", pairs="labelled.jsonl"), print)
+
+
 def test_rows_that_cannot_be_used_are_listed_and_too_few_prompts_are_told(here):
     (here / "few.jsonl").write_text(json.dumps(chat("a", "b")) + "\n{broken\n")
     said = []
@@ -143,6 +172,10 @@ def test_rows_that_cannot_be_used_are_listed_and_too_few_prompts_are_told(here):
         (RecipeRequest("x", BASE), "new: expected rows, got none; give --data"),
         (RecipeRequest("x", BASE, "rows.jsonl", size="lapto"), "got lapto; the nearest is laptop"),
         (RecipeRequest("x", BASE, "row.jsonl"), "--data: expected a data file, got row.jsonl, which is not there"),
+        (
+            RecipeRequest("x", BASE, "."),
+            r"--data: expected a data file, got the folder \.; name .* such as '\./\*\.jsonl'",
+        ),
         (RecipeRequest("x", BASE, "pairs.jsonl"), "got preference pairs in pairs.jsonl; give it with --pairs"),
         (RecipeRequest("x", BASE, "", "rows.jsonl"), "got conversations in rows.jsonl; give it with --data"),
         (RecipeRequest("x", "./bse", "rows.jsonl"), "--model: expected a model folder, got ./bse"),
