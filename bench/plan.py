@@ -73,38 +73,50 @@ def line(case: dict) -> str:
 
 def measured(folder: Path, model: str, stage: str, keys: dict, length: int) -> dict:
     """Plan and train a case in `folder`."""
-    recipe = folder / "recipe"
-    shutil.rmtree(recipe, ignore_errors=True)
+    shutil.rmtree(folder / "recipe", ignore_errors=True)
     shutil.rmtree(folder / "run", ignore_errors=True)
-    recipe.mkdir(parents=True)
     base = Path("recipes/tiny/base") if model == "tiny" else _random_model(folder / "smollm2")
-    generator = random.Random(0)
-    # A word of these is a token or two; rows of sft are long ones, so that a sequence is full.
-    rows = [(_row if stage == "sft" else _pair)(generator, length) for _ in range(ROWS)]
-    (recipe / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_recipe(folder / "recipe", recipe_of(folder, base, stage, keys, length), stage, length)
+    planned = json.loads(output_of("apo_soup", "plan", str(folder / "recipe"), "--json"))["stages"]
+    (plan,) = planned.values()
+    output_of(stage, "--config", str(folder / "recipe" / f"{stage}.yaml"))
+    made = folder / "run" / stage / ("1" if stage == "apo" else "")
+    manifest = json.loads((made / "manifest.json").read_text())
+    metrics, of_gpu = manifest["metrics"], manifest["metrics"].get("peak_gpu_memory_mb")
+    before, peak = (0, of_gpu) if of_gpu else (metrics["memory_before_mb"], manifest["peak_memory_mb"])
+    total, process = (round(n / 2**20) for n in (plan["peak_memory_bytes"], plan["memory"]["process"]))
+    return {
+        "planned_steps": plan["steps"], "steps": metrics["steps"],
+        "planned_mb": total, "peak_mb": peak, "off": total / peak - 1,
+        "planned_without_mb": total - process, "without_mb": peak - before,
+        "off_without": (total - process) / (peak - before) - 1,
+        "planned_process_mb": process, "process_mb": before,
+        "planned_seconds": plan["seconds"], "seconds": metrics["train_seconds"],
+    }  # fmt: skip
+
+
+def recipe_of(folder: Path, base: Path, stage: str, keys: dict, length: int) -> dict:
+    """The keys of a case's stage file, which trains into `folder`."""
     common = {
         "model_name_or_path": str(base.absolute()), "output_dir": str(folder / "run" / stage), "dtype": "float32",
-        "chat_template": "apo-soup", "dataset_mixture": {"datasets": [{"id": str(recipe / "rows.jsonl")}]},
+        "chat_template": "apo-soup", "dataset_mixture": {"datasets": [{"id": str(folder / "recipe" / "rows.jsonl")}]},
         "max_length": length, "num_train_epochs": 1, "per_device_train_batch_size": 2, "bf16": False,
         "gradient_checkpointing": False, "save_strategy": "no", "logging_steps": 1, "report_to": "none",
         "overflow": "truncate", "learning_rate": 1e-6,
     }  # fmt: skip
     own = {"assistant_only_loss": True, "packing": True} if stage == "sft" else {"loss_type": "apo_zero"}
-    (recipe / f"{stage}.yaml").write_text(yaml.safe_dump({**common, **own, **keys}))
-    planned = json.loads(_output("apo_soup", "plan", str(recipe), "--json"))["stages"]
-    (plan,) = planned.values()
-    _output(stage, "--config", str(recipe / f"{stage}.yaml"))
-    made = folder / "run" / stage / ("1" if stage == "apo" else "")
-    manifest = json.loads((made / "manifest.json").read_text())
-    before, peak = manifest["metrics"]["memory_before_mb"], manifest["peak_memory_mb"]
-    total, process = (round(n / 2**20) for n in (plan["peak_memory_bytes"], plan["memory"]["process"]))
-    return {
-        "planned_steps": plan["steps"], "steps": manifest["metrics"]["steps"],
-        "planned_mb": total, "peak_mb": peak, "off": total / peak - 1,
-        "planned_without_mb": total - process, "without_mb": peak - before,
-        "off_without": (total - process) / (peak - before) - 1,
-        "planned_process_mb": process, "process_mb": before,
-    }  # fmt: skip
+    return {**common, **own, **keys}
+
+
+def write_recipe(recipe: Path, keys: dict, stage: str, length: int) -> None:
+    """A recipe folder with its rows. A word of these is a token or two; rows of sft are long ones, so that a sequence
+    is full.
+    """
+    recipe.mkdir(parents=True)
+    generator = random.Random(0)
+    rows = [(_row if stage == "sft" else _pair)(generator, length) for _ in range(ROWS)]
+    (recipe / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (recipe / f"{stage}.yaml").write_text(yaml.safe_dump(keys))
 
 
 def _random_model(folder: Path) -> Path:
@@ -133,7 +145,12 @@ def _turn(role: str, generator: random.Random, words: int) -> dict:
     return {"role": role, "content": " ".join(str(generator.randrange(10)) for _ in range(words))}
 
 
-def _output(module: str, *words: str) -> str:
+def output_of(module: str, *words: str) -> str:
+    """What a program prints.
+
+    Raises:
+        SystemExit: it fails, with the end of what it said.
+    """
     result = subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, env=_environment())
     if result.returncode:
         raise SystemExit(f"{module} {' '.join(words)}: {result.stdout[-1500:]}{result.stderr[-1500:]}")

@@ -173,12 +173,12 @@ def labelled(rows: list[dict]) -> list[dict]:
     ]
 
 
-def packed(rows: list[dict]) -> list[dict]:
-    """Conversations as this project packs them into rows."""
+def packed(rows: list[dict], longest: int = MAX_LENGTH) -> list[dict]:
+    """Conversations as this project packs them into rows of at most `longest` tokens."""
     from apo_soup.data.packing import packed_sequences
 
     sequences = []
-    for parts in packed_sequences([len(row["input_ids"]) for row in rows], MAX_LENGTH, "bfd"):
+    for parts in packed_sequences([len(row["input_ids"]) for row in rows], longest, "bfd"):
         ids: list[int] = []
         ranges: list[int] = []
         for number, _, _ in parts:
