@@ -22,7 +22,7 @@ from apo_soup.errors import first_line
 from apo_soup.models.document_attention import DOCUMENTS, attend_by_documents
 from apo_soup.models.positions import rope_by_length
 from apo_soup.models.refusals import FORWARD_ERRORS
-from apo_soup.private import attention_implementation
+from apo_soup.private import attention_implementation, supports_attention
 from sft.trained_places import add_trained_places
 
 # Options that TRL carries out by itself: name -> whether a value asks for it.
@@ -44,6 +44,8 @@ PACKED_PROBE = (((7, 3), (1, 1), (7, 2)), ((8, 8), (7, 1)))
 # The same where a row holds one document and padding.
 PADDED_PROBE = (((7, 3), (2, 2)), ((7, 2), (2, 2)), ((7, 1), (2, 2)))
 PROBED = 7
+# Without FlashAttention, what packed documents of a model are kept apart by on a GPU that cannot be attended to alone.
+FLEX = "flex_attention"
 # What other neighbours change in a log-probability at most, in the mean of the probe's, in less than float32.
 LEAK = 4e-3
 
@@ -73,7 +75,7 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
     stock, attention = model.forward, attention_implementation(model.config)
     # Its kernels read the documents' boundaries, and run on a GPU alone.
     flash = is_flash_attention_requested(model.config.get_text_config())
-    reason, told = trl_reason(arguments, model), []
+    reason, told, why = trl_reason(arguments, model), [], None
     parallel = trainer.accelerator.parallelism_config  # of accelerate's own file too, which the arguments do not have
     if parallel is not None:
         reason = reason or "parallelism_config"
@@ -83,22 +85,22 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
         tiles = not (trainer.accelerator.device.type in KERNEL_DEVICES and is_triton_available())
         if attention == "sdpa":
             why = set_by_documents(model, arguments.max_length)
-            if why:
-                apart = "packed documents are kept apart by a mask" if packed else "padding is computed too"
-                told.append(f"{apart}, because of {why}")
+            if why and not packed:
+                told.append(f"padding is computed too, because of {why}")
         if tiles or attention_implementation(model.config) == DOCUMENTS:
             add_trained_places(model, tiles)
             reason = of_main_process(trainer, lambda: probe_fault(model, model.forward, stock, exact, packed))
             if reason is None:
-                return told
+                return told + (kept_apart(model, why, reason, trainer.accelerator.device.type) if packed else [])
             model.forward = stock
             if attention_implementation(model.config) != attention:
                 model.set_attn_implementation(attention)
     if packed and not flash:
+        told += kept_apart(model, why, reason, trainer.accelerator.device.type)
         mixed = of_main_process(trainer, lambda: mixing_fault(model, exact))
         if mixed:
             raise DocumentsMixed(mixed)
-    return [f"the loss is computed as TRL does, because of {reason}"] if reason else told
+    return [f"the loss is computed as TRL does, because of {reason}"] * (reason is not None) + told
 
 
 def set_by_documents(model: Any, longest: int | None) -> str | None:
@@ -110,6 +112,25 @@ def set_by_documents(model: Any, longest: int | None) -> str | None:
     if attention_implementation(model.config) != DOCUMENTS:
         return f"{type(model).__name__}, whose attention cannot be set"
     return None
+
+
+def kept_apart(model: Any, why: str | None, reason: str | None, device: str) -> list[str]:
+    """How a model that still runs with SDPA is to keep packed documents apart, where that is to be said. A mask of the
+    square of a row's length is 4 GB at 65 536 tokens: on a GPU FlexAttention's blocks take its place, if the model has
+    them.
+
+    Args:
+        model: which is changed.
+        why: what keeps it from attending to each document by itself, in a few words.
+        reason: what the loss is left to TRL for.
+        device: the type of the device it is trained on.
+    """
+    if attention_implementation(model.config) != "sdpa":
+        return []
+    if device == "cuda" and supports_attention(type(model), FLEX):
+        model.set_attn_implementation(FLEX)
+        return [f"packed documents are kept apart by FlexAttention, because of {why or reason}"]
+    return [f"packed documents are kept apart by a mask, because of {why}"] if why else []
 
 
 def of_main_process(trainer: SFTTrainer, find: Callable[[], str | None]) -> str | None:

@@ -32,7 +32,15 @@ from trl.trainer.utils import add_fused_lm_head
 from apo_soup.models.document_attention import attend_by_documents
 from apo_soup.private import attention_implementation
 from sft.trained_places import add_trained_places
-from sft.which_path import DocumentsMixed, documents_reason, probe_fault, trl_reason, use_trained_places
+from sft.which_path import (
+    DocumentsMixed,
+    documents_reason,
+    kept_apart,
+    mixing_fault,
+    probe_fault,
+    trl_reason,
+    use_trained_places,
+)
 
 ROWS = [chat(f"What is {a} + 1?", f"It is {a + 1}") for a in range(20)]
 
@@ -195,6 +203,25 @@ def test_documents_that_only_our_way_keeps_apart_are_packed_where_it_is_used(tmp
     assert ways(tmp_path, opt(), False, loss_type="dft") == ["the loss is computed as TRL does, because of loss_type"]
     with pytest.raises(DocumentsMixed, match="OPTForCausalLM"):
         ways(tmp_path, opt(), True, loss_type="dft")
+
+
+def test_on_a_gpu_blocks_take_the_place_of_a_mask_and_compute_the_same():
+    """Here FlexAttention runs forward alone; a GPU is not needed to see that documents stay apart."""
+    model = tiny(MistralConfig, sliding_window=4)
+    add_fused_lm_head(model)
+    assert kept_apart(model, "a window", None, "cpu") == [
+        "packed documents are kept apart by a mask, because of a window"
+    ]
+    assert kept_apart(model, None, "loss_type", "cpu") == []
+    assert attention_implementation(model.config) == "sdpa"
+    told = kept_apart(model, None, "loss_type", "cuda")
+    assert told == ["packed documents are kept apart by FlexAttention, because of loss_type"]
+    assert attention_implementation(model.config) == "flex_attention"
+    with torch.compiler.set_stance("force_eager"):  # compiling it takes longer
+        assert mixing_fault(model.eval(), exact=True) is None
+    assert kept_apart(model, "a window", None, "cuda") == []
+    bloom = tiny(BloomConfig, n_layer=1, n_head=2)
+    assert kept_apart(bloom, None, "loss_type", "cuda") == []
 
 
 def test_parallelism_that_accelerates_own_file_gives_runs_as_trl_has_it_and_never_mixes_documents(tmp_path):
