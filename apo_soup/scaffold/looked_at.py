@@ -12,7 +12,8 @@ from apo_soup.data.conversations.conversation import PlainText, PreferencePair, 
 from apo_soup.data.conversations.formats import TEXT, canonical, format_of_row, formats_of, recognise
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.rename_guess import guessed_rename
-from apo_soup.data.conversations.turn_fields import HARMLESS, TOOL_FIELDS, unread_fields
+from apo_soup.data.conversations.turn_fields import HARMLESS, TOOL_FIELDS
+from apo_soup.data.conversations.unread import unread_fields
 from apo_soup.data.prompt_marks import prompt_mark
 from apo_soup.data.sources.mixture import PEEKED, recognised_format
 from apo_soup.data.sources.read import read_rows
@@ -126,8 +127,8 @@ class RowsLookedAt:
             else:
                 seen._add(item)
                 turns = () if isinstance(item, PlainText) else item.messages
-                reads = format_of_row(row.fields, reader.format, named=False).reads
-                seen.unread.update(unread_fields(row.fields, turns, reads))
+                form = format_of_row(row.fields, reader.format, named=False)
+                seen.unread.update(unread_fields(row.fields, turns, form.reads, form.copies))
         if not seen.rows:
             told = f"expected a row that can be used in {reader.source.id}, got none"
             raise UserError(f"{reader.where}: {told}; the first: {seen.first}")
