@@ -20,6 +20,7 @@ from apo_soup.data.char_to_token import CharToToken, crosses, token_ranges
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import format_of_row, ordered_fields
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
+from apo_soup.data.conversations.tool_schemas import calls_undeclared
 from apo_soup.data.conversations.turn_order import check_order, writes_names
 from apo_soup.data.conversations.unread import unread_fields
 from apo_soup.data.conversations.unroll import joined_samples
@@ -37,6 +38,7 @@ from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.models.tokenizer import encode_ids
 
 OTHER_FORMAT = "a row of format {} was read as such, in a source whose first rows are of format {}"
+UNDECLARED = "warning: a call names a tool that is not among the tools of its row"
 
 
 @dataclass
@@ -191,7 +193,8 @@ class Encoder(ABC, Generic[ItemT]):
             shown = [without_marks(text, spans) for text in texts]
             texts, spans = [text for text, _, _ in shown], shown[0][1]
             plain = [self.text_policy.plain.encode(text, places) for text, _, places in shown]
-        return PendingRow(index, checked.item, texts, spans, plain=plain, remarks=checked.remarks)
+        remarks = [*checked.remarks, *([UNDECLARED] if calls_undeclared(item.messages, item.kwargs) else [])]
+        return PendingRow(index, checked.item, texts, spans, plain=plain, remarks=remarks)
 
     def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
         """The second half: ids, trained ranges and counts of the rendered rows.

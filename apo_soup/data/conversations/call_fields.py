@@ -12,7 +12,19 @@ ARGUMENTS = ("arguments", "parameters", "args", "input", "kwargs")
 OTHER_ID = "item_id"
 # What a call holds beside its name and arguments without saying anything that a model is to write.
 SAYS_NOTHING = frozenset(
-    ("type", "function", "name", "call_id", "tool_call_id", OTHER_ID, "status", "signature", *HARMLESS)
+    (
+        "type",
+        "function",
+        "name",
+        "call_id",
+        "tool_call_id",
+        OTHER_ID,
+        "status",
+        "signature",
+        "caller",
+        "extra_content",
+        *HARMLESS,
+    )
 )
 
 

@@ -61,6 +61,7 @@ def turns_of_parts(message: Fields, place: str) -> list[Fields]:
         RowError: naming the part that is no text, reasoning, call or result, or stands where it may not.
     """
     beside = {k: v for k, v in message.items() if k != "content"}
+    _check_texts(message["content"], f"{place}.content")
     named = [(_typed(part), f"{place}.content[{number}]") for number, part in enumerate(message["content"])]
     for part, where in named:
         beside |= _unread(part, where)
@@ -88,12 +89,6 @@ def _typed(part: Any) -> Any:
 
 def _assistant_turn(beside: Fields, named: list[tuple[Any, str]], place: str) -> Fields:
     draft = _Draft()
-    bare = sum(isinstance(part, str) for part, _ in named)
-    if bare > 1:
-        raise RowError(
-            f"{place}.content: expected parts that say what they are, or one text, got {bare} texts, which may be "
-            "parts of an answer or several to choose from; join them or keep one"
-        )
     for part, where in named:
         kind = part_kind(part, where)
         if kind == "text":
@@ -180,6 +175,16 @@ def words_of(part: Any, where: str) -> str:
     return words
 
 
+def _check_texts(parts: list[Any], where: str) -> None:
+    """Raise RowError where several parts are texts and nothing else."""
+    bare = sum(isinstance(part, str) for part in parts)
+    if bare > 1:
+        raise RowError(
+            f"{where}: expected parts that say what they are, or one text, got {bare} texts, which may be "
+            "parts of one or several to choose from; join them or keep one"
+        )
+
+
 def joined_text(parts: list[Any], where: str) -> str:
     """Parts that are text alone, as one.
 
@@ -187,6 +192,7 @@ def joined_text(parts: list[Any], where: str) -> str:
         RowError: naming the part that is none.
     """
     texts = []
+    _check_texts(parts, where)
     for number, part in enumerate(parts):
         place = f"{where}[{number}]"
         if part_kind(part, place) != "text":

@@ -175,12 +175,28 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     unusual = unusual_turn(messages, name) is not None
     masked = masked_turns(messages, name)
     item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked, unusual)
+    check_one_mode(item, fields)
     for number, message in enumerate(messages):
         if message["role"] == "assistant" and opens_unclosed_block(message["content"]) and item.thinks:
             raise RowError(
                 f"field messages[{number}].content: expected </think>, got a think block that is never closed; close it"
             )
     return item
+
+
+def check_one_mode(item: Conversation | PreferencePair, fields: Fields) -> None:
+    """Hold a word of the system text that states a mode to the mode that the row itself states elsewhere.
+
+    Raises:
+        RowError: they differ.
+    """
+    told = item.kwargs.get("enable_thinking")
+    if told is None or item.stated_mode == told or "enable_thinking" not in template_kwargs(fields, {}):
+        return
+    word = "/think" if item.stated_mode else "/no_think"
+    raise RowError(
+        f"field enable_thinking: expected the mode that the system text states with {word}, got {told}; remove one"
+    )
 
 
 def prompt_turns(prompt: Any, system: Any) -> list[Fields]:

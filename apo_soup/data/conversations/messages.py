@@ -1,6 +1,7 @@
 """Turns checked one by one: content, reasoning and tool calls. What dialect they are in is `dialects.py`'s work."""
 
 import json
+import re
 from typing import Any
 
 from apo_soup.data.conversations.blank_text import is_blank
@@ -20,6 +21,9 @@ from apo_soup.data.sources.json_text import json_value
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.errors import first_line
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
+
+# How a call begins that stands in a content as the templates of families write it.
+CALL_MARK = re.compile(r"<(?:tool_call|function_call|functioncall)>|<function=|\[TOOL_CALLS\]|<｜tool▁calls▁begin｜>")
 
 
 def as_messages(value: Any, role: str, name: str) -> list[Fields]:
@@ -68,6 +72,12 @@ def checked_message(message: Fields, place: str) -> Fields:
             )
         message = {**message, "content": content or "", "tool_calls": checked_calls(calls, f"{place}.tool_calls")}
         content = message["content"]
+        written = CALL_MARK.search(content.rpartition(END_OF_THINKING)[2]) if isinstance(content, str) else None
+        if written:
+            raise RowError(
+                f"{place}: expected calls in tool_calls or in the content, got {written[0]} in the content beside "
+                "tool_calls; remove one"
+            )
     if not isinstance(content, str):
         raise RowError(f"{place}.content: expected text, got {described(content)}; correct the turn")
     if role == "user" and is_blank(content):

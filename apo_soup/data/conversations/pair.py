@@ -3,7 +3,7 @@
 from typing import Any
 
 from apo_soup.data.conversations.blank_text import visible
-from apo_soup.data.conversations.conversation import PreferencePair, prompt_turns
+from apo_soup.data.conversations.conversation import PreferencePair, check_one_mode, prompt_turns
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.conversations.pair_scores import check_scores
@@ -62,7 +62,9 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
                 f"field {side}: expected one assistant turn behind the prompt, got {len(answer)} turns; "
                 "conversations must share all turns but the last"
             )
-    return PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
+    pair = PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
+    check_one_mode(pair, fields)
+    return pair
 
 
 def _check_different(chosen: list[Fields], rejected: list[Fields]) -> None:

@@ -33,6 +33,20 @@ def same_tools(some: list[Any], others: list[Any]) -> bool:
     return [_bare(tool) for tool in some] == [_bare(tool) for tool in others]
 
 
+def calls_undeclared(messages: list[Fields], arguments: dict[str, Any]) -> bool:
+    """Whether a call names a tool that is not among those of the row's template arguments, where it has some.
+
+    >>> called = [{"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}]
+    >>> calls_undeclared(called, {"tools": [{"name": "add"}]}), calls_undeclared(called, {"tools": [{"name": "sub"}]})
+    (False, True)
+    """
+    tools = [*(arguments.get("tools") or ()), *(arguments.get("xml_tools") or ())]
+    if not tools or not all(isinstance(tool, dict) for tool in tools):
+        return False
+    names = {_bare(tool).get("name") for tool in tools}
+    return any(call["function"]["name"] not in names for m in messages for call in m.get("tool_calls") or ())
+
+
 def _bare(tool: Any) -> Any:
     found = written_value(tool) if isinstance(tool, str) else tool
     return found.get("function", found) if isinstance(found, dict) else found

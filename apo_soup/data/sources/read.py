@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from apo_soup.data.conversations.turn_fields import EMPTY
 from apo_soup.data.sources.csv_rows import csv_rows
 from apo_soup.data.sources.hub_rows import hub_rows
 from apo_soup.data.sources.json_rows import json_file_rows, json_line_rows
-from apo_soup.data.sources.rows import SourceRow
+from apo_soup.data.sources.rows import Fields, RowError, SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.data.sources.table_rows import declared_columns, table_rows
 from apo_soup.errors import UserError
@@ -36,8 +37,12 @@ class SourceColumns:
             return row
         self.missing -= row.content.keys()
         kept = {k: v for k, v in row.content.items() if columns is None or k in columns or k in rename}
+        try:
+            renamed = _renamed(kept, rename)
+        except RowError as error:
+            return SourceRow(row.place, None, str(error))
         # A column that is renamed takes the place of one that already has its name.
-        renamed = {rename[k]: kept.pop(k) for k in rename if k in kept}
+        kept = {k: v for k, v in kept.items() if k not in rename}
         return SourceRow(row.place, kept | renamed, size=row.size, nulls=row.nulls)
 
     def check(self, where: str) -> None:
@@ -51,6 +56,24 @@ class SourceColumns:
                 f"{where}: source {self.source.name}: columns, rename: expected columns that the rows have, got "
                 f"{names}, which no row has; correct the names"
             )
+
+
+def _renamed(fields: Fields, rename: dict[str, str]) -> Fields:
+    """The renamed columns of a row. Several may have one new name, where each row has one of them.
+
+    Raises:
+        RowError: two of them say something.
+    """
+    renamed: Fields = {}
+    for column, name in rename.items():
+        if column in fields and fields[column] not in EMPTY and renamed.get(name) not in EMPTY:
+            both = " and ".join(other for other in rename if rename[other] == name and other in fields)
+            raise RowError(
+                f"rename: expected one column of a row to become {name}, got {both}; rename the one that is meant"
+            )
+        if column in fields and (name not in renamed or fields[column] not in EMPTY):
+            renamed[name] = fields[column]
+    return renamed
 
 
 def read_rows(source: Source, where: str) -> Iterator[SourceRow]:

@@ -156,3 +156,27 @@ def test_several_bare_texts_of_an_answer_may_be_several_answers():
     assert [m["content"] for m in item.messages] == ["1 + 2?", "3"]
     with pytest.raises(RowError, match=r"messages\[1\].content: expected parts that say what they are, .* got 2 texts"):
         parsed_row({"messages": [question, {"role": "assistant", "content": ["3", "three"]}]})
+
+
+def test_several_bare_texts_are_not_joined_in_any_turn_or_column():
+    answer = {"role": "assistant", "content": "3"}
+    called = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    result = {"role": "tool", "content": ["3", "4"]}
+    for row, place in (
+        ({"messages": [{"role": "user", "content": ["1 +", "2?"]}, answer]}, r"field messages\[0\].content"),
+        ({"messages": [ASK, called, result, answer]}, r"field messages\[2\].content"),
+        ({"messages": [ASK, answer], "system": ["Be", "brief."]}, "field system"),
+    ):
+        with pytest.raises(
+            RowError, match=rf"{place}: expected parts that say what they are, or one text, got 2 texts"
+        ):
+            parsed_row(row)
+
+
+@pytest.mark.parametrize("mark", ["<tool_call>", "<function=add>", "[TOOL_CALLS]"])
+def test_a_call_in_the_content_beside_tool_calls_is_refused(mark):
+    turn = {"role": "assistant", "content": f"{mark}add", "tool_calls": [CALL]}
+    with pytest.raises(RowError, match=r"messages\[1\]: expected calls in tool_calls or in the content, got .* beside"):
+        parsed_row({"messages": [ASK, turn]})
+    turn["content"] = f"<think>{mark} is how I call</think>Looking."
+    assert parsed_row({"messages": [ASK, turn]})[1].answers[0]["tool_calls"] == [CALL]

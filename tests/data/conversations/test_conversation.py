@@ -119,3 +119,21 @@ def test_reasoning_that_is_context_alone_makes_no_think_row():
     assert not parse_conversation({"messages": [asked, {**thought, "weight": 0}, asked, plain]}, {}).reasons
     assert not parse_conversation({"prompt": turns[:3], "completion": [plain]}, {}).reasons
     assert parse_conversation({"prompt": [asked, plain, asked], "completion": [thought]}, {}).reasons
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_row_that_states_two_modes_is_refused(pairs):
+    asked = [{"role": "system", "content": "Be brief. /think"}, {"role": "user", "content": "What?"}]
+    answer, worse = ({"role": "assistant", "content": text} for text in ("That.", "No."))
+    row = {"prompt": asked, "chosen": [answer], "rejected": [worse]} if pairs else {"messages": [*asked, answer]}
+    told = "field enable_thinking: expected the mode that the system text states with /think, got False; remove one"
+    for stated in (
+        {"enable_thinking": False},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"reasoning": "off"},
+    ):
+        with pytest.raises(RowError, match=told):
+            parsed_row({**row, **stated}, pairs)
+    parse = parse_pair if pairs else parse_supervised
+    assert parse(row, {"enable_thinking": False}).stated_mode is True
+    assert parsed_row({**row, "enable_thinking": True}, pairs)[1].stated_mode is True

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import CHATML
-from data_helpers import CALL, mode, options, prepared, trained_ids
+from data_helpers import CALL, TOOLS, mode, options, prepared, trained_ids
 from helpers import chat, preference
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
@@ -325,3 +325,11 @@ def test_a_control_token_of_another_model_is_named_in_a_warning(tokenizer, token
 
 def test_what_only_looks_like_a_control_token_is_not_named(tokenizer):
     assert encoded(tokenizer, row_with("user", "a <| b |> c, [TODO], x <|> y, if (a<|b|>c"))[1] == []
+
+
+def test_a_call_of_a_tool_that_the_row_does_not_have_is_remarked(tokenizer):
+    row = row_with("assistant", "It is 3.")
+    assert encoded(tokenizer, {**row, "tools": TOOLS})[1] == []
+    told = ["warning: a call names a tool that is not among the tools of its row"]
+    assert encoded(tokenizer, {**row, "tools": [{"name": "sub"}]})[1] == told
+    assert encoded(tokenizer, row)[1] == []

@@ -280,3 +280,18 @@ def test_a_table_with_a_name_twice_is_refused_and_not_read_by_its_last_column(tm
                 UserError, match=r"expected a name of its own for every column, got '(text|role)' twice"
             ):
                 list(read_rows(Source(str(tmp_path / f"{name}.{kind}")), "x"))
+
+
+def test_two_columns_of_one_new_name_are_taken_where_a_row_has_one_of_them(write_rows):
+    rows = [
+        {"q": "1", "a": "x"},
+        {"q": "2", "b": "y", "a": ""},
+        {"q": "3", "a": "x", "b": "y"},
+        {"q": "4", "a": "", "b": ""},
+    ]
+    rename = {"q": "prompt", "a": "completion", "b": "completion"}
+    file = str(write_rows("r.jsonl", rows))
+    found = list(read_rows(Source.from_entry(SourceKeys(id=file, rename=rename)), "x"))
+    assert [row.content and row.content["completion"] for row in found] == ["x", "y", None, ""]
+    told = "rename: expected one column of a row to become completion, got a and b; rename the one that is meant"
+    assert found[2].problem == told
