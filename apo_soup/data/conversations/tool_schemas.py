@@ -1,5 +1,6 @@
 """A row's tools, as the function schemas that templates write, whichever way they were declared."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from apo_soup.data.conversations.dialects import written_value
@@ -33,7 +34,7 @@ def same_tools(some: list[Any], others: list[Any]) -> bool:
     return [_bare(tool) for tool in some] == [_bare(tool) for tool in others]
 
 
-def calls_undeclared(messages: list[Fields], arguments: dict[str, Any]) -> bool:
+def calls_undeclared(messages: Iterable[Fields], arguments: dict[str, Any]) -> bool:
     """Whether a call names a tool that is not among those of the row's template arguments, where it has some.
 
     >>> called = [{"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}]
