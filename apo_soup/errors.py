@@ -215,6 +215,10 @@ def told_while_at_work(where: str | Path, ours: Path) -> Iterator[None]:
 
 
 def _disk_error(where: str | Path, place: str | Path, told: str) -> UserError:
+    own = f".{os.getpid()}"
+    if Path(place).name.startswith(".") and Path(place).name.endswith(own):
+        # What is written whole lies aside under a name that nobody asked for.
+        place = Path(place).with_name(Path(place).name[1:].removesuffix(own))
     return UserError(
         f"{where}: {place}: expected to read and write there, got {told}; free or mend the disk, or its permissions, "
         "and run the command again"

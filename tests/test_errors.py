@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,10 @@ def test_a_file_that_is_not_there_is_told_with_who_asked(tmp_path):
         (
             OSError(errno.EACCES, "", "/run/sft/f"),
             "/run/sft/f: expected to read and write there, got Permission denied",
+        ),
+        (
+            OSError(errno.EACCES, "", f"/run/.page.html.{os.getpid()}"),
+            "/run/page.html: expected to read and write there",
         ),
         (
             OSError(errno.EACCES, "", "/rows.jsonl"),

@@ -112,7 +112,7 @@ def make_folder(folder: Path, recipe: TrainingFile) -> None:
     except OSError as error:
         raise UserError(
             f"{recipe.place('output_dir')}: expected a folder that can be made, got {folder}: {error.strerror}; name "
-            "another one"
+            "another one, or run from a folder that may be written to"
         ) from error
 
 

@@ -114,7 +114,7 @@ def free_folder(name: str) -> Path:
     """The folder that a name stands for.
 
     Raises:
-        UserError: something is there, or no recipe can have the name.
+        UserError: something is there, no recipe can have the name, or no folder can be made there.
     """
     folder = Path(name).expanduser()
     fault = file_name_fault(name)
@@ -122,6 +122,12 @@ def free_folder(name: str) -> Path:
         raise UserError(f"NAME: expected a name that a folder can have, got {name!r}; write one such as mine")
     if os.path.lexists(folder):
         raise UserError(f"{name}: expected a new folder, got one that is there; name another, or remove it")
+    parent = next(one for one in folder.absolute().parents if one.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        told = f"{parent}, which {'may not be written to' if parent.is_dir() else 'is a file'}"
+        raise UserError(
+            f"{name}: expected a place where a folder can be made, got {told}; name another, or go elsewhere"
+        )
     return folder
 
 

@@ -168,6 +168,10 @@ def test_rows_that_cannot_be_used_are_listed_and_too_few_prompts_are_told(here):
     ("request_", "sentence"),
     [
         (RecipeRequest(".x", BASE, "rows.jsonl"), r"NAME: expected a name that a folder can have, got '\.x'"),
+        (
+            RecipeRequest("rows.jsonl/x", BASE, "rows.jsonl"),
+            r"where a folder can be made, got .*rows\.jsonl, which is a file",
+        ),
         (RecipeRequest("x", "", "rows.jsonl"), "--model: expected a model's folder or its id on the Hub, got none"),
         (RecipeRequest("x", BASE), "new: expected rows, got none; give --data"),
         (RecipeRequest("x", BASE, "rows.jsonl", size="lapto"), "got lapto; the nearest is laptop"),
