@@ -23,6 +23,7 @@ class CharToToken:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
         self.byte_lengths = token_byte_lengths(tokenizer)
+        self.taking_space = taking_space(tokenizer)
 
     def token_ranges(self, text: str, ids: Array, spans: list[Span]) -> list[Span]:
         """The tokens `[first, last)` wholly inside each span of characters of `text`, whose tokens are `ids` `[S]`."""
@@ -72,8 +73,36 @@ class CharToToken:
         """The tokens inside the spans of one text, as the tokenizer itself says."""
         if not spans:
             return [], False
-        offsets = encode(self.tokenizer, [text])[0].offsets
+        encoding = encode(self.tokenizer, [text])[0]
+        offsets = own_offsets(text, encoding.ids, encoding.offsets, self.taking_space)
         return token_ranges(offsets, spans), crosses(offsets, spans)
+
+
+def taking_space(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids of added tokens that take the white space beside them along, as those around Phi-3's turns do."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(number for number, token in added if token.lstrip or token.rstrip)
+
+
+def own_offsets(text: str, ids: Sequence[int] | Array, offsets: list[Span], taking: frozenset[int]) -> list[Span]:
+    """The characters `[start, end)` of every token of a text, without the white space that those of `taking` took
+    along: an end of turn that takes the next line break is still the end of its turn.
+
+    Args:
+        ids: the tokens `[S]`.
+        offsets: the characters of each, as the tokenizer tells them.
+        taking: ids of tokens that take white space along.
+    """
+    if taking.isdisjoint(ids):
+        return offsets
+    own = []
+    for number, (start, end) in zip(ids, offsets, strict=True):
+        if number in taking:
+            inside = text[start:end]
+            start += len(inside) - len(inside.lstrip())
+            end -= len(inside) - len(inside.rstrip())
+        own.append((start, end))
+    return own
 
 
 def token_byte_lengths(tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
-from apo_soup.data.char_to_token import token_ranges
+from apo_soup.data.char_to_token import own_offsets, taking_space, token_ranges
 from apo_soup.data.conversations.source_mode import sources_in_mode
 from apo_soup.data.documents import PAIR_COLUMNS, Document, Refused, RowToEncode
 from apo_soup.data.encode import encoder_for
@@ -196,7 +196,8 @@ def text_in_pieces(
         plain: its tokens, where control tokens in it are plain text.
     """
     encoding = plain or encode(tokenizer, [text])[0]
-    offsets, ids = encoding.offsets, encoding.ids  # each makes a list of all tokens when it is asked for
+    ids = encoding.ids  # makes a list of all tokens when it is asked for, as do the offsets
+    offsets = own_offsets(text, ids, encoding.offsets, taking_space(tokenizer))
     count = len(ids)
     special = set(tokenizer.all_special_ids)
     trained = {t for first, last in token_ranges(offsets, spans) for t in range(max(first, 1), last)}

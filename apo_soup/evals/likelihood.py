@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
-from apo_soup.data.char_to_token import token_ranges
+from apo_soup.data.char_to_token import own_offsets, taking_space, token_ranges
 from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
@@ -102,7 +102,8 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
             check_order(item.in_order, item.kwargs, template.render)
         rendered = template.conversation(item)
         encoding = encode(checkpoint.tokenizer, [rendered.text])[0]
-        texts.append((item.mode, list(encoding.ids), token_ranges(encoding.offsets, rendered.spans)))
+        offsets = own_offsets(rendered.text, encoding.ids, encoding.offsets, taking_space(checkpoint.tokenizer))
+        texts.append((item.mode, list(encoding.ids), token_ranges(offsets, rendered.spans)))
     scores = checkpoint.scorer.losses([ids for _, ids, _ in texts])
     for number, ((mode, _, ranges), losses) in enumerate(zip(texts, scores, strict=True)):
         checkpoint.progress.at(number)

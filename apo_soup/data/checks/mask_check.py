@@ -33,7 +33,14 @@ def decoded_fault(row: TrainedTurns, trained_texts: list[str]) -> str | None:
                 "expected tokens that say what an answer says, got others, or one that joins its beginning to what is "
                 f"before it; {OTHER_TOKENIZER}"
             )
-        if not same_words(trained, _normal_form(row.text[start:end])):
+        written = row.text[start:end]
+        last = next((token for token in row.ends if written.endswith(token)), "")
+        if not trained.endswith(last):
+            return (
+                f"expected {last} among what is trained, as it ends an answer, got tokens without it, so a model would "
+                f"never learn to stop; {OTHER_TOKENIZER}"
+            )
+        if not same_words(trained, _normal_form(written)):
             return f"expected the tokens of an answer alone to be trained, got others as well; {OTHER_TOKENIZER}"
     return None
 

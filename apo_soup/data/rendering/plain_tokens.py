@@ -16,6 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from apo_soup.data.char_to_token import own_offsets, taking_space
 from apo_soup.data.rendering.control_tokens import ControlTokens
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import RowError
@@ -68,6 +69,7 @@ class PlainTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: ControlTokens):
         self.tokenizer, self.tokens = tokenizer, tokens
+        self._taking_space = taking_space(tokenizer)
 
     @cached_property
     def _copy(self) -> tuple[Tokenizer, dict[int, int], frozenset[str]]:
@@ -109,4 +111,4 @@ class PlainTokenizer:
                 "has none; remove it from the row"
             )
         offsets = [(a - bisect_left(places, a), b - bisect_left(places, b)) for a, b in encoding.offsets]
-        return PlainTokens(np.array(ids, dtype=np.int32), offsets)
+        return PlainTokens(np.array(ids, dtype=np.int32), own_offsets(text, ids, offsets, self._taking_space))

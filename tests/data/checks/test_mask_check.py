@@ -15,6 +15,7 @@ from apo_soup.data.checks.mask_check import decoded_fault
         ("It  is 4 <|im_end|>", None),
         (" is 4<|im_end|>", "expected tokens that say what an answer says, got others"),
         ("It is [UNK]<|im_end|>", "expected tokens that say what an answer says, got others"),
+        ("It is 4", "expected <|im_end|> among what is trained, as it ends an answer, got tokens without it"),
         ("assistant It is 4<|im_end|>", "expected the tokens of an answer alone to be trained, got others as well"),
     ],
 )
