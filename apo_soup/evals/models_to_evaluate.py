@@ -73,7 +73,11 @@ def models_of_suite(suite: EvalFile, only: Sequence[str] = ()) -> dict[str, Path
 
 
 def last_model(suite: EvalFile) -> str:
-    """The name of the furthest model of the pipeline that a suite names; `merged` where it names none of them."""
+    """The name of the furthest model of the pipeline that a suite names; `merged` where it names none of them.
+
+    Raises:
+        UserError: as `models_of_suite` does.
+    """
     names = [name for name in models_of_suite(suite) if name.partition("/")[0] in PIPELINE]
     return max(names, key=pipeline_order, default="merged")
 
