@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
-from apo_soup.config.mergekit import MergekitOptions
+from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import model_folder
 from apo_soup.stored_json import read_json
@@ -58,14 +58,23 @@ def _look(recipe: MergeFile, name: str, makes: Callable[[str], bool]) -> None:
     folders = [folder for folder in there.values() if (folder / "config.json").is_file()]
     if not folders:
         return
+    _look_at_models(config, folders, len(folders) == len(models), where)
+    if len(folders) == len(models):
+        _look_at_context(recipe, folders[0], name)
+
+
+def _look_at_models(config: MergekitKeys, folders: list[Path], are_all: bool, where: str) -> None:
+    """Refuse models that are there and do not fit; `are_all` says whether the merge has no others."""
     from merge.alike import check_alike
     from merge.checks import check_models
+    from merge.own_heads import by_head
 
-    if len(folders) == len(models):
+    heads = by_head(folders, where)
+    if are_all and len(heads) == 1:
         check_models(config, folders, where)
-        _look_at_context(recipe, folders[0], name)
-    elif len(folders) > 1 and config.slices is None:
-        check_alike(folders, where, config.names_tokens)
+    elif config.slices is None:
+        for of_head in heads:
+            check_alike(of_head, where, config.names_tokens)
 
 
 def is_for_mergekit(recipe: MergeFile) -> bool:

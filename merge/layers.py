@@ -10,6 +10,7 @@ from typing import Any
 
 from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import UserError
+from apo_soup.models.whole_config import whole_config
 from apo_soup.stored_json import read_json
 
 # Names of the number of layers in config.json.
@@ -47,7 +48,7 @@ def output_layers(config: MergekitKeys, where: str) -> list[list[SourceLayer]] |
         sources = []
         for place, source in enumerate(part["sources"]):
             key = f"{where_of_slices}.{number}.sources.{place}.layer_range"
-            begin, end = source["layer_range"]
+            begin, end = map(int, source["layer_range"])  # mergekit takes 4.0 and "4" for 4
             folder = Path(str(source["model"]))
             settings = read_json(folder / "config.json", where)
             depth = settings.get(depth_key(settings) or "")
@@ -84,25 +85,13 @@ def layer_settings(folder: Path, where: str) -> dict[str, list[Any]]:
     """
     config = read_json(folder / "config.json", where)
     depth = config.get(depth_key(config) or "")
-    whole = _with_class_defaults(folder, config)
+    whole = whole_config(folder, where)
     return {key: value for key, value in whole.items() if _is_layered(key, value, depth)}
 
 
 def _is_layered(key: str, value: Any, depth: int | None) -> bool:
     other = key in _OTHER_LISTS or key.endswith(_OTHER_ENDS)
     return isinstance(value, list) and len(value) == depth and not other
-
-
-def _with_class_defaults(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the defaults of its class in transformers, where it knows the class."""
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    if config.get("model_type") not in CONFIG_MAPPING:
-        return config
-    try:
-        return {**AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict(), **config}
-    except (ValueError, TypeError, OSError):
-        return config  # what is wrong with it is told when the merged folder is loaded
 
 
 def check_layers_alike(layers: list[list[SourceLayer]], where: str) -> None:

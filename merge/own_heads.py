@@ -41,6 +41,19 @@ def with_own_heads(folders: list[Path], scratch: Path, where: str) -> dict[Path,
     return made
 
 
+def by_head(folders: list[Path], where: str) -> list[list[Path]]:
+    """The folders in two lists, of those that tie their head and of those that do not, without one that is empty: what
+    `with_own_heads` makes of them is alike if each list is.
+
+    Raises:
+        UserError: a configuration cannot be read, or is of another form.
+    """
+    if any(has_several_parts(folder, where) for folder in folders):
+        return [folders]
+    tied = [folder for folder in folders if ties_head(folder, where)]
+    return [one for one in (tied, [folder for folder in folders if folder not in tied]) if one]
+
+
 def _with_own_head(
     folder: Path, head: str, stored: dict[str, StoredTensor], embedding: str, scratch: Path, where: str
 ) -> Path:

@@ -17,6 +17,7 @@ from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import Mix
 from apo_soup.hashing import hash_value
 from apo_soup.models.adapted import untie
+from apo_soup.models.config_difference import config_difference, worded
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 
@@ -49,10 +50,12 @@ class Mixer:
         self.where, self.trust_remote_code = where, trust_remote_code
         self.model: PreTrainedModel | None = None
         self.tokens: tuple[Path, str] | None = None
+        self.first: Path | None = None
         self.weights = cache(self._weights)
 
     def _weights(self, folder: Path) -> dict[str, torch.Tensor]:
         self._check_tokens(folder)
+        self._check_config(folder)
         loaded = whole_model(folder, f"{self.where}: --mix", self.trust_remote_code).eval()
         tensors = {name: p.detach() for name, p in loaded.named_parameters()}
         if self.model is None:
@@ -104,6 +107,25 @@ class Mixer:
             raise UserError(
                 f"{self.where}: --mix: expected models with the tokens of {first}, got another tokenizer in {folder}; "
                 "leave it out"
+            )
+
+    def _check_config(self, folder: Path) -> None:
+        """Refuse a folder whose configuration makes other things of the same weights than that of the first one, which
+        the mix is run with. A head of its own is no such thing.
+
+        Raises:
+            UserError: naming the key and both.
+        """
+        if not (folder / "config.json").is_file():
+            return  # an adapter's, of which the base counts
+        self.first = self.first or folder
+        where = f"{self.where}: --mix"
+        found = config_difference(self.first, folder, where, ("tie_word_embeddings",))
+        if found:
+            key, expected, got, way = found
+            raise UserError(
+                f"{where}: {folder}/config.json: {key}: expected {worded(expected)}, as in {self.first}/config.json, "
+                f"got {worded(got)}; {way}"
             )
 
     @torch.no_grad()

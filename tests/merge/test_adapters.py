@@ -42,6 +42,11 @@ def test_adapters_on_a_common_base_make_a_soup(run, merge_run, tiny_model):
     mixed = Mixer("here").mixed_model(Mix("half", tuple((f, 0.5) for f in folders)))
     for name, parameter in mixed.named_parameters():
         torch.testing.assert_close(parameter, average[name], atol=1e-6, rtol=1e-6)
+    set_config(run / "mid", rms_norm_eps=1e-3)
+    with pytest.raises(
+        UserError, match=r"--mix: .*mid/config\.json: rms_norm_eps: expected 1e-06, as in .*, got 0\.001"
+    ):
+        Mixer("here").mixed_model(Mix("half", ((run / "apo" / "1", 0.5), (run / "mid", 0.5))))
     settings = folders[1] / "adapter_config.json"
     settings.write_text(settings.read_text().replace(str(tiny_model), "somebody/else"))
     with pytest.raises(UserError, match="expected adapters of one base, got bases"):

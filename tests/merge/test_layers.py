@@ -56,6 +56,12 @@ def test_what_a_class_works_out_is_written_down(settings):
     assert (changed["num_hidden_layers"], changed["max_window_layers"]) == (6, 4)
 
 
+def test_numbers_of_layers_are_whole_however_they_are_written(settings):
+    """mergekit takes them so."""
+    folder = settings(GPT2Config(n_layer=3))
+    assert changes(folder, (0, 2.0), ("1", "3")) == {"n_layer": 4}
+
+
 def test_layers_are_counted_under_the_name_that_the_model_has_for_it(settings):
     assert changes(settings(GPT2Config(n_layer=3)), (0, 3), (0, 3)) == {"n_layer": 6}
 

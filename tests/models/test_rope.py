@@ -2,7 +2,7 @@
 
 import pytest
 
-from merge.rope import rope_difference
+from apo_soup.models.rope import rope_difference
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
 
@@ -17,7 +17,9 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
         ({"rope_theta": 1e4}, {"rope_parameters": YARN}, ("rope_type", "default", "yarn")),
         ({"rope_parameters": {**YARN, "factor": 2.0}}, {"rope_parameters": YARN}, ("factor", 2.0, 4.0)),
         ({"rope_parameters": {"full": {"factor": 1}}}, {"rope_parameters": {"full": {"factor": 2}}},
-         ("full", {"factor": 1}, {"factor": 2})),
+         ("full.factor", 1, 2)),
+        ({"rope_parameters": {"full": {"rope_theta": 1e4}}}, {"rope_parameters": {"full": YARN}},
+         ("full.rope_type", "default", "yarn")),
     ],
 )  # fmt: skip
 def test_scaling_counts_even_where_one_model_does_not_name_it(one, other, difference):

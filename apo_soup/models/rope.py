@@ -21,7 +21,11 @@ def rope_difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, An
     """
     a, b = rope_parameters(one), rope_parameters(other)
     for key in (*_SCALING, *sorted((a.keys() | b.keys()) - set(_SCALING))):
-        named = key in a and key in b
-        if a.get(key) != b.get(key) and (named or key in _SCALING):
-            return key, a.get(key), b.get(key)
+        one_of, other_of = a.get(key), b.get(key)
+        if isinstance(one_of, dict) and isinstance(other_of, dict):  # of a kind of layers
+            inner = rope_difference({"rope_parameters": one_of}, {"rope_parameters": other_of})
+            if inner:
+                return f"{key}.{inner[0]}", *inner[1:]
+        elif one_of != other_of and ((key in a and key in b) or key in _SCALING):
+            return key, one_of, other_of
     return None
