@@ -166,7 +166,11 @@ def _entries(header: bytes) -> dict[str, TensorEntry]:
         entries = {}
         for name, entry in content.items():
             (begin, end), shape = entry["data_offsets"], tuple(entry["shape"])
-            if not all(type(number) is int for number in (begin, end, *shape)) or min(begin, *shape) < 0 or end < begin:
+            if (
+                not all(type(number) is int for number in (begin, end, *shape))
+                or min((begin, *shape)) < 0
+                or end < begin
+            ):
                 raise TypeError(f"{name} lies from {begin} to {end}, of shape {shape}")
             entries[name] = TensorEntry(str(entry["dtype"]), shape, start + begin, start + end)
     except (AttributeError, TypeError, KeyError, RecursionError) as error:

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer
 
 from apo_soup.config.merge import LongContextKeys
@@ -37,9 +39,18 @@ def write_config(folder: Path, parent: Path) -> None:
     config = json.loads((parent / "config.json").read_text())
     for key in ("torch_dtype", "transformers_weights"):
         config.pop(key, None)
-    (written, *_) = stored_tensors(folder, str(folder)).values()
-    config["dtype"] = str(written.dtype).removeprefix("torch.")
+    config["dtype"] = written_dtype(folder)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def written_dtype(folder: Path) -> str:
+    """The type of a folder's weights, which a configuration names: one that holds all of them, where they have several.
+
+    Raises:
+        UserError: the weights cannot be read.
+    """
+    types = [stored.dtype for stored in stored_tensors(folder, str(folder)).values()]
+    return str(reduce(torch.promote_types, types)).removeprefix("torch.")
 
 
 def complete_folder(folder: Path, parent: Path, long_context: LongContextKeys | None, where: str) -> None:

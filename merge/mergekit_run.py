@@ -16,14 +16,14 @@ from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.libraries import NOTES_OF
 from apo_soup.private import mergekit_config_changes
 from apo_soup.stored_json import read_json
-from merge.complete import copy_tokenizer
+from merge.complete import copy_tokenizer, written_dtype
 from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration
 from merge.tensors import pieces, stored_tensors
 from merge.views import view_place, with_views
 
 # What a merge may change in a model's config.json.
-CHANGED_KEYS = ("architectures", "num_hidden_layers", "vocab_size", "dtype", "torch_dtype")
+CHANGED_KEYS = ("architectures", "num_hidden_layers", "vocab_size")
 
 
 def run_mergekit(
@@ -87,6 +87,7 @@ def run_mergekit(
     for key in ("torch_dtype", "transformers_weights"):
         whole.pop(key, None)
     whole |= {key: made[key] for key in CHANGED_KEYS if key in made} | (changes or {})
+    whole["dtype"] = written_dtype(folder)  # mergekit keeps the types of its models, which may be several
     inner = made.get("text_config") or {}
     if "vocab_size" in inner and isinstance(whole.get("text_config"), dict):
         whole["text_config"] = {**whole["text_config"], "vocab_size": inner["vocab_size"]}

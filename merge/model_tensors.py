@@ -1,4 +1,4 @@
-"""The tensors of a model as a merge takes them: floating-point numbers, and a tied head only once.
+"""The tensors of a model as a merge takes them: floating-point numbers that were trained, and a tied head only once.
 
 A checkpoint whose configuration ties the head to the embeddings may store both. Averaged apart they would be two
 different tensors wherever a method draws at random, or where another parent stores one alone; so a copy is left out.
@@ -16,17 +16,22 @@ from merge.tensors import StoredTensor, pieces, stored_tensors
 
 HEADS = ("lm_head.weight", "embed_out.weight")
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+# Buffers that older releases of transformers stored, and models work out for themselves: positions, and masks of four
+# dimensions.
+POSITIONS = "rotary_emb.inv_freq"
+MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 # Keys of config.json under which programs say how they quantised a model's weights.
 QUANTISED = ("quantization_config", "compression_config", "quantization")
 
 
 def model_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
-    """Every tensor of a model folder by name, without the copy that a tied head is.
+    """Every tensor of a model folder by name, without the copy that a tied head is, and without buffers that the model
+    works out for itself.
 
     Raises:
         UserError: as `stored_tensors`, or the head is tied and stored with values of its own.
     """
-    tensors = stored_tensors(folder, where)
+    tensors = {name: t for name, t in stored_tensors(folder, where).items() if not _is_worked_out(name, t)}
     pair = _head_and_embedding(tensors)
     if pair is None or not ties_head(folder, where):
         return tensors
@@ -38,6 +43,11 @@ def model_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
             "own, else leave the tensor out"
         )
     return {name: stored for name, stored in tensors.items() if name != head}
+
+
+def _is_worked_out(name: str, stored: StoredTensor) -> bool:
+    """Whether a tensor is a buffer that a model makes anew when it is loaded."""
+    return name.endswith(POSITIONS) or (name.endswith(MASKS) and len(stored.shape) in (0, 4))
 
 
 def has_several_parts(folder: Path, where: str) -> bool:

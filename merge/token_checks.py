@@ -1,10 +1,15 @@
 """Models whose tokens, ends of turn or chat templates differ."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from apo_soup.errors import UserError
+from apo_soup.runs.known_hashes import content_hash
 from apo_soup.stored_json import read_json
+
+# Files that hold a vocabulary beside tokenizer.json, or in its place.
+OTHER_VOCABULARIES = ("tokenizer.model", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
 
 
 def check_tokenizers(folders: list[Path], where: str, own_template: bool = False) -> None:
@@ -20,13 +25,26 @@ def check_tokenizers(folders: list[Path], where: str, own_template: bool = False
     ):
         if own_template and key == "chat_template":
             continue
-        known = [(folder, value) for folder in folders if (value := read(folder, where)) is not None]
-        for folder, value in known[1:]:
-            if value != known[0][1]:
-                raise UserError(
-                    f"{where}: {folder}: {what}: expected that of {known[0][0]}, got another; take models of one "
-                    f"family, or say which is meant with mergekit's key {key}"
-                )
+        _require_same(folders, read, where, what, key)
+    # Without tokenizer.json a vocabulary is known by the bytes of its file.
+    if not all((folder / "tokenizer.json").is_file() for folder in folders):
+        for name in OTHER_VOCABULARIES:
+            _require_same(folders, _hash_of(name), where, f"tokens ({name})", "tokenizer_source")
+
+
+def _require_same(folders: list[Path], read: Callable[[Path, str], Any], where: str, what: str, key: str) -> None:
+    """Refuse folders of which `read` gives two values, where it gives one."""
+    known = [(folder, value) for folder in folders if (value := read(folder, where)) is not None]
+    for folder, value in known[1:]:
+        if value != known[0][1]:
+            raise UserError(
+                f"{where}: {folder}: {what}: expected that of {known[0][0]}, got another; take models of one "
+                f"family, or say which is meant with mergekit's key {key}"
+            )
+
+
+def _hash_of(name: str) -> Callable[[Path, str], str | None]:
+    return lambda folder, where: content_hash(folder / name) if (folder / name).is_file() else None
 
 
 def _tokens(folder: Path, where: str) -> Any:

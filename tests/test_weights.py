@@ -25,6 +25,17 @@ def test_a_hash_says_in_the_same_read_whether_all_values_are_finite(tmp_path):
     assert first_non_finite(tmp_path) == (file, "b")
 
 
+def test_a_single_number_is_a_tensor_too(tmp_path):
+    """The scale of an activation, say, or the value that a mask has where nothing is seen."""
+    from apo_soup.weights import hash_weights, read_header
+
+    file = tmp_path / "model.safetensors"
+    save_file({"scale": torch.tensor(2.0), "weight": torch.ones(3)}, file)
+    assert {name: entry.shape for name, entry in read_header(file, "").items()} == {"scale": (), "weight": (3,)}
+    save_file({"scale": torch.tensor(float("nan")), "weight": torch.ones(3)}, file)
+    assert hash_weights(file)[1] == "scale"
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

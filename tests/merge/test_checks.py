@@ -166,6 +166,16 @@ def test_a_chat_template_that_the_merge_names_excuses_no_other_tokens(run, merge
     assert "<|im_start|>" in (run / "merged" / "chat_template.jinja").read_text()
 
 
+def test_vocabularies_without_tokenizer_json_are_compared_by_their_files(run, merge_run):
+    for number in "123":
+        (run / "apo" / number / "tokenizer.model").write_bytes(b"sentences" if number == "3" else b"pieces")
+    (run / "apo" / "2" / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"apo/3: tokens \(tokenizer\.model\): expected that of .*apo/1, got another"):
+        merge_run()
+    (run / "apo" / "3" / "tokenizer.model").write_bytes(b"pieces")
+    merge_run()
+
+
 def test_a_first_model_without_a_tokenizer_is_refused(run, merge_run):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         for number in "123":
@@ -296,3 +306,32 @@ def test_what_else_the_configurations_say_is_refused_or_told(run, merge_run, cap
         set_config(run / "apo" / number, logits_scaling=scale)
     with pytest.raises(UserError, match=r"apo/3/config\.json: logits_scaling: expected 1\.0, as in .*, got 8\.0"):
         merge_run()
+
+
+def test_a_key_that_one_model_leaves_out_is_no_excuse(run, merge_run):
+    """It has the value of its class there, which is another one."""
+    file = run / "apo" / "2" / "config.json"
+    config = json.loads(file.read_text())
+    set_config(run / "apo" / "1", rms_norm_eps=1e-3)
+    file.write_text(json.dumps({key: value for key, value in config.items() if key != "rms_norm_eps"}))
+    with pytest.raises(
+        UserError, match=r"apo/2/config\.json: rms_norm_eps: expected 0\.001, as in .*apo/1/config\.json"
+    ):
+        merge_run()
+
+
+def test_a_check_foresees_what_a_merge_takes(run, merge_file):
+    """A model whose head became its own, and one that ties it: the merge gives both one."""
+    from apo_soup.config.load import load
+    from merge.foreseen import merge_problems
+
+    shutil.copytree(run / "apo" / "1", run / "soup")
+    file = run / "soup" / "model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {"lm_head.weight": 2 * tensors["model.embed_tokens.weight"]}, file, {"format": "pt"})
+    set_config(run / "soup", tie_word_embeddings=False)
+    recipe = load(merge_file(), "merge")
+    assert list(merge_problems(recipe, lambda model: False)) == []
+    set_config(run / "mid", hidden_act="gelu")
+    set_config(run / "mid", tie_word_embeddings=False)
+    assert "hidden_act: expected silu" in "".join(merge_problems(recipe, lambda model: False))

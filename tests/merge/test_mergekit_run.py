@@ -48,6 +48,7 @@ def test_what_our_sum_would_do_otherwise_goes_to_mergekit(run, merge_run, tmp_pa
     merge_run(merge={"merge_method": "linear", "models": models})
     assert json.loads((run / "merged" / "manifest.json").read_text())["metrics"]["by"] == "mergekit"
     assert {t.dtype for t in state_dict(run / "merged").values()} == {torch.float32}
+    assert json.loads((run / "merged" / "config.json").read_text())["dtype"] == "float32"
     sliced = [
         {"sources": [{"model": m, "layer_range": [0, 4], "parameters": {"weight": 0.5}} for m in ("soup", "mid")]}
     ]

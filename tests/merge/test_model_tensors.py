@@ -106,3 +106,20 @@ def test_mergekit_sees_the_file_that_transformers_reads(pair):
     shutil.copytree(pair / "mid", pair / "mid+more@v1")
     assert model_view(pair / "mid+more@v1", pair / "views", "here").name.startswith("mid-more-v1-")
     assert (view / "config.json").read_text() == (pair / "mid" / "config.json").read_text()
+
+
+def test_buffers_that_a_model_works_out_for_itself_are_no_tensors_of_it(run, merge_run):
+    """Llama 2's own files hold them, and a model that was trained from it since does not."""
+    file = run / "apo" / "2" / "model.safetensors"
+    buffers = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+        "h.0.attn.bias": torch.ones(1, 1, 8, 8, dtype=torch.uint8),
+        "h.0.attn.masked_bias": torch.tensor(-1e4),
+    }
+    save_file(load_file(file) | buffers, file, metadata={"format": "pt"})
+    assert not model_tensors(run / "apo" / "2", "").keys() & buffers.keys()
+    merge_run()
+    assert state_dict(run / "merged").keys() == state_dict(run / "mid").keys()
+    bias = {"h.0.attn.bias": torch.ones(8)}
+    save_file(load_file(file) | bias, file, metadata={"format": "pt"})
+    assert bias.keys() <= model_tensors(run / "apo" / "2", "").keys()
