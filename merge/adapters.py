@@ -8,7 +8,7 @@ from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.hashing import hash_value
 from merge.adapter_checks import check_all_loaded
-from merge.mergekit_names import with_models
+from merge.mergekit_names import is_adapted, with_models
 from merge.own_code import copy_own_code
 
 
@@ -24,11 +24,6 @@ def with_whole_models(config: MergekitKeys, folder: Path, where: str, trust_remo
         return _merged_adapter(model, folder, where, trust_remote_code) if is_adapted(model) else model
 
     return with_models(config, whole)
-
-
-def is_adapted(model: str) -> bool:
-    """Whether a model is named as `base+adapter`."""
-    return "+" in model and not Path(model).exists()
 
 
 def _merged_adapter(model: str, folder: Path, where: str, trust_remote_code: bool) -> str:

@@ -11,6 +11,7 @@ from apo_soup.config.places import places_looked_at, settled
 from apo_soup.config.recipe_file import shared_keys
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import HUB_ID
+from merge.members import adapter_base
 
 # Keys under which mergekit's schema names a model; those of them, and the words, that say whose tokenizer is taken.
 MODEL_KEYS = ("model", "base_model", "tokenizer_source", "source")
@@ -98,7 +99,7 @@ def _names_model(key: str, value: Any) -> bool:
 def resolved_model(model: str, recipe: MergeFile, key: str) -> str:
     """A model's name under a key of a merge file: the absolute folder of a stage of the run, or of a path, which is
     looked for beside the file and then in the working directory; a Hub id as it is. `base` is the model that the
-    recipe begins with.
+    recipe begins with. An adapter alone is `base+adapter`, with the base that it names.
 
     Raises:
         UserError: it is none of these.
@@ -106,21 +107,35 @@ def resolved_model(model: str, recipe: MergeFile, key: str) -> str:
     where = recipe.place(key)
     shared = shared_keys(recipe.path.parent) if model == "base" else None
     model = shared.named(model) if shared else model
-    if model in STAGE_NAMES or model.startswith("apo/"):
-        return str((Path(recipe.output_dir) / model).resolve())
-    folder = Path(settled(recipe, key, model))
-    if folder.exists():
-        return str(folder.resolve())
+    folder = _local_folder(model, recipe, key)
+    if folder is not None:
+        base = adapter_base(folder, where)
+        return f"{base}+{folder}" if base else str(folder)
     if "/" not in model:
         way = nearest(model, (*STAGE_NAMES, *TOKENIZER_WORDS)) or "correct the name, or make that folder"
         raise UserError(
             f"{where}: expected a stage ({', '.join(STAGE_NAMES)}, apo/N), a folder or a Hub id, got {model}; {way}"
         )
-    parts = [settled(recipe, key, part) for part in model.split("+")]
-    for part in parts:
-        if not Path(part).exists() and not HUB_ID.fullmatch(part):
+    parts = []
+    for part in model.split("+"):
+        place = _local_folder(part, recipe, key)
+        if place is None and not HUB_ID.fullmatch(part):
             raise UserError(
                 f"{where}: expected a stage, a folder, or OWNER/NAME or OWNER/NAME@REVISION of the Hub, got {part} "
                 f"({places_looked_at(part, recipe.path.parent)}); correct the path or the id"
             )
+        parts.append(part if place is None else str(place))
     return "+".join(parts)
+
+
+def is_adapted(model: str) -> bool:
+    """Whether a model is named as `base+adapter`."""
+    return "+" in model and not Path(model).exists()
+
+
+def _local_folder(model: str, recipe: MergeFile, key: str) -> Path | None:
+    """The absolute folder of a stage, which need not be there yet, or of a path that is; None for any other name."""
+    if model in STAGE_NAMES or model.startswith("apo/"):
+        return (Path(recipe.output_dir) / model).resolve()
+    folder = Path(settled(recipe, key, model))
+    return folder.resolve() if folder.exists() else None

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from apo_soup.config.merge import MergeFile
-from apo_soup.config.merge_methods import unused_parameters
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import told_by_disk
 from apo_soup.progress import say
@@ -25,7 +24,7 @@ from apo_soup.runs.lineage import model_label
 from apo_soup.runs.put_in_place import hidden_sibling
 from apo_soup.stored_json import read_json
 from merge.adapter_checks import trained_on
-from merge.adapters import is_adapted, with_whole_models
+from merge.adapters import with_whole_models
 from merge.alike import merge_notes
 from merge.average import LinearAverage, plain_linear
 from merge.checks import base_folder, check_adapters, check_merge
@@ -36,10 +35,11 @@ from merge.layers import layer_changes, output_layers
 from merge.linear import same_as_mergekit, write_average
 from merge.load_process import LoadProcess
 from merge.loading import check_loads
-from merge.mergekit_names import named_models, with_models
+from merge.mergekit_names import is_adapted, named_models, with_models
 from merge.mergekit_run import run_mergekit
 from merge.mergekit_schema import check_options, parsed_configuration
 from merge.own_heads import with_own_heads
+from merge.parameter_notes import parameter_notes
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
 
@@ -59,13 +59,13 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
     check_options(options, recipe.place("options"))
     if plan.linear is None and (options.concerns_mergekit or plain_linear(plan.config) is None):
         parsed_configuration(plan.config, options, where)
-        for name in unused_parameters(plan.config.given_values()):
-            say(f"note: {where}.parameters: {plan.config.merge_method} has no parameter {name} and passes over it")
     with _whole_models(plan.config, stage.folder, where, options.trust_remote_code) as config:
         folders = list(plan.linear.folders) if plan.linear else [Path(m) for m in named_models(config)]
         models = [str(f) for f in folders] if plan.linear else list(named_models(plan.config))
         plan, config, folders = _own_heads(plan, config, folders)
         check_merge(config, folders, run, where)
+        for line in parameter_notes(plan.config, folders, where):
+            say(f"note: {where}.{line}")
         first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
         for line in merge_notes(first, folders, where):
             say(f"note: {where}: {line}")

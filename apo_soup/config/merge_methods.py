@@ -3,6 +3,7 @@
 A test compares the tables with the installed release.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,18 @@ from apo_soup.config.keys import is_finite
 from apo_soup.config.nearest import nearest
 from apo_soup.config.stage_file import Fault
 
-# Parameters that mergekit reads for every method.
-COMMON_PARAMETERS = frozenset({"scale", "int8_mask"})
+# Parameters that people leave in whatever the method is, for they concern memory alone.
+COMMON_PARAMETERS = frozenset({"int8_mask"})
+# Parameters of which each model has its own value, wherever a method has them.
+OF_MODELS = frozenset({"density", "gamma", "scale", "weight"})
+# Where a model's own parameters stand.
+BELOW_A_MODEL = re.compile(r"(.*\.)?(models|sources)\.\d+\.parameters")
 
 
 @dataclass(frozen=True)
 class MergeMethod:
     """A method's parameters, and whether it starts from a base model; the parameter that it cannot do without; the
-    fewest and the most models that it takes, the base among them.
+    fewest and the most models that it takes, the base among them; the parameters that a model may have for itself.
     """
 
     parameters: frozenset[str]
@@ -27,6 +32,7 @@ class MergeMethod:
     required: str | None = None
     fewest: int = 1
     most: int | None = None
+    of_models: frozenset[str] = frozenset()
 
 
 def _method(
@@ -35,8 +41,10 @@ def _method(
     required: str | None = None,
     fewest: int = 1,
     most: int | None = None,
+    of_models: frozenset[str] = OF_MODELS,
 ) -> MergeMethod:
-    return MergeMethod(frozenset(parameters.split()), needs_base, required, fewest, most)
+    names = frozenset(parameters.split())
+    return MergeMethod(names, needs_base, required, fewest, most, names & of_models)
 
 
 _TASK = "density int8_mask lambda normalize rescale weight"
@@ -46,8 +54,8 @@ METHODS = {
     "breadcrumbs_ties": _method(f"{_TASK} gamma", required="weight"),
     "dare_linear": _method(_TASK, required="weight"),
     "dare_ties": _method(_TASK, required="weight"),
-    "della": _method(f"{_TASK} epsilon", required="weight"),
-    "della_linear": _method(f"{_TASK} epsilon", required="weight"),
+    "della": _method(f"{_TASK} epsilon", required="weight", of_models=OF_MODELS | {"epsilon"}),
+    "della_linear": _method(f"{_TASK} epsilon", required="weight", of_models=OF_MODELS | {"epsilon"}),
     "karcher": _method("max_iter tol", needs_base=False),
     "linear": _method("normalize weight", needs_base=False, required="weight"),
     "model_stock": _method("filter_wise", fewest=3),
@@ -62,8 +70,6 @@ METHODS = {
     "task_arithmetic": _method(_TASK, required="weight"),
     "ties": _method(_TASK, required="weight"),
 }
-# Parameters that belong to all models together; any other has a value for each.
-SHARED = ("t",)
 MERGE_KEYS = (
     "base_model", "chat_template", "dtype", "merge_method", "models", "modules", "out_dtype", "parameters", "slices",
     "tokenizer", "tokenizer_source",
@@ -109,6 +115,12 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
             elif not _is_setting(value):
                 told = "expected a number, a list of numbers over the layers, or mappings with value, got "
                 yield Fault(f"{place}.{parameter}", f"{told}{as_written(value)}; write one")
+            elif parameter == "density" and not all(0 <= number <= 1 for number in _numbers(value)):
+                told = f"expected shares of a model's changes, from 0 to 1, got {as_written(value)}"
+                yield Fault(f"{place}.{parameter}", f"{told}; correct it")
+            elif BELOW_A_MODEL.fullmatch(place) and parameter in method.parameters - method.of_models:
+                told = f"expected {parameter} once for all models, as {name} takes it, got it below one of them, where "
+                yield Fault(f"{place}.{parameter}", f"{told}nothing reads it; move it below parameters of the merge")
 
 
 def _whole_faults(name: str, method: MergeMethod, given: dict[str, Any]) -> Iterator[Fault]:
@@ -125,7 +137,7 @@ def _whole_faults(name: str, method: MergeMethod, given: dict[str, Any]) -> Iter
     shared = given.get("parameters")
     if method.required is None or (isinstance(shared, dict) and shared.get(method.required) is not None):
         return
-    if method.required in SHARED:
+    if method.required not in method.of_models:
         told = f"expected {method.required}, which {name} needs, got none; write it below parameters of the merge"
         yield Fault("parameters", told, ("merge_method",))
         return
@@ -150,6 +162,25 @@ def unused_parameters(given: dict[str, Any]) -> list[str]:
     return sorted({name for _, parameters in parameter_tables(given) for name in parameters} - used)
 
 
+def unused_by_base(given: dict[str, Any]) -> list[str]:
+    """The parameters that a merge gives its base model, by name, and its method has for the others alone: what a model
+    differs from has no weight of its own.
+    """
+    method, base = METHODS[given["merge_method"]], given.get("base_model")
+    if base is None or given["merge_method"] in ("linear", "passthrough"):
+        return []
+    entries = [entry for entry in given.get("models") or [] if entry.get("model") == base]
+    return sorted({name for entry in entries for name in entry.get("parameters") or {}} & method.of_models)
+
+
+def filters(given: dict[str, Any]) -> list[str]:
+    """The filters of a merge's parameters, each once: parts of tensors' names that a value is for."""
+    found = (value for _, parameters in parameter_tables(given) for value in parameters.values())
+    settings = (setting for value in found for setting in (value if isinstance(value, list) else [value]))
+    names = (setting.get("filter") for setting in settings if isinstance(setting, dict))
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name != "*"))
+
+
 def parameter_tables(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every mapping below a key `parameters`, wherever it stands, with its dotted name."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -159,6 +190,15 @@ def parameter_tables(node: Any, place: str = "") -> Iterator[tuple[str, dict[str
             yield inner, value
         else:
             yield from parameter_tables(value, inner)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers of a parameter: its own, those of a gradient, and those by tensor."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _numbers(each)
+    else:
+        yield from _numbers(value["value"]) if isinstance(value, dict) else [value]
 
 
 def _is_setting(value: Any) -> bool:

@@ -13,7 +13,7 @@ from apo_soup.runs.stage import Stage
 from apo_soup.sweep.choose import Yardstick
 from apo_soup.sweep.output import points_table
 from apo_soup.sweep.scores import eval_file, mix_metrics, suite_key
-from merge.mergekit_names import resolved_model
+from merge.mergekit_names import is_adapted, resolved_model
 from merge.new_tokens import check_new_tokens
 from merge.plan import folder_arguments
 from merge.sweep.output import sweep_advice, sweep_curve
@@ -59,7 +59,9 @@ def sweep_plan(recipe: MergeFile) -> SweepPlan:
 
 def _model_folder(name: str, recipe: MergeFile) -> Path:
     """The folder of a model to walk from or to."""
-    folder = Path(resolved_model(name, recipe, "sweep.models"))
+    model = resolved_model(name, recipe, "sweep.models")
+    # An adapter alone is loaded with the base that it names.
+    folder = Path(model.partition("+")[2] if is_adapted(model) and "+" not in name else model)
     if not folder.is_dir():
         raise UserError(
             f"{recipe.place('sweep.models')}: expected a stage or a folder that is there, got {name}; make it first"

@@ -3,7 +3,14 @@
 import pytest
 
 from apo_soup.config import merge_methods
-from apo_soup.config.merge_methods import METHODS, SHARED, MergeMethod, merge_faults, unused_parameters
+from apo_soup.config.merge_methods import (
+    METHODS,
+    MergeMethod,
+    filters,
+    merge_faults,
+    unused_by_base,
+    unused_parameters,
+)
 
 PAIR = [{"model": "soup", "parameters": {"weight": 0.9}}, {"model": "mid", "parameters": {"weight": 0.1}}]
 
@@ -21,12 +28,11 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
             next((p.name for p in s.parameters if p.required), None),
             s.contract.min_inputs,
             s.contract.max_inputs,
+            frozenset(p.name for p in s.parameters if p.scope.value != "shared"),
         )
         for s in specs
     }
     assert known == METHODS
-    shared = {p.name for s in specs for p in s.parameters if p.required and p.scope.value == "shared"}
-    assert shared == set(SHARED)
     for names, model in (
         ("MERGE_KEYS", MergeConfiguration),
         ("SLICE_KEYS", OutputSliceDefinition),
@@ -74,6 +80,27 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
                         "method")],
         ),
         (
+            {"merge_method": "slerp", "models": [PAIR[0], {"model": "mid", "parameters": {"t": 0.9}}],
+             "base_model": "mid", "parameters": {"t": 0.5}},
+            [("models.1.parameters.t", "expected t once for all models, as slerp takes it, got it below one of them, "
+                                       "where nothing reads it; move it below parameters of the merge")],
+        ),
+        (
+            {"merge_method": "della", "base_model": "mid", "slices": [{"parameters": {"lambda": 1}, "sources": [
+                {"model": "mid", "layer_range": [0, 2]},
+                {"model": "soup", "layer_range": [0, 2], "parameters": {"weight": 1, "epsilon": 0.1, "lambda": 2}},
+            ]}]},
+            [("slices.0.sources.1.parameters.lambda",
+              "expected lambda once for all models, as della takes it, got it below one of them, where nothing reads "
+              "it; move it below parameters of the merge")],
+        ),
+        (
+            {"merge_method": "ties", "models": PAIR, "base_model": "base",
+             "parameters": {"density": [{"filter": "mlp", "value": [0.5, 50]}, {"value": 1}]}},
+            [("parameters.density", "expected shares of a model's changes, from 0 to 1, got [{\"filter\": \"mlp\", "
+                                    "\"value\": [0.5, 50]}, {\"value\": 1}]; correct it")],
+        ),
+        (
             {"merge_method": "linear", "models": PAIR, "slices": [{"sources": []}]},
             [("slices", "expected one of models, slices and modules, got models and slices; keep one of them")],
         ),
@@ -114,3 +141,16 @@ def test_a_parameter_of_another_method_is_unused_and_no_fault():
     given = {"merge_method": "slerp", "base_model": "mid", "models": PAIR, "parameters": {"t": 0.5, "weight": 1}}
     assert list(merge_faults(given)) == []
     assert unused_parameters(given) == ["weight"]
+    assert unused_parameters(given | {"parameters": {"t": 0.5, "scale": 2, "int8_mask": True}}) == ["scale", "weight"]
+
+
+@pytest.mark.parametrize(("method", "unused"), [("ties", ["weight"]), ("slerp", []), ("linear", [])])
+def test_a_base_that_others_differ_from_has_no_weight_of_its_own(method, unused):
+    assert unused_by_base({"merge_method": method, "base_model": "mid", "models": PAIR}) == unused
+
+
+def test_filters_are_found_at_every_depth():
+    models = [{"model": "a", "parameters": {"weight": [{"filter": "mlp", "value": 1}, {"value": 0}]}}]
+    shared = {"t": {"filter": "*", "value": 1}, "lambda": [{"filter": "self_attn", "value": [0, 1]}]}
+    given = {"merge_method": "linear", "models": models, "parameters": shared, "tokenizer": {"filter": "x"}}
+    assert filters(given) == ["mlp", "self_attn"]

@@ -1,5 +1,7 @@
 """The models that a merge file names: stages, folders beside the file or in the working directory, ids of the Hub."""
 
+import json
+
 import pytest
 
 from apo_soup.config.load import load
@@ -20,11 +22,30 @@ def test_a_model_is_a_stage_a_folder_beside_the_file_or_an_id_of_the_hub(run, me
         "beside": str(tmp_path / "beside"),
         "there": str(here / "there"),
         "owner/name@v1": "owner/name@v1",
-        "owner/name+there": "owner/name+there",
+        "owner/name+there": f"owner/name+{here / 'there'}",
+        f"{here}/there/+there": f"{here / 'there'}+{here / 'there'}",
+        "mid+apo/1": f"{run / 'mid'}+{run / 'apo' / '1'}",
     }.items():
         assert resolved_model(model, recipe, "merge") == expected
     with pytest.raises(UserError, match=r"merge\.yaml:\d+: merge: expected a stage, .* got a/b/c \(looked for .* and "):
         resolved_model("a/b/c", recipe, "merge")
+
+
+def test_an_adapter_alone_is_named_with_its_base_and_both_spellings_are_one_model(run, merge_file):
+    from merge.plan import mix_config
+
+    adapter = run / "apo" / "2" / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(run / "mid")}))
+    recipe = load(merge_file(), "merge")
+    assert resolved_model("apo/2/adapter", recipe, "merge") == f"{run / 'mid'}+{adapter}"
+    models = [
+        {"model": name, "parameters": {"weight": 0.5}} for name in (f"{adapter}/", f"mid+{run}/apo/../apo/2/adapter")
+    ]
+    with pytest.raises(
+        UserError, match=r"merge\.models\.1: expected every model once, got .*adapter again; name it once"
+    ):
+        mix_config(load(merge_file(merge={"merge_method": "linear", "models": models}), "merge"))
 
 
 def test_base_is_the_model_of_the_recipe_and_a_word_of_tokenizers(run, merge_file, tmp_path):
