@@ -6,6 +6,7 @@ kept, and a verdict asks whether the reference is among them.
 
 import re
 from fractions import Fraction
+from unicodedata import normalize
 
 # The first is the one that a reference means.
 Readings = tuple[Fraction, ...]
@@ -13,18 +14,27 @@ Readings = tuple[Fraction, ...]
 DIGITS, EXPONENT = 60, 60
 # A minus is a sign where it touches its number and stands behind no other value (`10 - 7`, `10 -7`), or behind `=`.
 SIGN = r"(?:(?<=[=({\[]) *[-+] *|(?<![\w)}\]])(?<![\d)}\]]\s)[-+](?=[$€£]\s?[\d.]|[\d.]))?"
-GROUPED = (
-    r"\d{1,3}(?:(?P<group>[,. \u00a0\u2009\u202f'’])\d{3})(?:(?P=group)\d{3})*(?![\d])(?!(?P=group)\d)(?:[.,]\d+)?"
+GROUPED = (  # a zero at the front is of no thousands: `0.125`
+    r"(?!0)\d{1,3}(?:(?P<group>[,. \u00a0\u2009\u202f'’])\d{3})(?:(?P=group)\d{3})*(?![\d])(?!(?P=group)\d)(?:[.,]\d+)?"
 )
 UNGROUPED = r"\d+[.,]\d+|\.\d+|\d+"
 NUMBER = re.compile(
     rf"(?P<sign>{SIGN})[$€£]?\s?(?:(?P<whole>\d+)\s+(?P<part>\d+\s?/\s?[1-9]\d*)|(?P<value>{GROUPED}|{UNGROUPED})"
     rf"(?P<power>[eE][+-]?\d+)?(?:\s?/\s?(?P<under>[1-9]\d*))?)"
 )
-TIMES = r"\s*(?:\\times|\\cdot|×|·|\*)\s*"
+TIMES = r"\s*(?:\\times|\\cdot|×|·|\*|x)\s*"
+POWER = r"\s*(?:\^|\*\*)\s*\{?\s*(-?\d+)\s*\}?"
+# Dashes that people type for a minus; the long one stands between words.
+DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+ONE_SIGN_FRACTION = re.compile("(\\d?)([¼-¾⅐-⅞])")
+# LaTeX that says how something looks.
+LOOKS = re.compile(r"\\(?:left|right|displaystyle|textstyle|[Bb]igg?[lr]?|[Ll]arge|LARGE)(?![A-Za-z])|(?<=\d)~(?!\d)")
+# Squares and cubes of lengths, written flat.
+FLAT_UNIT = re.compile(r"(\d\s?(?:[cdkm]?m|ft|in|yd|mi))[23]\b")
 LATEX_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-MARKS_OF_UNITS = re.compile(r"\^?\s*\{?\\circ\}?|\\[%$,; !]|[%$€£°]|\b[A-Z]{3}\b")
-NAME = re.compile(r"[A-Za-z]\w*(?:_\{\w+\})?\s*(?:=|\\approx|≈|~)|[≈~]")
+MARKS_OF_UNITS = re.compile(r"\^?\s*\{?\\circ\}?|\\degree\b|\\[%$,; !]|[%$€£°]|\b[A-Z]{3}\b")
+NAME = re.compile(r"[A-Za-z]\w*(?:_\{\w+\})?\s*(?:=|:|\\approx|≈|~)|[≈~]|\\approx")
 # Letters that touch a number and are units; others are variables (`2x`).
 GLUED = "hmsgdlLWVAJNCFK"
 LETTERS = re.compile(r"[^\W\d_]+")
@@ -53,7 +63,7 @@ def only_number(text: str) -> Readings | None:
     ['18', '90', '10', '27', '5']
     """
     bare = MARKS_OF_UNITS.sub(" ", without_latex(LATEX_WORDS.sub(r" \1 ", text))).strip()
-    if re.fullmatch(r"\([^()]*\)", bare):
+    if re.fullmatch(r"\([^()]*\)|\{[^{}]*\}", bare):
         bare = bare[1:-1].strip()
     named = NAME.match(bare)
     bare = bare[named.end() :].strip() if named else bare
@@ -68,13 +78,19 @@ def only_number(text: str) -> Readings | None:
 
 def without_latex(text: str) -> str:
     """A text without LaTeX's ways of writing minus, thousands, fractions and powers of numbers."""
-    text = text.replace("\u2212", "-").replace("{,}", ",").replace("\\,", "\u2009").replace("\\$", "$")
-    text = text.replace("\\!", "")
+    text = text.translate(DASHES).replace("{,}", ",").replace("\\,", "\u2009").replace("\\$", "$")
+    text = LOOKS.sub(" ", text.replace("\\!", ""))
+    text = re.sub(r"\b(?:minus|negative)\s+(?=\d)", "-", text)
+    text = re.sub("(?<=\\d)[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: f"^{{{m[0].translate(SUPERSCRIPTS)}}}", text)
+    text = ONE_SIGN_FRACTION.sub(
+        lambda m: f"{m[1]} "[: 2 * len(m[1])] + normalize("NFKC", m[2]).replace("\u2044", "/"), text
+    )
+    text = FLAT_UNIT.sub(r"\1", text)
+    text = re.sub(r"\\([dt]?frac)\s*(\d)\s*(\d)", r"\\\1{\2}{\3}", text)
     text = re.sub(r"(\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}", r"\1 \2/\3", text)
     text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", text)
-    power = r"\s*\^\s*\{?\s*(-?\d+)\s*\}?"
-    text = re.sub(rf"(\d){TIMES}10{power}", lambda m: f"{m[1]}e{m[2]}", text)
-    text = re.sub(rf"(?<![\w.,)])(\d{{1,4}}){power}", _raised, text)
+    text = re.sub(rf"(\d){TIMES}10{POWER}", lambda m: f"{m[1]}e{m[2]}", text)
+    text = re.sub(rf"(?<![\w.,)])(\d{{1,4}}){POWER}", _raised, text)
     # The exponent of a unit or of a variable is none of the text's numbers.
     return re.sub(r"\^\s*(\{[^{}]*\}|-?\d+)", "^", text)
 

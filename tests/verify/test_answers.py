@@ -71,13 +71,37 @@ from apo_soup.verify.answers import exact_verifier, number_verifier, verifier
         ("#### 18\nThat took 3 steps", "#### 18", True),
         ("9007199254740993", "9007199254740992", False),
         ("1, 2, 3", "3", True),
+        ("0.123", "123", False),
+        ("0,500", "0.5", True),
+        ("0.500", "0.5", True),
+        ("\u20135", "-5", True),
+        ("\u20135", "5", False),
+        ("pages 3\u20135", "5", True),
+        ("The answer is minus 5.", "-5", True),
+        ("10 minus 5 is 5", "5", True),
+        (r"\boxed{\frac34}", "0.75", True),
+        (r"\boxed{-\tfrac12}", "-0.5", True),
+        ("6.02\u00d710\u00b2\u00b3", "6.02e23", True),
+        ("1.5 x 10^-4", "0.00015", True),
+        ("1.5*10**4", "15000", True),
+        ("3\u00bd", "3.5", True),
+        ("-\u00bd", "-0.5", True),
+        ("an area of 5 m2", "5", True),
+        (r"\boxed{\left(42\right)}", "42", True),
+        (r"\boxed{{42}}", "42", True),
+        (r"\boxed{\displaystyle 42}", "42", True),
+        (r"\boxed{5~\text{cm}}", "5", True),
+        (r"\boxed{42\degree}", "42", True),
+        (r"\boxed{\approx 42}", "42", True),
+        (r"\boxed{Answer: 42}", "42", True),
+        (r"\boxed{1:2}", "2", False),
     ],
 )
 def test_number_verifier(text, reference, right):
     assert number_verifier(text, reference) is right
 
 
-@pytest.mark.parametrize("reference", ["nan", "3 or 4", "many"])
+@pytest.mark.parametrize("reference", ["nan", "3 or 4", "many", "3\u20135"])
 def test_a_reference_that_is_no_number_is_told(reference):
     with pytest.raises(RowError, match="expected one number"):
         number_verifier("3", reference)
