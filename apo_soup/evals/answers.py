@@ -13,11 +13,12 @@ from apo_soup.errors import UserError
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
 from apo_soup.evals.repeats import mean_over_repeats, share_metrics
 from apo_soup.evals.tool_calls import call_fault, first_call
+from apo_soup.evals.tool_items import tool_item
 from apo_soup.models.completion import Completion, Sampling, with_think_opening
 from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.models.tokenizer import encode_ids
 from apo_soup.statistics import mean_score
-from apo_soup.verify.answers import verifier
+from apo_soup.verify.answers import VERIFIERS, verifier
 from apo_soup.verify.modes import answer_part, obeys
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def answer_task(checkpoint: "Checkpoint", task: AnswerTask, rows: list[ItemRow])
         UserError: there is no such verifier.
     """
     verify = verifier(task.verifier, checkpoint.place(task, "verifier"))
-    references = [str(row.under("reference", task.reference)) for row in rows]
+    references = [reference_text(row, task.reference, task.verifier) for row in rows]
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
     obedience: list[list[bool]] = []
@@ -72,22 +73,23 @@ def tool_task(checkpoint: "Checkpoint", task: ToolTask, rows: list[ItemRow]) -> 
     keys = ("tools", "xml_tools") if task.tool_format == "xml" else ("python_tools",)
     metrics: dict[str, Metric] = {}
     samples: list[AnswerSample] = []
+    items = [tool_item(row) for row in rows]
     for mode in task.modes:
-        tool_arguments = [dict.fromkeys(keys, row["tools"]) for row in rows]
+        tool_arguments = [dict.fromkeys(keys, item.tools) for item in items]
         answers = generate_answers(checkpoint, task, rows, mode, tool_arguments)
         calls = [
-            [first_call(answer_part(c.text), task.tool_format, row["tools"]) for c in own]
-            for row, own in zip(rows, answers, strict=True)
+            [first_call(answer_part(c.text), task.tool_format, item.tools) for c in own]
+            for item, own in zip(items, answers, strict=True)
         ]
         valid = [
-            [c.finished and call_fault(call, row["tools"]) is None for c, call in zip(own, own_calls, strict=True)]
-            for row, own, own_calls in zip(rows, answers, calls, strict=True)
+            [c.finished and call_fault(call, item.tools) is None for c, call in zip(own, own_calls, strict=True)]
+            for item, own, own_calls in zip(items, answers, calls, strict=True)
         ]
         name = f"{task.name}/{mode}"
         metrics |= share_metrics(f"{name}/valid", valid, task.repeats, task.pass_at, headline=True)
-        with_call = [n for n, row in enumerate(rows) if "call" in row]
+        with_call = [n for n, item in enumerate(items) if item.call is not None]
         right = [
-            [fits and call == rows[n]["call"] for fits, call in zip(valid[n], calls[n], strict=True)] for n in with_call
+            [fits and call == items[n].call for fits, call in zip(valid[n], calls[n], strict=True)] for n in with_call
         ]
         if with_call:
             metrics |= share_metrics(f"{name}/right", right, task.repeats, task.pass_at)
@@ -96,19 +98,38 @@ def tool_task(checkpoint: "Checkpoint", task: ToolTask, rows: list[ItemRow]) -> 
     return TaskResult(metrics, samples)
 
 
+def reference_text(row: ItemRow, field: str, judge: str) -> str:
+    """The right answer of a row, for the verifier of that name; one of one's own is given whatever stands there.
+
+    Raises:
+        RowError: it is neither text nor a number, which other values would be compared as.
+    """
+    told = row.under("reference", field)
+    if judge in VERIFIERS and (isinstance(told, bool) or not isinstance(told, str | int | float)):
+        raise row.refusal(f"field {field}: expected text or a number, got {described(told)}; correct the row")
+    return str(told)
+
+
 def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
-    """The conversation that a row asks, which may be written as one question.
+    """The conversation that a row asks, which may be written as one question. Answers at its end are left out, for
+    rows of training have them.
 
     Raises:
         RowError: it ends with no message that has content.
     """
     question = row.under("question", field)
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
+    while isinstance(messages, list) and messages and _role(messages[-1]) == "assistant":
+        messages = messages[:-1]
     last = messages[-1] if isinstance(messages, list) and messages else None
     if not isinstance(last, dict) or "content" not in last:
         expected = "text, or messages of which the last has content"
         raise row.refusal(f"field {field}: expected {expected}, got {described(question)}; correct the row")
     return messages
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, dict) else None
 
 
 def generate_answers(

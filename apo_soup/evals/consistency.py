@@ -1,8 +1,8 @@
 """Tasks of kind `consistency`: one question in several wordings, languages and modes, and how far its answers agree.
 
 Of the answers to a question all pairs are looked at. `agree` is the share of pairs that give one and the same answer,
-`agree_right` the share of pairs in which both are right too, so a model that is always wrong in one way scores in the
-first alone. An answer that never ended, or gives nothing, agrees with none.
+as all right ones do, `agree_right` the share of pairs in which both are right too, so a model that is always wrong in
+one way scores in the first alone. An answer that never ended, or gives nothing, agrees with none.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from apo_soup.config.eval import ConsistencyTask
 from apo_soup.data.sources.rows import described
-from apo_soup.evals.answers import generate_answers
+from apo_soup.evals.answers import generate_answers, reference_text
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult, mean_metric
 from apo_soup.models.completion import Completion
 from apo_soup.verify.answers import verifier
@@ -20,6 +20,9 @@ from apo_soup.verify.numbers import numbers_in
 
 if TYPE_CHECKING:
     from apo_soup.evals.checkpoint import Checkpoint  # which imports torch, and `check` reads items too
+
+# What all right answers say, however they are written; no answer is that.
+RIGHT = "\0right"
 
 
 def consistency_task(checkpoint: "Checkpoint", task: ConsistencyTask, rows: list[ItemRow]) -> TaskResult:
@@ -31,7 +34,7 @@ def consistency_task(checkpoint: "Checkpoint", task: ConsistencyTask, rows: list
     """
     verify = verifier(task.verifier, checkpoint.place(task, "verifier"))
     asked = [wordings(row, task.question) for row in rows]
-    references = [str(row.under("reference", task.reference)) for row in rows]
+    references = [reference_text(row, task.reference, task.verifier) for row in rows]
     flat = [wording for own in asked for wording in own]
     said: list[list[tuple[str, bool]]] = [[] for _ in rows]
     metrics: dict[str, Metric] = {}
@@ -41,9 +44,10 @@ def consistency_task(checkpoint: "Checkpoint", task: ConsistencyTask, rows: list
         of_mode: list[list[tuple[str, bool]]] = []
         for reference, own in zip(references, asked, strict=True):
             several = [(wording, answer) for wording in own for answer in next(answers)]
+            fits = [answer.finished and float(verify(answer.text, reference)) >= 0.5 for _, answer in several]
             judged = [
-                (final_answer(answer, task.verifier), answer.finished and float(verify(answer.text, reference)) >= 0.5)
-                for _, answer in several
+                (RIGHT if right else final_answer(answer, task.verifier), right)
+                for (_, answer), right in zip(several, fits, strict=True)
             ]
             if len(samples) < checkpoint.samples:
                 text = "\n".join(f"[{wording['messages'][-1]['content']}]\n{a.text}" for wording, a in several)

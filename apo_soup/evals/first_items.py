@@ -29,10 +29,11 @@ from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import RowError
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
-from apo_soup.evals.answers import DEFAULT_MAX_NEW_TOKENS, question_messages, require_window
+from apo_soup.evals.answers import DEFAULT_MAX_NEW_TOKENS, question_messages, reference_text, require_window
 from apo_soup.evals.consistency import wordings
 from apo_soup.evals.metrics import ItemRow, PlacedRowError
 from apo_soup.evals.safety import must_decline
+from apo_soup.evals.tool_items import tool_item
 from apo_soup.evals.turns import conversation_scripts
 from apo_soup.models.tokenizer import encode
 from apo_soup.verify.answers import VERIFIERS, verifier
@@ -116,9 +117,9 @@ def _look_at_question(
         must_decline(row, task.label)
     if isinstance(task, ToolTask):
         keys = ("tools", "xml_tools") if task.tool_format == "xml" else ("python_tools",)
-        arguments = dict.fromkeys(keys, row["tools"])
+        arguments = dict.fromkeys(keys, tool_item(row).tools)
     if isinstance(task, AnswerTask | ConsistencyTask):
-        reference = str(row.under("reference", task.reference))
+        reference = reference_text(row, task.reference, task.verifier)
         if task.verifier in VERIFIERS and task.verifier not in _SLOW:
             verifier(task.verifier, suite.place(f"{task.dotted}.verifier"))("0", reference)
     for mode in task.modes:

@@ -1,5 +1,6 @@
 """Which models a suite is run on: those of its file, one folder, or weighted averages made in memory."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from apo_soup.errors import UserError
 from apo_soup.runs.members import member_order
 from apo_soup.runs.own_names import name_mark
 from apo_soup.runs.results import PIPELINE, pipeline_order
+
+# What a sum of weights may be off by.
+SUM_SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ def parse_mix(text: str) -> Mix:
             raise UserError(f"--mix: expected NAME:FOLDER=WEIGHT,FOLDER=WEIGHT, got {text}; correct it")
     if not name or not colon or "/" in name:
         raise UserError(f"--mix: expected a name without / before the first colon, got {text}; correct it")
+    weights = [weight for _, weight in parts]
+    if not math.isfinite(sum(weights)) or abs(sum(weights) - 1) > SUM_SLACK:
+        told = f"expected weights that sum to 1, for another sum scales the model, got {sum(weights):g}"
+        raise UserError(f"--mix: {told} in {text}; correct them")
     return Mix(name, tuple(parts))
 
 

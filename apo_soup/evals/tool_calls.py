@@ -10,6 +10,10 @@ import re
 from typing import Any
 
 import jsonschema
+from referencing.exceptions import Unresolvable
+
+from apo_soup.data.sources.rows import RowError
+from apo_soup.errors import first_line
 
 Call = dict[str, Any]
 _XML_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
@@ -38,7 +42,7 @@ def every_call(text: str) -> list[Call] | None:
 def _from_json(text: str) -> Call | None:
     try:
         call = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     named = isinstance(call, dict) and isinstance(call.get("name"), str) and isinstance(call.get("arguments"), dict)
     return {"name": call["name"], "arguments": call["arguments"]} if named else None
@@ -56,7 +60,7 @@ def _from_python(text: str, tools: list[dict[str, Any]]) -> Call | None:
             return None
         arguments = {n: ast.literal_eval(v) for n, v in zip(names, node.args, strict=False)}
         arguments |= {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg}
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
     return {"name": node.func.id, "arguments": arguments}
 
@@ -80,13 +84,20 @@ def parameters_schema(name: str, tools: list[dict[str, Any]]) -> dict[str, Any] 
 
 
 def call_fault(call: Call | None, tools: list[dict[str, Any]]) -> str | None:
-    """Why a call is not valid, in a few words, or None."""
+    """Why a call is not valid, in a few words, or None.
+
+    Raises:
+        RowError: the tool's schema points at nothing, or has a pattern that is none.
+    """
     if call is None:
         return "no call that can be read"
     schema = parameters_schema(call["name"], tools)
     if schema is None:
         return f"no tool is called {call['name']}"
-    error = jsonschema.exceptions.best_match(
-        jsonschema.validators.validator_for(schema)(schema).iter_errors(call["arguments"])
-    )
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    try:
+        error = jsonschema.exceptions.best_match(validator.iter_errors(call["arguments"]))
+    except (re.error, Unresolvable) as fault:
+        told = f"expected JSON Schema of {call['name']}, got what is none ({first_line(fault)[:120]})"
+        raise RowError(f"field tools: {told}; correct it") from fault
     return None if error is None else error.message

@@ -52,6 +52,13 @@ def test_answers_without_an_end_or_a_word_agree_with_none(ask):
     assert (words["alike/agree"], words["alike/agree_right"]) == (1, 0)
 
 
+def test_right_answers_agree_however_they_are_written(ask):
+    found, _ = ask(
+        lambda prompt: r"\boxed{3}, after 5 steps" if "Was" in prompt else "It is 3.", [ROW], modes=["no_think"]
+    )
+    assert (found["alike/agree"], found["alike/agree_right"]) == (1, 1)
+
+
 def test_a_row_of_one_wording_is_refused(ask):
     with pytest.raises(RowError, match="field wordings: expected a list of two or more wordings, got"):
         ask(lambda prompt: "3", [ROW | {"wordings": ["What is 1 + 2?"]}])
