@@ -18,8 +18,12 @@ from apo_soup.verify.refusals import conversation_text, filled_places
 
 # One side's judged completions by prompt id.
 JudgedSide = dict[str, list[JudgedCompletion]]
-# The last line of a verdict, which may be in bold.
-SCORE_LINE = re.compile(r"[*_`\s]*score\s*:[*_`\s]*(-?\d+(?:\.\d+)?)[*_`\s]*\.?[*_`\s]*", re.IGNORECASE)
+# The last line of a verdict, which may be in bold, in brackets or a box, and out of the most.
+SCORE_LINE = re.compile(
+    r"[*_`#\s]*(?:(?:final|overall) )?score[*_`\s]*[:=][*_`\s\[<($]*(?:\\boxed\{)?(?P<score>-?\d+(?:\.\d+)?)"
+    r"(?:\s*(?:/|out of)\s*(?P<most>\d+(?:\.\d+)?))?[*_`\s\]>)}$]*\.?[*_`\s]*",
+    re.IGNORECASE,
+)
 NO_SCORE = "judge: no score"
 
 
@@ -39,13 +43,17 @@ def parsed_score(verdict: str, least: float, most: float) -> float | None:
 
     >>> parsed_score("Right, but long.\nScore: 7", 1, 10)
     7.0
+    >>> parsed_score("**Score**: 7/10", 1, 10), parsed_score("Score: 7/10", 1, 7)
+    (7.0, None)
     >>> parsed_score("Score: 7 or 8", 1, 10), parsed_score("Score: 11", 1, 10)
     (None, None)
     """
     lines = answer_part(verdict).splitlines()
     found = SCORE_LINE.fullmatch(lines[-1]) if lines else None
-    score = float(found[1]) if found else None
-    return score if score is not None and least <= score <= most else None
+    if found is None or float(found["most"] or most) != most:
+        return None
+    score = float(found["score"])
+    return score if least <= score <= most else None
 
 
 def judge_text(template: str, question: str, answer: str, least: float, most: float) -> str:

@@ -11,6 +11,10 @@ from apo_soup.config.stage_file import Fault, Keys
 
 # A key itself, where the name of a variable is expected: `sk_...`, or long with letters of both sizes and digits.
 KEY_LIKE = re.compile(r"(sk|pk|hf|gsk|xai|key|api)_(?=\w*\d)\w{8,}$|(?=\w*[a-z])(?=\w*\d)\w{20,}$")
+# What every request has, and no further field may say anew.
+REQUEST_FIELDS = ("messages", "model", "n", "prompt", "stream")
+# Fields of a request that a key stands for, where there is such a key.
+FIELDS_OF_KEYS = {"max_tokens": "max_new_tokens", "seed": "seed", "temperature": "temperature"}
 
 
 class EndpointKeys(Keys):
@@ -32,6 +36,14 @@ class EndpointKeys(Keys):
         if "chat_template_kwargs" in (self.extra_body or {}):
             told = "expected no chat_template_kwargs, which is a key of the file's own, got some; write that key"
             yield Fault("extra_body", told)
+        for field in self.extra_body or {}:
+            if field in REQUEST_FIELDS:
+                told = f"expected no {field}, which every request has of its own, got one; leave it out"
+                yield Fault("extra_body", told)
+            elif FIELDS_OF_KEYS.get(field) in type(self).model_fields:
+                name = FIELDS_OF_KEYS[field]
+                told = f"expected no {field}, which the key {name} says, got one; write {name} beside extra_body"
+                yield Fault("extra_body", told)
         if not self.api_key_env.isidentifier() or KEY_LIKE.match(self.api_key_env):
             told = "expected the name of an environment variable, got what cannot be one; put the key into a variable"
             yield Fault("api_key_env", f"{told}, and write the variable's name here")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, Field
 
-from apo_soup.config.endpoint import EndpointKeys
+from apo_soup.config.endpoint import FIELDS_OF_KEYS, EndpointKeys
 from apo_soup.config.eval_keys import MODES, SAME_ANSWERS, MadeOrRead, Modes, RepeatedKeys, SampledKeys, TaskKeys
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.judges import RefusalJudge
@@ -252,6 +252,12 @@ class EvalEndpoint(EndpointKeys):
         path=True,
         input=True,
     )
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        for field in (self.extra_body or {}).keys() & FIELDS_OF_KEYS.keys():
+            told = f"expected no {field}, which each task says for itself, got one for all; write it there"
+            yield Fault("extra_body", told)
 
 
 class EvalFile(StageFile):

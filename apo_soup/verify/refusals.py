@@ -33,7 +33,7 @@ Write one sentence of reason, then a last line with nothing behind it, which is 
 Verdict: declined
 Verdict: answered"""
 VERDICT_LINE = re.compile(
-    r"[*_`\s]*(?:final )?verdict\s*:[*_`\s]*(declined|answered)[*_`\s]*\.?[*_`\s]*", re.IGNORECASE
+    r"[*_`\s]*(?:final )?verdict[*_`\s]*:[*_`\s]*(declined|answered)[*_`\s]*\.?[*_`\s]*", re.IGNORECASE
 )
 
 

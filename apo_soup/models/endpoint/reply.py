@@ -17,6 +17,10 @@ PASSING_CODES = (408, 409, 425, 429)
 PASSING_WORDS = re.compile(
     r"rate.?limit|overload|time.?out|timed.?out|unavailable|server.?error|internal", re.IGNORECASE
 )
+# Where the words of an error stand in a reply that has no choices; kinds of parts that are text.
+WORDS_OF_ERRORS = ("message", "detail", "msg")
+SPOKEN_PARTS = ("text", "output_text")
+REFUSAL = "a refusal in the answer's place"
 # Words by which servers say that an answer ended with a tool call.
 CALLED = ("tool_calls", "function_call")
 UNREAD_CALL = "a tool call in the server's reply that cannot be read"
@@ -49,10 +53,16 @@ def reply_tokens(reply: Any, name: str) -> int | None:
 
 
 def error_in_reply(reply: Any) -> Any:
-    """The error that some servers send with the status of success, beside the choices or in the first, or None."""
+    """The error that some servers send with the status of success, beside the choices, in the first, or in their place;
+    None where there is none.
+    """
     choices = getattr(reply, "choices", None)
     places = [reply, *(choices[:1] if isinstance(choices, list) else [])]
-    return next((told for told in (getattr(place, "error", None) for place in places) if told), None)
+    told = next((told for told in (getattr(place, "error", None) for place in places) if told), None)
+    if told or choices:
+        return told
+    words = [text for name in WORDS_OF_ERRORS if isinstance(text := getattr(reply, name, None), str) and text.strip()]
+    return {"code": getattr(reply, "code", None), "message": words[0]} if words else None
 
 
 def may_pass(told: Any) -> bool:
@@ -66,14 +76,20 @@ def may_pass(told: Any) -> bool:
 def message_text(content: Any) -> Any:
     """A message's content as text; some servers send it in parts."""
     if isinstance(content, list):
-        return "".join(part["text"] for part in content if part.get("type") == "text")
+        parts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
+        return "".join(part["text"] for part in parts if part.get("type") in SPOKEN_PARTS)
     return "" if content is None else content
 
 
 def message_reasoning(message: Any) -> Any:
-    """The reasoning that a server parsed out of the content, by either of its usual names; "" where there is none."""
+    """The reasoning that a server parsed out of the content, by either of its usual names or in parts of its own; ""
+    where there is none.
+    """
     extra = message.model_extra or {}
-    return extra.get("reasoning_content") or extra.get("reasoning") or ""
+    parts = message.content if isinstance(message.content, list) else []
+    thought = [part["thinking"] for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]
+    told = extra.get("reasoning_content") or extra.get("reasoning")
+    return message_text(told) if told else "".join(map(message_text, thought))
 
 
 def message_calls(message: Any) -> list[dict[str, Any]] | None:
@@ -112,6 +128,8 @@ def reply_completion(reply: Any) -> Completion:
     reason = choice.finish_reason
     ended = reason in ENDED_BY_ITSELF or (bool(calls) and reason in CALLED)
     altered = UNREAD_CALL if calls is None else None if calls and reason in CALLED else ALTERED_BY_SERVER.get(reason)
+    if altered is None and not text and getattr(choice.message, "refusal", None):
+        altered = REFUSAL
     return Completion(text, reply_tokens(reply, "completion_tokens"), ended, altered, tuple(calls or ()))
 
 

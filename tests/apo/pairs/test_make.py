@@ -124,6 +124,21 @@ def test_no_pair_at_all_is_an_error_and_leaves_no_folder(tiny_model, write_rows,
             "expected no chat_template_kwargs, which is a key",
         ),
         (
+            {"weak": {**SERVED, "extra_body": {"seed": 1}}},
+            "weak.extra_body",
+            "expected no seed, which the key seed says, got one; write seed beside extra_body",
+        ),
+        (
+            {"weak": {**SERVED, "extra_body": {"max_tokens": 1}}},
+            "weak.extra_body",
+            "expected no max_tokens, which the key max_new_tokens says",
+        ),
+        (
+            {"weak": {**SERVED, "extra_body": {"n": 4}}},
+            "weak.extra_body",
+            "expected no n, which every request has of its own",
+        ),
+        (
             {"strong": {"model": "m", "engine": "vllm", "engine_kwargs": {"dtype": "auto"}}},
             "strong.engine_kwargs",
             "expected no dtype, which is a key of its own",

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from apo_soup.models.endpoint.reply import openai_turn, reply_completion, reply_fault
+from apo_soup.models.endpoint.reply import error_in_reply, may_pass, openai_turn, reply_completion, reply_fault
 
 
 def test_reasoning_that_a_server_parsed_out_goes_back_into_its_block():
@@ -27,6 +27,53 @@ def test_a_block_that_the_template_opened_in_the_prompt_is_opened_in_the_answer(
     usage = SimpleNamespace(completion_tokens=3)
     reply = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")], usage=usage)
     assert reply_completion(reply).text == "<think>so</think>\n4"
+
+
+@pytest.mark.parametrize(
+    ("content", "extra", "text"),
+    [
+        (["a", {"type": "text", "text": "b"}, {"type": "image_url"}, {"type": "output_text", "text": "c"}], {}, "abc"),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "2 + 2"}]}, {"type": "text", "text": "4"}],
+            {},
+            "<think>\n2 + 2\n</think>\n\n4",
+        ),
+        (
+            [{"type": "thinking", "thinking": "2 + 2"}, {"type": "text", "text": "4"}],
+            {},
+            "<think>\n2 + 2\n</think>\n\n4",
+        ),
+        ("4", {"reasoning": [{"type": "text", "text": "2 + 2"}]}, "<think>\n2 + 2\n</think>\n\n4"),
+        (None, {"reasoning_content": "2"}, "<think>\n2\n</think>\n\n"),
+    ],
+)
+def test_parts_of_an_answer_are_text_and_reasoning(content, extra, text):
+    message = SimpleNamespace(content=content, model_extra=extra)
+    reply = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")])
+    assert reply_fault(reply) is None
+    assert reply_completion(reply).text == text
+
+
+def test_a_refusal_is_no_empty_answer():
+    message = SimpleNamespace(content=None, model_extra={}, refusal="I can't.")
+    reply = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")])
+    assert reply_completion(reply).problem == "a refusal in the answer's place"
+
+
+@pytest.mark.parametrize(
+    ("reply", "told", "passes"),
+    [
+        ({"object": "error", "message": "too long", "code": 400}, {"code": 400, "message": "too long"}, False),
+        ({"object": "error", "message": "busy", "code": 503}, {"code": 503, "message": "busy"}, True),
+        ({"choices": [], "detail": "blocked"}, {"code": None, "message": "blocked"}, False),
+        ({"choices": [SimpleNamespace(message=None)], "message": "hello"}, None, None),
+        ({"choices": None}, None, None),
+    ],
+)
+def test_an_error_may_stand_in_the_place_of_the_choices(reply, told, passes):
+    found = error_in_reply(SimpleNamespace(**reply))
+    assert found == told
+    assert passes is None or may_pass(found) is passes
 
 
 @pytest.mark.parametrize(
