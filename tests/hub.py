@@ -174,6 +174,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self.reply({"url": f"{self.hub.url}/{name}", "id": name})
         if path == "/api/validate-yaml":
             return self.reply({"errors": [], "warnings": []})
+        made = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/branch/([^/]+)", path)
+        if made:
+            branches = self.hub.repositories[KINDS[made[1]], made[2]]
+            branches.setdefault(made[3], dict(branches["main"]))
+            return self.reply({})
         about = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/(preupload|commit|paths-info)/([^/]+)", path)
         if not about:
             return self.missing("EntryNotFound")

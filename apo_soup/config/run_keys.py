@@ -25,6 +25,21 @@ ATTENTIONS = (
 def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     """What is wrong with a training file's keys of its run together."""
     yield from _evaluation_faults(recipe)
+    # By these a stage that was stopped would end otherwise than one that was not.
+    for name, asked, why in (
+        (
+            "enable_jit_checkpoint",
+            recipe.enable_jit_checkpoint,
+            "a stage that a signal stops writes a checkpoint by itself, and is not finished by it",
+        ),
+        (
+            "ignore_data_skip",
+            recipe.ignore_data_skip,
+            "a stage that was stopped goes on with the rows that it has not trained on yet",
+        ),
+    ):
+        if asked:
+            yield Fault(name, f"expected no such key, since {why}, got true; leave the key out")
     for what, strategy, steps in (
         ("logging", recipe.logging_strategy, recipe.logging_steps),
         ("save", recipe.save_strategy, recipe.save_steps),
@@ -59,6 +74,9 @@ def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     if recipe.logging_nan_inf_filter:
         told = "a loss that is not finite is hidden in the logs and in train_loss, and does not end the run"
         yield Remark("logging_nan_inf_filter", told)
+    if recipe.push_to_hub and recipe.gives("hub_strategy") and recipe.hub_strategy != "end":
+        told = f"{recipe.hub_strategy} has no effect, since the finished folder is sent, once, and no checkpoint"
+        yield Remark("hub_strategy", told)
 
 
 def _evaluation_faults(recipe: "TrainingFile") -> Iterator[Fault]:

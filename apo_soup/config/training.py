@@ -166,6 +166,10 @@ class TrainingFile(StageFile):
         dataloader_drop_last: bool
         dataloader_num_workers: int
         dataloader_prefetch_factor: int | None
+        enable_jit_checkpoint: bool
+        hub_revision: str | None
+        hub_strategy: str
+        ignore_data_skip: bool
         debug: list[Any] | str
         deepspeed: dict[str, Any] | str | None
         do_train: bool

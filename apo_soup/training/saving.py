@@ -109,7 +109,8 @@ def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: Training
 
 
 def upload(stage: Stage, recipe: TrainingFile) -> None:
-    """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name.
+    """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name, and there to the
+    branch `hub_revision`, which is made where it is not there.
 
     Raises:
         UserError: the folder is not whole, or a file of it names a place of this machine.
@@ -120,5 +121,9 @@ def upload(stage: Stage, recipe: TrainingFile) -> None:
     name = recipe.hub_model_id or stage.name.replace("/", "-")
     api = HfApi(token=recipe.hub_token)
     repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id
-    api.create_commit(repository, commit_operations(content, repository), commit_message=f"{stage.name} by apo-soup")
-    say(f"{stage.name}: uploaded to {repository}")
+    branch = recipe.hub_revision
+    if branch:
+        api.create_branch(repository, branch=branch, exist_ok=True)
+    operations, message = commit_operations(content, repository), f"{stage.name} by apo-soup"
+    api.create_commit(repository, operations, commit_message=message, revision=branch)
+    say(f"{stage.name}: uploaded to {repository}{f'@{branch}' if branch else ''}")

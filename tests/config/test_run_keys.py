@@ -122,6 +122,20 @@ def test_attentions_are_those_of_the_installed_transformers():
              "flash_attention; the nearest is flash_attention_4"],
         ),
         (
+            {"enable_jit_checkpoint": True, "ignore_data_skip": False},
+            ["enable_jit_checkpoint: expected no such key, since a stage that a signal stops writes a checkpoint by "
+             "itself, and is not finished by it, got true; leave the key out"],
+        ),
+        (
+            {"ignore_data_skip": True},
+            ["ignore_data_skip: expected no such key, since a stage that was stopped goes on with the rows that it has "
+             "not trained on yet, got true; leave the key out"],
+        ),
+        (
+            {"use_peft": True, "lora_task_type": "SEQ_CLS"},
+            ["lora_task_type: expected CAUSAL_LM, got 'SEQ_CLS'; write one of these, or leave the key out"],
+        ),
+        (
             {"hub_model_id": "a b/c"},
             ["hub_model_id: expected a name of the Hub such as OWNER/NAME, got 'a b/c'; correct it"],
         ),

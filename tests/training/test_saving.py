@@ -42,3 +42,9 @@ def test_a_stage_is_sent_with_a_card_and_without_its_manifest(hub, write_recipe,
     assert "manifest.json" not in files
     assert b"# run: sft" in files["README.md"]
     assert not any(str(tmp_path).encode() in content for content in files.values())
+    on_branch = load(write_recipe("sft.yaml", keys | {"hub_revision": "v2"}), "sft")
+    hub.repositories["model", "somebody/mine"]["main"] = {}
+    upload(stage, on_branch)
+    branches = hub.repositories["model", "somebody/mine"]
+    assert branches["v2"].keys() == files.keys()
+    assert branches["main"] == {}, "a branch is asked for so that the main one stays"
