@@ -1,17 +1,21 @@
 """Which models and rows the stage files of a recipe's folder make, and which file is missing to make one."""
 
 import re
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
+from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.places import resolved
-from apo_soup.runs.makers import ADAPTER, MAKE_ROWS, outputs_of_files, stage_folder
+from apo_soup.runs.makers import ADAPTER, MAKE_ROWS, outputs_given, stage_folder
 
 # The folders of a run that are models, and the stage file that makes each.
 MODEL_FOLDERS = {
     "extend": "extend.yaml", "mid": "mid.yaml", "sft": "sft.yaml", "soup": "merge.yaml", "merged": "merge.yaml",
 }  # fmt: skip
+# The files of rows that `pairs` and `traces` write; `data` writes those that it counts.
+SPLITS = ("train.jsonl", "test.jsonl", "train.parquet", "test.parquet")
 MEMBER = re.compile(r"\d+(-at-[\d.]+)?|\*")
 
 
@@ -22,9 +26,14 @@ class MadeHere:
         self.folder = folder
 
     @cached_property
+    def files(self) -> list[tuple[Given, Path]]:
+        """The keys of every stage file, and the folder that it writes to."""
+        return list(outputs_given(self.folder))
+
+    @property
     def outputs(self) -> list[tuple[str, Path]]:
         """The kind of every stage file, and the folder that it writes to."""
-        return [(stage_of_file(file) or "", output) for file, output in outputs_of_files(self.folder)]
+        return [(stage_of_file(given.path) or "", output) for given, output in self.files]
 
     @cached_property
     def runs(self) -> set[Path]:
@@ -34,14 +43,15 @@ class MadeHere:
     def makes(self, name: str | Path) -> bool:
         """Whether a stage makes the model or the rows of this name."""
         place, model = resolved(name), stage_folder(str(name))
-        for kind, output in self.outputs:
+        for given, output in self.files:
+            kind = stage_of_file(given.path)
             if kind == "sft" and model == output:
                 return True
             if kind == "apo" and model.parent == output and MEMBER.fullmatch(model.name):
                 return True
             if kind == "merge" and model.parent == output and model.name in ("soup", "merged"):
                 return True
-            if kind in MAKE_ROWS and place.is_relative_to(output):
+            if kind in MAKE_ROWS and _writes_rows(given, output, place):
                 return True
         return False
 
@@ -66,3 +76,12 @@ class MadeHere:
         if place.parent in self.runs:
             return MODEL_FOLDERS.get(place.name)
         return "apo.yaml" if place.parent.name == "apo" and place.parent.parent in self.runs else None
+
+
+def _writes_rows(given: Given, output: Path, place: Path) -> bool:
+    """Whether a stage that makes rows in `output` writes these: the folder, a file of it, or a pattern of its files."""
+    if place == output or place.parent != output:
+        return place == output
+    counts = given.values.get("counts")
+    files = [f"{name}.jsonl" for name in counts] if isinstance(counts, dict) else SPLITS
+    return any(fnmatchcase(file, place.name) for file in files)

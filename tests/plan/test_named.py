@@ -221,3 +221,34 @@ def test_a_copy_that_would_replace_what_the_original_made_is_noted(changed, tmp_
         f"{tmp_path}/mine/r/recipe.yaml:3: name: runs/tiny/sft was made by {other}, and a run of this recipe takes its "
         "place; where that is not meant, give the recipe another name"
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("mid.yaml", "data/mid_asked.jsonl", "data/mid_aksed.jsonl"),
+        ("mid.yaml", "data/mid_asked.jsonl", "data/more/mid_asked.jsonl"),
+        ("apo.yaml", "pairs/train.jsonl", "pairs/trian.jsonl"),
+        ("eval.yaml", "data/heldout_tools.jsonl", "data/heldout_tool.jsonl"),
+    ],
+)
+def test_rows_that_no_stage_writes_into_its_folder_are_not_there(file, old, new, tmp_path):
+    """Of the files that a stage will have made in its folder, those that it names alone."""
+    folder = tmp_path / "mine"
+    shutil.copytree(ROOT / "recipes" / "tiny", folder)
+    (folder / "recipe.yaml").write_text("name: mine\nmodel: base\nchat_template: apo-soup\n")
+    assert check_recipe(folder)[1] == []
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    (problem,) = check_recipe(folder)[1]
+    assert f"expected a data file, got runs/mine/{new}, which is not there" in problem
+
+
+def test_a_pattern_of_rows_that_a_stage_will_write_counts_as_there(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(ROOT / "recipes" / "tiny", folder)
+    (folder / "recipe.yaml").write_text("name: mine\nmodel: base\nchat_template: apo-soup\n")
+    mid = (folder / "mid.yaml").read_text()
+    (folder / "mid.yaml").write_text(mid.replace("data/mid_asked.jsonl", "data/mid_a*.jsonl"))
+    assert check_recipe(folder)[1] == []
