@@ -68,8 +68,8 @@ def test_the_table_says_what_a_step_reads():
 def test_a_batch_without_its_product_is_told_a_process(tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: x\nmodel: m/m\n")
     mid = (ROOT / "recipes" / "smollm2-135m" / "mid.yaml").read_text()
-    (tmp_path / "mid.yaml").write_text(mid.replace("global_batch_size: 32", "gradient_accumulation_steps: 3"))
-    assert "12 sequences x 4096 a process" in training_table(check_recipe(tmp_path)[0])
+    (tmp_path / "mid.yaml").write_text(mid.replace("global_batch_size: 2", "gradient_accumulation_steps: 3"))
+    assert "6 sequences x 1024 a process" in training_table(check_recipe(tmp_path)[0])
 
 
 def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(tmp_path):
