@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from apo_soup.launcher import end_with_launcher
@@ -18,6 +18,8 @@ _DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid")
 OWN_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
+# Names a file for the sentence that a program ends with, which the program that started it reads.
+REASON_VARIABLE = "APO_SOUP_REASON"
 # transformers has a key `debug`; with one of its values behind it, the flag is that key.
 _DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
 # Where a file could not be written to its end, and torch does not say why.
@@ -72,6 +74,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         if debug:
             _tell("".join(traceback.format_exception(error)).rstrip())
         _tell(f"error: {error}")
+        _leave_reason(str(error))
         code = 2
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
@@ -96,6 +99,7 @@ def run_main(main: Callable[[], int | None]) -> None:
             f"unexpected {type(error).__name__}: where the lines above do not say what to do, "
             f"please report them at {_issue_page()}"
         )
+        _leave_reason(f"{type(error).__name__}: {first_line(error)}")
         code = 1
     sys.exit(STOPS.exit_code(code or 0))
 
@@ -106,6 +110,14 @@ def _tell(text: str) -> None:
         print(without_keys(text), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for what Python would write again at its end
+
+
+def _leave_reason(told: str) -> None:
+    """Write why the program ends where the one that started it has asked for that; a full disk leaves it the code."""
+    place = os.environ.get(REASON_VARIABLE)
+    if place:
+        with suppress(OSError):
+            Path(place).write_text(without_keys(told), encoding="utf-8")
 
 
 def _take_debug_flag(words: list[str]) -> bool:

@@ -38,6 +38,18 @@ def faulty():
     raise ValueError("our own")
 
 
+@pytest.mark.parametrize(
+    ("main", "told"),
+    [(mistaken, "sft.yaml:3: seed: expected a number, got x; write one"), (faulty, "ValueError: our own")],
+)
+def test_who_starts_a_program_is_told_why_it_ended(main, told, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("APO_SOUP_REASON", str(tmp_path / "reason.txt"))
+    outcome(main, capsys)
+    assert (tmp_path / "reason.txt").read_text() == told
+    monkeypatch.setenv("APO_SOUP_REASON", str(tmp_path / "absent" / "reason.txt"))
+    assert outcome(main, capsys)[0] in (1, 2), "the code says it where nothing can be written"
+
+
 @pytest.mark.parametrize("debug", ["", "1"])
 @pytest.mark.parametrize("kind", [UserError, ValueError])
 def test_no_key_is_printed_with_what_is_wrong(kind, debug, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from apo_soup.config.swept_points import TrainingPoint, swept_points, training_p
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
-from apo_soup.progress import clock, say, tell
+from apo_soup.progress import clock, say, tell, warn
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.inputs import training_inputs
 from apo_soup.runs.manifest import write_json
@@ -20,9 +20,25 @@ from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.walked import point_folder, points_folder, trained_model
+from apo_soup.stored_json import Form, read_json
 from apo_soup.sweep.choose import ChosenPoint, WalkedPoint, Yardstick
 from apo_soup.sweep.output import gains_chart, points_table
-from apo_soup.sweep.scores import Metrics, eval_file, metrics_of_members, suite_key
+from apo_soup.sweep.scores import Metrics, PointFailed, eval_file, metrics_of_members, suite_key
+
+SETTINGS_FILE = "settings.json"
+
+
+class StoredPoint(Form):
+    """A point of a walk, as far as it is read again."""
+
+    label: str
+    failed: str | None = None
+
+
+class StoredWalk(Form):
+    """What is read of settings.json."""
+
+    points: list[StoredPoint]
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,19 @@ class SettingsWalk:
     def keys(self) -> list[str]:
         """The keys that any point gives."""
         return list(dict.fromkeys(name for point in self.points for name in point.shown))
+
+    def failed_points(self) -> dict[str, str]:
+        """Why a walk whose folder is up to date is to be walked again, by the stage's name: points of it failed.
+
+        Raises:
+            UserError: settings.json is of another form.
+        """
+        file = self.stage.folder / SETTINGS_FILE
+        if not file.is_file() or self.stage.stale() is not None:
+            return {}
+        stored = read_json(file, file.parent, "remove the folder and walk again", StoredWalk)
+        failed = [point["label"] for point in stored["points"] if point.get("failed")]
+        return {self.stage.name: f"{', '.join(failed)} failed"} if failed else {}
 
     def trained_points(self) -> int:
         """How many points have a model, whether or not it is what the file asks for today."""
@@ -118,8 +147,8 @@ def run_walk(walk: SettingsWalk) -> None:
     """Train and measure every point, choose, print, and put table, JSON and picture into place.
 
     Raises:
-        UserError: the suite does not have a metric, or a training or an evaluation failed.
-        StopAsked: a signal ended one.
+        UserError: the suite does not have a metric; or, when all is in place, points failed.
+        StopAsked: a signal ended a training or an evaluation.
     """
     file, against = walk.file, walk.against_name
     # First what all are compared with: a metric that the suite does not have is told before anything is trained.
@@ -130,8 +159,14 @@ def run_walk(walk: SettingsWalk) -> None:
     for number, point in enumerate(walk.points, 1):
         started = time.monotonic()
         say(f"settings: point {number} of {len(walk.points)}: {point.told}")
-        metrics[point.told] = _measured(walk, point, yardstick)
-        points.append(yardstick.point(point.told, metrics[point.told], partly=True))
+        try:
+            found = _measured(walk, point, yardstick)
+            points.append(yardstick.point(point.told, found, partly=True))
+        except PointFailed as error:
+            warn(f"settings: {error}")
+            points.append(WalkedPoint(point.told, {}, {}, (), str(error)))
+            continue
+        metrics[point.told] = found
         scores = "  ".join(f"{name} {value:.3f}" for name, value in points[-1].scores.items())
         tell(f"settings: {point.told}: {scores}  ({clock(time.monotonic() - started)})")
     chosen = yardstick.best(points, metrics)
@@ -154,13 +189,19 @@ def run_walk(walk: SettingsWalk) -> None:
         "chosen": None if chosen is None else asdict(chosen),
         "told": advice,
     }
-    write_json(final / "settings.json", content)
+    write_json(final / SETTINGS_FILE, content)
     (final / "settings.txt").write_text(f"{table}\n{advice}\n")
     names = [" · ".join(line) for line in cells]
     (final / "settings.svg").write_text(gains_chart(points, names, " · ".join(walk.keys), yardstick, against))
     figures = {"points": len(points), "chosen": None if chosen is None else chosen.label}
     walk.stage.finish(final, figures)
     tell(f"settings: {walk.stage.folder}: settings.json, settings.txt and settings.svg written")
+    failed = [point.label for point in points if point.failed is not None]
+    if failed:
+        raise UserError(
+            f"{file.path}: expected {len(points)} points that are trained and measured, got {len(failed)} that failed "
+            f"({', '.join(failed)}); mend them and run the same command again, or leave them out"
+        )
 
 
 def _measured(walk: SettingsWalk, point: TrainingPoint, yardstick: Yardstick) -> Metrics:
@@ -200,8 +241,11 @@ def settings_advice(
     metric, against, path = yardstick.metric, walk.against_name, training_path(walk.file)
     own = [point.told for point in walk.points if point.of_file]
     lines = [f"settings: {told} is what {path} says" for told in own]
+    failed = [point for point in points if point.failed is not None]
+    lines += [f"settings: {point.label} failed: {point.failed}" for point in failed]
     if chosen is None:
-        return "\n".join([*lines, f"settings: at every point a guardrail falls; {path} is better left as it is"])
+        told = "every point failed or lets a guardrail fall" if failed else "at every point a guardrail falls"
+        return "\n".join([*lines, f"settings: {told}; {path} is better left as it is"])
     gain = next(point.differences[metric] for point in points if point.label == chosen.label)
     beyond = "" if gain.beyond_noise else ", which is within noise"
     lines.append(

@@ -26,15 +26,14 @@ def walk_file(file: SweepFile, options: argparse.Namespace) -> int:
     """Walk what a sweep file asks for, where that is missing or stale; returns the exit code.
 
     Raises:
-        UserError: a point is wrong, a model or the suite is not there, a training or an evaluation failed, or another
-            process is at work there.
+        UserError: a point is wrong or failed, a model or the suite is not there, or another process is at work there.
     """
     from apo_soup.cli.settings_walk import run_walk, settings_walk  # late: a help must not wait for numpy
     from apo_soup.runs.outputs import output_folders
 
     with alone_on(file, output_folders(file), options.state):
         walk = settings_walk(file, options.launch)
-        todo, code = report_state(file, [walk.stage], options.state)
+        todo, code = report_state(file, [walk.stage], options.state, walk.failed_points)
         if todo and options.state:
             trained = walk.trained_points()
             if trained:

@@ -1,5 +1,6 @@
 """One point of a walk over training keys: its trainings, started as `apo-soup run` starts them, and its scores."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +23,15 @@ from apo_soup.config.swept_points import (
     training_path,
 )
 from apo_soup.config.training import TrainingFile
-from apo_soup.errors import UserError, told_by_disk
+from apo_soup.errors import REASON_VARIABLE, told_by_disk
 from apo_soup.progress import say
 from apo_soup.runs.own_names import own_file_name
 from apo_soup.runs.walked import make_point_folder, point_folder, trained_model, trained_output
 from apo_soup.stops import StopAsked, ending_signals
-from apo_soup.sweep.scores import Metrics, model_metrics
+from apo_soup.sweep.scores import Metrics, PointFailed, model_metrics
+
+# In the folder of a point, what its training ended with where that failed.
+REASON_FILE = "reason.txt"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class PointTraining:
         """Train a point, or one soup member of it, where that is missing or stale; returns the model's folder.
 
         Raises:
-            UserError: the training failed, its own words are on the terminal; or the disk refuses the folder.
+            PointFailed: the training failed; its own words are on the terminal.
+            UserError: the disk refuses the folder.
             StopAsked: a signal ended it.
         """
         folder = point_folder(self.file, point)
@@ -61,22 +66,26 @@ class PointTraining:
         if answer and answer.code == 0:
             say(in_sentences(answer.said).rstrip("\n"))
             return model
-        code = run_program(
-            executable(launch_command(step, recipe, self.launch, words)), f"the training of {point.told}"
-        )
+        reason = (folder / REASON_FILE).absolute()
+        reason.unlink(missing_ok=True)
+        command = executable(launch_command(step, recipe, self.launch, words))
+        environment = os.environ | {REASON_VARIABLE: str(reason)}
+        code = run_program(command, f"the training of {point.told}", environment=environment)
         if code - 128 in ending_signals():
             raise StopAsked(code - 128, None)
         if code:
             place = self.file.place(next(iter(point.setting.places.values())))
-            told = f"expected a training that comes to its end, got exit code {code} from that of {point.told}"
-            raise UserError(f"{place}: {told}, whose own words are above; mend it, or leave the point out")
+            why = reason.read_text(encoding="utf-8") if reason.is_file() else "its own words are above"
+            told = f"expected a training that comes to its end, got exit code {code} from that of {point.told} ({why})"
+            raise PointFailed(f"{place}: {told}; mend it, or leave the point out")
         return model
 
     def measure(self, folder: Path, name: str, model: str, tasks: Sequence[str]) -> Metrics:
         """Scores of a model in some tasks of the suite, which are kept in the folder.
 
         Raises:
-            UserError: the evaluation failed.
+            PointFailed: the evaluation failed.
+            UserError: what it left cannot be read.
             StopAsked: a signal ended it.
         """
         return model_metrics(self.suite, model, name, folder / own_file_name(f"evals+{'+'.join(tasks)}"), tasks)

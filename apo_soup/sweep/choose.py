@@ -18,13 +18,14 @@ Label = TypeVar("Label", bound=float | str)
 @dataclass(frozen=True)
 class WalkedPoint(Generic[Label]):
     """One point: scores, differences from what all are compared with, and the guardrails that fall. A point that fell
-    before everything was measured lacks the rest.
+    before everything was measured lacks the rest; one that failed has nothing but the reason.
     """
 
     label: Label
     scores: dict[str, float]
     differences: dict[str, Difference]
     fallen: tuple[str, ...]
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Yardstick:
 
     def best(self, points: Sequence[WalkedPoint[Label]], metrics: Mapping[Label, Metrics]) -> ChosenPoint[Label] | None:
         """The best score among the points whose guardrails hold, the last of equal ones; None where none holds."""
-        standing = [p for p in points if not p.fallen]
+        standing = [p for p in points if not p.fallen and p.failed is None]
         if not standing:
             return None
         place = {p.label: number for number, p in enumerate(points)}

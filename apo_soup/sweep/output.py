@@ -23,7 +23,7 @@ def points_table(
         against: the name of what all are compared with.
     """
     rows = [
-        [*before, *(_cell(point, name) for name in yardstick.names), ", ".join(point.fallen) or "-"]
+        [*before, *(_cell(point, name) for name in yardstick.names), _fallen(point)]
         for point, before in zip(points, cells, strict=True)
     ]
     table = text_table([*titles, *yardstick.names, "guardrails fallen"], rows)
@@ -31,6 +31,10 @@ def points_table(
         f"{table}\nin brackets the 95 % interval of the gain on {against}, plus being better; * marks what is beyond "
         "noise"
     )
+
+
+def _fallen(point: WalkedPoint[Label]) -> str:
+    return ", ".join(point.fallen) or ("-" if point.failed is None else "failed")
 
 
 def _cell(point: WalkedPoint[Label], name: str) -> str:
@@ -61,7 +65,7 @@ def gains_chart(
             told = f"{titles[metric]}: {difference.value:+.3f} ({difference.interval(3)})"
             small = metric != yardstick.metric
             dots.append(Dot(difference.value, series_style(number), told, None if small else ends, small))
-        rows.append((name, dots))
+        rows.append((name if point.failed is None else f"{name} (failed)", dots))
     legend = [(series_style(number), titles[metric]) for number, metric in enumerate(yardstick.names)]
     label = f"gain of each point on {against}; the bar is the 95 % interval of {titles[yardstick.metric]}"
     return svg_file(dot_chart(rows, label, legend, (0.0, 0.0)))

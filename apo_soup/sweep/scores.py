@@ -24,6 +24,10 @@ EVALUATION = "apo_soup.evals.program"
 Metrics = dict[str, dict[str, Any]]
 
 
+class PointFailed(UserError):
+    """A point of a walk whose training, evaluation or score failed, which says nothing of the others."""
+
+
 def eval_file(recipe: StageFile, key: str, named: str | None) -> Path:
     """The eval file that a key of a stage file names, or the one beside it.
 
@@ -51,7 +55,8 @@ def mix_metrics(
         tasks: the suite's tasks to run; all of them when it is empty.
 
     Raises:
-        UserError: the evaluation stopped; its own words are on the terminal.
+        PointFailed: the evaluation stopped; its own words are on the terminal.
+        UserError: what it left cannot be read.
         StopAsked: a signal ended it.
     """
     if not mixes:
@@ -73,7 +78,8 @@ def model_metrics(suite: Path, model: str, name: str, output: Path, tasks: Seque
         output: as `mix_metrics` takes it, and `tasks`.
 
     Raises:
-        UserError: the evaluation stopped; its own words are on the terminal.
+        PointFailed: the evaluation stopped; its own words are on the terminal.
+        UserError: what it left cannot be read.
         StopAsked: a signal ended it.
     """
     _evaluate(suite, output, tasks, [f"--models={json.dumps({name: model})}"], name)
@@ -88,7 +94,7 @@ def _evaluate(suite: Path, output: Path, tasks: Sequence[str], words: list[str],
     if code - 128 in ending_signals():
         raise StopAsked(code - 128, None)
     if code:
-        raise UserError(
+        raise PointFailed(
             f"{suite}: expected scores of {what}, got exit code {code} from the evaluation; its own words are above"
         )
 
@@ -128,6 +134,7 @@ def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
         where: the place of the key that names the metric.
 
     Raises:
+        PointFailed: an outcome is not finite.
         UserError: the suite has no such metric with items, or nobody knows which way it is better.
     """
     items = metrics.get(name, {}).get("items")
@@ -135,7 +142,7 @@ def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
         known = ", ".join(n for n, m in metrics.items() if m.get("items") is not None)
         raise UserError(f"{where}: expected one of {known}, which keep single items, got {name}; name one of these")
     if not all(map(math.isfinite, items)):
-        raise UserError(f"{where}: expected finite scores of {name}, got NaN or infinity; choose another metric")
+        raise PointFailed(f"{where}: expected finite scores of {name}, got NaN or infinity; choose another metric")
     better = metrics[name]["better"]
     if better not in ("higher", "lower"):
         raise UserError(

@@ -1,6 +1,7 @@
 """A walk over training keys, with its trainings and evaluations in this process, which saves the seconds of imports."""
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,7 +12,7 @@ from apo_soup.cli.walked_point import PointTraining
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.runs.walked import is_in_point, make_point_folder, point_folder, trained_model
-from apo_soup.sweep.scores import item_gains
+from apo_soup.sweep.scores import PointFailed, item_gains
 
 
 def read(file):
@@ -46,7 +47,10 @@ class InThisProcess(PointTraining):
         stage = training_stage(member)
         if stage.stale():
             self.asked.append(f"train {point.told} {number}")
-            train_member(member, stage, [])
+            try:
+                train_member(member, stage, [])
+            except UserError as error:  # which ends the program that this stands for with code 2
+                raise PointFailed(f"{self.file.path}: {error}") from error
         return trained_model(folder, training)
 
     def measure(self, folder, name, model, tasks):
@@ -143,6 +147,39 @@ def test_what_is_left_of_a_point_is_left_out_where_a_guardrail_falls(walk, tmp_p
     assert "learning_rate=1.0: texts fell beyond noise; 1 of its members, pairs left out" in shown
     assert "not measured" in shown
     assert ", which is within noise" in shown
+
+
+def test_a_point_that_fails_is_told_and_ends_no_walk(walk, tmp_path, capsys):
+    """A rate that makes weights infinite: the same command tries it again, and none once it is left out."""
+    rates = [1e38, 1e-9, 1e-3]
+    made = walk([], over={"learning_rate": rates}, guardrails={})
+    with pytest.raises(UserError, match=r"expected 3 points .*, got 1 that failed \(learning_rate=1e\+38\); mend"):
+        run_walk(made)
+    told = found(tmp_path)
+    assert [bool(point["failed"]) for point in told["points"]] == [True, False, False]
+    assert "expected finite" in told["points"][0]["failed"]
+    assert told["points"][0]["scores"] == {}
+    assert told["chosen"]["label"] == "learning_rate=0.001"
+    table = (tmp_path / "runs" / "r" / "settings" / "settings.txt").read_text()
+    assert re.search(r"^1e\+38 +not measured +failed$", table, re.MULTILINE)
+    assert "settings: learning_rate=1e+38 failed: " in table
+    assert "1e+38 (failed)" in (tmp_path / "runs" / "r" / "settings" / "settings.svg").read_text()
+
+    same = walk(again := [], over={"learning_rate": rates}, guardrails={})
+    assert same.stage.stale() is None
+    assert same.failed_points() == {"settings": "learning_rate=1e+38 failed"}
+    with pytest.raises(UserError, match="got 1 that failed"):
+        run_walk(same)
+    assert [line for line in again if line.startswith("train")] == ["train learning_rate=1e+38 1"]
+    fewer = walk(again := [], over={"learning_rate": rates[1:]}, guardrails={})
+    assert fewer.failed_points() == {}, "it is stale for its points"
+    run_walk(fewer)
+    assert walk([], over={"learning_rate": rates[1:]}, guardrails={}).failed_points() == {}
+    assert not [line for line in again if line.startswith("train")]
+    capsys.readouterr()
+    with pytest.raises(UserError, match="expected 1 points"):
+        run_walk(walk([], over={"learning_rate": rates[:1]}, guardrails={}))
+    assert "settings: every point failed or lets a guardrail fall; " in capsys.readouterr().out
 
 
 def test_the_scores_of_several_members_are_their_mean(walk, tmp_path):
