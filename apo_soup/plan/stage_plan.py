@@ -28,7 +28,7 @@ from apo_soup.plan.row_counts import SplitCounts
 from apo_soup.private import causal_model_class, supports_attention
 from apo_soup.training.arguments import adapters, trl_arguments
 from apo_soup.training.precision import Precision, precision
-from apo_soup.training.room import Sizes, optimizer_states, training_room
+from apo_soup.training.room import Sizes, chosen_every, optimizer_states, training_room
 from sft.which_path import TRL_OPTIONS, documents_reason
 
 # Bytes of a number in a base of 4 bits, with a float32 for 64 of them, and of 8 bits.
@@ -346,4 +346,5 @@ def disk_bytes(setting: Setting, counts: SplitCounts, steps: int) -> int:
     wider = getattr(torch, setting.types.saved).itemsize / getattr(torch, setting.types.trained).itemsize
     in_checkpoint = weights if setting.adapter is None else trained
     sizes = Sizes(trained, in_checkpoint, max(in_checkpoint, weights * wider))
-    return counts.folder_bytes + round(training_room(sizes, setting.arguments, steps, 0).most or 0)
+    chosen = chosen_every(setting.recipe, steps)
+    return counts.folder_bytes + round(training_room(sizes, setting.arguments, steps, chosen_every=chosen).most or 0)

@@ -52,6 +52,12 @@ def sizes_of(model: torch.nn.Module, recipe: TrainingFile, types: Precision) -> 
     return Sizes(trained, whole, whole * max(1.0, wider))
 
 
+def chosen_every(recipe: TrainingFile, steps: int) -> int:
+    """Steps between the scorings that choose the checkpoint that a training of so many ends with; 0: none does."""
+    suite = recipe.eval_suite
+    return suite.every(steps) if suite is not None and suite.keep_best is not None else 0
+
+
 def optimizer_states(name: str) -> float | None:
     """Bytes that an optimiser of this name keeps for a byte of trained weights; None where that is not known."""
     if "8bit" in name:
@@ -59,19 +65,23 @@ def optimizer_states(name: str) -> float | None:
     return next((times for start, times in _KEPT.items() if name.startswith(start)), None)
 
 
-def training_room(sizes: Sizes, arguments: TrainingArguments, steps: int, there: int) -> Room:
+def training_room(
+    sizes: Sizes, arguments: TrainingArguments, steps: int, there: int = 0, chosen_every: int = 0
+) -> Room:
     """The room that a training needs beside what is there.
 
     Args:
         steps: of the whole run.
         there: checkpoints that an earlier start left.
+        chosen_every: steps between the scorings of a suite that choose the checkpoint that is kept; 0: none does.
     """
     kept = optimizer_states(arguments.optim)
     low, high = (0.0, _ADAM) if kept is None else (kept, kept)
     if arguments.save_only_model:
         low = high = 0.0
     fewest, most = (
-        tuple(max(0, count - there) for count in checkpoints_at_once(arguments, steps, few)) for few in (True, False)
+        tuple(max(0, count - there) for count in checkpoints_at_once(arguments, steps, chosen_every, few))
+        for few in (True, False)
     )
     smaller, larger = (sizes.saved + times * sizes.trained for times in (low, high))
     peak = most[0]
@@ -84,12 +94,15 @@ def training_room(sizes: Sizes, arguments: TrainingArguments, steps: int, there:
     )
 
 
-def checkpoints_at_once(arguments: TrainingArguments, steps: int, fewest: bool = False) -> tuple[int, int]:
+def checkpoints_at_once(
+    arguments: TrainingArguments, steps: int, chosen_every: int = 0, fewest: bool = False
+) -> tuple[int, int]:
     """How many checkpoints lie beside each other at most, as a new one is written before an old one goes; and at the
     end.
 
     Args:
         steps: of the whole run.
+        chosen_every: as `training_room` takes it; a scoring that is the best so far writes a checkpoint.
         fewest: what metrics decide is taken to come out with the fewest instead of the most: which evaluations are the
             best so far, and whether the best checkpoint is the newest too.
     """
@@ -97,14 +110,14 @@ def checkpoints_at_once(arguments: TrainingArguments, steps: int, fewest: bool =
     saves = _times(arguments.eval_strategy if of_best else strategy, arguments, steps, of_best)
     if of_best and fewest:
         saves = min(1, saves)
+    if chosen_every and not fewest:
+        saves = _with_choices(saves, arguments, steps, chosen_every)
     limit = arguments.save_total_limit
     if not limit or limit < 1:
         return saves, saves
     # transformers' `rotate_checkpoints` keeps the newest and the best one, whatever the limit.
-    by_suite = arguments.load_best_model_at_end and arguments.metric_for_best_model is None  # `eval_suite.keep_best`
     by_rows = arguments.metric_for_best_model is not None and arguments.eval_strategy != "no" and not of_best
-    best_beside = by_rows or by_suite
-    kept = max(limit, 2) if best_beside and not fewest else limit
+    kept = max(limit, 2) if (by_rows or chosen_every) and not fewest else limit
     return min(saves, kept + 1), min(saves, kept)
 
 
@@ -113,18 +126,31 @@ def _times(strategy: str, arguments: TrainingArguments, steps: int, of_best: boo
     if strategy == "no":
         return 0
     if strategy == "steps":
-        every: float = (arguments.eval_steps or arguments.logging_steps) if of_best else arguments.save_steps
-        whole = every if every >= 1 else max(1, math.ceil(every * steps))
+        whole = _whole((arguments.eval_steps or arguments.logging_steps) if of_best else arguments.save_steps, steps)
         # The last step is saved whatever its number, but not evaluated.
         return int(steps // whole) if of_best else math.ceil(steps / whole)
     return max(1, math.ceil(arguments.num_train_epochs)) if arguments.max_steps <= 0 else 1
 
 
+def _whole(every: float, steps: int) -> int:
+    """Steps between two of what comes every so many, or every such share of all."""
+    return int(every) if every >= 1 else max(1, math.ceil(every * steps))
+
+
+def _with_choices(saves: int, arguments: TrainingArguments, steps: int, every: int) -> int:
+    """Saves, and what a suite that is asked every so many steps has written beside them; the last step is both."""
+    chosen = set(range(every, steps, every))
+    if arguments.save_strategy == "steps":
+        whole = _whole(arguments.save_steps, steps)
+        chosen -= set(range(whole, steps, whole))
+    return saves + len(chosen)
+
+
 class LookForRoom(TrainerCallback):
     """Tells before the first step where the disk is too small for what the training writes, or may be."""
 
-    def __init__(self, sizes: Sizes, stage: Stage, where: str):
-        self.sizes, self.stage, self.where = sizes, stage, where
+    def __init__(self, sizes: Sizes, stage: Stage, recipe: TrainingFile):
+        self.sizes, self.stage, self.recipe = sizes, stage, recipe
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Raise UserError where it surely is too small."""
@@ -132,7 +158,8 @@ class LookForRoom(TrainerCallback):
 
         def look() -> str | None:
             there = len(list(partial.glob("checkpoint-*")))
-            return require_room(training_room(self.sizes, args, state.max_steps, there), partial, self.where)
+            room = training_room(self.sizes, args, state.max_steps, there, chosen_every(self.recipe, state.max_steps))
+            return require_room(room, partial, self.recipe.place("output_dir"))
 
         told = main_decides(f"room of {self.stage.name}", look)
         if told:

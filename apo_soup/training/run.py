@@ -79,7 +79,7 @@ def train_and_save(
     trainer.count_from(checkpoint)
     before = time.monotonic() - trainer.begun
     stop = StopAtStep(trainer)
-    trainer.add_callback(LookForRoom(sizes_of(trainer.trained_model, recipe, types), stage, recipe.place("output_dir")))
+    trainer.add_callback(LookForRoom(sizes_of(trainer.trained_model, recipe, types), stage, recipe))
     trainer.add_callback(RestoreCounts(trainer, stage.name))
     if scorer is not None:
         trainer.add_callback(ScoreSuite(trainer, recipe, stage.name, scorer))
