@@ -14,6 +14,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.prepare import prepare_mixture
 from apo_soup.data.sources.read import stored_rows
 from apo_soup.data.sources.source import Source
+from apo_soup.data.stored_statistics import read_statistics
 from apo_soup.errors import UserError
 from apo_soup.plan.row_counts import SplitCounts, row_counts
 
@@ -35,31 +36,14 @@ def sampled_counts(
     if total <= sample:
         return None, ""
     share = sample / total
+    # A small weight draws here: of a sample's rows it might leave none.
+    parts = [min(1.0, entry.weight) for entry in mixture.datasets]
     with tempfile.TemporaryDirectory(prefix="apo-soup-sample-") as folder:
-        sources = []
-        places: dict[str, str] = {}
-        for number, (rows, count) in enumerate(drawn):
-            entry, file = mixture.datasets[number], Path(folder) / f"{number}.jsonl"
-            # A small weight draws here: of a sample's rows it might leave none.
-            weight = min(1.0, entry.weight)
-            # In the order of the source, which a sampled row has no other trace of.
-            kept = sorted(rows[: max(1, round(share * count * weight))], key=lambda row: row.number)
-            file.write_text("".join(f"{row.text}\n" for row in kept), encoding="utf-8", errors="surrogatepass")
-            places |= {f"{file}:{line}": row.place for line, row in enumerate(kept, 1)} | {str(file): entry.written_id}
-            of_file = {"id": str(file), "config": None, "split": "train", "weight": max(1.0, entry.weight)}
-            sources.append(entry.model_copy(update=of_file))
-        held_out = mixture.test_split_size
-        if isinstance(held_out, int):
-            held_out = max(1, round(held_out * share)) if held_out else held_out
-        smaller = mixture.model_copy(update={"datasets": sources, "test_split_size": held_out})
-        stage = Path(folder) / "run" / Path(recipe.output_dir).name
-        output = stage / "1" if recipe.member is not None else stage
-        changed = {"dataset_mixture": smaller, "output_dir": str(output), "max_reject_share": 1.0}
-        try:
-            # What it says is of files that nobody will find.
-            prepared = prepare_mixture(recipe.model_copy(update=changed), tokenizer, lambda text: None)
-        except UserError as error:
-            raise UserError(_with_places(str(error), places)) from error
+        asked = [entry.token_share for entry in mixture.datasets if entry.token_share is not None]
+        if asked:
+            prepared = _prepared(recipe, tokenizer, _Sample(Path(folder) / "all", drawn, share, parts))
+            parts = _parts_by_tokens([of_source["trained"] for of_source in read_statistics(prepared)["shares"]], asked)
+        prepared = _prepared(recipe, tokenizer, _Sample(Path(folder) / "drawn", drawn, share, parts))
         counts = row_counts(prepared, isinstance(recipe, ApoFile))
     told = f"{recipe.path}: rows, tokens and steps are estimated from {sample:,} of {total:,} rows"
     copies = "; what deduplicate drops is not, for copies are rare in a sample" if mixture.deduplicate else ""
@@ -73,6 +57,60 @@ class _SampledRow:
     number: int
     text: str
     place: str
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What is prepared of a sample, and where: of each source its drawn rows and how many it has, the share of all rows
+    that the sample is, and the part of them that each source gives.
+    """
+
+    folder: Path
+    drawn: list[tuple[list[_SampledRow], int]]
+    share: float
+    parts: list[float]
+
+
+def _parts_by_tokens(trained: list[int], shares: list[float]) -> list[float]:
+    """The part of each source that a mixture by tokens takes. Rows are drawn by parts here: of so few whole rows hardly
+    any meet the shares.
+
+    >>> _parts_by_tokens([100, 600], [0.5, 0.5])
+    [1.0, 0.16666666666666666]
+    """
+    most = min(tokens / share for tokens, share in zip(trained, shares, strict=True))
+    return [share * most / tokens if tokens else 1.0 for tokens, share in zip(trained, shares, strict=True)]
+
+
+def _prepared(recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, sample: _Sample) -> Path:
+    """The folder of a sample that is prepared as its rows would be.
+
+    Raises:
+        UserError: its rows are at fault; the sentence names them in their sources.
+    """
+    mixture, sources = recipe.dataset_mixture, []
+    places: dict[str, str] = {}
+    sample.folder.mkdir()
+    for number, (rows, count) in enumerate(sample.drawn):
+        entry, file = mixture.datasets[number], sample.folder / f"{number}.jsonl"
+        # In the order of the source, which a sampled row has no other trace of.
+        kept = sorted(rows[: max(1, round(sample.share * count * sample.parts[number]))], key=lambda row: row.number)
+        file.write_text("".join(f"{row.text}\n" for row in kept), encoding="utf-8", errors="surrogatepass")
+        places |= {f"{file}:{line}": row.place for line, row in enumerate(kept, 1)} | {str(file): entry.written_id}
+        of_file = {"id": str(file), "config": None, "split": "train", "weight": max(1.0, entry.weight)}
+        sources.append(entry.model_copy(update=of_file | {"token_share": None}))
+    held_out = mixture.test_split_size
+    if isinstance(held_out, int):
+        held_out = max(1, round(held_out * sample.share)) if held_out else held_out
+    smaller = mixture.model_copy(update={"datasets": sources, "test_split_size": held_out})
+    stage = sample.folder / "run" / Path(recipe.output_dir).name
+    output = stage / "1" if recipe.member is not None else stage
+    changed = {"dataset_mixture": smaller, "output_dir": str(output), "max_reject_share": 1.0}
+    try:
+        # What it says is of files that nobody will find.
+        return prepare_mixture(recipe.model_copy(update=changed), tokenizer, lambda text: None)
+    except UserError as error:
+        raise UserError(_with_places(str(error), places)) from error
 
 
 def _reservoir(recipe: TrainingFile, number: int, size: int) -> tuple[list[_SampledRow], int]:

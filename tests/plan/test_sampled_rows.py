@@ -64,6 +64,20 @@ def test_a_small_weight_and_bad_rows_end_no_sample_and_sentences_name_the_source
     assert "apo-soup-sample" not in str(refused.value)
 
 
+def test_a_mixture_by_tokens_is_estimated_as_it_is_drawn(write_rows, write_recipe, tiny_model, tmp_path):
+    """Of a source of few long rows a sample has too few to meet a share of the tokens within 1 %."""
+    write_rows("few.jsonl", [chat(f"Say {n}", f"It is {n}. " * (3 + n % 9), False) for n in range(60)])
+    write_rows("many.jsonl", [chat(f"Say {n}", f"It is {n}.", False) for n in range(1200)])
+    values = {"model_name_or_path": str(tiny_model), "output_dir": str(tmp_path / "run" / "sft"), **TRAINING}
+    ids = [{"id": str(tmp_path / f"{name}.jsonl"), "token_share": s} for name, s in (("few", 0.7), ("many", 0.3))]
+    recipe = load(write_recipe("sft.yaml", values | {"dataset_mixture": {"datasets": ids}}), "sft")
+    tokenizer = AutoTokenizer.from_pretrained(recipe.model_name_or_path)
+    counts, _ = sampled_counts(recipe, tokenizer, 126)
+    exact = row_counts(prepare_mixture(recipe, tokenizer), False)
+    for name in ("rows", "tokens", "trained"):
+        assert getattr(counts, name) == pytest.approx(getattr(exact, name), rel=0.25), name
+
+
 def test_a_sample_of_more_rows_than_there_are_is_none(sources):
     tokenizer = AutoTokenizer.from_pretrained(sources.model_name_or_path)
     assert sampled_counts(sources, tokenizer, 500) == (None, "")
