@@ -39,14 +39,19 @@ def faulty_place(name: str, declared: FieldInfo, value: Any, steps: tuple[Any, .
     """
     place, kind, metadata, around = name, declared.annotation, list(declared.metadata), list[type[BaseModel]]()
     instead, secret = _way_out(declared), has_mark(declared, "secret")
+    arrived = True  # at a value of which no step has told yet
     for step in steps:
+        first, arrived = arrived, False
         if step == 0 and isinstance(value, dict) and list(mappings_of(_item(kind)[0])):
             kind, metadata = _item(kind)  # one mapping, written without the list that it stands in
+            arrived = True
             continue
         if step == 0 and not isinstance(value, (list, dict)):
             kind, metadata = _item(kind)  # one value, written without brackets
             continue
         models = list(mappings_of(kind))
+        if first and isinstance(value, dict) and len(models) > 1 and step in map(kind_word, models):
+            continue  # the member of a union, which may have a key of the same name
         if isinstance(step, str) and models and isinstance(value, dict):
             tagged = model_by_tag(models, steps)
             owner = tagged if tagged and step in tagged.model_fields else None
@@ -57,12 +62,13 @@ def faulty_place(name: str, declared: FieldInfo, value: Any, steps: tuple[Any, .
                 value, place, around = value.get(step), f"{place}.{step}", models
                 instead = _way_out(found) if found else ""
                 secret = secret or found is None or has_mark(found, "secret")
+                arrived = True
                 continue
         listed = isinstance(value, list) and isinstance(step, int) and step < len(value)
         named = isinstance(value, dict) and step in value and not models
         if listed or named:
             kind, metadata = _item(kind)
-            value, place, instead = value[step], f"{place}.{step}", "remove it"
+            value, place, instead, arrived = value[step], f"{place}.{step}", "remove it", True
     return FaultyPlace(place, kind, metadata, value, around, instead, secret)
 
 
@@ -71,8 +77,9 @@ def _way_out(declared: FieldInfo) -> str:
 
 
 def model_by_tag(models: list[type[BaseModel]], steps: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The member of a union of mappings that one of the steps names by its tag."""
-    return next((model for model in models if kind_word(model) in steps), None)
+    """The member of a union of mappings that the first of the steps to do so names by its tag."""
+    tags = {kind_word(model): model for model in models}
+    return next((tags[step] for step in steps if step in tags), None)
 
 
 def _item(kind: Any) -> tuple[Any, list[Any]]:

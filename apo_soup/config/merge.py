@@ -74,6 +74,9 @@ class SweepKeys(ChoosingKeys):
         if 1 not in self.weights:
             told = f"expected 1, the first model alone, among them to compare with, got {self.weights}; add 1"
             yield Fault("weights", told)
+        for number, weight in enumerate(self.weights):
+            if weight in self.weights[:number]:
+                yield Fault(f"weights.{number}", f"expected every weight once, got {weight:g} again; list it once")
 
 
 class MergeFile(StageFile):

@@ -25,12 +25,15 @@ def right_part(value: Any, errors: list[Any]) -> Any:
 
 def _path(value: Any, steps: tuple[Any, ...]) -> list[Any]:
     """Those of an error's steps that lead through the value; others name the member of a union."""
-    path = []
+    path: list[Any] = []
+    arrived = True  # at a mapping whose kind the next step may tell
     for step in steps:
-        if (isinstance(value, dict) and step in value) or (
+        if arrived and isinstance(value, dict) and step in (value.get("kind"), value.get("engine")):
+            arrived = False
+        elif (isinstance(value, dict) and step in value) or (
             isinstance(value, list) and isinstance(step, int) and step < len(value)
         ):
-            value = value[step]
+            value, arrived = value[step], True
             path.append(step)
     return path
 
