@@ -1,11 +1,14 @@
-"""Texts that can name a file or an id, and those that cannot."""
+"""Texts that can name a file or an id, and those that cannot; and what a file holds by its name."""
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from apo_soup.config.in_words import as_written
 
 # Bytes that a file system takes for the name of a file.
 LONGEST_FILE_NAME = 255
+TEXT_KINDS = (".csv", ".json", ".jsonl", ".tsv")
+TABLE_KINDS = (".arrow", ".parquet")
+COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
 
 
 def file_name_fault(written: str) -> str | None:
@@ -21,3 +24,15 @@ def file_name_fault(written: str) -> str | None:
         return None
     what = f"{len(written):,} characters" if long else as_written(written)
     return f"expected a path or an id, got {what}, which no file can be called; correct it"
+
+
+def row_kind(file: Path) -> str | None:
+    """What a file of rows holds, as the suffix of such a file; None where it can be none.
+
+    >>> row_kind(Path("rows.JSONL")), row_kind(Path("rows.csv.gz")), row_kind(Path("rows.parquet.gz"))
+    ('.jsonl', '.csv', None)
+    """
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]] or [""]
+    if suffixes[-1] in COMPRESSED:
+        return suffixes[0] if len(suffixes) == 2 and suffixes[0] in TEXT_KINDS else None
+    return suffixes[-1] if suffixes[-1] in (*TEXT_KINDS, *TABLE_KINDS) else None

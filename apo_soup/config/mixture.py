@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator
 
+from apo_soup.config.file_names import row_kind
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import (
     AS_NUMBER,
@@ -24,7 +25,7 @@ from apo_soup.config.keys import (
     in_list,
     key,
 )
-from apo_soup.config.stage_file import Fault, Keys
+from apo_soup.config.stage_file import Fault, Keys, Remark
 
 HELD_OUT = "a share between 0 and 1, or a number of rows of 1 or more"
 # What shares that a person wrote may miss of 1.
@@ -61,6 +62,11 @@ class HubKeys(Located):
             "revision": self.revision is not None,
         }
         return [name for name, unusual in asked.items() if unusual]
+
+    def remarks(self) -> Iterator[Remark]:
+        unused = self.hub_keys()
+        if unused and (row_kind(Path(self.id)) is not None or Path(self.id).exists()):
+            yield Remark("id", f"{', '.join(unused)} belong to Hub datasets and are not used for a local file")
 
 
 def mode_faults(arguments: dict[str, Any] | None) -> Iterator[Fault]:
@@ -149,6 +155,13 @@ class Mixture(Keys):
             told = "expected decontaminate beside it, got none; add it, or leave the key out"
             yield Fault("decontaminate_ngram", told, ("decontaminate",))
 
+    def remarks(self) -> Iterator[Remark]:
+        for number, source in enumerate(self.datasets):
+            first = next((n for n, other in enumerate(self.datasets[:number]) if _same_rows(source, other)), None)
+            if first is not None:
+                told = f"the rows of datasets.{first} are taken again; where that is meant, its weight can say so"
+                yield Remark(f"datasets.{number}", told)
+
     def _faults_of_shares(self) -> Iterator[Fault]:
         shares = [source.token_share for source in self.datasets]
         if all(share is None for share in shares):
@@ -163,6 +176,11 @@ class Mixture(Keys):
         total = sum(share or 0 for share in shares)
         if None not in shares and abs(total - 1) > ROUNDING:
             yield Fault("datasets", f"expected shares token_share that sum to 1, got {total:g}; correct them")
+
+
+def _same_rows(one: SourceKeys, other: SourceKeys) -> bool:
+    """Whether two sources give the same rows in the same way, but for how many of them."""
+    return one.model_dump(exclude={"weight"}) == other.model_dump(exclude={"weight"})
 
 
 def is_suite(entry: "str | EvalPromptsKeys") -> bool:

@@ -32,6 +32,18 @@ class _Loader(yaml.SafeLoader):
             told = f"{str(node.value)[:60]!r}, which looks like YAML's {kind} and is none; put quotes around it"
             raise _Lookalike(None, None, told, node.start_mark) from error
 
+    def construct_yaml_int(self, node: Any) -> int:
+        """A whole number, unless YAML 1.1 reads another one than people do: 010 as 8, 1:30 as 90."""
+        value: int = super().construct_yaml_int(node)
+        digits = node.value.replace("_", "").lstrip("+-")
+        if ":" in digits or (digits.isdecimal() and int(digits) != abs(value)):
+            told = f"{node.value!r}, which YAML reads as {value}; put quotes around it, or write {value}"
+            raise _Lookalike(None, None, told, node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def read_value(text: str) -> Any:
     """A value of the command line, read as YAML; what is no YAML is text."""

@@ -22,6 +22,7 @@ from datasets import DatasetDict, load_from_disk
 from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerBase
 
+from apo_soup.config.file_names import TEXT_KINDS
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.preparation import prepare_into
 from apo_soup.data.statistics import check_share, check_unread
@@ -39,7 +40,7 @@ from apo_soup.runs.lock import lock_file, waited_for
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.put_in_place import replace_folder
 from apo_soup.runs.room import Room, require_room
-from apo_soup.runs.sources import TEXT_KINDS, file_states, row_files, rows_hash
+from apo_soup.runs.sources import file_states, row_files, rows_hash
 from apo_soup.runs.suite_inputs import eval_rows_hash
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
 

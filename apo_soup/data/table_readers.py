@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from apo_soup.config.file_names import TABLE_KINDS
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.sources.chunks import Chunk
 from apo_soup.data.sources.table_rows import read_through
 from apo_soup.errors import UserError
-from apo_soup.runs.sources import TABLE_KINDS, row_files
+from apo_soup.runs.sources import row_files
 
 
 def require_living_readers(recipe: TrainingFile, chunks: list[list[Chunk]]) -> None:

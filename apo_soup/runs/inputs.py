@@ -5,7 +5,7 @@ from collections.abc import Collection
 from apo_soup.config.training import TrainingFile
 from apo_soup.hashing import hash_value
 from apo_soup.runs.chat_template import template_text
-from apo_soup.runs.sources import model_hash, row_files, rows_hash
+from apo_soup.runs.sources import model_hash, rows_hash
 
 
 def training_inputs(recipe: TrainingFile) -> dict[str, str]:
@@ -35,11 +35,6 @@ def rows_inputs(recipe: TrainingFile, without: Collection[int] = ()) -> dict[str
         if number in without:
             continue
         where = recipe.place(f"dataset_mixture.datasets.{number}.id")
-        unused = source.hub_keys()
-        if unused and row_files(source.id, where, folder):
-            recipe.notes.append(
-                f"{where}: {', '.join(unused)} belong to Hub datasets and are not used for a local file"
-            )
         inputs[f"rows {source.written_id} #{number}"] = rows_hash(source.id, where, source.revision, folder)
     if recipe.dataset_mixture.decontaminate:
         from apo_soup.runs.suite_inputs import eval_rows_hash  # an eval file's keys are built for those who name one

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from apo_soup.config.file_names import COMPRESSED, TABLE_KINDS, TEXT_KINDS, row_kind
 from apo_soup.config.places import places_looked_at
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
@@ -18,21 +19,6 @@ from apo_soup.weights import INDEX_FILE, named_weights, read_header, weight_file
 
 # OWNER/NAME, with @REVISION behind it where a merge names a model.
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-TEXT_KINDS = (".csv", ".json", ".jsonl", ".tsv")
-TABLE_KINDS = (".arrow", ".parquet")
-COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
-
-
-def row_kind(file: Path) -> str | None:
-    """What a file of rows holds, as the suffix of such a file; None where it can be none.
-
-    >>> row_kind(Path("rows.JSONL")), row_kind(Path("rows.csv.gz")), row_kind(Path("rows.parquet.gz"))
-    ('.jsonl', '.csv', None)
-    """
-    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]] or [""]
-    if suffixes[-1] in COMPRESSED:
-        return suffixes[0] if len(suffixes) == 2 and suffixes[0] in TEXT_KINDS else None
-    return suffixes[-1] if suffixes[-1] in (*TEXT_KINDS, *TABLE_KINDS) else None
 
 
 def is_local(name: str) -> bool:

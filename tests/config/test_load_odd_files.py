@@ -31,6 +31,8 @@ BILLION = "a: &a0 [x, x]\n" + "".join(f"k{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" fo
         (b"", "expected a mapping of keys to values, got nothing; write `key: value` lines"),
         (b"- a\n", "expected a mapping of keys to values, got a list; write `key: value` lines"),
         (b"seed: 2024-13-45\n", "1: expected valid YAML, got '2024-13-45', which looks like YAML's timestamp and is none; put quotes around it"),
+        (b"a: 1\nseed: 010\n", "2: expected valid YAML, got '010', which YAML reads as 8; put quotes around it, or write 8"),
+        (b"max_steps: -1:30\n", "1: expected valid YAML, got '-1:30', which YAML reads as -90; put quotes around it, or write -90"),
         (b"a: 1\nseed: !!int x\n", "2: expected valid YAML, got 'x', which looks like YAML's int and is none; put quotes around it"),
         (b"a: !foo 1\n", "1: expected valid YAML, got what cannot be read (could not determine a constructor for the tag '!foo'); correct it"),
         (b"a: &a [*a]\n", "expected YAML of a few levels, got hundreds, or an anchor that holds itself; write it flatter"),

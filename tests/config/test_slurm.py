@@ -30,7 +30,7 @@ def test_a_stages_key_stands_over_that_at_the_top(written):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("time: 24:00:00", r'1: time: expected a time in quotes, such as "24:00:00" or .*, got 86400; '),
+        ("time: 24:00:00", r"1: expected valid YAML, got '24:00:00', which YAML reads as 86400; put quotes"),
         ("time: 90", r'1: time: expected a time in quotes, such as "24:00:00" or .*, got 90; '),
         ("time: 'a day'", r"1: time: expected a time in quotes"),
         ("nodes: 0", r"1: nodes: expected .*, got 0; raise it to 1 or more"),

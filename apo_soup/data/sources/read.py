@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from apo_soup.config.file_names import row_kind
 from apo_soup.data.conversations.turn_fields import EMPTY
 from apo_soup.data.sources.csv_rows import csv_rows
 from apo_soup.data.sources.hub_rows import hub_rows
@@ -15,7 +16,7 @@ from apo_soup.data.sources.rows import Fields, RowError, SourceRow
 from apo_soup.data.sources.source import Source
 from apo_soup.data.sources.table_rows import declared_columns, table_rows
 from apo_soup.errors import UserError
-from apo_soup.runs.sources import row_files, row_kind
+from apo_soup.runs.sources import row_files
 
 
 @dataclass
