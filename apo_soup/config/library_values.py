@@ -44,6 +44,14 @@ OPTIMISER_PACKAGES = {
     "xla": ("torch_xla", "torch-xla"),
     **dict.fromkeys(("bnb", "8bit", "32bit", "ademamix", "paged"), ("bitsandbytes", "bitsandbytes")),
 }
+# Optimisers to which transformers hands no `optim_args`; and parts of the names of those that read
+# `optim_target_modules`.
+WITHOUT_ARGS = (
+    "adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adafactor", "lomo", "adalomo",
+)  # fmt: skip
+LOW_RANK = ("galore", "apollo")
+# transformers' own where a file names none.
+USUAL_OPTIMISER = "adamw_torch_fused"
 
 
 def library_faults(recipe: "TrainingFile") -> Iterator[Fault]:
@@ -74,6 +82,7 @@ def library_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         told = f"expected a mapping, got {as_written(recipe.model_init_kwargs)}"
         yield Fault("model_init_kwargs", f"{told}; write the keys that the model is loaded with below it")
     yield from _metric_faults(recipe)
+    yield from _optimiser_faults(recipe)
 
 
 def missing_library(recipe: "TrainingFile") -> str | None:
@@ -107,6 +116,8 @@ def _word_fault(
 
 def _fsdp_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     asked, settings = recipe.fsdp, recipe.fsdp_config
+    if asked and recipe.deepspeed:
+        yield Fault("fsdp", "expected one of fsdp and deepspeed, got both; leave one of them out", ("deepspeed",))
     words = asked.split() if isinstance(asked, str) else asked if isinstance(asked, list) else []
     known = enumerations()["FSDPOption"]
     version = settings.get("version", settings.get("fsdp_version", 2)) if isinstance(settings, dict) else None
@@ -115,6 +126,21 @@ def _fsdp_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         if (version == 2 or settings is None) and word in FSDP1_ONLY:
             told = f"expected full_shard or shard_grad_op, which FSDP2 has, got {word}; write fsdp: true"
             yield Fault("fsdp", told, ("fsdp_config",))
+
+
+def _optimiser_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    """Keys that the optimiser does not read, and one that it cannot do without."""
+    optimiser, beside = recipe.optim or USUAL_OPTIMISER, ("optim",)
+    if recipe.optim_args and optimiser in WITHOUT_ARGS:
+        told = f"expected an optimiser that reads it, got {optimiser}, which does not; leave the key out"
+        yield Fault("optim_args", told, beside)
+    low_rank = any(part in optimiser for part in LOW_RANK)
+    if recipe.optim_target_modules and not low_rank:
+        told = f"expected an optimiser of {' or '.join(LOW_RANK)}, which alone reads it, got {optimiser}"
+        yield Fault("optim_target_modules", f"{told}; leave the key out", beside)
+    elif low_rank and not recipe.optim_target_modules:
+        told = f"expected optim_target_modules beside {optimiser}, got none; write it, such as all-linear"
+        yield Fault("optim", told, ("optim_target_modules",))
 
 
 def _metric_faults(recipe: "TrainingFile") -> Iterator[Fault]:
@@ -126,6 +152,9 @@ def _metric_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         return
     if recipe.load_best_model_at_end or recipe.save_strategy == "best":
         name = metric.removeprefix("eval_")
+        if recipe.greater_is_better and name == "loss":
+            told = "expected false beside metric_for_best_model: loss, got true, by which the worst weights are kept"
+            yield Fault("greater_is_better", f"{told}; leave the key out", ("metric_for_best_model",))
         # With several evaluation sets, each has its own; there is one here.
         if name not in (*measured, *OF_TIME):
             way = nearest(name, measured) or "name one of these"

@@ -6,6 +6,8 @@ TRL passes over most of them without a word, and tells the rest when rows are to
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from apo_soup.config.in_words import as_written
+from apo_soup.config.keys import is_finite
 from apo_soup.config.stage_file import Fault
 
 if TYPE_CHECKING:
@@ -45,16 +47,29 @@ def loss_faults(recipe: "ApoFile") -> Iterator[Fault]:
     if recipe.use_weighting and kinds & SORTING:
         told = f"expected losses of single pairs, got {names}, which sorts a batch's answers; leave one of them out"
         yield Fault("use_weighting", told, ("loss_type",))
-    weights = recipe.loss_weights
-    if weights is not None and len(weights) != len(recipe.loss_type):
-        told = f"expected a weight for each of {len(recipe.loss_type)} losses, got {len(weights)}; write as many"
-        yield Fault("loss_weights", told, ("loss_type",))
+    yield from _listed_faults(recipe)
     if recipe.sync_ref_model:
         fixed = {"use_peft": recipe.use_peft, "precompute_ref_log_probs": recipe.precompute_ref_log_probs}
         for key, asked in fixed.items():
             if asked:
                 told = f"expected a reference that moves with the model, got {key}: true, which holds it fixed"
                 yield Fault("sync_ref_model", f"{told}; leave one of them out", (key,))
+
+
+def _listed_faults(recipe: "ApoFile") -> Iterator[Fault]:
+    """What is wrong with the list of losses, and with that of their weights."""
+    for number, name in enumerate(recipe.loss_type):
+        if name in recipe.loss_type[:number]:
+            told = f"expected every loss once, got {name} again; list it once, with a weight in loss_weights"
+            yield Fault(f"loss_type.{number}", told)
+    weights = recipe.loss_weights
+    for number, weight in enumerate(weights or []):
+        if not is_finite(weight) or weight < 0:
+            told = f"expected a number of 0 or more, got {as_written(weight)}; correct it"
+            yield Fault(f"loss_weights.{number}", told)
+    if weights is not None and len(weights) != len(recipe.loss_type):
+        told = f"expected a weight for each of {len(recipe.loss_type)} losses, got {len(weights)}; write as many"
+        yield Fault("loss_weights", told, ("loss_type",))
 
 
 def _smoothing_faults(recipe: "ApoFile", kinds: set[str], names: str) -> Iterator[Fault]:

@@ -7,16 +7,18 @@ from typing import Any
 
 def near_word(word: Any, words: Iterable[str], alike: float = 0.6) -> str | None:
     """The one of `words` that is like `word`; None where none is near enough to have been meant, which is `alike` by
-    difflib's measure, where 1 is the same.
+    difflib's measure, where 1 is the same. Of those that begin with it and `_`, which it is short for, the first.
 
-    >>> near_word("wieght", ["weight", "seed"])
-    'weight'
+    >>> near_word("wieght", ["weight", "seed"]), near_word("adamw", ["grokadamw", "adamw_torch"])
+    ('weight', 'adamw_torch')
     >>> near_word("zz", ["weight", "seed"]) is None
     True
     """
-    return (
-        next(iter(difflib.get_close_matches(word, words, n=1, cutoff=alike)), None) if isinstance(word, str) else None
-    )
+    if not isinstance(word, str):
+        return None
+    known = list(words)
+    longer = [other for other in known if word and other.startswith(f"{word}_")]
+    return next(iter(longer or difflib.get_close_matches(word, known, n=1, cutoff=alike)), None)
 
 
 def nearest(word: Any, words: Iterable[str]) -> str:

@@ -1,6 +1,8 @@
 """Keys and values of older releases and of alignment-handbook: each is mapped, with a line that says so."""
 
 from apo_soup.config.given import Given
+from apo_soup.config.in_words import as_written
+from apo_soup.config.keys import is_finite
 
 # name -> (new name or None, why)
 RENAMED: dict[str, tuple[str | None, str]] = {
@@ -41,7 +43,10 @@ def map_renamed(given: Given, renamed: dict[str, tuple[str | None, str]], pairs:
         if old not in values:
             continue
         where, value = given.where(old), values.pop(old)
-        if new is None:
+        if old == "warmup_ratio" and is_finite(value) and value >= 1:  # from 1 on the newer key is a number of steps
+            told = f"expected a share of the steps below 1, got {as_written(value)}"
+            problems.append(f"{where}: {old}: {told}; write warmup_steps: {value:g} for as many steps")
+        elif new is None:
             given.notes.append(f"{where}: {old} is dropped ({why})")
         elif new in values:
             problems.append(f"{where}: {old}: expected one of {old} and {new}, its newer name, got both; keep {new}")

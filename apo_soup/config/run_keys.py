@@ -10,16 +10,19 @@ from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.in_words import as_written, said_again
 from apo_soup.config.mixture import Mixture
 from apo_soup.config.nearest import nearest
+from apo_soup.config.schedules import BY_METRIC
 from apo_soup.config.stage_file import Fault, Remark
 
 if TYPE_CHECKING:
     from apo_soup.config.training import TrainingFile
 
-# The attention implementations of transformers; a kernel of the Hub is named as OWNER/NAME.
+# The attention implementations of transformers but for `paged|...`, which only generation has; a kernel of the Hub is
+# named as OWNER/NAME.
 ATTENTIONS = (
     "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4",
-    "paged|eager", "paged|sdpa", "paged|flash_attention_2", "paged|flash_attention_3", "paged|flash_attention_4",
 )  # fmt: skip
+# Shares of steps are compared in parts of a million, as transformers does.
+SHARES_IN_ONE = 1_000_000
 
 
 def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
@@ -47,6 +50,8 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         if strategy == "steps" and steps == 0:
             told = f"expected more than 0 with {what}_strategy: steps, got 0; write a number, or {what}_strategy: 'no'"
             yield Fault(f"{what}_steps", told, (f"{what}_strategy",))
+    yield from _counts_of_steps(recipe)
+    yield from _precision_faults(recipe)
     longest, warm = recipe.max_steps, recipe.warmup_steps or 0
     if warm > (longest if longest and longest > 0 else 1e9):
         told = f"expected at most {longest if longest > 0 else 10**9:,}, the steps of the run, got {as_written(warm)}"
@@ -71,6 +76,13 @@ def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     if recipe.save_only_model:
         told = "a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops goes on"
         yield Remark("save_only_model", told)
+    reads_metric = recipe.load_best_model_at_end or recipe.save_strategy == "best"
+    if recipe.metric_for_best_model and not reads_metric and recipe.lr_scheduler_type not in BY_METRIC:
+        told = "nothing reads it without load_best_model_at_end or save_strategy: best, so the last weights are kept"
+        yield Remark("metric_for_best_model", told)
+    if recipe.lr_scheduler_type == "constant" and recipe.warmup_steps:
+        told = "the schedule constant has no warm-up; write constant_with_warmup for one"
+        yield Remark("warmup_steps", told)
     if recipe.logging_nan_inf_filter:
         told = "a loss that is not finite is hidden in the logs and in train_loss, and does not end the run"
         yield Remark("logging_nan_inf_filter", told)
@@ -89,6 +101,9 @@ def _evaluation_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     for key in asked if not held_out else []:
         told = "expected rows held out by dataset_mixture.test_split_size, got none"
         yield Fault(key, f"{told}; add the key, or leave {key} out", ("dataset_mixture",))
+    if saves == "best" and evaluates in (None, "no"):
+        told = "expected eval_strategy beside save_strategy: best, got none, so that no checkpoint would be written"
+        yield Fault("save_strategy", f"{told}; write it, or another save_strategy", ("eval_strategy",))
     if not recipe.load_best_model_at_end:
         return
     if saves != "best" and (evaluates != saves or evaluates in (None, "no")):
@@ -97,9 +112,41 @@ def _evaluation_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         yield Fault("load_best_model_at_end", f"{told}; write the same, or leave the key out", beside)
     elif evaluates == saves == "steps":
         every, kept = recipe.eval_steps or recipe.logging_steps, recipe.save_steps
-        if every and kept and kept >= 1 and every >= 1 and kept % every:
-            told = f"expected save_steps to be a multiple of eval_steps, got {kept:g} and {every:g}"
+        # A share of all steps is whole steps only when the run knows how many there are.
+        unlike = bool(every and kept) and (every < 1) != (kept < 1)
+        if every and kept and (unlike or kept * SHARES_IN_ONE % (every * SHARES_IN_ONE)):
+            also = ", both whole numbers or both shares" if unlike else ""
+            told = f"expected save_steps to be a multiple of eval_steps{also}, got {kept:g} and {every:g}"
             yield Fault("load_best_model_at_end", f"{told}; change one of them", ("save_steps", "eval_steps"))
+
+
+def _precision_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    """Types of products that stand beside each other, or that no CPU has."""
+    for key, other, both in (
+        ("fp16", "bf16", recipe.fp16 and recipe.bf16),
+        ("fp16_full_eval", "bf16_full_eval", recipe.fp16_full_eval and recipe.bf16_full_eval),
+    ):
+        if both:
+            yield Fault(key, f"expected one of {key} and {other}, got both; leave one of them out", (other,))
+    if recipe.fp16 and recipe.use_cpu:
+        told = "expected bf16 or float32 beside use_cpu: true, since no CPU trains with it, got true"
+        yield Fault("fp16", f"{told}; write bf16: true, or leave one of them out", ("use_cpu",))
+
+
+def _counts_of_steps(recipe: "TrainingFile") -> Iterator[Fault]:
+    """Numbers of steps with a part of one."""
+    for what, strategy, steps in (
+        ("logging", recipe.logging_strategy, recipe.logging_steps),
+        ("save", recipe.save_strategy, recipe.save_steps),
+        ("eval", recipe.eval_strategy, recipe.eval_steps),
+    ):
+        if strategy == "steps" and steps and steps > 1 and steps != int(steps):
+            told = f"expected a whole number of steps, or a share of them below 1, got {steps:g}; correct it"
+            yield Fault(f"{what}_steps", told, (f"{what}_strategy",))
+    warm = recipe.warmup_steps or 0
+    if warm > 1 and warm != int(warm):
+        told = f"expected a whole number of steps, or a share of them below 1, got {as_written(warm)}; correct it"
+        yield Fault("warmup_steps", told)
 
 
 def _hub_name_faults(name: str) -> Iterator[Fault]:

@@ -66,7 +66,8 @@ def eval_suite_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         return
     if any((recipe.fsdp, recipe.deepspeed)):
         dividing = next(name for name, value in zip(DIVIDING, (recipe.fsdp, recipe.deepspeed), strict=True) if value)
-        told = f"expected a model that each process holds whole, got {dividing}, which divides it; leave one out"
+        told = f"expected a training whose processes hold the model whole, got {dividing}, which divides it or, as "
+        told += "ZeRO-1 and 2, has not been tried with scores; leave one out"
         yield Fault("eval_suite", told, DIVIDING)
     if keys.keep_best is None:
         return

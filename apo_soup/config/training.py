@@ -163,6 +163,7 @@ class TrainingFile(StageFile):
         auto_find_batch_size: bool
         average_tokens_across_devices: bool
         bf16: bool | None
+        bf16_full_eval: bool
         dataloader_drop_last: bool
         dataloader_num_workers: int
         dataloader_prefetch_factor: int | None
@@ -177,6 +178,8 @@ class TrainingFile(StageFile):
         eval_steps: float | None
         eval_strategy: str
         fp16: bool
+        fp16_full_eval: bool
+        greater_is_better: bool | None
         fsdp: bool | list[str] | str | None
         fsdp_config: dict[str, Any] | str | None
         load_best_model_at_end: bool
@@ -185,11 +188,14 @@ class TrainingFile(StageFile):
         logging_steps: float
         logging_strategy: str
         lora_dropout: float
+        learning_rate: float
         lr_scheduler_kwargs: dict[str, Any] | str | None
         lr_scheduler_type: str
         max_steps: int
         metric_for_best_model: str | None
         optim: str | None
+        optim_args: str | None
+        optim_target_modules: list[str] | str | None
         padding_free: bool
         project: str
         run_name: str | None

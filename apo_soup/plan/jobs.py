@@ -5,7 +5,7 @@ from pathlib import Path
 
 from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
-from apo_soup.config.launch_file import STARTED, distributed_type
+from apo_soup.config.launch_file import STARTED, distributed_type, read_launch
 from apo_soup.config.slurm import (
     JobKeys,
     StageJobs,
@@ -16,7 +16,6 @@ from apo_soup.config.slurm import (
     slurm_file,
 )
 from apo_soup.config.training import TrainingFile
-from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError
 from apo_soup.plan.check import batch_problems, checked_file
 
@@ -80,7 +79,7 @@ def _launch_fault(job: JobKeys, recipe: Path) -> str | None:
         if file is None:
             told = f"expected an accelerate configuration for {processes} processes, got none"
             return f"{told}; write fsdp2.yaml or ddp.yaml" if processes > 1 else None
-        kind = distributed_type(read_yaml(file)[0])
+        kind = distributed_type(read_launch(file)[0])
     except UserError as error:
         return str(error).partition(": ")[2]
     if gpus > 1 and kind not in STARTED:

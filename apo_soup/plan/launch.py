@@ -1,10 +1,11 @@
 """What an accelerate configuration says of the devices a stage will run on, and of what they share."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from apo_soup.config.launch_file import distributed_type, launch_processes, rows_divided
+from apo_soup.config.launch_file import distributed_type, launch_processes, read_launch, rows_divided
 from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError
 
@@ -62,7 +63,7 @@ def launch_of(file: Path | None) -> Processes:
         if not Path(default_config_file).is_file():
             return _of_this_machine()
         file = Path(default_config_file)
-    settings, lines = read_yaml(file)
+    settings, lines = read_launch(file)
     kind = distributed_type(settings)
     if kind not in _KNOWN:
         where = f"{file}:{lines.get('distributed_type', 1)}: distributed_type"
@@ -117,9 +118,9 @@ def _deepspeed(settings: dict[str, Any], processes: int, on_cpu: bool) -> Proces
     inside: dict[str, Any] = settings.get("deepspeed_config") or {}
     own = inside.get("deepspeed_config_file")
     if own:
-        zero: dict[str, Any] = read_yaml(Path(str(own)).expanduser())[0].get("zero_optimization") or {}
+        zero = _mapping(read_yaml(Path(os.path.expanduser(str(own))))[0].get("zero_optimization"))
         stage = str(zero.get("stage", 0))
-        devices = [(zero.get(f"offload_{kind}") or {}).get("device", "none") for kind in ("optimizer", "param")]
+        devices = [_mapping(zero.get(f"offload_{kind}")).get("device", "none") for kind in ("optimizer", "param")]
     else:
         stage = str(inside.get("zero_stage", 2))
         devices = [inside.get(f"offload_{kind}_device", "none") for kind in ("optimizer", "param")]
@@ -133,6 +134,11 @@ def _deepspeed(settings: dict[str, Any], processes: int, on_cpu: bool) -> Proces
         offload_optimizer=optimizer,
         offload_weights=weights and stage == "3",
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of DeepSpeed's file; nothing where it is no mapping, which is DeepSpeed's to refuse."""
+    return value if isinstance(value, dict) else {}
 
 
 def _of_this_machine() -> Processes:

@@ -144,7 +144,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False
     decide_by_recipe(recipe)
-    refused = (ValueError, TypeError, ImportError)
+    refused = (ValueError, TypeError, ImportError, OSError)
     taken = "values that TRL and transformers take"
     with told_by_library(recipe.path, refused, expected=taken, way="correct the key that it names"):
         model = ModelConfig(**{k: v for k, v in values.items() if k in model_names})

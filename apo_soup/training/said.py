@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil  # type: ignore[import-untyped]  # psutil's
 import torch
@@ -71,8 +71,19 @@ def beginning(
         expected = f", about {clock(seconds)} by the plan" if seconds else ""
         batch = trainer.get_total_train_batch_size(trainer.args)
         yield f"{stage.name}: {rows}; {steps:,} steps of {batch:,}{expected}"
+        yield from (warning(f"{stage.name}: {told}") for told in schedule_misfits(trainer.args, steps))
 
     return lines
+
+
+def schedule_misfits(arguments: TrainingArguments, steps: int) -> Iterator[str]:
+    """What of a learning-rate schedule does not fit into so many steps, which epochs tell no sooner."""
+    warm, options = arguments.get_warmup_steps(steps), cast(dict[str, Any], arguments.lr_scheduler_kwargs or {})
+    if warm > steps:
+        yield f"the warm-up of {warm:,} steps is longer than the training of {steps:,}; its rate is never reached"
+    decay = options.get("num_decay_steps")
+    if decay is not None and options.get("num_stable_steps") is None and decay > steps - warm:
+        yield f"the decay of {decay:,} steps is longer than the {steps - warm:,} behind the warm-up, and begins midway"
 
 
 def devices_told(processes: int, device: torch.device) -> str:

@@ -45,10 +45,11 @@ SuiteScorer = Callable[[PreTrainedModel, Callable[[], bool]], dict[str, SuiteSco
 
 
 def require_whole_model(trainer: StageTrainer, recipe: TrainingFile) -> None:
-    """Refuse to score a model that no process holds whole.
+    """Refuse to score a model that no process holds whole. ZeRO-1 and 2 leave it whole; that they take a scoring in the
+    midst of their steps has not been tried.
 
     Raises:
-        UserError: it is divided.
+        UserError: it is divided, or DeepSpeed's.
     """
     parts = (p for p in trainer.trained_model.parameters() if p.is_meta or hasattr(p, "full_tensor"))
     kind = "FSDP" if trainer.is_fsdp_enabled else "DeepSpeed" if trainer.is_deepspeed_enabled else None

@@ -4,11 +4,13 @@ import ast
 
 import pytest
 
-from apo_soup.config.library_source import class_members, enumerations, fields_of, source_tree
+from apo_soup.config.library_source import class_members, enumeration_members, enumerations, fields_of, source_tree
 from apo_soup.config.library_values import (
     COMPILE_MODES,
     FSDP1_ONLY,
     LOG_LEVELS,
+    LOW_RANK,
+    WITHOUT_ARGS,
     computes_with_bitsandbytes,
     missing_library,
 )
@@ -16,6 +18,8 @@ from apo_soup.config.load import load
 from apo_soup.errors import UserError
 
 GOOD = {"model_name_or_path": "m/m", "output_dir": "o", "dataset_mixture": {"datasets": [{"id": "a.jsonl"}]}}
+HELD_OUT = GOOD["dataset_mixture"] | {"test_split_size": 2}
+BEST = {"save_strategy": "best", "eval_strategy": "steps", "dataset_mixture": HELD_OUT}
 
 
 @pytest.mark.parametrize(
@@ -33,8 +37,13 @@ GOOD = {"model_name_or_path": "m/m", "output_dir": "o", "dataset_mixture": {"dat
         ({"debug": "underflow"}, "debug: expected one of underflow_overflow, tpu_metrics_debug, got underflow"),
         ({"accelerator_config": {"split_batch": 1}}, "got split_batch; the nearest is split_batches"),
         ({"dataloader_prefetch_factor": 2}, "dataloader_prefetch_factor: expected dataloader_num_workers above 0"),
-        ({"save_strategy": "best"}, "save_strategy: expected metric_for_best_model beside save_strategy: best, got"),
-        ({"save_strategy": "best", "metric_for_best_model": "los"}, "got los; the nearest is loss"),
+        (BEST, "save_strategy: expected metric_for_best_model beside save_strategy: best, got"),
+        (BEST | {"metric_for_best_model": "los"}, "got los; the nearest is loss"),
+        ({"fsdp": True, "deepspeed": {"a": 1}}, "fsdp: expected one of fsdp and deepspeed, got both; leave one"),
+        ({"optim_args": "foo=1"}, "optim_args: expected an optimiser that reads it, got adamw_torch"),
+        ({"optim": "lomo", "optim_args": "foo=1"}, "optim_args: expected an optimiser that reads it, got lomo, which"),
+        ({"optim_target_modules": ["x"]}, "optim_target_modules: expected an optimiser of galore or apollo, which"),
+        ({"optim": "galore_adamw"}, "optim: expected optim_target_modules beside galore_adamw, got none; write it"),
         ({"model_init_kwargs": "use_cache"}, "model_init_kwargs: expected a mapping, got 'use_cache'; write the keys"),
     ],
 )
@@ -56,7 +65,8 @@ def test_a_value_that_the_libraries_refuse_is_refused_with_the_file(kind, change
         {"debug": ""},
         {"accelerator_config": {"split_batches": True}},
         {"dataloader_prefetch_factor": 2, "dataloader_num_workers": 1},
-        {"save_strategy": "best", "metric_for_best_model": "eval_entropy"},
+        BEST | {"metric_for_best_model": "eval_entropy"},
+        {"optim": "sgd", "optim_args": "momentum=0.9"},
         {"metric_for_best_model": "anything, for nothing asks for it"},
     ],
 )
@@ -85,6 +95,17 @@ def test_the_tables_are_those_of_the_installed_releases():
     assert ways & set(enumerations()["FSDPOption"]) == {*FSDP1_ONLY, "full_shard", "shard_grad_op"}
 
 
+def test_optimisers_that_read_no_arguments_are_those_of_the_installed_transformers():
+    tree = source_tree("transformers", "trainer_optimizer.py")
+    reads = {node.name: "optim_args" in ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    tables = [node.value for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)]
+    (table,) = (table for table in tables if len(table.keys) > 10)
+    words = enumeration_members()["OptimizerNames"]
+    handlers = [(key, value) for key, value in zip(table.keys, table.values, strict=True) if key is not None]
+    found = {words[key.attr] for key, value in handlers if not reads[value.id]}
+    assert found == set(WITHOUT_ARGS)
+
+
 def test_an_optimiser_whose_package_is_not_here_is_told_where_transformers_would(write_recipe):
     """Every optimiser that transformers knows, asked of it and of us."""
     import torch
@@ -99,7 +120,8 @@ def test_an_optimiser_whose_package_is_not_here_is_told_where_transformers_would
             told[name] = False
         except (ImportError, ValueError):
             told[name] = True
-        path = write_recipe("sft.yaml", GOOD | {"optim": name})
+        low_rank = any(part in name for part in LOW_RANK)
+        path = write_recipe("sft.yaml", GOOD | {"optim": name} | ({"optim_target_modules": ["x"]} if low_rank else {}))
         sentence = missing_library(load(path, "sft"))
         assert (sentence is not None) == told[name], (name, sentence)
         if sentence:

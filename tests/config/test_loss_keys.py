@@ -32,6 +32,11 @@ CASES = [
         {"loss_type": "aot", "use_weighting": True},
         "use_weighting: expected losses of single pairs, got aot, which sorts",
     ),
+    ({"loss_type": ["sigmoid", "sigmoid"]}, "loss_type.1: expected every loss once, got sigmoid again; list it once"),
+    (
+        {"loss_type": ["sft", "apo_zero"], "loss_weights": [1.0, -1]},
+        "loss_weights.1: expected a number of 0 or more, g",
+    ),
     ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]}, "loss_weights: expected a weight for each of 2 losses"),
     (
         {"sync_ref_model": True, "use_peft": True},

@@ -189,12 +189,11 @@ def test_three_steps_in_order_and_of_the_longest_are_measured_once_for_members_a
 
 
 def test_a_measurement_that_fails_leaves_nothing_either(recipe):
-    folder = recipe()
+    folder = recipe(model_init_kwargs={"foo": 1})
     (folder / "apo.yaml").unlink()
-    (folder / "launch.yaml").write_text("distributed_type: 'NO'\nuse_cpu: true\nnot_a_key: 1\n")
-    ended = program("-m", "apo_soup", "plan", folder, "--measure", "--launch", folder / "launch.yaml")
+    ended = program("-m", "apo_soup", "plan", folder, "--measure")
     assert ended.returncode == 2
-    assert "sft.yaml: expected 3 steps of sft, got exit code 1" in ended.stderr
+    assert "sft.yaml: expected 3 steps of sft, got exit code 2" in ended.stderr
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 

@@ -93,7 +93,11 @@ def test_a_suite_of_a_served_model_is_refused(recipe):
             {"load_best_model_at_end": True, "eval_strategy": "steps"},
             "keep_best: expected none beside load_best_model_at_end",
         ),
-        ({}, {"fsdp": "full_shard"}, "eval_suite: expected a model that each process holds whole, got fsdp, which"),
+        (
+            {},
+            {"fsdp": "full_shard"},
+            "eval_suite: expected a training whose processes hold the model whole, got fsdp, wh",
+        ),
         ({"task": "held"}, {}, "eval_suite.task: "),
     ],
 )

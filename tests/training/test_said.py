@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
-from apo_soup.training.said import beginning, closing_line, processes_in
+from apo_soup.training.said import beginning, closing_line, processes_in, schedule_misfits
 
 STAGE = SimpleNamespace(name="sft", folder=Path("runs/x/sft"))
 ROWS = [
@@ -18,8 +19,12 @@ ROWS = [
 COUNTED = {"rows": 5, "tokens": 2000, "trained": 50}
 
 
+def arguments(**keys):
+    return TrainingArguments("o", use_cpu=True, report_to="none", **keys)
+
+
 def block(asked, foretold):
-    trainer = SimpleNamespace(args=None, get_total_train_batch_size=lambda args: 4)
+    trainer = SimpleNamespace(args=arguments(), get_total_train_batch_size=lambda args: 4)
     recipe = SimpleNamespace(model_name_or_path="base")
     return list(beginning(recipe, STAGE, trainer, COUNTED, foretold, asked)(21))
 
@@ -30,6 +35,21 @@ def test_the_block_says_from_what_to_what_where_and_how_long():
         "sft: 1 process on the CPU",
         "sft: 5 rows, 2,000 tokens, 50 of them trained; 21 steps of 4, about 1:05 by the plan",
     ]
+
+
+def test_a_schedule_that_does_not_fit_into_the_steps_is_told():
+    """Of epochs the steps are known behind the rows alone."""
+    decaying = {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 16}}
+    assert list(schedule_misfits(arguments(warmup_steps=21), 21)) == []
+    assert list(schedule_misfits(arguments(warmup_steps=22), 21)) == [
+        "the warm-up of 22 steps is longer than the training of 21; its rate is never reached"
+    ]
+    assert list(schedule_misfits(arguments(warmup_steps=5, **decaying), 21)) == []
+    assert list(schedule_misfits(arguments(warmup_steps=0.27, **decaying), 21)) == [
+        "the decay of 16 steps is longer than the 15 behind the warm-up, and begins midway"
+    ]
+    decaying["lr_scheduler_kwargs"]["num_stable_steps"] = 2
+    assert list(schedule_misfits(arguments(warmup_steps=6, **decaying), 21)) == []
 
 
 def test_a_launcher_that_started_fewer_processes_is_told():
