@@ -36,7 +36,7 @@ def recipe_folder(name: str) -> Path:
     Raises:
         UserError: neither is there; the message names both places and lists the shipped recipes.
     """
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return folder
     shipped = shipped_names()
@@ -56,7 +56,7 @@ def launch_file(name: str) -> Path:
     Raises:
         UserError: neither is there.
     """
-    file = Path(name).expanduser()
+    file = Path(os.path.expanduser(name))
     if file.is_file():
         return file
     folder = shipped_recipes() / "accelerate"

@@ -4,8 +4,12 @@ Torch is imported where there are some, and mergekit where it reads more than an
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.load import load
+from apo_soup.config.members import member_recipes
 from apo_soup.config.merge import MergeFile
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError
@@ -16,7 +20,7 @@ from merge.given_weights import check_weights
 from merge.members import listed_member
 from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration
-from merge.plan import mix_config, soup_config
+from merge.plan import mix_config, refuse_doubles, soup_config
 
 
 def merge_problems(recipe: MergeFile, makes: Callable[[str], bool]) -> Iterator[str]:
@@ -37,8 +41,10 @@ def _look(recipe: MergeFile, name: str, makes: Callable[[str], bool]) -> None:
     where = recipe.place(name)
     if name == "soup":
         members = recipe.soup.members if recipe.soup else "all"
+        _require_one_beginning(recipe, members)
         if not isinstance(members, list):
-            return  # what apo makes, which is of one model
+            return  # what apo makes
+        refuse_doubles([listed_member(recipe, member).resolve() for member in members], recipe, "soup.members")
         try:
             config = soup_config(recipe, ask=False)
         except UserError:
@@ -75,6 +81,28 @@ def _look_at_models(config: MergekitKeys, folders: list[Path], are_all: bool, wh
     elif config.slices is None:
         for of_head in heads:
             check_alike(of_head, where, config.names_tokens)
+
+
+def _require_one_beginning(recipe: MergeFile, members: str | list[str]) -> None:
+    """Refuse a soup of members that `apo.yaml` beside the file trains from several models.
+
+    Raises:
+        UserError: it does.
+    """
+    file = recipe.path.parent / "apo.yaml"
+    trained = dict[str, ApoFile]()
+    with suppress(UserError):  # which is told of that file itself
+        trained = {str(m.member): m for m in member_recipes(load(file, "apo"))} if file.is_file() else {}
+    listed = [name.partition("-")[0] for name in members] if isinstance(members, list) else list(trained)
+    begins = {n: (trained[n].model_name_or_path, trained[n].model_revision) for n in listed if n in trained}
+    first = next(iter(begins), "")
+    for name, begin in begins.items():
+        if begin != begins[first]:
+            told = f"got member {name}, which begins with {begin[0]}, and {first} with {begins[first][0]}"
+            raise UserError(
+                f"{recipe.place('soup.members')}: expected members trained from one model, {told}; begin all with one, "
+                "or list those of one"
+            )
 
 
 def is_for_mergekit(recipe: MergeFile) -> bool:

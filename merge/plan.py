@@ -87,7 +87,7 @@ def soup_config(recipe: MergeFile, ask: bool) -> MergekitKeys:
             f"{where}.members: expected adapters of one base, got bases {' and '.join(sorted(adapted)[:2])}; "
             "list members of one base"
         )
-    _refuse_doubles([f.resolve() for f in members], recipe, "soup.members")
+    refuse_doubles([f.resolve() for f in members], recipe, "soup.members")
     if (Path(recipe.output_dir) / "soup").resolve() in [f.resolve() for f in members]:
         raise UserError(f"{where}.members: expected models that are there before the soup, got the soup; leave it out")
     names = [f"{bases[f]}+{f.resolve()}" if bases[f] else str(f.resolve()) for f in members]
@@ -119,15 +119,15 @@ def mix_config(recipe: MergeFile) -> MergekitKeys:
                 "makes; name soup, or copy the folder and name the copy"
             )
     config = with_models(given, resolved.__getitem__)
-    _refuse_doubles([entry.model for entry in config.models or []], recipe, "merge.models")
+    refuse_doubles([entry.model for entry in config.models or []], recipe, "merge.models")
     for number, part in enumerate(config.slices or []):
         sources = part.get("sources") if isinstance(part, dict) else None
         models = [source.get("model") for source in sources or [] if isinstance(source, dict)]
-        _refuse_doubles(models, recipe, f"merge.slices.{number}.sources")
+        refuse_doubles(models, recipe, f"merge.slices.{number}.sources")
     return config
 
 
-def _refuse_doubles(models: list[Any], recipe: MergeFile, key: str) -> None:
+def refuse_doubles(models: list[Any], recipe: MergeFile, key: str) -> None:
     """Refuse a model that is averaged with itself; raises UserError naming its second place."""
     for number, model in enumerate(models):
         if model in models[:number]:

@@ -46,7 +46,7 @@ class Given:
     def output_dir(self) -> str | None:
         """The folder that a stage file asks for, not checked; None where it gives no text."""
         folder = self.values.get("output_dir")
-        return folder if isinstance(folder, str) else None
+        return str(folder) if isinstance(folder, str | int) and not isinstance(folder, bool) else None
 
     def where(self, key: str) -> str:
         """`file:line` of a key or of what it stands in; the file and `command line` for an override."""

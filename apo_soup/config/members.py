@@ -1,10 +1,11 @@
 """Soup members: one recipe each, the file's keys with the member's own laid over them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.cosmetic import without_cosmetic
 from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.load import check_keys
@@ -12,14 +13,18 @@ from apo_soup.config.recipe_file import given_with_shared
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_together
 
+# What changes where a training lies and what is kept of it, and not what is learned.
+_NOT_LEARNED = ("output_dir", "members", "checkpoints")
+
 
 def member_recipes(recipe: ApoFile) -> list[ApoFile]:
     """The recipes of all members, in order; a file without `members` has one.
 
     Raises:
-        UserError: a member holds an unknown key or a value of the wrong type.
+        UserError: a member holds an unknown key or a value of the wrong type, or is another one again.
     """
     recipes, problems = checked_members(recipe.raw(), recipe.members or [{}])
+    problems += _alike(recipe.raw(), recipes)
     if problems:
         raise told_together(problems)
     for member in recipes:
@@ -38,7 +43,8 @@ def file_problems(path: Path, overrides: Sequence[str] = (), options: Sequence[s
     members = given.values.get("members")
     _, problems = check_keys("apo", given.copy())
     if isinstance(members, list) and all(isinstance(m, dict) for m in members):
-        problems += checked_members(given, members)[1]
+        recipes, wrong = checked_members(given, members)
+        problems += [*wrong, *_alike(given, recipes)]
     return list(dict.fromkeys(problems))
 
 
@@ -86,6 +92,26 @@ def checked_members(given: Given, members: list[dict[str, Any]]) -> tuple[list[A
         if isinstance(member, ApoFile):
             recipes.append(member)
     return recipes, problems
+
+
+def what_decides(training: TrainingFile) -> dict[str, Any]:
+    """The keys that decide what a training learns, defaults among them."""
+    left_out = {*_NOT_LEARNED, *training.settled_elsewhere}
+    decided: dict[str, Any] = without_cosmetic(training.model_dump(exclude=left_out), type(training))
+    return decided
+
+
+def _alike(given: Given, recipes: Sequence[ApoFile]) -> Iterator[str]:
+    """A sentence for each member that trains as one before it does, or is sent to the same repository."""
+    decided = {id(member): what_decides(member) for member in recipes}
+    for one, other in ((one, other) for number, other in enumerate(recipes) for one in recipes[:number]):
+        place = f"members.{(other.member or 1) - 1}"
+        if decided[id(one)] == decided[id(other)]:
+            told = f"expected another training than that of member {one.member}, got the same keys"
+            yield f"{given.place(place)}: {told}; give it another seed, or leave it out"
+        if one.repository is not None and one.repository == other.repository:
+            told = f"expected a repository for each member, got {one.hub_model_id} for {one.member} and {other.member}"
+            yield f"{other.place('hub_model_id')}: {told}; give each member its own, or leave the key out"
 
 
 def _take_places(laid: Given, given: Given, place: str, key: str) -> None:

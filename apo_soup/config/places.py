@@ -6,6 +6,7 @@ the recipe.
 
 import glob
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from apo_soup.config.keys import has_mark
 from apo_soup.config.stage_file import StageFile, nested
 from apo_soup.errors import UserError
 
+# A shell's variable.
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
+
 
 def settle_paths(recipe: StageFile) -> None:
     """Put the place that was found into every key that names a file or folder; where both places have one, a note says
@@ -23,7 +27,7 @@ def settle_paths(recipe: StageFile) -> None:
     Raises:
         UserError: a key, or `output_dir`, is what no file can be called, or leads nowhere.
     """
-    fault = file_name_fault(recipe.output_dir) or _lost(recipe.output_dir)
+    fault = file_name_fault(recipe.output_dir) or _lost(recipe.output_dir) or _of_elsewhere(recipe.output_dir)
     if fault:
         raise UserError(f"{recipe.place('output_dir')}: {fault}")
     recipe.__dict__["output_dir"] = os.path.expanduser(recipe.output_dir)
@@ -89,6 +93,15 @@ def _lost(written: str) -> str | None:
     return None
 
 
+def _of_elsewhere(written: str) -> str | None:
+    """Why an output is no folder of this machine, as the rest of a sentence: it would be one of a strange name."""
+    if "://" in written:
+        return f"expected a folder of this machine, got the address {as_written(written)}; write a path"
+    if _VARIABLE.search(written):
+        return f"expected a path, got {as_written(written)}, whose variable nobody replaces here; write the whole path"
+    return None
+
+
 def run_folder_of(recipe: StageFile) -> Path:
     """The folder of the run that a stage file works in: `output_dir` of a merge file, its parent for any other."""
     output = Path(recipe.output_dir)
@@ -97,7 +110,7 @@ def run_folder_of(recipe: StageFile) -> Path:
 
 def resolved(name: str | Path) -> Path:
     """A path without links or dots, whether or not it is there."""
-    return Path(name).expanduser().resolve()
+    return Path(os.path.expanduser(name)).resolve()
 
 
 def _is_there(path: Path) -> bool:

@@ -5,6 +5,7 @@ eval file its `models`; and it may name what another stage makes by the stage: `
 follows is what one would write without it, so a folder that was made so is up to date.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -130,13 +131,29 @@ def given_with_shared(file: Path, kind: str, overrides: Sequence[str] = (), opti
     if shared is None or kind == "base":
         return Given.from_file(file, list(overrides), options)
     given = Given.from_file(file, [], options)
-    for name, (value, source) in _defaults(given, kind, shared).items():
-        _lay_under(given, name, value, shared, source)
+    _lay_defaults_under(given, kind, shared)
     given.lay_over(list(overrides))
     given.words = list(overrides)
     if shared.keys.chat_template is not None and _takes_template(given, kind, shared):
         _lay_under(given, "chat_template", shared.keys.chat_template, shared, "chat_template")
     return given
+
+
+def given_unread(file: Path, kind: str) -> Given:
+    """The keys of a stage file that cannot be read: those that follow from the `recipe.yaml` beside it.
+
+    Raises:
+        UserError: `recipe.yaml` is wrong.
+    """
+    given, shared = Given(file, {}), shared_keys(file.parent)
+    if shared is not None:
+        _lay_defaults_under(given, kind, shared)
+    return given
+
+
+def _lay_defaults_under(given: Given, kind: str, shared: SharedKeys) -> None:
+    for name, (value, source) in _defaults(given, kind, shared).items():
+        _lay_under(given, name, value, shared, source)
 
 
 def _lay_under(given: Given, name: str, value: Any, shared: SharedKeys, source: str) -> None:
@@ -211,7 +228,7 @@ def _with_stages(recipe: StageFile, name: str, value: Any, shared: SharedKeys) -
     if named == value or file_name_fault(named):  # the file that makes it tells of its name
         return named
     same = next((path for path in (shared.folder / value, Path(value)) if _is_rows_or_model(path)), None)
-    meant = {path.resolve() for path in (shared.folder / named, Path(named).expanduser())}
+    meant = {path.resolve() for path in (shared.folder / named, Path(os.path.expanduser(named)))}
     if same is not None and same.resolve() not in meant:
         recipe.notes.append(f"{recipe.place(name)}: {value} is what the stage makes, {named}, and not {same}")
     return named

@@ -6,12 +6,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-from apo_soup.config.cosmetic import is_cosmetic, without_cosmetic
+from apo_soup.config.cosmetic import is_cosmetic
 from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import check_keys
-from apo_soup.config.members import checked_members, file_problems
+from apo_soup.config.members import checked_members, file_problems, what_decides
 from apo_soup.config.nearest import nearest
 from apo_soup.config.recipe_file import given_with_shared
 from apo_soup.config.sweep import SweepFile
@@ -23,8 +23,6 @@ from apo_soup.errors import UserError, told_together
 _TRAINING = ("sft", "apo")
 # Keys of a training that a point has no use for, and what they are there.
 NOT_OF_A_POINT = {"checkpoints": None, "push_to_hub": False}
-# What changes where a training lies and what is kept of it, and not what is learned.
-_NOT_LEARNED = ("output_dir", "members", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -237,11 +235,7 @@ def _typed(training: TrainingFile, name: str, value: Any) -> Any:
 
 
 def _identity(trainings: list[TrainingFile]) -> list[Any]:
-    """What decides these trainings, defaults among it."""
-    return [
-        without_cosmetic(training.model_dump(exclude={*_NOT_LEARNED, *training.settled_elsewhere}), type(training))
-        for training in trainings
-    ]
+    return [what_decides(training) for training in trainings]
 
 
 def _alike(file: SweepFile, points: list[TrainingPoint]) -> Iterator[str]:

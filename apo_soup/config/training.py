@@ -212,6 +212,13 @@ class TrainingFile(StageFile):
         return self.model_init_kwargs if isinstance(self.model_init_kwargs, dict) else {}
 
     @property
+    def repository(self) -> tuple[str, str | None] | None:
+        """The repository of the Hub, and the branch of it, that the file names for its folder; None where none is sent
+        there.
+        """
+        return (self.hub_model_id, self.hub_revision) if self.push_to_hub and self.hub_model_id is not None else None
+
+    @property
     def given_dtype(self) -> str | None:
         """The type of the finished weights as the file gives it, without `torch.`; None where it gives none."""
         loading = self.loading_arguments

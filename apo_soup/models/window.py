@@ -57,6 +57,10 @@ def changed_window(recipe: TrainingFile, config: Mapping[str, Any]) -> dict[str,
         if not isinstance(own, int):
             key = "max_position_embeddings"
             raise _refused(recipe, config, "a model whose config.json has that key", "whose does not", key=key)
+        if asked.positions < own:
+            where, model = recipe.place("max_position_embeddings"), recipe.model_name_or_path
+            told = f"expected at least {own:,}, the window that {model} has, got {asked.positions:,}"
+            raise UserError(f"{where}: {told}; raise it, or leave the key out")
         _rotary(recipe, config)
         changed["max_position_embeddings"] = asked.positions
     return changed

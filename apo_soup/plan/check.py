@@ -24,6 +24,7 @@ from apo_soup.plan.begun import begun_problems
 from apo_soup.plan.few_rows import few_rows_problems
 from apo_soup.plan.recipe_files import made_by_another, misspelt_files, shared_runs
 from apo_soup.plan.tokens import token_problems
+from apo_soup.runs.makers import stage_folder
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
 from apo_soup.runs.trackers import logging_note, missing_note
@@ -38,7 +39,7 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
         alone: as `tried_problems` takes it.
 
     Raises:
-        UserError: there is no such folder, or the accelerate configuration cannot be read.
+        UserError: there is no such folder.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a recipe folder, got none there; correct the path")
@@ -65,11 +66,15 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
             if isinstance(recipe, TrainingFile):
                 notes = {"report_to": missing_note(recipe), "logging_dir": logging_note(recipe)}
                 recipe.notes.extend(f"{recipe.where(key)}: {note}" for key, note in notes.items() if note)
-    problems += doubled_outputs(recipes)
+    problems += [*doubled_outputs(recipes), *doubled_repositories(recipes), *circles(recipes)]
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     looks = (missing_package, missing_library, earlier_adapter_problem)
     problems += filter(None, (look(recipe) for look in looks for recipe in training))
-    processes = launch_processes(launch) if launch else None
+    processes = None
+    try:
+        processes = launch_processes(launch) if launch else None
+    except UserError as error:
+        problems += [line.strip() for line in str(error).splitlines()]
     problems += [problem for recipe in training for problem in batch_problems(recipe, processes)]
     if (folder / SLURM_FILE).is_file():
         problems += job_problems(folder, [recipe.path.name for recipe in recipes])
@@ -98,23 +103,64 @@ def note_problems(recipe: StageFile, notes: Iterable[str]) -> list[str]:
 
 
 def doubled_outputs(recipes: list[StageFile]) -> list[str]:
-    """A sentence for each folder that two stages of a recipe make, which would replace each other's; `sft_b.yaml` is
-    another file of the stage sft.
+    """A sentence for each folder that two stages of a recipe make, or that lies in one that another makes: each would
+    replace the other's. `sft_b.yaml` is another file of the stage sft; what an eval file makes lies in its folder.
 
     Raises:
         UserError: a member of an apo file is wrong.
     """
-    makers: dict[Path, StageFile] = {}
+    made: list[tuple[Path, StageFile]] = []
     problems = []
     for recipe in recipes:
-        for folder in output_folders(recipe).values():
-            first = makers.setdefault(resolved(folder), recipe)
-            if stage_name(first.path) != stage_name(recipe.path):
-                problems.append(
-                    f"{recipe.place('output_dir')}: expected a folder of its own, got {folder}, which "
-                    f"{first.path.name} makes; name another one"
-                )
+        folders = [Path(recipe.output_dir)] if recipe.kind == "eval" else list(output_folders(recipe).values())
+        others = [(place, other) for place, other in made if stage_name(other.path) != stage_name(recipe.path)]
+        for folder in folders:
+            place, told = resolved(folder), f"{recipe.place('output_dir')}: expected a folder of its own, got {folder}"
+            for other, maker in others:
+                whose = f"{maker.path.name} makes; name another one"
+                if place == other:
+                    problems.append(f"{told}, which {whose}")
+                elif other in place.parents or place in other.parents:
+                    lies = "in" if other in place.parents else "around"
+                    problems.append(f"{told} {lies} {other.name}, which {whose}")
+        made += [(resolved(folder), recipe) for folder in folders]
     return problems
+
+
+def circles(recipes: list[StageFile]) -> Iterator[str]:
+    """A sentence for each circle of training files of which each begins with what the one before it makes.
+
+    Raises:
+        UserError: a member of an apo file is wrong.
+    """
+    training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
+    makers = {resolved(folder): recipe for recipe in training for folder in output_folders(recipe).values()}
+    told: set[Path] = set()
+    for recipe in training:
+        passed, maker = [recipe], makers.get(stage_folder(recipe.model_name_or_path))
+        while maker is not None and maker not in passed:
+            passed.append(maker)
+            maker = makers.get(stage_folder(maker.model_name_or_path))
+        if maker is recipe and len(passed) > 1 and recipe.path not in told:
+            told |= {each.path for each in passed}
+            way = " begins with ".join(f"{each.path.name}" for each in (*passed, recipe))
+            yield (
+                f"{recipe.place('model_name_or_path')}: expected a model that is there before, got a circle ({way}); "
+                "name the model that one of them begins with"
+            )
+
+
+def doubled_repositories(recipes: list[StageFile]) -> Iterator[str]:
+    """A sentence for each repository of the Hub that two files of a recipe send their folders to."""
+    senders: dict[tuple[str, str | None], StageFile] = {}
+    for recipe in recipes:
+        if isinstance(recipe, TrainingFile) and recipe.repository is not None:
+            first = senders.setdefault(recipe.repository, recipe)
+            if first is not recipe:
+                yield (
+                    f"{recipe.place('hub_model_id')}: expected a repository of its own, got {recipe.hub_model_id}, "
+                    f"to which {first.path.name} sends what it makes; name another one"
+                )
 
 
 def checked_file(

@@ -1,14 +1,18 @@
 """Which models and rows the stage files of a recipe's folder make, and which file is missing to make one."""
 
 import re
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
 from apo_soup.config.given import Given
 from apo_soup.config.kinds import stage_of_file
+from apo_soup.config.load import load
 from apo_soup.config.places import resolved
+from apo_soup.errors import UserError
 from apo_soup.runs.makers import ADAPTER, MAKE_ROWS, outputs_given, stage_folder
+from apo_soup.runs.members import member_names
 
 # The folders of a run that are models, and the stage file that makes each.
 MODEL_FOLDERS = {
@@ -36,6 +40,16 @@ class MadeHere:
         return [(stage_of_file(given.path) or "", output) for given, output in self.files]
 
     @cached_property
+    def members(self) -> dict[Path, list[str]]:
+        """The folders of soup members by what they lie in, of the apo files that are right."""
+        found = {}
+        for given, output in self.files:
+            if stage_of_file(given.path) == "apo":
+                with suppress(UserError):  # which is told of the file itself
+                    found[output] = member_names(load(given.path, "apo"))
+        return found
+
+    @cached_property
     def runs(self) -> set[Path]:
         """The folders of the runs that the files work in."""
         return {output if kind == "merge" else output.parent for kind, output in self.outputs}
@@ -48,7 +62,7 @@ class MadeHere:
             if kind == "sft" and model == output:
                 return True
             if kind == "apo" and model.parent == output and MEMBER.fullmatch(model.name):
-                return True
+                return model.name in self.members.get(output, [model.name]) or model.name == "*"
             if kind == "merge" and model.parent == output and model.name in ("soup", "merged"):
                 return True
             if kind in MAKE_ROWS and _writes_rows(given, output, place):
@@ -65,10 +79,11 @@ class MadeHere:
 
     def missing(self, name: str, place: str) -> str:
         """The sentence about a stage's folder that is not there and that no file makes."""
-        return (
-            f"{place}: expected a model that is there or that a stage makes, got {name} and no "
-            f"{self._file_for(name)} in {self.folder}; add that file, or name a model that is there"
-        )
+        file = self._file_for(name)
+        expected = f"{place}: expected a model that is there or that a stage makes, got {name}"
+        if file and (self.folder / file).is_file():
+            return f"{expected}, which {file} does not make; correct one of the two"
+        return f"{expected} and no {file} in {self.folder}; add that file, or name a model that is there"
 
     def _file_for(self, name: str | Path) -> str | None:
         place = resolved(name)
@@ -83,5 +98,7 @@ def _writes_rows(given: Given, output: Path, place: Path) -> bool:
     if place == output or place.parent != output:
         return place == output
     counts = given.values.get("counts")
+    if stage_of_file(given.path) == "data" and not isinstance(counts, dict):  # a file that cannot be read, or is wrong
+        return True
     files = [f"{name}.jsonl" for name in counts] if isinstance(counts, dict) else SPLITS
     return any(fnmatchcase(file, place.name) for file in files)

@@ -170,9 +170,13 @@ def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
         looks.at_rows(source, recipe.place(f"{key}.id"), folder, _parser(source, recipe, key))
     if recipe.eval_suite is not None:
         looks.at(_scoring_suite, recipe, looks)
-    deepspeed = recipe.deepspeed
-    if isinstance(deepspeed, str) and not deepspeed.lstrip().startswith("{"):
-        looks.at(_json_file, deepspeed, recipe.place("deepspeed"))
+    for key, name, whose in (
+        ("deepspeed", recipe.deepspeed, "DeepSpeed's"),
+        ("accelerator_config", recipe.accelerator_config, "accelerate's"),
+        ("fsdp_config", recipe.fsdp_config, "FSDP's"),
+    ):
+        if isinstance(name, str) and not name.lstrip().startswith("{"):
+            looks.at(_json_file, name, recipe.place(key), whose)
 
 
 def _scoring_suite(recipe: TrainingFile, looks: Looks) -> None:
@@ -303,14 +307,14 @@ def _template(value: str | None, place: str, folder: Path) -> None:
         raise UserError(f"{place}: {told}; correct the template") from error
 
 
-def _json_file(name: str, place: str) -> None:
+def _json_file(name: str, place: str, whose: str) -> None:
     try:
         read = json.loads(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        told = f"expected a JSON file of DeepSpeed's, got {name} ({type(error).__name__}); correct the path"
+        told = f"expected a JSON file of {whose}, got {name} ({type(error).__name__}); correct the path"
         raise UserError(f"{place}: {told} ({places_looked_at(name, None)})") from error
     if not isinstance(read, dict):
-        raise UserError(f"{place}: expected a JSON file of DeepSpeed's keys, got another in {name}; correct it")
+        raise UserError(f"{place}: expected a JSON file of {whose} keys, got another in {name}; correct it")
 
 
 # Refuses a folder, named at a place, that holds no model of a kind.

@@ -7,7 +7,7 @@ cost the training before them.
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,13 @@ from apo_soup.stored_json import Count, Form, read_json
 
 @dataclass(frozen=True)
 class ModelTokens:
-    """The tokenizer of a model, and the rows of its embeddings; None where its configuration does not say."""
+    """The tokenizer of a model, the rows of its embeddings and the tokens of the longest row that it is made for; None
+    where its configuration does not say.
+    """
 
     tokenizer: Tokenizer
     rows: int | None
+    positions: int | None = None
 
     @cached_property
     def texts(self) -> dict[str, int]:
@@ -85,7 +88,10 @@ def _follow(
         return None
     if before is None:
         return None
-    after = _with_new_tokens(before, recipe)
+    after = replace(_with_new_tokens(before, recipe), positions=recipe.asked_window.positions or before.positions)
+    if after.positions is not None and recipe.max_length > after.positions:
+        told = f"{recipe.max_length:,} tokens are more than the {after.positions:,} that {recipe.model_name_or_path}"
+        recipe.notes.append(f"{recipe.place('max_length')}: {told} is made for; extend.yaml gives it a longer window")
     problem = misfit(recipe, after.ids, after.rows)
     if problem:
         problems.append(problem)
@@ -117,6 +123,7 @@ class ModelSettings(Form):
 
     model_type: str | None = None
     vocab_size: Count | None = None
+    max_position_embeddings: Count | None = None
     text_config: dict[str, Any] | None = None
 
 
@@ -131,7 +138,9 @@ def read_tokens(recipe: TrainingFile) -> ModelTokens | None:
     tokenizer = stored_tokenizer(partial(_model_file, recipe), where) if settings else None
     if settings is None or tokenizer is None:
         return None
-    return ModelTokens(tokenizer, embedding_rows(read_json(settings, where, "copy the model again", ModelSettings)))
+    read = read_json(settings, where, "copy the model again", ModelSettings)
+    positions = (read.get("text_config") or read).get("max_position_embeddings")
+    return ModelTokens(tokenizer, embedding_rows(read), positions if isinstance(positions, int) else None)
 
 
 def _model_file(recipe: TrainingFile, name: str) -> Path | None:

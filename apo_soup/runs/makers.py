@@ -12,7 +12,7 @@ from apo_soup.config.load import load
 from apo_soup.config.members import member_recipes
 from apo_soup.config.merge import MergeFile, SoupKeys
 from apo_soup.config.places import resolved, settled
-from apo_soup.config.recipe_file import given_with_shared, shared_keys
+from apo_soup.config.recipe_file import given_unread, given_with_shared, shared_keys
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.runs.members import FOLDER
@@ -85,7 +85,9 @@ def missing_sources(recipe: TrainingFile) -> dict[int, Path]:
 
 
 def outputs_of_files(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The stage files of a recipe with the folders they write, the innermost first; unreadable files are left out."""
+    """The stage files of a recipe with the folders they write, the innermost first. A file that cannot be read writes
+    what follows from `recipe.yaml`; without one it is left out.
+    """
     yield from ((given.path, output) for given, output in outputs_given(folder))
 
 
@@ -95,12 +97,19 @@ def outputs_given(folder: Path) -> Iterator[tuple[Given, Path]]:
     for file in sorted(folder.glob("*.yaml")):
         try:
             kind = stage_of_file(file)
-            given = given_with_shared(file, kind) if kind else None
+            given = _given(file, kind) if kind else None
             if given and given.output_dir:
                 found.append((given, resolved(given.output_dir)))
-        except (UserError, OSError, ValueError, RuntimeError):  # no YAML, no name of a folder, a home nobody has
+        except (UserError, OSError, ValueError, RuntimeError):  # recipe.yaml, no name of a folder, a home nobody has
             continue
     yield from sorted(found, key=lambda pair: -len(pair[1].parts))
+
+
+def _given(file: Path, kind: str) -> Given:
+    try:
+        return given_with_shared(file, kind)
+    except UserError:  # which whoever reads the file tells
+        return given_unread(file, kind)
 
 
 def _maker(model: str, folder: Path) -> TrainingFile | MergeFile | None:

@@ -10,7 +10,7 @@ from helpers import ROOT
 
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
-from apo_soup.config.members import member_recipes
+from apo_soup.config.members import file_problems, member_recipes
 from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe
 
@@ -184,6 +184,30 @@ def test_a_member_may_reach_inside_and_use_old_names(write_recipe):
     ):
         with pytest.raises(UserError, match=told):
             member_recipes(load(write_recipe("apo.yaml", {**base, "members": [member]}), "apo"))
+
+
+def test_members_that_train_alike_or_replace_each_other_on_the_hub_are_told(write_recipe):
+    def told(*members, **keys):
+        path = write_recipe("apo.yaml", TRAINING_FILE | {"seed": 1, **keys, "members": list(members)})
+        return [sentence.partition(": ")[2] for sentence in file_problems(path)], path
+
+    sentences, path = told({"seed": 2}, {"seed": 1}, {}, {"seed": 2, "logging_steps": 9})
+    assert sentences == [
+        "members.2: expected another training than that of member 2, got the same keys; give it another seed, or leave "
+        "it out",
+        "members.3: expected another training than that of member 1, got the same keys; give it another seed, or leave "
+        "it out",
+    ]
+    with pytest.raises(UserError, match="expected another training than that of member 2"):
+        member_recipes(load(path, "apo"))
+    assert told({"model_name_or_path": "a"}, {"model_name_or_path": "b"})[0] == []
+    assert told({"seed": 1}, {"seed": 2}, hub_model_id="me/x")[0] == []
+    sent = {"push_to_hub": True, "hub_model_id": "me/x"}
+    assert told({"seed": 1}, {"seed": 2}, **sent)[0] == [
+        "hub_model_id: expected a repository for each member, got me/x for 1 and 2; give each member its own, or leave "
+        "the key out"
+    ]
+    assert told({"seed": 1}, {"seed": 2, "hub_model_id": "me/y"}, **sent)[0] == []
 
 
 def test_a_members_mistake_keeps_the_place_it_was_given_at(write_recipe):

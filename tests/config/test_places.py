@@ -94,6 +94,11 @@ def test_a_path_that_leads_nowhere_is_told_at_its_key(tmp_path, monkeypatch):
         ({"model_name_or_path": "loop"}, ":4: model_name_or_path: expected a path, got 'loop', a link that leads to"),
         ({"output_dir": "loop/sft"}, ":5: output_dir: expected a path, got 'loop/sft', a link that leads to itself"),
         ({"output_dir": "~nobody-here/x/sft"}, ":5: output_dir: expected a path, got '~nobody-here/x/sft', whose home"),
+        (
+            {"output_dir": "s3://b/sft"},
+            ":5: output_dir: expected a folder of this machine, got the address 's3://b/sft'",
+        ),
+        ({"output_dir": "${TMP}/sft"}, ":5: output_dir: expected a path, got '${TMP}/sft', whose variable nobody"),
         ({"model_name_or_path": "~nobody-here/m"}, ":4: model_name_or_path: expected a path, got '~nobody-here/m', wh"),
     ):
         with pytest.raises(UserError) as refused:

@@ -54,6 +54,7 @@ def test_what_else_the_models_positions_have_is_kept(tmp_path):
         ("rope_theta: 2.0e+6", {"model_type": "gpt2", "n_positions": 1024}, "with rotary positions, got"),
         ("max_position_embeddings: 4096", {"model_type": "gpt2", "n_positions": 1024}, "has that key, got"),
         ("max_position_embeddings: 4096", {"max_position_embeddings": 512}, "with rotary positions, got"),
+        ("max_position_embeddings: 1024", {"max_position_embeddings": 2048}, "at least 2,048, the window that"),
         ("rope_theta: 2.0e+6", {"text_config": {"rope_parameters": {}}}, "a model of text alone, got"),
         ("rope_theta: 2.0e+6", {"rope_parameters": {"rope_type": "yarn", "factor": 2}}, "not scaled, got"),
         ("rope_theta: 2.0e+6", {"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "one base of rotary"),

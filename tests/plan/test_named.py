@@ -52,6 +52,7 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
         ("sft.yaml", "dataset_mixture.datasets.0.format", "x", "format: expected one of messages, sharegpt"),
         ("sft.yaml", "eos_token", "<|nope|>", "eos_token: expected a token of runs/tiny/mid, got '<|nope|>'"),
         ("sft.yaml", "deepspeed", "z.json", "deepspeed: expected a JSON file of DeepSpeed's, got z.json"),
+        ("sft.yaml", "fsdp_config", "z.json", "fsdp_config: expected a JSON file of FSDP's, got z.json"),
         ("sft.yaml", "dataset_mixture.decontaminate", ["e.yaml"], "decontaminate.0: expected an eval file, got e.yaml"),
         ("sft.yaml", "eval_suite", {"tasks": ["problem"]}, "eval_suite.tasks.0: expected a task of eval.yaml (prob"),
         ("mid.yaml", "eval_suite.tasks", ["trace_preference"], "tasks whose rows are there when mid trains, got trace"),
@@ -151,6 +152,67 @@ def test_rows_of_which_none_can_be_used_are_told(changed):
 )  # fmt: skip
 def test_a_stage_that_another_needs_and_no_file_makes_is_told(changed, file, told):
     assert any(told in sentence for sentence in changed(change=lambda folder: (folder / file).unlink()))
+
+
+@pytest.mark.parametrize("file", ["data.yaml", "mid.yaml", "sft.yaml", "apo.yaml", "pairs.yaml", "merge.yaml"])
+def test_a_file_that_cannot_be_read_is_told_alone(changed, file):
+    """It is there, so no other file lacks what it makes."""
+    (told,) = changed(change=lambda folder: (folder / file).write_text("seed: 1\nseed: 2\n"))
+    assert told == f"{file}:2: seed: expected the key once, got it twice (first on line 1); keep one"
+
+
+@pytest.mark.parametrize("name", ["7", "2-at-0.5"])
+def test_a_member_that_apo_does_not_make_is_told(changed, name):
+    (told,) = changed("merge.yaml", {"soup.members": ["1", name]})
+    assert "soup: expected a model that is there or that a stage makes, got " in told
+    assert told.endswith(f"runs/tiny/apo/{name}, which apo.yaml does not make; correct one of the two")
+    assert changed("apo.yaml", {"members": [{"seed": n} for n in range(7)], "checkpoints": [0.5]}) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("runs/tiny/mid/sft", "in mid, which mid.yaml makes; name another one"),
+        ("runs/tiny/apo", "around 1, which apo.yaml makes; name another one"),
+        ("runs/tiny/evals/sft", "in evals, which eval.yaml makes; name another one"),
+        ("runs/tiny/data", "which data.yaml makes; name another one"),
+    ],
+)
+def test_a_stage_in_the_folder_of_another_is_told(changed, output, told):
+    sentences = changed("sft.yaml", {"output_dir": output})
+    assert any(s.startswith("sft.yaml:") and s.endswith(told) and f"got {output}" in s for s in sentences), sentences
+
+
+def test_files_that_begin_with_each_other_are_told(changed):
+    (told,) = changed("mid.yaml", {"model_name_or_path": "sft"})
+    circle = (
+        "a circle (mid.yaml begins with sft.yaml begins with mid.yaml); name the model that one of them begins with"
+    )
+    assert told.endswith(f": model_name_or_path: expected a model that is there before, got {circle}")
+
+
+def test_a_home_that_nobody_knows_is_told_whoever_names_the_stage(changed):
+    told = changed("sft.yaml", {"output_dir": "~nobody-here/sft"})
+    assert any("output_dir: expected a path, got '~nobody-here/sft', whose home folder" in s for s in told)
+
+
+def test_a_soup_that_cannot_be_is_told_before_its_members_are_trained(changed, tmp_path):
+    (told,) = changed("merge.yaml", {"soup.members": ["1", "runs/tiny/apo/1"]})
+    assert "soup.members.1: expected every model once, got " in told
+    members = [{"seed": 1}, {"seed": 2, "model_name_or_path": "mid"}]
+    changed("merge.yaml", {"soup.members": "all"})
+    assert changed("apo.yaml", {"members": members}) == [
+        "merge.yaml:2: soup.members: expected members trained from one model, got member 2, which begins with "
+        "runs/tiny/mid, and 1 with runs/tiny/sft; begin all with one, or list those of one"
+    ]
+    assert changed("merge.yaml", {"soup.members": ["2"]}) == []
+
+
+def test_a_file_that_makes_another_folder_is_told_of_as_one_that_is_there(changed):
+    told = changed("sft.yaml", {"output_dir": "runs/tiny/other"}, lambda f: (f / "eval.yaml").unlink())
+    assert told == [], "what names the stage follows it"
+    (told,) = changed("apo.yaml", {"model_name_or_path": "runs/tiny/sft"})
+    assert told.endswith("got runs/tiny/sft, which sft.yaml does not make; correct one of the two")
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,23 @@ def test_tokens_that_fit_or_are_made_to_fit_are_no_problem(problems):
     assert problems(mid=NEW, sft={"add_tokens": ["<cite>", "<think>"]}) == []
 
 
+def test_rows_beyond_the_window_of_the_model_are_told(problems, tmp_path, tiny_model):
+    """Of the model that a stage begins with, as far as the stages before it make its window longer."""
+
+    def notes(**files):
+        assert problems(**files) == []
+        recipes = check_recipe(tmp_path)[0]
+        return [note.removeprefix(f"{tmp_path}/") for recipe in recipes for note in recipe.notes if "made for" in note]
+
+    longest = json.loads((tiny_model / "config.json").read_text())["max_position_embeddings"]
+    beyond = {"max_length": longest + 1}
+    assert notes(mid={"max_length": longest}) == []
+    (told,) = notes(sft=beyond)
+    assert told.startswith("sft.yaml:")
+    assert f": max_length: {longest + 1:,} tokens are more than the {longest:,} that " in told
+    assert notes(mid={"max_position_embeddings": longest + 1}, sft=beyond) == []
+
+
 def test_a_token_too_many_is_told_once_at_the_file_that_adds_it(problems, tiny_model):
     (told,) = problems(mid={"add_tokens": ["<cite>"]}, sft={"add_tokens": ["<cite>"]})
     assert told == (
