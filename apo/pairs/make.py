@@ -38,6 +38,8 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
     Raises:
         UserError: the prompts or the pairs file are at fault, an engine fails for good, or no prompt gives a pair.
     """
+    for note in recipe.notes:
+        say(note)
     judge = verifier(recipe.verifier, recipe.place("verifier")) if recipe.verifier else None
     prompts = read_prompts(recipe, judge)
     check_prompts(recipe, prompts, judge)

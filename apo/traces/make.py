@@ -37,6 +37,8 @@ def make_traces(recipe: TracesFile, stage: Stage) -> None:
         UserError: the prompts or the file are at fault, an engine fails for good, or
             no answer makes a row.
     """
+    for note in recipe.notes:
+        say(note)
     judge = verifier(recipe.verifier, recipe.place("verifier")) if recipe.verifier else None
     prompts = read_prompts(recipe, judge)
     check_prompts(recipe, prompts, judge)

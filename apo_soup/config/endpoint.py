@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from apo_soup.config.endpoint_settings import public_address
 from apo_soup.config.keys import AboveZero, NotNegative, Positive, Table, Text, key
-from apo_soup.config.stage_file import Fault, Keys
+from apo_soup.config.stage_file import Fault, Keys, Remark
 
 # A key itself, where the name of a variable is expected: `sk_...`, or long with letters of both sizes and digits.
 KEY_LIKE = re.compile(r"(sk|pk|hf|gsk|xai|key|api)_(?=\w*\d)\w{8,}$|(?=\w*[a-z])(?=\w*\d)\w{20,}$")
-# What every request has, and no further field may say anew.
+# What every request has, and a further field says anew.
 REQUEST_FIELDS = ("messages", "model", "n", "prompt", "stream")
 # Fields of a request that a key stands for, where there is such a key.
 FIELDS_OF_KEYS = {"max_tokens": "max_new_tokens", "seed": "seed", "temperature": "temperature"}
@@ -36,17 +36,17 @@ class EndpointKeys(Keys):
         if "chat_template_kwargs" in (self.extra_body or {}):
             told = "expected no chat_template_kwargs, which is a key of the file's own, got some; write that key"
             yield Fault("extra_body", told)
-        for field in self.extra_body or {}:
-            if field in REQUEST_FIELDS:
-                told = f"expected no {field}, which every request has of its own, got one; leave it out"
-                yield Fault("extra_body", told)
-            elif FIELDS_OF_KEYS.get(field) in type(self).model_fields:
-                name = FIELDS_OF_KEYS[field]
-                told = f"expected no {field}, which the key {name} says, got one; write {name} beside extra_body"
-                yield Fault("extra_body", told)
         if not self.api_key_env.isidentifier() or KEY_LIKE.match(self.api_key_env):
             told = "expected the name of an environment variable, got what cannot be one; put the key into a variable"
             yield Fault("api_key_env", f"{told}, and write the variable's name here")
+
+    def remarks(self) -> Iterator[Remark]:
+        for field in self.extra_body or {}:
+            name = FIELDS_OF_KEYS.get(field)
+            if name in type(self).model_fields:
+                yield Remark("extra_body", f"its {field} takes the place of the key {name}")
+            elif field in REQUEST_FIELDS:
+                yield Remark("extra_body", f"its {field} takes the place of the one that every request has")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from apo_soup.config.keys import (
     in_list,
     key,
 )
-from apo_soup.config.stage_file import Fault, Keys, OpenKeys, StageFile
+from apo_soup.config.stage_file import Fault, Keys, OpenKeys, Remark, StageFile
 from apo_soup.errors import UserError, first_line
 
 ProblemFamily = Literal["arithmetic", "ordering", "counting", "lookup"]
@@ -253,11 +253,10 @@ class EvalEndpoint(EndpointKeys):
         input=True,
     )
 
-    def faults(self) -> Iterator[Fault]:
-        yield from super().faults()
-        for field in (self.extra_body or {}).keys() & FIELDS_OF_KEYS.keys():
-            told = f"expected no {field}, which each task says for itself, got one for all; write it there"
-            yield Fault("extra_body", told)
+    def remarks(self) -> Iterator[Remark]:
+        yield from super().remarks()
+        for field in sorted((self.extra_body or {}).keys() & FIELDS_OF_KEYS.keys()):
+            yield Remark("extra_body", f"its {field} takes the place of what each task says")
 
 
 class EvalFile(StageFile):

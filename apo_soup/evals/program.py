@@ -68,6 +68,8 @@ def run_suite(config: Path, request: EvalRequest, overrides: list[str], options:
         todo, code = report_state(suite, [stage for stage, _ in stages.values()], request.state)
         if todo and not request.state:
             quiet_libraries()
+            for note in suite.notes:
+                say(note)
             from apo_soup.evals.mix import Mixer
 
             spare_collector()

@@ -34,8 +34,6 @@ def tool_item(row: ItemRow) -> ToolItem:
         expected = checked_calls(calls if isinstance(calls, list) else [calls], "field call") if calls else []
     except RowError as error:
         raise row.refusal(str(error)) from None
-    if not offered:
-        raise row.refusal("field tools: expected a list of one or more tools, got none; add them")
     if len(expected) > 1:
         raise row.refusal(f"field call: expected one call, got {len(expected)}; leave one")
     for number, tool in enumerate(offered):
