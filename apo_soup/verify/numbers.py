@@ -23,7 +23,8 @@ NUMBER = re.compile(
     rf"(?P<power>[eE][+-]?\d+)?(?:\s?/\s?(?P<under>[1-9]\d*))?)"
 )
 TIMES = r"\s*(?:\\times|\\cdot|×|·|\*|x)\s*"
-POWER = r"\s*(?:\^|\*\*)\s*\{?\s*(-?\d+)\s*\}?"
+# Two asterisks around a number are bold: those of a power touch both numbers, or stand apart from both.
+POWER = r"(?:\s*\^\s*|\*\*(?=[-{\d])|[ \t]+\*\*[ \t]+)\{?\s*(-?\d+)\s*\}?"
 # Dashes that people type for a minus; the long one stands between words.
 DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
