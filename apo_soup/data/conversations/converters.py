@@ -14,8 +14,8 @@ from apo_soup.data.sources.rows import Fields, RowError, described
 # Columns that hold a whole conversation; the first that a row has is read.
 CONVERSATIONS = ("messages", "conversations", "conversation")
 
-# What generated rows, and tables that were made text, hold in place of an empty input.
-NO_INPUT = ("<noinput>", "<no input>", "no input", "nan", "<na>", "n/a")
+# What generated rows hold in place of an empty input.
+NO_INPUT = ("<noinput>", "<no input>", "no input")
 
 
 def unchanged(fields: Fields) -> Fields:

@@ -47,7 +47,10 @@ def is_copy(value: Any, messages: list[Fields]) -> bool:
         return any(said in content for content in contents) or all(
             part.strip() in said for parts in asked for part in parts
         )
-    told = [turn.get("content", turn.get("value")) for turn in turn_list(value) if isinstance(turn, dict)]
+    turns = turn_list(value)
+    if not isinstance(turns, list):
+        return False
+    told = [turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, dict)]
     return all(any(said.strip() in content for content in contents) for said in told if isinstance(said, str))
 
 

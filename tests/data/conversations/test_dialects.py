@@ -205,8 +205,9 @@ def test_calls_that_answer_a_query_are_calls():
         parsed_row({**row, "answers": ["Paris"]})
 
 
-@pytest.mark.parametrize("nothing", ["nan", "NaN", "<noinput>", "N/A", "No input", " "])
+@pytest.mark.parametrize("nothing", ["<noinput>", "<No Input>", "No input", " "])
 def test_an_input_that_says_there_is_none_is_none(nothing):
     row = {"instruction": "What?", "input": nothing, "output": "That."}
     assert parsed_row(row)[1].messages == MESSAGES
-    assert parsed_row({**row, "input": "None"})[1].messages[0]["content"] == "What?\n\nNone"
+    for said in ("None", "NaN", "n/a"):  # which a question may be about
+        assert parsed_row({**row, "input": said})[1].messages[0]["content"] == f"What?\n\n{said}"

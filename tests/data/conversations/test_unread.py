@@ -102,6 +102,8 @@ def test_a_copy_of_what_the_turns_say_is_not_unread(prompt):
 
 def test_a_column_that_was_taken_for_a_copy_and_says_something_else_is_counted():
     assert unread({"messages": MESSAGES, "prompt": "Who?"}) == {"prompt"}
+    for number in (7, 1.5, False):
+        assert unread({"messages": MESSAGES, "prompt": number}) == {"prompt"}
     assert unread({"messages": MESSAGES, "prompt": [{"role": "user", "content": "Who?"}]}) == {"prompt"}
     alpaca = {"instruction": "What?", "output": "That."}
     assert unread({**alpaca, "text": "Below is an instruction.\n\nWhat?\n\nThat."}) == set()
