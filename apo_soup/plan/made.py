@@ -18,8 +18,6 @@ from apo_soup.runs.members import member_names
 MODEL_FOLDERS = {
     "extend": "extend.yaml", "mid": "mid.yaml", "sft": "sft.yaml", "soup": "merge.yaml", "merged": "merge.yaml",
 }  # fmt: skip
-# The files of rows that `pairs` and `traces` write; `data` writes those that it counts.
-SPLITS = ("train.jsonl", "test.jsonl", "train.parquet", "test.parquet")
 MEMBER = re.compile(r"\d+(-at-[\d.]+)?|\*")
 
 
@@ -94,11 +92,15 @@ class MadeHere:
 
 
 def _writes_rows(given: Given, output: Path, place: Path) -> bool:
-    """Whether a stage that makes rows in `output` writes these: the folder, a file of it, or a pattern of its files."""
-    if place == output or place.parent != output:
-        return place == output
+    """Whether a stage that makes rows in `output` writes these, a file or a pattern of files."""
+    if place.parent not in (output, output / "**"):
+        return False
     counts = given.values.get("counts")
-    if stage_of_file(given.path) == "data" and not isinstance(counts, dict):  # a file that cannot be read, or is wrong
+    if isinstance(counts, dict):
+        files = [f"{name}.jsonl" for name in counts]
+    elif "strong" in given.values:
+        splits = ["train", *(["test"] if given.values.get("test_share") else [])]
+        files = [f"{split}.{given.values.get('format') or 'jsonl'}" for split in splits]
+    else:  # a file that cannot be read, or is wrong, which is told itself
         return True
-    files = [f"{name}.jsonl" for name in counts] if isinstance(counts, dict) else SPLITS
     return any(fnmatchcase(file, place.name) for file in files)

@@ -291,6 +291,7 @@ def test_a_copy_that_would_replace_what_the_original_made_is_noted(changed, tmp_
         ("mid.yaml", "data/mid_asked.jsonl", "data/mid_aksed.jsonl"),
         ("mid.yaml", "data/mid_asked.jsonl", "data/more/mid_asked.jsonl"),
         ("apo.yaml", "pairs/train.jsonl", "pairs/trian.jsonl"),
+        ("apo.yaml", "pairs/train.jsonl", "pairs/train.parquet"),
         ("eval.yaml", "data/heldout_tools.jsonl", "data/heldout_tool.jsonl"),
     ],
 )
