@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from functools import reduce
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,15 @@ def write_config(folder: Path, parent: Path) -> None:
 
 
 def written_dtype(folder: Path) -> str:
-    """The type of a folder's weights, which a configuration names: one that holds all of them, where they have several.
+    """The type of a folder's weights, which a configuration names: that of most numbers, where they have several.
 
     Raises:
         UserError: the weights cannot be read.
     """
-    types = [stored.dtype for stored in stored_tensors(folder, str(folder)).values()]
-    return str(reduce(torch.promote_types, types)).removeprefix("torch.")
+    numbers: Counter[torch.dtype] = Counter()
+    for stored in stored_tensors(folder, str(folder)).values():
+        numbers[stored.dtype] += stored.count
+    return str(max(numbers, key=numbers.__getitem__)).removeprefix("torch.")
 
 
 def complete_folder(folder: Path, parent: Path, long_context: LongContextKeys | None, where: str) -> None:

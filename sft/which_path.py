@@ -127,7 +127,8 @@ def kept_apart(model: Any, why: str | None, reason: str | None, device: str) -> 
     """
     if attention_implementation(model.config) != "sdpa":
         return []
-    if device == "cuda" and supports_attention(type(model), FLEX):
+    dropout = getattr(model.config.get_text_config(), "attention_dropout", 0)  # which FlexAttention does not take
+    if device == "cuda" and is_triton_available() and not dropout and supports_attention(type(model), FLEX):
         model.set_attn_implementation(FLEX)
         return [f"packed documents are kept apart by FlexAttention, because of {why or reason}"]
     return [f"packed documents are kept apart by a mask, because of {why}"] if why else []

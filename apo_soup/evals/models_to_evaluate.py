@@ -81,13 +81,20 @@ def models_of_suite(suite: EvalFile, only: Sequence[str] = ()) -> dict[str, Path
 
 
 def last_model(suite: EvalFile) -> str:
-    """The name of the furthest model of the pipeline that a suite names; `merged` where it names none of them.
+    """The name of the furthest model of the pipeline that a suite names, or of its only other one; `merged` where it
+    names no model but the base.
 
     Raises:
-        UserError: as `models_of_suite` does.
+        UserError: as `models_of_suite` does, or its models are several of which none is of the pipeline.
     """
-    names = [name for name in models_of_suite(suite) if name.partition("/")[0] in PIPELINE]
-    return max(names, key=pipeline_order, default="merged")
+    trained = [name for name in models_of_suite(suite) if name != "base"]
+    known = [name for name in trained if name.partition("/")[0] in PIPELINE]
+    if not known and len(trained) > 1:
+        raise UserError(
+            f"{suite.place('models')}: expected a stage of the run among the models, got {', '.join(trained)}; "
+            "say which one with --stage"
+        )
+    return max(known or trained, key=pipeline_order, default="merged")
 
 
 def require_own_folders(suite: EvalFile, listed: dict[str, Path]) -> None:

@@ -87,7 +87,7 @@ def call_fault(call: Call | None, tools: list[dict[str, Any]]) -> str | None:
     """Why a call is not valid, in a few words, or None.
 
     Raises:
-        RowError: the tool's schema points at nothing, or has a pattern that is none.
+        RowError: the tool's schema points at nothing, or has a pattern that is none, or goes round in a circle.
     """
     if call is None:
         return "no call that can be read"
@@ -97,7 +97,7 @@ def call_fault(call: Call | None, tools: list[dict[str, Any]]) -> str | None:
     validator = jsonschema.validators.validator_for(schema)(schema)
     try:
         error = jsonschema.exceptions.best_match(validator.iter_errors(call["arguments"]))
-    except (re.error, Unresolvable) as fault:
+    except (re.error, Unresolvable, RecursionError) as fault:
         told = f"expected JSON Schema of {call['name']}, got what is none ({first_line(fault)[:120]})"
         raise RowError(f"field tools: {told}; correct it") from fault
     return None if error is None else error.message

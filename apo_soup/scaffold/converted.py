@@ -184,7 +184,7 @@ def _ms_swift(values: dict[str, Any], file: Path, folder: Path) -> Converted:
     if converted.keys.get("load_in_4bit"):
         converted.take_defaults({"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True})
     defaults = {"weight_decay": 0.1, "adam_beta2": 0.95, "lr_scheduler_type": "cosine", "overflow": "drop"}
-    converted.take_defaults({**defaults, "learning_rate": 1e-4 if adapter else 1e-5})
+    converted.take_defaults({**defaults, "per_device_train_batch_size": 1, "learning_rate": 1e-4 if adapter else 1e-5})
     size = counted(converted.keys.get("per_device_train_batch_size", 1))
     if "gradient_accumulation_steps" not in converted.keys and size and size >= 1:
         converted.take_defaults({"global_batch_size": int(size) * math.ceil(16 / int(size))})

@@ -20,7 +20,7 @@ _INSIDE = "\N{NO-BREAK SPACE}"
 _SUM = re.compile(r"\$\((?:expr |\()(\s*\d+(?:\s*\\?[*/]\s*\d+)+)\s*\)+")
 _COMMAND = re.compile(rf"(?:.*/)?swift[./]cli[./]({'|'.join(COMMANDS)})(?:\.py)?")
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
-_ENDS = re.compile(r"\|\|?|&&?|;|\d?>+.*")
+_ENDS = re.compile(r"\|[|&]?|&&?|;|(?:\d|&)?>+.*|<.*")
 _SET = re.compile(r"(?:export\s+)?(\w+)=(.*)", re.DOTALL)
 
 

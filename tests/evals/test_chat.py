@@ -8,6 +8,7 @@ import pytest
 from helpers import ROOT, python
 from programs import Programs, succeeded
 
+from apo_soup.errors import UserError
 from apo_soup.evals.chat import model_of_recipe
 from apo_soup.evals.streaming import DIMMED, UNDIMMED, print_answer, streamed_answer
 
@@ -36,11 +37,15 @@ def test_without_a_stage_it_is_the_last_model_of_the_recipe(tmp_path, monkeypatc
     suite = "output_dir: evals\ntasks: [{name: a, kind: loss, data: a.jsonl}]\nmodels:"
     for models, last in (
         ("{base: a/b, sft: runs/sft, mid: runs/mid}", "runs/sft"),
+        ("{base: a/b, tuned: runs/sft}", "runs/sft"),
         ("{merged: runs/m, soup: runs/soup, other: o/p}", "runs/m"),
     ):
         (tmp_path / "mine" / "eval.yaml").write_text(f"{suite} {models}\n")
         assert model_of_recipe(tmp_path / "mine", "")[0] == last
     assert model_of_recipe(tmp_path / "mine", "soup")[0] == "runs/soup"
+    (tmp_path / "mine" / "eval.yaml").write_text(f"{suite} {{base: a/b, one: runs/1, two: runs/2}}\n")
+    with pytest.raises(UserError, match="expected a stage of the run among the models, got one, two; say which"):
+        model_of_recipe(tmp_path / "mine", "")
 
 
 def test_reasoning_is_dimmed_on_a_terminal_and_ends_are_left_out(monkeypatch, capsys):

@@ -68,7 +68,9 @@ def test_what_no_reader_can_take_is_no_call(words):
     assert first_call(f"<code>{words}</code>", "python", [ADD]) is None
 
 
-@pytest.mark.parametrize("part", [{"$ref": "#/nowhere"}, {"type": "string", "pattern": "["}])
+@pytest.mark.parametrize(
+    "part", [{"$ref": "#/nowhere"}, {"$ref": "#/properties/a"}, {"type": "string", "pattern": "["}]
+)
 def test_a_schema_that_breaks_under_a_call_is_told_as_the_rows(part):
     tools = [{"name": "f", "parameters": {"type": "object", "properties": {"a": part}}}]
     with pytest.raises(RowError, match=r"field tools: expected JSON Schema of f, got what is none .*; correct it"):

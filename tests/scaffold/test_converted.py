@@ -201,6 +201,7 @@ def test_preferences_of_ms_swift_keep_their_losses(converted, tmp_path):
     assert (keys["loss_type"], keys["loss_weights"], keys["beta"]) == (["sigmoid", "sft"], [1.0, 0.1], 0.2)
     assert (keys["bf16"], keys["learning_rate"], keys["gradient_accumulation_steps"]) == (False, 1e-6, 16)
     assert not {"use_peft", "global_batch_size", "assistant_only_loss"} & keys.keys()
+    assert keys["per_device_train_batch_size"] == 1, "ms-swift's own, which is 8 elsewhere"
     assert fate["ref_model"].endswith("the reference is the model that training begins with")
     assert fate["default of max_length"].startswith("left out")
 

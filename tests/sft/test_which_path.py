@@ -31,6 +31,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from apo_soup.models.document_attention import attend_by_documents
 from apo_soup.private import attention_implementation
+from sft import which_path
 from sft.trained_places import add_trained_places
 from sft.which_path import (
     DocumentsMixed,
@@ -205,8 +206,9 @@ def test_documents_that_only_our_way_keeps_apart_are_packed_where_it_is_used(tmp
         ways(tmp_path, opt(), True, loss_type="dft")
 
 
-def test_on_a_gpu_blocks_take_the_place_of_a_mask_and_compute_the_same():
+def test_on_a_gpu_blocks_take_the_place_of_a_mask_and_compute_the_same(monkeypatch):
     """Here FlexAttention runs forward alone; a GPU is not needed to see that documents stay apart."""
+    monkeypatch.setattr(which_path, "is_triton_available", lambda: True)
     model = tiny(MistralConfig, sliding_window=4)
     add_fused_lm_head(model)
     assert kept_apart(model, "a window", None, "cpu") == [
@@ -220,6 +222,8 @@ def test_on_a_gpu_blocks_take_the_place_of_a_mask_and_compute_the_same():
     with torch.compiler.set_stance("force_eager"):  # compiling it takes longer
         assert mixing_fault(model.eval(), exact=True) is None
     assert kept_apart(model, "a window", None, "cuda") == []
+    dropping = tiny(MistralConfig, sliding_window=4, attention_dropout=0.1)
+    assert kept_apart(dropping, None, "loss_type", "cuda") == []  # FlexAttention does not drop
     bloom = tiny(BloomConfig, n_layer=1, n_head=2)
     assert kept_apart(bloom, None, "loss_type", "cuda") == []
 
