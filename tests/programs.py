@@ -28,6 +28,15 @@ def preloaded() -> subprocess.Popen:
     return subprocess.Popen(words, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
 
+def is_running(number: int) -> bool:
+    """Whether a process is there, and is more than what it left for its parent."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 class Programs:
     """Processes that were started at once, and run. One such group runs at a time."""
 
@@ -62,7 +71,7 @@ class Programs:
 
     def running(self) -> bool:
         """Whether one of them still does."""
-        return any(Path(f"/proc/{number}").exists() for number in self.ids)
+        return any(map(is_running, self.ids))
 
     def kill(self) -> None:
         """End all of them as a machine that fails does."""
