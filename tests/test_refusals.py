@@ -93,7 +93,7 @@ BOTH = {
     "not finite": sft("learning_rate: expected a number above 0, got nan", learning_rate=float("nan")),
     "bound": sft("max_steps: expected a whole number of 1 or more, or -1", max_steps=0),
     "optimiser": sft("optim: expected one of", optim="adamw_torc"),
-    "package of an optimiser": sft("optim: expected the package galore-torch", optim="galore_adamw"),
+    "package of an optimiser": sft("optim: expected the package galore-torch", optim="galore_adamw", optim_target_modules="all-linear"),
     "package of a setting": sft("deepspeed: expected the package deepspeed", deepspeed={"a": 1}),
     "schedule": sft("lr_scheduler_kwargs.x: expected an argument of the schedule linear", lr_scheduler_kwargs={"x": 1}),
     "attention": sft("attn_implementation: expected one of eager, sdpa", attn_implementation="spda"),
