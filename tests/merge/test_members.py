@@ -15,7 +15,8 @@ def test_all_members_are_those_of_the_apo_file_with_their_kept_steps(run, merge_
     (run / "apo" / "3").rename(run / "apo" / "10")
     assert [f.name for f in soup_members(recipe)] == ["1", "2", "10"]
     (run / "apo" / "10").rename(run / "apo" / "1-at-0.5")
-    write_recipe("apo.yaml", {"members": [{"checkpoints": [0.5]}, {"seed": 2}], "output_dir": str(run / "apo"), **needed})
+    members = [{"checkpoints": [0.5]}, {"seed": 2}]
+    write_recipe("apo.yaml", {"members": members, "output_dir": str(run / "apo"), **needed})
     assert [f.name for f in soup_members(recipe)] == ["1-at-0.5", "1", "2"]
     (run / "apo" / "1-at-0.5").rename(run / "gone")
     with pytest.raises(
