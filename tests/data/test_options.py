@@ -20,7 +20,7 @@ from apo_soup.errors import UserError
         (("--dataset_mixture.deduplicate", "fuzzy"), "deduplicate: expected one of exact, near, got 'fuzzy'"),
         (("--overflow", "cut"), "overflow: expected one of truncate, drop, split, got 'cut'"),
         (("--packing_strategy", "wrapped", "--overflow", "drop"), "no such key with packing_strategy: wrapped"),
-        (("--dataset_mixture.datasets.0.id", "."), "expected a data file that ends in one of"),
+        (("--dataset_mixture.datasets.0.id", "."), "expected a data file, got the folder"),
         (
             ("--dataset_mixture.deduplicate_threshold", "0.05"),
             r"expected a number of 0\.3 or more and below 1, got 0\.05",
