@@ -19,7 +19,6 @@ from apo_soup.data.sources.mixture import PEEKED, recognised_format
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.rows import Fields, RowError, SourceRow
 from apo_soup.data.sources.source import Source
-from apo_soup.data.statistics_table import unread_lines
 from apo_soup.errors import UserError
 
 
@@ -199,6 +198,8 @@ class RowsLookedAt:
             told = ", ".join(f"{column} as {need}" for column, need in renamed.items())
             yield f"{name}: columns are read by what they seem to be: {told}"
         unread = [{"source": name, "field": one, "rows": rows} for one, rows in sorted(self.unread.items())]
+        from apo_soup.data.statistics_table import unread_lines  # brings torch, which a check does without
+
         warnings = [line for line in unread_lines({"unread_fields": unread}) if line.startswith("warning")]
         yield from warnings
         if len(unread) > len(warnings):
