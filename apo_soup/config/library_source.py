@@ -6,9 +6,9 @@ always match the version that will train.
 """
 
 import ast
-import importlib.util
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def source_tree(package: str, file: str) -> ast.Module:
     Raises:
         UserError: the package is not installed.
     """
-    spec = importlib.util.find_spec(package)
+    spec = PathFinder.find_spec(package)  # one that is kept from being imported is there
     if spec is None or not spec.submodule_search_locations:
         way = "run `make setup`, or `pip install -e . -c constraints.txt`"
         raise UserError(f"{package}: expected an installed package, got none; {way}")
