@@ -1,4 +1,4 @@
-"""What one GPU shows, a part a command, each under nine minutes; on a CPU the same at small sizes, under SDPA.
+"""What one GPU shows, a part a command, each meant for nine minutes at most; on a CPU small sizes, under SDPA.
 
     python -m bench.gpu --part 1      losses and gradients of every attention beside SDPA in float32
     python -m bench.gpu --part 2      compilations over 200 rows of different lengths

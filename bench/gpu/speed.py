@@ -14,7 +14,7 @@ from bench.gpu.trainers import chat_trainer, common, pair_trainer
 from bench.gpu.work import Size, chats_of, device_here, matrix_rate, operations_of_chats, operations_of_pairs, pairs_of
 
 STEPS = 3
-# Contestant -> the type of its weights; float32 masters are the project's default.
+# Types of weights by their names; float32 masters are the project's default.
 WEIGHTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Case = tuple[dict[str, Any], Callable[[Path], Any], float]
 
