@@ -36,8 +36,9 @@ def test_conversations_are_told_apart_by_mode_and_by_every_question():
 
 def test_pairs_are_told_apart_by_their_prompt_alone():
     one = preference("Q", "good", "bad")
-    flagged = {**one, "prompt": [{"role": "system", "content": "/think"}, *one["prompt"]]}
-    assert mark(one, True).group == mark(preference("Q", "<think>\na\n</think>\nb", "no", True), True).group
+    thought = preference("Q", "<think>\na\n</think>\nb", "no", True)
+    flagged = {**thought, "prompt": [{"role": "system", "content": "/think"}, *thought["prompt"]]}
+    assert mark(one, True).group == mark(thought, True).group
     assert mark(one, True).group == mark(flagged, True).group
     assert mark(one, True).group != mark(preference("Q 2", "good", "bad"), True).group
     told = {**one, "prompt": [{"role": "system", "content": "Be brief."}, *one["prompt"]]}

@@ -75,7 +75,7 @@ def test_rows_are_files_or_a_glob_of_them_and_their_hash_is_that_of_their_conten
     assert rows_hash(str(two), "x") != before
     with pytest.raises(
         UserError,
-        match=r"expected a data file that ends in one of .arrow, .csv, .json, .jsonl, .parquet, .tsv, or a text",
+        match=rf"x: expected a data file, got the folder {tmp_path}; name its files, such as '{tmp_path}/\*\.jsonl'",
     ):
         row_files(str(tmp_path), "x")
 
