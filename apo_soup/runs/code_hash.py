@@ -1,6 +1,5 @@
 """Hashes of the project's own code, for what must be made again when the code that made it changes."""
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,13 +12,19 @@ PROJECT = Path(__file__).parents[2]
 OUR_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 # What these decide stands beside the code's hash, as values and hashes of files, or is only seen on a screen.
 ASIDE = ("apo_soup.config", "apo_soup.runs", "apo_soup.errors", "apo_soup.progress", "apo_soup.tables")
-# Fields of a statement that hold statements, or the clauses that do.
-BODIES = {"body", "orelse", "handlers", "finalbody", "cases"}
-# A literal, kept as it is, or a comment. This code's f-strings hold no quotes of their own kind, as Python 3.11 wants.
-LITERAL_OR_COMMENT = re.compile(
-    r'"""(?:\\.|[^\\])*?"""|' r"'''(?:\\.|[^\\])*?'''|" r'"(?:\\.|[^"\\\n])*"|' r"'(?:\\.|[^'\\\n])*'|" r"#[^\n]*",
+# Code, a comment, a bracket or a text. This code's f-strings hold no quotes of their own kind, as Python 3.11 wants.
+PIECE = re.compile(
+    r'[^"\'#()\[\]{}]+|(?P<comment>#[^\n]*)|(?P<opens>[(\[{])|(?P<closes>[)\]}])|(?P<text>'
+    r'"""(?:\\.|[^\\])*?"""|'
+    r"'''(?:\\.|[^\\])*?'''|"
+    r'"(?:\\.|[^"\\\n])*"|'
+    r"'(?:\\.|[^'\\\n])*')",
     re.DOTALL,
 )
+# What stands beside a text that is a statement of its own, a docstring: nothing, or the letters that say its kind.
+BEFORE, BEHIND = re.compile(r"(?:^|[\n;])[ \t]*([rRbBuU]{0,2})$"), re.compile(r"[ \t]*(?:[\n;#]|$)")
+IMPORT = re.compile(r"^[ \t]*(?:from[ ]+(?P<package>[\w.]+)[ ]+)?import[ ]+(?P<names>\([^)]*\)|[^\n;]*)", re.MULTILINE)
+ONLY_FOR_TYPES = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+[^\n]*\n?)+", re.MULTILINE)
 
 
 def code_hash(entry: str) -> str:
@@ -48,65 +53,66 @@ def modules_run(entry: str) -> set[str]:
 @cache
 def _read(module: str) -> tuple[str, list[str]]:
     """A module's `deciding_text`, and the modules of this project that it imports; a program asks more than once."""
-    file = _file(module)
+    file = module_file(module)
     if file is None:
         raise ModuleNotFoundError(f"no module {module} lies in {PROJECT}")
-    source = file.read_text()
-    statements = all_statements(ast.parse(source))
-    return deciding_text(source, statements), list(_imported(statements))
+    text, bare = deciding_text(file.read_text())
+    return text, list(imported(bare))
 
 
-def deciding_text(source: str, statements: list[ast.stmt]) -> str:
-    """A module's source without comments, docstrings and empty lines. It is cut as text: a syntax tree is written in
-    another way by every version of Python, and rows made by one would be stale under the next.
-
-    Args:
-        statements: all those of the source.
+def deciding_text(source: str) -> tuple[str, str]:
+    """A module's source without comments, docstrings and empty lines; and the same with every text in it empty. It is
+    cut as text: a syntax tree takes five times as long, and is written in another way by every version of Python, so
+    that rows made by one would be stale under the next.
     """
-    lines = source.splitlines(keepends=True)
-    texts = [n for n in statements if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-    for node in sorted(texts, key=lambda n: (n.lineno, n.col_offset), reverse=True):
-        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-        # A syntax tree counts in bytes of UTF-8.
-        before = lines[first].encode()[: node.col_offset].decode()
-        after = lines[last].encode()[node.end_col_offset :].decode()
-        lines[first : last + 1] = [before + after]
-    code = LITERAL_OR_COMMENT.sub(lambda found: "" if found[0].startswith("#") else found[0], "".join(lines))
+    parts: list[str] = []
+    bare: list[str] = []
+    place = depth = 0
+    for found in PIECE.finditer(source):
+        kind = found.lastgroup
+        if kind == "opens":
+            depth += 1
+        elif kind == "closes":
+            depth -= 1
+        elif kind:
+            start, end = found.span()
+            alone = None if kind == "comment" or depth else _alone(source, start, end)
+            before = source[place : start if alone is None else alone]
+            kept = kind == "text" and alone is None
+            parts += (before, found[0]) if kept else (before,)
+            bare += (before, '""') if kept else (before,)
+            place = end
+    parts.append(source[place:])
+    bare.append(source[place:])
+    return _without_empty_lines("".join(parts)), _without_empty_lines("".join(bare))
+
+
+def _alone(source: str, start: int, end: int) -> int | None:
+    """Where a text outside of brackets begins, its letters included, if it is a statement."""
+    line = max(0, source.rfind("\n", 0, start))
+    before = BEFORE.search(source, line, start)
+    return before.start(1) if before and BEHIND.match(source, end) else None
+
+
+def _without_empty_lines(code: str) -> str:
     return "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
 
 
 @cache
-def _file(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
     """Where a module lies; None for a name that is none, such as that of something in a module."""
     path = PROJECT / module.replace(".", "/")
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return file if file.is_file() else None
 
 
-def _imported(statements: list[ast.stmt]) -> Iterator[str]:
-    """The modules of this project that are imported, with the packages they lie in. What is named behind `from` may be
-    a module, or something in one.
+def imported(code: str) -> Iterator[str]:
+    """The modules of this project that code, its texts empty, imports, with the packages they lie in. What is named
+    behind `from` may be a module, or something in one. What only a type checker reads is passed over.
     """
-    for node in statements:
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for parts in (name.split(".") for name in names if name.partition(".")[0] in OUR_PACKAGES):
-            yield from (m for m in (".".join(parts[: n + 1]) for n in range(len(parts))) if _file(m))
-
-
-def all_statements(tree: ast.Module) -> list[ast.stmt]:
-    """All statements of a module, at any depth, but those that only a type checker reads."""
-    found: list[ast.stmt] = []
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.stmt):
-            found.append(node)
-        typing_only = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for field in node._fields:
-            if field in BODIES and not (typing_only and field == "body"):
-                waiting += getattr(node, field)
-    return found
+    for found in IMPORT.finditer(ONLY_FOR_TYPES.sub("", code)):
+        package = f"{found['package']}." if found["package"] else ""
+        names = [name.split()[0] for name in found["names"].strip("()").split(",") if name.strip()]
+        for parts in (f"{package}{name}".split(".") for name in names):
+            if parts[0] in OUR_PACKAGES:
+                yield from (m for m in (".".join(parts[: n + 1]) for n in range(len(parts))) if module_file(m))
