@@ -224,7 +224,9 @@ def _points(recipe: MergeFile, current: Collection[Path]) -> Iterator[Leftover]:
         ("sweep", run / "sweep_points", "the sweep, asked again where it is walked again"),
         ("soup", run / "greedy" / "points", "the greedy soup, asked again where its members are chosen again"),
     ):
-        found = [f for f in place.glob("*") if re.fullmatch(r"\.?mix-.+", f.name)] if _is_folder(place) else []
+        # A sweep's points of some tasks lie a folder deeper.
+        places = [f for f in (place, *place.glob("*")) if _is_folder(f)] if _is_folder(place) else []
+        found = (f for folder in places for f in folder.iterdir() if re.fullmatch(r"\.?mix-.+", f.name))
         points = tuple(sorted(folder for folder in found if _is_folder(folder)))
         if points:
             need = GOES_ON if asked[name] and run / name not in current else AGAIN

@@ -8,6 +8,7 @@ from apo_soup.config.merge import MergeFile, SweepKeys
 from apo_soup.errors import UserError
 from apo_soup.progress import say, tell
 from apo_soup.runs.manifest import write_json
+from apo_soup.runs.own_names import own_file_name
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.sweep.choose import Yardstick
@@ -76,8 +77,11 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
         UserError: the suite does not have a metric, or the evaluation stopped.
     """
     keys, names = recipe.sweep or SweepKeys(), plan.names
-    # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new.
+    # Points outlive the sweep's own folder: one that was stopped goes on, and a finer walk asks only what is new. Those
+    # of other tasks lie beside.
     folder = plan.stage.folder.with_name("sweep_points")
+    if keys.tasks:
+        folder /= own_file_name("+".join(keys.tasks))
     # The first model alone first: a metric that the suite does not have is told before the other points are paid for.
     alone = repr(FIRST_ALONE)
     reference = mix_metrics(plan.suite, {alone: plan.parts(FIRST_ALONE)}, folder, keys.tasks)[alone]

@@ -25,7 +25,7 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
     assert found["metric"] == "taste"
     run_ok("-m", "apo_soup", "eval", "--config", suite, "--model", run / "merged", "--output_dir", tmp_path / "evals")
     (written,) = (tmp_path / "evals").glob("*/results.json")
-    point = json.loads((run / "sweep_points" / "mix-0.5" / "results.json").read_text())["metrics"]
+    point = json.loads((run / "sweep_points" / "taste" / "mix-0.5" / "results.json").read_text())["metrics"]
     assert point["taste"]["items"] == json.loads(written.read_text())["metrics"]["taste"]["items"]
     assert "other" not in point
     assert not list(run.glob("sweep*/**/*.safetensors")), "no checkpoint is written"
@@ -39,6 +39,9 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
     finer = run_ok("-m", "merge.sweep", "--config", path, "--sweep.weights", "[0, 0.25, 0.5, 1]")
     assert finer.count("evals/mix/") == 6, "three are up to date, one runs, tells of its model and its scores"
     assert "evals/mix/0.25: running" in finer
+    other = run_ok("-m", "merge.sweep", "--config", path, "--sweep.weights", "[0.5, 1]", "--sweep.tasks", "[other]")
+    assert "soup 1 has the best other" in other or "soup 0.5 has the best other" in other
+    assert (run / "sweep_points" / "other" / "mix-0.5").is_dir(), "beside those of the other task"
 
 
 def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():

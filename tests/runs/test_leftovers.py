@@ -152,7 +152,8 @@ def test_a_member_that_the_file_does_not_name_is_told_with_who_reads_it(apo, tmp
 
 def test_points_are_asked_again_or_gone_on_with(tmp_path):
     run, file = tmp_path / "run", tmp_path / "merge.yaml"
-    for place in ("sweep_points/mix-0.5", "sweep_points/.mix-1.0.partial", "sweep_points/mine", "greedy/points/mix-1"):
+    points = ("sweep_points/mix-0.5", "sweep_points/of+some/.mix-1.0.partial", "sweep_points/mine")
+    for place in (*points, "greedy/points/mix-1"):
         write(run / place / "results.json")
     write(run / "greedy" / "greedy.json")
     walk = "scores of the sweep, asked again where it is walked again"
@@ -168,7 +169,7 @@ def test_points_are_asked_again_or_gone_on_with(tmp_path):
         assert told(load(file, "merge"), *current) == expected
     for one in leftovers([load(file, file.stem)], ()):
         one.remove()
-    assert [file.name for file in (run / "sweep_points").iterdir()] == ["mine"]
+    assert sorted(file.name for file in (run / "sweep_points").iterdir()) == ["mine", "of+some"]
     assert (run / "greedy" / "greedy.json").is_file()
 
 
