@@ -4,6 +4,7 @@ Configurations of axolotl, LLaMA-Factory and ms-swift are taken, and scripts wit
 """
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -17,8 +18,11 @@ from apo_soup.config.recipe_file import RecipeFile
 from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.errors import UserError, need_file, told_by_library
 from apo_soup.runs.sources import is_local
-from apo_soup.scaffold.foreign_keys import AXOLOTL, LLAMA_FACTORY, MS_SWIFT, TUNERS, ForeignKeys
+from apo_soup.scaffold.foreign_axolotl import AXOLOTL
+from apo_soup.scaffold.foreign_keys import ForeignKeys
+from apo_soup.scaffold.foreign_llama_factory import LLAMA_FACTORY
 from apo_soup.scaffold.foreign_rows import axolotl_source, llama_factory_sources, swift_sources
+from apo_soup.scaffold.foreign_swift import MS_SWIFT, TUNERS
 from apo_soup.scaffold.model_seen import path_from
 from apo_soup.scaffold.new_recipe import add_schemas, file_text, free_folder, whole_folder
 from apo_soup.scaffold.stages import WrittenFile
@@ -36,23 +40,24 @@ def convert_recipe(name: str, file: str, say: Callable[[str], None]) -> Path:
     """Write a recipe of another project's configuration, and say what became of its keys; returns the stage file.
 
     Raises:
-        UserError: the file cannot be read, is of none of these projects, or of a method that is not trained here; or
-            the folder is there.
+        UserError: the file cannot be read, is of none of these projects, names no rows, or is of a method that is not
+            trained here; or the folder is there.
     """
     folder = free_folder(name)
     source = need_file(file, "configuration", "--from")
     converted = converted_keys(_given_keys(source), source, folder)
+    if not converted.sources:
+        told = "expected rows to train on, got none that a recipe could name"
+        raise UserError(f"{file}: {told}; write the file or the id of a data set below {converted.foreign.rows}")
     leave_out_wrong(converted, folder)
     for line in (f"{file}: a configuration of {converted.foreign.name}, for {converted.kind}.yaml", converted.table()):
         say(line)
     model = path_from(folder, converted.base) if is_local(converted.base) else converted.base
-    mixture = {"datasets": converted.sources, "seed": 0}
-    mixture |= {"test_split_size": converted.held_out} if converted.held_out else {}
     about = (
         f"From {source.name}, a configuration of {converted.foreign.name}.",
         f"  apo-soup run {converted.kind} {shlex.quote(str(folder))}",
     )
-    parts = ({"model_name_or_path": "base", **converted.keys}, {"dataset_mixture": mixture})
+    parts = ({"model_name_or_path": "base", **converted.keys}, {"dataset_mixture": converted.mixture})
     with whole_folder(folder) as partial:
         shared = WrittenFile(
             RecipeFile, ("What the files beside this one share.",), ({"name": folder.name, "model": model},)
@@ -121,17 +126,61 @@ def _axolotl(values: dict[str, Any], file: Path, folder: Path) -> Converted:
             "pretraining_dataset", "the rows of datasets are taken; a mid.yaml trains on others before them"
         )
     converted.hold_out("val_set_size", values.get("val_set_size"))
-    done = ("base_model", "rl", "datasets", "pretraining_dataset", "val_set_size", "output_dir", *_EACH_EPOCH)
+    done: tuple[str, ...] = ("base_model", "rl", "datasets", "pretraining_dataset", "val_set_size", "output_dir")
+    done = (*done, *_EACH_EPOCH, "special_tokens", "batch_size", "dataset_exact_deduplication")
+    if values.get("output_dir"):
+        converted.leave("output_dir", "the recipe's name says it")
+    if values.get("dataset_exact_deduplication") is True:
+        converted.deduplicate = "exact"
+        converted.fate.append(Fate("dataset_exact_deduplication", told="dataset_mixture.deduplicate: exact"))
+    _special_tokens(converted, values.get("special_tokens"))
     cosine = values.get("lr_scheduler") in (None, "", "cosine")
     converted.take_all(values, done, ("lora_target_linear", *(["cosine_min_lr_ratio"] if cosine else [])))
     defaults = {"num_train_epochs": 1, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine"}
-    converted.take_defaults(defaults | {"max_length": 512, "optim": "adamw_torch_fused", "weight_decay": 0.0})
+    defaults |= {"max_length": 512, "optim": "adamw_torch_fused", "weight_decay": 0.0, "warmup_steps": 0.03}
+    texts = [source.get("format") == "text" for source in converted.sources]
+    converted.take_defaults(defaults | {"overflow": "split" if texts and all(texts) else "drop"})
     if converted.keys.get("use_peft"):
         converted.take_defaults({"lora_dropout": 0.0})
+    _four_bits(converted)
+    _axolotl_batch(converted, values)
     _saves(converted, values)
+    converted.keep_evaluations("val_set_size")
     if converted.kind == "sft":
-        converted.keys.setdefault("assistant_only_loss", not any(s.get("format") == "text" for s in converted.sources))
+        converted.take_defaults({"assistant_only_loss": not any(texts)})
+        if any(texts) and not all(texts):
+            converted.leave("train_on_inputs", "some rows are texts, so that the prompts of the others are trained too")
     return converted
+
+
+def _special_tokens(converted: Converted, written: Any) -> None:
+    """Take the end of a turn; a tokenizer's other tokens are its own."""
+    tokens = written if isinstance(written, dict) else {}
+    end = tokens.get("eos_token") if converted.kind == "sft" else None
+    if end:
+        converted.take("special_tokens", {"eos_token": end})
+    left = [name for name, token in tokens.items() if token and not (end and name == "eos_token")]
+    if left or (written and not tokens):
+        converted.leave("special_tokens", f"the tokenizer's own are taken ({', '.join(map(str, left)) or 'no names'})")
+
+
+def _axolotl_batch(converted: Converted, values: dict[str, Any]) -> None:
+    """The batch of a device over all its micro-batches, where their number is not given."""
+    rows, at_once = counted(values.get("batch_size")), counted(converted.keys.get("per_device_train_batch_size"))
+    if not values.get("batch_size"):
+        return
+    if values.get("gradient_accumulation_steps"):
+        converted.leave("batch_size", "gradient_accumulation_steps says it")
+    elif rows and at_once and at_once >= 1 and rows >= at_once:
+        converted.take("batch_size", {"gradient_accumulation_steps": int(rows // at_once)})
+    else:
+        converted.take("batch_size", {})
+
+
+def _four_bits(converted: Converted) -> None:
+    """Write how axolotl, LLaMA-Factory and ms-swift quantise a base to 4 bits."""
+    if converted.keys.get("load_in_4bit"):
+        converted.take_defaults({"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True})
 
 
 def _llama_factory(values: dict[str, Any], file: Path, folder: Path) -> Converted:
@@ -141,13 +190,25 @@ def _llama_factory(values: dict[str, Any], file: Path, folder: Path) -> Converte
     kind = _kind(method, file, "pref_loss" if loss else "stage")
     converted = Converted(kind, LLAMA_FACTORY, _base(values, LLAMA_FACTORY, file))
     converted.fate.append(Fate("model_name_or_path", told="model of recipe.yaml"))
+    done: tuple[str, ...] = ("model_name_or_path", "dataset", "val_size", "pref_loss")
     if loss:
-        converted.take("pref_loss", {"loss_type": _LOSSES[str(loss)]})
-    rows = Path(file).parent / str(values.get("dataset_dir", "data"))
+        done = (*done, "pref_ftx")
+        _pref_losses(converted, loss, values.get("pref_ftx"))
+    bits, method = values.get("quantization_bit"), values.get("quantization_method")
+    if bits and method not in (None, "", "bnb", "bitsandbytes"):
+        done = (*done, "quantization_bit", "quantization_method")
+        for key in done[-2:]:
+            converted.leave(key, f"the quantisation of {as_written(method)} is not done here")
+    written = str(values.get("dataset_dir", "data"))
+    rows = next(filter(os.path.isdir, (file.parent / written, Path(written))), file.parent / written)
     for source, left in llama_factory_sources(values.get("dataset"), rows):
         converted.take_source("dataset", source, left, folder)
     converted.hold_out("val_size", values.get("val_size"))
-    converted.take_all(values, ("model_name_or_path", "dataset", "val_size", "pref_loss"), ("neat_packing",))
+    converted.take_all(values, done, ("neat_packing",))
+    if stage == "pt" and values.get("packing") is None:
+        converted.take_defaults({"packing": True})
+    _four_bits(converted)
+    converted.keep_evaluations("val_size")
     if values.get("finetuning_type") in (None, "", "lora"):
         rank = converted.keys.get("lora_r", 8)
         scale = {"lora_alpha": 2 * rank} if counted(rank) else {}
@@ -155,8 +216,18 @@ def _llama_factory(values: dict[str, Any], file: Path, folder: Path) -> Converte
         converted.take_defaults(adapter | scale)
     converted.take_defaults({"max_length": 2048, "learning_rate": 5e-5})
     if converted.kind == "sft" and stage == "sft":
-        converted.keys.setdefault("assistant_only_loss", True)
+        converted.take_defaults({"assistant_only_loss": True})
     return converted
+
+
+def _pref_losses(converted: Converted, loss: str, share: Any) -> None:
+    """The loss of LLaMA-Factory's preference training; `pref_ftx` is the weight of supervised training beside it."""
+    weight = counted(share)
+    if weight:
+        converted.take("pref_loss", {"loss_type": [_LOSSES[loss], "sft"]})
+        converted.take("pref_ftx", {"loss_weights": [1.0, weight]})
+    else:
+        converted.take("pref_loss", {"loss_type": _LOSSES[loss]})
 
 
 def _ms_swift(values: dict[str, Any], file: Path, folder: Path) -> Converted:
@@ -181,8 +252,7 @@ def _ms_swift(values: dict[str, Any], file: Path, folder: Path) -> Converted:
     if adapter:
         shape = {"lora_r": 8, "lora_alpha": 32, "lora_dropout": 0.05, "lora_target_modules": "all-linear"}
         converted.take_defaults(shape)
-    if converted.keys.get("load_in_4bit"):
-        converted.take_defaults({"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True})
+    _four_bits(converted)
     defaults = {"weight_decay": 0.1, "adam_beta2": 0.95, "lr_scheduler_type": "cosine", "overflow": "drop"}
     converted.take_defaults({**defaults, "per_device_train_batch_size": 1, "learning_rate": 1e-4 if adapter else 1e-5})
     size = counted(converted.keys.get("per_device_train_batch_size", 1))
@@ -190,8 +260,13 @@ def _ms_swift(values: dict[str, Any], file: Path, folder: Path) -> Converted:
         converted.take_defaults({"global_batch_size": int(size) * math.ceil(16 / int(size))})
     if "max_length" not in converted.keys:
         converted.leave("default of max_length", "the model's longest text there, 1,024 tokens here; write one")
+    if converted.held_out and not values.get("eval_strategy"):  # which is save_strategy's there, and that is steps
+        when = converted.keys.get("save_strategy", "steps")
+        steps = {"eval_steps": converted.keys.get("save_steps", 500)} if when == "steps" else {}
+        converted.take_defaults({"eval_strategy": when, **steps})
+    converted.keep_evaluations("split_dataset_ratio")
     if kind == "sft":
-        converted.keys.setdefault("assistant_only_loss", command != "pt")
+        converted.take_defaults({"assistant_only_loss": command != "pt"})
     return converted
 
 
@@ -292,20 +367,15 @@ def leave_out_wrong(converted: Converted, folder: Path) -> None:
     while True:
         path = folder / f"{converted.kind}.yaml"
         values = {"output_dir": "runs/x", "model_name_or_path": converted.base, **converted.keys}
-        mixture: dict[str, Any] = {"datasets": converted.sources}
-        mixture |= {"test_split_size": converted.held_out} if converted.held_out else {}
-        problems = check_keys(converted.kind, Given(path, values | {"dataset_mixture": mixture}))[1]
+        given = Given(path, values | {"dataset_mixture": converted.mixture})
+        problems = check_keys(converted.kind, given)[1]
         wrong = dict(_wrong_keys(converted, problems))
         if not wrong:
             if problems:
                 raise UserError(problems[0])
             return
         for key, why in wrong.items():
-            del converted.keys[key]
-            for fate in converted.fate:
-                if key in fate.taken:
-                    del fate.taken[key]
-                    fate.why = why
+            converted.drop(key, why)
 
 
 def _wrong_keys(converted: Converted, problems: list[str]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ _COLUMNS = {
     "field_output": "output",
     "field_system": "system",
     "field": "text",
+    "text_column": "text",
     "prompt": "instruction",
     "query": "input",
     "response": "output",
@@ -61,7 +62,7 @@ def axolotl_source(entry: Any, key: str = "datasets") -> tuple[dict[str, Any], _
     source |= {ours: entry[theirs] for theirs, ours in hub.items() if entry.get(theirs)}
     kind = entry.get("type")
     columns = {**entry, **kind} if isinstance(kind, dict) else entry
-    named = {name: columns[name] for name in _COLUMNS if name.startswith("field") and columns.get(name)}
+    named = {name: columns[name] for name in _COLUMNS if name.startswith(("field", "text_")) and columns.get(name)}
     renamed, wrong = _renamed(named)
     source |= {"rename": renamed} if renamed else {}
     left += [(f"{key}.{name}", why) for name, why in wrong]

@@ -7,6 +7,7 @@ from typing import Any
 
 from apo_soup.config.in_words import as_written
 from apo_soup.config.load import file_model
+from apo_soup.config.renamed import RENAMED
 from apo_soup.runs.sources import is_local
 from apo_soup.scaffold.foreign_keys import ForeignKeys
 from apo_soup.scaffold.model_seen import path_from
@@ -50,6 +51,7 @@ class Converted:
     keys: dict[str, Any] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
     held_out: Any = None
+    deduplicate: str | None = None
     fate: list[Fate] = field(default_factory=list)
 
     def take(self, key: str, keys: dict[str, Any]) -> None:
@@ -69,6 +71,28 @@ class Converted:
         missing = {name: value for name, value in defaults.items() if name not in self.keys}
         self.keys |= missing
         self.fate += [Fate(f"default of {name}", {name: value}) for name, value in missing.items()]
+
+    @property
+    def mixture(self) -> dict[str, Any]:
+        """The sources, and what holds for all of them."""
+        held = {"test_split_size": self.held_out, "deduplicate": self.deduplicate}
+        return {"datasets": self.sources, "seed": 0, **{name: value for name, value in held.items() if value}}
+
+    def keep_evaluations(self, held_out_by: str) -> None:
+        """Evaluate where steps for it are given and rows are held out; without such rows leave its keys out."""
+        if self.held_out and "eval_steps" in self.keys:
+            self.take_defaults({"eval_strategy": "steps"})
+        elif not self.held_out:
+            for key in [name for name in ("eval_steps", "eval_on_start") if name in self.keys]:
+                self.drop(key, f"no rows are held out ({held_out_by})")
+
+    def drop(self, key: str, why: str) -> None:
+        """Leave out a key of ours that was taken."""
+        del self.keys[key]
+        for fate in self.fate:
+            if key in fate.taken:
+                del fate.taken[key]
+                fate.why = why
 
     def leave(self, key: str, why: str) -> None:
         """Leave a key out."""
@@ -117,6 +141,9 @@ class Converted:
                 self.take(key, {foreign.renamed[key]: value} if foreign.renamed[key] in known else {})
             elif key in known and key not in foreign.left_out:
                 self.take(key, {key: value})
+            elif key in RENAMED and value is not False:
+                now, why = RENAMED[key]
+                self.take(key, {now: value}) if now in known else self.leave(key, why)
             elif value is not False:
                 self.take(key, {})
         order = list(values)
