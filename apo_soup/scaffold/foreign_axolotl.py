@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apo_soup.scaffold.foreign_keys import (
-    ADAPTER,
+    GOING_ON,
     ITSELF,
     LAUNCH,
     NOT_TEXT,
@@ -145,7 +145,7 @@ AXOLOTL = ForeignKeys(
         "loss_watchdog": "a loss that is not finite ends a run, and a spike is told",
         "early_stopping": "not done here; load_best_model_at_end keeps the best checkpoint",
         "tokens": "the tokenizer's own are taken",
-        "lora_model_dir": ADAPTER,
+        "lora_model_dir": GOING_ON,
         "unfrozen_parameters": PARTS,
         "test_datasets": "held-out rows are split off: dataset_mixture.test_split_size",
         "sample_packing": "pairs are packed where packed_pairs does not forbid it",

@@ -39,9 +39,9 @@ ITSELF = "a stage does so by itself"
 OTHER_WAY = "another way of training, which is not done here"
 OPTIMISER = "an optimiser of its own, which is not here; optim names those that are"
 NOT_TEXT = "images and sounds are not trained here"
-ADAPTER = "name the adapter's folder as the model, with use_peft: true"
+GOING_ON = "name the adapter's folder as the model, with use_peft: true"
 PARTS = "all weights are trained, or an adapter"
-REFERENCE = "the reference is the model that training begins with"
+REFERENCE_IS = "the reference is the model that training begins with"
 COUNT = "weight takes a share of a source's rows"
 _ATTENTION = {"flash_attention_2", "sdpa", "eager", "flex_attention"}
 

@@ -3,15 +3,15 @@
 from typing import Any
 
 from apo_soup.scaffold.foreign_keys import (
-    ADAPTER,
     COUNT,
+    GOING_ON,
     ITSELF,
     LAUNCH,
     NOT_TEXT,
     OPTIMISER,
     OTHER_WAY,
     PARTS,
-    REFERENCE,
+    REFERENCE_IS,
     SPEED,
     TRACKER,
     ForeignKeys,
@@ -76,8 +76,8 @@ LLAMA_FACTORY = ForeignKeys(
         "expert_model_parallel_size": LAUNCH,
         "context_parallel_size": LAUNCH,
         "sequence_parallel": LAUNCH,
-        "adapter_name_or_path": ADAPTER,
-        "ref_model": REFERENCE,
+        "adapter_name_or_path": GOING_ON,
+        "ref_model": REFERENCE_IS,
         "mask_history": "every assistant turn is trained; train: false in a turn leaves that one out",
         "quantization_": "bitsandbytes does it: load_in_4bit or load_in_8bit",
         "freeze_": PARTS,

@@ -3,14 +3,14 @@
 from typing import Any
 
 from apo_soup.scaffold.foreign_keys import (
-    ADAPTER,
+    GOING_ON,
     ITSELF,
     LAUNCH,
     NOT_TEXT,
     OPTIMISER,
     OTHER_WAY,
     PARTS,
-    REFERENCE,
+    REFERENCE_IS,
     SPEED,
     TRACKER,
     ForeignKeys,
@@ -96,8 +96,8 @@ MS_SWIFT = ForeignKeys(
         "model_name": "write the name into the rows, in place of {{NAME}}",
         "model_author": "write the name into the rows, in place of {{AUTHOR}}",
         "new_special_tokens": "write the tokens themselves, not a file of them",
-        "adapters": ADAPTER,
-        "ref_": REFERENCE,
+        "adapters": GOING_ON,
+        "ref_": REFERENCE_IS,
         "rpo_alpha": "it is of preference training",
         "quant_method": "bitsandbytes does it: load_in_4bit or load_in_8bit",
         "resume_from_checkpoint": ITSELF,
