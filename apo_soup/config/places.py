@@ -20,6 +20,19 @@ from apo_soup.errors import UserError
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder in the place of its ~; as it is where nobody knows that folder, as in a container
+    whose user has no name.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def home_folder() -> Path | None:
+    """This user's home folder, or None where nobody knows it."""
+    home = expanded("~")
+    return home if home.is_absolute() else None
+
+
 def settle_paths(recipe: StageFile) -> None:
     """Put the place that was found into every key that names a file or folder; where both places have one, a note says
     which was taken. A ~ at the beginning stands for the home folder, in `output_dir` too.

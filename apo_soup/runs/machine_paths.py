@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.places import home_folder
+
 # A part of a path in a text. One that another part follows may hold brackets and commas, which elsewhere end a path.
 _LAST = r"""[^\s/"'`<>|&,;()\[\]{}\\:]+"""
 _PART = r"""[^\s/"'`<>|&{}\\:]+"""
@@ -110,8 +112,8 @@ def machine_places(run: Path) -> tuple[Path, ...]:
     """The folders of this machine by which a text would tell of it: the run's, the one worked in, and the home, each
     by the name that it is given and without links.
     """
-    given = (run.absolute(), Path.cwd(), Path.home())
-    found = [place for one in given for place in (one.resolve(), one)]
+    given = (run.absolute(), Path.cwd(), home_folder())
+    found = [place for one in given if one for place in (one.resolve(), one)]
     return tuple(dict.fromkeys(place for place in found if len(place.parts) > 1))
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from apo_soup.config.places import resolved
+from apo_soup.config.places import home_folder, resolved
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import MANIFEST, read_manifest
@@ -107,7 +107,9 @@ def _needed(recipe: StageFile) -> Iterator[tuple[Path, str]]:
     for _, path in named_paths(recipe):
         yield resolved(path), f"{path}, which {recipe.path.name} reads"
     yield resolved(recipe.path.parent), "the recipe's folder"
-    yield resolved(Path.home()), "the home folder"
+    home = home_folder()
+    if home:
+        yield resolved(home), "the home folder"
     yield resolved(Path.cwd()), "the working directory"
 
 

@@ -13,6 +13,7 @@ from typing import cast
 from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.places import expanded
 from apo_soup.config.recipe_file import shared_keys
 from apo_soup.config.slurm import JOB_FILE
 from apo_soup.config.training import TrainingFile
@@ -104,7 +105,7 @@ def next_command(request: RecipeRequest) -> str:
     Raises:
         UserError: there is no machine of the request's size.
     """
-    machine, folder = machine_size(request.size), str(Path(request.folder).expanduser())
+    machine, folder = machine_size(request.size), str(expanded(request.folder))
     if machine.nodes > 1:
         return f"apo-soup submit {shlex.quote(folder)}"
     return f"apo-soup run {shlex.quote(folder)}" + (f" --launch {machine.launch}" if machine.launch else "")
@@ -116,7 +117,7 @@ def free_folder(name: str) -> Path:
     Raises:
         UserError: something is there, no recipe can have the name, or no folder can be made there.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     fault = file_name_fault(name)
     if fault or not folder.name or folder.name.startswith((".", "-")):
         raise UserError(f"NAME: expected a name that a folder can have, got {name!r}; write one such as mine")

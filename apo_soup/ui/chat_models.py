@@ -6,6 +6,7 @@ from pathlib import Path
 
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
+from apo_soup.config.places import expanded
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import models_of_suite
@@ -28,7 +29,7 @@ class ChatModel:
     @property
     def is_there(self) -> bool:
         """Whether it is on disk, as a model or an adapter; of one on the Hub that is known when it is asked for."""
-        folder = Path(self.model).expanduser()
+        folder = expanded(self.model)
         return not is_local(self.model) or any((folder / name).is_file() for name in MODEL_MARKS)
 
 

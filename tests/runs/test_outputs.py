@@ -9,6 +9,7 @@ from helpers import ROOT, python
 
 from apo_soup.config.load import load
 from apo_soup.plan.check import check_recipe
+from apo_soup.runs.machine_paths import machine_places
 from apo_soup.runs.outputs import output_folders, output_problems
 
 
@@ -141,3 +142,11 @@ def test_a_place_in_a_finished_folder_is_refused_and_a_tilde_is_the_home_folder(
     recipe = load(place / "sft.yaml", "sft", ["--output_dir", "~/x/sft", "--model_name_or_path", "~/model"])
     assert (recipe.output_dir, recipe.model_name_or_path) == (f"{tmp_path}/home/x/sft", f"{tmp_path}/home/model")
     assert recipe.given_values()["model_name_or_path"] == "~/model"
+
+
+def test_where_nobody_knows_the_home_folder_a_place_is_looked_at_all_the_same(place, monkeypatch):
+    """As in a container whose user has a number and no name."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert problem(place / "sft.yaml", "runs/x/sft") is None
+    assert "is the working directory" in (problem(place / "sft.yaml", ".") or "")
+    assert machine_places(Path("runs/x")) == tuple(dict.fromkeys((Path("runs/x").absolute(), Path.cwd())))
