@@ -15,7 +15,7 @@ from pathlib import Path
 
 from apo_soup.cli.chain import Chain, Job, chain_of
 from apo_soup.cli.order import require_our_programs, require_right_files
-from apo_soup.cli.steps import STEPS, order
+from apo_soup.cli.steps import STEPS, keys_of_file, order
 from apo_soup.config.kinds import stage_of_file
 from apo_soup.config.load import load
 from apo_soup.config.places import run_folder_of
@@ -27,6 +27,16 @@ from apo_soup.runs.secrets import without_secrets
 
 # How the job file's last line ends where the program ended with 0.
 WELL = " ended well"
+# The line of the job file that a start begins with, and that of Slurm where it ends a job.
+_START = re.compile(r"job \d+, start \d+, on ")
+_ENDED_BY_SLURM = re.compile(r"error: \*\*\* JOB \d+ .*CANCELLED AT .* DUE TO ")
+# A session inside a job (salloc, srun --pty) holds the variables of that job, and srun would take them for those of the
+# new one: its memory, its cores. These alone say where Slurm is.
+_OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+# Variables that sbatch puts above what the job file says, for what the chain decides itself.
+_ABOVE_THE_FILE = tuple(
+    f"SBATCH_{name}" for name in ("ARRAY_INX", "GPUS", "GPUS_PER_TASK", "NO_REQUEUE", "OPEN_MODE", "REQUEUE", "WAIT")
+)
 
 
 @dataclass(frozen=True)
@@ -101,14 +111,21 @@ def submit_chain(stage: str, recipe: Path, words: list[str], send: bool) -> int:
     settings = slurm_file(recipe)[0]
     require_our_programs(recipe, todo)
     require_right_files(recipe, todo, stage, words, None)
-    problems = job_problems(recipe, [STEPS[name].file for name in todo])
+    problems = job_problems(recipe, [STEPS[name].file for name in todo]) or _missing(recipe, todo, words)
     if problems:
         raise told_together(problems)
     file = recipe / STEPS[stage].file
     run = run_folder_of(load(file, stage_of_file(file) or ""))
     cluster = Cluster(settings, recipe, run)
     chain = chain_of(recipe, stage, words)
-    for line in [*chain.told, *_left_behind(cluster, chain)]:
+    queued = _queued({cluster.job_name(job) for job in chain.jobs}, must_answer=send)
+    if send and queued:
+        waiting = ", ".join(f"{number} ({state})" for number, state in queued.items())
+        raise UserError(
+            f"{recipe}: expected no job of it in the queue, got {waiting}; wait for them, or end them with scancel "
+            f"{' '.join(queued)}"
+        )
+    for line in [*chain.told, *_left_behind(cluster, chain, queued)]:
         print("\n".join(f"# {part}" for part in line.splitlines()))
     if not chain.jobs:
         print(f"# {recipe}: nothing to do up to {stage}")
@@ -121,6 +138,20 @@ def submit_chain(stage: str, recipe: Path, words: list[str], send: bool) -> int:
     return 0
 
 
+def _missing(recipe: Path, stages: list[str], words: list[str]) -> list[str]:
+    """A sentence for each thing that the files of these stages name, the last with `words` over it, and that is not
+    there: a job may wait for days before it would say so.
+    """
+    from apo_soup.plan.named import named_problems  # late: it needs the stages
+
+    last = STEPS[stages[-1]]
+    files: dict[Path, tuple[list[str], tuple[str, ...]]] = {recipe / STEPS[name].file: ([], ()) for name in stages} | {
+        recipe / last.file: (keys_of_file(last, words), last.flags)
+    }
+    there = [load(file, stage_of_file(file) or "", *given) for file, given in files.items() if file.is_file()]
+    return named_problems(there, recipe)
+
+
 def script(cluster: Cluster, chain: Chain) -> Iterator[str]:
     """The commands as a shell takes them; each job's number goes into a variable.
 
@@ -128,6 +159,8 @@ def script(cluster: Cluster, chain: Chain) -> Iterator[str]:
         UserError: as `Cluster.command` does.
     """
     yield "set -eu"
+    of_a_job = f"env | sed -n 's/^\\(SLURM_[A-Z0-9_]*\\)=.*/\\1/p' | grep -vxE '{'|'.join(_OF_THE_CLUSTER)}'"
+    yield f"unset {' '.join(_ABOVE_THE_FILE)} $({of_a_job})  # what a session inside a job has of that job"
     yield shlex.join(["mkdir", "-p", str(cluster.logs)])
     variables = {job.name: f"job_{re.sub('[^A-Za-z0-9]', '_', job.name)}" for job in chain.jobs}
     for job in chain.jobs:
@@ -145,20 +178,14 @@ def _send(cluster: Cluster, chain: Chain) -> None:
     """Queue the jobs, and say their numbers.
 
     Raises:
-        UserError: some of them are in the queue, or sbatch refuses one; those before it stay queued.
+        UserError: sbatch refuses one; those before it stay queued.
     """
-    waiting = _in_queue({cluster.job_name(job) for job in chain.jobs})
-    if waiting:
-        raise UserError(
-            f"{cluster.recipe}: expected no job of it in the queue, got {', '.join(waiting)}; wait for them, or "
-            f"end them with scancel {' '.join(one.partition(' ')[0] for one in waiting)}"
-        )
     cluster.logs.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, str] = {}
     for job in chain.jobs:
         command = cluster.command(job, [numbers[name] for name in job.after])
         try:
-            sent = subprocess.run(command, capture_output=True, text=True, check=True)
+            sent = subprocess.run(command, capture_output=True, text=True, check=True, env=_outside_of_jobs())
         except (OSError, subprocess.CalledProcessError) as error:
             said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else first_line(error)
             queued = f"; in the queue already: {' '.join(numbers.values())} (scancel ends them)" if numbers else ""
@@ -175,26 +202,38 @@ def _send(cluster: Cluster, chain: Chain) -> None:
     )
 
 
-def _in_queue(names: set[str]) -> list[str]:
-    """Jobs of these names that were sent from this folder and have not ended, with their states."""
+def _outside_of_jobs() -> dict[str, str]:
+    """The environment without what would make the new jobs part of another one."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _ABOVE_THE_FILE and (not name.startswith("SLURM_") or name in _OF_THE_CLUSTER)
+    }
+
+
+def _queued(names: set[str], must_answer: bool) -> dict[str, str]:
+    """The jobs of these names that were sent from this folder and have not ended, by number, with name and state.
+
+    Raises:
+        UserError: Slurm does not say, and must: silence would be taken for an empty queue, and the chain sent twice.
+    """
     try:
         asked = subprocess.run(["squeue", "--me", "-h", "-o", "%A|%T|%Z|%j"], capture_output=True, text=True)
     except OSError as error:
+        if not must_answer:
+            return {}
         raise UserError(
             f"submit: expected Slurm's squeue, got {first_line(error)}; run it where jobs are queued, or "
             "leave --send out"
         ) from error
-    if asked.returncode:  # silence would be taken for an empty queue, and the chain sent twice
+    if asked.returncode and must_answer:
         told = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[0]
         raise UserError(
             f"submit: expected an answer of Slurm's squeue, got {told}; ask again when its "
             "controller answers, or leave --send out"
         )
     jobs = [line.split("|", 3) for line in asked.stdout.splitlines() if line.count("|") >= 3]
-    found = {
-        number: f"{number} ({name}, {state})" for number, state, place, name in jobs if name in names and _here(place)
-    }
-    return list(found.values())
+    return {number: f"{name}, {state}" for number, state, place, name in jobs if name in names and _here(place)}
 
 
 def _here(place: str) -> bool:
@@ -204,11 +243,15 @@ def _here(place: str) -> bool:
         return False
 
 
-def _left_behind(cluster: Cluster, chain: Chain) -> Iterator[str]:
-    """Where an earlier chain stopped: the last lines of the newest logs of the jobs that are due, a log a member."""
+def _left_behind(cluster: Cluster, chain: Chain, queued: dict[str, str]) -> Iterator[str]:
+    """Which jobs are in the queue, and where an earlier chain stopped: how the newest logs of the jobs that are due
+    end, a log a member.
+    """
+    at_work = {state.rpartition(", ")[0] for state in queued.values()}
+    yield from (f"job {number} ({state}) is in the queue" for number, state in queued.items())
     for job in chain.jobs:
-        for log in _newest_logs(cluster, job):
-            last = _last_line(log)
+        for log in _newest_logs(cluster, job) if cluster.job_name(job) not in at_work else ():
+            last = told_last(_lines(log))
             if not last.endswith(WELL):
                 yield f"{job.name}: an earlier job left it undone; {log} ends: {last or 'without a word'}"
 
@@ -224,12 +267,18 @@ def _newest_logs(cluster: Cluster, job: Job) -> list[Path]:
     return [log for task, (_, log) in sorted(newest.items()) if not job.members or int(task) in job.members]
 
 
-def _last_line(log: Path) -> str:
+def _lines(log: Path) -> list[str]:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        return f"unread, for {first_line(error)}"
-    return lines[-1] if lines else ""
+        return [f"unread, for {first_line(error)}"]
+
+
+def told_last(lines: list[str]) -> str:
+    """How a log ends: with why Slurm ended the job's last start, where that is said, or with its last line."""
+    starts = [number for number, line in enumerate(lines) if _START.search(line)]
+    ended = [line for line in lines[starts[-1] if starts else 0 :] if _ENDED_BY_SLURM.search(line)]
+    return (ended or lines)[-1] if lines else ""
 
 
 def _resources(asked: JobKeys, job: Job) -> Iterator[str]:

@@ -10,7 +10,10 @@ import subprocess
 import pytest
 from helpers import ROOT, python
 
+from apo_soup.cli.submit import told_last
+
 COUNTING = """#!/bin/sh
+env | grep -E '^(SLURM|SBATCH)_' >> {log}.env
 {python} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@" >> {log}
 wc -l < {log}
 """
@@ -23,7 +26,8 @@ def recipe(tmp_path):
     shutil.copytree(ROOT / "recipes" / "tiny", folder, ignore=shutil.ignore_patterns("base"))
     (folder / "base").symlink_to(ROOT / "recipes" / "tiny" / "base")
     (folder / "recipe.yaml").write_text("name: a b's\nmodel: base\nchat_template: apo-soup\n")
-    (folder / "data.yaml").write_text("seed: 0\ncounts: {mid_think: 3, mid_asked: 1}\n")
+    counts = (ROOT / "recipes" / "tiny" / "data.yaml").read_text()
+    (folder / "data.yaml").write_text(re.sub(r": \d+", ": 5", counts))
     (folder / "slurm.yaml").write_text("partition: cpu\ntime: '1:00:00'\nlaunch: cpu.yaml\nsetup: . ./env.sh\n")
     return folder
 
@@ -107,6 +111,19 @@ def test_the_printed_commands_are_those_that_are_sent(apo_soup, recipe, sent, tm
     assert not any("1e-3" in words for words in sent()[:-1])
 
 
+def test_what_a_session_inside_a_job_has_of_that_job_reaches_no_job(apo_soup, recipe, sent, tmp_path, monkeypatch):
+    """srun ends at once where both SLURM_MEM_PER_CPU, of the session, and SLURM_MEM_PER_NODE, of the job, are there."""
+    kept = {"SLURM_CONF": "here", "SBATCH_ACCOUNT": "ours"}
+    of_the_session = {"SLURM_MEM_PER_CPU": "50", "SLURM_JOB_ID": "1", "SBATCH_WAIT": "1", "SBATCH_ARRAY_INX": "1-2"}
+    for name, value in (kept | of_the_session).items():
+        monkeypatch.setenv(name, value)
+    printed = apo_soup("submit", "data", recipe).stdout
+    subprocess.run(["sh"], input=printed, text=True, check=True)
+    assert apo_soup("submit", "data", recipe, "--send").returncode == 0
+    assert (tmp_path / "sent.jsonl.env").read_text().splitlines().count("SLURM_CONF=here") == 2
+    assert set((tmp_path / "sent.jsonl.env").read_text().splitlines()) == {f"{k}={v}" for k, v in kept.items()}
+
+
 def test_what_is_up_to_date_is_skipped_and_what_was_left_undone_is_named(apo_soup, recipe, sent, tmp_path):
     assert python("-m", "apo_soup.toy", "--config", recipe / "data.yaml", cwd=tmp_path).returncode == 0
     logs = tmp_path / "runs" / "a b's" / "logs" / "slurm"
@@ -149,8 +166,30 @@ def test_the_kind_of_the_gpus_is_asked_for_with_their_number(apo_soup, recipe, s
     assert (option(mid, "export"), option(mid, "gres")) == ("ALL,A=b", "lscratch:9")
 
 
+def test_a_log_is_told_by_the_line_in_which_slurm_ended_its_job():
+    killed = "slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-30T16:45:35 DUE TO TIME LIMIT ***"
+    lines = ["x job 7, start 1, on n1: sft", killed, "srun: forcing job termination", "srun: error: n1: task 0: Killed"]
+    assert told_last(lines) == killed
+    assert told_last([*lines, "x job 7, start 2, on n1: sft", "step 3/9"]) == "step 3/9"
+    assert told_last([]) == ""
+
+
+def test_rows_that_are_nowhere_are_told_before_a_job_waits_for_its_turn(apo_soup, recipe, sent):
+    text = (recipe / "apo.yaml").read_text()
+    (recipe / "apo.yaml").write_text(text.replace("data/preference.jsonl", "data/nowhere.jsonl"))
+    assert apo_soup("submit", "sft", recipe).returncode == 0
+    result = apo_soup("submit", "apo", recipe, "--send")
+    assert result.returncode == 2
+    assert re.search(r"apo.yaml:8: dataset_mixture.datasets.0.id: expected .*, got .*/nowhere.jsonl", result.stderr)
+    assert sent() == []
+
+
 def test_a_chain_that_is_in_the_queue_is_not_sent_again(apo_soup, recipe, sent, tmp_path):
     (tmp_path / "queue").write_text(f"41|RUNNING|{tmp_path}|a b's-mid\n42|PENDING|/elsewhere|a b's-sft\n")
+    (tmp_path / "runs" / "a b's" / "logs" / "slurm").mkdir(parents=True)
+    (tmp_path / "runs" / "a b's" / "logs" / "slurm" / "mid-41.log").write_text("step 3/9\n")
+    printed = apo_soup("submit", "sft", recipe).stdout
+    assert printed.startswith("# job 41 (a b's-mid, RUNNING) is in the queue\nset -eu\n")
     result = apo_soup("submit", "sft", recipe, "--send")
     assert result.returncode == 2
     told = "expected no job of it in the queue, got 41 (a b's-mid, RUNNING); wait for them, or end them with scancel 41"

@@ -78,6 +78,14 @@ def test_a_cancelled_job_and_one_that_is_done_are_not_queued_again(job):
     assert said.endswith("job 7 ended well\n")
 
 
+@pytest.mark.parametrize("state", ["COMPLETING", "NODE_FAIL", "PENDING"])
+def test_a_job_of_which_slurm_took_a_node_has_not_ended_well(job, state):
+    """Its srun ends with 0."""
+    ended, said, requeued = job(0, asked=False, state=state)
+    assert (ended, requeued) == (1, "")
+    assert said.endswith(f"job 7 was ended by Slurm, which has it as {state}\n")
+
+
 def test_what_setup_sets_reaches_the_stage_though_sbatch_was_told_what_to_export(job, tmp_path):
     job(0, setup="export MINE=here", SLURM_EXPORT_ENV="NONE")
     seen = (tmp_path / "seen").read_text().splitlines()
