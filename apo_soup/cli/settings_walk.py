@@ -23,7 +23,7 @@ from apo_soup.runs.walked import point_folder, points_folder, trained_model
 from apo_soup.stored_json import Form, read_json
 from apo_soup.sweep.choose import ChosenPoint, WalkedPoint, Yardstick
 from apo_soup.sweep.output import gains_chart, points_table
-from apo_soup.sweep.scores import Metrics, PointFailed, eval_file, metrics_of_members, suite_key
+from apo_soup.sweep.scores import Metrics, PointFailed, eval_file, metric_titles, metrics_of_members, suite_key
 
 SETTINGS_FILE = "settings.json"
 
@@ -191,8 +191,8 @@ def run_walk(walk: SettingsWalk) -> None:
     }
     write_json(final / SETTINGS_FILE, content)
     (final / "settings.txt").write_text(f"{table}\n{advice}\n")
-    names = [" · ".join(line) for line in cells]
-    (final / "settings.svg").write_text(gains_chart(points, names, " · ".join(walk.keys), yardstick, against))
+    names, titles = [" · ".join(line) for line in cells], metric_titles(walk.training.suite, yardstick.names)
+    (final / "settings.svg").write_text(gains_chart(points, names, " · ".join(walk.keys), yardstick, titles, against))
     figures = {"points": len(points), "chosen": None if chosen is None else chosen.label}
     walk.stage.finish(final, figures)
     tell(f"settings: {walk.stage.folder}: settings.json, settings.txt and settings.svg written")

@@ -22,7 +22,7 @@ PIECE = re.compile(
     re.DOTALL,
 )
 # What stands beside a text that is a statement of its own, a docstring: nothing, or the letters that say its kind.
-BEFORE, BEHIND = re.compile(r"(?:^|[\n;])[ \t]*([rRbBuU]{0,2})$"), re.compile(r"[ \t]*(?:[\n;#]|$)")
+STATEMENT_BEGINS, STATEMENT_ENDS = re.compile(r"(?:^|[\n;])[ \t]*([rRbBuU]{0,2})$"), re.compile(r"[ \t]*(?:[\n;#]|$)")
 IMPORT = re.compile(r"^[ \t]*(?:from[ ]+(?P<package>[\w.]+)[ ]+)?import[ ]+(?P<names>\([^)]*\)|[^\n;]*)", re.MULTILINE)
 ONLY_FOR_TYPES = re.compile(r"^([ \t]*)if TYPE_CHECKING:\n(?:\1[ \t]+[^\n]*\n?)+", re.MULTILINE)
 
@@ -90,8 +90,8 @@ def deciding_text(source: str) -> tuple[str, str]:
 def _alone(source: str, start: int, end: int) -> int | None:
     """Where a text outside of brackets begins, its letters included, if it is a statement."""
     line = max(0, source.rfind("\n", 0, start))
-    before = BEFORE.search(source, line, start)
-    return before.start(1) if before and BEHIND.match(source, end) else None
+    before = STATEMENT_BEGINS.search(source, line, start)
+    return before.start(1) if before and STATEMENT_ENDS.match(source, end) else None
 
 
 def _without_empty_lines(code: str) -> str:

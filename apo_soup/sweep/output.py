@@ -1,10 +1,9 @@
 """What a walk says: a table of its points, and a picture of what they gain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from apo_soup.pages.charts import Dot, dot_chart
 from apo_soup.pages.drawing import series_style, svg_file
-from apo_soup.runs.results import column_titles
 from apo_soup.sweep.choose import Label, WalkedPoint, Yardstick
 from apo_soup.tables import text_table
 
@@ -45,15 +44,20 @@ def _cell(point: WalkedPoint[Label], name: str) -> str:
 
 
 def gains_chart(
-    points: Sequence[WalkedPoint[Label]], names: Sequence[str], of_names: str, yardstick: Yardstick, against: str
+    points: Sequence[WalkedPoint[Label]],
+    names: Sequence[str],
+    of_names: str,
+    yardstick: Yardstick,
+    titles: Mapping[str, str],
+    against: str,
 ) -> str:
     """What each point gains on what all are compared with, with 95 % intervals, as SVG; guardrails are smaller dots.
 
     Args:
         names: of the points.
         of_names: what these are made of, which stands above them.
+        titles: of the yardstick's scores.
     """
-    titles = column_titles(yardstick.names)
     rows: list[tuple[str, list[Dot]]] = [(of_names, [])]
     for point, name in zip(points, names, strict=True):
         dots = []

@@ -15,7 +15,7 @@ from apo_soup.errors import UserError
 from apo_soup.hashing import hash_file, hash_value
 from apo_soup.resources import project_environment
 from apo_soup.runs.code_hash import code_hash
-from apo_soup.runs.results import evaluation_results
+from apo_soup.runs.results import column_titles, evaluation_results
 from apo_soup.runs.suite_inputs import suite_inputs
 from apo_soup.stops import StopAsked, ending_signals
 
@@ -150,6 +150,16 @@ def item_gains(metrics: Metrics, name: str, where: str) -> list[float]:
             "choose another metric"
         )
     return [-value for value in items] if better == "lower" else items
+
+
+def metric_titles(suite: Path, metrics: Sequence[str]) -> dict[str, str]:
+    """The metrics' titles in pictures, by the kinds of the suite's tasks.
+
+    Raises:
+        UserError: the suite is not a valid eval file.
+    """
+    kinds = {task.name: task.kind for task in load(suite, "eval").tasks}
+    return column_titles([*metrics], {metric: kinds.get(metric.partition("/")[0], "") for metric in metrics})
 
 
 def suite_key(suite: Path, asking: str) -> str:

@@ -1,10 +1,10 @@
 """What a walk over the merge weight says: a sentence with the lines for the merge file, and a curve."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from apo_soup.pages.charts import Line, line_chart
 from apo_soup.pages.drawing import svg_file
-from apo_soup.runs.results import column_titles
 from apo_soup.sweep.choose import ChosenPoint, WalkedPoint
 
 
@@ -23,10 +23,13 @@ def sweep_advice(chosen: ChosenPoint[float], metric: str, names: list[str], path
     return "\n".join(lines)
 
 
-def sweep_curve(points: list[WalkedPoint[float]], metrics: list[str], names: list[str]) -> str:
-    """The scores over the weight as SVG."""
-    titles = column_titles(metrics)
-    lines = [Line(titles[metric], [(p.label, p.scores[metric]) for p in points]) for metric in metrics]
-    shares = all(0 <= p.scores[name] <= 1 for p in points for name in metrics)
+def sweep_curve(points: list[WalkedPoint[float]], titles: Mapping[str, str], names: list[str]) -> str:
+    """The scores over the weight as SVG.
+
+    Args:
+        titles: of the metrics that are drawn, by name.
+    """
+    lines = [Line(title, [(p.label, p.scores[metric]) for p in points]) for metric, title in titles.items()]
+    shares = all(0 <= p.scores[metric] <= 1 for p in points for metric in titles)
     unit = f"weight of {names[0]} (the rest is {names[1]})"
     return svg_file(line_chart(lines, unit, (0.0, 1.0) if shares else None))

@@ -13,7 +13,7 @@ from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
 from apo_soup.sweep.choose import Yardstick
 from apo_soup.sweep.output import points_table
-from apo_soup.sweep.scores import eval_file, mix_metrics, suite_key
+from apo_soup.sweep.scores import eval_file, metric_titles, mix_metrics, suite_key
 from merge.mergekit_names import is_adapted, resolved_model
 from merge.new_tokens import check_new_tokens
 from merge.plan import folder_arguments
@@ -107,7 +107,7 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     }
     write_json(final / "sweep.json", content)
     (final / "sweep.txt").write_text(f"{table}\n{advice}\n")
-    (final / "sweep.svg").write_text(sweep_curve(points, yardstick.names, names))
+    (final / "sweep.svg").write_text(sweep_curve(points, metric_titles(plan.suite, yardstick.names), names))
     plan.stage.finish(final, {"points": len(points), "chosen": chosen.label, "alike": list(chosen.alike)})
     tell(f"sweep: {plan.stage.folder}: sweep.json, sweep.txt and sweep.svg written")
 
