@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from apo_soup.config.keys import NotNegative, Positive, Text, in_list, key
 from apo_soup.config.sides import MinP, Temperature, TopP
@@ -12,7 +12,10 @@ from apo_soup.config.stage_file import Fault, Keys
 
 Mode = Literal["think", "no_think"]
 MODES: tuple[Mode, ...] = ("think", "no_think")
-Modes = Annotated[list[Mode], BeforeValidator(in_list), MinLen(1)]
+# A mode that is written twice is asked once.
+Modes = Annotated[
+    list[Mode], BeforeValidator(in_list), AfterValidator(lambda modes: list(dict.fromkeys(modes))), MinLen(1)
+]
 SAME_ANSWERS = (
     "expected a temperature above 0 for several answers to an item, which are one and the same without, got {got}; "
     "give temperature, or leave repeats out"

@@ -7,6 +7,8 @@ from apo_soup.config.in_words import as_written
 # Bytes that a file system takes for the name of a file.
 LONGEST_FILE_NAME = 255
 TEXT_KINDS = (".csv", ".json", ".jsonl", ".tsv")
+# Other names of a kind.
+_SAME_KIND = {".ndjson": ".jsonl"}
 TABLE_KINDS = (".arrow", ".parquet")
 COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
 
@@ -31,8 +33,16 @@ def row_kind(file: Path) -> str | None:
 
     >>> row_kind(Path("rows.JSONL")), row_kind(Path("rows.csv.gz")), row_kind(Path("rows.parquet.gz"))
     ('.jsonl', '.csv', None)
+    >>> row_kind(Path("rows.ndjson"))
+    '.jsonl'
     """
-    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]] or [""]
+    lower = (suffix.lower() for suffix in file.suffixes[-2:])
+    suffixes = [_SAME_KIND.get(suffix, suffix) for suffix in lower] or [""]
     if suffixes[-1] in COMPRESSED:
         return suffixes[0] if len(suffixes) == 2 and suffixes[0] in TEXT_KINDS else None
     return suffixes[-1] if suffixes[-1] in (*TEXT_KINDS, *TABLE_KINDS) else None
+
+
+def has_rows_by_line(file: Path) -> bool:
+    """Whether a file is plain text with a row on each line, so that it can be entered at any of them."""
+    return row_kind(file) == ".jsonl" and file.suffix.lower() not in COMPRESSED

@@ -18,6 +18,8 @@ COMMON_PARAMETERS = frozenset({"int8_mask"})
 # Parameters of which each model has its own value, wherever a method has them.
 OF_MODELS = frozenset({"density", "gamma", "scale", "weight"})
 # Where a model's own parameters stand.
+# A number of YAML has a point before its exponent.
+_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 BELOW_A_MODEL = re.compile(r"(.*\.)?(models|sources)\.\d+\.parameters")
 
 
@@ -190,6 +192,19 @@ def parameter_tables(node: Any, place: str = "") -> Iterator[tuple[str, dict[str
             yield inner, value
         else:
             yield from parameter_tables(value, inner)
+
+
+def with_numbers(node: Any, in_parameters: bool = False) -> Any:
+    """A merge whose parameters that YAML reads as text, such as 9e-1, are the numbers that mergekit takes them for."""
+    if isinstance(node, dict):
+        return {
+            name: value if name == "filter" else with_numbers(value, in_parameters or name == "parameters")
+            for name, value in node.items()
+        }
+    if isinstance(node, list):
+        return [with_numbers(each, in_parameters) for each in node]
+    written = in_parameters and isinstance(node, str) and _EXPONENT.fullmatch(node)
+    return float(node) if written else node
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ModelWrapValidatorHandler, PrivateAttr, mod
 from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import Flag, Said, Table, Text, key
-from apo_soup.config.merge_methods import merge_faults
+from apo_soup.config.merge_methods import merge_faults, with_numbers
 from apo_soup.config.stage_file import Fault, Keys, OpenKeys
 
 FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
@@ -85,7 +85,7 @@ class MergekitKeys(OpenKeys):
     @model_validator(mode="wrap")
     @classmethod
     def _keep_order(cls, given: Any, check: ModelWrapValidatorHandler["MergekitKeys"]) -> "MergekitKeys":
-        made = check(given)
+        made = check(with_numbers(given))
         made._order = tuple(given) if isinstance(given, dict) else ()
         return made
 

@@ -135,7 +135,12 @@ def _is_there(path: Path) -> bool:
 
 def places_looked_at(written: str, recipe_folder: Path | None) -> str:
     """Both places of a path that is not there, for a sentence."""
-    here = Path.cwd() / written
+    here = _shown(Path.cwd() / written)
     if Path(written).is_absolute() or recipe_folder is None:
         return f"looked for {here}"
-    return f"looked for {(recipe_folder / written).absolute()} and {here}"
+    return f"looked for {_shown((recipe_folder / written).absolute())} and {here}"
+
+
+def _shown(path: Path) -> Path:
+    """A path without steps upward, which a reader would have to take himself."""
+    return path.resolve() if ".." in path.parts else path

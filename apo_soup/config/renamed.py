@@ -19,6 +19,10 @@ RENAMED: dict[str, tuple[str | None, str]] = {
     "preprocessing_num_workers": ("dataset_num_proc", "alignment-handbook's earlier name of it"),
     "dataset_kwargs": (None, "set by the stage itself, which hands TRL prepared rows"),
 }
+# Keys that changed what is learnt, and that nothing reads any longer: what became of each, and what to write.
+GONE = {
+    "rpo_alpha": "TRL has no more; write loss_type: [sigmoid, sft] with loss_weights: [1.0, ALPHA], ALPHA its value",
+}
 RENAMED_IN_EVAL: dict[str, tuple[str | None, str]] = {
     "harness_engine": ("engine", "it runs the suite's own kinds too"),
 }

@@ -5,6 +5,7 @@ from itertools import islice
 from math import ceil
 from pathlib import Path
 
+from apo_soup.config.file_names import has_rows_by_line
 from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
@@ -38,7 +39,7 @@ def most_rows(recipe: TrainingFile) -> int | None:
     total = 0
     for source in recipe.dataset_mixture.datasets:
         file = Path(source.id).expanduser()
-        if source.token_share is not None or file.suffix != ".jsonl" or not file.is_file():
+        if source.token_share is not None or not has_rows_by_line(file) or not file.is_file():
             return None
         enough = ceil(smallest_step(recipe) / source.weight) + 1
         with file.open("rb") as lines:

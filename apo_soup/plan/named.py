@@ -49,7 +49,7 @@ from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
 from apo_soup.runs.training_suite import training_suite
 from apo_soup.verify.answers import verifier
 from merge.members import absent_member, listed_member
-from merge.mergekit_names import STAGE_NAMES, is_adapted, named_models, resolved_model, with_names_as_text
+from merge.mergekit_names import STAGE_NAMES, named_models, resolved_model, with_names_as_text
 
 # Rows of a source that are looked at: one of them must be usable.
 FIRST_ROWS = 20
@@ -291,7 +291,7 @@ def _merged_models(recipe: MergeFile, looks: Looks) -> None:
     for model, key in named_models(with_names_as_text(recipe.merge, recipe.place("merge"))).items():
         resolved = resolved_model(model, recipe, key)
         if model in STAGE_NAMES or model.startswith("apo/"):
-            for part in resolved.split("+") if is_adapted(resolved) else [resolved]:
+            for part in resolved.split("+") if "+" in model else [resolved]:
                 looks.at_model(part, recipe.place(key), recipe.path.parent)
 
 

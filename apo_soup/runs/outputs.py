@@ -141,7 +141,7 @@ def _no_place(folder: Path) -> str | None:
         return f"expected a name that begins with no dot, as those of unfinished folders do, got {folder}; rename it"
     above = next((parent for parent in folder.parents if os.path.lexists(parent)), None)
     if above is not None and not above.is_dir():
-        return f"expected a folder, got {folder} in {above}, which is none; name another one"
+        return f"expected a folder to write into, got the file {above}; name another folder, or move it away"
     return None
 
 

@@ -15,11 +15,14 @@ COMMANDS = ("pt", "sft", "rlhf")
 _LAUNCHED_BY = ("NPROC_PER_NODE", "NNODES")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _BY_SHELL = re.compile(r"\$\(\(.*?\)\)|\$\([^()]*\)|`[^`]*`")
+# A quotation over more of them is none: a mark was left open.
+_LINES_OF_A_WORD = 60
 # Stands for a space within it.
 _INSIDE = "\N{NO-BREAK SPACE}"
 _SUM = re.compile(r"\$\((?:expr |\()(\s*\d+(?:\s*\\?[*/]\s*\d+)+)\s*\)+")
 _COMMAND = re.compile(rf"(?:.*/)?swift[./]cli[./]({'|'.join(COMMANDS)})(?:\.py)?")
-_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+# A variable, with what stands for it where it is not set.
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)(?::?[-=]([^${}]*))?\}")
 _ENDS = re.compile(r"\|[|&]?|&&?|;|(?:\d|&)?>+.*|<.*")
 _SET = re.compile(r"(?:export\s+)?(\w+)=(.*)", re.DOTALL)
 
@@ -53,16 +56,45 @@ def swift_keys(text: str, file: Path) -> dict[str, Any] | None:
 
 
 def _lines(text: str) -> Iterator[list[str]]:
-    """The lines of a script as words, without comments; what a shell would work out stays one word."""
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        whole = _BY_SHELL.sub(lambda found: re.sub(r"\s+", _INSIDE, found[0]), line)
-        for words in (whole, re.sub(r"(^|\s)#.*", "", whole)):
-            try:
-                split = shlex.split(words)
-            except ValueError:  # a quotation mark in a comment, or a quotation over several lines
-                continue
-            yield [word.replace(_INSIDE, " ") for word in takewhile(lambda word: not word.startswith("#"), split)]
-            break
+    """The lines of a script as words, without comments; what a shell would work out stays one word, and a `;` that ends
+    a command is one.
+    """
+    lines = re.sub(r"\\\r?\n", " ", text).splitlines()
+    at = 0
+    while at < len(lines):
+        words, used = None, 1
+        while words is None and at + used <= len(lines) and used <= _LINES_OF_A_WORD:
+            words = _words("\n".join(lines[at : at + used]))
+            used += words is None
+        if words is not None:
+            yield from _commands(words)
+        at += used if words is not None else 1
+
+
+def _commands(words: list[str]) -> Iterator[list[str]]:
+    """The commands of a line."""
+    command: list[str] = []
+    for word in words:
+        if word in (";", ";;", "&&"):
+            yield command
+            command = []
+        else:
+            command.append(word)
+    yield command
+
+
+def _words(line: str) -> list[str] | None:
+    """The words of a line; None where a quotation does not end in it."""
+    whole = _BY_SHELL.sub(lambda found: re.sub(r"\s+", _INSIDE, found[0]), line)
+    for words in (whole, re.sub(r"(^|\s)#.*", "", whole)):
+        reader = shlex.shlex(words, posix=True, punctuation_chars=";")
+        reader.whitespace_split, reader.commenters = True, ""
+        try:
+            split = list(reader)
+        except ValueError:  # a quotation mark in a comment, or a quotation over several lines
+            continue
+        return [word.replace(_INSIDE, " ") for word in takewhile(lambda word: not word.startswith("#"), split)]
+    return None
 
 
 def _command_at(words: list[str]) -> tuple[int, str] | None:
@@ -81,7 +113,9 @@ def _assigned(word: str) -> tuple[str, str] | None:
 
 def _filled(text: str, variables: dict[str, str]) -> str:
     """A text with the variables that are set; products and quotients are worked out, as scripts have for a batch."""
-    filled = _VARIABLE.sub(lambda found: variables.get(found[1] or found[2], found[0]), text)
+    filled = _VARIABLE.sub(
+        lambda found: variables.get(found[1] or found[2]) or (found[0] if found[3] is None else found[3]), text
+    )
     found = _SUM.fullmatch(filled)
     first, *others = re.findall(r"([*/]?)\s*(\d+)", found[1]) if found else [("", "")]
     if not found or ("/", "0") in others:

@@ -10,6 +10,7 @@ from apo_soup.config.merge_methods import (
     merge_faults,
     unused_by_base,
     unused_parameters,
+    with_numbers,
 )
 
 PAIR = [{"model": "soup", "parameters": {"weight": 0.9}}, {"model": "mid", "parameters": {"weight": 0.1}}]
@@ -154,3 +155,18 @@ def test_filters_are_found_at_every_depth():
     shared = {"t": {"filter": "*", "value": 1}, "lambda": [{"filter": "self_attn", "value": [0, 1]}]}
     given = {"merge_method": "linear", "models": models, "parameters": shared, "tokenizer": {"filter": "x"}}
     assert filters(given) == ["mlp", "self_attn"]
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    given = {
+        "merge_method": "ties",
+        "models": [{"model": "5e1", "parameters": {"weight": "9e-1", "density": [{"filter": "1e1", "value": "5E-1"}]}}],
+        "parameters": {"normalize": True, "weight": ["1e-1", 1]},
+        "dtype": "float32",
+    }
+    assert with_numbers(given) == {
+        "merge_method": "ties",
+        "models": [{"model": "5e1", "parameters": {"weight": 0.9, "density": [{"filter": "1e1", "value": 0.5}]}}],
+        "parameters": {"normalize": True, "weight": [0.1, 1]},
+        "dtype": "float32",
+    }

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from helpers import ROOT
 
+from apo_soup.config.load import load
 from apo_soup.plan.check import check_recipe
 
 BAD_ROWS = {"none.jsonl": "", "others.jsonl": '{"foo": 1}\n', "cut.jsonl": '{"messages": [\n', "notes.txt": "x\n",
@@ -315,3 +316,15 @@ def test_a_pattern_of_rows_that_a_stage_will_write_counts_as_there(tmp_path):
     mid = (folder / "mid.yaml").read_text()
     (folder / "mid.yaml").write_text(mid.replace("data/mid_asked.jsonl", "data/mid_a*.jsonl"))
     assert check_recipe(folder)[1] == []
+
+
+def test_a_merge_by_stages_passes_in_a_folder_with_a_plus(tmp_path, monkeypatch):
+    here = tmp_path / "c++"
+    shutil.copytree(ROOT / "recipes" / "tiny", here / "r")
+    monkeypatch.chdir(here)
+    assert check_recipe(Path("r"))[1] == []
+
+
+def test_a_mode_that_is_written_twice_is_asked_once(changed, tmp_path):
+    assert changed("eval.yaml", {"tasks.0.modes": ["think", "no_think", "think"]}) == []
+    assert load(tmp_path / "mine" / "r" / "eval.yaml", "eval").tasks[0].modes == ["think", "no_think"]

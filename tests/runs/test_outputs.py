@@ -39,6 +39,21 @@ def problem(file: Path, output: str | Path) -> str | None:
     return problems[0] if problems else None
 
 
+def test_a_file_in_the_place_of_the_run_is_told_once(place):
+    (place / "recipe.yaml").write_text("name: here\nmodel: base\n")
+    for kind in ("mid", "sft"):
+        keys = "model_name_or_path: base\ndataset_mixture: {datasets: [{id: mine/rows.jsonl}]}\n"
+        (place / f"{kind}.yaml").write_text(keys)
+    (place / "data.yaml").unlink()
+    Path("runs").mkdir()
+    Path("runs/here").write_text("years of work")
+    told = [one for one in check_recipe(place)[1] if "folder to write into" in one]
+    assert told == [
+        f"{place}/recipe.yaml:1: name: expected a folder to write into, got the file runs/here; name another "
+        "folder, or move it away"
+    ]
+
+
 def test_places_of_others_are_refused(place):
     refused = {
         ".": "is the working directory",
@@ -65,7 +80,7 @@ def test_places_of_others_are_refused(place):
             "runs/.sft.partial",
             "expected a name that begins with no dot, as those of unfinished folders do, got runs/.sft",
         ),
-        ("mine/rows.jsonl/x", "expected a folder, got mine/rows.jsonl/x in mine/rows.jsonl, which is none; name"),
+        ("mine/rows.jsonl/x", "expected a folder to write into, got the file mine/rows.jsonl; name another folder"),
     ):
         assert told in problem(place / "sft.yaml", output)
     os.symlink("base", "link")

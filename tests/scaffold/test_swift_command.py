@@ -65,3 +65,22 @@ def test_several_commands_and_one_without_keys_are_a_sentence():
         keys("swift pt --model a\nswift sft --model b\n")
     with pytest.raises(UserError, match=r"train\.sh: expected --model behind swift sft, got none; give"):
         keys("swift sft config.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("swift sft --model ${MODEL:-org/m} --dataset a b; echo done", {"model": "org/m", "dataset": ["a", "b"]}),
+        ("MODEL=org/n\nswift sft --model ${MODEL:-org/m} --dataset a", {"model": "org/n", "dataset": "a"}),
+        ("A=1; B='x y'; swift sft --model m --dataset $B", {"model": "m", "dataset": "x y"}),
+        ("swift sft --model m --learning_rate 1e-4;\nswift infer --model q", {"model": "m", "learning_rate": 1e-4}),
+        ("export A=5;swift sft --model m --seed $A;", {"model": "m", "seed": 5}),
+        ("swift sft --model m --system 'Be\nkind; and\n# brief' --seed 5", {
+            "model": "m", "system": "Be\nkind; and\n# brief", "seed": 5
+        }),
+        ("S='one\ntwo'\nswift sft --model m --system \"$S\"", {"model": "m", "system": "one\ntwo"}),
+        ("# it's a comment\nswift sft --model m # don't\necho 'x'", {"model": "m"}),
+    ],
+)  # fmt: skip
+def test_words_are_those_of_a_shell(text, expected):
+    assert keys(text) == {"command": "sft", **expected}

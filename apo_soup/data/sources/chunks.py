@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from apo_soup.config.file_names import has_rows_by_line
 from apo_soup.data.sources.json_rows import LineRange, json_line_rows
 from apo_soup.data.sources.read import file_rows, stored_rows
 from apo_soup.data.sources.row_bytes import opened_rows
@@ -74,7 +75,7 @@ def source_chunks(source: Source, where: str) -> list[Chunk]:
 
 
 def _file_chunks(file: Path, where: str) -> Iterator[Chunk]:
-    if file.suffix.lower() == ".jsonl":
+    if has_rows_by_line(file):
         with opened_rows(file, where) as opened:
             for part, rows in line_ranges(opened, BYTES_A_CHUNK):
                 yield Chunk(file, part, rows, size=part.end - part.start)

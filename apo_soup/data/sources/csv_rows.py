@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from apo_soup.data.conversations.dialects import holds_turns, written_value
@@ -12,7 +13,8 @@ from apo_soup.errors import UserError
 
 # The longest text of one cell; Python's own limit of 131 072 characters is below a long reasoning.
 LONGEST_CELL = 2**31 - 1
-OTHER_SEPARATORS = (";", "\t", "|", ",")
+_WRITTEN_INSTEAD = (";", "\t")
+OTHER_SEPARATORS = (*_WRITTEN_INSTEAD, "|", ",")
 # What pandas writes for a value that is not there, where it is asked for text.
 NO_VALUE = ("nan", "NaN", "<NA>")
 # A name of a column is shorter, and no sentence.
@@ -21,6 +23,7 @@ LONGEST_NAME = 60
 
 def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
     """Rows of a file of separated values; a record that is at fault is a row with a problem, placed at its first line.
+    Where the first line has one name, but several with semicolons or tabs between them, those separate its columns.
 
     A cell that holds a list of turns as JSON, or as Python writes it, becomes that list; `nan` is no value.
 
@@ -30,7 +33,9 @@ def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -
     csv.field_size_limit(LONGEST_CELL)
     with opened_rows(file, where) as opened:
         text = io.TextIOWrapper(opened, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        records = csv.reader(text, delimiter=separator, strict=True)
+        first = text.readline()
+        separator = _separator_of(first, separator)
+        records = csv.reader(chain([first], text), delimiter=separator, strict=True)
         names: list[str] | None = None
         while True:
             place = f"{file}:{records.line_num + 1}"
@@ -54,6 +59,17 @@ def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -
                 names = column_names(cells, f"{where}: {place}", separator)
             else:
                 yield _row(place, names, cells, keep_nulls)
+
+
+def _separator_of(line: str, usual: str) -> str:
+    """What separates the names of the first line: programs of many countries write CSV with semicolons."""
+    for separator in (usual, *_WRITTEN_INSTEAD):
+        try:
+            if len(next(csv.reader([line], delimiter=separator, strict=True), [])) > 1:
+                return separator
+        except csv.Error:  # a quoted name over several lines, or quotes that end before another separator
+            continue
+    return usual
 
 
 def column_names(cells: list[str], place: str, separator: str) -> list[str]:

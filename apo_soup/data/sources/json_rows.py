@@ -57,8 +57,8 @@ def json_line_rows(
                 yield SourceRow(
                     place,
                     None,
-                    f"expected a JSON object, got a line that is not valid JSON at column {error.colno}: {error.msg}; "
-                    "write one object a line",
+                    "expected a JSON object, got a line that is not valid JSON at column "
+                    f"{error.colno}: {_found(error)}; write one object a line",
                 )
                 continue
             except (ValueError, RecursionError) as error:
@@ -96,7 +96,7 @@ def json_file_rows(file: Path, where: str, keep_nulls: bool = False) -> Iterator
     except json.JSONDecodeError as error:
         raise UserError(
             f"{where}: {file}:{error.lineno}: expected rows as JSON, got text that is not valid JSON at column "
-            f"{error.colno}: {error.msg}; correct the file"
+            f"{error.colno}: {_found(error)}; correct the file"
         ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: {file}: {_unreadable(error)}") from None
@@ -159,3 +159,10 @@ def _has_json_lines(file: Path, where: str) -> bool:
         with contextlib.suppress(ValueError, RecursionError):
             objects += isinstance(json.loads(line.decode("utf-8-sig" if number == 0 else "utf-8")), dict)
     return objects >= 2
+
+
+def _found(error: json.JSONDecodeError) -> str:
+    """What a parser found wrong; a comma that nothing follows is told as one, which its words do not say."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].strip()
+    too_many = after == "," or (before.endswith(",") and after[:1] in ("", "]", "}"))
+    return "a comma that nothing follows" if too_many else error.msg

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from apo_soup.config.file_names import has_rows_by_line
 from apo_soup.data.sources.json_rows import LineRange, json_line_rows
 from apo_soup.data.sources.read import file_rows, stored_rows
 from apo_soup.data.sources.row_bytes import opened_rows
@@ -73,7 +74,7 @@ class RowPages:
 
     def _at(self, number: int, files: list[FileState], places: dict[int, RowPlace]) -> RowPlace | None:
         """The place before a row; None where the source ends before it."""
-        if all(_has_lines(file.path) for file in files) and number > sum(file.bytes for file in files):
+        if all(has_rows_by_line(file.path) for file in files) and number > sum(file.bytes for file in files):
             return None  # a line has a byte at least
         known = max(each for each in list(places) if each <= number)
         place: RowPlace | None = _with_rows(places[known], files)
@@ -88,7 +89,7 @@ class RowPages:
     def _skip(self, place: RowPlace, count: int, files: list[FileState]) -> tuple[int, RowPlace | None]:
         """Pass at most `count` rows of the file of a place; how many they were, and the place behind them."""
         file = files[place.file].path
-        if _has_lines(file):
+        if has_rows_by_line(file):
             lines, size = self._lines(file, place.byte, count)
             return lines, _with_rows(RowPlace(place.file, place.before + lines, place.byte + size), files)
         total = _table_length(file)
@@ -102,7 +103,7 @@ class RowPages:
     ) -> tuple[int, list[SourceRow], RowPlace | None]:
         """At most `count` rows of the file of a place: how many numbers they have, themselves, and the place behind."""
         file = files[place.file].path
-        if _has_lines(file):
+        if has_rows_by_line(file):
             lines, size = self._lines(file, place.byte, count)
             part = LineRange(place.byte, place.byte + size, place.before + 1)
             rows = list(json_line_rows(file, self.where, self.source.keep_nulls, part))
@@ -140,11 +141,6 @@ def _remember(places: dict[int, RowPlace], number: int, place: RowPlace) -> None
         places[number] = place
 
 
-def _has_lines(file: Path) -> bool:
-    """Whether a file is entered by bytes."""
-    return file.suffix.lower() == ".jsonl"
-
-
 def _table_length(file: Path) -> int | None:
     """How many rows a Parquet file has; None of any other, and of one that cannot be read."""
     groups = row_groups(file) if file.suffix.lower() == ".parquet" else None
@@ -160,7 +156,7 @@ def _behind(place: RowPlace, count: int, ended: bool, files: list[FileState]) ->
 
 def _with_rows(place: RowPlace, files: list[FileState]) -> RowPlace | None:
     """A place where the file goes on, or else the beginning of the next one that has any bytes; None behind all."""
-    if place.file < len(files) and not _has_lines(files[place.file].path):
+    if place.file < len(files) and not has_rows_by_line(files[place.file].path):
         return place
     while place.file < len(files):
         if place.byte < files[place.file].bytes:

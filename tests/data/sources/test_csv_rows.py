@@ -65,8 +65,8 @@ def test_a_record_at_fault_is_one_bad_row_with_its_line(read, tmp_path):
             "rows.csv:2: expected a closing quote, got the end of the file inside a text of",
         ),
         (
-            "prompt;completion\nq;a\n",
-            "rows.csv:1: expected columns separated by ',', got one column 'prompt;completion' wi",
+            "prompt|completion\nq|a\n",
+            "rows.csv:1: expected columns separated by ',', got one column 'prompt|completion' wi",
         ),
         (
             "What is it?,It is so\nq,a\n",
@@ -135,3 +135,14 @@ def test_the_word_of_tables_for_nothing_is_no_text(read):
         {"prompt": "q"},
         {"prompt": "q", "completion": "nan is a word"},
     ]
+
+
+@pytest.mark.parametrize("first", ["prompt{}completion", '"prompt"{}"completion"'])
+@pytest.mark.parametrize(("name", "separator"), [("r.csv", ";"), ("r.csv", "\t"), ("r.tsv", ";")])
+def test_what_separates_the_names_separates_the_columns(read, name, separator, first):
+    text = first.format(separator) + f'\r\na, b{separator}"c{separator} d"\r\n'
+    assert contents(read(text, name)) == [{"prompt": "a, b", "completion": f"c{separator} d"}]
+
+
+def test_one_column_may_hold_other_separators(read):
+    assert contents(read("text\na; b\nc\n")) == [{"text": "a; b"}, {"text": "c"}]

@@ -7,6 +7,7 @@ import pytest
 from data_helpers import MESSAGES, ROWS
 
 from apo_soup.config.mixture import SourceKeys
+from apo_soup.data.sources.chunks import count_rows
 from apo_soup.data.sources.json_rows import json_file_rows, json_line_rows
 from apo_soup.data.sources.read import read_rows
 from apo_soup.data.sources.source import Source
@@ -137,6 +138,26 @@ def test_a_bad_line_of_a_json_file_of_lines_is_one_bad_row(tmp_path):
     assert [r.content for r in rows] == [None, {"text": "a"}, {"text": "b"}, {"text": "c"}, None]
     assert rows[0].problem.startswith("expected a JSON object, got a line that is not valid JSON at column 2: ")
     assert rows[-1].problem.startswith("expected UTF-8, got another encoding at byte 10 of the line; ")
+
+
+def test_a_comma_that_nothing_follows_is_told_as_one(tmp_path):
+    lines, listed = tmp_path / "r.jsonl", tmp_path / "r.json"
+    lines.write_text('{"text": "a"},\n{"text": "b"}\n{"text": "c",}\n')
+    rows = list(read_rows(Source(str(lines)), "here"))
+    told = "expected a JSON object, got a line that is not valid JSON at column {}: a comma that nothing follows; "
+    told += "write one object a line"
+    assert [row.problem for row in rows][:2] == [told.format(14), None]
+    assert "a comma that nothing follows" in rows[2].problem
+    listed.write_text('[\n{"text": "a"},\n]\n')
+    with pytest.raises(UserError, match=r"expected rows as JSON, .*: a comma that nothing follows; correct"):
+        list(read_rows(Source(str(listed)), "here"))
+
+
+def test_ndjson_is_jsonl_by_another_name(tmp_path):
+    (tmp_path / "r.ndjson").write_text('{"text": "a"}\n{"text": "b"}\n')
+    source = Source(str(tmp_path / "r.ndjson"))
+    assert [row.content for row in read_rows(source, "here")] == [{"text": "a"}, {"text": "b"}]
+    assert count_rows(source, "here") == 2
 
 
 def test_a_key_that_an_object_has_twice_is_a_bad_row_and_not_the_last_of_them(tmp_path):
