@@ -17,9 +17,9 @@ from apo_soup.config.stage_file import Fault
 COMMON_PARAMETERS = frozenset({"int8_mask"})
 # Parameters of which each model has its own value, wherever a method has them.
 OF_MODELS = frozenset({"density", "gamma", "scale", "weight"})
+# A text that is a number.
+NUMBER_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?")
 # Where a model's own parameters stand.
-# A number of YAML has a point before its exponent.
-_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 BELOW_A_MODEL = re.compile(r"(.*\.)?(models|sources)\.\d+\.parameters")
 
 
@@ -78,6 +78,7 @@ MERGE_KEYS = (
 )  # fmt: skip
 SLICE_KEYS = ("base_model", "parameters", "residual_weight", "sources")
 SLICE_SOURCE_KEYS = ("layer_range", "model", "parameters")
+MODEL_ENTRY_KEYS = ("model", "parameters")
 MODULE_KEYS = ("models", "parameters", "slices")
 TOKENIZER_KEYS = ("pad_to_multiple_of", "source", "tokens")
 
@@ -110,7 +111,7 @@ def merge_faults(given: dict[str, Any]) -> Iterator[Fault]:
     for place, parameters in parameter_tables(given):
         for parameter, value in parameters.items():
             if parameter not in known:
-                way = nearest(parameter, sorted(known)) or "remove it"
+                way = _home(parameter, value) or nearest(parameter, sorted(known)) or "remove it"
                 own = ", ".join(sorted(method.parameters)) or "none"
                 told = f"expected those of {name} ({own}), got {said_again(parameter)}"
                 yield Fault(place, f"{told}, which no method of mergekit's has; {way}")
@@ -194,19 +195,6 @@ def parameter_tables(node: Any, place: str = "") -> Iterator[tuple[str, dict[str
             yield from parameter_tables(value, inner)
 
 
-def with_numbers(node: Any, in_parameters: bool = False) -> Any:
-    """A merge whose parameters that YAML reads as text, such as 9e-1, are the numbers that mergekit takes them for."""
-    if isinstance(node, dict):
-        return {
-            name: value if name == "filter" else with_numbers(value, in_parameters or name == "parameters")
-            for name, value in node.items()
-        }
-    if isinstance(node, list):
-        return [with_numbers(each, in_parameters) for each in node]
-    written = in_parameters and isinstance(node, str) and _EXPONENT.fullmatch(node)
-    return float(node) if written else node
-
-
 def _numbers(value: Any) -> Iterator[float]:
     """The numbers of a parameter: its own, those of a gradient, and those by tensor."""
     if isinstance(value, (list, tuple)):
@@ -228,13 +216,20 @@ def _is_setting(value: Any) -> bool:
 def _unknown_keys(given: dict[str, Any]) -> Iterator[Fault]:
     """Keys that mergekit's schema has no field for: it would drop them in silence."""
     yield from _unknown("", given, MERGE_KEYS)
+    yield from _unknown_in_models("models", given.get("models"))
     yield from _unknown("tokenizer", given.get("tokenizer"), TOKENIZER_KEYS)
     yield from _unknown_in_slices("slices", given.get("slices"))
     modules = given.get("modules")
     for name, module in modules.items() if isinstance(modules, dict) else ():
         yield from _unknown(f"modules.{name}", module, MODULE_KEYS)
         if isinstance(module, dict):
+            yield from _unknown_in_models(f"modules.{name}.models", module.get("models"))
             yield from _unknown_in_slices(f"modules.{name}.slices", module.get("slices"))
+
+
+def _unknown_in_models(place: str, models: Any) -> Iterator[Fault]:
+    for number, entry in enumerate(models if isinstance(models, list) else ()):
+        yield from _unknown(f"{place}.{number}", entry, MODEL_ENTRY_KEYS)
 
 
 def _unknown_in_slices(place: str, slices: Any) -> Iterator[Fault]:
@@ -246,8 +241,44 @@ def _unknown_in_slices(place: str, slices: Any) -> Iterator[Fault]:
 
 
 def _unknown(place: str, node: Any, known: tuple[str, ...]) -> Iterator[Fault]:
-    for name in node if isinstance(node, dict) else ():
+    for name, value in node.items() if isinstance(node, dict) else ():
         if name not in known:
-            way = nearest(name, known) or "remove it"
+            way = _way(name, value, known) or nearest(name, known) or "remove it"
             told = f"expected a key of mergekit's ({', '.join(known)}), got {said_again(name)}; {way}"
             yield Fault(f"{place}.{name}" if place else str(name), told)
+
+
+def _way(name: Any, value: Any, known: tuple[str, ...]) -> str:
+    """What to do about a key that stands where mergekit does not look for it; no text where it is none of those."""
+    if name == "name" and known == MERGE_KEYS:
+        return "it names one of several merges in a file for mergekit-multi, and this is the only one: remove it"
+    if name == "revision" and "model" in known:
+        return f"write it behind the model's name: OWNER/NAME@{value}"
+    if name == "layer_range" and known == MODEL_ENTRY_KEYS:
+        return "layers are chosen below slices; for all layers remove it"
+    of_methods = frozenset[str]().union(*(method.parameters for method in METHODS.values()))
+    return "write it below parameters there" if name in of_methods and "parameters" in known else ""
+
+
+def _home(parameter: Any, value: Any) -> str:
+    """Where a setting belongs that is no parameter; no text where it is none."""
+    if parameter == "random_seed":
+        return f"write options: {{random_seed: {as_written(value)}}} beside merge"
+    return f"write {parameter} beside parameters" if parameter in MERGE_KEYS else ""
+
+
+def with_numbers(node: Any) -> Any:
+    """A merge in mergekit's schema whose parameters are numbers where they are written as texts of numbers: YAML reads
+    1e-5 as a text, and mergekit takes it.
+    """
+    if isinstance(node, dict):
+        return {k: _as_number(v) if k == "parameters" else with_numbers(v) for k, v in node.items()}
+    return [with_numbers(value) for value in node] if isinstance(node, list) else node
+
+
+def _as_number(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: v if k == "filter" else _as_number(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_as_number(each) for each in value]
+    return float(value) if isinstance(value, str) and NUMBER_TEXT.fullmatch(value.strip()) else value

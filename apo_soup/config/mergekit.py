@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from annotated_types import MinLen
-from pydantic import AfterValidator, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import AfterValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from apo_soup.config.file_names import file_name_fault
 from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import Flag, Said, Table, Text, key
 from apo_soup.config.merge_methods import merge_faults, with_numbers
-from apo_soup.config.stage_file import Fault, Keys, OpenKeys
+from apo_soup.config.stage_file import Fault, OpenKeys
 
 FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
 # What torch calls devices.
@@ -56,8 +56,11 @@ class MergekitParameters(OpenKeys):
     normalize: Any = key(None, "divide by the sum of the weights")
 
 
-class MergekitModel(Keys):
+class MergekitModel(OpenKeys):
     """One model of a merge."""
+
+    # `merge_faults` tells of other keys where they belong; editors mark them.
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
     model: ModelName = key(meaning="a stage of the run, a folder, or an id of the Hub")
     parameters: MergekitParameters | None = key(None, "parameters of this model, such as `{weight: 0.9}`")

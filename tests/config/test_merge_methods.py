@@ -17,7 +17,13 @@ PAIR = [{"model": "soup", "parameters": {"weight": 0.9}}, {"model": "mid", "para
 
 
 def test_methods_and_keys_are_those_of_the_installed_mergekit():
-    from mergekit.config import InputSliceDefinition, MergeConfiguration, OutputModuleDefinition, OutputSliceDefinition
+    from mergekit.config import (
+        InputModelDefinition,
+        InputSliceDefinition,
+        MergeConfiguration,
+        OutputModuleDefinition,
+        OutputSliceDefinition,
+    )
     from mergekit.merge_methods.registry import registered_methods
     from mergekit.tokenizer.config import TokenizerConfig
 
@@ -38,6 +44,7 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
         ("MERGE_KEYS", MergeConfiguration),
         ("SLICE_KEYS", OutputSliceDefinition),
         ("SLICE_SOURCE_KEYS", InputSliceDefinition),
+        ("MODEL_ENTRY_KEYS", InputModelDefinition),
         ("MODULE_KEYS", OutputModuleDefinition),
         ("TOKENIZER_KEYS", TokenizerConfig),
     ):
@@ -132,6 +139,29 @@ def test_methods_and_keys_are_those_of_the_installed_mergekit():
                                      "nearest is models"),
             ],
         ),
+        (
+            {"merge_method": "linear", "name": "first", "models": [
+                {**PAIR[0], "revision": "dpo", "layer_range": [0, 4]}, {**PAIR[1], "density": 0.5}]},
+            [
+                ("name", f"expected a key of mergekit's ({', '.join(merge_methods.MERGE_KEYS)}), got name; it names "
+                         "one of several merges in a file for mergekit-multi, and this is the only one: remove it"),
+                ("models.0.revision", "expected a key of mergekit's (model, parameters), got revision; write it behind "
+                                      "the model's name: OWNER/NAME@dpo"),
+                ("models.0.layer_range", "expected a key of mergekit's (model, parameters), got layer_range; layers "
+                                         "are chosen below slices; for all layers remove it"),
+                ("models.1.density", "expected a key of mergekit's (model, parameters), got density; write it below "
+                                     "parameters there"),
+            ],
+        ),
+        (
+            {"merge_method": "linear", "models": PAIR, "parameters": {"random_seed": 145, "dtype": "float16"}},
+            [
+                ("parameters", "expected those of linear (normalize, weight), got random_seed, which no method of "
+                               "mergekit's has; write options: {random_seed: 145} beside merge"),
+                ("parameters", "expected those of linear (normalize, weight), got dtype, which no method of mergekit's "
+                               "has; write dtype beside parameters"),
+            ],
+        ),
     ],
 )  # fmt: skip
 def test_names_and_numbers_of_a_merge_are_held_to_mergekits(given, found):
@@ -158,15 +188,10 @@ def test_filters_are_found_at_every_depth():
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():
-    given = {
-        "merge_method": "ties",
-        "models": [{"model": "5e1", "parameters": {"weight": "9e-1", "density": [{"filter": "1e1", "value": "5E-1"}]}}],
-        "parameters": {"normalize": True, "weight": ["1e-1", 1]},
-        "dtype": "float32",
-    }
-    assert with_numbers(given) == {
-        "merge_method": "ties",
-        "models": [{"model": "5e1", "parameters": {"weight": 0.9, "density": [{"filter": "1e1", "value": 0.5}]}}],
-        "parameters": {"normalize": True, "weight": [0.1, 1]},
-        "dtype": "float32",
+    """1e-5 has no point, and is a text in YAML 1.1; names of models and tensors stay what they are."""
+    slices = [{"sources": [{"model": "1e-5", "parameters": {"weight": ["0", "-.5", True]}}]}]
+    shared = {"tol": "1e-5", "t": [{"filter": "1e5", "value": "2."}, {"value": "1e9999"}], "mode": "1_0"}
+    assert with_numbers({"slices": slices, "parameters": shared}) == {
+        "slices": [{"sources": [{"model": "1e-5", "parameters": {"weight": [0.0, -0.5, True]}}]}],
+        "parameters": {"tol": 1e-5, "t": [{"filter": "1e5", "value": 2.0}, {"value": "1e9999"}], "mode": "1_0"},
     }

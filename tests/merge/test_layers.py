@@ -90,10 +90,13 @@ def test_a_merge_of_fewer_layers_is_a_model_of_fewer_layers(run, merge_run):
 
 def test_slices_of_an_only_module_are_slices(settings):
     folder = settings(SmolLM3Config(num_hidden_layers=8, no_rope_layer_interval=4, **IDS))
-    part = {"sources": [{"model": str(folder), "layer_range": [2, 5]}]}
-    config = MergekitKeys.model_validate({"merge_method": "passthrough", "modules": {"default": {"slices": [part]}}})
-    changed = layer_changes(output_layers(config, "here"), folder, "here")
+
+    def layers(begin, end):
+        part = {"sources": [{"model": str(folder), "layer_range": [begin, end]}]}
+        given = {"merge_method": "passthrough", "modules": {"default": {"slices": [part]}}}
+        return output_layers(MergekitKeys.model_validate(given), "here")
+
+    changed = layer_changes(layers(2, 5), folder, "here")
     assert (changed["num_hidden_layers"], changed["no_rope_layers"]) == (3, [1, 0, 1])
-    part["sources"][0]["layer_range"] = [2, 9]
     with pytest.raises(UserError, match=r"modules\.default\.slices\.0\.sources\.0\.layer_range: expected layers of"):
-        output_layers(config, "here")
+        layers(2, 9)
