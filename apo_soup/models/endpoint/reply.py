@@ -8,10 +8,11 @@ import re
 from typing import Any
 
 from apo_soup.models.completion import Completion
-from apo_soup.models.think_tags import END_OF_THINKING, THINKING
+from apo_soup.models.think_tags import END_OF_THINKING, THINKING, in_common_tags
 
-# Words by which servers say that an answer ended by itself.
-ENDED_BY_ITSELF = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end")
+# Words, in small letters, by which servers say that an answer ended by itself.
+ENDED_BY_ITSELF = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end", "complete", "completed")
+UNTOLD_END = "an answer of which the server does not say how it ended"
 # Codes of client errors in a reply that may pass by themselves, and words that tell as much where there is no code.
 PASSING_CODES = (408, 409, 425, 429)
 PASSING_WORDS = re.compile(
@@ -119,15 +120,17 @@ def reply_completion(reply: Any) -> Completion:
     """
     choice = reply.choices[0]
     text, reasoning = message_text(choice.message.content), message_reasoning(choice.message).strip()
+    text = in_common_tags(text)
     if reasoning and END_OF_THINKING not in text:
         text = f"{THINKING}\n{reasoning}\n{END_OF_THINKING}\n\n{text.lstrip()}"
     elif END_OF_THINKING in text and THINKING not in text:
         text = THINKING + text  # the server's template opened the block in the prompt
     calls = message_calls(choice.message)
     text = _whole_characters(text)
-    reason = choice.finish_reason
+    reason = str(getattr(choice, "finish_reason", None) or "").lower()
     ended = reason in ENDED_BY_ITSELF or (bool(calls) and reason in CALLED)
     altered = UNREAD_CALL if calls is None else None if calls and reason in CALLED else ALTERED_BY_SERVER.get(reason)
+    altered = altered or (None if reason else UNTOLD_END)
     if altered is None and not text and getattr(choice.message, "refusal", None):
         altered = REFUSAL
     return Completion(text, reply_tokens(reply, "completion_tokens"), ended, altered, tuple(calls or ()))

@@ -45,6 +45,9 @@ def test_a_block_that_the_template_opened_in_the_prompt_is_opened_in_the_answer(
         ),
         ("4", {"reasoning": [{"type": "text", "text": "2 + 2"}]}, "<think>\n2 + 2\n</think>\n\n4"),
         (None, {"reasoning_content": "2"}, "<think>\n2\n</think>\n\n"),
+        ("\n[THINK]2 + 2[/THINK]4", {}, "\n<think>2 + 2</think>4"),
+        ("<thought>\n2 + 2", {}, "<think>\n2 + 2"),
+        ("It says <thought> here.", {}, "It says <thought> here."),
     ],
 )
 def test_parts_of_an_answer_are_text_and_reasoning(content, extra, text):
@@ -52,6 +55,24 @@ def test_parts_of_an_answer_are_text_and_reasoning(content, extra, text):
     reply = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")])
     assert reply_fault(reply) is None
     assert reply_completion(reply).text == text
+
+
+@pytest.mark.parametrize(
+    ("reason", "finished", "problem"),
+    [
+        ("STOP", True, None),
+        ("COMPLETE", True, None),
+        ("length", False, None),
+        (None, False, "an answer of which the server does not say how it ended"),
+        ("", False, "an answer of which the server does not say how it ended"),
+        ("content_filter", False, "the server's content filter"),
+    ],
+)
+def test_how_an_answer_ended_is_read_in_any_letters_and_never_guessed(reason, finished, problem):
+    message = SimpleNamespace(content="4", model_extra={})
+    reply = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason=reason)])
+    found = reply_completion(reply)
+    assert (found.finished, found.problem) == (finished, problem)
 
 
 def test_a_refusal_is_no_empty_answer():
