@@ -265,6 +265,27 @@ def mergekit_config_changes(changes: dict[str, Any]) -> Iterator[None]:
         merge._model_out_config = original
 
 
+@contextmanager
+def mergekit_without_tables() -> Iterator[None]:
+    """Inside, mergekit's merges take the tensors that a model's class in transformers has, as of an architecture that
+    mergekit has no table of; no option of it says so.
+    """
+    from mergekit import merge
+    from mergekit.architecture import infer_architecture_info
+
+    original = merge.get_architecture_info
+
+    def inferred(config: Any, options: Any) -> Any:
+        infer_architecture_info.cache_clear()  # by path, and what lies there may have changed
+        return infer_architecture_info(tuple(config.referenced_models()), config.base_model, options)
+
+    merge.get_architecture_info = inferred
+    try:
+        yield
+    finally:
+        merge.get_architecture_info = original
+
+
 class HarnessHooks:
     """What lm-eval's models call under private names; override the public ones. Stands before the model's class."""
 

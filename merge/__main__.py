@@ -82,16 +82,13 @@ def _verify(plan: MergePlan) -> None:
     """Compare a written folder with the float64 average; raises UserError where it is off."""
     from merge.average import plain_linear
     from merge.hub import with_snapshots
-    from merge.model_tensors import has_several_parts
     from merge.own_heads import with_own_heads
     from merge.verify import verify_average
 
     linear = plan.linear or plain_linear(with_snapshots(plan.config, plan.where))
-    if linear and has_several_parts(linear.folders[0], plan.where):
-        linear = None  # mergekit gives its tensors other names
     if linear is None:
         raise UserError(
-            f"{plan.where}: expected a plain linear average of whole language models for --verify, got another merge; "
+            f"{plan.where}: expected a plain linear average of whole models for --verify, got another merge; "
             "leave --verify out"
         )
     scratch = hidden_sibling(plan.stage.folder, "verify")

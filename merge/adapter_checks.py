@@ -6,6 +6,7 @@ from typing import Any
 
 from apo_soup.errors import UserError
 from apo_soup.runs.sources import adapter_base_name, adapter_settings
+from merge.model_tensors import EMBEDDINGS
 from merge.tensors import StoredTensor, stored_tensors
 
 LAYER = re.compile(r"\.(\d+)\.")
@@ -55,6 +56,17 @@ def trained_on(adapter: Path, where: str) -> Path | None:
     """
     named = adapter_base_name(adapter, where)
     return Path(named) if named and Path(named).is_dir() else None
+
+
+def own_rows(adapter: Path, where: str) -> int | None:
+    """The rows of whole embeddings that an adapter holds, which was trained with tokens that its base has not; None
+    where it holds none.
+
+    Raises:
+        UserError: its weights cannot be read.
+    """
+    stored = stored_tensors(adapter, where).items()
+    return next((tensor.shape[0] for name, tensor in stored if name.endswith(EMBEDDINGS)), None)
 
 
 def _last_layer(tensors: dict[str, StoredTensor]) -> tuple[str, int] | None:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from apo_soup.config.mergekit import MergekitKeys
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.hashing import hash_value
-from merge.adapter_checks import check_all_loaded
+from merge.adapter_checks import check_all_loaded, own_rows
 from merge.mergekit_names import is_adapted, with_models
 from merge.own_code import copy_own_code
 
@@ -42,6 +43,10 @@ def _merged_adapter(model: str, folder: Path, where: str, trust_remote_code: boo
         with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):
             with _own_code_told(base, where):
                 loaded = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=trust_remote_code)
+                rows = own_rows(Path(adapter), where)
+                embeddings: Any = loaded.get_input_embeddings()
+                if rows and rows != len(embeddings.weight):
+                    loaded.resize_token_embeddings(rows, mean_resizing=False)  # the adapter has values for all of them
             whole = PeftModel.from_pretrained(loaded, adapter)
         check_all_loaded(whole, Path(adapter), where)
         with told_by_library(where, (ValueError, OSError, RuntimeError), expected=taken, way="train or fetch it again"):

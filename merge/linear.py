@@ -20,7 +20,7 @@ import torch
 from apo_soup.errors import UserError
 from apo_soup.progress import Progress
 from merge.average import LinearAverage
-from merge.model_tensors import has_several_parts, model_tensors
+from merge.model_tensors import model_tensors
 from merge.tensors import StoredTensor, pieces
 from merge.writer import DTYPE_NAMES, SafetensorsWriter
 
@@ -51,8 +51,7 @@ def weighted_sum(
 def same_as_mergekit(average: LinearAverage, where: str) -> bool:
     """Whether `write_average` gives what mergekit writes.
 
-    mergekit promotes mixed types, refuses a model listed twice, leaves out whole numbers, and gives the parts of a
-    model of several (its vision tower, say) the names that they have in memory.
+    mergekit promotes mixed types, refuses a model listed twice, and leaves out whole numbers.
 
     Raises:
         UserError: as `model_tensors` does.
@@ -61,7 +60,6 @@ def same_as_mergekit(average: LinearAverage, where: str) -> bool:
     types = {stored.dtype for tensors in inputs for stored in tensors.values()}
     return (
         len(set(average.folders)) == len(inputs)
-        and not has_several_parts(average.folders[0], where)
         and (average.dtype is not None or len(types) == 1)
         and all(t.is_floating_point for t in types)
     )

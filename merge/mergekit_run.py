@@ -5,7 +5,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from apo_soup.config.mergekit import MergekitKeys, MergekitOptions
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.libraries import NOTES_OF
-from apo_soup.private import mergekit_config_changes
+from apo_soup.private import mergekit_config_changes, mergekit_without_tables
+from apo_soup.progress import say
 from apo_soup.stored_json import read_json
 from merge.complete import copy_tokenizer, written_dtype
 from merge.mergekit_names import named_models
 from merge.mergekit_schema import parsed_configuration
+from merge.mergekit_tables import tensor_names
 from merge.tensors import pieces, stored_tensors
 from merge.views import view_place, with_views
 
@@ -57,7 +59,10 @@ def run_mergekit(
     views = folder.parent / "views"
     shutil.rmtree(views, ignore_errors=True)
     LoaderCache.loaders.clear()  # by path, and what lies there may have changed
-    parsed = parsed_configuration(with_views(config, views, where), options, where)
+    names = tensor_names([Path(model) for model in named_models(config)], where)
+    if not names.table:
+        say(f"note: {where}: mergekit has no table of these models' tensors, and takes those of transformers' class")
+    parsed = parsed_configuration(with_views(config, views, where, names.in_memory), options, where)
     named = config.names_tokens or bool(config.chat_template)
     # The card is ours to write; mergekit's asks the Hub about every local folder.
     fixed = {"write_model_card": False, "quiet": True}
@@ -72,6 +77,7 @@ def run_mergekit(
             torch.set_num_threads(settings.num_threads)
         with (
             mergekit_config_changes(changes or {}),
+            nullcontext() if names.table else mergekit_without_tables(),
             told_by_library(where, refusals, expected=taken, way=way),
             _named_as_given(config, views),
         ):

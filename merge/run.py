@@ -42,6 +42,7 @@ from merge.own_heads import with_own_heads
 from merge.parameter_notes import parameter_notes
 from merge.plan import MergePlan
 from merge.tensors import stored_tensors
+from merge.token_checks import template_note
 
 
 def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> None:
@@ -85,6 +86,9 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
             else:
                 run_mergekit(config, options, first, final, where, changes)
             complete_folder(final, first, long_context, recipe.place("long_context"))
+        note = template_note(final, folders, where)
+        if note:
+            say(f"note: {where}: {note}")
         check_loads(final, folders, where, bool(layers), loads.faults)
         write_card(final, stage.name, plan.config, models, run)
     facts = {"method": plan.config.merge_method, "models": [model_label(m, run) for m in models]}

@@ -64,10 +64,27 @@ def _end_of_turn(folder: Path, where: str) -> Any:
 
 
 def _template(folder: Path, where: str) -> str | None:
-    """The text of the chat template; None where the folder has none."""
+    """The text of the chat template, of several named ones that of conversations; None where the folder has none."""
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8").strip()
     settings = folder / "tokenizer_config.json"
     template = read_json(settings, where).get("chat_template") if settings.is_file() else None
+    if isinstance(template, list):
+        named = (each for each in template if isinstance(each, dict) and each.get("name") == "default")
+        template = next(named, {}).get("template")
     return template.strip() if isinstance(template, str) else None
+
+
+def template_note(merged: Path, folders: list[Path], where: str) -> str | None:
+    """That a merged folder has no chat template, and a model of the merge has one; None where that is not so.
+
+    Raises:
+        UserError: a file of a tokenizer cannot be read, or is of another form.
+    """
+    if _template(merged, where) is not None:
+        return None
+    has = next((folder for folder in folders if _template(folder, where) is not None), None)
+    if has is None:
+        return None
+    return f"the merged folder has no chat template, and {has} has one; write chat_template: auto to take it"

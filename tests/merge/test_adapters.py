@@ -144,3 +144,34 @@ def test_an_adapter_on_a_base_with_its_own_code_says_what_to_do(run, merge_run, 
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, (whole[0][name] + whole[1][name]) / 2, atol=1e-6, rtol=1e-6)
     assert {f.name for f in (run / "merged").glob("*.py")} == set(CODE)
+
+
+def test_an_adapter_trained_with_tokens_of_its_own_is_merged_with_them(run, merge_run, tiny_model):
+    """Its embeddings have eight rows more than the base's, and stand whole in the adapter."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = run / "own" / "apo" / "1"
+
+    def base():
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        model.config.name_or_path = model.name_or_path = str(tiny_model)
+        model.resize_token_embeddings(model.config.vocab_size + 8, mean_resizing=False)
+        return model
+
+    torch.manual_seed(0)
+    settings = LoraConfig(
+        r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens"], init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(base(), settings)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.add_(0.1)
+    model.save_pretrained(folder)
+    alone = [{"model": "soup", "parameters": {"weight": 1.0}}]
+    merge = {"merge_method": "linear", "dtype": "float32", "models": alone}
+    merge_run(soup={"members": [str(folder)], "dtype": "float32"}, merge=merge)
+    expected = PeftModel.from_pretrained(base(), folder).merge_and_unload().state_dict()
+    made = state_dict(run / "soup")
+    assert made["model.embed_tokens.weight"].shape == (model.config.vocab_size, 32)
+    for name, tensor in made.items():
+        torch.testing.assert_close(tensor, expected[name])

@@ -335,3 +335,32 @@ def test_a_check_foresees_what_a_merge_takes(run, merge_file):
     set_config(run / "mid", hidden_act="gelu")
     set_config(run / "mid", tie_word_embeddings=False)
     assert "hidden_act: expected silu" in "".join(merge_problems(recipe, lambda model: False))
+
+
+def test_of_several_named_templates_that_of_conversations_is_compared(run, merge_run):
+    """As older tokenizers store them, in tokenizer_config.json."""
+    file, jinja = (run / "mid" / name for name in ("tokenizer_config.json", "chat_template.jinja"))
+    settings, text = json.loads(file.read_text()), jinja.read_text()
+    jinja.unlink()
+    for default in (text, "{{ messages }}"):
+        named = [{"name": "tool_use", "template": "{{ tools }}"}, {"name": "default", "template": default}]
+        file.write_text(json.dumps(settings | {"chat_template": named}))
+        if default == text:
+            merge_run(merge=PAIR)
+    with pytest.raises(UserError, match=r"mid: chat template: expected that of .* key chat_template"):
+        merge_run(merge=PAIR)
+
+
+def test_a_merge_whose_first_model_has_no_template_is_told(run, merge_run, capsys):
+    """Most base models have none, and those trained from them have one."""
+    (run / "mid" / "chat_template.jinja").unlink()
+    merge = PAIR | {"models": PAIR["models"][::-1]}
+    merge_run(merge=merge)
+    told = (
+        f"merge: the merged folder has no chat template, and {run}/soup has one; write chat_template: auto to take it"
+    )
+    assert told in capsys.readouterr().out
+    merge_run(merge=merge | {"chat_template": "auto"})
+    assert "no chat template" not in capsys.readouterr().out
+    made, known = ((run / name / "chat_template.jinja").read_text().strip() for name in ("merged", "soup"))
+    assert made == known
