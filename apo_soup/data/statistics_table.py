@@ -1,7 +1,9 @@
 """The counts of a preparation as a table, and the lines below it."""
 
+import re
 from typing import Any
 
+from apo_soup.data.conversations.turn_fields import ROW_REASONING
 from apo_soup.data.conversations.unread import holds_thoughts, judges
 from apo_soup.data.statistics import DROP_REASONS, of_rows, told_limit
 from apo_soup.data.token_shares import SHARE_TOLERANCE
@@ -99,6 +101,8 @@ def unread_lines(stats: dict[str, Any]) -> list[str]:
             line = f"warning: {line}, and such a field says how a row is to be used"
         elif holds_thoughts(entry["field"]):
             line = f"warning: {line}, so what was thought before an answer is not trained"
+            if not re.search(r"^turns\.|chosen|rejected", entry["field"]) and entry["field"] != ROW_REASONING:
+                line += f"; in a row of one answer, as text, rename: {{{entry['field']}: {ROW_REASONING}}} reads it"
         lines.append(line)
     return lines
 

@@ -19,7 +19,7 @@ WORDS = ("text", "thinking", "reasoning", "refusal", "instructions")
 # What a part may hold beside its words without saying anything of them.
 SILENT = frozenset(
     (
-        *"type id cache_control citations annotations logprobs signature caller".split(),
+        *"type id cache_control citations annotations logprobs signature caller closed".split(),
         *("thoughtSignature", "thought_signature", *WORDS),
     )
 )

@@ -9,10 +9,11 @@ from typing import Any
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.conversations.reasoning import opens_unclosed_block, reasons_itself
+from apo_soup.data.conversations.rename_guess import unanswered_remedy
 from apo_soup.data.conversations.rendered_chat import check_transcript
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.tool_results import in_call_order
-from apo_soup.data.conversations.turn_fields import carries_loss
+from apo_soup.data.conversations.turn_fields import ROW_REASONING, carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
 from apo_soup.data.sources.rows import Fields, RowError, described
 
@@ -163,7 +164,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
         name = "prompt + completion"
         prompt = prompt_turns(fields["prompt"], system)
         check_transcript(fields["completion"], "completion")
-        answers = as_messages(fields["completion"], "assistant", "completion")
+        answers = as_messages(_thought_completion(fields), "assistant", "completion")
         completion_turns = sum(m["role"] == "assistant" for m in answers)
         if not completion_turns:
             raise RowError("field completion: expected an assistant turn, got none, so nothing is trained; add one")
@@ -171,7 +172,10 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     else:
         raise missing_field("messages", fields)
     if not any(m["role"] == "assistant" for m in messages):
-        raise RowError("field messages: expected an assistant turn, got none, so nothing would be trained; add one")
+        raise RowError(
+            "field messages: expected an assistant turn, got none, so nothing would be trained; "
+            f"{unanswered_remedy(fields)}"
+        )
     unusual = unusual_turn(messages, name) is not None
     masked = masked_turns(messages, name)
     item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked, unusual)
@@ -182,6 +186,19 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
                 f"field messages[{number}].content: expected </think>, got a think block that is never closed; close it"
             )
     return item
+
+
+def _thought_completion(fields: Fields) -> Any:
+    """The completion of a row, with the reasoning that the row holds in a column of its own."""
+    completion = fields["completion"]
+    if not fields.get(ROW_REASONING):
+        return completion
+    if not isinstance(completion, str):
+        raise RowError(
+            f"field {ROW_REASONING}: expected a completion of text beside it, got {described(completion)}; write the "
+            "reasoning into the turn that it is of"
+        )
+    return [{"role": "assistant", "content": completion, ROW_REASONING: fields[ROW_REASONING]}]
 
 
 def check_one_mode(item: Conversation | PreferencePair, fields: Fields) -> None:

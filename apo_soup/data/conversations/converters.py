@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from apo_soup.data.conversations.blank_text import is_blank
-from apo_soup.data.conversations.dialects import calls_of_json, holds_turns, written_value
+from apo_soup.data.conversations.dialects import SPEAKERS, calls_of_json, holds_turns, written_value
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.conversations.turn_fields import ROW_REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 # Columns that hold a whole conversation; the first that a row has is read.
 CONVERSATIONS = ("messages", "conversations", "conversation")
+
+# Columns that hold what both answers of a pair are to; the first that a row has is read.
+QUESTIONS = ("question", "query", "input")
 
 # What generated rows hold in place of an empty input.
 NO_INPUT = ("<noinput>", "<no input>", "no input")
@@ -24,7 +28,17 @@ def unchanged(fields: Fields) -> Fields:
 
 
 def text_only(fields: Fields) -> Fields:
-    """The text alone: template arguments have no template to go to."""
+    """The text alone: template arguments have no template to go to.
+
+    Raises:
+        RowError: the text is what one of several says, as in tables of messages (OASST's).
+    """
+    speaker = fields.get("role")
+    if isinstance(speaker, str) and speaker.lower() in (*SPEAKERS, "prompter"):
+        raise RowError(
+            f"field text: expected a whole text, got one turn of a conversation (role {speaker}); put the turns of "
+            "each conversation into messages of one row"
+        )
     return {"text": fields["text"]}
 
 
@@ -89,14 +103,35 @@ def query_answers(fields: Fields) -> Fields:
 
 
 def preference(fields: Fields) -> Fields:
-    """`chosen` and `rejected`; where both are answers alone and no `prompt` is there, `messages` are the prompt.
+    """`chosen` and `rejected`; where both are answers alone and no `prompt` is there, `messages` or a question of
+    another name are the prompt.
 
     Raises:
         RowError: naming the turn and its fault.
     """
-    if "prompt" in fields or "messages" not in fields or _holds_conversation(fields["chosen"]):
+    if "prompt" in fields or _holds_conversation(fields["chosen"]):
         return fields
-    return {**_without(fields, ("messages",)), "prompt": checked_messages(fields["messages"], "messages")}
+    if "messages" in fields:
+        return {**_without(fields, ("messages",)), "prompt": checked_messages(fields["messages"], "messages")}
+    asked = next((name for name in QUESTIONS if fields.get(name)), None)
+    return fields if asked is None else {**_without(fields, (asked,)), "prompt": fields[asked]}
+
+
+def chosen_response(fields: Fields) -> Fields:
+    """`chosen_response` and `rejected_response` to a prompt, an instruction or a conversation that asks.
+
+    Raises:
+        RowError: naming the field or the turn and its fault.
+    """
+    answers = ("chosen_response", "rejected_response")
+    sides = dict(zip(("chosen", "rejected"), (fields[name] for name in answers), strict=True))
+    rest = {**_without(fields, answers), **sides}
+    if "instruction" in fields:
+        return instruction_preference(rest)
+    column = next((name for name in CONVERSATIONS if name in fields), None)
+    if column is None or "prompt" in fields:
+        return preference(rest)
+    return {**_without(rest, (column,)), "prompt": checked_messages(fields[column], column)}
 
 
 def sharegpt_preference(fields: Fields) -> Fields:
@@ -198,8 +233,16 @@ def _of_texts(fields: Fields, question: str, answer: str, below: tuple[str, ...]
     said = text_field(fields, answer)
     if not said.strip():
         raise RowError(f"field {answer}: expected an answer, got an empty text; correct the row or leave it out")
-    messages = [*_asked(fields, question, below), {"role": "assistant", "content": said}]
-    return {**_without(fields, (question, answer, *below, "history", "system", "text")), "messages": messages}
+    spoken = with_row_reasoning(fields, {"role": "assistant", "content": said})
+    messages = [*_asked(fields, question, below), spoken]
+    read = (question, answer, *below, ROW_REASONING, "history", "system", "text")
+    return {**_without(fields, read), "messages": messages}
+
+
+def with_row_reasoning(fields: Fields, answer: Fields) -> Fields:
+    """An answer with the reasoning that its row holds in a column of its own, where it holds some."""
+    thought = fields.get(ROW_REASONING)
+    return {**answer, ROW_REASONING: thought} if thought else answer
 
 
 def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields]:

@@ -12,7 +12,7 @@ from typing import Any
 from apo_soup.data.conversations import converters
 from apo_soup.data.conversations.messages import checked_messages
 from apo_soup.data.conversations.rename_guess import rename_remedy
-from apo_soup.data.conversations.turn_fields import OLDER_TOOLS, TOOL_FIELDS
+from apo_soup.data.conversations.turn_fields import OLDER_TOOLS, ROW_REASONING, TOOL_FIELDS
 from apo_soup.data.conversations.turn_order import joined_turns, usual_turns, without_leading_turns
 from apo_soup.data.sources.rows import Fields, RowError
 
@@ -61,22 +61,30 @@ SUPERVISED = (
     Format("sharegpt", ("conversations",), converters.sharegpt, COMMON),
     Format("conversation", ("conversation",), converters.conversation, COMMON),
     # Alpaca's own file keeps the rendered prompt as `text`.
-    Format("alpaca", ("instruction", "output"), converters.alpaca, (*COMMON, "input", "history"), ("text",)),
+    Format(
+        "alpaca", ("instruction", "output"), converters.alpaca, (*COMMON, ROW_REASONING, "input", "history"), ("text",)
+    ),
     Format(
         "instruction_response",
         ("instruction", "response"),
         converters.instruction_response,
-        (*COMMON, "input", "context", "history"),
+        (*COMMON, ROW_REASONING, "input", "context", "history"),
     ),
-    Format("query_response", ("query", "response"), converters.query_response, (*COMMON, "history")),
+    Format("query_response", ("query", "response"), converters.query_response, (*COMMON, ROW_REASONING, "history")),
     Format("query_answers", ("query", "tools", "answers"), converters.query_answers, (*COMMON, "history")),
-    Format("prompt_completion", ("prompt", "completion"), converters.unchanged, COMMON),
+    Format("prompt_completion", ("prompt", "completion"), converters.unchanged, (*COMMON, ROW_REASONING)),
     TEXT,
 )
 PREFERENCE = (
     Format("chosen_messages", ("chosen_messages", "rejected_messages"), converters.chosen_messages, COMMON),
     Format(
         "rejected_messages", ("rejected_messages",), converters.rejected_messages, (*COMMON, *converters.CONVERSATIONS)
+    ),
+    Format(
+        "chosen_response",
+        ("chosen_response", "rejected_response"),
+        converters.chosen_response,
+        (*COMMON, *converters.CONVERSATIONS, *converters.QUESTIONS, "prompt", "instruction", "history"),
     ),
     Format(
         "rejected_response",
@@ -100,7 +108,11 @@ PREFERENCE = (
     Format("output_preference", ("instruction", "output"), converters.output_preference, (*COMMON, "input", "history")),
     # UltraFeedback's sets keep the chosen conversation as `messages`.
     Format(
-        "preference", ("chosen", "rejected"), converters.preference, (*COMMON, "prompt", "prompt_id"), ("messages",)
+        "preference",
+        ("chosen", "rejected"),
+        converters.preference,
+        (*COMMON, "prompt", "prompt_id"),
+        ("messages", *converters.QUESTIONS),
     ),
 )
 

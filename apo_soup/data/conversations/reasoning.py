@@ -5,7 +5,7 @@ what else the turn says.
 import re
 from typing import Any
 
-from apo_soup.data.conversations.turn_fields import REASONING
+from apo_soup.data.conversations.turn_fields import REASONING, REASONING_IN_PARTS
 from apo_soup.data.sources.rows import Fields, RowError, described
 from apo_soup.models.think_tags import END_OF_THINKING, THINKING
 
@@ -31,6 +31,8 @@ def one_reasoning(message: Fields, content: str, place: str) -> Fields:
     """
     if len(message) == 2:  # a role and a content, as most turns
         return message
+    if not message.keys().isdisjoint(REASONING_IN_PARTS):
+        message = _without_parts(message, place)
     given = {name: message[name] for name in REASONING if message.get(name) is not None}
     if not given:
         return message
@@ -48,6 +50,19 @@ def one_reasoning(message: Fields, content: str, place: str) -> Fields:
             )
         return {name: value for name, value in message.items() if name not in REASONING}
     return {"thinking": reasoning, **message, **dict.fromkeys(given, reasoning), "reasoning_content": reasoning}
+
+
+def _without_parts(message: Fields, place: str) -> Fields:
+    """A turn whose reasoning in parts is one of the fields that hold it whole; raises RowError as `_thought` does."""
+    told = {k: _thought(v, f"{place}.{k}") for k, v in message.items() if k in REASONING_IN_PARTS and v is not None}
+    whole = {k: v for k, v in message.items() if k not in REASONING_IN_PARTS}
+    known = next((v for k, v in whole.items() if k in REASONING and isinstance(v, str) and v.strip()), None)
+    for name, thought in told.items():
+        if known is None and thought.strip():
+            whole, known = {**whole, REASONING[0]: thought}, thought
+        elif thought.split() and "".join(thought.split()) != "".join(_bare(known or "", place).split()):
+            raise RowError(f"{place}: expected one reasoning, got another one in {name}; remove one")
+    return whole
 
 
 def _thought(value: Any, place: str) -> str:
@@ -79,7 +94,9 @@ def _thought(value: Any, place: str) -> str:
 
 def _part_text(part: Any) -> str | None:
     """The text of a part of reasoning; None where it is no such part."""
-    text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in REASONING_PARTS else part
+    if not isinstance(part, dict) or part.get("type", "text") not in REASONING_PARTS:
+        return part if isinstance(part, str) else None
+    text = next((part[name] for name in ("text", "thinking", "summary") if name in part), None)
     return text if isinstance(text, str) else None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from apo_soup.data.conversations.dialects import WORD_KEYS, holds_answer, holds_turns
-from apo_soup.data.conversations.turn_fields import HARMLESS, name_words
+from apo_soup.data.conversations.turn_fields import HARMLESS, ROW_REASONING, name_words, told_mode
+from apo_soup.data.conversations.unread import holds_thoughts
 from apo_soup.data.sources.rows import Fields
 
 # The words by which columns of other data sets go, the likeliest first; a name is compared without case and dashes.
@@ -15,11 +16,12 @@ NAMES = {
     "chosen": ("chosen", "preferred", "accepted", "better", "win", "winner", "positive", "good"),
     "rejected": ("rejected", "dispreferred", "worse", "lose", "loser", "negative", "bad"),
     "prompt": (
-        "prompt", "question", "query", "instruction", "problem", "input", "user", "human", "request", "q", "message",
+        "prompt", "question", "query", "instruction", "problem", "input", "inputs", "user", "human", "request", "q",
+        "message",
     ),
     "completion": (
-        "completion", "response", "solution", "answer", "output", "assistant", "gpt", "reply", "target", "final",
-        "explanation", "summary", "generation", "a",
+        "completion", "response", "solution", "answer", "output", "outputs", "assistant", "gpt", "reply", "target",
+        "targets", "final", "explanation", "summary", "generation", "a",
     ),
     "text": ("text", "content", "document", "body", "passage", "story"),
     "system": (
@@ -28,7 +30,13 @@ NAMES = {
     ),
     "history": ("history",),
 }  # fmt: skip
+# Names of answers that go with the name of a question, before all others.
+GO_TOGETHER = {"input": ("output", "target"), "inputs": ("outputs", "targets")}
 NAMES |= {"query": NAMES["prompt"], "response": NAMES["completion"]}
+# How the names of two answers to one question end, and those of a list of answers.
+RIVALS = (("_0", "_1"), ("_1", "_2"), ("1", "2"), ("_a", "_b"), ("_A", "_B"), ("_j", "_k"))
+OF_ANSWERERS = frozenset("id model source".split())
+LISTED = (["answers"], ["completions"], ["responses"], ["summaries"], ["generations"])
 SHAPES = (("query", "response", "history"), ("messages",), ("prompt", "completion"), ("text",))
 PAIR_SHAPES = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
 
@@ -51,7 +59,9 @@ def _guess(fields: Fields, needs: tuple[str, ...]) -> dict[str, str]:
     """Columns and the needed fields that they are likely to be; empty where one looks like none, or all are there."""
     found: dict[str, str] = {}
     for need in needs:
-        column = _column_for(need, fields, (*needs, *found.values()))
+        together = GO_TOGETHER.get(found.get("prompt", ""), ()) if need == "completion" else ()
+        column = next((name for name in together if name in fields and _fits(need, fields[name])), None)
+        column = column or _column_for(need, fields, (*needs, *found.values()))
         if column:
             found[need] = column
     if len(found) < len(needs):
@@ -60,6 +70,10 @@ def _guess(fields: Fields, needs: tuple[str, ...]) -> dict[str, str]:
     if "system" not in fields and "text" not in needs:
         system = _column_for("system", fields, (*needs, *found.values()))
         renamed |= {system: "system"} if system else {}
+    answered = not {"completion", "response"}.isdisjoint(needs)
+    if answered and ROW_REASONING not in fields:
+        thoughts = [n for n, v in fields.items() if n not in found.values() and holds_thoughts(n) and _is_thought(v)]
+        renamed |= {thoughts[0]: ROW_REASONING} if len(thoughts) == 1 else {}
     return renamed
 
 
@@ -75,13 +89,52 @@ def format_remedy(fields: Fields, pairs: bool) -> str:
         return (
             "train on rows of one answer with sft.yaml, or give each a better and a worse answer as chosen and rejected"
         )
+    if pairs:
+        sides = _two_answers(fields)
+        if sides:
+            return (
+                f"no rename says which of {' and '.join(sides)} is the better; give each row that one as chosen, the "
+                "other as rejected, and what they answer as prompt"
+            )
+    if not pairs and fields.get("prompt"):
+        return "give each row its answer as completion, for they ask and nothing answers"
     texts = [name for name, value in fields.items() if isinstance(value, str) and _guessed(name, "prompt")]
-    if not pairs and len(texts) == 2:
+    nested = any(isinstance(value, list | dict) and value for value in fields.values())
+    if not pairs and len(texts) == 2 and not nested:
         return (
             f"write rename: {{{_quoted(texts[0])}: prompt, {_quoted(texts[1])}: completion}} if that is what they are"
         )
     wanted = "prompt, chosen and rejected" if pairs else "messages, prompt and completion, or text"
     return f"map their columns to {wanted} with rename, such as rename: {{question: prompt}}"
+
+
+def unanswered_remedy(fields: Fields) -> str:
+    """What to do with a row whose `messages` hold no answer: the `rename` that would do, or to add one.
+
+    >>> turns = [{"role": "user", "content": "2 + 2?"}]
+    >>> unanswered_remedy({"messages": turns, "answer": "4", "reasoning": "..."})
+    'write rename: {messages: prompt, answer: completion, reasoning: reasoning_content} for the source'
+    """
+    asked = {"prompt" if name == "messages" else name: value for name, value in fields.items()}
+    remedy = rename_remedy(asked, ("prompt", "completion"))
+    return remedy.replace("{", "{messages: prompt, ") if remedy else "add one"
+
+
+def _two_answers(fields: Fields) -> list[str]:
+    """Two columns of answers of which another column tells which is the better, or one that lists several.
+
+    >>> _two_answers({"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 1})
+    ['response_0', 'response_1']
+    """
+    for name, value in fields.items():
+        if not isinstance(value, str | list) or not OF_ANSWERERS.isdisjoint(name_words(name)):
+            continue
+        for first, second in RIVALS:
+            other = name.removesuffix(first) + second
+            if name.endswith(first) and other in fields and type(fields[other]) is type(value):
+                return [name, other]
+    lists = [n for n, v in fields.items() if name_words(n)[-1:] in LISTED and isinstance(v, list) and len(v) > 1]
+    return [f"the {lists[0]}"] if len(lists) == 1 else []
 
 
 def likely_column(fields: Fields, need: str) -> str | None:
@@ -106,8 +159,16 @@ def _column_for(need: str, fields: Fields, taken: Iterable[str]) -> str | None:
         close = [column for column, words in free.items() if len(name) > 1 and name in words]
         if len(close) == 1:
             return close[0]
-    turns = [column for column in free if need == "messages" and holds_turns(fields[column])]
+    turns = [column for column in free if need in ("messages", "prompt") and holds_turns(fields[column])]
+    if need == "messages" and _asks_in_turns(fields):
+        return None  # they are the answer
     return turns[0] if len(turns) == 1 else None
+
+
+def _asks_in_turns(fields: Fields) -> bool:
+    """Whether a column of the name of a question holds turns without an answer."""
+    names = {*NAMES["prompt"]}
+    return any(name in names and holds_turns(value) and not holds_answer(value) for name, value in fields.items())
 
 
 def _guessed(column: str, need: str) -> bool:
@@ -129,6 +190,10 @@ def _fits(need: str, value: Any) -> bool:
         return not value.keys().isdisjoint(WORD_KEYS)
     turns = need in ("chosen", "rejected", "prompt", "completion") and holds_turns(value)
     return turns or (isinstance(value, str) and bool(value.strip()))
+
+
+def _is_thought(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and told_mode(value) is None
 
 
 def _quoted(name: str) -> str:

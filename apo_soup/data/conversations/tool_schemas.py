@@ -23,10 +23,20 @@ def row_tools(tools: Any, name: str) -> list[Any]:
         return []
     if not isinstance(tools, list):
         raise RowError(f"field {name}: expected a list of tools, got {described(tools)}; write a list")
+    tools = [declared for tool in tools for declared in _declarations(tool)]
     check_json(tools, f"field {name}")
     for number, tool in enumerate(tools):
         _check_tool(tool, name, f"field {name}[{number}]")
     return [function_schema(tool) for tool in tools]
+
+
+def _declarations(tool: Any) -> list[Any]:
+    """The tools of Gemini's list of declarations, or the one tool that there is."""
+    if isinstance(tool, dict):
+        for spelling in ("functionDeclarations", "function_declarations"):
+            if isinstance(tool.get(spelling), list) and tool.keys() == {spelling}:
+                return [{"type": "function", "function": declared} for declared in tool[spelling]]
+    return [tool]
 
 
 def same_tools(some: list[Any], others: list[Any]) -> bool:

@@ -10,6 +10,10 @@ from apo_soup.data.sources.rows import Fields, RowError, described
 LOSS_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "loss_scale")
 # The names that a message's reasoning goes by; templates read the first, gpt-oss's reads `thinking`.
 REASONING = ("reasoning_content", "thinking", "reasoning")
+# Names of it in parts, as OpenRouter, litellm and others give them, often beside one of those above.
+REASONING_IN_PARTS = ("reasoning_details", "thinking_blocks", "reasoning_text")
+# The column of a row of texts that holds what was thought before its answer.
+ROW_REASONING = "reasoning_content"
 TOOL_FIELDS = ("tools", "xml_tools", "python_tools")
 # OpenAI's older name of the tools, beside its older calls.
 OLDER_TOOLS = "functions"
@@ -17,7 +21,12 @@ OLDER_TOOLS = "functions"
 MODE_FIELDS = ("enable_thinking", "think", "thinking", "reasoning")
 MODE_WORDS = {"on": True, "true": True, "off": False, "false": False}
 TURN_FIELDS = frozenset(
-    ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", *REASONING, *LOSS_FLAGS)
+    (
+        *("role", "content", "name", "tool_calls", "tool_call_id", "function_call"),
+        *REASONING,
+        *REASONING_IN_PARTS,
+        *LOSS_FLAGS,
+    )
 )
 # What names a row, a turn or its origin, and judges nothing.
 HARMLESS = frozenset(

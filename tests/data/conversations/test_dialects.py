@@ -153,8 +153,8 @@ def test_rows_that_say_two_things_or_nothing_are_refused(row, reason):
 def test_pairs_that_lack_a_side_or_a_prompt_say_what_to_write():
     for row, reason in (
         (
-            {"question": "q", "chosen": "a", "rejected": "b"},
-            r"got none, .*; write rename: {question: prompt} for the sour",
+            {"problem": "q", "chosen": "a", "rejected": "b"},
+            r"got none, .*; write rename: {problem: prompt} for the sour",
         ),
         ({"query": "q", "rejected_response": "b"}, "field response: expected text, got NoneType None; correct the row"),
         ({"rejected_response": "b"}, "field messages: expected a conversation, got a row with rejected_response"),

@@ -34,6 +34,34 @@ def test_plain_text_stays_text():
         parsed_row({"text": " "})
 
 
+def test_one_turn_of_a_tree_of_turns_is_no_text():
+    """As OASST's rows are: the user's words would be trained."""
+    with pytest.raises(RowError, match=r"expected a whole text, got one turn of a conversation \(role prompter\); put"):
+        parsed_row({"message_id": "1", "parent_id": None, "text": "Why?", "role": "prompter"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "What?", "completion": "That."},
+        {"prompt": PROMPT, "completion": "That."},
+        {"instruction": "What?", "output": "That."},
+        {"instruction": "What?", "response": "That."},
+        {"query": "What?", "response": "That."},
+    ],
+)
+def test_the_reasoning_of_a_text_stands_in_a_column_of_its_row(row):
+    for thought in ("Hm.", ["Hm."], "<think>\nHm.\n</think>"):
+        _, item = parsed_row({**row, "reasoning_content": thought})
+        assert [(m["content"], m.get("reasoning_content")) for m in item.messages] == [
+            ("What?", None),
+            ("That.", "Hm."),
+        ]
+    assert parsed_row({**row, "reasoning_content": None})[1].messages == MESSAGES
+    with pytest.raises(RowError, match="field reasoning_content: expected a completion of text beside it, got list"):
+        parsed_row({"prompt": "What?", "completion": GOOD, "reasoning_content": "Hm."})
+
+
 def test_sharegpt_calls_and_observations_become_tool_turns():
     turns = [
         {"from": "human", "value": "1 + 2?"},
@@ -61,6 +89,13 @@ def test_alpaca_puts_the_input_below_and_the_history_before():
         ("preference", {"prompt": PROMPT, "chosen": GOOD, "rejected": BAD}),
         ("preference", {"prompt": "What?", "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
         ("preference", {"chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
+        ("preference", {"question": "What?", "system": "", "chosen": "That.", "rejected": "No."}),
+        ("preference", {"input": "What?", "chosen": "That.", "rejected": "No."}),
+        ("preference", {"question": "Else?", "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD}),
+        ("chosen_response", {"messages": PROMPT, "chosen_response": GOOD[0], "rejected_response": BAD[0]}),
+        ("chosen_response", {"instruction": "What?", "chosen_response": "That.", "rejected_response": "No."}),
+        ("chosen_response", {"prompt": "What?", "chosen_response": "That.", "rejected_response": "No."}),
+        ("chosen_response", {"question": "What?", "chosen_response": "That.", "rejected_response": "No."}),
         (
             "sharegpt_preference",
             {

@@ -23,6 +23,11 @@ def answer(**beside) -> dict:
         {"reasoning": [{"type": "summary_text", "text": "r"}]},
         {"reasoning": {"summary": [{"type": "summary_text", "text": "r"}], "content": []}},
         {"reasoning": ["r"], "reasoning_content": "None"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "r", "signature": "s"}]},
+        {"reasoning_text": "r"},
+        {"reasoning": "r", "reasoning_details": [{"type": "reasoning.text", "text": "r", "signature": "s"}]},
+        {"reasoning_content": "r", "thinking_blocks": []},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "r"}], "reasoning_content": None},
     ],
 )
 def test_one_reasoning_is_read_wherever_it_stands(beside):
@@ -61,6 +66,14 @@ def test_a_block_and_the_same_reasoning_beside_it_are_the_block():
             "reasoning: expected reasoning as text, got dict {'effort': 'high'}",
         ),
         ({"reasoning": [{"type": "image", "text": "r"}]}, "reasoning: expected reasoning as text, got list"),
+        (
+            {"reasoning": "r", "reasoning_details": [{"type": "reasoning.text", "text": "q"}]},
+            "expected one reasoning, got another one in reasoning_details; remove one",
+        ),
+        (
+            {"thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]},
+            "thinking_blocks: expected reasoning as text, got list",
+        ),
         ({"reasoning_content": " High\n"}, "reasoning_content: expected reasoning as text, got str ' High"),
     ],
 )

@@ -32,6 +32,12 @@ from apo_soup.errors import UserError
         ({"instructions": "s", "input": "q", "output": "a"}, "input: prompt, output: completion, instructions: system"),
         ({"content": "long", "url": "x"}, "content: text"),
         ({"y": "q", "no": "a"}, '"y": prompt, "no": completion'),
+        ({"inputs": "q", "targets": "a", "user_id": "x"}, "inputs: prompt, targets: completion"),
+        ({"input": "q", "solution": "a", "output": "b"}, "input: prompt, output: completion"),
+        ({"input": MESSAGES[:1], "output": MESSAGES[1:]}, "input: prompt, output: completion"),
+        ({"Question": "q", "Complex_CoT": "t", "Response": "a"},
+         "Question: prompt, Response: completion, Complex_CoT: reasoning_content"),
+        ({"question": "q", "answer": "a", "reasoning": "on"}, "question: prompt, answer: completion"),
     ],
 )  # fmt: skip
 def test_the_rename_is_guessed_from_names_and_types(row, rename):
@@ -68,9 +74,27 @@ def test_columns_that_tell_of_a_row_and_system_texts_are_not_guessed(row):
     assert format_remedy(row, pairs=False) == told
 
 
-def test_turns_that_hold_no_answer_are_not_guessed_to_be_a_conversation():
-    row = {"prompt": MESSAGES[:1], "reward_model": {"ground_truth": "4"}, "data_source": "x"}
-    assert format_remedy(row, pairs=False).startswith("map their columns to messages, prompt and completion, or text")
+def test_prompts_without_an_answer_are_told_as_such():
+    row = {"prompt": MESSAGES[:1], "reward_model": {"ground_truth": "4"}, "data_source": "x", "ability": "math"}
+    told = "give each row its answer as completion, for they ask and nothing answers"
+    assert format_remedy(row, pairs=False) == told
+
+
+@pytest.mark.parametrize(
+    ("row", "sides"),
+    [
+        ({"prompt": "q", "response_0": "a", "response_1": "b", "safer_response_id": 1}, "response_0 and response_1"),
+        ({"context": MESSAGES[:1], "response1": "a", "response2": "b", "score": -2}, "response1 and response2"),
+        ({"model_a": "x", "model_b": "y", "conversation_a": MESSAGES, "conversation_b": MESSAGES, "winner": "model_a"},
+         "conversation_a and conversation_b"),
+        ({"c_root_id_A": "x", "c_root_id_B": "y", "human_ref_A": "a", "human_ref_B": "b", "labels": 1},
+         "human_ref_A and human_ref_B"),
+        ({"prompt": "q", "answers": [{"answer": "a", "rank": 1}, {"answer": "b", "rank": 2}]}, "the answers"),
+    ],
+)  # fmt: skip
+def test_where_another_column_says_which_answer_is_the_better_no_rename_is_told(row, sides):
+    told = f"no rename says which of {sides} is the better; give each row that one as chosen, the other as rejected, "
+    assert format_remedy(row, pairs=True) == told + "and what they answer as prompt"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ def test_the_same_tools_twice_are_one():
     }
     assert kwargs_of(functions=[F]) == kwargs_of(functions=[F], tools=[wrapped]) == {"tools": [wrapped]}
     assert kwargs_of({"enable_thinking": False}) == {"enable_thinking": False}
+    declared = {"functionDeclarations": [F, G]}
+    assert kwargs_of(tools=[declared])["tools"] == [wrapped, {"type": "function", "function": G}]
 
 
 @pytest.mark.parametrize(
