@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.char_to_token import CharToToken, crosses, token_ranges
 from apo_soup.data.clean import Cleaner
-from apo_soup.data.conversations.formats import format_of_row, ordered_fields
+from apo_soup.data.conversations.formats import Format, format_of_row, ordered_fields
+from apo_soup.data.conversations.rendered_chat import READ_AS_TURNS, dialogue_turns
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
 from apo_soup.data.conversations.tool_schemas import calls_undeclared
 from apo_soup.data.conversations.turn_order import check_order, writes_names
@@ -28,6 +29,8 @@ from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
 from apo_soup.data.options import Options
 from apo_soup.data.pending_row import ItemT, PendingRow
 from apo_soup.data.prefix_cache import PrefixCache
+from apo_soup.data.rendering.argument_form import AS_SYSTEM_TURN, INSTRUCTIONS, with_system_turn
+from apo_soup.data.rendering.message_form import SHORT_IDS
 from apo_soup.data.rendering.plain_tokens import without_marks
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.texts import TextPolicy
@@ -123,12 +126,7 @@ class Encoder(ABC, Generic[ItemT]):
             except RowError as error:
                 out.batch.results[index] = Refused("rejected", str(error))
                 continue
-            remarks = pending[-1].remarks
-            if ordered:
-                remarks.append(ordered)
-            if row_format is not row.format:
-                remarks.append(OTHER_FORMAT.format(row_format.name, row.format.name))
-            for remark in remarks:
+            for remark in (*pending[-1].remarks, *_remarks_on_form(row, row_format, ordered)):
                 out.batch.remarks[row.source.name, remark] += 1
             out.batch.arguments.update(item.kwargs)
             for name in unread_fields(
@@ -160,6 +158,9 @@ class Encoder(ABC, Generic[ItemT]):
         if source.mode == "by_row":
             arguments.pop("enable_thinking", None)
         item = self.parsed(fields, arguments)
+        if item.kwargs.get(INSTRUCTIONS) and INSTRUCTIONS not in self.renderer.template.reads:
+            batch.remarks[source.name, AS_SYSTEM_TURN] += 1
+            item = with_system_turn(item)
         if source.mode:
             moded = in_mode(item, source, row.row.place)
             if source.mode == "assumed" and moded is not item:
@@ -194,6 +195,8 @@ class Encoder(ABC, Generic[ItemT]):
             texts, spans = [text for text, _, _ in shown], shown[0][1]
             plain = [self.text_policy.plain.encode(text, places) for text, _, places in shown]
         remarks = [*checked.remarks, *([UNDECLARED] if calls_undeclared(item.messages, item.kwargs) else [])]
+        if self.renderer.call_form.gives_ids(item.in_order):
+            remarks.append(SHORT_IDS)
         return PendingRow(index, checked.item, texts, spans, plain=plain, remarks=remarks)
 
     def finish(self, rendered: RenderedBatch[ItemT], encodings: list[Encoding]) -> Batch:
@@ -265,6 +268,17 @@ class Encoder(ABC, Generic[ItemT]):
     def writes_names(self) -> bool:
         """Whether the template writes the name of a user, so that it is not passed over."""
         return writes_names(self.renderer.render)
+
+
+def _remarks_on_form(row: RowToEncode, row_format: Format, ordered: str | None) -> list[str]:
+    """What is to be said of the form of a row, which was read in a format and maybe with its turns in another order."""
+    given = row.row.fields
+    remarks = [ordered] if ordered else []
+    if not given.get("prompt") and dialogue_turns(given.get("chosen")):
+        remarks.append(READ_AS_TURNS)
+    if row_format is not row.format:
+        remarks.append(OTHER_FORMAT.format(row_format.name, row.format.name))
+    return remarks
 
 
 def reasoning_tokens(thought_ends: list[int], ranges: list[Span], positions: list[Span]) -> int:

@@ -12,6 +12,7 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.collected import CollectedRows
 from apo_soup.data.contamination import eval_prompts, eval_sources
+from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
 from apo_soup.data.encode import RowEncoder, encoded_batches, encoder_for
 from apo_soup.data.encoded import EncodedBatch
 from apo_soup.data.options import Options
@@ -20,7 +21,7 @@ from apo_soup.data.sources.chunks import Chunk, row_count, source_chunks
 from apo_soup.data.sources.mixture import named_sources
 from apo_soup.data.table_readers import require_living_readers
 from apo_soup.models.new_tokens import unknown_control_words
-from apo_soup.progress import Progress, is_main
+from apo_soup.progress import Progress, is_main, warning
 from apo_soup.runs.manifest import peak_memory_mb, write_json
 
 
@@ -100,7 +101,8 @@ def collect_into(
             collected.close_lists(beside)
         unread = encoder.renderer.unread(collected.arguments)
         if unread:
-            say(f"note: the chat template does not read the template arguments {', '.join(sorted(unread))}")
+            told = f"the chat template does not read the template arguments {', '.join(sorted(unread))}"
+            say(f"note: {told}" if unread.isdisjoint(TOOL_FIELDS) else warning(f"{told}; its prompts lack these tools"))
         stats = collected.write(where)
     seconds = time.monotonic() - started
     write_json(

@@ -202,11 +202,20 @@ def _thought_completion(fields: Fields) -> Any:
 
 
 def check_one_mode(item: Conversation | PreferencePair, fields: Fields) -> None:
-    """Hold a word of the system text that states a mode to the mode that the row itself states elsewhere.
+    """Hold the system text, and a word of it that states a mode, to what the row itself says elsewhere.
 
     Raises:
         RowError: they differ.
     """
+    instructions = item.kwargs.get("custom_instructions")
+    if instructions and item.in_order[0]["role"] == "system":
+        system = item.in_order[0]["content"]
+        own = template_kwargs(fields, {}).get("custom_instructions")
+        if own and own.strip() != system.strip():
+            raise RowError(
+                "field chat_template_kwargs: expected custom_instructions that say what the system turn says, got "
+                f"{described(own)}, which templates leave out beside one; remove one of them"
+            )
     told = item.kwargs.get("enable_thinking")
     if told is None or item.stated_mode == told or "enable_thinking" not in template_kwargs(fields, {}):
         return

@@ -10,7 +10,7 @@ from apo_soup.data.conversations.pair_scores import check_scores
 from apo_soup.data.conversations.prompt_copy import check_prompt_copy
 from apo_soup.data.conversations.reasoning import opens_unclosed_block
 from apo_soup.data.conversations.rename_guess import rename_remedy
-from apo_soup.data.conversations.rendered_chat import check_transcript
+from apo_soup.data.conversations.rendered_chat import check_transcript, dialogue_turns
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_fields import carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
@@ -26,6 +26,7 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     Raises:
         RowError: naming the field, what was expected and what is there.
     """
+    fields = _dialogues_in_turns(fields)
     for name in ("chosen", "rejected"):
         if name not in fields:
             raise missing_field(name, fields)
@@ -65,6 +66,12 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     pair = PreferencePair(prompt, chosen, rejected, template_kwargs(fields, defaults), unusual)
     check_one_mode(pair, fields)
     return pair
+
+
+def _dialogues_in_turns(fields: Fields) -> Fields:
+    """A row whose sides are turns, where they are two dialogues written as texts and nothing else asks."""
+    sides = {name: dialogue_turns(fields.get(name)) for name in ("chosen", "rejected")}
+    return {**fields, **sides} if all(sides.values()) and not fields.get("prompt") else fields
 
 
 def _check_different(chosen: list[Fields], rejected: list[Fields]) -> None:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import Fields, RowError
 
 # What the templates of model families write before a turn.
 TURN_MARKS = re.compile(
@@ -21,6 +21,11 @@ NAMED_TURNS = re.compile(
 )
 # The same headings as paragraphs below a system text.
 HEADED_TURNS = re.compile(r"\n\s*\n(### ?(?:Human|User|Instruction):).*\n\s*### ?(?:Assistant|Response):", re.DOTALL)
+
+# A dialogue as Anthropic's HH-RLHF has it: each of its turns is a paragraph that begins with who speaks.
+DIALOGUE_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+SPEAKER = {"Human": "user", "Assistant": "assistant"}
+READ_AS_TURNS = "a dialogue written as one text (Human: ... Assistant: ...) was read as its turns"
 
 PROMPT_END = re.compile(r"(?:^|[\s\0>])((?:### ?)?(?:Assistant|ASSISTANT|Response):)\s*(?:\0|\Z)")
 
@@ -48,6 +53,21 @@ def check_transcript(answer: Any, name: str) -> None:
             f"field {name}: expected an answer, got a rendered chat ({mark.strip()}), every turn of which would be "
             "trained; give the row its turns as a list"
         )
+
+
+def dialogue_turns(text: Any) -> list[Fields] | None:
+    r"""The turns of a text that is a whole dialogue; None where it is none, or its speakers do not take turns.
+
+    >>> dialogue_turns("\n\nHuman: Hi\n\nAssistant: Hello")
+    [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
+    """
+    if not isinstance(text, str) or not text.lstrip().startswith("Human:"):
+        return None
+    _, *told = DIALOGUE_TURN.split(text)
+    speakers, words = told[::2], told[1::2]
+    if speakers != ["Human", "Assistant"] * (len(speakers) // 2):
+        return None
+    return [{"role": SPEAKER[who], "content": said.strip()} for who, said in zip(speakers, words, strict=True)]
 
 
 def ends_as_prompt(text: str) -> str | None:

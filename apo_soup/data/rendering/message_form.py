@@ -5,15 +5,21 @@ Most take a content as text and a call's arguments as a mapping. Those of image 
 has no content at all. A template is tried on turns of ours, once.
 """
 
+import hashlib
 import json
+import re
+import string
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from apo_soup.data.sources.rows import Fields, RowError
 
 CALL_NAME, CALL_ARGUMENTS = "probe0f0call", {"probe0f0key": "probe0f0value"}
-# Some templates want an id of nine letters and digits.
-CALL_ID = "probe0f0c"
+# Some templates (Mistral's) want an id of nine letters and digits.
+CALL_ID, LONG_ID = "probe0f0c", "call_probe0f0call"
+SHORT_IDS = "calls got ids of nine letters and digits, which the chat template asks for"
+LETTERS = string.ascii_letters + string.digits
+SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 USER: Fields = {"role": "user", "content": "?"}
 TOOL: Fields = {"role": "tool", "content": "probe0f0result", "name": CALL_NAME, "tool_call_id": CALL_ID}
 
@@ -24,14 +30,24 @@ ANSWER: Fields = {"role": "assistant", "content": PROBE}
 
 @dataclass(frozen=True)
 class CallForm:
-    """`as_text`: arguments are JSON text; `no_content`: a turn of calls alone has None for its content."""
+    """`as_text`: arguments are JSON text; `no_content`: a turn of calls alone has None for its content; `short_ids`:
+    ids of calls have nine letters and digits.
+    """
 
     as_text: bool = False
     no_content: bool = False
+    short_ids: bool = False
 
     def of(self, messages: list[Fields]) -> list[Fields]:
         """`messages` with their calls in this form; those given are left as they are."""
+        if self.gives_ids(messages):
+            messages = with_short_ids(messages)
         return [self._turn(m) if m.get("tool_calls") else m for m in messages]
+
+    def gives_ids(self, messages: list[Fields]) -> bool:
+        """Whether calls of these turns get other ids than they have."""
+        calls = (call for m in messages for call in m.get("tool_calls") or ()) if self.short_ids else ()
+        return any(not SHORT_ID.fullmatch(str(call.get("id"))) for call in calls)
 
     def _turn(self, message: Fields) -> Fields:
         turn = dict(message)
@@ -92,9 +108,59 @@ def call_form_of(render: Callable[[list[Fields]], str], end: str) -> CallForm:
                 continue
             parts = (CALL_NAME, *CALL_ARGUMENTS, *CALL_ARGUMENTS.values())
             if ended and all(part in text for part in parts) and repr(CALL_ARGUMENTS) not in text:
-                return form
+                return replace(form, short_ids=not _takes(render, _with_ids(turns, LONG_ID)))
             break
     return CALL_FORMS[0]
+
+
+def with_short_ids(messages: list[Fields]) -> list[Fields]:
+    """`messages` whose calls have ids of nine letters and digits, and whose results, in the order of the calls, name
+    them. Each is made of the id and the call that it stands for, so a row has the same ones at any time.
+    """
+    given: list[Fields] = []
+    ids: list[str] = []
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        if calls:
+            ids = [_short_id(call, f"{number} {place}") for place, call in enumerate(calls)]
+            named = [{**call, "id": known} for call, known in zip(calls, ids, strict=True)]
+            message = {**message, "tool_calls": named}
+        elif message["role"] == "tool" and ids:
+            message = {**message, "tool_call_id": ids.pop(0)}
+        given.append(message)
+    return given
+
+
+def _short_id(call: Fields, place: str) -> str:
+    if SHORT_ID.fullmatch(str(call.get("id"))):
+        return str(call["id"])
+    said = json.dumps([place, call.get("id"), call["function"]], ensure_ascii=False, sort_keys=True)
+    number = int.from_bytes(hashlib.sha256(said.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    letters = []
+    for _ in range(9):
+        number, letter = divmod(number, len(LETTERS))
+        letters.append(LETTERS[letter])
+    return "".join(letters)
+
+
+def _takes(render: Callable[[list[Fields]], str], turns: list[Fields]) -> bool:
+    try:
+        render(turns)
+    except RowError:
+        return False
+    return True
+
+
+def _with_ids(turns: list[Fields], known: str) -> list[Fields]:
+    """Our turns with another id of their call."""
+    return [
+        {**turn, "tool_calls": [{**call, "id": known} for call in turn["tool_calls"]]}
+        if turn.get("tool_calls")
+        else {**turn, "tool_call_id": known}
+        if "tool_call_id" in turn
+        else turn
+        for turn in turns
+    ]
 
 
 def _with_text(call: Fields) -> Fields:

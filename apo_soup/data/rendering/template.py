@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import jinja2
+from jinja2 import meta
 from jinja2.ext import Extension, loopcontrols
 from jinja2.runtime import Context
 from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
@@ -59,6 +60,11 @@ class ChatTemplate:
         self._compiled = _environment().from_string(text)
         # Jinja lays its globals over one another in a chain, and would unfold it for every row.
         self._compiled.globals = dict(self._compiled.globals)
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The names that the template asks its caller for."""
+        return frozenset(meta.find_undeclared_variables(_environment().parse(self.text)))
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         """How it is pickled: worker processes compile the text anew."""

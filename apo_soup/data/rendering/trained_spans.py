@@ -9,7 +9,6 @@ prefilled think block and a newline behind the end of turn are trimmed, as far a
 has no such loop, each answer in turn is replaced by a word (`probe_spans.py`).
 """
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,7 +25,8 @@ from apo_soup.data.cures import (
     OTHERWISE_TRAINED,
     REASONING_TEMPLATE,
 )
-from apo_soup.data.rendering.message_form import CallForm, call_form_of, in_parts, wants_parts
+from apo_soup.data.rendering.argument_form import ArgumentForm, wants_schemas
+from apo_soup.data.rendering.message_form import USER, CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.rendering.probe_spans import probed_spans
 from apo_soup.data.rendering.reasoning_blocks import block_fault, renders_reasoning
 from apo_soup.data.rendering.template import ChatTemplate, Span
@@ -85,12 +85,13 @@ class Renderer:
         Raises:
             RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
         """
+        kwargs = self.argument_form.of(kwargs)
         text, spans = self.template.render(self._as_taken(messages), {**self.usual, **kwargs, **options})
         return _encodable(text), spans
 
     def unread(self, arguments: set[str]) -> set[str]:
-        """Those template arguments that the template's text never names, and so cannot honour."""
-        return {key for key in arguments if not re.search(rf"\b{re.escape(key)}\b", self.template.text)}
+        """Those template arguments that the template never asks for, and so cannot honour."""
+        return self.argument_form.unread(arguments)
 
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
         """The text a model is given to answer `messages`.
@@ -143,20 +144,35 @@ class Renderer:
         return turn_frames(lambda messages, mode: self.render(messages, mode)[0], self.prompt, turns)
 
     @cached_property
+    def argument_form(self) -> ArgumentForm:
+        """In which form the template takes a row's tools."""
+        reads = self.template.reads
+        if "tools" not in reads:
+            return ArgumentForm(reads)
+
+        def render(tools: list[Any]) -> str:
+            turns = in_parts([USER]) if self._wants_parts else [USER]
+            return self.template.render(turns, {**self.special, "tools": tools, "add_generation_prompt": True})[0]
+
+        return ArgumentForm(reads, wants_schemas(render))
+
+    @cached_property
     def _wants_parts(self) -> bool:
         return wants_parts(lambda messages: self.template.render(messages, self.special)[0])
 
     @cached_property
-    def _call_form(self) -> CallForm:
+    def call_form(self) -> CallForm:
+        """In which form the template takes calls."""
         return call_form_of(lambda messages: self.template.render(messages, self.special)[0], self.end)
 
     def _as_taken(self, messages: list[Fields]) -> list[Fields]:
         """`messages` in the form that the template takes."""
         if self._wants_parts:
             return in_parts(messages)
-        return self._call_form.of(messages) if any(m.get("tool_calls") for m in messages) else messages
+        return self.call_form.of(messages) if any(m.get("tool_calls") for m in messages) else messages
 
     def _render_turns(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[str, list[Span]]:
+        kwargs = self.argument_form.of(kwargs)
         text, turns = self.template.render_turns(self._as_taken(messages), {**self.usual, **kwargs})
         return _encodable(text), turns
 

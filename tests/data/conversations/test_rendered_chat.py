@@ -57,7 +57,9 @@ HUMAN = "\n\nHuman: hi\n\nAssistant:"
 @pytest.mark.parametrize(
     ("row", "field"),
     [
-        ({"chosen": f"{HUMAN} yo", "rejected": f"{HUMAN} no"}, "chosen"),
+        ({"chosen": f"{HUMAN} yo", "rejected": f"{HUMAN} yo\n\nAssistant: no"}, "chosen"),
+        ({"chosen": f"{HUMAN} yo", "rejected": "no"}, "chosen"),
+        ({"prompt": "hi", "chosen": f"{HUMAN} yo", "rejected": f"{HUMAN} no"}, "chosen"),
         ({"prompt": "hi", "chosen": "yo", "rejected": f"{HUMAN} no"}, "rejected"),
         ({"prompt": "hi", "completion": f"{HUMAN} yo"}, "completion"),
     ],
@@ -67,6 +69,20 @@ def test_an_answer_that_is_a_whole_dialogue_is_refused(row, field):
         RowError, match=rf"field {field}: expected an answer, got a rendered chat \(Human:\), every turn"
     ):
         parsed_row(row, pairs="chosen" in row)
+
+
+def test_two_dialogues_in_texts_are_a_pair_of_turns():
+    """As HH-RLHF's rows are. A speaker's name inside a paragraph begins no turn."""
+    before = f"{HUMAN} Who are you?\n\nI mean it.\n\nHuman: say\nHuman: x"
+    row = {"chosen": f"{before}\n\nAssistant: yo", "rejected": f"{before}\n\nAssistant: no"}
+    _, pair = parsed_row(row, pairs=True)
+    assert [(m["role"], m["content"]) for m in pair.in_order] == [
+        ("user", "hi"),
+        ("assistant", "Who are you?\n\nI mean it."),
+        ("user", "say\nHuman: x"),
+        ("assistant", "yo"),
+    ]
+    assert pair.rejected == [{"role": "assistant", "content": "no"}]
 
 
 @pytest.mark.parametrize(
