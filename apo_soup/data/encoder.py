@@ -159,8 +159,10 @@ class Encoder(ABC, Generic[ItemT]):
             arguments.pop("enable_thinking", None)
         item = self.parsed(fields, arguments)
         if item.kwargs.get(INSTRUCTIONS) and INSTRUCTIONS not in self.renderer.template.reads:
-            batch.remarks[source.name, AS_SYSTEM_TURN] += 1
-            item = with_system_turn(item)
+            told = with_system_turn(item)
+            if told.in_order[0] is not item.in_order[0]:
+                batch.remarks[source.name, AS_SYSTEM_TURN] += 1
+            item = told
         if source.mode:
             moded = in_mode(item, source, row.row.place)
             if source.mode == "assumed" and moded is not item:

@@ -4,12 +4,16 @@ import json
 
 import pytest
 from conftest import QWEN3_LIKE
-from data_helpers import CALL, PROMPT, mode, parsed_row, prepared
+from data_helpers import CALL, PROMPT, mode, options, parsed_row
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.rendering.argument_form import with_system_turn
+from apo_soup.data.conversations.formats import formats_of, recognise
+from apo_soup.data.documents import RowToEncode
+from apo_soup.data.encode_supervised import SupervisedEncoder
+from apo_soup.data.rendering.argument_form import AS_SYSTEM_TURN, with_system_turn
 from apo_soup.data.rendering.message_form import with_short_ids
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import RowError, SourceRow
+from apo_soup.data.sources.source import Source
 
 FLAT = {"name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {}}}
 SCHEMA = {"type": "function", "function": FLAT}
@@ -60,22 +64,17 @@ def test_a_word_of_its_text_is_no_argument_that_a_template_reads(use):
     assert use("{{- '<tools>' -}}" + TURNS).unread({"tools", "messages"}) == {"tools"}
 
 
-def test_instructions_that_a_template_does_not_read_become_the_system_turn(training_recipe, tiny_model):
-    own = {"messages": [*PROMPT, {"role": "assistant", "content": "That."}]}
+def test_instructions_that_a_template_does_not_read_become_the_system_turn(tokenizer, use):
+    use(TURNS)
     arguments = {"custom_instructions": "Be brief.", "enable_thinking": False}
-    path = training_recipe([{**own, "chat_template_kwargs": arguments}] * 2, chat_template=TURNS, packing=False)
-    _, splits, stats = prepared(path)
-    text = decoded(tiny_model, splits["train"][0]["input_ids"])
-    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat?")
-    assert [(r["remark"], r["rows"]) for r in stats["remarks"]] == [
-        ("custom_instructions became the system turn, as the chat template does not read them", 2)
-    ]
-
-
-def decoded(folder, ids) -> str:
-    from transformers import AutoTokenizer
-
-    return str(AutoTokenizer.from_pretrained(folder).decode(ids))
+    row = {"prompt": "What?", "completion": "That.", "chat_template_kwargs": arguments}
+    shape = recognise(row, formats_of(pairs=False))
+    encoder = SupervisedEncoder(tokenizer, options(assistant_only_loss=True))
+    batch = encoder([RowToEncode(Source("rows"), SourceRow("rows:1", row), shape, 1, checked=True)])
+    text = tokenizer.decode(batch.results[0].parts[0][0])
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat?<|im_end|>")
+    assert batch.remarks == {("rows", AS_SYSTEM_TURN): 1}
+    assert batch.arguments == {"enable_thinking"}
 
 
 def test_the_instructions_of_a_recipe_give_way_to_a_system_turn():

@@ -92,12 +92,11 @@ def test_marks_that_stand_in_a_message_are_refused():
         ChatTemplate(CHATML).render_turns([{"role": "user", "content": "a\ufdd0b"}, *MESSAGES[1:]], {})
 
 
-def test_turns_and_call_ids_are_checked_on_the_row_itself(tokenizer, use):
+def test_a_template_that_checks_turns_and_call_ids_is_given_ids_that_it_takes(tokenizer, use):
     row = {"messages": called("callabcde"), "tools": TOOLS}
     call = '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1, "b": 2}}]<|im_end|>'
     assert trained_text(tokenizer, use(MISTRAL_V3_LIKE), row) == [call, " It is 3<|im_end|>"]
-    with pytest.raises(RowError, match=r"^chat_template: .*, got a refusal: Tool call IDs should be alphanumeric"):
-        trained_text(tokenizer, use(MISTRAL_V3_LIKE), {"messages": called("short")})
+    assert trained_text(tokenizer, use(MISTRAL_V3_LIKE), {**row, "messages": called("call_1")})[0] == call
 
 
 def test_a_header_that_no_prompt_knows_is_left_to_the_probe(tokenizer, use):
