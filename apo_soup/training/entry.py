@@ -4,6 +4,7 @@ from pathlib import Path
 
 from apo_soup.config.batch import accumulation_steps
 from apo_soup.config.training import TrainingFile
+from apo_soup.errors import UserError
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.inputs import training_inputs
 from apo_soup.runs.manifest import process_count
@@ -23,6 +24,25 @@ def training_stage(recipe: TrainingFile) -> Stage:
     inputs = main_decides(f"inputs of {name}", lambda: training_inputs(recipe))
     config = recipe.deciding_values()
     return Stage(name, folder, config, inputs, arguments=deciding_arguments(recipe), reads=read_by_file(recipe))
+
+
+def require_same_inputs(stage: Stage, recipe: TrainingFile) -> None:
+    """Look, when rows and weights have been read, whether they are those that the stage's folder will say.
+
+    Raises:
+        UserError: one of them is another one since the stage began.
+    """
+
+    def look() -> None:
+        now = training_inputs(recipe)
+        changed = [name for name in stage.inputs if now.get(name) != stage.inputs[name]]
+        if changed or now.keys() != stage.inputs.keys():
+            raise UserError(
+                f"{recipe.path}: expected inputs that stay, got {(changed or ['some'])[0]} that changed while "
+                f"{stage.name} was begun; run the same command again"
+            )
+
+    main_decides(f"what {stage.name} was begun with", look)
 
 
 def require_batch(recipe: TrainingFile, name: str) -> None:

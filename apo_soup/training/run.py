@@ -27,6 +27,7 @@ from apo_soup.stops import STOPS, StopAsked
 from apo_soup.training.arguments import machine_overrides
 from apo_soup.training.callbacks import LookAtSteps, RestoreCounts, StopAtStep
 from apo_soup.training.checkpoints import UNSHARDED, last_checkpoint, require_same_sharding
+from apo_soup.training.entry import require_same_inputs
 from apo_soup.training.finite import require_finite
 from apo_soup.training.hang import hangs_told
 from apo_soup.training.precision import MovedShare, Precision, cast_folder, precision, raise_masters, trained_low
@@ -55,8 +56,10 @@ def train_and_save(
         scorer: scores the model while it trains, where the recipe asks for that.
 
     Raises:
-        UserError: the recipe's `metric_for_best_model` is not measured, or a model in parts cannot be scored.
+        UserError: the recipe's `metric_for_best_model` is not measured, a model in parts cannot be scored, or an input
+            changed since the stage began.
     """
+    require_same_inputs(stage, recipe)
     check_a_batch(trainer, recipe)
     if scorer is not None:
         require_whole_model(trainer, recipe)
