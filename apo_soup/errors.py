@@ -13,8 +13,8 @@ from apo_soup.launcher import end_with_launcher
 from apo_soup.peers import lost_peer, told_of_lost_peer
 from apo_soup.stops import STOPS, StopAsked, show_stacks_on_request
 
-# What libraries raise where the disk refuses them: torch, safetensors, pyarrow.
-_DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid")
+# What libraries raise where the disk refuses them: torch, safetensors, pyarrow, tokenizers.
+_DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid", "Exception")
 OWN_PACKAGES = ("apo_soup", "sft", "apo", "merge")
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "APO_SOUP_DEBUG"
@@ -33,8 +33,18 @@ KNOWN_KEY = re.compile(
 # Name and password in an address; a path that is made of one has a single slash.
 _ADDRESS_USER = re.compile(r"(\w:/{1,2})[^\s/@]+@")
 HIDDEN = "(hidden)"
-# What the machine may refuse while a file is written; any other OSError is a fault of ours.
-DISK_ERRORS = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EIO)
+# Rights and broken blocks, which libraries tell of in words alone.
+_REFUSED = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EIO)
+# What the machine may refuse while a file is written; any other OSError is a fault of ours. The further ones are of a
+# server that is gone, of a place where a disk is mounted, and of names that lead nowhere; no system has them all.
+DISK_ERRORS = (
+    *_REFUSED,
+    *(
+        getattr(errno, name)
+        for name in ("ESTALE", "ENOTCONN", "EREMOTEIO", "ENOLCK", "EBUSY", "EXDEV", "ELOOP", "ENAMETOOLONG")
+        if hasattr(errno, name)
+    ),
+)
 
 
 class UserError(Exception):
@@ -242,6 +252,8 @@ def disk_refusal(error: Exception) -> str | None:
 
     >>> disk_refusal(RuntimeError("I/O error: No space left on device (os error 28)"))
     'No space left on device'
+    >>> disk_refusal(Exception("No space left on device (os error 28)"))
+    'No space left on device'
     >>> disk_refusal(ValueError("no such key")) is None
     True
     """
@@ -258,7 +270,7 @@ def refusal_number(error: Exception) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in DISK_ERRORS else None
     text = str(error) if type(error).__name__ in _DISK_KINDS else ""
-    told = (n for n in DISK_ERRORS if f"os error {n})" in text or os.strerror(n) in text)
+    told = (n for n in _REFUSED if f"os error {n})" in text or os.strerror(n) in text)
     return next(told, None)
 
 

@@ -100,9 +100,18 @@ def _lost(written: str) -> str | None:
     if path.startswith("~") and not os.path.lexists(path):
         return f"expected a path, got {as_written(written)}, whose home folder nobody knows; write the whole path"
     try:
-        Path(path).resolve()
+        place = Path(path).resolve()
     except (RuntimeError, OSError):  # of Python before 3.13, and since
         return f"expected a path, got {as_written(written)}, a link that leads to itself; remove the link"
+    return unwritable_name(place)
+
+
+def unwritable_name(path: Path) -> str | None:
+    """Why a path that is there cannot be written into JSON or given to Arrow, as the rest of a sentence; or None."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"expected a path in UTF-8, got {str(path)!a}; rename that file or folder"
     return None
 
 

@@ -33,6 +33,8 @@ _ORPHAN_SECONDS = 10.0
 _COMMAND_CHARACTERS = 300
 # Of a place where this account changes nothing, so that two that are at work there do no harm.
 _NOT_TO_BE_WRITTEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+# What lies in a lock's place is a link to nothing, or a folder.
+_NO_FILE = (errno.ELOOP, errno.EISDIR)
 # Before a wait is told of: processes of one launch wait for each other.
 _SILENT_SECONDS = 3.0
 
@@ -152,6 +154,10 @@ def _held(folder: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         _acquire_now(lock, folder)
     except OSError as error:
+        if error.errno in _NO_FILE and os.path.lexists(file):
+            raise UserError(
+                f"{file}: expected a file for a lock, got {'a link' if file.is_symlink() else 'a folder'}; remove it"
+            ) from error
         if error.errno not in DISK_ERRORS:
             raise
         if file.exists() and os.access(file.parent, os.W_OK):

@@ -4,6 +4,7 @@ A finished folder takes the place of what lies there. So what lies there must be
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from apo_soup.errors import UserError, first_line
 from apo_soup.runs.manifest import MANIFEST, read_manifest
 from apo_soup.runs.model_files import NOBODYS
 from apo_soup.runs.named_paths import named_paths
+from apo_soup.runs.put_in_place import hidden_sibling
 
 # What stages write beside their folders, by the name that it has in every run.
 _OF_THE_RUN = {
@@ -23,6 +25,8 @@ _OF_THE_RUN = {
     "settings_points": "the points of a walk over training keys lie",
     "greedy": "the choice of a greedy soup lies",
 }
+# Linux's list of what is mounted, for this process.
+_MOUNTS = Path("/proc/self/mountinfo")
 # A file's name may have 255; folders that are not whole yet have marks of their own behind their names.
 _NAME_BYTES = 200
 # Files of a folder that a sentence names.
@@ -125,7 +129,7 @@ def _place_of_others(folder: Path, needed: dict[Path, str]) -> str | None:
                 f"expected a folder of the stage's own, got {folder}{link}, which {is_it} {what}; name a new folder, "
                 "such as runs/NAME/STAGE"
             )
-    if place.is_mount():
+    if is_mounted(place):
         return (
             f"expected a folder that can be replaced, got {folder}, where a disk is mounted; name one on it, such as "
             f"{folder / 'run'}"
@@ -145,6 +149,19 @@ def _no_place(folder: Path) -> str | None:
     return None
 
 
+def is_mounted(place: Path) -> bool:
+    """Whether a folder is where a disk is mounted, or a folder of the same disk, as containers have them."""
+    if place.is_mount():
+        return True
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:  # of systems other than Linux
+        return False
+    # Bytes that would end a word stand as octal numbers there.
+    told = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(place))
+    return any(line.split(b" ")[4] == told for line in lines)
+
+
 def _place_of_the_run(folder: Path) -> str | None:
     """What stages of the run write into a folder of this name."""
     if folder.name not in _OF_THE_RUN:
@@ -159,6 +176,10 @@ def _work_of_others(name: str, folder: Path) -> str | None:
     """What lies in a stage's folder that this stage did not make."""
     if folder.is_symlink() and not folder.exists():
         return f"expected a folder, got {folder}, a link to nothing; remove it"
+    partial = hidden_sibling(folder, "partial")
+    if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
+        what = "a link" if partial.is_symlink() else "a file"
+        return f"expected to work in the folder {partial}, got {what} in its place; move it away"
     around = next((parent for parent in folder.parents if (parent / MANIFEST).is_file()), None)
     if around is not None:
         return f"expected a folder of the stage's own, got {folder} in {around}, which a stage made; name one beside it"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from apo_soup.config.file_names import COMPRESSED, TABLE_KINDS, TEXT_KINDS, row_kind
-from apo_soup.config.places import places_looked_at
+from apo_soup.config.places import places_looked_at, unwritable_name
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
 from apo_soup.runs.known_hashes import content_hash
@@ -118,6 +118,9 @@ def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[
     path = Path(name).expanduser()
     files = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
     for file in files:
+        fault = unwritable_name(file)
+        if fault:
+            raise UserError(f"{where}: {fault}")
         if file.is_dir():
             inside = sorted(one.suffix for one in file.iterdir() if row_kind(one)) or [".jsonl"]
             raise UserError(

@@ -1,10 +1,13 @@
 """Paths of a recipe: beside it, then in the working directory; what a stage makes, in the working directory alone."""
 
+import os
+
 import pytest
 import yaml
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
+from apo_soup.runs.sources import row_files
 
 SFT = {
     "model_name_or_path": "base",
@@ -104,3 +107,17 @@ def test_a_path_that_leads_nowhere_is_told_at_its_key(tmp_path, monkeypatch):
         with pytest.raises(UserError) as refused:
             load(written(tmp_path, SFT | changes), "sft")
         assert f"sft.yaml{told}" in str(refused.value)
+
+
+def test_a_name_that_is_no_utf_8_is_told_of(tmp_path, monkeypatch):
+    """JSON and Arrow take none."""
+    path = written(tmp_path / "mine", SFT)
+    odd = tmp_path / os.fsdecode(b"a \xff")
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    with pytest.raises(UserError, match=r"output_dir: expected a path in UTF-8, got '.*a \\udcff.*'; rename that file"):
+        load(path, "sft")
+    monkeypatch.chdir(tmp_path)
+    (odd / "rows.jsonl").touch()
+    with pytest.raises(UserError, match=r"^here: expected a path in UTF-8, got 'a \\udcff/rows.jsonl'; rename"):
+        row_files("*/rows.jsonl", "here")

@@ -191,3 +191,11 @@ def test_a_full_disk_that_takes_no_lock_lets_nobody_begin(tmp_path, monkeypatch)
     told = r"\.sft\.lock: expected to take a lock there, got No space left on device; free or mend the disk"
     with pytest.raises(UserError, match=told):
         at_work(tmp_path / "sft").__enter__()
+
+
+def test_a_folder_or_a_link_in_the_place_of_a_lock_is_told_of(tmp_path):
+    lock_file(tmp_path / "sft").mkdir()
+    lock_file(tmp_path / "mid").symlink_to("nowhere/at/all")
+    for name, what in (("sft", "a folder"), ("mid", "a link")):
+        with pytest.raises(UserError, match=rf"\.{name}\.lock: expected a file for a lock, got {what}; remove it"):
+            at_work(tmp_path / name).__enter__()

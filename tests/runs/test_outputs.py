@@ -9,6 +9,7 @@ from helpers import ROOT, python
 
 from apo_soup.config.load import load
 from apo_soup.plan.check import check_recipe
+from apo_soup.runs import outputs
 from apo_soup.runs.machine_paths import machine_places
 from apo_soup.runs.outputs import output_folders, output_problems
 
@@ -157,6 +158,29 @@ def test_a_place_in_a_finished_folder_is_refused_and_a_tilde_is_the_home_folder(
     recipe = load(place / "sft.yaml", "sft", ["--output_dir", "~/x/sft", "--model_name_or_path", "~/model"])
     assert (recipe.output_dir, recipe.model_name_or_path) == (f"{tmp_path}/home/x/sft", f"{tmp_path}/home/model")
     assert recipe.given_values()["model_name_or_path"] == "~/model"
+
+
+def test_a_folder_of_the_same_disk_that_is_mounted_is_not_replaced(place, monkeypatch, tmp_path):
+    """As a container has it, which a device's number does not tell."""
+    folder = tmp_path / "runs" / "x y" / "sft"
+    folder.mkdir(parents=True)
+    line = f"36 35 98:0 /mnt1 {str(folder).replace(' ', chr(92) + '040')} rw,noatime master:1 - ext3 /dev/root rw\n"
+    (tmp_path / "mounts").write_text(line)
+    monkeypatch.setattr(outputs, "_MOUNTS", tmp_path / "mounts")
+    assert "where a disk is mounted; name one on it, such as runs/x y/sft/run" in problem(
+        place / "sft.yaml", "runs/x y/sft"
+    )
+    assert problem(place / "sft.yaml", "runs/x y/mid") is None
+
+
+def test_what_lies_where_a_stage_works_is_told_before_it_begins(place, tmp_path):
+    partial = tmp_path / "runs" / "x" / ".sft.partial"
+    partial.parent.mkdir(parents=True)
+    for make, what in ((lambda: partial.symlink_to("gone"), "a link"), (partial.touch, "a file")):
+        make()
+        told = f"expected to work in the folder runs/x/.sft.partial, got {what} in its place; move it away"
+        assert told in problem(place / "sft.yaml", "runs/x/sft")
+        partial.unlink()
 
 
 def test_where_nobody_knows_the_home_folder_a_place_is_looked_at_all_the_same(place, monkeypatch):
