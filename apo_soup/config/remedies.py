@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 import types
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -142,5 +143,32 @@ def _other_type(takes: list[Alternative], value: Any) -> str:
     if lists and not single:
         return "write a list in brackets"
     if _takes(takes, int, float):
-        return "write it in digits" if isinstance(value, str) else "write a number"
+        return _in_digits(value, whole=not _takes(takes, float)) if isinstance(value, str) else "write a number"
     return "write true or false" if _takes(takes, bool) else f"write text in place of {as_written(value)}"
+
+
+def _in_digits(written: str, whole: bool) -> str:
+    """How a text that stands for a number is written as one.
+
+    >>> _in_digits("10%", whole=False), _in_digits("0,0001", whole=False), _in_digits("4k", whole=True)
+    ('write 0.1', 'write 0.0001', 'write 4000, or 4096')
+    >>> _in_digits("1,024", whole=True), _in_digits("2e3", whole=True), _in_digits("many", whole=True)
+    ('write 1024', 'write 2000', 'write it in digits')
+    """
+    text = written.strip(" \"'\u201c\u201d\u201e\u2018\u2019")
+    thousands = re.fullmatch(r"(\d{1,6})[kK]", text)
+    if thousands and whole:
+        return f"write {int(thousands[1]) * 1000}, or {int(thousands[1]) * 1024}"
+    if whole and re.fullmatch(r"\d{1,3}(,\d{3})+", text):
+        return f"write {text.replace(',', '')}"
+    share = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s?%", text)
+    if share and not whole:
+        return f"write {float(share[1]) / 100:.12g}"
+    if not whole and re.fullmatch(r"-?\d{1,9},\d{1,15}", text):
+        return f"write {text.replace(',', '.')}"
+    if re.fullmatch(r"-?\d{1,15}(\.\d{0,15})?([eE][+-]?\d{1,2})?", text):
+        number = float(text)
+        if not whole:
+            return f"write {text}"
+        return f"write {int(number)}" if number.is_integer() and abs(number) < 10**15 else "round it"
+    return "write it in digits"

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from apo_soup.config.yaml_mistakes import yaml_mistake
 from apo_soup.errors import UserError
 
 # Keys and items of a stage file, at most. Nested aliases can stand for more of them than a machine can count.
@@ -77,11 +78,10 @@ def _parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[str, int]]:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        told = error.problem or error.context
-        if not isinstance(error, _Lookalike):
-            told = f"what cannot be read ({told}); correct it"
+        number, told = yaml_mistake(error, text)
+        if isinstance(error, _Lookalike):
+            told = str(error.problem)
+        line = f":{number}" if number else ""
         raise UserError(f"{path}{line}: expected valid YAML, got {told}") from None
     except yaml.reader.ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}"

@@ -46,9 +46,14 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
         return None
     folder = Path(name).expanduser()
     if not folder.exists():
+        of_recipe = "write its folder or id as model of recipe.yaml, or here" if name == "base" else None
+        looked = f"run the stage that makes it, or correct the path ({places_looked_at(name, recipe_folder)})"
+        way = _id_of_address(name) or of_recipe or looked
+        raise UserError(f"{where}: expected a model folder, got {name}, which is not there; {way}")
+    if folder.suffix.lower() == ".gguf" and folder.is_file():
         raise UserError(
-            f"{where}: expected a model folder, got {name}, which is not there; run the stage that makes it, or "
-            f"correct the path ({places_looked_at(name, recipe_folder)})"
+            f"{where}: expected a model folder with config.json and *.safetensors, got the GGUF file {name}, which is "
+            "for llama.cpp and cannot be trained; name the folder or the id of the model that it was made of"
         )
     if not folder.is_dir():
         raise UserError(
@@ -133,11 +138,23 @@ def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[
                 f"{', '.join(COMPRESSED)} behind that, got {file}; name such a file, or several with *"
             )
     if not files and (is_local(name) or any(c in name for c in "*?[")):
-        raise UserError(
-            f"{where}: expected a data file, got {name}, which is not there; correct the path "
-            f"({places_looked_at(name, recipe_folder)})"
-        )
+        way = _id_of_address(name) or f"correct the path ({places_looked_at(name, recipe_folder)})"
+        raise UserError(f"{where}: expected a data file, got {name}, which is not there; {way}")
     return files or None
+
+
+def _id_of_address(name: str) -> str | None:
+    """What to write in place of an address, as it stands in a browser: the id, where it is one of the Hub.
+
+    >>> _id_of_address("https://huggingface.co/datasets/openai/gsm8k/tree/main")
+    'write the id openai/gsm8k'
+    >>> _id_of_address("https://example.org/rows.jsonl")
+    'bring it here, and write the path'
+    """
+    found = re.match(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)|hf:/)/(?:datasets/)?([\w.-]+/[\w.-]+)", name)
+    if found:
+        return f"write the id {found[1]}"
+    return "bring it here, and write the path" if "://" in name else None
 
 
 @cache

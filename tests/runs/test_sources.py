@@ -99,3 +99,33 @@ def test_a_template_is_ours_inline_or_a_file(tmp_path):
     assert template_text(str(file), "x") == template_text("{{ messages }}", "x") == "{{ messages }}"
     assert "enable_thinking" in template_text("apo-soup", "x")
     assert template_text(None, "x") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("https://huggingface.co/org/m", "write the id org/m"),
+        ("https://huggingface.co/datasets/org/rows/viewer/default", "write the id org/rows"),
+        ("hf://datasets/org/rows/train.jsonl", "write the id org/rows"),
+        ("https://example.org/rows.jsonl", "bring it here, and write the path"),
+    ],
+)
+def test_an_address_is_told_to_be_an_id(name, told):
+    with pytest.raises(UserError) as rows:
+        row_files(name, "sft.yaml:1")
+    assert str(rows.value) == f"sft.yaml:1: expected a data file, got {name}, which is not there; {told}"
+    with pytest.raises(UserError) as model:
+        model_folder(name, "sft.yaml:1")
+    assert str(model.value) == f"sft.yaml:1: expected a model folder, got {name}, which is not there; {told}"
+
+
+def test_the_base_of_a_recipe_without_a_model_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"got base, which is not there; write its folder or id as model of recipe"):
+        model_folder("base", "sft.yaml:1", tmp_path)
+
+
+def test_a_file_for_llama_cpp_is_no_model_to_train(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UserError, match=r"which is for llama.cpp and cannot be trained; name the folder or the id"):
+        model_folder(str(tmp_path / "m.gguf"), "sft.yaml:1")
