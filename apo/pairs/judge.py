@@ -7,6 +7,7 @@ from apo.pairs.journal import Answer
 from apo.pairs.language import same_language
 from apo.pairs.prompts import Prompt
 from apo_soup.models.completion import Completion
+from apo_soup.models.think_tags import without_empty_block
 from apo_soup.verify.answers import Verifier
 from apo_soup.verify.modes import mode_fault
 
@@ -54,10 +55,11 @@ def judged_candidates(
 def judged_completion(
     completion: Completion, prompt: Prompt, filters: AnswerFilters, verifier: Verifier | None
 ) -> JudgedCompletion:
-    """One completion, without control tokens behind it, under the filters and, where it passes them and the prompt has
-    a reference, the verifier.
+    """One completion, without control tokens behind it and, in no-think mode, an empty block before it, under the
+    filters and, where it passes them and the prompt has a reference, the verifier.
     """
     bare = without_control_ends(completion.text)
+    bare = bare if filters.think else without_empty_block(bare)
     completion = completion if bare == completion.text else replace(completion, text=bare)
     failed, score = failed_filter(completion, prompt, filters), None
     if verifier and prompt.reference is not None and failed is None:

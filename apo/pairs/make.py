@@ -19,7 +19,7 @@ from apo.pairs.journal import Answer
 from apo.pairs.judge import AnswerFilters, judged_side
 from apo.pairs.language import answer_languages
 from apo.pairs.pair_rows import drop_row, is_held_out, pair_row, side_provenance, write_rows
-from apo.pairs.prompts import PromptSet, read_prompts
+from apo.pairs.prompts import Prompt, PromptSet, read_prompts
 from apo.pairs.selection import DroppedPrompt, Selection, selected_pairs
 from apo.pairs.side import SIDE_NAMES, AskedSide, asked_judge, asked_side
 from apo.pairs.summary import pair_metrics, summary_table
@@ -50,7 +50,7 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
     scorer = asked_judge(recipe)
     for side in [*sides, *([scorer] if scorer else [])]:
         require_installed_engine(side)
-    answers = {side.name: side_answers(side, prompts.usable, stage) for side in sides}
+    answers = both_answers(sides, prompts.usable, stage)
     judged = {name: judged_side(by_prompt, prompts.usable, filters, judge) for name, by_prompt in answers.items()}
     verdicts, unscored = JudgeCount(), None
     if scorer:
@@ -66,6 +66,24 @@ def make_pairs(recipe: PairsFile, stage: Stage) -> None:
             f"what the reasons name, a prompt each in {stage.partial / 'drops.jsonl'}"
         )
     _write_folder(recipe, stage, prompts, selection, [*sides, *([scorer] if scorer else [])], answers, verdicts)
+
+
+def both_answers(sides: list[AskedSide], prompts: list[Prompt], stage: Stage) -> dict[str, dict[str, Answer]]:
+    """Each side's answers by prompt id. Where one side is refused every prompt, no pair can come of the other's, and it
+    is not asked.
+
+    Raises:
+        UserError: as `side_answers` does.
+    """
+    answers: dict[str, dict[str, Answer]] = {}
+    for side in sides:
+        refused = next((name for name, found in answers.items() if all(a.problem for a in found.values())), None)
+        if refused:
+            told = f"not asked, for the {refused} side has no answer to any prompt"
+            answers[side.name] = {p.id: Answer(p.id, [], problem=told) for p in prompts}
+        else:
+            answers[side.name] = side_answers(side, prompts, stage)
+    return answers
 
 
 def _write_folder(

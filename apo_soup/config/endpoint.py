@@ -27,7 +27,7 @@ class EndpointKeys(Keys):
     requests_per_minute: AboveZero | None = key(None, "most requests a minute", cosmetic=True)
     timeout: AboveZero = key(600.0, "seconds that a request may take", cosmetic=True)
     retries: NotNegative = key(6, "tries again after a failure that may pass", cosmetic=True)
-    extra_body: Table | None = key(None, "further fields of every request", secret=True)
+    extra_body: Table | None = key(None, "further fields of every request; null leaves a field out", secret=True)
 
     def faults(self) -> Iterator[Fault]:
         wrong = address_fault(self.base_url)
@@ -41,9 +41,11 @@ class EndpointKeys(Keys):
             yield Fault("api_key_env", f"{told}, and write the variable's name here")
 
     def remarks(self) -> Iterator[Remark]:
-        for field in self.extra_body or {}:
+        for field, value in (self.extra_body or {}).items():
             name = FIELDS_OF_KEYS.get(field)
-            if name in type(self).model_fields:
+            if value is None:
+                yield Remark("extra_body", f"its {field} is null, so no request has that field")
+            elif name in type(self).model_fields:
                 yield Remark("extra_body", f"its {field} takes the place of the key {name}")
             elif field in REQUEST_FIELDS:
                 yield Remark("extra_body", f"its {field} takes the place of the one that every request has")

@@ -45,6 +45,8 @@ LIMIT_PATIENCE = 1800.0
 PASSING_STATUSES = PASSING_CODES
 # Statuses that refuse one prompt: malformed for this server, moderated, too long, or against the law.
 PROMPT_STATUSES = (400, 403, 413, 422, 451)
+# Fields that every request has, whatever a file says.
+ALWAYS_SENT = ("messages", "model", "prompt")
 # Servers on one's own machine ask for no key, and the client insists on one.
 NO_KEY = "none"
 RESUME = "the answers until now are kept, run the same command again"
@@ -103,6 +105,19 @@ class Route:
 
 
 CHAT = Route(lambda client: client.chat.completions.create, reply_fault)
+
+
+def without_left_out(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a request without the fields that its further fields say null of: some servers refuse a field
+    whatever its value, as OpenAI's reasoning models refuse max_tokens. A request without a model is none.
+
+    >>> without_left_out({"model": "m", "max_tokens": 9, "extra_body": {"max_tokens": None, "min_tokens": 2}})
+    {'model': 'm', 'extra_body': {'min_tokens': 2}}
+    """
+    further = arguments["extra_body"]
+    out = {name for name, value in further.items() if value is None} - set(ALWAYS_SENT)
+    kept = {name: value for name, value in arguments.items() if name not in out}
+    return kept | {"extra_body": {name: value for name, value in further.items() if name not in out}}
 
 
 class EndpointClient:
@@ -260,7 +275,7 @@ class EndpointClient:
         await self.pace.wait_for_turn()
         try:
             # The client's own limit is one of silence; a server that drips would never meet it.
-            reply = await asyncio.wait_for(route.send(client)(**arguments), self.keys.timeout)
+            reply = await asyncio.wait_for(route.send(client)(**without_left_out(arguments)), self.keys.timeout)
         except (openai.APIError, TimeoutError, ValueError) as error:
             # Without its cause, which --debug shows: there the server's own words may repeat the key.
             raise self.failure(error) from None

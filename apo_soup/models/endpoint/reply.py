@@ -21,6 +21,7 @@ PASSING_WORDS = re.compile(
 # Where the words of an error stand in a reply that has no choices; kinds of parts that are text.
 WORDS_OF_ERRORS = ("message", "detail", "msg")
 SPOKEN_PARTS = ("text", "output_text")
+THOUGHT_PARTS = ("reasoning.text", "text")
 REFUSAL = "a refusal in the answer's place"
 # Words by which servers say that an answer ended with a tool call.
 CALLED = ("tool_calls", "function_call")
@@ -83,13 +84,15 @@ def message_text(content: Any) -> Any:
 
 
 def message_reasoning(message: Any) -> Any:
-    """The reasoning that a server parsed out of the content, by either of its usual names or in parts of its own; ""
-    where there is none.
+    """The reasoning that a server parsed out of the content, by one of its usual names, in detail, or in parts of its
+    own; "" where there is none.
     """
     extra = message.model_extra or {}
     parts = message.content if isinstance(message.content, list) else []
     thought = [part["thinking"] for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]
-    told = extra.get("reasoning_content") or extra.get("reasoning")
+    told = extra.get("reasoning_content") or extra.get("reasoning") or extra.get("thinking")
+    details = extra.get("reasoning_details")
+    thought += [part["text"] for part in details or () if part.get("type") in THOUGHT_PARTS]
     return message_text(told) if told else "".join(map(message_text, thought))
 
 

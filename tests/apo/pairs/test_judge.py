@@ -48,6 +48,14 @@ def test_every_filter_names_its_fault(completion, filters, reason):
     assert failed_filter(completion, PROMPT, filters) == reason
 
 
+def test_an_empty_block_before_an_answer_is_taken_off_where_none_is_wanted():
+    """Qwen3 writes one when it is told not to think, wherever its template did not."""
+    answer = Answer("p", [Completion("<think>\n\n</think>\n\n4<|im_end|>", 9, True)])
+    plain, think = (judged_candidates(answer, PROMPT, filters, None)[0] for filters in (PLAIN, THINK))
+    assert (plain.completion.text, plain.failed_filter) == ("4", None)
+    assert think.failed_filter == "no think block"
+
+
 NOT_OFFERED = "a call of a tool that was not offered"
 
 

@@ -45,6 +45,18 @@ def test_a_block_that_the_template_opened_in_the_prompt_is_opened_in_the_answer(
         ),
         ("4", {"reasoning": [{"type": "text", "text": "2 + 2"}]}, "<think>\n2 + 2\n</think>\n\n4"),
         (None, {"reasoning_content": "2"}, "<think>\n2\n</think>\n\n"),
+        ("4", {"thinking": "2 + 2"}, "<think>\n2 + 2\n</think>\n\n4"),
+        (
+            "4",
+            {
+                "reasoning_details": [
+                    {"type": "reasoning.text", "text": "2 "},
+                    {"type": "reasoning.text", "text": "+ 2"},
+                ]
+            },
+            "<think>\n2 + 2\n</think>\n\n4",
+        ),
+        ("4", {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}, "4"),
         ("\n[THINK]2 + 2[/THINK]4", {}, "\n<think>2 + 2</think>4"),
         ("<thought>\n2 + 2", {}, "<think>\n2 + 2"),
         ("It says <thought> here.", {}, "It says <thought> here."),

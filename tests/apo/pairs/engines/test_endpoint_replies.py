@@ -209,12 +209,26 @@ def test_refused_prompts_are_dropped_with_the_servers_words_and_the_run_goes_on(
 
 
 def test_where_all_prompts_are_refused_the_words_are_told_and_listed(proxy, endpoint_recipe, make_here):
-    path, folder = endpoint_recipe(proxy(lambda number: (403, {})).url, side={"concurrency": 1}, count=2)
+    between = proxy(lambda number: (403, {}))
+    path, folder = endpoint_recipe(between.url, side={"concurrency": 1}, count=2)
     with pytest.raises(UserError, match=r"got none of 2 prompts \(2 refused by an engine: .*told to fail") as error:
         make_here(path)
+    assert len(between.asked) == 2, "the weak side is not asked for answers that pair with none"
     listed = folder.parent / ".pairs.partial" / "drops.jsonl"
     assert str(listed) in str(error.value)
     assert len(rows_in(listed)) == 2
+
+
+def test_a_further_field_of_null_leaves_the_field_out(proxy, endpoint_recipe, make_here):
+    """OpenAI's reasoning models refuse max_tokens, and any temperature but one."""
+    between = proxy(lambda number: reply(f"it is {number}"))
+    further = {"max_tokens": None, "temperature": None, "max_completion_tokens": 24}
+    path, _ = endpoint_recipe(between.url, side={"extra_body": further}, count=1)
+    make_here(path)
+    assert len(between.asked) == 2
+    for asked in between.asked:
+        assert not {"max_tokens", "temperature"} & asked.keys()
+        assert asked["max_completion_tokens"] == 24
 
 
 def test_drops_are_there_where_every_prompt_made_a_pair(proxy, endpoint_recipe, make_here):
