@@ -26,9 +26,13 @@ _DEBUG_KEY_VALUES = ("underflow_overflow", "tpu_metrics_debug")
 _TORCH_SAYS = ("PytorchStreamWriter failed", "inline_container")
 # What is refused of nothing but a file that is written.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-# What is a key of a known sort wherever it stands: the Hub's, OpenAI's and its like, GitHub's, Slack's, Amazon's.
+# What is a key of a known sort wherever it stands: the Hub's, OpenAI's and its like, GitHub's, GitLab's, Slack's,
+# Amazon's, Google's, those of services that run models (by the letters that each begins with), and signed tokens.
 KNOWN_KEY = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|xox[abp]-[\w-]{10,}|AKIA[0-9A-Z]{16})"
+    r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
+    r"|glpat-[\w-]{16,}|xox[abp]-[\w-]{10,}|AKIA[0-9A-Z]{16}|ABSK[\w+/=]{20,}|AIza[\w-]{30,}|gsk_[A-Za-z0-9]{20,}"
+    r"|(?:xai|nvapi|pplx|csk)-[\w-]{20,}|(?:r8|fw)_[A-Za-z0-9]{20,}|(?:tgp|dop)_v1_[\w-]{16,}|dapi[0-9a-f]{32}"
+    r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)"
 )
 # Name and password in an address; a path that is made of one has a single slash.
 _ADDRESS_USER = re.compile(r"(\w:/{1,2})[^\s/@]+@")

@@ -8,13 +8,17 @@ from typing import Any
 from apo_soup.config.endpoint_settings import ADDRESS, is_harmless, public_address
 from apo_soup.config.marked import marked_names
 from apo_soup.config.yaml_lines import read_value
-from apo_soup.errors import HIDDEN, KNOWN_KEY
+from apo_soup.errors import HIDDEN, KNOWN_KEY, without_keys
 
 # Names in mappings whose keys are a library's, or a server's, and are declared nowhere.
 SECRET_KEY = re.compile(
     r"^(?!(?:eos|bos|pad|unk|sep|cls|mask|image|audio|video)_)(?:\w*_)?"
     r"(?:token|secret|password|passwd|pwd|api_?key|access_?key|private_?key|authorization|bearer|credentials?)$",
     re.IGNORECASE,
+)
+# A secret given by its name inside a text, as in `export WANDB_API_KEY=...`; the name of a variable is none.
+ASSIGNED = re.compile(
+    r"\b(?:(?:[A-Z0-9_]*_)?(?:TOKEN|SECRET|PASSWORD|KEY)|(?i:api[_-]?key|password|passwd|access_token))=['\"]?[^\s'\"$]"
 )
 HUB_TOKEN = re.compile(r"\bhf_\w+")
 # Mappings that go to the servers of data sets, in which any name may be a key.
@@ -43,7 +47,8 @@ def redacted(value: Any, name: str = "") -> Any:
         return [redacted(v, name) for v in value]
     if isinstance(value, str):
         text = public_address(value) if is_address else value
-        return HIDDEN if _names_secret(name) or KNOWN_KEY.search(text) else text
+        secret = _names_secret(name) or KNOWN_KEY.search(text) or ASSIGNED.search(text)
+        return HIDDEN if secret else without_keys(text)
     return value
 
 

@@ -96,6 +96,49 @@ def test_a_key_of_a_known_sort_is_hidden_wherever_it_stands(planted):
     assert redacted(config) == {"tasks": [{"metadata": {"note": [HIDDEN]}, "data": HIDDEN, "model": "org/hf_model"}]}
 
 
+LETTERS = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-ant-api03-" + LETTERS,
+        "sk-or-v1-" + "0a1b" * 16,
+        "github_pat_11ABCDEFG0_" + LETTERS,
+        "glpat-" + LETTERS[:20],
+        "AIzaSyD-" + LETTERS,
+        "gsk_" + LETTERS,
+        "xai-" + LETTERS,
+        "nvapi-" + LETTERS,
+        "pplx-" + LETTERS,
+        "csk-" + LETTERS,
+        "r8_" + LETTERS,
+        "fw_" + LETTERS,
+        "tgp_v1_" + LETTERS,
+        "dapi" + "0123456789abcdef" * 2,
+        "ABSK" + LETTERS + "==",
+        "api_org_" + LETTERS,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    ],
+)
+def test_keys_of_services_are_hidden_in_any_text_and_word(key):
+    for place in (key, f"run of {key}", f"git+https://{key}@host/x", [key], {"FOO": f"Bearer {key}"}):
+        assert key not in str(redacted({"note": place}))
+    for words in (["--note", key], [f"--note={key}"], [f"--env.FOO={key}"], [f"FOO={key}"]):
+        assert key not in str(without_secrets(words))
+
+
+def test_secrets_named_in_a_text_are_hidden_and_names_of_variables_are_not():
+    """Keys that look like any hash are known by the name before them, and a password by its address."""
+    secret = "0123456789abcdef0123456789abcdef"
+    for text in (f"export WANDB_API_KEY={secret}", f"api_key='{secret}' x", f"HF_TOKEN={secret} make mid"):
+        assert redacted({"setup": [text]}) == {"setup": ["(hidden)"]}
+        assert without_secrets([text]) == ["(hidden)"]
+    assert redacted("see http://me:word@proxy:80 now", "note") == "see http://(hidden)@proxy:80 now"
+    for text in ("export HF_TOKEN=$TOKEN", "KEY='${SECRET}'", "key = value", "s3://bucket/rows", secret):
+        assert redacted(text, "note") == text
+
+
 def test_what_goes_to_the_server_of_a_data_set_is_hidden():
     kwargs = {"data_files": "a.jsonl", "storage_options": {"key": "abc", "headers": {"X-Auth": "abc"}}}
     assert redacted({"dataset_kwargs": kwargs})["dataset_kwargs"] == {
