@@ -21,7 +21,7 @@ PASSING_WORDS = re.compile(
 # Where the words of an error stand in a reply that has no choices; kinds of parts that are text.
 WORDS_OF_ERRORS = ("message", "detail", "msg")
 SPOKEN_PARTS = ("text", "output_text")
-THOUGHT_PARTS = ("reasoning.text", "text")
+REASONING_DETAILS = ("reasoning.text", "text")
 REFUSAL = "a refusal in the answer's place"
 # Words by which servers say that an answer ended with a tool call.
 CALLED = ("tool_calls", "function_call")
@@ -92,7 +92,7 @@ def message_reasoning(message: Any) -> Any:
     thought = [part["thinking"] for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]
     told = extra.get("reasoning_content") or extra.get("reasoning") or extra.get("thinking")
     details = extra.get("reasoning_details")
-    thought += [part["text"] for part in details or () if part.get("type") in THOUGHT_PARTS]
+    thought += [part["text"] for part in details or () if part.get("type") in REASONING_DETAILS]
     return message_text(told) if told else "".join(map(message_text, thought))
 
 
