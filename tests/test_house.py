@@ -72,7 +72,8 @@ def test_every_room_stands_in_the_order():
 OF_WHOLE_ROOMS = {
     "test_docs.py", "test_house.py", "test_hub.py", "test_mutations.py", "test_portable.py",
     "test_programs.py", "test_refusals.py", "test_release.py", "test_torture.py", "test_wheel.py",
-    "training/test_fsdp.py", "training/test_interrupted.py", "training/test_quantised_base.py",
+    "data/test_public_rows.py", "training/test_fsdp.py", "training/test_interrupted.py",
+    "training/test_quantised_base.py",
     "training/test_trained_adapters.py",
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ CALL_NAME, CALL_ARGUMENTS = "probe0f0call", {"probe0f0key": "probe0f0value"}
 # Some templates (Mistral's) want an id of nine letters and digits.
 CALL_ID, LONG_ID = "probe0f0c", "call_probe0f0call"
 SHORT_IDS = "calls got ids of nine letters and digits, which the chat template asks for"
-LETTERS = string.ascii_letters + string.digits
+ID_LETTERS = string.ascii_letters + string.digits
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 USER: Fields = {"role": "user", "content": "?"}
 TOOL: Fields = {"role": "tool", "content": "probe0f0result", "name": CALL_NAME, "tool_call_id": CALL_ID}
@@ -138,8 +138,8 @@ def _short_id(call: Fields, place: str) -> str:
     number = int.from_bytes(hashlib.sha256(said.encode("utf-8", "surrogatepass")).digest()[:8], "big")
     letters = []
     for _ in range(9):
-        number, letter = divmod(number, len(LETTERS))
-        letters.append(LETTERS[letter])
+        number, letter = divmod(number, len(ID_LETTERS))
+        letters.append(ID_LETTERS[letter])
     return "".join(letters)
 
 
