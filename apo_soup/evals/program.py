@@ -162,30 +162,36 @@ def evaluation_stages(suite: EvalFile, models: list[EvaluatedModel]) -> dict[str
     Raises:
         UserError: a model's folder or a file of the suite is not there.
     """
-    inputs, beside = suite_inputs(suite) | {"code": code_hash(__name__)}, suite.path.parent
+    inputs = suite_inputs(suite) | {"code": code_hash(__name__)}
     rows = read_by_file(suite, without="models")
     folders = folders_of_models(suite, models)
     stages: dict[str, tuple[Stage, EvaluatedModel]] = {}
     for model in models:
         where = suite.place(f"models.{model.name}")
-        if suite.endpoint is not None:
-            weights_hash = hash_value([suite.endpoint.model, endpoint_address(suite.endpoint).url])
-        elif model.mix:
-            weights_hash = hash_value(
-                [[model_hash(str(f), where, None, beside), weight] for f, weight in model.mix.parts]
-            )
-        else:
-            weights_hash = model_hash(str(model.folder), where, None, beside)
         stage = Stage(
             f"evals/{model.name}",
             folders[model.name],
             suite.deciding_values(),
-            {"model": weights_hash, **inputs},
+            {"model": evaluated_hash(suite, model), **inputs},
             arguments=model_arguments(suite, model.name),
             reads=[*rows, *((where, f) for f, _ in (model.mix.parts if model.mix else [(model.folder, 1.0)]))],
         )
         stages[stage.name] = stage, model
     return stages
+
+
+def evaluated_hash(suite: EvalFile, model: EvaluatedModel) -> str:
+    """Content hash of a model, of the parts and shares of a mix, or the name and address of a served one.
+
+    Raises:
+        UserError: its folder is not there.
+    """
+    where, beside = suite.place(f"models.{model.name}"), suite.path.parent
+    if suite.endpoint is not None:
+        return hash_value([suite.endpoint.model, endpoint_address(suite.endpoint).url])
+    if model.mix:
+        return hash_value([[model_hash(str(f), where, None, beside), weight] for f, weight in model.mix.parts])
+    return model_hash(str(model.folder), where, None, beside)
 
 
 def model_arguments(suite: EvalFile, name: str) -> list[str]:
@@ -202,10 +208,16 @@ def run_evaluation(suite: EvalFile, stage: Stage, model: EvaluatedModel, mixer: 
     """Evaluate one model, write its results.json and print its headline scores.
 
     Raises:
-        UserError: as `evaluate_model` does, or the disk refuses the results.
+        UserError: as `evaluate_model` does, the disk refuses the results, or the model was made anew while those before
+            it were evaluated, which may have taken hours.
     """
     from apo_soup.evals.run import evaluate_model
 
+    if evaluated_hash(suite, model) != stage.inputs["model"]:
+        raise UserError(
+            f"{suite.place(f'models.{model.name}')}: expected a model that stays, got {model.folder}, which changed "
+            "since this command began; run it again"
+        )
     stage.begin()
     folder = stage.result_folder()
     mixed = mixer.mixed_model(model.mix) if model.mix else None
