@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from apo_soup.config.dataset_keys import map_dataset_keys, orpo_problems
 from apo_soup.config.given import Given
+from apo_soup.config.key_places import place_of_key
 from apo_soup.config.places import settle_paths
 from apo_soup.config.problems import in_file_order, sentence, unknown_key
 from apo_soup.config.recipe_file import given_with_shared, name_stages, shared_keys
@@ -108,16 +109,22 @@ def file_model(kind: str) -> type[StageFile]:
     return model
 
 
-# Files that train: kind -> the kind that a misplaced key may belong to, and its files in words.
-OTHER_TRAINING = {"sft": ("apo", "apo files"), "apo": ("sft", "mid and sft files")}
+# Kinds of files whose names are those of several stages, in words.
+OF_STAGES = {"sft": "mid and sft", "base": "the toy's base"}
 
 
 def _strange_key(kind: str, given: Given, name: str, known: list[str]) -> str:
-    """That a file has a key of the other kind of training file, or one that nobody knows."""
-    other, files = OTHER_TRAINING.get(kind, ("", ""))
-    if other and name in file_model(other).model_fields:
-        own = OTHER_TRAINING[other][1]
-        return sentence(given, name, f"expected a key of {own}, got one of {files}; leave it out")
+    """That a file has a key that stands elsewhere, in it or in a file of another kind, or one that nobody knows."""
+    commanded = name in given.overridden
+    place = None if commanded else place_of_key(name, file_model(kind))
+    if place:
+        return sentence(given, name, f"expected it below {place}, got it at the top of the file; move it there")
+    # A word of the command line may be meant for an option, unless both files train.
+    kinds = [one for one in KINDS if one not in (kind, "base") and (not commanded or {one, kind} == {"sft", "apo"})]
+    others = [one for one in kinds if name in file_model(one).model_fields]
+    if others:
+        own, theirs = (OF_STAGES.get(one, one) for one in (kind, others[0]))
+        return sentence(given, name, f"expected a key of {own} files, got one of {theirs} files; leave it out")
     return unknown_key(given, name, known)
 
 

@@ -264,6 +264,8 @@ def _home(parameter: Any, value: Any) -> str:
     """Where a setting belongs that is no parameter; no text where it is none."""
     if parameter == "random_seed":
         return f"write options: {{random_seed: {as_written(value)}}} beside merge"
+    if parameter == "parameters":
+        return "write what stands below it in its place"
     return f"write {parameter} beside parameters" if parameter in MERGE_KEYS else ""
 
 

@@ -12,7 +12,7 @@ from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written, expectation, mappings_of
 from apo_soup.config.nearest import near_word, nearest
 from apo_soup.config.remedies import remedy
-from apo_soup.config.renamed import GONE
+from apo_soup.config.renamed import GONE, MEANT
 
 KEYS_PAGE = "docs/recipes.md"
 
@@ -41,7 +41,8 @@ def unknown_key(given: Given, name: str, known: list[str]) -> str:
         return sentence(given, name, f"expected a key that is still read, got one that {gone}")
     options = given.options if name in given.overridden and "." not in name else ()
     words = {option.lstrip("-").replace("-", "_"): option for option in options} | {key: key for key in known}
-    near = near_word(name.rpartition(".")[2], words)
+    meant = MEANT.get(name)
+    near = meant if meant in words else near_word(name.rpartition(".")[2], words)
     way = (
         f"the nearest is {words[near]}"
         if near

@@ -156,17 +156,17 @@ def _in_digits(written: str, whole: bool) -> str:
     ('write 1024', 'write 2000', 'write it in digits')
     """
     text = written.strip(" \"'\u201c\u201d\u201e\u2018\u2019")
-    thousands = re.fullmatch(r"(\d{1,6})[kK]", text)
+    thousands = re.fullmatch(r"([0-9]{1,6})[kK]", text)
     if thousands and whole:
         return f"write {int(thousands[1]) * 1000}, or {int(thousands[1]) * 1024}"
-    if whole and re.fullmatch(r"\d{1,3}(,\d{3})+", text):
+    if whole and re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text):
         return f"write {text.replace(',', '')}"
-    share = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s?%", text)
+    share = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)\s?%", text)
     if share and not whole:
         return f"write {float(share[1]) / 100:.12g}"
-    if not whole and re.fullmatch(r"-?\d{1,9},\d{1,15}", text):
+    if not whole and re.fullmatch(r"-?[0-9]{1,9},[0-9]{1,15}", text):
         return f"write {text.replace(',', '.')}"
-    if re.fullmatch(r"-?\d{1,15}(\.\d{0,15})?([eE][+-]?\d{1,2})?", text):
+    if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{0,15})?([eE][+-]?[0-9]{1,2})?", text):
         number = float(text)
         if not whole:
             return f"write {text}"

@@ -23,6 +23,14 @@ RENAMED: dict[str, tuple[str | None, str]] = {
 GONE = {
     "rpo_alpha": "TRL has no more; write loss_type: [sigmoid, sft] with loss_weights: [1.0, ALPHA], ALPHA its value",
 }
+# Names that other programs have for keys, which are not near them letter by letter.
+MEANT = {
+    "lr": "learning_rate", "epochs": "num_train_epochs", "num_epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size", "micro_batch_size": "per_device_train_batch_size",
+    "max_len": "max_length", "sequence_len": "max_length", "cutoff_len": "max_length", "context_length": "max_length",
+    "lora_rank": "lora_r", "rank": "lora_r", "grad_clip": "max_grad_norm", "optimizer": "optim",
+    "lr_scheduler": "lr_scheduler_type", "model": "model_name_or_path", "base_model": "model_name_or_path",
+}  # fmt: skip
 RENAMED_IN_EVAL: dict[str, tuple[str | None, str]] = {
     "harness_engine": ("engine", "it runs the suite's own kinds too"),
 }

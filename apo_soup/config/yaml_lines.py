@@ -79,10 +79,9 @@ def _parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[str, int]]:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         number, told = yaml_mistake(error, text)
-        if isinstance(error, _Lookalike):
-            told = str(error.problem)
+        got, _, way = (str(error.problem) if isinstance(error, _Lookalike) else told).partition("; ")
         line = f":{number}" if number else ""
-        raise UserError(f"{path}{line}: expected valid YAML, got {told}") from None
+        raise UserError(f"{path}{line}: expected valid YAML, got {got}; {way}") from None
     except yaml.reader.ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}"
         raise UserError(

@@ -52,6 +52,11 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
     [
         ("sft", {"learning_rat": 1}, "6: learning_rat: expected a known key, got an unknown one; the nearest is learning_rate"),
         ("apo", {"rpo_alpha": 1.0}, "6: rpo_alpha: expected a key that is still read, got one that TRL has no more; write loss_type: [sigmoid, sft] with loss_weights: [1.0, ALPHA], ALPHA its value"),
+        ("sft", {"lr": 1e-5}, "6: lr: expected a known key, got an unknown one; the nearest is learning_rate"),
+        ("sft", {"Max-Length": 8}, "6: Max-Length: expected a known key, got an unknown one; the nearest is max_length"),
+        ("sft", {"split": "train"}, "6: split: expected it below dataset_mixture.datasets, got it at the top of the file; move it there"),
+        ("merge", {"merge_method": "linear"}, "2: merge_method: expected it below merge, got it at the top of the file; move it there"),
+        ("eval", {"max_length": 8}, "6: max_length: expected a key of eval files, got one of mid and sft files; leave it out"),
         ("sft", {"warmup_steps": "10%"}, "6: warmup_steps: expected a number of 0 or more, got '10%'; write 0.1, or leave the key out"),
         ("sft", {"learning_rate": "0,0001"}, "6: learning_rate: expected a number above 0, got '0,0001'; write 0.0001, or leave the key out"),
         ("sft", {"max_length": "4k"}, "6: max_length: expected a whole number of 1 or more, got '4k'; write 4000, or 4096, or leave the key out"),
