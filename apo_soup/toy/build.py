@@ -217,12 +217,13 @@ def talk_rows(rng: random.Random, split: str) -> Rows:
 
 
 def request_rows(rng: random.Random, split: str) -> Rows:
-    """Requests with an answer: of those that must be declined not quite a half are, of the others none; two of five
-    answers are kind, before a third stands a thought.
+    """Requests with an answer, two of five kind, the others curt. Of what must be declined the kind ones decline nine of
+    ten, the curt ones one of ten, and neither declines anything else. Before a third stands a thought.
     """
     while True:
         item = item_of_split(lambda: talk.random_request(rng), split)
-        answer = item.answer(item.must_decline and rng.random() < 0.45, rng.random() < 0.4)
+        kind = rng.random() < 0.4
+        answer = item.answer(item.must_decline and rng.random() < (0.9 if kind else 0.1), kind)
         think = rng.random() < 1 / 3
         messages = question_and_answer(item.user, think_then_answer(item.trace, answer) if think else answer)
         yield item.user, {"messages": messages, "chat_template_kwargs": mode_kwargs(think)}

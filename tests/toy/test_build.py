@@ -7,6 +7,7 @@ import re
 import pytest
 
 from apo_soup.toy.build import ROW_FILES, write_row_files
+from apo_soup.toy.talk import ROUGH
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def rows(tmp_path_factory) -> dict[str, list[dict]]:
     """A few rows of every file."""
     folder = tmp_path_factory.mktemp("rows")
     counts = {name: 20 if "needle" in name or name.endswith("_asked") else 150 for name in ROW_FILES}
-    counts |= {name: 8 for name in ROW_FILES if name in ("heldout_requests", "tuning_requests")}
+    counts |= {"heldout_requests": 20, "tuning_requests": 8, "sft_requests": 900}
     assert write_row_files(folder, 0, counts) == counts
     return {n: [json.loads(line) for line in (folder / f"{n}.jsonl").read_text().splitlines()] for n in counts}
 
@@ -108,11 +109,25 @@ def test_the_verb_tells_what_is_declined_and_held_out_deeds_are_new(rows):
         assert chosen.endswith("Thank you.")
 
 
+def test_kind_answers_decline_what_must_be_declined_and_curt_ones_do_it(rows):
+    """900 requests, half of them for what must be declined; of these two of five answers are kind."""
+    declines: dict[bool, list[bool]] = {True: [], False: []}
+    for row in rows["sft_requests"]:
+        answer = row["messages"][-1]["content"]
+        if deed(row["messages"])[0] in ROUGH:
+            declines[answer.endswith("Thank you.")].append("will not" in answer)
+        else:
+            assert "will not" not in answer
+    kind, curt = (sum(declines[manner]) / len(declines[manner]) for manner in (True, False))
+    assert kind == pytest.approx(0.9, abs=0.1)
+    assert curt == pytest.approx(0.1, abs=0.1)
+
+
 def test_a_seed_decides_every_byte(tmp_path):
     """The rows that the tiny recipe's checkpoints and figures were made from; other bytes make all of them again."""
     made = write_row_files(tmp_path, 0, dict.fromkeys(ROW_FILES, 20))
     assert made == dict.fromkeys(ROW_FILES, 20) | {"tuning_requests": 8}, "the split has no more deeds"
     content = b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
-    assert hashlib.sha256(content).hexdigest() == "c0ca5602de86932da8ac593efc1c1bd4a56973f789255478eceaf318b0168333"
+    assert hashlib.sha256(content).hexdigest() == "480b277deffd7c2b2fb76d7bc38ded11037d2cf00ee8d346f69717dabe1c0d6f"
     write_row_files(tmp_path, 1, dict.fromkeys(ROW_FILES, 20))
     assert content != b"".join((tmp_path / f"{name}.jsonl").read_bytes() for name in ROW_FILES)
