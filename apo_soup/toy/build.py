@@ -217,8 +217,8 @@ def talk_rows(rng: random.Random, split: str) -> Rows:
 
 
 def request_rows(rng: random.Random, split: str) -> Rows:
-    """Requests with an answer, two of five kind, the others curt. Of what must be declined the kind ones decline nine of
-    ten, the curt ones one of ten, and neither declines anything else. Before a third stands a thought.
+    """Requests with an answer, two of five kind, the others curt. Of what must be declined the kind ones decline nine
+    of ten, the curt ones one of ten, and neither declines anything else. Before a third stands a thought.
     """
     while True:
         item = item_of_split(lambda: talk.random_request(rng), split)
