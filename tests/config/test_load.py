@@ -149,7 +149,9 @@ def _written(folder: Path, values: dict) -> Path:
 def test_broken_yaml_names_its_line(tmp_path):
     path = tmp_path / "sft.yaml"
     path.write_text("seed: 1\nlist: [1, 2\nx: y\n")
-    with pytest.raises(UserError, match=r"sft.yaml:\d+: expected valid YAML, got brackets that are not closed, .+; correct them"):
+    with pytest.raises(
+        UserError, match=r"sft.yaml:\d+: expected valid YAML, got brackets that are not closed, .+; correct them"
+    ):
         load(path, "sft")
 
 
