@@ -34,7 +34,7 @@ NAMES = {
 GO_TOGETHER = {"input": ("output", "target"), "inputs": ("outputs", "targets")}
 NAMES |= {"query": NAMES["prompt"], "response": NAMES["completion"]}
 # How the names of two answers to one question end, and those of a list of answers.
-RIVALS = tuple((f"_{one}", f"_{two}") for one, two in ("01", "12", "ab", "AB", "jk")) + (("1", "2"),)
+RIVALS = (*((f"_{one}", f"_{two}") for one, two in ("01", "12", "ab", "AB", "jk")), ("1", "2"))
 OF_ANSWERERS = frozenset("id model source".split())
 LISTED = (["answers"], ["completions"], ["responses"], ["summaries"], ["generations"])
 SHAPES = (("query", "response", "history"), ("messages",), ("prompt", "completion"), ("text",))
