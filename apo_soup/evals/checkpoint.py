@@ -10,12 +10,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.eval_keys import TaskKeys
+from apo_soup.data.rendering.message_form import ANSWER, PROBE, USER
 from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
 from apo_soup.evals.installed import require_vllm
 from apo_soup.evals.scorers import ModelScorer, ServedScorer, TextScorer
 from apo_soup.evals.served_tokens import ServedTokens
 from apo_soup.evals.task_progress import TaskProgress
+from apo_soup.models.generation import end_ids
 from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
@@ -77,6 +80,9 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
             loaded.to(getattr(torch, suite.dtype))
     loaded.eval()
     renderer = Renderer(tokenizer)
+    end = template_end(renderer)
+    if end is not None:
+        loaded.generation_config.eos_token_id = sorted(end_ids(loaded, tokenizer) | {end})
     if torch.accelerator.is_available():
         device: Any = torch.accelerator.current_accelerator()  # transformers' wrapper of `to` hides its arguments
         loaded.to(device)
@@ -93,6 +99,20 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         engine=answer_engine(suite, folder, loaded, tokenizer, mixed=model is not None),
         scorer=ModelScorer(loaded, suite.max_context_tokens_per_batch),
     )
+
+
+def template_end(renderer: Renderer) -> int | None:
+    """The special token that the chat template writes behind an answer, if it writes one. Of some published models it
+    is neither the tokenizer's end nor among those of its generation settings; an answer would run on to its limit.
+    """
+    try:
+        text, _ = renderer.render([USER, ANSWER], {})
+    except RowError:  # a template that asks for more than a question; its tasks tell it
+        return None
+    tokenizer, behind = renderer.tokenizer, text.rpartition(PROBE)[2].lstrip()
+    ids = tokenizer(behind, add_special_tokens=False).input_ids[:1]
+    special = (number for number in ids if number in tokenizer.added_tokens_decoder)
+    return next((number for number in special if tokenizer.added_tokens_decoder[number].special), None)
 
 
 def served_checkpoint(suite: EvalFile) -> Checkpoint:
