@@ -119,7 +119,7 @@ BOTH = {
     "counts": keyed("data.yaml", "counts.nope: expected one of extend_asked", counts={"nope": 1}),
     # Folders.
     "output is input": sft("output_dir: expected a folder of the stage's own, got model", output_dir="model"),
-    "output in a file": sft("output_dir: expected a folder, got chat.jsonl/x/y in chat.jsonl", output_dir="chat.jsonl/x/y"),
+    "output in a file": sft("output_dir: expected a folder to write into, got the file chat.jsonl", output_dir="chat.jsonl/x/y"),
     # Models.
     "no model": sft("model_name_or_path: expected a model folder, got ./nope", model_name_or_path="./nope"),
     "a file as model": sft("got the file chat.jsonl; name its folder", model_name_or_path="./chat.jsonl"),
