@@ -15,7 +15,7 @@ from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.documents import Document, Refused, RowToEncode
 from apo_soup.data.encode_pairs import PairEncoder
 from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.rendering.texts import TextPolicy, placeholders_in
+from apo_soup.data.rendering.texts import THOUGHT_AS_WORDS, TextPolicy, placeholders_in
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
@@ -285,7 +285,7 @@ def test_only_a_begin_of_text_may_begin_a_plain_text(tokenizer):
     <think/> <rationale>""".split(),
 )
 def test_thoughts_between_other_tags_are_remarked(tag):
-    told = [f"warning: a text holds {tag}, which is trained as words, not as reasoning"]
+    told = [THOUGHT_AS_WORDS.format(tag)]
     assert placeholders_in(f"{tag}hm 3") == told
     assert placeholders_in("<think>hm</think>3") == []
     assert placeholders_in("a < think b > c, <thinker>, <div>, <reasoning_effort>, List<Thing>") == []
