@@ -31,7 +31,10 @@ BEGINNINGS_OF_OTHERS = ("<|", "|>", "<｜", "_of_turn>", "◁", "INST]", "THINK]
 OF_OTHERS = "warning: a text holds {}, a control token of other models, which is words to this one"
 PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
 PROMPT_IN_ANSWER = "warning: an answer begins with all of the turn that it answers, which is trained as its words"
-THOUGHT_AS_WORDS = "warning: a text holds {}, which is trained as words, not as reasoning; reasoning stands between <think> and </think>"
+THOUGHT_AS_WORDS = (
+    "warning: a text holds {}, which is trained as words, not as reasoning; reasoning stands between <think> and "
+    "</think>"
+)
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
 
