@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from data_helpers import options
 from helpers import ROOT
-from public_rows import PAIRS, SUPERVISED, PublicSet, Row
+from public_rows import FLAT, PAIRS, SUPERVISED, PublicSet, Row
 
 from apo_soup.data.conversations.formats import formats_of, recognise
 from apo_soup.data.conversations.rename_guess import format_remedy
@@ -57,10 +57,19 @@ def outcome(data: PublicSet, encoder_of: Callable[[bool, str], RowEncoder]) -> l
             return result.reason
         for part in result.parts:
             if data.pairs:
+                check_asked(tokenizer.decode(part[0]), data)
                 told += [tokenizer.decode(ids) for ids in part[1:]]
             else:
                 told += [tokenizer.decode(part[0][first:last]) for first, last in range_list(part[1])]
     return [text.removesuffix(END) for text in told]
+
+
+def check_asked(prompt: str, data: PublicSet) -> None:
+    """Hold the prompt of a pair to all that its row brings: the question, the system text and the tools."""
+    system, *users = prompt.removesuffix("<|im_start|>assistant\n<think>\n\n</think>\n").split("<|im_start|>user\n")
+    assert users == [f"Hi?{END}\n"]
+    assert ("## Custom Instructions\n\nS<" in system) == any(row.get("system") == "S" for row in data.rows)
+    assert (f"<tools>\n{FLAT[1:-1]}\n</tools>" in system) == any(row.get("tools") for row in data.rows)
 
 
 @pytest.mark.parametrize("data", [*SUPERVISED, *PAIRS], ids=lambda data: data.name)

@@ -18,6 +18,9 @@ CONVERSATIONS = ("messages", "conversations", "conversation")
 # Columns that hold what both answers of a pair are to; the first that a row has is read.
 QUESTIONS = ("question", "query", "input")
 
+# All columns that may hold what both answers of a pair are to; others beside the one that is read say the same.
+ASKING = ("prompt", "instruction", *QUESTIONS, *CONVERSATIONS)
+
 # What generated rows hold in place of an empty input.
 NO_INPUT = ("<noinput>", "<no input>", "no input")
 
@@ -118,20 +121,33 @@ def preference(fields: Fields) -> Fields:
 
 
 def chosen_response(fields: Fields) -> Fields:
-    """`chosen_response` and `rejected_response` to a prompt, an instruction or a conversation that asks.
+    """`chosen_response` and `rejected_response` to a prompt, an instruction, a question or a conversation that asks,
+    with `input` below an instruction or a question and `history` before a text.
 
     Raises:
-        RowError: naming the field or the turn and its fault.
+        RowError: naming the field or the turn and its fault, or two columns that ask differently.
     """
-    answers = ("chosen_response", "rejected_response")
-    sides = dict(zip(("chosen", "rejected"), (fields[name] for name in answers), strict=True))
-    rest = {**_without(fields, answers), **sides}
-    if "instruction" in fields:
-        return instruction_preference(rest)
-    column = next((name for name in CONVERSATIONS if name in fields), None)
-    if column is None or "prompt" in fields:
-        return preference(rest)
-    return {**_without(rest, (column,)), "prompt": checked_messages(fields[column], column)}
+    better, worse = "chosen_response", "rejected_response"
+    rest = {**_without(fields, (better, worse)), "chosen": fields[better], "rejected": fields[worse]}
+    asking = [name for name in (*ASKING, "history") if fields.get(name)]
+    turns = as_messages(fields[better], "assistant", better)
+    if _holds_conversation(fields[better]):  # a prompt beside it is held to it as every pair's is
+        _check_repeated([name for name in asking if name != "prompt"], fields, turns, better)
+        return _without(rest, (*ASKING[1:], "history"))
+    first = next((name for name in asking if name != "history"), None)
+    if first is None:
+        return rest
+    if first in CONVERSATIONS:
+        asked = checked_messages(fields[first], first)
+    else:
+        asked = as_messages(fields[first], "user", first)
+    read = {first}
+    if isinstance(fields[first], str) and first not in CONVERSATIONS:
+        below = () if first in ("prompt", "input") else ("input",)
+        asked = _asked(fields, first, below)
+        read |= {"history", "system", *below}
+    _check_repeated([name for name in asking if name not in read], fields, [*asked, *turns], first)
+    return {**_without(rest, (*ASKING, "history", *read)), "prompt": asked}
 
 
 def sharegpt_preference(fields: Fields) -> Fields:
@@ -254,6 +270,22 @@ def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields
         if not is_blank(context) and context.strip().lower() not in NO_INPUT:
             asked = context if is_blank(asked) else f"{asked}\n\n{context}"
     return with_system(fields.get("system"), [*messages, {"role": "user", "content": asked}])
+
+
+def _check_repeated(names: list[str], fields: Fields, turns: list[Fields], asks: str) -> None:
+    """Raise RowError where a column says what no turn does."""
+    known = [turn["content"].strip() for turn in turns]
+    for name in names:
+        value = fields[name]
+        if isinstance(value, str) and name not in CONVERSATIONS:
+            told = [] if value.strip().lower() in NO_INPUT else [value]
+        else:
+            told = [t["content"] for t in (_history(value) if name == "history" else checked_messages(value, name))]
+        if any(not any(text.strip() in said for said in known) for text in told):
+            raise RowError(
+                f"fields {asks}, {name}: expected one question, got {described(value)} as {name}, which {asks} does "
+                "not say; write all that is asked into one of them and remove the other"
+            )
 
 
 def _history(history: Any) -> list[Fields]:

@@ -112,6 +112,42 @@ def test_every_preference_format_becomes_the_same_pair(name, row):
     assert (item.prompt, item.chosen, item.rejected) == (PROMPT, GOOD, BAD)
 
 
+ANSWERS = {"chosen_response": "That.", "rejected_response": "No."}
+EARLIER = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        ({"prompt": "What?", "history": [["One?", "Two."]]}, ["One?", "Two.", "What?"]),
+        ({"query": "What?", "history": EARLIER, "system": "S"}, ["S", "One?", "Two.", "What?"]),
+        ({"question": "Double?", "input": "21"}, ["Double?\n\n21"]),
+        ({"prompt": "Q: What?", "question": "What?", "input": "<noinput>"}, ["Q: What?"]),
+        ({"prompt": "", "question": "What?"}, ["What?"]),
+        ({"messages": [*EARLIER, *PROMPT], "history": [["One?", "Two."]], "query": "What?"}, ["One?", "Two.", "What?"]),
+        ({"prompt": "What?", "messages": [*PROMPT, *GOOD]}, ["What?"]),
+    ],
+)
+def test_a_chosen_response_is_to_all_that_its_row_asks(row, asked):
+    name, item = parsed_row({**row, **ANSWERS}, pairs=True)
+    assert (name, [turn["content"] for turn in item.prompt]) == ("chosen_response", asked)
+
+
+@pytest.mark.parametrize(
+    ("row", "first", "second"),
+    [
+        ({"instruction": "What?", "conversation": [*EARLIER, *PROMPT]}, "instruction", "conversation"),
+        ({"prompt": "What?", "messages": [*EARLIER, *PROMPT]}, "prompt", "messages"),
+        ({"prompt": "What?", "question": "Else?"}, "prompt", "question"),
+        ({"question": "What?", "conversation": [*EARLIER, *PROMPT]}, "question", "conversation"),
+        ({"messages": PROMPT, "history": [["One?", "Two."]]}, "messages", "history"),
+    ],
+)
+def test_two_columns_that_ask_differently_are_refused(row, first, second):
+    with pytest.raises(RowError, match=f"fields {first}, {second}: expected one question, got .* as {second}, which "):
+        parsed_row({**row, **ANSWERS}, pairs=True)
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
