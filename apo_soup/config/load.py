@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from apo_soup.config.dataset_keys import map_dataset_keys, orpo_problems
 from apo_soup.config.given import Given
-from apo_soup.config.key_places import place_of_key
+from apo_soup.config.key_places import places_of_key
 from apo_soup.config.places import settle_paths
-from apo_soup.config.problems import in_file_order, sentence, unknown_key
+from apo_soup.config.problems import in_file_order, meant_key, sentence, unknown_key
 from apo_soup.config.recipe_file import given_with_shared, name_stages, shared_keys
 from apo_soup.config.renamed import RENAMED, RENAMED_IN_EVAL, map_renamed
 from apo_soup.config.stage_file import StageFile, nested
@@ -116,9 +116,12 @@ OF_STAGES = {"sft": "mid and sft", "base": "the toy's base"}
 def _strange_key(kind: str, given: Given, name: str, known: list[str]) -> str:
     """That a file has a key that stands elsewhere, in it or in a file of another kind, or one that nobody knows."""
     commanded = name in given.overridden
-    place = None if commanded else place_of_key(name, file_model(kind))
-    if place:
-        return sentence(given, name, f"expected it below {place}, got it at the top of the file; move it there")
+    if meant_key(name) in known:
+        return unknown_key(given, name, known)
+    places = [] if commanded else places_of_key(name, file_model(kind), map(str, given.values))
+    if places:
+        way = "move it there" if len(places) == 1 else "move it below the one that is meant"
+        return sentence(given, name, f"expected it below {' or '.join(places)}, got it at the top of the file; {way}")
     # A word of the command line may be meant for an option, unless both files train.
     kinds = [one for one in KINDS if one not in (kind, "base") and (not commanded or {one, kind} == {"sft", "apo"})]
     others = [one for one in kinds if name in file_model(one).model_fields]

@@ -12,7 +12,7 @@ from apo_soup.config.given import Given
 from apo_soup.config.in_words import as_written, expectation, mappings_of
 from apo_soup.config.nearest import near_word, nearest
 from apo_soup.config.remedies import remedy
-from apo_soup.config.renamed import GONE, MEANT
+from apo_soup.config.renamed import GONE, MEANT, RENAMED
 
 KEYS_PAGE = "docs/recipes.md"
 
@@ -41,7 +41,7 @@ def unknown_key(given: Given, name: str, known: list[str]) -> str:
         return sentence(given, name, f"expected a key that is still read, got one that {gone}")
     options = given.options if name in given.overridden and "." not in name else ()
     words = {option.lstrip("-").replace("-", "_"): option for option in options} | {key: key for key in known}
-    meant = MEANT.get(name)
+    meant = meant_key(name)
     near = meant if meant in words else near_word(name.rpartition(".")[2], words)
     way = (
         f"the nearest is {words[near]}"
@@ -50,6 +50,11 @@ def unknown_key(given: Given, name: str, known: list[str]) -> str:
     )
     what = "key or option" if options else "key"
     return sentence(given, name, f"expected a known {what}, got an unknown one; {way}")
+
+
+def meant_key(name: str) -> str | None:
+    """The key that another program, or an older release, has this name for."""
+    return MEANT.get(name) or RENAMED.get(name, (None, ""))[0]
 
 
 def missing_key(given: Given, name: str, kind: Any, metadata: list[Any], commanded: bool = True) -> str:

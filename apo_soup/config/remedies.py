@@ -154,13 +154,16 @@ def _in_digits(written: str, whole: bool) -> str:
     ('write 0.1', 'write 0.0001', 'write 4000, or 4096')
     >>> _in_digits("1,024", whole=True), _in_digits("2e3", whole=True), _in_digits("many", whole=True)
     ('write 1024', 'write 2000', 'write it in digits')
+    >>> _in_digits("1,000", whole=False), _in_digits("0,001", whole=False)
+    ('write 1000, or 1.0', 'write 0.001')
     """
     text = written.strip(" \"'\u201c\u201d\u201e\u2018\u2019")
     thousands = re.fullmatch(r"([0-9]{1,6})[kK]", text)
     if thousands and whole:
         return f"write {int(thousands[1]) * 1000}, or {int(thousands[1]) * 1024}"
-    if whole and re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text):
-        return f"write {text.replace(',', '')}"
+    if re.fullmatch(r"-?[1-9][0-9]{0,2}(,[0-9]{3})+", text):
+        fraction = not whole and text.count(",") == 1
+        return f"write {text.replace(',', '')}" + (f", or {float(text.replace(',', '.'))}" if fraction else "")
     share = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)\s?%", text)
     if share and not whole:
         return f"write {float(share[1]) / 100:.12g}"

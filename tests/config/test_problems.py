@@ -54,11 +54,17 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
         ("apo", {"rpo_alpha": 1.0}, "6: rpo_alpha: expected a key that is still read, got one that TRL has no more; write loss_type: [sigmoid, sft] with loss_weights: [1.0, ALPHA], ALPHA its value"),
         ("sft", {"lr": 1e-5}, "6: lr: expected a known key, got an unknown one; the nearest is learning_rate"),
         ("sft", {"Max-Length": 8}, "6: Max-Length: expected a known key, got an unknown one; the nearest is max_length"),
-        ("sft", {"split": "train"}, "6: split: expected it below dataset_mixture.datasets, got it at the top of the file; move it there"),
+        ("sft", {"split": "train"}, "6: split: expected it below dataset_mixture.datasets or dataset_mixture.decontaminate, got it at the top of the file; move it below the one that is meant"),
+        ("sft", {"batch_size": 32}, "6: batch_size: expected a known key, got an unknown one; the nearest is per_device_train_batch_size"),
+        ("eval", {"torch_dtype": "auto"}, "6: torch_dtype: expected a known key, got an unknown one; the nearest is dtype"),
+        ("merge", {"eval": "e.yaml"}, "2: eval: expected it below soup or sweep, got it at the top of the file; move it below the one that is meant"),
+        ("merge", {"weight": 0.9}, "2: weight: expected it below merge.parameters or merge.models.parameters, got it at the top of the file; move it below the one that is meant"),
+        ("pairs", {"model": "m"}, "8: model: expected it below strong or judge or weak, got it at the top of the file; move it below the one that is meant"),
         ("merge", {"merge_method": "linear"}, "2: merge_method: expected it below merge, got it at the top of the file; move it there"),
         ("eval", {"max_length": 8}, "6: max_length: expected a key of eval files, got one of mid and sft files; leave it out"),
         ("sft", {"warmup_steps": "10%"}, "6: warmup_steps: expected a number of 0 or more, got '10%'; write 0.1, or leave the key out"),
         ("sft", {"learning_rate": "0,0001"}, "6: learning_rate: expected a number above 0, got '0,0001'; write 0.0001, or leave the key out"),
+        ("sft", {"save_steps": "1,000"}, "6: save_steps: expected a number of 0 or more, got '1,000'; write 1000, or 1.0, or leave the key out"),
         ("sft", {"max_length": "4k"}, "6: max_length: expected a whole number of 1 or more, got '4k'; write 4000, or 4096, or leave the key out"),
         ("sft", {"max_length": None}, "6: max_length: expected a whole number of 1 or more, got null; write a value, or leave the key out"),
         ("sft", {"learning_rate": float("nan")}, "6: learning_rate: expected a number above 0, got nan; write a finite number"),
@@ -98,6 +104,15 @@ def test_all_mistakes_are_told_at_once_in_the_files_order(write_recipe):
 def test_a_mistake_is_one_sentence_with_its_line(kind, changes, told, write_recipe):
     (only,) = mistakes(write_recipe, kind, **changes)
     assert only == told
+
+
+def test_a_file_of_mergekits_is_sent_below_merge_as_a_whole(write_recipe):
+    """`dtype` could be the soup's too, and `models` the sweep's."""
+    given = {"merge_method": "linear", "models": [{"model": "m"}], "dtype": "float32"}
+    told = "expected it below merge, got it at the top of the file; move it there"
+    assert mistakes(write_recipe, "merge", **given) == [
+        f"{n}: {key}: {told}" for n, key in zip((2, 3, 5), given, strict=True)
+    ]
 
 
 def test_what_two_keys_say_together_is_told_beside_what_one_says(write_recipe):
