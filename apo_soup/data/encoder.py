@@ -29,7 +29,7 @@ from apo_soup.data.documents import Array, Batch, Document, Refused, RowToEncode
 from apo_soup.data.options import Options
 from apo_soup.data.pending_row import ItemT, PendingRow
 from apo_soup.data.prefix_cache import PrefixCache
-from apo_soup.data.rendering.argument_form import AS_SYSTEM_TURN, INSTRUCTIONS, with_system_turn
+from apo_soup.data.rendering.argument_form import with_instructions
 from apo_soup.data.rendering.message_form import SHORT_IDS
 from apo_soup.data.rendering.plain_tokens import without_marks
 from apo_soup.data.rendering.template import Span
@@ -158,11 +158,9 @@ class Encoder(ABC, Generic[ItemT]):
         if source.mode == "by_row":
             arguments.pop("enable_thinking", None)
         item = self.parsed(fields, arguments)
-        if item.kwargs.get(INSTRUCTIONS) and INSTRUCTIONS not in self.renderer.template.reads:
-            told = with_system_turn(item)
-            if told.in_order[0] is not item.in_order[0]:
-                batch.remarks[source.name, AS_SYSTEM_TURN] += 1
-            item = told
+        item, remark = with_instructions(item, self.renderer.argument_form)
+        if remark:
+            batch.remarks[source.name, remark] += 1
         if source.mode:
             moded = in_mode(item, source, row.row.place)
             if source.mode == "assumed" and moded is not item:

@@ -211,7 +211,7 @@ def check_one_mode(item: Conversation | PreferencePair, fields: Fields) -> None:
     if instructions and item.in_order[0]["role"] == "system":
         system = item.in_order[0]["content"]
         own = template_kwargs(fields, {}).get("custom_instructions")
-        if own and own.strip() != system.strip():
+        if own and not says_instructions(system, own):
             raise RowError(
                 "field chat_template_kwargs: expected custom_instructions that say what the system turn says, got "
                 f"{described(own)}, which templates leave out beside one; remove one of them"
@@ -223,6 +223,16 @@ def check_one_mode(item: Conversation | PreferencePair, fields: Fields) -> None:
     raise RowError(
         f"field enable_thinking: expected the mode that the system text states with {word}, got {told}; remove one"
     )
+
+
+def says_instructions(system: str, instructions: str) -> bool:
+    """Whether a system text says what instructions say, and no more than the mode beside.
+
+    >>> says_instructions("Be brief. /no_think", "Be brief."), says_instructions("Be brief.", "Be brief. /no_think")
+    (True, False)
+    """
+    words = [word for word in system.split() if word not in ("/think", "/no_think")]
+    return instructions.split() in (words, system.split())
 
 
 def prompt_turns(prompt: Any, system: Any) -> list[Fields]:

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair
+from apo_soup.data.conversations.conversation import (
+    Conversation,
+    PlainText,
+    PreferencePair,
+    says_instructions,
+)
 from apo_soup.data.conversations.dialects import written_value
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.sources.rows import Fields, RowError
 
 TOOL_NAME = "probe0f0tool"
 FLAT = {"name": TOOL_NAME, "description": "?", "parameters": {"type": "object", "properties": {}}}
@@ -19,6 +24,7 @@ FLAT = {"name": TOOL_NAME, "description": "?", "parameters": {"type": "object", 
 OTHER_NAMES = {"tools": "xml_tools", "xml_tools": "tools"}
 INSTRUCTIONS = "custom_instructions"
 AS_SYSTEM_TURN = "custom_instructions became the system turn, as the chat template does not read them"
+GAVE_WAY = "custom_instructions were left out, as the row has a system turn that says something else"
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,21 @@ class ArgumentForm:
             arguments = {**arguments, "tools": [_in_schema(tool) for tool in arguments["tools"]]}
         return arguments
 
+    def instructed(self, turns: list[Fields], arguments: dict[str, Any]) -> tuple[list[Fields], dict[str, Any]]:
+        """Turns and arguments as the template takes them: instructions that it does not read are the system turn, and
+        are left out where there is one, as templates do that read both.
+        """
+        if INSTRUCTIONS not in arguments or INSTRUCTIONS in self.reads:
+            return turns, arguments
+        told = arguments[INSTRUCTIONS]
+        if told and not begins_with_system(turns):
+            turns = [{"role": "system", "content": told}, *turns]
+        return turns, {k: v for k, v in arguments.items() if k != INSTRUCTIONS}
+
     def unread(self, arguments: set[str]) -> set[str]:
         """Those of some arguments that the template never asks for, by whatever name, and so cannot honour."""
-        return {name for name in arguments - self.reads if OTHER_NAMES.get(name) not in self.reads}
+        others = arguments - self.reads - {INSTRUCTIONS}
+        return {name for name in others if OTHER_NAMES.get(name) not in self.reads}
 
 
 def wants_schemas(render: Callable[[list[Any]], str]) -> bool:
@@ -50,19 +68,25 @@ def wants_schemas(render: Callable[[list[Any]], str]) -> bool:
     return not _writes(render, FLAT) and _writes(render, _in_schema(FLAT))
 
 
-def with_system_turn(item: Any) -> Any:
-    """A row whose instructions are its system turn; where it has one, they are left out, as templates do that read
-    both.
-    """
-    if isinstance(item, PlainText) or INSTRUCTIONS not in item.kwargs:
-        return item
-    kwargs = {k: v for k, v in item.kwargs.items() if k != INSTRUCTIONS}
+def begins_with_system(turns: list[Fields]) -> bool:
+    """Whether turns begin with a system turn."""
+    return bool(turns) and turns[0]["role"] == "system"
+
+
+def with_instructions(item: Any, form: ArgumentForm) -> tuple[Any, str | None]:
+    """A row as `form` has its instructions, and what is to be said of them, or None."""
+    if isinstance(item, PlainText) or not item.kwargs.get(INSTRUCTIONS):
+        return item, None
     field = "prompt" if isinstance(item, PreferencePair) else "messages"
-    turns = getattr(item, field)
-    if item.kwargs[INSTRUCTIONS] and not (turns and turns[0]["role"] == "system"):
-        turns = [{"role": "system", "content": item.kwargs[INSTRUCTIONS]}, *turns]
-    changed: Conversation | PreferencePair = replace(item, kwargs=kwargs, **{field: turns})
-    return changed
+    turns, kwargs = form.instructed(getattr(item, field), item.kwargs)
+    remark = AS_SYSTEM_TURN if INSTRUCTIONS not in form.reads else None
+    if begins_with_system(item.in_order):
+        same = says_instructions(item.in_order[0]["content"], item.kwargs[INSTRUCTIONS])
+        remark = None if same else GAVE_WAY
+    if kwargs is not item.kwargs:
+        changed: Conversation | PreferencePair = replace(item, kwargs=kwargs, **{field: turns})
+        item = changed
+    return item, remark
 
 
 def _writes(render: Callable[[list[Any]], str], tool: Any) -> bool:

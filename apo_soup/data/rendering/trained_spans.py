@@ -85,7 +85,7 @@ class Renderer:
         Raises:
             RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
         """
-        kwargs = self.argument_form.of(kwargs)
+        messages, kwargs = self._arguments(messages, kwargs)
         text, spans = self.template.render(self._as_taken(messages), {**self.usual, **kwargs, **options})
         return _encodable(text), spans
 
@@ -145,7 +145,7 @@ class Renderer:
 
     @cached_property
     def argument_form(self) -> ArgumentForm:
-        """In which form the template takes a row's tools."""
+        """In which form the template takes a row's tools and instructions."""
         reads = self.template.reads
         if "tools" not in reads:
             return ArgumentForm(reads)
@@ -171,8 +171,12 @@ class Renderer:
             return in_parts(messages)
         return self.call_form.of(messages) if any(m.get("tool_calls") for m in messages) else messages
 
+    def _arguments(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[list[Fields], dict[str, Any]]:
+        """Turns and arguments with tools and instructions in the form that the template takes."""
+        return self.argument_form.instructed(messages, self.argument_form.of(kwargs))
+
     def _render_turns(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[str, list[Span]]:
-        kwargs = self.argument_form.of(kwargs)
+        messages, kwargs = self._arguments(messages, kwargs)
         text, turns = self.template.render_turns(self._as_taken(messages), {**self.usual, **kwargs})
         return _encodable(text), turns
 

@@ -10,7 +10,7 @@ from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.conversations.formats import formats_of, recognise
 from apo_soup.data.documents import RowToEncode
 from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.rendering.argument_form import AS_SYSTEM_TURN, with_system_turn
+from apo_soup.data.rendering.argument_form import AS_SYSTEM_TURN, GAVE_WAY, ArgumentForm, with_instructions
 from apo_soup.data.rendering.message_form import with_short_ids
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
@@ -77,13 +77,33 @@ def test_instructions_that_a_template_does_not_read_become_the_system_turn(token
     assert batch.arguments == {"enable_thinking"}
 
 
-def test_the_instructions_of_a_recipe_give_way_to_a_system_turn():
-    system = {"role": "system", "content": "S"}
-    row = {"messages": [system, *PROMPT, {"role": "assistant", "content": "That."}]}
-    item = with_system_turn(parse_conversation(row, {"custom_instructions": "I"}))
-    assert (item.messages[0], item.kwargs) == (system, {})
+@pytest.mark.parametrize(
+    ("system", "remark"), [("S", GAVE_WAY), ("S /no_think", GAVE_WAY), ("I", None), ("I /no_think", None)]
+)
+@pytest.mark.parametrize("reads", [frozenset(), frozenset({"custom_instructions"})])
+def test_the_instructions_of_a_recipe_give_way_to_a_system_turn(system, remark, reads):
+    turn = {"role": "system", "content": system}
+    row = {"messages": [turn, *PROMPT, {"role": "assistant", "content": "That."}]}
+    kwargs = {"custom_instructions": "I"}
+    item, told = with_instructions(parse_conversation(row, kwargs), ArgumentForm(reads))
+    assert (item.messages[0], item.kwargs, told) == (turn, kwargs if reads else {}, remark)
+
+
+def test_the_instructions_of_a_pair_are_its_system_turn():
     pair = parsed_row({"prompt": PROMPT, "chosen": "a", "rejected": "b", **INSTRUCTED}, pairs=True)[1]
-    assert with_system_turn(pair).prompt == [{"role": "system", "content": "I"}, *PROMPT]
+    item, told = with_instructions(pair, ArgumentForm(frozenset()))
+    assert (item.prompt, told) == ([{"role": "system", "content": "I"}, *PROMPT], AS_SYSTEM_TURN)
+
+
+def test_a_model_is_asked_with_the_instructions_that_it_was_trained_with(use):
+    renderer, told = use(TURNS), {"custom_instructions": "Be brief."}
+    asked = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+    assert renderer.prompt(PROMPT, told) == asked
+    row = {"prompt": "What?", "completion": "That.", "chat_template_kwargs": told}
+    rendered = renderer.conversation(parse_conversation(row, {}))
+    assert rendered.text == f"{asked}That.<|im_end|>\n"
+    assert [rendered.text[a:b] for a, b in rendered.spans] == ["That.<|im_end|>"]
+    assert renderer.unread({*told, "colour"}) == {"colour"}
 
 
 INSTRUCTED = {"chat_template_kwargs": {"custom_instructions": "I"}}
@@ -96,8 +116,9 @@ def test_two_system_texts_of_a_row_are_refused(pairs):
     sides = {"chosen": "a", "rejected": "b"} if pairs else {"completion": "a"}
     with pytest.raises(RowError, match="expected custom_instructions that say what the system turn says, got str 'I'"):
         parsed_row({"prompt": turns, **sides, **INSTRUCTED}, pairs)
-    turns[0]["content"] = "I\n"
-    assert parsed_row({"prompt": turns, **sides, **INSTRUCTED}, pairs)
+    for same in ("I\n", "I /no_think"):
+        turns[0]["content"] = same
+        assert parsed_row({"prompt": turns, **sides, **INSTRUCTED}, pairs)
 
 
 def test_calls_get_the_ids_that_a_template_asks_for(use):
