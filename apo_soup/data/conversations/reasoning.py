@@ -18,6 +18,9 @@ THINKING_FLAGS = frozenset(
     think no_think /think /no_think thinking nothink 0 1""".split()
 )
 REASONING_PARTS = ("text", "summary_text", "reasoning_text", "reasoning.text", "reasoning.summary", "thinking")
+# What a part of reasoning is in where it is not for reading, and where its words are.
+SEALED = ("data", "encrypted_content", "signature")
+WORDS_OF_PARTS = ("text", "thinking", "summary", "content")
 NO_THOUGHT = "write the thought itself, or leave the field out and give the row enable_thinking"
 # Characters in which a tag and the white space behind it find room.
 NEAR = 40
@@ -74,6 +77,8 @@ def _thought(value: Any, place: str) -> str:
     """
     if isinstance(value, dict) and any(value.get(name) for name in ("summary", "content")):
         value = value.get("content") or value["summary"]
+    if _is_sealed(value):
+        return ""
     parts = [_part_text(part) for part in value] if isinstance(value, list) else [None]
     if None not in parts:
         value = "\n\n".join(part for part in parts if part)
@@ -93,11 +98,20 @@ def _thought(value: Any, place: str) -> str:
 
 
 def _part_text(part: Any) -> str | None:
-    """The text of a part of reasoning; None where it is no such part."""
+    """The text of a part of reasoning, empty where it holds no words; None where it is no such part."""
+    if _is_sealed(part):
+        return ""
     if not isinstance(part, dict) or part.get("type", "text") not in REASONING_PARTS:
         return part if isinstance(part, str) else None
     text = next((part[name] for name in ("text", "thinking", "summary") if name in part), None)
-    return text if isinstance(text, str) else None
+    return text if isinstance(text, str) else "" if "type" in part and text is None else None
+
+
+def _is_sealed(part: Any) -> bool:
+    """Whether a part of reasoning is encrypted, or a signature, and holds no words."""
+    if not isinstance(part, dict) or any(part.get(name) for name in WORDS_OF_PARTS):
+        return False
+    return any(part.get(name) for name in SEALED)
 
 
 def _bare(reasoning: str, place: str) -> str:

@@ -21,6 +21,7 @@ PASSING_WORDS = re.compile(
 # Where the words of an error stand in a reply that has no choices; kinds of parts that are text.
 WORDS_OF_ERRORS = ("message", "detail", "msg")
 SPOKEN_PARTS = ("text", "output_text")
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 REASONING_DETAILS = ("reasoning.text", "text")
 REFUSAL = "a refusal in the answer's place"
 # Words by which servers say that an answer ended with a tool call.
@@ -83,17 +84,24 @@ def message_text(content: Any) -> Any:
     return "" if content is None else content
 
 
-def message_reasoning(message: Any) -> Any:
+def message_reasoning(message: Any) -> str:
     """The reasoning that a server parsed out of the content, by one of its usual names, in detail, or in parts of its
     own; "" where there is none.
     """
     extra = message.model_extra or {}
     parts = message.content if isinstance(message.content, list) else []
-    thought = [part["thinking"] for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]
-    told = extra.get("reasoning_content") or extra.get("reasoning") or extra.get("thinking")
-    details = extra.get("reasoning_details")
-    thought += [part["text"] for part in details or () if part.get("type") in REASONING_DETAILS]
-    return message_text(told) if told else "".join(map(message_text, thought))
+    told = next(filter(None, (_words(extra.get(name)) for name in REASONING_FIELDS)), "")
+    thought = [part.get("thinking") for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]
+    return told or "".join(map(_words, thought)) + _words(extra.get("reasoning_details"), REASONING_DETAILS)
+
+
+def _words(value: Any, kinds: tuple[str, ...] = SPOKEN_PARTS) -> str:
+    """The words of a text or of parts of these kinds; what is neither, such as a flag or a signature, has none."""
+    words = []
+    for part in value if isinstance(value, list) else [value]:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") in kinds else part
+        words += [text] if isinstance(text, str) else []
+    return "".join(words)
 
 
 def message_calls(message: Any) -> list[dict[str, Any]] | None:

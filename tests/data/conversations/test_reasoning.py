@@ -5,6 +5,7 @@ from data_helpers import PROMPT, parsed_row
 
 from apo_soup.data.sources.rows import RowError
 
+SEALED = {"type": "reasoning.encrypted", "data": "x", "format": "f", "index": 0}
 TEXT, THOUGHT = {"type": "text", "text": "A"}, {"type": "thinking", "thinking": "r"}
 
 
@@ -28,6 +29,9 @@ def answer(**beside) -> dict:
         {"reasoning": "r", "reasoning_details": [{"type": "reasoning.text", "text": "r", "signature": "s"}]},
         {"reasoning_content": "r", "thinking_blocks": []},
         {"reasoning_details": [{"type": "reasoning.summary", "summary": "r"}], "reasoning_content": None},
+        {"reasoning": "r", "reasoning_details": [{"type": "reasoning.summary", "summary": "r"}, SEALED]},
+        {"reasoning_content": "r", "thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]},
+        {"reasoning": "r", "reasoning_details": [{"type": "reasoning.text", "text": None, "signature": "s"}]},
     ],
 )
 def test_one_reasoning_is_read_wherever_it_stands(beside):
@@ -71,7 +75,7 @@ def test_a_block_and_the_same_reasoning_beside_it_are_the_block():
             "expected one reasoning, got another one in reasoning_details; remove one",
         ),
         (
-            {"thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]},
+            {"thinking_blocks": [{"type": "sealed_thinking", "data": "x", "text": "r"}]},
             "thinking_blocks: expected reasoning as text, got list",
         ),
         ({"reasoning_content": " High\n"}, "reasoning_content: expected reasoning as text, got str ' High"),
@@ -109,11 +113,17 @@ def test_parts_of_reasoning_are_paragraphs():
         ["none"],
         "<think>\nnone\n</think>",
         [{"type": "text", "text": ""}],
+        [SEALED],
+        {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "x"},
     ],
 )
 def test_what_tables_write_for_no_reasoning_is_none(nothing):
     message = answer(reasoning_content=nothing)
     assert (message["content"], message["reasoning_content"]) == ("A", "")
+
+
+def test_a_turn_whose_reasoning_is_encrypted_alone_has_none():
+    assert answer(reasoning_details=[SEALED]) == {"role": "assistant", "content": "A"}
 
 
 @pytest.mark.parametrize("flag", [["true"], {"content": ["high"]}, "<think>enabled</think>"])
