@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,14 @@ _LINES_OF_A_WORD = 60
 _INSIDE = "\N{NO-BREAK SPACE}"
 _SUM = re.compile(r"\$\((?:expr |\()(\s*\d+(?:\s*\\?[*/]\s*\d+)+)\s*\)+")
 _COMMAND = re.compile(rf"(?:.*/)?swift[./]cli[./]({'|'.join(COMMANDS)})(?:\.py)?")
-# A variable, with what stands for it where it is not set.
-_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)(?::?[-=]([^${}]*))?\}")
+# A variable, with what stands for it where it is not set, or behind a colon where it is empty.
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)(?:(:?)[-=]([^${}]*))?\}")
+# What a shell would work out, a text in quotes, or a variable that is a word by itself without any.
+_BARE = re.compile(
+    rf"{_BY_SHELL.pattern}|'[^']*'|\"(?:\\.|[^\"\\])*\"|(?<!\S)({_VARIABLE.pattern})(?![^\s;])", re.DOTALL
+)
+# Stands before such a variable, of which a shell makes as many words as it holds, or none.
+_SEVERAL = "\N{WORD JOINER}"
 _ENDS = re.compile(r"\|[|&]?|&&?|;|(?:\d|&)?>+.*|<.*")
 _SET = re.compile(r"(?:export\s+)?(\w+)=(.*)", re.DOTALL)
 
@@ -85,7 +91,8 @@ def _commands(words: list[str]) -> Iterator[list[str]]:
 
 def _words(line: str) -> list[str] | None:
     """The words of a line; None where a quotation does not end in it."""
-    whole = _BY_SHELL.sub(lambda found: re.sub(r"\s+", _INSIDE, found[0]), line)
+    marked = _BARE.sub(lambda found: _SEVERAL * bool(found[1]) + found[0], line)
+    whole = _BY_SHELL.sub(lambda found: re.sub(r"\s+", _INSIDE, found[0]), marked)
     for words in (whole, re.sub(r"(^|\s)#.*", "", whole)):
         reader = shlex.shlex(words, posix=True, punctuation_chars=";")
         reader.whitespace_split, reader.commenters = True, ""
@@ -113,9 +120,7 @@ def _assigned(word: str) -> tuple[str, str] | None:
 
 def _filled(text: str, variables: dict[str, str]) -> str:
     """A text with the variables that are set; products and quotients are worked out, as scripts have for a batch."""
-    filled = _VARIABLE.sub(
-        lambda found: variables.get(found[1] or found[2]) or (found[0] if found[3] is None else found[3]), text
-    )
+    filled = _VARIABLE.sub(lambda found: _value_of(found, variables), text)
     found = _SUM.fullmatch(filled)
     first, *others = re.findall(r"([*/]?)\s*(\d+)", found[1]) if found else [("", "")]
     if not found or ("/", "0") in others:
@@ -124,6 +129,14 @@ def _filled(text: str, variables: dict[str, str]) -> str:
     for operator, number in others:
         result = result * int(number) if operator == "*" else result // int(number)
     return str(result)
+
+
+def _value_of(found: re.Match[str], variables: dict[str, str]) -> str:
+    """What stands for a variable: an empty value is one, unless `:-` or `:=` stands behind the name."""
+    value, instead = variables.get(found[1] or found[2]), found[4]
+    if instead is not None and (value is None or (not value and found[3])):
+        return instead
+    return found[0] if value is None else value
 
 
 def _set_before(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
@@ -136,9 +149,7 @@ def _options(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
     """The keys behind a command: several words are a list, none is true."""
     given: dict[str, list[Any]] = {}
     name = ""
-    for word in words:
-        if _ENDS.fullmatch(word):
-            break
+    for word in _split(takewhile(lambda word: not _ENDS.fullmatch(word), words), variables):
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")
@@ -146,6 +157,15 @@ def _options(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
         elif name:
             given[name].append(_value(_filled(word, variables)))
     return {name: values[0] if len(values) == 1 else values or True for name, values in given.items()}
+
+
+def _split(words: Iterable[str], variables: dict[str, str]) -> Iterator[str]:
+    """Words with those in place of a variable without quotes that are in it."""
+    for word in words:
+        if word.startswith(_SEVERAL):
+            yield from _filled(word.removeprefix(_SEVERAL), variables).split()
+        else:
+            yield word
 
 
 def _value(word: str) -> Any:

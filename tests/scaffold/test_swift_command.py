@@ -72,7 +72,18 @@ def test_several_commands_and_one_without_keys_are_a_sentence():
     [
         ("swift sft --model ${MODEL:-org/m} --dataset a b; echo done", {"model": "org/m", "dataset": ["a", "b"]}),
         ("MODEL=org/n\nswift sft --model ${MODEL:-org/m} --dataset a", {"model": "org/n", "dataset": "a"}),
-        ("A=1; B='x y'; swift sft --model m --dataset $B", {"model": "m", "dataset": "x y"}),
+        ("A=1; B='x y'; swift sft --model m --dataset \"$B\"", {"model": "m", "dataset": "x y"}),
+        ("B='x y --seed 5'; swift sft --model m --dataset $B", {"model": "m", "dataset": ["x", "y"], "seed": 5}),
+        ("E=\nswift sft --model m --dataset d.jsonl $E", {"model": "m", "dataset": "d.jsonl"}),
+        ("E=\nswift sft --model m --dataset d.jsonl ${E} --use_dora $E;", {
+            "model": "m", "dataset": "d.jsonl", "use_dora": True
+        }),
+        ("E=\nswift sft --model m --system \"$E\" --suffix ${E-a} ${E:-b} ${E:=c} ${F=d} $F", {
+            "model": "m", "system": "", "suffix": ["b", "c", "d", "$F"]
+        }),
+        ("E=\nswift sft --model m --output_dir out$E/a --system \"say $E now\"", {
+            "model": "m", "output_dir": "out/a", "system": "say  now"
+        }),
         ("swift sft --model m --learning_rate 1e-4;\nswift infer --model q", {"model": "m", "learning_rate": 1e-4}),
         ("export A=5;swift sft --model m --seed $A;", {"model": "m", "seed": 5}),
         ("swift sft --model m --system 'Be\nkind; and\n# brief' --seed 5", {
