@@ -12,6 +12,7 @@ from apo_soup.config.file_names import COMPRESSED, TABLE_KINDS, TEXT_KINDS, row_
 from apo_soup.config.places import places_looked_at, unwritable_name
 from apo_soup.errors import UserError
 from apo_soup.hashing import hash_value
+from apo_soup.runs.addresses import instead_of_address
 from apo_soup.runs.known_hashes import content_hash
 from apo_soup.runs.model_files import TOKENIZER_FILES, hash_model
 from apo_soup.stored_json import Form, read_json
@@ -48,7 +49,7 @@ def model_folder(name: str, where: str, recipe_folder: Path | None = None) -> Pa
     if not folder.exists():
         of_recipe = "write its folder or id as model of recipe.yaml, or here" if name == "base" else None
         looked = f"run the stage that makes it, or correct the path ({places_looked_at(name, recipe_folder)})"
-        way = _id_of_address(name) or of_recipe or looked
+        way = instead_of_address(name, "model") or of_recipe or looked
         raise UserError(f"{where}: expected a model folder, got {name}, which is not there; {way}")
     if folder.suffix.lower() == ".gguf" and folder.is_file():
         raise UserError(
@@ -138,23 +139,9 @@ def row_files(name: str, where: str, recipe_folder: Path | None = None) -> list[
                 f"{', '.join(COMPRESSED)} behind that, got {file}; name such a file, or several with *"
             )
     if not files and (is_local(name) or any(c in name for c in "*?[")):
-        way = _id_of_address(name) or f"correct the path ({places_looked_at(name, recipe_folder)})"
+        way = instead_of_address(name, "data set") or f"correct the path ({places_looked_at(name, recipe_folder)})"
         raise UserError(f"{where}: expected a data file, got {name}, which is not there; {way}")
     return files or None
-
-
-def _id_of_address(name: str) -> str | None:
-    """What to write in place of an address, as it stands in a browser: the id, where it is one of the Hub.
-
-    >>> _id_of_address("https://huggingface.co/datasets/openai/gsm8k/tree/main")
-    'write the id openai/gsm8k'
-    >>> _id_of_address("https://example.org/rows.jsonl")
-    'bring it here, and write the path'
-    """
-    found = re.match(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)|hf:/)/(?:datasets/)?([\w.-]+/[\w.-]+)", name)
-    if found:
-        return f"write the id {found[1]}"
-    return "bring it here, and write the path" if "://" in name else None
 
 
 @cache

@@ -101,22 +101,43 @@ def test_a_template_is_ours_inline_or_a_file(tmp_path):
     assert template_text(None, "x") is None
 
 
+WHOLE = "write its whole id, OWNER/{}, as its page has it"
+FILE = "bring {} here and write its path, or, for all its files, {}"
+NO_DATA, NO_MODEL = "write the id of a data set, or its path", "write the id of a model, or its path"
+OF_MODEL = "write the id of a data set, for this is a model's"
+OF_DATA = "write the id of a model, for this is a data set's"
+HERE = "bring it here, and write the path"
+
+
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "as_rows", "as_model"),
     [
-        ("https://huggingface.co/org/m", "write the id org/m"),
-        ("https://huggingface.co/datasets/org/rows/viewer/default", "write the id org/rows"),
-        ("hf://datasets/org/rows/train.jsonl", "write the id org/rows"),
-        ("https://example.org/rows.jsonl", "bring it here, and write the path"),
+        ("https://huggingface.co/org/m", OF_MODEL, "write the id org/m"),
+        ("https://huggingface.co/org/m/resolve/main/model.safetensors?download=true", OF_MODEL, "write the id org/m"),
+        ("hf://org/m@main/config.json", OF_MODEL, "write the id org/m"),
+        ("https://huggingface.co/gpt2", OF_MODEL, WHOLE.format("gpt2")),
+        ("https://hf.co/gpt2/tree/main", OF_MODEL, WHOLE.format("gpt2")),
+        ("https://huggingface.co/datasets/org/rows/viewer/default", "write the id org/rows", OF_DATA),
+        ("https://huggingface.co/datasets/squad#card", WHOLE.format("squad"), OF_DATA),
+        ("https://huggingface.co/datasets/squad/viewer/plain", WHOLE.format("squad"), OF_DATA),
+        ("https://huggingface.co/datasets/org/rows/resolve/main/a/train.jsonl",
+         FILE.format("train.jsonl", "write the id org/rows"), OF_DATA),
+        ("hf://datasets/org/rows@v1/train.jsonl", FILE.format("train.jsonl", "write the id org/rows"), OF_DATA),
+        ("hf://datasets/squad/train.parquet", FILE.format("train.parquet", WHOLE.format("squad")), OF_DATA),
+        ("https://huggingface.co/spaces/a/b", NO_DATA, NO_MODEL),
+        ("https://huggingface.co/blog/smollm3", NO_DATA, NO_MODEL),
+        ("https://huggingface.co/datasets?sort=likes", NO_DATA, NO_MODEL),
+        ("https://huggingface.co/", NO_DATA, NO_MODEL),
+        ("https://example.org/rows.jsonl", HERE, HERE),
     ],
-)
-def test_an_address_is_told_to_be_an_id(name, told):
+)  # fmt: skip
+def test_an_address_is_told_to_be_an_id(name, as_rows, as_model):
     with pytest.raises(UserError) as rows:
         row_files(name, "sft.yaml:1")
-    assert str(rows.value) == f"sft.yaml:1: expected a data file, got {name}, which is not there; {told}"
+    assert str(rows.value) == f"sft.yaml:1: expected a data file, got {name}, which is not there; {as_rows}"
     with pytest.raises(UserError) as model:
         model_folder(name, "sft.yaml:1")
-    assert str(model.value) == f"sft.yaml:1: expected a model folder, got {name}, which is not there; {told}"
+    assert str(model.value) == f"sft.yaml:1: expected a model folder, got {name}, which is not there; {as_model}"
 
 
 def test_the_base_of_a_recipe_without_a_model_is_asked_for(tmp_path, monkeypatch):
