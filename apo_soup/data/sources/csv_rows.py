@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,8 @@ from apo_soup.errors import UserError
 LONGEST_CELL = 2**31 - 1
 _WRITTEN_INSTEAD = (";", "\t")
 OTHER_SEPARATORS = (*_WRITTEN_INSTEAD, "|", ",")
+# The line that Excel reads, and some programs write, before the names.
+SEPARATOR_LINE = re.compile(r"\"?sep=([^\w\s\"]|\t)\"?[\r\n]*", re.IGNORECASE)
 # What pandas writes for a value that is not there, where it is asked for text.
 NO_VALUE = ("nan", "NaN", "<NA>")
 # A name of a column is shorter, and no sentence.
@@ -23,7 +26,8 @@ LONGEST_NAME = 60
 
 def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -> Iterator[SourceRow]:
     """Rows of a file of separated values; a record that is at fault is a row with a problem, placed at its first line.
-    Where the first line has one name, but several with semicolons or tabs between them, those separate its columns.
+    Where the first line has one name, but several with semicolons or tabs between them, those separate its columns;
+    a line `sep=;` before it says what does.
 
     A cell that holds a list of turns as JSON, or as Python writes it, becomes that list; `nan` is no value.
 
@@ -34,11 +38,13 @@ def csv_rows(file: Path, where: str, separator: str, keep_nulls: bool = False) -
     with opened_rows(file, where) as opened:
         text = io.TextIOWrapper(opened, encoding="utf-8-sig", errors="surrogateescape", newline="")
         first = text.readline()
-        separator = _separator_of(first, separator)
+        told = SEPARATOR_LINE.fullmatch(first)
+        first = text.readline() if told else first
+        separator = told[1] if told else _separator_of(first, separator)
         records = csv.reader(chain([first], text), delimiter=separator, strict=True)
         names: list[str] | None = None
         while True:
-            place = f"{file}:{records.line_num + 1}"
+            place = f"{file}:{records.line_num + (2 if told else 1)}"
             try:
                 cells = next(records)
             except StopIteration:

@@ -42,6 +42,16 @@ def test_quoted_texts_hold_separators_quotes_and_line_breaks(read, tmp_path):
     assert contents(read(b"\xef\xbb\xbfprompt,completion\n\nq,a\n")) == [{"prompt": "q", "completion": "a"}]
 
 
+@pytest.mark.parametrize(
+    ("line", "separator"),
+    [("sep=;\r\n", ";"), ("SEP=;\n", ";"), ('"sep=|"\n', "|"), ("\ufeffsep=,\n", ","), ("sep=\t\n", "\t")],
+)
+def test_a_line_of_excels_says_the_separator_of_the_others(line, separator, read):
+    rows = read(line + "prompt*completion\nq:*a\nq\n".replace("*", separator))
+    assert contents(rows) == [{"prompt": "q:", "completion": "a"}, None]
+    assert [row.place.rpartition(":")[2] for row in rows] == ["3", "4"]
+
+
 def test_a_record_at_fault_is_one_bad_row_with_its_line(read, tmp_path):
     content = b'prompt,completion\nq,a\nq,a,b\n"q\nq",a\nq\n"q"q,a\nq,\xe9\nq,a\n'
     rows = read(content)
