@@ -23,8 +23,11 @@ def yaml_mistake(error: yaml.MarkedYAMLError, text: str) -> tuple[int | None, st
     at = begun if at is None else at
     first = at if begun is None else begun
     lines = text.splitlines()
+    mark = error.problem_mark
+    before = lines[mark.line][: mark.column] if mark is not None and mark.line < len(lines) else ""
     told = (
-        _of_character(problem, context)
+        _of_character(problem, context, before)
+        or _of_scalar(problem, before)
         or (at is not None and first is not None and _of_lines(problem, context, lines, (first, at)))
         or None
     )
@@ -33,9 +36,11 @@ def yaml_mistake(error: yaml.MarkedYAMLError, text: str) -> tuple[int | None, st
     return None if at is None else at + 1, told or f"what cannot be read ({problem}); correct it"
 
 
-def _of_character(problem: str, context: str) -> str | None:
-    """What is said of a single character, at the parser's own line."""
+def _of_character(problem: str, context: str, before: str) -> str | None:
+    """What is said of a single character, at the parser's own line; `before` stands before it there."""
     character = re.match(r"found character '(.+)' that cannot start any token", problem)
+    if character and character[1] == "\\t" and before.strip():
+        return "a tab before a value; write a space in its place"
     if character and character[1] == "\\t":
         return "a tab where the line is indented; indent with spaces"
     if character:
@@ -45,6 +50,15 @@ def _of_character(problem: str, context: str) -> str | None:
     if context == "while scanning an alias":
         return "a value that begins with *; put quotes around it"
     return None
+
+
+def _of_scalar(problem: str, before: str) -> str | None:
+    """What is said of a text where none may stand; `before` stands before it in its line."""
+    if problem != "expected <block end>, but found '<scalar>'" or not before.strip():
+        return None
+    if before.rstrip().endswith(("'", '"')):
+        return "a text behind the quote that ends a value; put quotes of the other kind around the whole"
+    return "a text behind the end of a value; put quotes around the whole"
 
 
 def _of_lines(problem: str, context: str, lines: list[str], places: tuple[int, int]) -> tuple[int, str] | None:
@@ -60,8 +74,6 @@ def _of_lines(problem: str, context: str, lines: list[str], places: tuple[int, i
         return _no_key(lines, begun if problem.startswith("could") else at, at)
     if context.startswith("while parsing a flow"):
         return begun, "brackets that are not closed, or in which a comma or a quote is wrong; correct them"
-    if problem == "expected <block end>, but found '<scalar>'":
-        return at, "a text behind the quote that ends a value; put quotes of the other kind around the whole"
     if problem.startswith("expected <block end>"):
         return at, f"a line that is indented otherwise than those before it; {_INDENT}"
     if problem == "sequence entries are not allowed here":
