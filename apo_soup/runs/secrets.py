@@ -16,9 +16,14 @@ SECRET_KEY = re.compile(
     r"(?:token|secret|password|passwd|pwd|api_?key|access_?key|private_?key|authorization|bearer|credentials?)$",
     re.IGNORECASE,
 )
-# A secret given by its name inside a text, as in `export WANDB_API_KEY=...`; the name of a variable is none.
+# A secret given by its name inside a text, as in `export WANDB_API_KEY=...`; the name of a variable is none. Behind a
+# name that may be another thing's, such as KEY, what is long and has letters and digits.
 ASSIGNED = re.compile(
-    r"\b(?:(?:[A-Z0-9_]*_)?(?:TOKEN|SECRET|PASSWORD|KEY)|(?i:api[_-]?key|password|passwd|access_token))=['\"]?[^\s'\"$]"
+    r"\b(?:(?:[A-Z0-9_]*_)?(?:(?:API|ACCESS|PRIVATE|SECRET)_?KEY|SECRET|PASSWORD|(?:HF|HUB|WANDB|GITHUB|GH|GITLAB|SLACK"
+    r"|AUTH|API|ACCESS|BEARER|REFRESH|SESSION|BOT)_TOKEN)|(?i:api[_-]?key|password|passwd|access_token))"
+    r"=['\"]?[^\s'\"${<]"
+    r"|\b(?!(?:EOS|BOS|PAD|UNK|SEP|CLS|MASK|IMAGE|AUDIO|VIDEO)_)(?:[A-Z0-9_]*_)?(?:TOKEN|KEY)"
+    r"=['\"]?(?=[\w.+/=~-]*[0-9])(?=[\w.+/=~-]*[A-Za-z])[\w.+/=~-]{12,}"
 )
 HUB_TOKEN = re.compile(r"\bhf_\w+")
 # Mappings that go to the servers of data sets, in which any name may be a key.

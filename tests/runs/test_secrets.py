@@ -131,11 +131,19 @@ def test_keys_of_services_are_hidden_in_any_text_and_word(key):
 def test_secrets_named_in_a_text_are_hidden_and_names_of_variables_are_not():
     """Keys that look like any hash are known by the name before them, and a password by its address."""
     secret = "0123456789abcdef0123456789abcdef"
-    for text in (f"export WANDB_API_KEY={secret}", f"api_key='{secret}' x", f"HF_TOKEN={secret} make mid"):
+    for text in (
+        f"export WANDB_API_KEY={secret}", f"api_key='{secret}' x", f"HF_TOKEN={secret} make mid",
+        f"MY_TOKEN='{secret}'",
+        f"AZURE_OPENAI_KEY={secret}", "DB_PASSWORD=abc", "AWS_SECRET_ACCESS_KEY=a/b+c", "KEY=Zm9vYmFyMTIzNDU2",
+    ):  # fmt: skip
         assert redacted({"setup": [text]}) == {"setup": ["(hidden)"]}
         assert without_secrets([text]) == ["(hidden)"]
     assert redacted("see http://me:word@proxy:80 now", "note") == "see http://(hidden)@proxy:80 now"
-    for text in ("export HF_TOKEN=$TOKEN", "KEY='${SECRET}'", "key = value", "s3://bucket/rows", secret):
+    for text in (
+        "export HF_TOKEN=$TOKEN", "KEY='${SECRET}'", "key = value", "s3://bucket/rows", secret,
+        "{% set EOS_TOKEN='x' %}{{ messages }}", "PAD_TOKEN=reserved_special_token_12", "Answer as KEY=VALUE.",
+        "SORT_KEY=name, TOKEN=word", "api_key={{ key }}",
+    ):  # fmt: skip
         assert redacted(text, "note") == text
 
 
