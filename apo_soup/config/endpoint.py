@@ -11,8 +11,10 @@ from apo_soup.config.stage_file import Fault, Keys, Remark
 
 # A key itself, where the name of a variable is expected: `sk_...`, or long with letters of both sizes and digits.
 KEY_LIKE = re.compile(r"(sk|pk|hf|gsk|xai|key|api)_(?=\w*\d)\w{8,}$|(?=\w*[a-z])(?=\w*\d)\w{20,}$")
+# Fields without which there is no request, whatever a file says.
+ALWAYS_SENT = ("messages", "model", "prompt")
 # What every request has, and a further field says anew.
-REQUEST_FIELDS = ("messages", "model", "n", "prompt", "stream")
+REQUEST_FIELDS = (*ALWAYS_SENT, "n", "stream")
 # Fields of a request that a key stands for, where there is such a key.
 FIELDS_OF_KEYS = {"max_tokens": "max_new_tokens", "seed": "seed", "temperature": "temperature"}
 
@@ -43,7 +45,9 @@ class EndpointKeys(Keys):
     def remarks(self) -> Iterator[Remark]:
         for field, value in (self.extra_body or {}).items():
             name = FIELDS_OF_KEYS.get(field)
-            if value is None:
+            if value is None and field in ALWAYS_SENT:
+                yield Remark("extra_body", f"its {field} is null, and every request has that field all the same")
+            elif value is None:
                 yield Remark("extra_body", f"its {field} is null, so no request has that field")
             elif name in type(self).model_fields:
                 yield Remark("extra_body", f"its {field} takes the place of the key {name}")

@@ -255,7 +255,8 @@ class EvalEndpoint(EndpointKeys):
 
     def remarks(self) -> Iterator[Remark]:
         yield from super().remarks()
-        for field in sorted((self.extra_body or {}).keys() & FIELDS_OF_KEYS.keys()):
+        said = {field for field, value in (self.extra_body or {}).items() if value is not None}
+        for field in sorted(said & FIELDS_OF_KEYS.keys()):
             yield Remark("extra_body", f"its {field} takes the place of what each task says")
 
 

@@ -277,3 +277,13 @@ def test_what_is_wrong_with_entries_of_the_harness_is_told_at_once(write_recipe)
         f"{path}:9: tasks.0.tasks.2.dataset_kwargs: expected a mapping, got 'rows.jsonl'; write a mapping, a line "
         "`name: value` each, or leave the key out",
     ]
+
+
+def test_a_null_of_a_served_evaluation_gets_one_remark(write_recipe):
+    further = {"max_tokens": None, "temperature": 0.5}
+    served = {"model": "m", "base_url": "http://localhost:8000/v1", "extra_body": further}
+    notes = load(write_recipe("eval.yaml", {**GOOD["eval"], "engine": "openai", "endpoint": served}), "eval").notes
+    assert [note.partition("endpoint.extra_body: ")[2] for note in notes if "extra_body" in note] == [
+        "its max_tokens is null, so no request has that field",
+        "its temperature takes the place of what each task says",
+    ]

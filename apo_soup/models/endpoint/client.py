@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from apo_soup.config.endpoint import EndpointKeys, endpoint_address
+from apo_soup.config.endpoint import ALWAYS_SENT, EndpointKeys, endpoint_address
 from apo_soup.errors import UserError, first_line
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.endpoint.pace import LONGEST_HOLD, RequestPace, retry_after_seconds
@@ -45,8 +45,6 @@ LIMIT_PATIENCE = 1800.0
 PASSING_STATUSES = PASSING_CODES
 # Statuses that refuse one prompt: malformed for this server, moderated, too long, or against the law.
 PROMPT_STATUSES = (400, 403, 413, 422, 451)
-# Fields that every request has, whatever a file says.
-ALWAYS_SENT = ("messages", "model", "prompt")
 # Servers on one's own machine ask for no key, and the client insists on one.
 NO_KEY = "none"
 RESUME = "the answers until now are kept, run the same command again"
@@ -113,11 +111,12 @@ def without_left_out(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> without_left_out({"model": "m", "max_tokens": 9, "extra_body": {"max_tokens": None, "min_tokens": 2}})
     {'model': 'm', 'extra_body': {'min_tokens': 2}}
+    >>> without_left_out({"model": "m", "extra_body": {"model": None}})
+    {'model': 'm', 'extra_body': {}}
     """
-    further = arguments["extra_body"]
-    out = {name for name, value in further.items() if value is None} - set(ALWAYS_SENT)
-    kept = {name: value for name, value in arguments.items() if name not in out}
-    return kept | {"extra_body": {name: value for name, value in further.items() if name not in out}}
+    said = {name: value for name, value in arguments["extra_body"].items() if value is not None}
+    out = arguments["extra_body"].keys() - said.keys() - set(ALWAYS_SENT)
+    return {name: value for name, value in arguments.items() if name not in out} | {"extra_body": said}
 
 
 class EndpointClient:

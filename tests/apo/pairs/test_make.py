@@ -179,10 +179,13 @@ def test_the_benchmark_asks_as_a_recipe_does():
 
 def test_a_further_field_that_takes_the_place_of_a_key_is_told(pairs_recipe):
     """Every candidate would be drawn with one seed."""
-    path, _ = pairs_recipe(weak={**SERVED, "extra_body": {"seed": 1, "n": 4, "top_p": 0.5, "max_tokens": None}})
+    path, _ = pairs_recipe(
+        weak={**SERVED, "extra_body": {"seed": 1, "n": 4, "top_p": 0.5, "max_tokens": None, "model": None}}
+    )
     told = [note.rpartition(": weak.extra_body: ")[2] for note in load(path, "pairs").notes if "extra_body" in note]
     assert told == [
         "its seed takes the place of the key seed",
         "its n takes the place of the one that every request has",
         "its max_tokens is null, so no request has that field",
+        "its model is null, and every request has that field all the same",
     ]
