@@ -17,13 +17,16 @@ SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 # A secret given by its name inside a text, as in `export WANDB_API_KEY=...`; the name of a variable is none. Behind a
-# name that may be another thing's, such as KEY, what is long and has letters and digits.
+# name that may be another thing's, such as KEY, it is what is long, with letters and digits or very long.
+_OF_SERVICES = (
+    r"(?:HF|HUB|HUGGING_?FACE|OPENAI|ANTHROPIC|MISTRAL|GROQ|XAI|WANDB|COMET|MLFLOW|SWANLAB|NEPTUNE|GITHUB|GH|GITLAB"
+    r"|SLACK|DISCORD|TELEGRAM|AWS|AZURE|GOOGLE|AUTH|API|ACCESS|BEARER|REFRESH|SESSION|BOT)_(?:TOKEN|KEY)"
+)
 ASSIGNED = re.compile(
-    r"\b(?:(?:[A-Z0-9_]*_)?(?:(?:API|ACCESS|PRIVATE|SECRET)_?KEY|SECRET|PASSWORD|(?:HF|HUB|WANDB|GITHUB|GH|GITLAB|SLACK"
-    r"|AUTH|API|ACCESS|BEARER|REFRESH|SESSION|BOT)_TOKEN)|(?i:api[_-]?key|password|passwd|access_token))"
-    r"=['\"]?[^\s'\"${<]"
+    rf"\b(?:(?:[A-Z0-9_]*_)?(?:{_OF_SERVICES}|(?:API|ACCESS|PRIVATE|SECRET)_?KEY|SECRET|PASSWORD)"
+    r"|(?i:api[_-]?key|password|passwd|access_token))=['\"]?[^\s'\"${<]"
     r"|\b(?!(?:EOS|BOS|PAD|UNK|SEP|CLS|MASK|IMAGE|AUDIO|VIDEO)_)(?:[A-Z0-9_]*_)?(?:TOKEN|KEY)"
-    r"=['\"]?(?=[\w.+/=~-]*[0-9])(?=[\w.+/=~-]*[A-Za-z])[\w.+/=~-]{12,}"
+    r"=['\"]?(?:(?=[\w.+/=~-]*[0-9])(?=[\w.+/=~-]*[A-Za-z])[\w.+/=~-]{12,}|[\w.+/=~-]{24,})"
 )
 HUB_TOKEN = re.compile(r"\bhf_\w+")
 # Mappings that go to the servers of data sets, in which any name may be a key.

@@ -135,6 +135,7 @@ def test_secrets_named_in_a_text_are_hidden_and_names_of_variables_are_not():
         f"export WANDB_API_KEY={secret}", f"api_key='{secret}' x", f"HF_TOKEN={secret} make mid",
         f"MY_TOKEN='{secret}'",
         f"AZURE_OPENAI_KEY={secret}", "DB_PASSWORD=abc", "AWS_SECRET_ACCESS_KEY=a/b+c", "KEY=Zm9vYmFyMTIzNDU2",
+        "HUGGINGFACE_TOKEN=abc", "WANDB_KEY=abc", f"MY_KEY={'abcdefgh' * 3}",
     ):  # fmt: skip
         assert redacted({"setup": [text]}) == {"setup": ["(hidden)"]}
         assert without_secrets([text]) == ["(hidden)"]
