@@ -101,7 +101,8 @@ def test_a_chain_ends_in_the_bytes_of_plain_processes_though_a_job_of_it_was_sto
 
 
 def test_a_stage_that_fails_cancels_what_waits_for_it_and_is_named(cluster, recipe, tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"messages": 7}\n')
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(rows.read_text().splitlines()[0] + '\n{"messages": 7}' * 20 + "\n")  # submit looks at the first
     jobs = send(cluster, recipe, "soup")
     wait_until(lambda: all_ended(cluster), 120)
     states = [asked(cluster, "scontrol", "-o", "show", "job", jobs[name]) for name in ("sft", "soup")]
