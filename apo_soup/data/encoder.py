@@ -114,7 +114,7 @@ class Encoder(ABC, Generic[ItemT]):
         out: RenderedBatch[ItemT] = RenderedBatch(Batch(rows, [Refused("rejected", "")] * len(rows)))
         for index, row in enumerate(rows):
             try:
-                given, row_format = row.row.fields, row.format
+                given, row_format = self.renderer.readable(row.row.fields), row.format
                 if not row_format.fits(given):
                     row_format = format_of_row(given, row_format, row.source.format is not None)
                 fields, ordered = ordered_fields(given, row_format)

@@ -2,20 +2,23 @@
 field.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
-from apo_soup.data.conversations.reasoning import opens_unclosed_block, reasons_itself
+from apo_soup.data.conversations.reasoning import one_reasoning, opens_unclosed_block, reasons_itself
 from apo_soup.data.conversations.rename_guess import unanswered_remedy
 from apo_soup.data.conversations.rendered_chat import check_transcript
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.tool_results import in_call_order
-from apo_soup.data.conversations.turn_fields import ROW_REASONING, carries_loss
+from apo_soup.data.conversations.turn_fields import ANSWER_REASONING, ROW_REASONING, carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
 from apo_soup.data.sources.rows import Fields, RowError, described
+
+# How a column is kept from being read as the reasoning of an answer.
+LEAVE_OUT = f", or leave the column unread with rename: {{{ROW_REASONING}: notes}} for the source"
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
         name = "prompt + completion"
         prompt = prompt_turns(fields["prompt"], system)
         check_transcript(fields["completion"], "completion")
-        answers = as_messages(_thought_completion(fields), "assistant", "completion")
+        answers = as_messages(fields["completion"], "assistant", "completion")
         completion_turns = sum(m["role"] == "assistant" for m in answers)
         if not completion_turns:
             raise RowError("field completion: expected an assistant turn, got none, so nothing is trained; add one")
@@ -180,7 +183,10 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     masked = masked_turns(messages, name)
     item = Conversation(messages, template_kwargs(fields, defaults), completion_turns, masked, unusual)
     check_one_mode(item, fields)
-    for number, message in enumerate(messages):
+    thought = fields.get(ANSWER_REASONING if name == "messages" else ROW_REASONING)
+    if thought and item.thinks:
+        item = replace(item, messages=[*messages[:-1], _thoughtful(item, thought)])
+    for number, message in enumerate(item.messages):
         if message["role"] == "assistant" and opens_unclosed_block(message["content"]) and item.thinks:
             raise RowError(
                 f"field messages[{number}].content: expected </think>, got a think block that is never closed; close it"
@@ -188,17 +194,19 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
     return item
 
 
-def _thought_completion(fields: Fields) -> Any:
-    """The completion of a row, with the reasoning that the row holds in a column of its own."""
-    completion = fields["completion"]
-    if not fields.get(ROW_REASONING):
-        return completion
-    if not isinstance(completion, str):
+def _thoughtful(item: Conversation, thought: Any) -> Fields:
+    """The last answer, with the reasoning that the row holds in a column of its own."""
+    answer, place = item.messages[-1], f"field {ROW_REASONING}"
+    if item.completion_turns > 1 or answer["role"] != "assistant":
         raise RowError(
-            f"field {ROW_REASONING}: expected a completion of text beside it, got {described(completion)}; write the "
-            "reasoning into the turn that it is of"
+            f"{place}: expected a completion of one answer beside it, got turns; write the reasoning into the turn "
+            f"that it is of{LEAVE_OUT}"
         )
-    return [{"role": "assistant", "content": completion, ROW_REASONING: fields[ROW_REASONING]}]
+    try:
+        return one_reasoning({**answer, ROW_REASONING: thought}, answer["content"], place)
+    except RowError as error:
+        told = str(error).replace(f"{place}.{ROW_REASONING}", place)
+        raise RowError(f"{told}{LEAVE_OUT}") from None
 
 
 def check_one_mode(item: Conversation | PreferencePair, fields: Fields) -> None:

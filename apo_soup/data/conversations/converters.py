@@ -9,7 +9,7 @@ from typing import Any
 from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.dialects import SPEAKERS, calls_of_json, holds_turns, written_value
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
-from apo_soup.data.conversations.turn_fields import ROW_REASONING
+from apo_soup.data.conversations.turn_fields import ANSWER_REASONING, ROW_REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 # Columns that hold a whole conversation; the first that a row has is read.
@@ -249,16 +249,10 @@ def _of_texts(fields: Fields, question: str, answer: str, below: tuple[str, ...]
     said = text_field(fields, answer)
     if not said.strip():
         raise RowError(f"field {answer}: expected an answer, got an empty text; correct the row or leave it out")
-    spoken = with_row_reasoning(fields, {"role": "assistant", "content": said})
-    messages = [*_asked(fields, question, below), spoken]
+    messages = [*_asked(fields, question, below), {"role": "assistant", "content": said}]
+    thought = {ANSWER_REASONING: fields[ROW_REASONING]} if fields.get(ROW_REASONING) else {}
     read = (question, answer, *below, ROW_REASONING, "history", "system", "text")
-    return {**_without(fields, read), "messages": messages}
-
-
-def with_row_reasoning(fields: Fields, answer: Fields) -> Fields:
-    """An answer with the reasoning that its row holds in a column of its own, where it holds some."""
-    thought = fields.get(ROW_REASONING)
-    return {**answer, ROW_REASONING: thought} if thought else answer
+    return {**_without(fields, read), **thought, "messages": messages}
 
 
 def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields]:

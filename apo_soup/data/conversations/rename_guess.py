@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from apo_soup.data.conversations.dialects import WORD_KEYS, holds_answer, holds_turns
-from apo_soup.data.conversations.turn_fields import HARMLESS, ROW_REASONING, name_words, told_mode
+from apo_soup.data.conversations.reasoning import NO_REASONING, THINKING_FLAGS
+from apo_soup.data.conversations.turn_fields import HARMLESS, ROW_REASONING, name_words
 from apo_soup.data.conversations.unread import holds_thoughts
 from apo_soup.data.sources.rows import Fields
 
@@ -193,7 +194,7 @@ def _fits(need: str, value: Any) -> bool:
 
 
 def _is_thought(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and told_mode(value) is None
+    return isinstance(value, str) and value.strip().lower() not in (*NO_REASONING, *THINKING_FLAGS)
 
 
 def _quoted(name: str) -> str:

@@ -14,6 +14,8 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 REASONING_IN_PARTS = ("reasoning_details", "thinking_blocks", "reasoning_text")
 # The column of a row of texts that holds what was thought before its answer.
 ROW_REASONING = "reasoning_content"
+# The same, beside the messages that rows of texts become: rows of messages may have a column of that name.
+ANSWER_REASONING = "reasoning of the answer"
 TOOL_FIELDS = ("tools", "xml_tools", "python_tools")
 # OpenAI's older name of the tools, beside its older calls.
 OLDER_TOOLS = "functions"

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from apo_soup.data.conversations.pair_scores import score_columns
 from apo_soup.data.conversations.prompt_copy import is_copy
+from apo_soup.data.conversations.reasoning import NO_REASONING
 from apo_soup.data.conversations.turn_fields import (
     EMPTY,
     HARMLESS,
     LOSS_FLAGS,
     MODE_FIELDS,
+    ROW_REASONING,
     TURN_FIELDS,
     name_words,
     told_mode,
@@ -59,6 +62,8 @@ def unread_fields(
         if "rejected" in reads:
             unread -= {name for pair in score_columns(fields) for name in pair}
     unread |= {name for name in copies if fields.get(name) not in EMPTY and not is_copy(fields[name], messages)}
+    if ROW_REASONING in fields and ROW_REASONING in reads and not _is_thought(fields[ROW_REASONING], messages[-1]):
+        unread.add(ROW_REASONING)  # the row does not think, or the template writes no reasoning
     for message in messages:
         if not message.keys() <= TURN_FIELDS:
             strange = message.keys() - TURN_FIELDS - HARMLESS
@@ -68,6 +73,13 @@ def unread_fields(
         if not writes_names and "name" in message and message["role"] != "tool":
             unread.add("turns.name")
     return unread
+
+
+def _is_thought(column: Any, answer: Fields) -> bool:
+    """Whether an answer has the reasoning of a column, in a field or in its words, or the column holds none."""
+    if ROW_REASONING in answer or column in EMPTY:
+        return True
+    return isinstance(column, str) and (column.strip().lower() in NO_REASONING or column.strip() in answer["content"])
 
 
 def judges(field: str) -> bool:

@@ -18,6 +18,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText
+from apo_soup.data.conversations.turn_fields import REASONING, ROW_REASONING
 from apo_soup.data.cures import (
     CORRECT_TEMPLATE,
     IN_CONTENT,
@@ -28,7 +29,7 @@ from apo_soup.data.cures import (
 from apo_soup.data.rendering.argument_form import ArgumentForm, wants_schemas
 from apo_soup.data.rendering.message_form import USER, CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.rendering.probe_spans import probed_spans
-from apo_soup.data.rendering.reasoning_blocks import block_fault, renders_reasoning
+from apo_soup.data.rendering.reasoning_blocks import THOUGHT, block_fault, renders_reasoning
 from apo_soup.data.rendering.template import ChatTemplate, Span
 from apo_soup.data.rendering.trim import joined_spans, trimmed_marks, trimmed_turn
 from apo_soup.data.rendering.turn_frame import TurnFrame, TurnFrames, turn_frames
@@ -93,6 +94,12 @@ class Renderer:
         """Those template arguments that the template never asks for, and so cannot honour."""
         return self.argument_form.unread(arguments)
 
+    def readable(self, fields: Fields) -> Fields:
+        """A row without a column of reasoning that the template would not write."""
+        if ROW_REASONING not in fields or self.writes_reasoning:
+            return fields
+        return {name: value for name, value in fields.items() if name != ROW_REASONING}
+
     def prompt(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> str:
         """The text a model is given to answer `messages`.
 
@@ -155,6 +162,15 @@ class Renderer:
             return self.template.render(turns, {**self.special, "tools": tools, "add_generation_prompt": True})[0]
 
         return ArgumentForm(reads, wants_schemas(render))
+
+    @cached_property
+    def writes_reasoning(self) -> bool:
+        """Whether the template writes the reasoning of a last answer that stands in a field."""
+        answer = {"role": "assistant", "content": "?", **dict.fromkeys(REASONING, THOUGHT)}
+        try:
+            return THOUGHT in self.render([USER, answer], {})[0]
+        except RowError:
+            return False
 
     @cached_property
     def _wants_parts(self) -> bool:

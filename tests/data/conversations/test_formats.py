@@ -58,8 +58,29 @@ def test_the_reasoning_of_a_text_stands_in_a_column_of_its_row(row):
             ("That.", "Hm."),
         ]
     assert parsed_row({**row, "reasoning_content": None})[1].messages == MESSAGES
-    with pytest.raises(RowError, match="field reasoning_content: expected a completion of text beside it, got list"):
-        parsed_row({"prompt": "What?", "completion": GOOD, "reasoning_content": "Hm."})
+    assert parsed_row({**row, "reasoning_content": "Hm.", "enable_thinking": False})[1].messages == MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("completion", "thought", "reason"),
+    [
+        ([*GOOD, *PROMPT, *GOOD], "Hm.", "expected a completion of one answer beside it, got turns; write"),
+        ("That.", "high", "expected reasoning as text, got str 'high', which is no thought; write"),
+        ("<think>Ho.</think>That.", "Hm.", "expected reasoning in the content or in a field of its own, got it in"),
+        (
+            [{**GOOD[0], "reasoning_content": "Ho."}],
+            "Hm.",
+            "expected one reasoning, got reasoning_content and thinking",
+        ),
+    ],
+)
+def test_a_column_that_is_no_reasoning_of_the_answer_is_named_and_how_to_leave_it_out(completion, thought, reason):
+    row = {"prompt": "What?", "completion": completion, "reasoning_content": thought}
+    told = f"field reasoning_content: {reason}.*, or leave the column unread with rename: {{reasoning_content: notes}}"
+    with pytest.raises(RowError, match=told):
+        parsed_row(row)
+    assert parsed_row({**row, "enable_thinking": False})[1].mode == "no_think"
+    assert parsed_row({"prompt": "What?", "completion": completion, "notes": thought})[1].messages
 
 
 def test_sharegpt_calls_and_observations_become_tool_turns():

@@ -38,6 +38,7 @@ from apo_soup.errors import UserError
         ({"Question": "q", "Complex_CoT": "t", "Response": "a"},
          "Question: prompt, Response: completion, Complex_CoT: reasoning_content"),
         ({"question": "q", "answer": "a", "reasoning": "on"}, "question: prompt, answer: completion"),
+        ({"question": "q", "answer": "a", "reasoning": "high"}, "question: prompt, answer: completion"),
     ],
 )  # fmt: skip
 def test_the_rename_is_guessed_from_names_and_types(row, rename):

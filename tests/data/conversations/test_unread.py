@@ -1,12 +1,15 @@
 """Fields of a row and of its turns that nothing reads: counted, and named in a warning where they judge or think."""
 
 import pytest
-from data_helpers import MESSAGES, ROWS, parsed_row, prepared
+from data_helpers import MESSAGES, ROWS, options, parsed_row, prepared
 from helpers import chat
 
 from apo_soup.data.conversations.formats import formats_of, recognise
 from apo_soup.data.conversations.unread import unread_fields
-from apo_soup.data.sources.rows import RowError
+from apo_soup.data.documents import RowToEncode
+from apo_soup.data.encode_supervised import SupervisedEncoder
+from apo_soup.data.sources.rows import RowError, SourceRow
+from apo_soup.data.sources.source import Source
 from apo_soup.data.statistics_table import statistics_table, unread_lines
 from apo_soup.errors import UserError
 
@@ -140,3 +143,31 @@ def test_scores_of_both_answers_are_compared_whatever_their_columns_are_called(b
     for name in ("length", "toxicity_score", "rank"):
         lower = {f"chosen_{name}": 1, f"rejected_{name}": 9}
         assert unread({**pair, **lower}, pairs=True) == lower.keys()
+
+
+CHATML = "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endfor -%}"
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "What?", "completion": "That."}, {"instruction": "What?", "output": "That."}]
+)
+@pytest.mark.parametrize(
+    ("template", "thought", "mode", "told"),
+    [
+        (CHATML, "Hm.", {}, 1),
+        (CHATML, "high", {}, 1),
+        (None, "Hm.", {"enable_thinking": False}, 1),
+        (None, "none", {"enable_thinking": False}, 0),
+        (None, "Hm.", {}, 0),
+    ],
+)
+def test_a_column_of_reasoning_is_unread_where_none_is_written(tokenizer, use, row, template, thought, mode, told):
+    if template:
+        use(template)
+    given = {**row, "reasoning_content": thought, **mode}
+    encoder = SupervisedEncoder(tokenizer, options(assistant_only_loss=True))
+    shape = recognise(given, formats_of(pairs=False))
+    batch = encoder([RowToEncode(Source("rows"), SourceRow("rows:1", given), shape, 1, checked=True)])
+    assert batch.unread == ({("rows", "reasoning_content"): 1} if told else {})
+    text = tokenizer.decode(batch.results[0].parts[0][0])
+    assert ("Hm." in text, text.rstrip().endswith("That.<|im_end|>")) == (not told and thought == "Hm.", True)
