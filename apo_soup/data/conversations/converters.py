@@ -40,7 +40,8 @@ def text_only(fields: Fields) -> Fields:
     if isinstance(speaker, str) and speaker.lower() in (*SPEAKERS, "prompter"):
         raise RowError(
             f"field text: expected a whole text, got one turn of a conversation (role {speaker}); put the turns of "
-            "each conversation into messages of one row"
+            "each conversation into messages of one row, or, where each is a whole text, write rename: {role: kind} "
+            "for the source"
         )
     return {"text": fields["text"]}
 

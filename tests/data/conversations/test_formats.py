@@ -40,6 +40,13 @@ def test_one_turn_of_a_tree_of_turns_is_no_text():
         parsed_row({"message_id": "1", "parent_id": None, "text": "Why?", "role": "prompter"})
 
 
+@pytest.mark.parametrize("role", ["model", "function", "tool", "system"])
+def test_a_role_of_whole_texts_may_be_renamed(role):
+    with pytest.raises(RowError, match=r"or, where each is a whole text, write rename: \{role: kind\} for the source"):
+        parsed_row({"text": "A page.", "role": role})
+    assert parsed_row({"text": "A page.", "kind": role})[1].text == "A page."
+
+
 @pytest.mark.parametrize(
     "row",
     [
