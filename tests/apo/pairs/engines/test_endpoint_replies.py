@@ -92,7 +92,6 @@ GOOD = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "a
         {"choices": ["x"]},
         {"choices": [{"message": "hi"}]},
         {"choices": [{"message": {"role": "assistant", "content": 4}}]},
-        {"choices": [{"message": {"role": "assistant", "content": "4", "reasoning": {"a": 1}}}]},
     ],
 )
 def test_a_reply_that_is_none_is_tried_again_and_never_kept(proxy, endpoint_recipe, changes, make_here):
