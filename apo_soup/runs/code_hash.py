@@ -62,7 +62,7 @@ def _read(module: str) -> tuple[str, list[str]]:
 
 def deciding_text(source: str) -> tuple[str, str]:
     """A module's source without comments, docstrings and empty lines; and the same with every text in it empty. It is
-    cut as text: a syntax tree takes five times as long, and is written in another way by every version of Python, so
+    cut as text: a syntax tree takes twice as long, and is written in another way by every version of Python, so
     that rows made by one would be stale under the next.
     """
     parts: list[str] = []
