@@ -50,8 +50,28 @@ def exit_code() -> int:
         raise stopped.cause from None
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from apo_soup.runs.manifest import PACKAGES, versions
+
+        for package, version in versions(("apo-soup", *PACKAGES)).items():
+            print(package, version)
+        raise typer.Exit()
+
+
 @app.callback(invoke_without_command=True)
-def overview(context: typer.Context) -> None:
+def overview(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="print the versions of this program and of what it stands on",
+        ),
+    ] = False,
+) -> None:
     """SmolLM3-style post-training from one folder of YAML: base -> mid -> sft -> apo -> soup -> merged."""
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -200,14 +200,14 @@ def peak_memory_mb() -> int:
     return most_memory_held() // 2**20
 
 
-def versions() -> dict[str, str]:
+def versions(required: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Versions of the packages that decide a stage's result; a required one may be `not installed`."""
     installed = {}
-    for package in (*PACKAGES, *OPTIONAL_PACKAGES):
+    for package in (*required, *OPTIONAL_PACKAGES):
         try:
             installed[package] = version(package)
         except PackageNotFoundError:
-            if package in PACKAGES:
+            if package in required:
                 installed[package] = "not installed"
     return installed
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from helpers import ENVIRONMENT, ROOT, python
@@ -22,6 +23,12 @@ def test_both_names_of_the_program_list_the_commands():
     for command in COMMANDS:
         assert f"│ {command} " in script
         assert f"│ {command} " in module
+
+
+def test_the_program_tells_its_version():
+    told = python("-m", "apo_soup", "--version").stdout.splitlines()
+    assert told[0] == f"apo-soup {version('apo-soup')}"
+    assert f"trl {version('trl')}" in told
 
 
 def test_help_and_mistakes_do_without_torch(tmp_path):
