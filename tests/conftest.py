@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,22 @@ def talking_model(tmp_path_factory, tokenizer) -> Path:
     folder = tmp_path_factory.mktemp("talking")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_like_qwen(talking_model, tmp_path_factory) -> Path:
+    """`talking_model` as published bases are: tokenizer and generation settings end a text with <|endoftext|> alone,
+    and the template a turn with <|im_end|>.
+    """
+    from transformers import AutoTokenizer, GenerationConfig
+
+    folder = tmp_path_factory.mktemp("base") / "model"
+    shutil.copytree(talking_model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.save_pretrained(folder)
+    GenerationConfig(eos_token_id=tokenizer.eos_token_id).save_pretrained(folder)
     return folder
 
 

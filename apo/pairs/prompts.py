@@ -10,8 +10,10 @@ from typing import Any
 
 from apo_soup.config.asking import AskingFile
 from apo_soup.data.conversations.blank_text import is_blank
-from apo_soup.data.conversations.converters import alpaca, query_response
+from apo_soup.data.conversations.converters import alpaca, asked_turns
+from apo_soup.data.conversations.formats import one_system
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.conversations.prompt_copy import check_one_question
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_fields import TOOL_FIELDS
 from apo_soup.data.sources.draw import weighted_draw
@@ -20,6 +22,8 @@ from apo_soup.data.sources.rows import Fields, RowError, SourceRow, described
 from apo_soup.data.sources.source import Source
 from apo_soup.verify.answers import Verifier
 
+# Columns of one text that asks, behind those that are known by their formats.
+TEXTS = ("question", "problem")
 # The name of a tool that is given as Python text.
 _PYTHON_NAME = re.compile(r"^[ \t]*(?:async +)?def +(\w+) *\(", re.MULTILINE)
 
@@ -155,10 +159,11 @@ def prompt_messages(fields: Fields) -> list[Fields]:
     """The messages of a row up to the turn that the assistant is to answer.
 
     Taken from the first of these that the row has: a whole conversation on the chosen side of a preference, `messages`,
-    `conversations` or `conversation`, a `query`, an Alpaca `instruction`, a `prompt`, or a `question`.
+    `conversations` or `conversation`, a `query`, an Alpaca `instruction`, a `prompt`, or a `question`. An `input`
+    stands below a query, an instruction or a question, and a `system` text above all of them.
 
     Raises:
-        RowError: the row has none of these, or they hold no question.
+        RowError: the row has none of these, they hold no question, or `input` asks something else.
     """
     chosen = fields.get("chosen")
     if isinstance(chosen, list) and len(chosen) > 1 and isinstance(chosen[0], dict):
@@ -166,23 +171,27 @@ def prompt_messages(fields: Fields) -> list[Fields]:
     elif "messages" in fields:
         messages = checked_messages(fields["messages"], "messages")
     elif "conversations" in fields:
-        messages = with_system(fields.get("system"), checked_messages(fields["conversations"], "conversations"))
+        messages = checked_messages(fields["conversations"], "conversations")
     elif "conversation" in fields:
-        messages = with_system(fields.get("system"), checked_messages(fields["conversation"], "conversation"))
+        messages = checked_messages(fields["conversation"], "conversation")
     elif "query" in fields and "prompt" not in fields:
-        messages = checked_messages(query_response({"response": "-", **fields})["messages"], "query")
+        messages = checked_messages(asked_turns(fields, "query", ("input",)), "query")
     elif "instruction" in fields:
         messages = checked_messages(alpaca({"output": "-", **fields})["messages"], "instruction")
     else:
-        name = next((n for n in ("prompt", "question", "problem") if n in fields), None)
+        name = next((n for n in ("prompt", *TEXTS) if n in fields), None)
         if name is None:
             have = ", ".join(sorted(fields)) or "none"
             raise RowError(
                 f"expected a field messages, conversations, instruction, prompt or question, got {have}; rename a field"
             )
-        messages = as_messages(fields[name], "user", name)
+        if name in TEXTS and isinstance(fields[name], str):
+            messages = checked_messages(asked_turns(fields, name, ("input",)), name)
+        else:
+            messages = as_messages(fields[name], "user", name)
     while messages and messages[-1]["role"] == "assistant":
         messages = messages[:-1]
     if not messages or messages[-1]["role"] == "system" or is_blank(messages[-1]["content"]):
         raise RowError("expected a question before the assistant's answer, got none; mend the row or leave it out")
-    return messages
+    check_one_question(("input",), fields, messages)
+    return with_system(one_system(fields), messages)

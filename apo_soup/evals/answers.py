@@ -111,8 +111,8 @@ def reference_text(row: ItemRow, field: str, judge: str) -> str:
 
 
 def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
-    """The conversation that a row asks, which may be written as one question. Answers at its end are left out, for
-    rows of training have them.
+    """The conversation that a row asks, which may be written as one question, below the row's `system` text where it
+    has one. Answers at its end are left out, for rows of training have them.
 
     Raises:
         RowError: it ends with no message that has content.
@@ -125,6 +125,9 @@ def question_messages(row: ItemRow, field: str) -> list[dict[str, Any]]:
     if not isinstance(last, dict) or "content" not in last:
         expected = "text, or messages of which the last has content"
         raise row.refusal(f"field {field}: expected {expected}, got {described(question)}; correct the row")
+    system = row.get("system")
+    if isinstance(system, str) and system.strip() and _role(messages[0]) != "system":
+        return [{"role": "system", "content": system}, *messages]
     return messages
 
 

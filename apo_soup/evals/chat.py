@@ -5,11 +5,12 @@ answer. Reasoning is dimmed, or shown as it is when the output is not a terminal
 """
 
 from pathlib import Path
-from typing import Any
 
 from apo_soup.config.load import load
+from apo_soup.errors import UserError
 from apo_soup.evals.models_to_evaluate import last_model, models_of_suite
 from apo_soup.models.libraries import quiet_libraries
+from apo_soup.models.think_tags import THINKING, opens_thinking
 from apo_soup.verify.modes import answer_part
 
 MODE_COMMANDS = {"/think": True, "/no_think": False}
@@ -36,26 +37,13 @@ def converse(
         UserError: the tokenizer cannot be loaded, or has no chat template; the model comes with code that may not run.
     """
     quiet_libraries()
-    import torch
-
-    from apo_soup.data.rendering.trained_spans import Renderer
+    from apo_soup.data.rendering.loaded_model import load_model
+    from apo_soup.evals.next_answer import next_answer
     from apo_soup.evals.streaming import print_answer, streamed_answer
-    from apo_soup.models.generation import end_ids
-    from apo_soup.models.loading import load_causal_model
-    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
+    from apo_soup.models.tokenizer import TokenizerKeys
 
-    tokenizer = load_tokenizer(folder, "MODEL", TokenizerKeys(template), trust_remote_code=trust_remote_code)
-    renderer = Renderer(tokenizer)
-    model = load_causal_model(folder, "MODEL", trust_remote_code=trust_remote_code).eval()
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
-    ends = sorted(end_ids(model, tokenizer))
-    end_tokens = [str(tokenizer.decode([i])) for i in ends]
-    settings: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens, "eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
-    if greedy:
-        settings |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    asked = load_model(folder, "MODEL", TokenizerKeys(template), trust_remote_code=trust_remote_code)
+    temperature = 0.0 if greedy else None
     messages: list[dict[str, str]] = []
     think = True
     print(f"{folder}. /think, /no_think, /new and /quit are commands; the mode is /think.")
@@ -74,12 +62,13 @@ def converse(
             return
         elif line:
             messages.append({"role": "user", "content": line})
-            prompt = tokenizer(
-                renderer.prompt(messages, {"enable_thinking": think}),
-                return_tensors="pt",
-                add_special_tokens=False,
-                return_token_type_ids=False,
-            ).to(model.device)
-            answer = print_answer(streamed_answer(model, tokenizer, {**prompt, **settings}), end_tokens)
+            try:
+                text, settings = next_answer(asked, folder, messages, think, max_new_tokens, temperature)
+            except UserError as error:
+                print(error)
+                messages.pop()
+                continue
+            answer = THINKING if opens_thinking(text) else ""
+            answer = print_answer(streamed_answer(asked.model, asked.tokenizer, settings), asked.end_texts, answer)
             # Earlier reasoning is not read again; in no-think mode its block would contradict the mode.
             messages.append({"role": "assistant", "content": answer_part(answer) or "(nothing)"})

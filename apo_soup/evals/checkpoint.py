@@ -10,16 +10,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.eval_keys import TaskKeys
-from apo_soup.data.rendering.message_form import ANSWER, PROBE, USER
+from apo_soup.data.rendering.loaded_model import LoadedModel, answer_ends, load_model, on_accelerator
 from apo_soup.data.rendering.trained_spans import Renderer
-from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.engines import AnswerEngine, ServedAnswers, ServedRenderer, TransformersAnswers, VllmAnswers
 from apo_soup.evals.installed import require_vllm
 from apo_soup.evals.scorers import ModelScorer, ServedScorer, TextScorer
 from apo_soup.evals.served_tokens import ServedTokens
 from apo_soup.evals.task_progress import TaskProgress
-from apo_soup.models.generation import end_ids
-from apo_soup.models.loading import load_causal_model
 from apo_soup.models.tokenizer import TokenizerKeys, encode, load_tokenizer
 
 
@@ -69,50 +66,38 @@ def load_checkpoint(suite: EvalFile, folder: Path, model: PreTrainedModel | None
         UserError: the tokenizer cannot be loaded, or lacks a chat template; the model comes with code that may not run.
     """
     where = f"{suite.place('models')}: {folder}"
-    keys = TokenizerKeys(suite.chat_template, place=suite.place)
-    tokenizer = load_tokenizer(str(folder), where, keys, trust_remote_code=suite.trust_remote_code)
-    loaded: PreTrainedModel
+    keys, trusted = TokenizerKeys(suite.chat_template, place=suite.place), suite.trust_remote_code
     if model is None:
-        loaded = load_causal_model(folder, where, suite.dtype, suite.trust_remote_code)
+        asked = load_model(str(folder), where, keys, suite.dtype, trust_remote_code=trusted)
     else:
-        loaded = copy.deepcopy(model)
-        if suite.dtype != "auto":
-            loaded.to(getattr(torch, suite.dtype))
-    loaded.eval()
-    renderer = Renderer(tokenizer)
-    end = template_end(renderer)
-    if end is not None:
-        loaded.generation_config.eos_token_id = sorted(end_ids(loaded, tokenizer) | {end})
-    if torch.accelerator.is_available():
-        device: Any = torch.accelerator.current_accelerator()  # transformers' wrapper of `to` hides its arguments
-        loaded.to(device)
+        tokenizer = load_tokenizer(str(folder), where, keys, trust_remote_code=trusted)
+        asked = asked_copy(model, suite.dtype, tokenizer)
     return Checkpoint(
         suite=suite,
         folder=folder,
-        model=loaded,
-        tokenizer=tokenizer,
-        renderer=renderer,
-        template=renderer,
+        model=asked.model,
+        tokenizer=asked.tokenizer,
+        renderer=asked.renderer,
+        template=asked.renderer,
         batch_size=suite.batch_size,
         samples=suite.samples,
         seed=suite.seed,
-        engine=answer_engine(suite, folder, loaded, tokenizer, mixed=model is not None),
-        scorer=ModelScorer(loaded, suite.max_context_tokens_per_batch),
+        engine=answer_engine(suite, folder, asked, mixed=model is not None),
+        scorer=ModelScorer(asked.model, suite.max_context_tokens_per_batch),
     )
 
 
-def template_end(renderer: Renderer) -> int | None:
-    """The special token that the chat template writes behind an answer, if it writes one. Of some published models it
-    is neither the tokenizer's end nor among those of its generation settings; an answer would run on to its limit.
+def asked_copy(model: PreTrainedModel, dtype: str, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    """A copy of a model in the type `dtype`, to be asked with a tokenizer.
+
+    Raises:
+        UserError: the chat template is not valid Jinja.
     """
-    try:
-        text, _ = renderer.render([USER, ANSWER], {})
-    except RowError:  # a template that asks for more than a question; its tasks tell it
-        return None
-    tokenizer, behind = renderer.tokenizer, text.rpartition(PROBE)[2].lstrip()
-    ids = tokenizer(behind, add_special_tokens=False).input_ids[:1]
-    special = (number for number in ids if number in tokenizer.added_tokens_decoder)
-    return next((number for number in special if tokenizer.added_tokens_decoder[number].special), None)
+    copied = copy.deepcopy(model).eval()
+    if dtype != "auto":
+        copied.to(getattr(torch, dtype))
+    renderer = Renderer(tokenizer)
+    return LoadedModel(on_accelerator(copied), tokenizer, renderer, answer_ends(renderer, copied))
 
 
 def served_checkpoint(suite: EvalFile) -> Checkpoint:
@@ -147,23 +132,21 @@ def served_checkpoint(suite: EvalFile) -> Checkpoint:
     )
 
 
-def answer_engine(
-    suite: EvalFile, folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mixed: bool
-) -> AnswerEngine:
+def answer_engine(suite: EvalFile, folder: Path, asked: LoadedModel, mixed: bool) -> AnswerEngine:
     """The engine of a model that lies here; a mix in memory is transformers' only.
 
     Raises:
         UserError: vLLM is asked for and not installed.
     """
     if engine_name(suite, mixed) != "vllm":
-        return TransformersAnswers(model, tokenizer, suite.batch_size)
+        return TransformersAnswers(asked, suite.batch_size)
     arguments = {
         "model": str(folder),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": str(asked.model.dtype).removeprefix("torch."),
         "seed": suite.seed,
         "trust_remote_code": suite.trust_remote_code,
     }
-    return VllmAnswers(model, tokenizer, arguments, suite.place("engine"))
+    return VllmAnswers(asked, arguments, suite.place("engine"))
 
 
 def engine_name(suite: EvalFile, mixed: bool) -> str:

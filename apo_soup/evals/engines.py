@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalEndpoint
+from apo_soup.data.rendering.argument_form import as_served
+from apo_soup.data.rendering.loaded_model import LoadedModel
 from apo_soup.evals.task_progress import TaskProgress
 from apo_soup.models.completion import Completion, Sampling
 from apo_soup.models.drawing import answer_seed
@@ -39,14 +40,15 @@ class TransformersAnswers:
 
     name = "transformers"
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int):
-        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+    def __init__(self, asked: LoadedModel, batch_size: int):
+        self.asked, self.batch_size = asked, batch_size
         self.progress = TaskProgress()
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
         """See `AnswerEngine.answers`."""
         self.progress.count(len(prompts), "answers")
-        return generate(self.model, self.tokenizer, prompts, sampling, self.batch_size, self.progress.at)
+        asked = self.asked
+        return generate(asked.model, asked.tokenizer, prompts, sampling, self.batch_size, asked.ends, self.progress.at)
 
 
 class VllmAnswers:
@@ -54,11 +56,9 @@ class VllmAnswers:
 
     name = "vllm"
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any], where: str
-    ):
+    def __init__(self, asked: LoadedModel, arguments: dict[str, Any], where: str):
         """`arguments` are those of `vllm.LLM`; `where` is `FILE:LINE: KEY` of the engine, for messages."""
-        self.model, self.tokenizer, self.arguments, self.where = model, tokenizer, arguments, where
+        self.asked, self.arguments, self.where = asked, arguments, where
         self._llm: Any = None
 
     def answers(self, prompts: list[str], sampling: Sampling) -> list[Completion]:
@@ -70,21 +70,22 @@ class VllmAnswers:
         from vllm import SamplingParams
 
         if self._llm is None:
-            self.model.cpu()
+            self.asked.model.cpu()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._llm = started_llm(self.arguments, self.where)
-        requests = [{"prompt_token_ids": ids} for ids in self.tokenizer(prompts, add_special_tokens=False).input_ids]
+        tokenizer, ends = self.asked.tokenizer, self.asked.ends
+        requests = [{"prompt_token_ids": ids} for ids in tokenizer(prompts, add_special_tokens=False).input_ids]
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p,
                 max_tokens=sampling.max_new_tokens, seed=answer_seed(sampling.seed, number),
-                skip_special_tokens=False,
+                skip_special_tokens=False, stop_token_ids=sorted(ends),
             )
             for number in range(len(prompts))
         ]  # fmt: skip
         outputs = self._llm.generate(requests, parameters, use_tqdm=False)
-        return [vllm_completion(output.outputs[0], self.tokenizer) for output in outputs]
+        return [vllm_completion(output.outputs[0], tokenizer, ends) for output in outputs]
 
     def close(self) -> None:
         """Give the accelerator back, which vLLM's own process keeps until it is told to end."""
@@ -113,12 +114,12 @@ class ServedAnswers:
         # Late, for the packages of endpoints are an extra.
         from apo_soup.models.endpoint.client import ChatRequest, EndpointClient
 
+        send = self.endpoint.send_template_kwargs
         asked = [json.loads(prompt) for prompt in prompts]
         requests = [
-            ChatRequest(str(n), q["messages"], q["arguments"], (answer_seed(sampling.seed, n),))
+            ChatRequest(str(n), *as_served(q["messages"], q["arguments"], send), (answer_seed(sampling.seed, n),))
             for n, q in enumerate(asked)
         ]
-        send = self.endpoint.send_template_kwargs
         replies = EndpointClient(self.endpoint, self.where, sampling, send).replies(requests)
         refused = [reply.problem for reply in replies if reply.problem]
         if refused:

@@ -21,6 +21,7 @@ from apo_soup.config.eval import (
     TurnsTask,
 )
 from apo_soup.data.conversations.conversation import parse_conversation
+from apo_soup.data.conversations.formats import in_own_shape
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.encode_pairs import encode_pair
@@ -137,11 +138,11 @@ def _look_at_text(
                 row[name]
             model.prompt(row["messages"], template_kwargs(row, {}))
         case PreferenceTask():
-            pair = parse_pair(row, {})
+            pair = parse_pair(in_own_shape(row, pairs=True), {})
             if model.renderer is not None and model.tokenizer is not None:
                 encode_pair(pair, model.renderer, model.tokenizer)
         case LossTask():
-            item = parse_conversation(row, {})
+            item = parse_conversation(in_own_shape(row, pairs=False), {})
             if model.renderer is not None:
                 model.renderer.conversation(item)
         case ContextLossTask():

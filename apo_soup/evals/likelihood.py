@@ -5,6 +5,7 @@ from collections import defaultdict
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import own_offsets, taking_space, token_ranges
 from apo_soup.data.conversations.conversation import parse_conversation
+from apo_soup.data.conversations.formats import in_own_shape
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.turn_order import check_order
@@ -70,7 +71,7 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
     """
     items, template = [], template_of(checkpoint)
     for row in rows:
-        pair = parse_pair(row, {})
+        pair = parse_pair(in_own_shape(row, pairs=True), {})
         if pair.unusual_order:
             check_order(pair.in_order, pair.kwargs, template.render)
         encoded = encode_pair(pair, template, checkpoint.tokenizer)
@@ -97,7 +98,7 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     checkpoint.progress.count(len(rows), "rows")
     texts, template = [], template_of(checkpoint)
     for row in rows:
-        item = parse_conversation(row, {})
+        item = parse_conversation(in_own_shape(row, pairs=False), {})
         if item.unusual_order:
             check_order(item.in_order, item.kwargs, template.render)
         rendered = template.conversation(item)

@@ -61,12 +61,12 @@ def streamed_answer(
         worker.join()
 
 
-def print_answer(pieces: Generator[str], end_tokens: list[str]) -> str:
-    """Print pieces as they come, without end-of-turn tokens, reasoning dimmed on a terminal; returns the whole answer.
-    Ctrl-C ends it early.
+def print_answer(pieces: Generator[str], end_tokens: list[str], answer: str = "") -> str:
+    """Print pieces as they come, without end-of-turn tokens, reasoning dimmed on a terminal; returns the whole answer,
+    of which `answer` stands in the prompt. Ctrl-C ends it early.
     """
     colour = sys.stdout.isatty()
-    answer = ""
+    print(f"{DIMMED}{answer}{UNDIMMED}" if colour and answer else answer, end="")
     try:
         for piece in pieces:
             piece = without_ends(piece, end_tokens)

@@ -11,6 +11,7 @@ from apo_soup.config.eval import TurnsTask
 from apo_soup.config.eval_keys import Mode
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at
 from apo_soup.data.conversations.row_arguments import template_kwargs
+from apo_soup.data.rendering.argument_form import INSTRUCTIONS
 from apo_soup.data.sources.rows import RowError, described
 from apo_soup.evals.answers import drawn_answers
 from apo_soup.evals.metrics import AnswerSample, ItemRow, Metric, TaskResult
@@ -200,7 +201,10 @@ def row_script(row: ItemRow, question: str) -> Script:
     if not questions:
         told = f"field {question}: expected questions, as text or messages, got {described(asked)}"
         raise row.refusal(f"{told}; correct the row")
-    return Script(system, tuple(questions), template_kwargs(row, {}))
+    # The mode is a word of the system turn, beside which templates leave instructions out.
+    arguments = template_kwargs(row, {})
+    system = system or str(arguments.pop(INSTRUCTIONS, None) or row.get("system") or "")
+    return Script(system, tuple(questions), arguments)
 
 
 def conversation_sample(talk: HeldTalk) -> AnswerSample:

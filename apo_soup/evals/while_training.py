@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apo_soup.config.eval import EvalFile, RowTask
 from apo_soup.config.training import TrainingFile
+from apo_soup.data.rendering.loaded_model import LoadedModel, answer_ends
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.engines import TransformersAnswers
@@ -67,7 +68,8 @@ def suite_scorer(suite: EvalFile, recipe: TrainingFile, tokenizer: PreTrainedTok
 
     def scores(model: PreTrainedModel, stopped: Callable[[], bool]) -> dict[str, SuiteScore]:
         progress = StoppableProgress(stopped=stopped)
-        engine = TransformersAnswers(model, own, suite.batch_size)
+        asked = LoadedModel(model, own, renderer, answer_ends(renderer, model))
+        engine = TransformersAnswers(asked, suite.batch_size)
         engine.progress = progress
         checkpoint = Checkpoint(
             suite=suite,

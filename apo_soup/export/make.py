@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from apo_soup.data.rendering.loaded_model import answer_ends
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.errors import told_by_disk
 from apo_soup.export.compare import (
@@ -134,9 +135,9 @@ def _generation_settings(model: Path) -> dict[str, Any]:
 
 
 def _end_tokens(generation: dict[str, Any], renderer: Renderer) -> set[int]:
-    """The tokens that end a turn: the tokenizer's, and those of the generation settings."""
+    """The tokens that end an answer: the tokenizer's, the template's, and those of the generation settings."""
     ends = generation.get("eos_token_id")
-    return {renderer.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    return {*answer_ends(renderer), *(ends if isinstance(ends, list) else [ends])} - {None}
 
 
 def _modelfile(model: Path, renderer: Renderer, file: str, adds_begin: bool) -> str:

@@ -1,7 +1,7 @@
 """Generation with transformers: in slots that are filled again, or in batches that run to their longest answer."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, cast
 
 import torch
@@ -31,6 +31,7 @@ def generate(
     prompts: list[str],
     sampling: Sampling,
     batch_size: int,
+    ends: Set[int],
     progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Complete every prompt; the results are in the prompts' order. The same seed gives the same text on CPU, whatever
@@ -38,6 +39,7 @@ def generate(
 
     Args:
         batch_size: prompts at a time; on a CPU two halves of them, each on half of the threads.
+        ends: ids of tokens of which any ends an answer.
         progress: called with the number of prompts that are done, as they are.
     """
     results: dict[int, Completion] = {}
@@ -48,13 +50,11 @@ def generate(
             indices = order[start : start + batch_size]
             if rope_by_length(model.config.get_text_config()):
                 forget_longest_text(model)
-            completions = generate_batch(model, tokenizer, [prompts[i] for i in indices], sampling)
+            completions = generate_batch(model, tokenizer, [prompts[i] for i in indices], sampling, ends)
             results.update(zip(indices, completions, strict=True))
             if progress:
                 progress(len(results))
         return [results[index] for index in range(len(prompts))]
-    ends = end_ids(model, tokenizer)
-
     lock, halted = threading.Lock(), threading.Event()
 
     def done(number: int, ids: list[int]) -> None:
@@ -86,9 +86,13 @@ def fits_slots(model: PreTrainedModel) -> bool:
 
 @torch.inference_mode()
 def generate_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], sampling: Sampling
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    sampling: Sampling,
+    ends: Set[int],
 ) -> list[Completion]:
-    """Complete prompts together, whatever the random state is."""
+    """Complete prompts together, whatever the random state is; any of `ends` ends an answer."""
     choice: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if sampling.temperature > 0:
         choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -101,7 +105,6 @@ def generate_batch(
         add_special_tokens=False,
         return_token_type_ids=False,
     ).to(model.device)
-    ends = end_ids(model, tokenizer)
     output = cast(Any, model).generate(
         **inputs,
         max_new_tokens=sampling.max_new_tokens,
@@ -112,14 +115,14 @@ def generate_batch(
     return [completion_of_ids(ids, tokenizer, ends) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
 
 
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The tokens that end a turn: the tokenizer's, and those of the model's generation settings (Gemma has two)."""
-    own = model.generation_config.eos_token_id
+def end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None) -> set[int]:
+    """The tokens that end a turn: the tokenizer's, and those of a model's generation settings (Gemma has two)."""
+    own = model.generation_config.eos_token_id if model is not None and model.generation_config else None
     own = [] if own is None else own if isinstance(own, list) else [own]
     return {tokenizer.eos_token_id, *own} - {None}
 
 
-def completion_of_ids(ids: list[int], tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> Completion:
+def completion_of_ids(ids: list[int], tokenizer: PreTrainedTokenizerBase, ends: Set[int]) -> Completion:
     """Generated ids, with or without end of turn and padding behind them, as text."""
     stops = ends | {tokenizer.pad_token_id}
     length = next((n for n, i in enumerate(ids) if i in stops), len(ids))

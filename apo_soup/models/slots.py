@@ -5,7 +5,7 @@ half have ended after a third of the steps. Prompts that are asked several times
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ class Slots:
     """
 
     def __init__(
-        self, model: PreTrainedModel, sampling: Sampling, ends: set[int], done: Callable[[int, list[int]], None]
+        self, model: PreTrainedModel, sampling: Sampling, ends: Set[int], done: Callable[[int, list[int]], None]
     ):
         self.model, self.sampling, self.ends, self.done = model, sampling, ends, done
         self.rows: list[Answering | None] = []

@@ -1,5 +1,6 @@
 """vLLM in this process: how it is started, and its outputs as completions."""
 
+from collections.abc import Set
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -22,11 +23,11 @@ def started_llm(arguments: dict[str, Any], where: str) -> Any:
         return LLM(**arguments)
 
 
-def vllm_completion(output: Any, tokenizer: PreTrainedTokenizerBase) -> Completion:
-    """One of vLLM's `CompletionOutput`s without its end-of-turn token."""
+def vllm_completion(output: Any, tokenizer: PreTrainedTokenizerBase, ends: Set[int]) -> Completion:
+    """One of vLLM's `CompletionOutput`s without its end-of-turn token; `ends` are what it was told to stop at."""
     ids = list(output.token_ids)
     finished = output.finish_reason == "stop"
-    # vLLM names the token that ended a turn where it is not the tokenizer's own.
-    if finished and ids and ids[-1] in (tokenizer.eos_token_id, output.stop_reason):
+    # vLLM reads generation settings of its own, and names the token that ended a turn by them.
+    if finished and ids and (ids[-1] in ends or ids[-1] == output.stop_reason):
         ids.pop()
     return Completion(str(tokenizer.decode(ids, skip_special_tokens=False)), len(ids), finished)

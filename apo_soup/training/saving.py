@@ -13,9 +13,12 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from apo_soup.config.places import run_folder_of
 from apo_soup.config.training import TrainingFile
+from apo_soup.data.rendering.loaded_model import answer_ends
+from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.errors import UserError
 from apo_soup.models.adapted import untied
 from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.generation import end_ids
 from apo_soup.models.quantised import dequantised, quantisation, with_dequantised
 from apo_soup.models.window import window_arguments
 from apo_soup.private import save_without_upload
@@ -57,6 +60,8 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> str | No
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = isinstance(model, PeftModel)
     saved = folder / ADAPTER if adapted else folder
+    tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
+    name_ends(cast(PreTrainedModel, model.get_base_model() if adapted else model), tokenizer)
     with whole_state_dict(trainer):
         save_without_upload(trainer, saved)
     if not is_main():
@@ -66,12 +71,24 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> str | No
     if adapted:
         shutil.rmtree(saved / REFERENCE_ADAPTER, ignore_errors=True)  # of no use to who loads the adapter
         into = _save_merged(trainer, saved, folder, recipe)
-        cast(PreTrainedTokenizerBase, trainer.processing_class).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{recipe.path}: expected saved weights in {folder}, got none; look at the checkpoints in {folder.parent}"
         )
     return into
+
+
+def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a model's generation settings name every token that ends an answer, for those who run the folder with
+    another program: the template's end of turn is not always the tokenizer's.
+    """
+    settings = model.generation_config
+    if settings is None or not tokenizer.chat_template:
+        return
+    ends = answer_ends(Renderer(tokenizer), model)
+    if ends != end_ids(tokenizer, model):
+        settings.eos_token_id = sorted(ends)
 
 
 def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: TrainingFile) -> str | None:

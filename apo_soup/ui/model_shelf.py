@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]  # psutil's
 
@@ -19,18 +19,11 @@ from apo_soup.tables import size_text
 from apo_soup.ui.chat_models import ChatModel
 from apo_soup.weights import weight_files
 
+if TYPE_CHECKING:
+    from apo_soup.data.rendering.loaded_model import LoadedModel
+
 # What a model takes beside its weights: keys and values of a conversation, and what a step computes.
 _BESIDE_WEIGHTS = 1.25
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model in evaluation mode with its tokenizer and renderer, as its files were when it was loaded."""
-
-    model: Any
-    tokenizer: Any
-    renderer: Any
-    state: list[FileState]
 
 
 def free_memory() -> int:
@@ -42,19 +35,27 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, and what its files were when it was loaded."""
+
+    model: "LoadedModel"
+    state: list[FileState]
+
+
 class ModelShelf:
     """The models that are loaded, the one that was asked for last at the end. One thread at a time asks for one."""
 
     def __init__(self, free: Callable[[], int] = free_memory):
         self._free = free
-        self._loaded: dict[ChatModel, LoadedModel] = {}
+        self._loaded: dict[ChatModel, _Loaded] = {}
 
     @property
     def names(self) -> list[str]:
         """The names of what is loaded, the one that waited longest first."""
         return [model.name for model in self._loaded]
 
-    def get(self, asked: ChatModel, told: Callable[[], None] = lambda: None) -> LoadedModel:
+    def get(self, asked: ChatModel, told: Callable[[], None] = lambda: None) -> "LoadedModel":
         """A model as its files are now.
 
         Args:
@@ -70,9 +71,9 @@ class ModelShelf:
             del known
             told()
             self._make_room(asked, _weight_bytes(asked.model, asked))
-            known = _load(asked, state)
+            known = _Loaded(_load(asked), state)
         self._loaded[asked] = known
-        return known
+        return known.model
 
     def _make_room(self, asked: ChatModel, size: int) -> None:
         needed = int(size * _BESIDE_WEIGHTS)
@@ -124,20 +125,12 @@ def _give_back() -> None:
         torch.cuda.empty_cache()
 
 
-def _load(asked: ChatModel, state: list[FileState]) -> LoadedModel:
+def _load(asked: ChatModel) -> "LoadedModel":
     """Raises UserError where the model or its tokenizer cannot be loaded."""
     quiet_libraries()
-    import torch
+    from apo_soup.data.rendering.loaded_model import load_model
+    from apo_soup.models.tokenizer import TokenizerKeys
 
-    from apo_soup.data.rendering.trained_spans import Renderer
-    from apo_soup.models.loading import load_causal_model
-    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
-
-    keys = TokenizerKeys(asked.template)
-    tokenizer = load_tokenizer(asked.model, asked.name, keys, trust_remote_code=asked.trusted)
-    renderer = Renderer(tokenizer)
     with _told_unloadable(asked.name):
-        model = load_causal_model(asked.model, asked.name, trust_remote_code=asked.trusted).eval()
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
-    return LoadedModel(model, tokenizer, renderer, state)
+        keys = TokenizerKeys(asked.template)
+        return load_model(asked.model, asked.name, keys, trust_remote_code=asked.trusted)

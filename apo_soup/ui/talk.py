@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from apo_soup.errors import UserError, first_line
 from apo_soup.models.think_tags import THINKING, opens_thinking
 from apo_soup.ui.chat_models import chat_models
-from apo_soup.ui.model_shelf import LoadedModel, ModelShelf
+from apo_soup.ui.model_shelf import ModelShelf
 from apo_soup.verify.modes import answer_part
 
 _MOST_CHARACTERS = 400_000
@@ -103,11 +103,13 @@ class Talker:
         loaded = self.shelf.get(known[asked.model], lambda: emit({"kind": "load", "model": asked.model}))
         if stopped.is_set():
             return
+        from apo_soup.evals.next_answer import next_answer
         from apo_soup.evals.streaming import streamed_answer, without_ends
-        from apo_soup.models.generation import end_ids
 
-        text, settings = _settings(loaded, asked)
-        ends = [str(loaded.tokenizer.decode([i])) for i in sorted(end_ids(loaded.model, loaded.tokenizer))]
+        text, settings = next_answer(
+            loaded, asked.model, _messages(asked), asked.think, asked.max_new_tokens, asked.temperature
+        )
+        ends = loaded.end_texts
         tokens, started = 0, time.monotonic()
 
         def stop_after() -> bool:
@@ -122,39 +124,11 @@ class Talker:
         emit({"kind": "done", "tokens": tokens, "seconds": round(time.monotonic() - started, 2), "full": full})
 
 
-def _settings(loaded: LoadedModel, asked: AskedAnswer) -> tuple[str, dict[str, Any]]:
-    """The prompt's text, and what `generate` is told; raises UserError where the template or the model's context cannot
-    take the conversation.
-    """
-    from apo_soup.data.sources.rows import RowError
-    from apo_soup.models.generation import end_ids
-
-    model, tokenizer = loaded.model, loaded.tokenizer
+def _messages(asked: AskedAnswer) -> list[dict[str, str]]:
+    """The conversation as the template is given it."""
     messages = [{"role": "system", "content": asked.system}] if asked.system.strip() else []
     for turn in asked.turns:
         # Earlier reasoning is not read again; in no-think mode its block would contradict the mode.
         said = turn.content if turn.role == "user" else answer_part(turn.content) or "(nothing)"
         messages.append({"role": turn.role, "content": said})
-    try:
-        text = loaded.renderer.prompt(messages, {"enable_thinking": asked.think})
-    except RowError as error:
-        raise UserError(f"{asked.model}: {error}") from error
-    prompt = tokenizer(text, return_tensors="pt", add_special_tokens=False, return_token_type_ids=False)
-    length = prompt["input_ids"].shape[1]
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if room is not None and length >= room:
-        raise UserError(
-            f"{asked.model}: expected a conversation of fewer than {room:,} tokens, the model's context, got "
-            f"{length:,}; begin a new one"
-        )
-    settings: dict[str, Any] = {
-        **prompt.to(model.device),
-        "max_new_tokens": asked.max_new_tokens if room is None else min(asked.max_new_tokens, room - length),
-        "eos_token_id": sorted(end_ids(model, tokenizer)),
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    if asked.temperature == 0:
-        settings |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    elif asked.temperature is not None:
-        settings |= {"do_sample": True, "temperature": asked.temperature}
-    return text, settings
+    return messages

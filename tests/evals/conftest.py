@@ -89,13 +89,14 @@ def served(tiny_model, tokenizer):
                     text = tokenizer.apply_chat_template(
                         asked["messages"], tokenize=False, add_generation_prompt=True, **told
                     )
-                    (said,) = generate(model, tokenizer, [text], sampling, 1)
+                    (said,) = generate(model, tokenizer, [text], sampling, 1, {tokenizer.eos_token_id})
                     choice = {"message": {"role": "assistant", "content": cut(said.text, asked)}}
                 else:
                     found = self.fault({"logprobs": scores(asked["prompt"])} if asked.get("echo") else {})
                     if isinstance(found, int):
                         return found, kind, json.dumps({"error": {"message": "no such thing"}}).encode()
-                    (said,) = generate(model, tokenizer, [tokenizer.decode(asked["prompt"])], sampling, 1)
+                    prompt = tokenizer.decode(asked["prompt"])
+                    (said,) = generate(model, tokenizer, [prompt], sampling, 1, {tokenizer.eos_token_id})
                     choice = {"text": cut(said.text, asked), **found}
             choice |= {"index": 0, "finish_reason": "stop" if said.finished else "length"}
             return 200, kind, json.dumps({"id": "x", "choices": [choice]}).encode()

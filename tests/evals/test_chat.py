@@ -9,7 +9,7 @@ from helpers import ROOT, python
 from programs import Programs, succeeded
 
 from apo_soup.errors import UserError
-from apo_soup.evals.chat import model_of_recipe
+from apo_soup.evals.chat import converse, model_of_recipe
 from apo_soup.evals.streaming import DIMMED, UNDIMMED, print_answer, streamed_answer
 
 CHAT = ("-m", "apo_soup", "chat", ROOT / "recipes/tiny/base", "--greedy", "--max_new_tokens")
@@ -80,3 +80,40 @@ def test_an_interrupt_ends_the_answer_and_not_the_talk(tmp_path):
     out = succeeded(talk.wait())
     assert "[stopped]" in out
     assert out.rstrip().endswith(">")
+
+
+OPENS = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<think>{% endif %}"
+
+
+def said_to(folder, template, lines, monkeypatch):
+    """What the settings of each answer were, with the model's words given beforehand."""
+    asked, words = [], iter([*lines, "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(words))
+
+    def answer(model, tokenizer, settings):
+        asked.append(settings)
+        yield from ("so</think>", "4<|im_end|>")
+
+    monkeypatch.setattr("apo_soup.evals.streaming.streamed_answer", answer)
+    converse(str(folder), template, 300, True)
+    return asked
+
+
+def test_an_answer_ends_where_the_template_ends_a_turn(base_like_qwen, monkeypatch, capsys):
+    (asked,) = said_to(base_like_qwen, None, ["4?"], monkeypatch)
+    assert asked["eos_token_id"] == [0, 2]
+    assert capsys.readouterr().out.splitlines()[-1] == "so</think>4"
+
+
+def test_a_block_that_the_prompt_opens_is_shown_and_not_read_again(tiny_model, tokenizer, monkeypatch, capsys):
+    _, asked = said_to(tiny_model, OPENS, ["4?", "Sure?"], monkeypatch)
+    assert tokenizer.decode(asked["input_ids"][0]) == "4?<|im_end|>4<|im_end|>Sure?<|im_end|><think>"
+    assert capsys.readouterr().out.splitlines()[-1] == "<think>so</think>4"
+
+
+def test_what_does_not_fit_is_a_sentence_and_the_talk_goes_on(tiny_model, monkeypatch, capsys):
+    _, last = said_to(tiny_model, "apo-soup", ["4?", "long " * 600, "\udc80", "5?"], monkeypatch)
+    told = capsys.readouterr().out
+    assert "expected a conversation of fewer than 512 tokens, the model's context, got " in told
+    assert "expected UTF-8, got half of a character (a lone surrogate)" in told
+    assert last["max_new_tokens"] == 300

@@ -1,9 +1,56 @@
 """Tasks that read probabilities."""
 
-from apo_soup.evals.likelihood import position_bucket_ends
+import pytest
+from helpers import chat
+
+from apo_soup.config.load import load
+from apo_soup.data.sources.rows import RowError
+from apo_soup.evals.checkpoint import load_checkpoint
+from apo_soup.evals.likelihood import loss_task, position_bucket_ends, preference_task
+from apo_soup.evals.metrics import ItemRow
 
 
 def test_buckets_of_positions_end_at_powers_of_two_and_at_the_window():
     assert position_bucket_ends(1536) == [64, 128, 256, 512, 1024, 1536]
     assert position_bucket_ends(64) == [64]
     assert position_bucket_ends(48) == [48]
+
+
+@pytest.fixture
+def scores(tiny_model, write_recipe):
+    """The items of a task's headline metric on rows."""
+
+    def of(kind, *rows):
+        tasks = [{"name": "t", "kind": kind, "data": "rows.jsonl"}]
+        checkpoint = load_checkpoint(
+            load(write_recipe("eval.yaml", {"output_dir": "x", "tasks": tasks}), "eval"), tiny_model
+        )
+        run = preference_task if kind == "preference" else loss_task
+        result = run(checkpoint, checkpoint.suite.tasks[0], [ItemRow(row) for row in rows])
+        return result.metrics["t/margin" if kind == "preference" else "t"].items
+
+    return of
+
+
+def test_rows_are_read_in_every_shape_that_training_reads(scores):
+    sides = {"chosen": "It is 4.", "rejected": "It is 5."}
+    question = "Add.\n\n2, 2"
+    margins = scores(
+        "preference",
+        {"prompt": question, **sides},
+        {"instruction": "Add.", "input": "2, 2", **sides},
+        {"question": "Add.", "input": "2, 2", **sides},
+        {"chosen_response": "It is 4.", "rejected_response": "It is 5.", "instruction": "Add.", "input": "2, 2"},
+    )
+    assert margins == pytest.approx([margins[0]] * 4, abs=1e-5)
+    assert abs(margins[0]) > 1e-3
+    losses = scores(
+        "loss", chat(question, "4"), {"instruction": "Add.", "input": "2, 2", "output": "4"},
+        {"query": question, "response": "4"},
+    )  # fmt: skip
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-5)
+
+
+def test_a_column_that_asks_something_else_is_refused(scores):
+    with pytest.raises(RowError, match="fields prompt, input: expected one question, got str '4' as input"):
+        scores("preference", {"prompt": "Add.", "input": "4", "chosen": "It is 4.", "rejected": "It is 5."})

@@ -17,17 +17,18 @@ def test_a_model_may_end_its_turn_with_another_token_than_the_tokenizers(model, 
     other = tokenizer.convert_tokens_to_ids("<|im_start|>")
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, other]
     try:
-        assert end_ids(model, tokenizer) == {tokenizer.eos_token_id, other}
+        assert end_ids(tokenizer, model) == {tokenizer.eos_token_id, other}
         ids = [*tokenizer("Ann").input_ids, other, tokenizer.pad_token_id]
-        assert completion_of_ids(ids, tokenizer, end_ids(model, tokenizer)).finished
+        assert completion_of_ids(ids, tokenizer, end_ids(tokenizer, model)).finished
     finally:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
 
 
 def test_batched_greedy_generation_equals_one_at_a_time(model, tokenizer):
     prompts = ["What is 4 + 5?", "Hi", "the old dog sat by the tall tree . note lamp Rome .\nfind lamp ?"]
-    together = generate(model, tokenizer, prompts, Sampling(12), batch_size=3)
-    alone = [generate(model, tokenizer, [p], Sampling(12), batch_size=1)[0] for p in prompts]
+    ends = end_ids(tokenizer, model)
+    together = generate(model, tokenizer, prompts, Sampling(12), 3, ends)
+    alone = [generate(model, tokenizer, [p], Sampling(12), 1, ends)[0] for p in prompts]
     assert together == alone
-    sampled = [generate(model, tokenizer, prompts, Sampling(12, 1.0, seed=4), batch_size=3) for _ in range(2)]
+    sampled = [generate(model, tokenizer, prompts, Sampling(12, 1.0, seed=4), 3, ends) for _ in range(2)]
     assert sampled[0] == sampled[1]

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from apo_soup.models.completion import Sampling
-from apo_soup.models.generation import fits_slots, generate, generate_batch
+from apo_soup.models.generation import end_ids, fits_slots, generate, generate_batch
 from apo_soup.models.slots import Slots, prompt_chunks
 
 WORDS = "What is 4 + 5 the old dog sat by a tall tree note lamp Rome find".split()
@@ -39,7 +39,7 @@ def talking(tiny_model, tokenizer):
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
     ends = []
     for number, prompt in enumerate(prompts_of(9)[::2]):
-        said = generate_batch(model, tokenizer, [prompt], Sampling(6))[0]
+        said = generate_batch(model, tokenizer, [prompt], Sampling(6), end_ids(tokenizer, model))[0]
         ends += tokenizer(said.text, add_special_tokens=False).input_ids[number : number + 1]
     model.generation_config.eos_token_id = ends
     return model
@@ -50,8 +50,10 @@ def talking(tiny_model, tokenizer):
 def test_answers_are_those_of_one_prompt_alone(talking, tokenizer, size, beginning):
     prompts = prompts_of(9, beginning=beginning)
     prompts += prompts[:2]
-    found = generate(talking, tokenizer, prompts, Sampling(12), size)
-    assert found == [generate_batch(talking, tokenizer, [p], Sampling(12))[0] for p in prompts]
+    found = generate(talking, tokenizer, prompts, Sampling(12), size, end_ids(tokenizer, talking))
+    assert found == [
+        generate_batch(talking, tokenizer, [p], Sampling(12), end_ids(tokenizer, talking))[0] for p in prompts
+    ]
     assert beginning or len({c.tokens for c in found}) > 1, "they end at different places"
 
 
@@ -59,10 +61,10 @@ def test_two_halves_side_by_side_say_the_same(talking, tokenizer):
     """On two threads, one a half; a prompt's repeats are in one half, where they are read once."""
     prompts = [*prompts_of(7), "What is 4 + 5", "What is 4 + 5"]
     counts, before = [], torch.get_num_threads()
-    expected = generate(talking, tokenizer, prompts, Sampling(12, 0.8), 4)
+    expected = generate(talking, tokenizer, prompts, Sampling(12, 0.8), 4, end_ids(tokenizer, talking))
     torch.set_num_threads(2)
     try:
-        found = generate(talking, tokenizer, prompts, Sampling(12, 0.8), 4, counts.append)
+        found = generate(talking, tokenizer, prompts, Sampling(12, 0.8), 4, end_ids(tokenizer, talking), counts.append)
     finally:
         torch.set_num_threads(before)
     assert found == expected
@@ -73,9 +75,9 @@ def test_draws_are_an_answers_own(talking, tokenizer):
     """The same text beside others, one at a time, and in another order of slots; another text for a prompt's repeat."""
     prompts = ["What is 4 + 5"] * 4 + prompts_of(5)
     sampling = Sampling(8, 1.0, top_p=0.87, top_k=40, seed=3)
-    found = generate(talking, tokenizer, prompts, sampling, 16)
-    assert found == generate(talking, tokenizer, prompts, sampling, 1)
-    assert found == generate(talking, tokenizer, prompts, sampling, 5)
+    found = generate(talking, tokenizer, prompts, sampling, 16, end_ids(tokenizer, talking))
+    assert found == generate(talking, tokenizer, prompts, sampling, 1, end_ids(tokenizer, talking))
+    assert found == generate(talking, tokenizer, prompts, sampling, 5, end_ids(tokenizer, talking))
     assert len({c.text for c in found[:4]}) > 1
 
 
@@ -94,8 +96,8 @@ def test_other_models_say_what_transformers_own_loop_says(config, tokenizer):
     model = AutoModelForCausalLM.from_config(config).eval()
     assert fits_slots(model)
     prompts = prompts_of(9, beginning="a beginning of all of them is shared here . ")
-    found = generate(model, tokenizer, prompts, Sampling(8), 4)
-    assert found == [generate_batch(model, tokenizer, [p], Sampling(8))[0] for p in prompts]
+    found = generate(model, tokenizer, prompts, Sampling(8), 4, end_ids(tokenizer, model))
+    assert found == [generate_batch(model, tokenizer, [p], Sampling(8), end_ids(tokenizer, model))[0] for p in prompts]
 
 
 def test_models_that_do_not_fit_are_run_by_transformers_own_loop(tokenizer):
@@ -109,7 +111,7 @@ def test_models_that_do_not_fit_are_run_by_transformers_own_loop(tokenizer):
     for model in (sliding, recurrent, penalised):
         assert not fits_slots(model)
         prompts = prompts_of(3)
-        assert len(generate(model, tokenizer, prompts, Sampling(4), 2)) == 3
+        assert len(generate(model, tokenizer, prompts, Sampling(4), 2, end_ids(tokenizer, model))) == 3
 
 
 LONG_ROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}

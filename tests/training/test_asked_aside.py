@@ -74,7 +74,7 @@ def test_positions_of_its_longest_text_are_as_before(tiny_model):
     before = model(input_ids=shorter).logits
     assert not bool((alone == before).all())
     with asked_aside(model, nullcontext) as asked:
-        generate(asked, tokenizer, ["a b c", "a"], Sampling(3), 2)
+        generate(asked, tokenizer, ["a b c", "a"], Sampling(3), 2, {tokenizer.eos_token_id})
     after = model(input_ids=shorter).logits
     after.sum().backward()
     assert bool((after == before).all())

@@ -6,11 +6,12 @@ import shutil
 import huggingface_hub
 import pytest
 from hub import Hub
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.runs.stage import Stage
-from apo_soup.training.saving import upload
+from apo_soup.training.saving import name_ends, upload
 
 
 @pytest.fixture
@@ -48,3 +49,11 @@ def test_a_stage_is_sent_with_a_card_and_without_its_manifest(hub, write_recipe,
     branches = hub.repositories["model", "somebody/mine"]
     assert branches["v2"].keys() == files.keys()
     assert branches["main"] == {}, "a branch is asked for so that the main one stays"
+
+
+def test_a_saved_model_names_the_templates_end_too(base_like_qwen, tiny_model):
+    """Other programs stop by its generation settings alone."""
+    for folder, ends in ((base_like_qwen, [0, 2]), (tiny_model, 2)):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        name_ends(model, AutoTokenizer.from_pretrained(folder))
+        assert model.generation_config.eos_token_id == ends

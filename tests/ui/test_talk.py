@@ -85,8 +85,9 @@ def test_greedy_is_the_likeliest_token_and_a_temperature_is_drawn(talker):
 
 
 def test_a_conversation_goes_on_with_its_system_prompt_and_without_earlier_reasoning(talker):
+    from apo_soup.evals.next_answer import next_answer
     from apo_soup.ui.chat_models import chat_models
-    from apo_soup.ui.talk import _settings
+    from apo_soup.ui.talk import _messages
 
     turns = [("user", "1?"), ("assistant", "<think>\nwell\n</think>\n\n1."), ("user", "2?")]
     question = AskedAnswer(
@@ -94,11 +95,20 @@ def test_a_conversation_goes_on_with_its_system_prompt_and_without_earlier_reaso
         turns=[Turn(role=role, content=content) for role, content in turns],
     )  # fmt: skip
     loaded = talker.shelf.get(chat_models(talker.recipe)[1])
-    text, settings = _settings(loaded, question)
+    text, settings = next_answer(loaded, "two", _messages(question), False, question.max_new_tokens)
     assert "Be kind." in text
     assert "well" not in text
     assert text.index("1.<|im_end|>") < text.index("2?<|im_end|>")
     assert settings["max_new_tokens"] == 512 - settings["input_ids"].shape[1], "no more than the context holds"
+
+
+def test_an_answer_ends_where_the_template_ends_a_turn(recipe, base_like_qwen, tiny_model):
+    file = recipe / "eval.yaml"
+    file.write_text(file.read_text().replace(str(tiny_model), str(base_like_qwen)))
+    events = told(Talker(recipe), asked(max_new_tokens=300, temperature=1.0))
+    assert events[-1]["tokens"] < 300
+    assert not events[-1]["full"]
+    assert "<|im_end|>" not in "".join(event.get("text", "") for event in events)
 
 
 def test_a_checkpoint_that_goes_is_told_and_one_that_is_made_anew_is_loaded(talker, recipe, tiny_model, tmp_path):

@@ -8,6 +8,7 @@ from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.endpoint import EndpointKeys
 from apo_soup.config.sides import OpenaiSide
+from apo_soup.data.rendering.argument_form import as_served
 from apo_soup.models.endpoint.client import ChatReply, ChatRequest, EndpointClient
 
 
@@ -40,4 +41,5 @@ class EndpointEngine:
 
     def _request(self, prompt: Prompt) -> ChatRequest:
         seeds = tuple(self.side.request_seed(prompt.id, number) for number in range(self.side.candidates))
-        return ChatRequest(prompt.id, prompt.messages, prompt.kwargs, seeds)
+        asked = as_served(prompt.messages, prompt.kwargs, self.client.send_arguments)
+        return ChatRequest(prompt.id, *asked, seeds)

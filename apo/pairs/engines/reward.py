@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from apo.pairs.engines.engine import KeepAnswers
+from apo.pairs.engines.rendering import side_template
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
@@ -18,7 +19,7 @@ from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.models.completion import Completion
 from apo_soup.models.loading import load_causal_model
-from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
+from apo_soup.models.tokenizer import load_tokenizer
 
 
 class RewardEngine:
@@ -34,7 +35,7 @@ class RewardEngine:
         self.tokenizer = load_tokenizer(
             keys.model,
             where,
-            TokenizerKeys(keys.chat_template, place=lambda key: f"{side.where}.{key}"),
+            side_template(keys, side.where),
             keys.revision,
             keys.trust_remote_code,
         )

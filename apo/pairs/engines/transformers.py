@@ -6,14 +6,14 @@ from collections.abc import Collection
 import torch
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
+from apo.pairs.engines.rendering import rendered_prompts, side_template
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import TransformersSide
+from apo_soup.data.rendering.loaded_model import load_model
 from apo_soup.models.completion import with_think_opening
 from apo_soup.models.generation import generate_batch
-from apo_soup.models.loading import load_causal_model
 
 
 class TransformersEngine:
@@ -28,12 +28,14 @@ class TransformersEngine:
 
     def __init__(self, side: AskedSide, keys: TransformersSide):
         self.side = side
-        self.tokenizer = side_tokenizer(keys, side.where)
-        self.model = load_causal_model(
-            keys.model, f"{side.where}.model", keys.dtype, keys.trust_remote_code, keys.revision
-        ).eval()
-        if torch.cuda.is_available():
-            self.model = self.model.to("cuda")
+        self.asked = load_model(
+            keys.model,
+            f"{side.where}.model",
+            side_template(keys, side.where),
+            keys.dtype,
+            keys.revision,
+            keys.trust_remote_code,
+        )
 
     def answer(self, prompts: list[Prompt], done: Collection[str], keep: KeepAnswers) -> None:
         """See `Engine.answer`; a batch with one prompt that is not in `done` is answered as a whole.
@@ -41,7 +43,7 @@ class TransformersEngine:
         Raises:
             UserError: the chat template is not valid Jinja.
         """
-        texts, refused = rendered_prompts(self.tokenizer, prompts)
+        texts, refused = rendered_prompts(self.asked.renderer, prompts)
         if refused:
             keep(refused)
         by_length = sorted((p.id for p in prompts if p.id in texts), key=lambda prompt_id: len(texts[prompt_id]))
@@ -54,20 +56,22 @@ class TransformersEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        del self.model
+        del self.asked
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _batch_answers(self, ids: list[str], texts: list[str]) -> list[Answer]:
         """All candidates of some prompts, drawn together."""
-        count = self.side.candidates
+        asked, count = self.asked, self.side.candidates
         repeated = [text for text in texts for _ in range(count)]
         completions = [
             with_think_opening(completion, text)
             for completion, text in zip(
-                generate_batch(self.model, self.tokenizer, repeated, self.side.sampling), repeated, strict=True
+                generate_batch(asked.model, asked.tokenizer, repeated, self.side.sampling, asked.ends),
+                repeated,
+                strict=True,
             )
         ]
-        lengths = [len(tokens) for tokens in self.tokenizer(texts, add_special_tokens=False).input_ids]
+        lengths = [len(tokens) for tokens in asked.tokenizer(texts, add_special_tokens=False).input_ids]
         return [Answer(i, completions[n * count : (n + 1) * count], lengths[n]) for n, i in enumerate(ids)]

@@ -6,13 +6,16 @@ from typing import Any
 from vllm import SamplingParams
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
+from apo.pairs.engines.rendering import rendered_prompts, side_template
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
 from apo_soup.config.sides import VllmSide
+from apo_soup.data.rendering.loaded_model import answer_ends
+from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.errors import told_by_library
 from apo_soup.models.completion import with_think_opening
+from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.models.vllm import started_llm, vllm_completion
 
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
@@ -28,7 +31,11 @@ class VLLMEngine:
 
     def __init__(self, side: AskedSide, keys: VllmSide):
         self.side = side
-        self.tokenizer = side_tokenizer(keys, side.where)
+        self.tokenizer = load_tokenizer(
+            keys.model, f"{side.where}.model", side_template(keys, side.where), keys.revision, keys.trust_remote_code
+        )
+        self.renderer = Renderer(self.tokenizer)
+        self.ends = answer_ends(self.renderer)
         arguments = {
             "model": keys.model,
             "revision": keys.revision,
@@ -45,7 +52,7 @@ class VLLMEngine:
         Raises:
             UserError: the chat template is not valid Jinja, or vLLM's engine ends.
         """
-        texts, refused = rendered_prompts(self.tokenizer, [p for p in prompts if p.id not in done])
+        texts, refused = rendered_prompts(self.renderer, [p for p in prompts if p.id not in done])
         tokens = {key: self.tokenizer(text, add_special_tokens=False).input_ids for key, text in texts.items()}
         longest = self.llm.llm_engine.model_config.max_model_len
         for key, ids in tokens.items():
@@ -66,7 +73,10 @@ class VLLMEngine:
                 [
                     Answer(
                         p.id,
-                        [with_think_opening(vllm_completion(o, self.tokenizer), texts[p.id]) for o in output.outputs],
+                        [
+                            with_think_opening(vllm_completion(o, self.tokenizer, self.ends), texts[p.id])
+                            for o in output.outputs
+                        ],
                         len(tokens[p.id]),
                     )
                     for p, output in zip(chunk, outputs, strict=True)
@@ -89,4 +99,5 @@ class VLLMEngine:
             max_tokens=sampling.max_new_tokens,
             seed=self.side.request_seed(prompt.id),
             skip_special_tokens=False,
+            stop_token_ids=sorted(self.ends),
         )

@@ -9,6 +9,7 @@ from typing import Any
 from apo_soup.data.conversations.blank_text import is_blank
 from apo_soup.data.conversations.dialects import SPEAKERS, calls_of_json, holds_turns, written_value
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
+from apo_soup.data.conversations.prompt_copy import is_asked, other_question, says_no_input
 from apo_soup.data.conversations.turn_fields import ANSWER_REASONING, ROW_REASONING
 from apo_soup.data.sources.rows import Fields, RowError, described
 
@@ -20,9 +21,6 @@ QUESTIONS = ("question", "query", "input")
 
 # All columns that may hold what both answers of a pair are to; others beside the one that is read say the same.
 ASKING = ("prompt", "instruction", *QUESTIONS, *CONVERSATIONS)
-
-# What generated rows hold in place of an empty input.
-NO_INPUT = ("<noinput>", "<no input>", "no input")
 
 
 def unchanged(fields: Fields) -> Fields:
@@ -99,7 +97,7 @@ def query_answers(fields: Fields) -> Fields:
     """
     calls = calls_of_json(fields["answers"], "field answers")
     answer = {"role": "assistant", "content": "", "tool_calls": calls}
-    messages = [*_asked(fields, "query", ()), answer]
+    messages = [*asked_turns(fields, "query", ()), answer]
     return {
         **_without(fields, ("query", "answers", "history", "system")),
         "messages": checked_messages(messages, "answers"),
@@ -108,7 +106,7 @@ def query_answers(fields: Fields) -> Fields:
 
 def preference(fields: Fields) -> Fields:
     """`chosen` and `rejected`; where both are answers alone and no `prompt` is there, `messages` or a question of
-    another name are the prompt.
+    another name, with `input` below it, are the prompt.
 
     Raises:
         RowError: naming the turn and its fault.
@@ -117,8 +115,13 @@ def preference(fields: Fields) -> Fields:
         return fields
     if "messages" in fields:
         return {**_without(fields, ("messages",)), "prompt": checked_messages(fields["messages"], "messages")}
-    asked = next((name for name in QUESTIONS if fields.get(name)), None)
-    return fields if asked is None else {**_without(fields, (asked,)), "prompt": fields[asked]}
+    first = next((name for name in QUESTIONS if fields.get(name)), None)
+    if first is None:
+        return fields
+    if not isinstance(fields[first], str):
+        return {**_without(fields, (first,)), "prompt": fields[first]}
+    asked = asked_turns(_without(fields, ("history",)), first, () if first == "input" else ("input",))
+    return {**_without(fields, (first, "input", "system")), "prompt": asked}
 
 
 def chosen_response(fields: Fields) -> Fields:
@@ -145,7 +148,7 @@ def chosen_response(fields: Fields) -> Fields:
     read = {first}
     if isinstance(fields[first], str) and first not in CONVERSATIONS:
         below = () if first in ("prompt", "input") else ("input",)
-        asked = _asked(fields, first, below)
+        asked = asked_turns(fields, first, below)
         read |= {"history", "system", *below}
     _check_repeated([name for name in asking if name not in read], fields, [*asked, *turns], first)
     return {**_without(rest, (*ASKING, "history", *read)), "prompt": asked}
@@ -167,7 +170,7 @@ def instruction_preference(fields: Fields) -> Fields:
     Raises:
         RowError: a field is not the text that the format has there.
     """
-    prompt = _asked(fields, "instruction", ("input",))
+    prompt = asked_turns(fields, "instruction", ("input",))
     return {**_without(fields, ("instruction", "input", "history", "system")), "prompt": prompt}
 
 
@@ -250,19 +253,23 @@ def _of_texts(fields: Fields, question: str, answer: str, below: tuple[str, ...]
     said = text_field(fields, answer)
     if not said.strip():
         raise RowError(f"field {answer}: expected an answer, got an empty text; correct the row or leave it out")
-    messages = [*_asked(fields, question, below), {"role": "assistant", "content": said}]
+    messages = [*asked_turns(fields, question, below), {"role": "assistant", "content": said}]
     thought = {ANSWER_REASONING: fields[ROW_REASONING]} if fields.get(ROW_REASONING) else {}
     read = (question, answer, *below, ROW_REASONING, "history", "system", "text")
     return {**_without(fields, read), **thought, "messages": messages}
 
 
-def _asked(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields]:
-    """System text, history and question of a row of texts."""
+def asked_turns(fields: Fields, question: str, below: tuple[str, ...]) -> list[Fields]:
+    """System text, history and question of a row of texts, with what stands in the columns `below` below it.
+
+    Raises:
+        RowError: a field is not the text, or the list of texts, that the format has there.
+    """
     messages = _history(fields.get("history"))
     asked = text_field(fields, question)
     for name in below:
         context = text_field(fields, name) if fields.get(name) is not None else ""
-        if not is_blank(context) and context.strip().lower() not in NO_INPUT:
+        if not says_no_input(context):
             asked = context if is_blank(asked) else f"{asked}\n\n{context}"
     return with_system(fields.get("system"), [*messages, {"role": "user", "content": asked}])
 
@@ -273,14 +280,12 @@ def _check_repeated(names: list[str], fields: Fields, turns: list[Fields], asks:
     for name in names:
         value = fields[name]
         if isinstance(value, str) and name not in CONVERSATIONS:
-            told = [] if value.strip().lower() in NO_INPUT else [value]
+            same = says_no_input(value) or is_asked(value, turns)
         else:
             told = [t["content"] for t in (_history(value) if name == "history" else checked_messages(value, name))]
-        if any(not any(text.strip() in said for said in known) for text in told):
-            raise RowError(
-                f"fields {asks}, {name}: expected one question, got {described(value)} as {name}, which {asks} does "
-                "not say; write all that is asked into one of them and remove the other"
-            )
+            same = all(any(text.strip() in said for said in known) for text in told)
+        if not same:
+            raise other_question(asks, name, value)
 
 
 def _history(history: Any) -> list[Fields]:

@@ -164,6 +164,17 @@ def canonical(fields: Fields, row_format: Format) -> Fields:
     return ordered_fields(fields, row_format)[0]
 
 
+def in_own_shape(fields: Fields, pairs: bool) -> Fields:
+    """A preference row, or a conversation, in this project's own shape, from any that rows of training come in; one of
+    none is as it was.
+
+    Raises:
+        RowError: its inside is not what its format says.
+    """
+    known = recognise(fields, tuple(form for form in formats_of(pairs) if form is not TEXT))
+    return canonical(fields, known) if known else fields
+
+
 def ordered_fields(fields: Fields, row_format: Format) -> tuple[Fields, str | None]:
     """A row's fields in this project's own shape, and how the order that its source asks for changed its turns.
 
@@ -172,15 +183,19 @@ def ordered_fields(fields: Fields, row_format: Format) -> tuple[Fields, str | No
     """
     if not row_format.fits(fields):
         raise missing_field(next(name for name in row_format.needs if name not in fields), fields)
-    if "system_prompt" in fields:  # ms-swift's other name of it
-        fields = {**fields, "system": _one_system(fields)}
+    if "system_prompt" in fields:
+        fields = {**fields, "system": one_system(fields)}
     converted = row_format.convert(fields)
     return (converted, None) if row_format.turn_order is None else _with_order(converted, row_format.turn_order)
 
 
-def _one_system(fields: Fields) -> Any:
-    """The system text of a row that has a `system_prompt`; raises RowError where it has another one too."""
-    system, prompt = fields.get("system"), fields["system_prompt"]
+def one_system(fields: Fields) -> Any:
+    """The system text of a row, by either of its names: ms-swift's is `system_prompt`.
+
+    Raises:
+        RowError: it has both, and they differ.
+    """
+    system, prompt = fields.get("system"), fields.get("system_prompt")
     if system and prompt and system != prompt:
         raise RowError("fields system, system_prompt: expected one system text, got two that differ; remove one")
     return system or prompt

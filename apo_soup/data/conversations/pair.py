@@ -4,10 +4,11 @@ from typing import Any
 
 from apo_soup.data.conversations.blank_text import visible
 from apo_soup.data.conversations.conversation import PreferencePair, check_one_mode, prompt_turns
+from apo_soup.data.conversations.converters import QUESTIONS
 from apo_soup.data.conversations.formats import missing_field
 from apo_soup.data.conversations.messages import as_messages, checked_messages, with_system
 from apo_soup.data.conversations.pair_scores import check_scores
-from apo_soup.data.conversations.prompt_copy import check_prompt_copy
+from apo_soup.data.conversations.prompt_copy import check_one_question, check_prompt_copy
 from apo_soup.data.conversations.reasoning import opens_unclosed_block
 from apo_soup.data.conversations.rename_guess import rename_remedy
 from apo_soup.data.conversations.rendered_chat import check_transcript, dialogue_turns
@@ -49,6 +50,8 @@ def parse_pair(fields: Fields, defaults: dict[str, Any]) -> PreferencePair:
     prompt = with_system(fields.get("system"), prompt)
     if whole:
         check_prompt_copy(fields.get("prompt"), prompt)
+    else:
+        check_one_question(QUESTIONS, fields, prompt)
     _check_different(chosen, rejected)
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         unusual = unusual_turn(prompt + answer, f"prompt + {side}") is not None

@@ -63,6 +63,18 @@ class ArgumentForm:
         return {name for name in others if OTHER_NAMES.get(name) not in self.reads}
 
 
+def as_served(turns: list[Fields], arguments: dict[str, Any], sent: bool) -> tuple[list[Fields], dict[str, Any]]:
+    """Turns and arguments for a server, of whose template nothing is known: instructions are the system turn, which
+    every template reads, and tools are function schemas.
+
+    Args:
+        sent: whether the server is given the arguments themselves; else tools have the request's own field alone.
+    """
+    turns, arguments = ArgumentForm(frozenset()).instructed(turns, arguments)
+    tools = arguments.get("tools") or (None if sent else arguments.get("xml_tools"))
+    return turns, {**arguments, "tools": [_in_schema(tool) for tool in tools]} if tools else arguments
+
+
 def wants_schemas(render: Callable[[list[Any]], str]) -> bool:
     """Whether `render` writes a tool only where it is a function schema."""
     return not _writes(render, FLAT) and _writes(render, _in_schema(FLAT))

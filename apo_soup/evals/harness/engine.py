@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from apo_soup.data.rendering.loaded_model import answer_ends
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.harness.models import reasoning_hflm, reasoning_vllm
 from apo_soup.evals.harness.served import ServedHarness, served_lm
@@ -45,6 +46,8 @@ class HarnessEngine:
         settings: dict[str, Any] = {"enable_thinking": think, "think_end_token": END_OF_THINKING}
         if self.name != "vllm":
             settings |= {"tokenizer": self.checkpoint.tokenizer, "batch_size": self.checkpoint.batch_size}
+            # The harness asks for no ends but its words; where a reasoning may still be open, it asks for none.
+            self.checkpoint.model.generation_config.eos_token_id = self.ends
             return reasoning_hflm()(pretrained=self.checkpoint.model, **settings)
         if self._vllm is None:
             self.checkpoint.model.cpu()  # vLLM loads the weights itself, and takes what memory is left
@@ -52,9 +55,15 @@ class HarnessEngine:
                 torch.cuda.empty_cache()
             settings |= {"pretrained": str(self.checkpoint.folder), "tokenizer": str(tokenizer), "dtype": self.dtype}
             settings["trust_remote_code"] = self.checkpoint.suite.trust_remote_code
-            self._vllm = reasoning_vllm()(**settings, seed=self.checkpoint.seed, batch_size=VLLM_BATCH_SIZE)
+            self._vllm = reasoning_vllm(self.ends)(**settings, seed=self.checkpoint.seed, batch_size=VLLM_BATCH_SIZE)
         self._vllm.enable_thinking = think
         return self._vllm
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The tokens that end an answer of a model that lies here."""
+        assert self.checkpoint.template is not None
+        return sorted(answer_ends(self.checkpoint.template, self.checkpoint.model))
 
     def tell(self, where: str) -> None:
         """Say what happened to the answers of the tasks at `where`, which the harness's own talk would have hidden.

@@ -140,8 +140,10 @@ def reasoning_hflm() -> type:
     return ReasoningHFLM
 
 
-def reasoning_vllm() -> type:
-    """The harness's vLLM model, as `reasoning_hflm` is its transformers one. It leaves stop words out by itself."""
+def reasoning_vllm(ends: list[int]) -> type:
+    """The harness's vLLM model, as `reasoning_hflm` is its transformers one, whose answers the tokens `ends` end. It
+    leaves stop words out by itself.
+    """
     from lm_eval.models.vllm_causallms import VLLM
 
     class ReasoningVLLM(RefusesOverflow, VLLM):  # type: ignore[misc]  # as above
@@ -153,6 +155,7 @@ def reasoning_vllm() -> type:
                 return super().generate_tokens(requests, generate, sampling_params)
             for settings in sampling_params:
                 settings.skip_special_tokens = False  # the think tags may be special tokens
+                settings.stop_token_ids = ends
             outputs = super().generate_tokens(requests, generate, sampling_params)
             for prompt, output in zip(requests, outputs, strict=True):
                 (answer,) = output.outputs
@@ -173,5 +176,7 @@ def has_open_reasoning(answer: str, before: str) -> bool:
 
 def without_special_tokens(text: str, tokenizer: Any) -> str:
     """Text without its special tokens but the think tags."""
-    special = [t for t in tokenizer.all_special_tokens if t not in (THINKING, END_OF_THINKING)]
+    # Not every special token of a vocabulary has a name (eos, bos) by which a tokenizer lists it.
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    special = [t for t in (*tokenizer.all_special_tokens, *added) if t not in (THINKING, END_OF_THINKING)]
     return re.sub("|".join(map(re.escape, special)), "", text) if special else text

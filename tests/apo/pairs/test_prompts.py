@@ -35,6 +35,20 @@ def test_prompts_come_from_rows_of_any_shape(fields, turns):
     assert found[0]["content"] == "Hi"
 
 
+@pytest.mark.parametrize("name", ["question", "problem", "query", "instruction"])
+def test_an_input_stands_below_what_asks_and_a_system_text_above(name):
+    found = prompt_messages({name: "Translate.", "input": "chat", "system": "Be brief."})
+    assert [(m["role"], m["content"]) for m in found] == [("system", "Be brief."), ("user", "Translate.\n\nchat")]
+
+
+@pytest.mark.parametrize("asked", [{"prompt": "Hi"}, {"messages": [USER]}, {"prompt": "Hi", "chosen": "chat"}])
+def test_nothing_beside_a_prompt_is_left_out(asked):
+    assert prompt_messages({**asked, "system_prompt": "Be brief."})[0] == {"role": "system", "content": "Be brief."}
+    assert len(prompt_messages({**asked, "input": "Hi"})) == 1
+    with pytest.raises(RowError, match="fields prompt, input: expected one question, got str 'chat' as input"):
+        prompt_messages({**asked, "input": "chat"})
+
+
 @pytest.mark.parametrize(
     "fields", [{"text": "Hi"}, {"messages": [BOT]}, {"prompt": " "}, {"prompt": 3}, {"messages": []}]
 )

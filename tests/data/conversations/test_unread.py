@@ -125,6 +125,26 @@ def test_a_column_that_was_taken_for_a_copy_and_says_something_else_is_counted()
     assert unread({**pair, "messages": other}, pairs=True) == {"messages"}
 
 
+def test_what_an_answer_says_is_no_copy_of_what_was_asked():
+    """A short column stands in many an answer."""
+    alone = {"chosen": "The cat purrs.", "rejected": "The dog."}
+    asked, whole = {"role": "user", "content": "Translate it."}, {}
+    for side, said in alone.items():
+        whole[side] = [asked, {"role": "assistant", "content": said}]
+    assert unread({**whole, "input": "cat"}, pairs=True) == {"input"}
+    assert unread({**whole, "input": "Translate it."}, pairs=True) == set()
+    with pytest.raises(RowError, match="fields prompt, input: expected one question, got str 'cat' as input, which pr"):
+        parsed_row({"prompt": "Translate it.", **alone, "input": "cat"}, pairs=True)
+    for same in ("Translate it.", "<noinput>", " ", "User: Translate it.\nAssistant:"):
+        assert unread({"prompt": "Translate it.", **alone, "input": same}, pairs=True) <= {"input"}
+    for name in ("question", "query"):
+        pair = parsed_row({name: "Translate it.", "input": "chat", **alone}, pairs=True)[1]
+        assert pair.prompt == [{"role": "user", "content": "Translate it.\n\nchat"}]
+    served = {"chosen_response": "The cat purrs.", "rejected_response": "The dog.", "prompt": "Translate it."}
+    with pytest.raises(RowError, match="fields prompt, input: expected one question, got str 'cat' as input"):
+        parsed_row({**served, "input": "cat"}, pairs=True)
+
+
 @pytest.mark.parametrize(
     ("better", "worse"),
     [

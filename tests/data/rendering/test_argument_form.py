@@ -10,7 +10,13 @@ from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.conversations.formats import formats_of, recognise
 from apo_soup.data.documents import RowToEncode
 from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.rendering.argument_form import AS_SYSTEM_TURN, GAVE_WAY, ArgumentForm, with_instructions
+from apo_soup.data.rendering.argument_form import (
+    AS_SYSTEM_TURN,
+    GAVE_WAY,
+    ArgumentForm,
+    as_served,
+    with_instructions,
+)
 from apo_soup.data.rendering.message_form import with_short_ids
 from apo_soup.data.sources.rows import RowError, SourceRow
 from apo_soup.data.sources.source import Source
@@ -104,6 +110,15 @@ def test_a_model_is_asked_with_the_instructions_that_it_was_trained_with(use):
     assert rendered.text == f"{asked}That.<|im_end|>\n"
     assert [rendered.text[a:b] for a, b in rendered.spans] == ["That.<|im_end|>"]
     assert renderer.unread({*told, "colour"}) == {"colour"}
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_server_is_asked_with_a_system_turn_and_schemas(sent):
+    system, given = {"role": "system", "content": "Be brief."}, {"xml_tools": [json.dumps(FLAT)]}
+    arguments = {"custom_instructions": "Be brief.", "enable_thinking": False, **given}
+    tools = {} if sent else {"tools": [SCHEMA]}
+    assert as_served(PROMPT, arguments, sent) == ([system, *PROMPT], {"enable_thinking": False, **given, **tools})
+    assert as_served([system], {"custom_instructions": "No.", "tools": [FLAT]}, sent) == ([system], {"tools": [SCHEMA]})
 
 
 INSTRUCTED = {"chat_template_kwargs": {"custom_instructions": "I"}}

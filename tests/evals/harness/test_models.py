@@ -22,6 +22,7 @@ def test_an_open_reasoning_is_told_from_an_answer(answer, before, unfinished):
 
 def test_special_tokens_are_taken_off_but_the_think_tags(tokenizer):
     assert without_special_tokens("<think>a</think>b<|im_end|><|endoftext|>", tokenizer) == "<think>a</think>b"
+    assert without_special_tokens("a<|im_start|>", tokenizer) == "a", "one without a name"
 
 
 def test_a_template_without_end_stops_the_harness_with_a_sentence(monkeypatch, tokenizer):
