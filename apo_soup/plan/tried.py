@@ -138,12 +138,13 @@ def _try_side(recipe: AskingFile, name: str, side: LocalSide, made: MadeHere) ->
         return
     from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
     from apo.pairs.prompts import read_prompts
+    from apo_soup.data.rendering.trained_spans import Renderer
 
-    tokenizer = side_tokenizer(side, recipe.place(name))
+    renderer = Renderer(side_tokenizer(side, recipe.place(name)))
     if any(made.makes(source.id) or not is_local(source.id) for source in recipe.prompts):
         return
     prompts = read_prompts(recipe.model_copy(update={"limit": PROMPTS_RENDERED}), None).usable
-    texts, refused = rendered_prompts(tokenizer, list(islice(prompts, PROMPTS_RENDERED)))
+    texts, refused = rendered_prompts(renderer, list(islice(prompts, PROMPTS_RENDERED)))
     if prompts and not texts:
         told = f"expected a template that takes a prompt among the first {len(prompts)}, got none"
         yield f"{recipe.place(name)}.model: {told}; the first, {prompts[0].source_row}: {refused[0].problem}"
@@ -152,11 +153,9 @@ def _try_side(recipe: AskingFile, name: str, side: LocalSide, made: MadeHere) ->
 def _try_judge(recipe: AskingFile, judge: RewardJudge) -> None:
     if not is_local(judge.model):
         return
-    from apo_soup.models.tokenizer import TokenizerKeys, load_tokenizer
+    from apo.pairs.engines.rendering import side_tokenizer
 
-    where = recipe.place("judge")
-    keys = TokenizerKeys(judge.chat_template, place=lambda key: f"{where}.{key}")
-    load_tokenizer(judge.model, f"{where}.model", keys, judge.revision, judge.trust_remote_code)
+    side_tokenizer(judge, recipe.place("judge"))
 
 
 def _try_suite(suite: EvalFile, made: MadeHere) -> Iterator[str]:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.rendering import side_template
+from apo.pairs.engines.rendering import side_tokenizer
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
@@ -19,7 +19,6 @@ from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.models.completion import Completion
 from apo_soup.models.loading import load_causal_model
-from apo_soup.models.tokenizer import load_tokenizer
 
 
 class RewardEngine:
@@ -32,13 +31,7 @@ class RewardEngine:
     def __init__(self, side: AskedSide, keys: RewardJudge):
         self.side = side
         where = f"{side.where}.model"
-        self.tokenizer = load_tokenizer(
-            keys.model,
-            where,
-            side_template(keys, side.where),
-            keys.revision,
-            keys.trust_remote_code,
-        )
+        self.tokenizer = side_tokenizer(keys, side.where)
         self.model: Any = load_causal_model(
             keys.model, where, keys.dtype, keys.trust_remote_code, keys.revision, AutoModelForSequenceClassification
         ).eval()

@@ -6,7 +6,7 @@ from typing import Any
 from vllm import SamplingParams
 
 from apo.pairs.engines.engine import KeepAnswers
-from apo.pairs.engines.rendering import rendered_prompts, side_template
+from apo.pairs.engines.rendering import rendered_prompts, side_tokenizer
 from apo.pairs.journal import Answer
 from apo.pairs.prompts import Prompt
 from apo.pairs.side import AskedSide
@@ -15,7 +15,6 @@ from apo_soup.data.rendering.loaded_model import answer_ends
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.errors import told_by_library
 from apo_soup.models.completion import with_think_opening
-from apo_soup.models.tokenizer import load_tokenizer
 from apo_soup.models.vllm import started_llm, vllm_completion
 
 # Prompts that vLLM is given at a time: enough to keep it busy, few enough to lose little when it is killed.
@@ -31,9 +30,7 @@ class VLLMEngine:
 
     def __init__(self, side: AskedSide, keys: VllmSide):
         self.side = side
-        self.tokenizer = load_tokenizer(
-            keys.model, f"{side.where}.model", side_template(keys, side.where), keys.revision, keys.trust_remote_code
-        )
+        self.tokenizer = side_tokenizer(keys, side.where)
         self.renderer = Renderer(self.tokenizer)
         self.ends = answer_ends(self.renderer)
         arguments = {
