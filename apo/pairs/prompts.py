@@ -23,7 +23,7 @@ from apo_soup.data.sources.source import Source
 from apo_soup.verify.answers import Verifier
 
 # Columns of one text that asks, behind those that are known by their formats.
-TEXTS = ("question", "problem")
+ASKING_TEXTS = ("question", "problem")
 # The name of a tool that is given as Python text.
 _PYTHON_NAME = re.compile(r"^[ \t]*(?:async +)?def +(\w+) *\(", re.MULTILINE)
 
@@ -179,13 +179,13 @@ def prompt_messages(fields: Fields) -> list[Fields]:
     elif "instruction" in fields:
         messages = checked_messages(alpaca({"output": "-", **fields})["messages"], "instruction")
     else:
-        name = next((n for n in ("prompt", *TEXTS) if n in fields), None)
+        name = next((n for n in ("prompt", *ASKING_TEXTS) if n in fields), None)
         if name is None:
             have = ", ".join(sorted(fields)) or "none"
             raise RowError(
                 f"expected a field messages, conversations, instruction, prompt or question, got {have}; rename a field"
             )
-        if name in TEXTS and isinstance(fields[name], str):
+        if name in ASKING_TEXTS and isinstance(fields[name], str):
             messages = checked_messages(asked_turns(fields, name, ("input",)), name)
         else:
             messages = as_messages(fields[name], "user", name)
