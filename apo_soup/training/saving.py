@@ -82,6 +82,9 @@ def save_model(trainer: Trainer, folder: Path, recipe: TrainingFile) -> str | No
 def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Have a model's generation settings name every token that ends an answer, for those who run the folder with
     another program: the template's end of turn is not always the tokenizer's.
+
+    Raises:
+        UserError: the chat template is not valid Jinja.
     """
     settings = model.generation_config
     if settings is None or not tokenizer.chat_template:
