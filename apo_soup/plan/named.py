@@ -42,7 +42,7 @@ from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.hub_ids import HubId, ask_hub
 from apo_soup.plan.made import MadeHere
-from apo_soup.plan.named_scores import look_at_choice, require_in_suite, trainings_with_names
+from apo_soup.plan.named_scores import look_at_choice, require_score, require_tasks, trainings_with_names
 from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import is_local, model_folder, row_files
 from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
@@ -262,8 +262,11 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
     if recipe.sweep is not None:
         look_at_choice(recipe, recipe.sweep, "sweep.", looks.at)
     if recipe.soup is not None and recipe.soup.members == "greedy":
-        scores = [("soup.metric", recipe.soup.metric)] if recipe.soup.metric else []
-        looks.at(require_in_suite, recipe, "soup.eval", recipe.soup.eval, scores)
+        suite = ("soup.eval", recipe.soup.eval)
+        if recipe.soup.metric:
+            looks.at(require_score, recipe, suite, "soup.metric", recipe.soup.metric)
+        else:
+            looks.at(require_tasks, recipe, *suite, [])
 
 
 def _look_at_sweep(file: SweepFile, looks: Looks) -> None:
