@@ -54,13 +54,11 @@ def require_no_hub_adapter(recipe: TrainingFile) -> None:
     name, where = recipe.model_name_or_path, recipe.place("model_name_or_path")
     base = None if is_local(name) else base_of_adapter(name, where, recipe.model_revision)
     if base is not None:
-        raise UserError(f"{where}: {hub_adapter_told(name)}; or begin with its base, {base}")
+        told = f"expected a whole model, or the folder of an adapter, got {name}, which is an adapter of the Hub"
+        raise UserError(f"{where}: {told}; {way_from_hub(name)}; or begin with its base, {base}")
 
 
-def hub_adapter_told(name: str) -> str:
-    """What is wrong with an adapter of the Hub as the model of a training, and what to do."""
+def way_from_hub(name: str) -> str:
+    """How a training goes on with an adapter of the Hub."""
     own = name.rpartition("/")[2]
-    return (
-        f"expected a whole model, or the folder of an adapter, got {name}, which is an adapter of the Hub; fetch it "
-        f"with `hf download {name} --local-dir {own}`, and write ./{own} and use_peft: true"
-    )
+    return f"fetch it with `hf download {name} --local-dir {own}`, and write ./{own} and use_peft: true"

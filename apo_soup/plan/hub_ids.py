@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from apo_soup.models.adapter_base import hub_adapter_told
+from apo_soup.models.adapter_base import way_from_hub
 
 SECONDS_TO_ASK = 3.0
 AT_ONCE = 16
@@ -34,7 +34,8 @@ def _fault_of_files(model: HubId, files: set[str]) -> str | None:
     if "config.json" in files:
         return None
     if "adapter_config.json" in files:
-        return hub_adapter_told(model.name) if model.trained else None
+        told = f"expected a whole model, or the folder of an adapter, got {model.name}, which is an adapter of the Hub"
+        return f"{told}; {way_from_hub(model.name)}" if model.trained else None
     if any(file.lower().endswith(".gguf") for file in files):
         return (
             f"expected a model with config.json, got {model.name}, whose GGUF files are for llama.cpp and cannot be "
