@@ -71,7 +71,7 @@ def child_processes() -> list[int]:
         found = []
         for entry in proc.glob("[0-9]*/stat"):
             try:
-                parent = int(entry.read_text().rpartition(")")[2].split()[1])
+                parent = int(entry.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
             except (OSError, ValueError, IndexError):  # it has just ended
                 continue
             if parent == os.getpid():

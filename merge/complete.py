@@ -36,11 +36,11 @@ def write_config(folder: Path, parent: Path) -> None:
     Raises:
         UserError: the weights that were written cannot be read.
     """
-    config = json.loads((parent / "config.json").read_text())
+    config = json.loads((parent / "config.json").read_text(encoding="utf-8"))
     for key in ("torch_dtype", "transformers_weights"):
         config.pop(key, None)
     config["dtype"] = written_dtype(folder)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def written_dtype(folder: Path) -> str:
@@ -69,11 +69,11 @@ def complete_folder(folder: Path, parent: Path, long_context: LongContextKeys | 
     theirs = translated_ids(read_json(file, where) if file.is_file() else {}, parent, folder)
     settings = generation_settings(theirs, config, folder)
     copy_own_code(parent, folder, where)
-    (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     config["use_cache"] = True
     if long_context:
         config = yarn_config(config, long_context, where)
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def generation_settings(parent: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -102,6 +102,6 @@ def serve() -> None:
 
 def _replies() -> IO[str]:
     """Where replies go: the standard output, which from now on is the standard error for whatever else is printed."""
-    replies = os.fdopen(os.dup(1), "w")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return replies

@@ -97,7 +97,7 @@ def run_mergekit(
     inner = made.get("text_config") or {}
     if "vocab_size" in inner and isinstance(whole.get("text_config"), dict):
         whole["text_config"] = {**whole["text_config"], "vocab_size": inner["vocab_size"]}
-    (folder / "config.json").write_text(json.dumps(whole, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -74,8 +74,8 @@ def _with_own_head(
         values = stored[embedding]
         file_of[head] = f"model-{len(files) + 1:05}-of-{len(files) + 1:05}.safetensors"
         save_file({head: values.read(0, values.count).view(values.shape)}, view / file_of[head], {"format": "pt"})
-    (view / INDEX_FILE).write_text(json.dumps({"metadata": {}, "weight_map": file_of}))
+    (view / INDEX_FILE).write_text(json.dumps({"metadata": {}, "weight_map": file_of}), encoding="utf-8")
     config = read_json(folder / "config.json", where) | {"tie_word_embeddings": False}
     config.pop("transformers_weights", None)
-    (view / "config.json").write_text(json.dumps(config, indent=2))
+    (view / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     return view

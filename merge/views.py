@@ -58,7 +58,7 @@ def model_view(model: Path, folder: Path, where: str, in_memory: bool = False) -
         (view / _part(number, len(weights))).symlink_to(file.resolve())
     part_of = {file: _part(number, len(weights)) for number, file in enumerate(weights, 1)}
     file_of = {name: part_of[stored.file] for name, stored in model_tensors(model, where).items()}
-    (view / INDEX_FILE).write_text(json.dumps({"metadata": {}, "weight_map": file_of}))
+    (view / INDEX_FILE).write_text(json.dumps({"metadata": {}, "weight_map": file_of}), encoding="utf-8")
     return view
 
 

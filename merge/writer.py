@@ -45,7 +45,7 @@ class SafetensorsWriter:
         if len(shards) > 1:
             total = sum(math.prod(s) for s in shapes.values()) * dtype.itemsize
             index = {"metadata": {"total_size": total}, "weight_map": file_of}
-            (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+            (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     def write(self, name: str, values: torch.Tensor) -> None:
         """The next values [count] of a tensor; tensors come in the order of `shapes`, each from its first value on."""

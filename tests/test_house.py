@@ -245,6 +245,20 @@ def test_no_key_of_a_recipe_is_asked_for_by_a_text():
         assert not any(found), f"{file.relative_to(ROOT)}: {found}"
 
 
+def test_no_text_file_depends_on_the_locale():
+    """A machine's locale decides the encoding where a call does not; hashes and pages must not depend on it."""
+    files = (file for file in sources(*PACKAGES) if re.search(r"(read|write)_text\(|\bopen\(", file.read_text()))
+    for file in files:
+        for call in (node for node in ast.walk(tree_of(file)) if isinstance(node, ast.Call)):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            given = {keyword.arg for keyword in call.keywords}
+            modes = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            # An opener of libraries names itself so too: `gzip.open`, `os.open`.
+            own = name == "open" and ast.unparse(call.func) in ("open", "path.open", "file.open", "self.path.open")
+            if name in ("read_text", "write_text") or (own and not any("b" in mode[:4] for mode in modes)):
+                assert "encoding" in given, f"{file.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)}"
+
+
 def declared_keys(keys: type[Keys]) -> set[str]:
     """The keys of a mapping of stage files, and of all kinds of it."""
     return set(keys.model_fields).union(*map(declared_keys, keys.__subclasses__()))

@@ -190,9 +190,11 @@ def run_walk(walk: SettingsWalk) -> None:
         "told": advice,
     }
     write_json(final / SETTINGS_FILE, content)
-    (final / "settings.txt").write_text(f"{table}\n{advice}\n")
+    (final / "settings.txt").write_text(f"{table}\n{advice}\n", encoding="utf-8")
     names, titles = [" · ".join(line) for line in cells], metric_titles(walk.training.suite, yardstick.names)
-    (final / "settings.svg").write_text(gains_chart(points, names, " · ".join(walk.keys), yardstick, titles, against))
+    (final / "settings.svg").write_text(
+        gains_chart(points, names, " · ".join(walk.keys), yardstick, titles, against), encoding="utf-8"
+    )
     figures = {"points": len(points), "chosen": None if chosen is None else chosen.label}
     walk.stage.finish(final, figures)
     tell(f"settings: {walk.stage.folder}: settings.json, settings.txt and settings.svg written")

@@ -56,7 +56,7 @@ def _read(module: str) -> tuple[str, list[str]]:
     file = module_file(module)
     if file is None:
         raise ModuleNotFoundError(f"no module {module} lies in {PROJECT}")
-    text, bare = deciding_text(file.read_text())
+    text, bare = deciding_text(file.read_text(encoding="utf-8"))
     return text, list(imported(bare))
 
 

@@ -83,7 +83,7 @@ def _remember(entry: Path, known: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps({**known, "check": hash_value(known)}))
+            aside.write_text(json.dumps({**known, "check": hash_value(known)}), encoding="utf-8")
             aside.replace(entry)
         finally:
             aside.unlink(missing_ok=True)

@@ -224,7 +224,7 @@ def named_holder(lock: FileLock, remove: bool = False) -> Iterator[None]:
     name = holder_file(Path(lock.lock_file))
     try:
         with contextlib.suppress(OSError):  # on a full disk too: the lock is what counts
-            name.write_text(json.dumps(asdict(Holder.here())))
+            name.write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
         yield
     finally:
         with contextlib.suppress(OSError):

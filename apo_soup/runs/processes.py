@@ -13,7 +13,7 @@ def this_boot() -> str | None:
     than on Linux.
     """
     try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip() or None
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
 

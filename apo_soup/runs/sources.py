@@ -163,7 +163,7 @@ def hub_commit(kind: str, name: str, revision: str | None) -> str:
         if commit:
             return commit
     reference = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / "refs" / branch
-    return reference.read_text().strip() if reference.is_file() else branch
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else branch
 
 
 def model_hash(name: str, where: str, revision: str | None = None, recipe_folder: Path | None = None) -> str:

@@ -133,13 +133,13 @@ def cast_folder(folder: Path, dtype: str) -> None:
             partial.replace(file)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        listed = json.loads(index.read_text())
+        listed = json.loads(index.read_text(encoding="utf-8"))
         listed["metadata"]["total_size"] = total
-        index.write_text(json.dumps(listed, indent=2) + "\n")
-    config = json.loads((folder / "config.json").read_text())
+        index.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     if config.get("dtype") != dtype:
-        (folder / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
+        (folder / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n", encoding="utf-8")
 
 
 class MovedShare(TrainerCallback):

@@ -255,7 +255,7 @@ class StageTrainer(TrainerHooks, Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 self.state.save_to_json(str(written / "trainer_state.json"))
-                (written / COUNTED).write_text(json.dumps(counted))
+                (written / COUNTED).write_text(json.dumps(counted), encoding="utf-8")
                 put_into_place(written, folder / written.name)
                 shutil.rmtree(hidden)  # TRL leaves a card there
                 rotate_checkpoints(

@@ -73,7 +73,7 @@ def task_file(entry: Entry, task: HarnessTask, manager: Any, folder: Path) -> st
     if overlay == {"task": entry} or known is None or known.yaml_path is None:
         return entry if isinstance(entry, str) else overlay
     file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump({"include": str(known.yaml_path), **overlay}))
+    file.write_text(yaml.safe_dump({"include": str(known.yaml_path), **overlay}), encoding="utf-8")
     return str(file)
 
 
