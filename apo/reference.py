@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from apo_soup.config.apo import ApoFile
 from apo_soup.errors import first_line
@@ -82,7 +82,8 @@ class ReferenceStore:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.partial")
         chosen, rejected = chosen.contiguous(), rejected.contiguous()
-        save_file({"chosen": chosen, "rejected": rejected}, partial, {_HASH: values_hash(chosen, rejected)})
+        # Not `save_file`, whose file is this account's alone, whatever the umask says.
+        partial.write_bytes(save({"chosen": chosen, "rejected": rejected}, {_HASH: values_hash(chosen, rejected)}))
         sync_path(partial)
         partial.replace(file)
 

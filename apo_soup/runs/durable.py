@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import xxhash
@@ -22,6 +23,18 @@ _THREADS = 4
 def files_below(folder: Path) -> Iterator[Path]:
     """Every file of a folder, at any depth, by name."""
     return (file for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def give_rights_of(like: Path, folder: Path) -> None:
+    """Give every file below a folder at least the rights of one that was written there as any file is: safetensors
+    leaves its own to this account alone, whatever the umask says, and people who share a folder share its models.
+    """
+    rights = S_IMODE(like.stat().st_mode)
+    for file in files_below(folder):
+        own = S_IMODE(file.stat().st_mode)
+        if rights & ~own and not file.is_symlink():
+            with contextlib.suppress(OSError):  # of a file system that knows no rights
+                file.chmod(own | rights)
 
 
 def sync_tree(folder: Path) -> None:

@@ -101,6 +101,8 @@ class BegunMark(Form):
     processes: Count
     arguments: list[str] | None = None
     begun_as: str | None = None
+    # Of packages; marks of older releases have none.
+    versions: dict[str, str] | None = None
     # Of all the rest; marks of older releases have none.
     content: str | None = None
 
@@ -146,7 +148,7 @@ def begun_mark(begun: Path) -> dict[str, Any] | None:
         fault = str(error)
     except OSError as error:
         fault = f"expected what its folder was begun with, got {error.strerror}"
-    if not _holds_work(begun):
+    if not holds_work(begun):
         return None
     raise UserError(f"{file}: {fault}; put that file back to go on, or move its folder elsewhere to start anew")
 
@@ -157,7 +159,8 @@ def write_begun_mark(begun: Path, mark: dict[str, Any]) -> None:
     write_json(begun / BEGUN, content | {"content": hash_value(content)})
 
 
-def _holds_work(begun: Path) -> bool:
+def holds_work(begun: Path) -> bool:
+    """Whether a begun folder holds checkpoints or other work that a start would go on with."""
     tops = {file.relative_to(begun).parts[0] for file in files_below(begun)} - {BEGUN, RESULT}
     return any(not top.startswith(".") for top in tops)
 
@@ -210,6 +213,12 @@ def versions(required: tuple[str, ...] = PACKAGES) -> dict[str, str]:
             if package in required:
                 installed[package] = "not installed"
     return installed
+
+
+def other_versions(begun: dict[str, Any]) -> dict[str, str]:
+    """The packages that a mark names with another version than is installed here, with that version."""
+    now = versions()
+    return {name: was for name, was in (begun.get("versions") or {}).items() if now.get(name) != was}
 
 
 def git_commit() -> str | None:

@@ -25,7 +25,7 @@ from apo_soup.config.load import file_model
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.hashing import hash_value
 from apo_soup.progress import say, warn
-from apo_soup.runs.durable import files_below, sync_tree
+from apo_soup.runs.durable import files_below, give_rights_of, sync_tree
 from apo_soup.runs.manifest import (
     BEGUN,
     MANIFEST,
@@ -34,6 +34,8 @@ from apo_soup.runs.manifest import (
     begun_mark,
     differences,
     git_commit,
+    holds_work,
+    other_versions,
     peak_memory_mb,
     process_count,
     read_manifest,
@@ -51,6 +53,7 @@ from apo_soup.runs.model_files import (
     strange_files,
 )
 from apo_soup.runs.put_in_place import hidden_sibling, replace_folder
+from apo_soup.runs.renamed_rows import with_names_of
 from apo_soup.runs.secrets import redacted, without_secrets
 from apo_soup.runs.split import with_product, with_split_of
 from apo_soup.stops import STOPS
@@ -73,18 +76,21 @@ class Stage:
     arguments: list[str] = field(default_factory=list)
     # What it is made of, to be told of where it is no longer as its own stage made it.
     reads: Sequence[tuple[str, Path]] = ()
+    # Packages of which it was begun with another version than it goes on with, and that version.
+    _begun_with: dict[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of name, configuration and inputs; a folder is current while its manifest holds the same."""
-        return self._fingerprint_with(self.config)
+        return self._fingerprint_with(self.config, self.inputs)
 
-    def _fingerprint_with(self, config: dict[str, Any]) -> str:
-        return hash_value({"stage": self.name, "config": config, "inputs": self.inputs})
+    def _fingerprint_with(self, config: dict[str, Any], inputs: dict[str, str]) -> str:
+        return hash_value({"stage": self.name, "config": config, "inputs": inputs})
 
     def _is_of_this(self, record: dict[str, Any]) -> bool:
         """Whether a manifest or the mark of a begun folder is of this work. Earlier releases hashed the cosmetic keys
-        that stand inside other keys too; earlier files may have told how the global batch comes about.
+        that stand inside other keys too; earlier files may have told how the global batch comes about, and rows may
+        have lain elsewhere.
         """
         if record["fingerprint"] == self.fingerprint:
             return True
@@ -92,9 +98,10 @@ class Stage:
         if kind is None:
             return False
         model = file_model(kind)
-        split = with_split_of(self.config, record, model)
-        before = (split, with_cosmetic_of(split, record["config"], model))
-        return record["fingerprint"] in map(self._fingerprint_with, before)
+        config, inputs = with_names_of(self.config, self.inputs, record)
+        split = with_split_of(config, record, model)
+        before = (config, split, with_cosmetic_of(split, record["config"], model))
+        return any(record["fingerprint"] == self._fingerprint_with(one, inputs) for one in before)
 
     def _changes_since(self, record: dict[str, Any]) -> list[str]:
         """What changed since a manifest or a mark was written, without what decides nothing."""
@@ -257,6 +264,13 @@ class Stage:
         self.partial.mkdir(parents=True, exist_ok=True)
         written = self._mark | {"config": redacted(self.config), "inputs": self.inputs, "processes": processes}
         written["begun_as"] = (begun or {}).get("begun_as") or uuid4().hex[:6]
+        goes_on = begun if begun and holds_work(self.partial) else {}
+        self._begun_with, now = other_versions(goes_on), versions()
+        if self._begun_with:
+            packages = self._begun_with.items()
+            told = ", ".join(f"{name} {was} (now {now.get(name, 'not installed')})" for name, was in packages)
+            warn(f"{self.name}: begun with {told}; what comes out may differ from what one version makes of it all")
+        written["versions"] = goes_on.get("versions") or now
         write_begun_mark(self.partial, written)
         return self.partial
 
@@ -353,11 +367,13 @@ class Stage:
             "processes": process_count(),
             "command": shlex.join(without_secrets([Path(sys.executable).name, *sys.orig_argv[1:]])),
             "versions": versions(),
+            **({"begun_with_versions": self._begun_with} if self._begun_with else {}),
             "git_commit": git_commit(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             **extra,
         }
         write_json(result / MANIFEST, manifest)
+        give_rights_of(result / MANIFEST, result)
         sync_tree(result)
         self._keep_what_came()
         replace_folder(result, self.folder)

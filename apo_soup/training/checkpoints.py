@@ -11,7 +11,7 @@ from pydantic import Field
 
 from apo_soup.errors import UserError
 from apo_soup.progress import warn
-from apo_soup.runs.durable import content_records, damage, sync_path, sync_tree
+from apo_soup.runs.durable import content_records, damage, give_rights_of, sync_path, sync_tree
 from apo_soup.runs.ranks import main_decides
 from apo_soup.runs.stage import Stage
 from apo_soup.stored_json import Count, Form, OtherFormError, json_of_form
@@ -195,7 +195,8 @@ def require_same_sharding(checkpoint: Path, sharding: str, where: str) -> None:
 def put_into_place(written: Path, checkpoint: Path) -> None:
     """Record the files of a checkpoint that was written to its end, have the disk keep them, and give it its name."""
     record = {"files": content_records(written)}
-    (written / WHOLE).write_text(json.dumps(record, indent=1))
+    (written / WHOLE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    give_rights_of(written / WHOLE, written)
     sync_tree(written)
     shutil.rmtree(checkpoint, ignore_errors=True)
     written.rename(checkpoint)

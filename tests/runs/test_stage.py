@@ -353,3 +353,21 @@ def test_a_refusal_of_the_disk_is_one_sentence():
 def raise_inside(error):
     with told_by_disk("sft", Path("final")):
         raise error
+
+
+def test_work_that_another_version_goes_on_with_is_told_of_and_recorded(stage, monkeypatch, capsys):
+    monkeypatch.setattr("apo_soup.runs.stage.versions", lambda: {"torch": "2.8", "trl": "1"})
+    (stage(seed=1).begin() / "checkpoint-8").mkdir()
+    monkeypatch.setattr("apo_soup.runs.stage.versions", lambda: {"torch": "2.9", "trl": "1"})
+    monkeypatch.setattr("apo_soup.runs.manifest.versions", lambda: {"torch": "2.9", "trl": "1"})
+    stage(seed=1).begin()
+    assert "warning" not in capsys.readouterr().out, "there was no work of the other version"
+    (stage(seed=1).partial / "checkpoint-8" / "optimizer.pt").touch()
+    for module in ("stage", "manifest"):
+        monkeypatch.setattr(f"apo_soup.runs.{module}.versions", lambda: {"torch": "3.0", "trl": "1"})
+    stage(seed=1).begin()
+    finish(stage(seed=1))
+    told = "warning: sft: begun with torch 2.9 (now 3.0); what comes out may differ from what one version makes of it"
+    assert capsys.readouterr().out.count(told) == 2, "however often it is stopped"
+    manifest = json.loads((stage(seed=1).folder / "manifest.json").read_text())
+    assert manifest["begun_with_versions"] == {"torch": "2.9"}

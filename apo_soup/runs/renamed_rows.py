@@ -1,0 +1,49 @@
+"""Manifests and marks of trainings whose rows lay elsewhere, with the same content: a run that was renamed, or rows
+that were moved, make nothing stale.
+"""
+
+from pathlib import Path
+from typing import Any
+
+_MIXTURE, _SOURCES, _ID = "dataset_mixture", "datasets", "id"
+
+
+def with_names_of(
+    config: dict[str, Any], inputs: dict[str, str], record: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A training's configuration and inputs with its sources called as the record calls them, where their rows are the
+    same, source by source.
+
+    >>> rows = {"dataset_mixture": {"datasets": [{"id": "old/a.jsonl"}]}}
+    >>> record = {"config": rows, "inputs": {"rows old/a.jsonl #0": "x"}}
+    >>> moved = {"dataset_mixture": {"datasets": [{"id": "new/a.jsonl"}]}}
+    >>> with_names_of(moved, {"rows new/a.jsonl #0": "x"}, record) == (rows, record["inputs"])
+    True
+    >>> with_names_of(moved, {"rows new/a.jsonl #0": "y"}, record) == (moved, {"rows new/a.jsonl #0": "y"})
+    True
+    """
+    now, before = _sources(config), _sources(record["config"])
+    if len(now) != len(before):
+        return config, inputs
+    sources, named = [], dict(inputs)
+    for number, (source, old) in enumerate(zip(now, before, strict=True)):
+        label, old_label = (f"rows {one.get(_ID)} #{number}" for one in (source, old))
+        same = label in inputs and inputs[label] == record["inputs"].get(old_label) and _kind(source) == _kind(old)
+        if same:
+            named[old_label] = named.pop(label)
+        sources.append(source | {_ID: old[_ID]} if same else source)
+    if named == inputs:
+        return config, inputs
+    return config | {_MIXTURE: config[_MIXTURE] | {_SOURCES: sources}}, named
+
+
+def _kind(source: dict[str, Any]) -> str:
+    """By which rows are read: the same bytes may be JSON of one form or another."""
+    return Path(str(source.get(_ID))).suffix
+
+
+def _sources(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sources of a configuration, which may be of another kind of stage, or of another release."""
+    mixture = config.get(_MIXTURE)
+    sources = mixture.get(_SOURCES) if isinstance(mixture, dict) else None
+    return sources if isinstance(sources, list) and all(isinstance(one, dict) for one in sources) else []

@@ -1,0 +1,23 @@
+"""Rows that lie elsewhere than they did make nothing stale."""
+
+from apo_soup.runs.stage import Stage
+
+
+def test_rows_that_lie_elsewhere_make_nothing_stale(tmp_path):
+    """As in a run that was renamed, whose pairs and generated rows lie in it."""
+
+    def training(run, rows="aaa", seed=1):
+        mixture = {"datasets": [{"id": "of/the/hub"}, {"id": f"runs/{run}/data/a.jsonl", "weight": 0.5}]}
+        inputs = {"model": "m", "rows of/the/hub #0": "h", f"rows runs/{run}/data/a.jsonl #1": rows}
+        return Stage("sft", tmp_path / "sft", {"seed": seed, "dataset_mixture": mixture}, inputs)
+
+    (training("old").begin() / "checkpoint-8").mkdir()
+    (tmp_path / ".sft.partial" / "checkpoint-8" / "weights").touch()
+    assert training("new").stale() == "it was begun and not finished"
+    training("new").begin()
+    assert (tmp_path / ".sft.partial" / "checkpoint-8" / "weights").exists(), "it goes on"
+    training("old").finish(training("old").result_folder(), {})
+    assert training("new").stale() is None
+    told = training("new", rows="bbb").stale()
+    assert "rows runs/new/data/a.jsonl #1 is new; rows runs/old/data/a.jsonl #1 is gone" in told
+    assert training("new", seed=2).stale().startswith("rows runs/new/data/a.jsonl #1 is new")
