@@ -12,6 +12,7 @@ from pathlib import Path
 from apo_soup.launcher import end_with_launcher
 from apo_soup.peers import lost_peer, told_of_lost_peer
 from apo_soup.stops import STOPS, StopAsked, show_stacks_on_request
+from apo_soup.streams import mend_streams, nobody_reads
 
 # What libraries raise where the disk refuses them: torch, safetensors, pyarrow, tokenizers.
 _DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid", "Exception")
@@ -77,12 +78,14 @@ def run_main(main: Callable[[], int | None]) -> None:
     breaks because another process of the launch has ended. Any other exception is a fault of ours or of the machine's:
     its traceback is shown, where to report it, and code 1.
     """
+    mend_streams()
     debug = _take_debug_flag(sys.argv)
     try:
         STOPS.listen()
         with STOPS.until_done():
             show_stacks_on_request()
             end_with_launcher()
+            _require_docstrings()
             code = main()
     except UserError as error:
         if debug:
@@ -90,10 +93,6 @@ def run_main(main: Callable[[], int | None]) -> None:
         _tell(f"error: {error}")
         _leave_reason(str(error))
         code = 2
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except StopAsked as stopped:
         if stopped.sentence:
             _tell(stopped.sentence)
@@ -102,6 +101,10 @@ def run_main(main: Callable[[], int | None]) -> None:
         _tell("stopped; run the same command again to go on")
         code = 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads(1):
+            # The reader of our output, such as `head`, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(STOPS.exit_code(0))
         gone = lost_peer(error)
         if debug or not gone:
             _tell("".join(traceback.format_exception(error)).rstrip())
@@ -116,6 +119,19 @@ def run_main(main: Callable[[], int | None]) -> None:
         _leave_reason(f"{type(error).__name__}: {first_line(error)}")
         code = 1
     sys.exit(STOPS.exit_code(code or 0))
+
+
+def _require_docstrings() -> None:
+    """Say what transformers, which reads docstrings as it is imported, would say in a hundred lines.
+
+    Raises:
+        UserError: Python was started without them.
+    """
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "PYTHONOPTIMIZE: expected at most 1, got 2 (or python -OO), which leaves out the docstrings that "
+            "transformers reads; unset it"
+        )
 
 
 def _tell(text: str) -> None:

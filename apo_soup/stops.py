@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from apo_soup.streams import write_words
+
 ECHO_SECONDS = 2.0
 # Windows has the first and the last of them alone.
 _NAMES = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
@@ -137,7 +139,8 @@ class StopRequests:
         library, and all was done.
         """
         if not code and self.number is not None:
-            print(f"{signal.Signals(self.number).name} came when all was done", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print(f"{signal.Signals(self.number).name} came when all was done", file=sys.stderr, flush=True)
             code = 128 + self.number
         self._code = code
         return code
@@ -163,14 +166,14 @@ class StopRequests:
         if self.number is not None:
             if now - self._asked_at >= ECHO_SECONDS:
                 # Not `print`: the signal may have come in the midst of one.
-                os.write(2, b"stopped at once; run the same command again to go on\n")
+                write_words(2, "stopped at once; run the same command again to go on\n")
                 os._exit(128 + number)
             return
         self.number, self._asked_at = number, now
         if not self._first:
             raise StopAsked(number)
         if os.environ.get("RANK", "0") == "0":
-            os.write(2, f"{signal.Signals(number).name}: {self._first[-1]}; again: stop at once\n".encode())
+            write_words(2, f"{signal.Signals(number).name}: {self._first[-1]}; again: stop at once\n")
 
     def _forget(self) -> None:
         if self._first:

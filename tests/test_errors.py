@@ -215,3 +215,12 @@ def test_what_is_no_refusal_of_the_disk_passes(error):
     with pytest.raises(type(error)) as raised, told_while_at_work("sft.yaml", Path("/run")):
         raise error
     assert raised.value is error
+
+
+@pytest.mark.parametrize("words", [["-OO"], []])
+def test_python_without_docstrings_is_refused_in_a_sentence(words):
+    program = [sys.executable, *words, "-c", "from apo_soup.errors import run_main\nrun_main(lambda: 0)"]
+    environment = ENVIRONMENT | ({} if words else {"PYTHONOPTIMIZE": "2"})
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: PYTHONOPTIMIZE: expected at most 1, got 2 (or python -OO), which leaves out")

@@ -12,7 +12,10 @@ from apo_soup.config.in_words import expectation, type_and_metadata
 from apo_soup.config.nearest import nearest
 from apo_soup.config.remedies import remedy
 from apo_soup.errors import UserError, first_line
+from apo_soup.streams import let_words_be_lost
 
+# What these say is all that they are for: they end when nobody reads it any more.
+_SPEAKERS = ("check", "plan", "why", "preview", "compare", "chat")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -47,6 +50,8 @@ class Commands(TyperGroup):
         if args[0] not in known and not ctx.resilient_parsing:
             way = nearest(args[0], known) or f"see {ctx.command_path} --help"
             raise UserError(f"{ctx.command_path}: expected one of {', '.join(known)}, got {args[0]}; {way}")
+        if args[0] not in _SPEAKERS:
+            let_words_be_lost()
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

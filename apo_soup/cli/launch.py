@@ -14,10 +14,13 @@ import sys
 from apo_soup.children import exit_code_of, forward_signals
 from apo_soup.launcher import end_with_launcher
 from apo_soup.stops import StopAsked
+from apo_soup.streams import let_words_be_lost, mend_streams
 
 
 def main(words: list[str]) -> int:
     """Launch what the words say; returns the exit code of the stage."""
+    mend_streams()
+    let_words_be_lost()
     end_with_launcher()
     # Before torch is imported. The agent's own lines tell of processes; what ended one has told it already.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")

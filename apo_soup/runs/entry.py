@@ -20,6 +20,7 @@ from apo_soup.runs.room import ANY_FILES, require_room
 from apo_soup.runs.stage import Stage
 from apo_soup.runs.state import FolderState
 from apo_soup.runs.upstream import told_of_upstream
+from apo_soup.streams import let_words_be_lost
 
 File = TypeVar("File", bound=StageFile)
 # Exit code of `--state` where something is stale.
@@ -35,10 +36,11 @@ def alone_on(recipe: StageFile, folders: dict[str, Path], only_state: AskedState
         only_state: nothing is written: nobody is kept out.
 
     Raises:
-        UserError: another process is at work there, or something else lies in their place.
+        UserError: another process is at work there, or something else lies in their place, or the disk refuses.
     """
     if only_state:
-        yield
+        with told_while_at_work(recipe.path, run_folder_of(recipe)):  # what this account may not read
+            yield
         return
     with contextlib.ExitStack() as held:
 
@@ -134,6 +136,7 @@ def stage_program(
     """
 
     def program() -> int:
+        let_words_be_lost()
         options, overrides, names = arguments(module, description, *flags, *STATE_FLAGS)
         recipe = load(options.config, file.kind, overrides, names)
         assert isinstance(recipe, file)

@@ -12,6 +12,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from apo_soup.stops import STACKS_SIGNAL
+from apo_soup.streams import write_words
 from apo_soup.training.trainer import StageTrainer
 
 _STDERR = 2
@@ -125,4 +126,4 @@ def _how_to_see() -> str:
 
 def _write(line: str) -> None:
     # Not `print`: the thread that it is about may hold the lock of standard error.
-    os.write(_STDERR, f"{line}\n".encode())
+    write_words(_STDERR, f"{line}\n")
