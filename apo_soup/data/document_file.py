@@ -59,6 +59,14 @@ class DocumentFile:
             begin += length
         return parts
 
+    def read_many(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Documents one behind another, `[T]`, and the lengths of their arrays, `[N, columns]`."""
+        lengths = np.frombuffer(self.lengths, dtype=np.intc).reshape(-1, self.columns)[numbers]
+        sizes = (lengths.sum(axis=1, dtype=np.int64) * INTEGER.itemsize).tolist()
+        file, starts = self._file.fileno(), self._starts
+        data = b"".join([os.pread(file, size, starts[n]) for n, size in zip(numbers, sizes, strict=True)])
+        return np.frombuffer(data, dtype=INTEGER), lengths
+
     def close(self) -> None:
         """Close the file; it stays where it is."""
         self._file.close()

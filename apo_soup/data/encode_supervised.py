@@ -80,14 +80,17 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         if not positions:
             return Refused("long", longer_than(self.options.max_length, len(tokens)), lost)
         of_pieces = [ranges_within(ranges, start, end) for start, end in positions]
-        trained = sum([last - first for of_piece in of_pieces for first, last in of_piece])
+        trained = 0
+        for of_piece in of_pieces:
+            for first, last in of_piece:
+                trained += last - first
         if not trained:
             return self._untrained(len(tokens), bool(ranges_within(ranges, 0, len(tokens))))
         parts: list[tuple[Array, ...]] = [
             (tokens[start:end], range_array(of_piece))
             for (start, end), of_piece in zip(positions, of_pieces, strict=True)
         ]
-        count = sum([end - start for start, end in positions])
+        count = len(tokens) if len(positions) == 1 and not lost else sum([end - start for start, end in positions])
         mode = self._counted_mode(item)
         reasoning = reasoning_tokens(pending.thought_ends[0], ranges, positions) if mode == "think" else 0
         shortened = shortened_turns(item, text) if isinstance(item, Conversation) and len(item.answers) > 1 else 0

@@ -13,7 +13,7 @@ from apo_soup.data.rendering.template import Span
 ItemT = TypeVar("ItemT", bound=RowItem)
 
 
-@dataclass
+@dataclass(slots=True)
 class PendingRow(Generic[ItemT]):
     """A rendered row whose texts are being tokenised; `index` is its number in the batch, `spans` the trained
     characters of its text. Of the characters that all its texts begin with, `shared` are tokenised once and alone;

@@ -3,7 +3,6 @@ field.
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from apo_soup.data.conversations.formats import missing_field
@@ -15,6 +14,7 @@ from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.conversations.tool_results import in_call_order
 from apo_soup.data.conversations.turn_fields import ANSWER_REASONING, ROW_REASONING, carries_loss
 from apo_soup.data.conversations.turn_order import unusual_turn
+from apo_soup.data.once import once
 from apo_soup.data.sources.rows import Fields, RowError, described
 
 # How a column is kept from being read as the reasoning of an answer.
@@ -40,12 +40,12 @@ class Conversation:
         """The turns one behind another, as the template gets them."""
         return self.messages
 
-    @cached_property
+    @once
     def answers(self) -> list[Fields]:
         """The assistant's turns."""
         return [m for m in self.messages if m["role"] == "assistant"]
 
-    @cached_property
+    @once
     def stated_mode(self) -> bool | None:
         """Whether the row says that it thinks, by a word of its system text or a template argument; None where it says
         neither.
@@ -65,7 +65,7 @@ class Conversation:
         """Whether the row is in think mode, as the template will decide it."""
         return self.stated_mode is not False
 
-    @cached_property
+    @once
     def reasons(self) -> bool:
         """Whether any answer has reasoning that is not context alone: that no flag masks, of the completion if any."""
         first = len(self.answers) - self.completion_turns if self.completion_turns else 0
@@ -113,12 +113,12 @@ class PreferencePair:
         """Every turn: the prompt's, and both answers."""
         return [*self.prompt, *self.chosen, *self.rejected]
 
-    @cached_property
+    @once
     def stated_mode(self) -> bool | None:
         """Whether the prompt says that the answers think, as of a conversation."""
         return Conversation(self.prompt, self.kwargs).stated_mode
 
-    @cached_property
+    @once
     def reasons(self) -> bool:
         """Whether the chosen answer has reasoning."""
         return any(map(reasons_itself, self.chosen))
@@ -174,7 +174,7 @@ def parse_conversation(fields: Fields, defaults: dict[str, Any]) -> Conversation
         messages = in_call_order(prompt + answers, name)
     else:
         raise missing_field("messages", fields)
-    if not any(m["role"] == "assistant" for m in messages):
+    if "assistant" not in [m["role"] for m in messages]:
         raise RowError(
             "field messages: expected an assistant turn, got none, so nothing would be trained; "
             f"{unanswered_remedy(fields)}"

@@ -72,7 +72,7 @@ def dialogue_turns(text: Any) -> list[Fields] | None:
 
 def ends_as_prompt(text: str) -> str | None:
     """The name of the assistant with which a text ends, as rendered prompts do, or None; texts lie between nulls."""
-    if ":" not in text or not any(end in text for end in ("ssistant:", "SSISTANT:", "Response:")):
+    if ":" not in text or not ("ssistant:" in text or "SSISTANT:" in text or "Response:" in text):
         return None
     found = PROMPT_END.search(text)
     return found[1] if found else None

@@ -1,7 +1,5 @@
 """Answers that begin with all of what they answer, as sets of plain prompts and completions write them by mistake."""
 
-from itertools import pairwise
-
 from apo_soup.data.sources.rows import Fields
 
 # A shorter question may be repeated by who answers it.
@@ -14,10 +12,9 @@ def repeats_prompt(turns: list[Fields]) -> bool:
     >>> repeats_prompt([{"role": "user", "content": "Q: " + "a" * 30}, {"role": "assistant", "content": "No."}])
     False
     """
-    return any(
-        answer["role"] == "assistant"
-        and before["role"] == "user"
-        and len(before["content"]) >= FEWEST_CHARACTERS
-        and answer["content"].startswith(before["content"].strip())
-        for before, answer in pairwise(turns)
-    )
+    asked = ""
+    for turn in turns:  # not pairs from a generator, which cost more than what is asked of them
+        if asked and turn["role"] == "assistant" and turn["content"].startswith(asked.strip()):
+            return True
+        asked = turn["content"] if turn["role"] == "user" and len(turn["content"]) >= FEWEST_CHARACTERS else ""
+    return False

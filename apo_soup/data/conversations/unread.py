@@ -56,7 +56,7 @@ def unread_fields(
         writes_names: the template writes the names of those who speak.
     """
     messages = [*messages]
-    unread = {name for name in fields.keys() - reads - HARMLESS if fields[name] not in EMPTY}
+    unread = {n for n in fields if n not in reads and n not in HARMLESS and fields[n] not in EMPTY}
     if unread:
         unread -= {name for name in unread.intersection(MODE_FIELDS) if told_mode(fields[name]) is not None}
         if "rejected" in reads:

@@ -53,6 +53,8 @@ class ControlTokens:
         self.tokens = tuple(sorted(self.control | markup, key=lambda token: (-len(token), token)))
         self.ends = tuple(dict.fromkeys((tokenizer.eos_token, *(e for e in self.control if behind.startswith(e)))))
         self.pattern = re.compile("|".join(map(re.escape, self.tokens)) or r"(?!)")
+        # Whether one of them has no bracket, so that a text without one may hold it.
+        self.bare = not all(set("<>[]◁").intersection(token) for token in self.tokens)
         self._beginnings = tuple(sorted({token[:2] for token in self.tokens}))
 
     def may_be_in(self, text: str) -> bool:

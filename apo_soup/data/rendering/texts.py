@@ -27,6 +27,7 @@ OF_OTHER_MODELS = re.compile(
     r"<\|[a-zA-Z_][^<>|\s]{1,40}\|>|<\|[a-z_]{2,20}>|<[a-z_]{2,20}\|>|<｜[^<>｜\s]{1,40}｜>|<(?:start|end)_of_turn>|◁/?think▷"
     r"|\[/?(?:INST|THINK|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\]"
 )
+BRACKETS = ("<", ">", "]", "[", "{{", "◁")
 BEGINNINGS_OF_OTHERS = ("<|", "|>", "<｜", "_of_turn>", "◁", "INST]", "THINK]", "[TOOL_", "[AVAILABLE_", "[SYSTEM_")
 OF_OTHERS = "warning: a text holds {}, a control token of other models, which is words to this one"
 PROMPT_IN_TURN = "warning: a text ends as a rendered prompt does ({}), and stands inside a turn of the chat template's"
@@ -38,7 +39,7 @@ THOUGHT_AS_WORDS = (
 END_TAKEN_OFF = "an answer's text ended with an end of turn, which was taken off"
 
 
-@dataclass
+@dataclass(slots=True)
 class CheckedTexts:
     """A row as it is (`item`), the row that the template is to see (`shown`: with control tokens marked, or the same
     object), and what is to be said of it.
@@ -65,7 +66,8 @@ class TextPolicy:
             RowError: a control token that the recipe does not allow, or an answer that is nothing but its end of turn.
         """
         texts = item.text if isinstance(item, PlainText) else "\0".join(_all_texts(item))
-        remarks = [*placeholders_in(texts), *self._of_other_models(texts)]
+        bracketed = holds_brackets(texts)
+        remarks = [*placeholders_in(texts), *self._of_other_models(texts)] if bracketed else []
         ending = None if isinstance(item, PlainText) else ends_as_prompt(texts)
         if ending:
             remarks.append(PROMPT_IN_TURN.format(ending))
@@ -75,7 +77,7 @@ class TextPolicy:
             return CheckedTexts(item, item, remarks)
         if isinstance(item, PlainText):
             return CheckedTexts(item, self._shown_text(item, remarks), remarks)
-        if not self.tokens.may_be_in(texts):
+        if not (bracketed or self.tokens.bare) or not self.tokens.may_be_in(texts):
             return CheckedTexts(item, item, remarks)
         item = self._without_ends(item, remarks)
         unfit = list(self._unfit(item))
@@ -174,6 +176,16 @@ class TextPolicy:
                     "around turns and the tokenizer does not know; remove it from the row"
                 )
         return marked(text, self.tokens, unfit)
+
+
+def holds_brackets(text: str) -> bool:
+    """Whether a text holds any of the characters without which there is no placeholder, tag or token of other models;
+    most texts are done with here.
+    """
+    for mark in BRACKETS:  # noqa: SIM110 - a generator costs more than the search
+        if mark in text:
+            return True
+    return False
 
 
 def placeholders_in(text: str) -> list[str]:

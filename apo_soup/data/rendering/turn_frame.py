@@ -38,7 +38,9 @@ class TurnFrame:
 
     def enclosed(self, text: str, start: int) -> int:
         """How many characters of `text` behind `start` belong to a header, which may have begun before it."""
-        cuts = self._cuts.get(text[start : start + 1], ())
+        cuts = self._cuts.get(text[start : start + 1])
+        if not cuts:
+            return 0
         fitting = (len(b) for a, b in cuts if text.startswith(b, start) and text.endswith(a, 0, start))
         return max(fitting, default=0)
 
