@@ -122,7 +122,7 @@ SUPERVISED = [
         [THOUGHT],
     ),
     PublicSet("OpenThoughts-114k", [
-        {"system": "S", "conversations": [_from("user", "Hi?"), _from("assistant", OLD_TAGS)]}], [OLD_TAGS]),
+        {"system": "S", "conversations": [_from("user", "Hi?"), _from("assistant", OLD_TAGS)]}], [THOUGHT]),
     PublicSet(
         "OpenR1-Math-220k",
         [{"problem": "Hi?", "generations": [THOUGHT, "<think>\nno"], "messages": [ASKED, _said(THOUGHT)]}],

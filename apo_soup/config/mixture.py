@@ -92,6 +92,11 @@ class SourceKeys(HubKeys):
         "turns in an unusual order: `join` those of one role, `drop_leading` turns of the assistant, or `refuse` the "
         "row; without it, as the template takes them",
     )
+    system_turn: Literal["into_user", "drop"] | None = key(
+        None,
+        "the system text: `into_user` writes it into the first user turn, for templates without a place for it, `drop` "
+        "leaves it out; without it, as the template takes it",
+    )
     keep_nulls: Flag = key(False, "keep nulls inside calls and tools; else they are keys that a row does not have")
 
     def hub_keys(self) -> list[str]:

@@ -1,6 +1,7 @@
 """What to do about a row and a chat template that do not fit each other: the last part of sentences about rows."""
 
 OTHER_TEMPLATE = "correct the row, or choose another chat_template"
+INTO_USER = "write system_turn: into_user for the source, or choose another chat_template"
 NO_BLOCK_TEMPLATE = "add it, or choose a chat_template that opens no think block there"
 IN_CONTENT = "write it into the content, between <think> and </think>"
 REASONING_TEMPLATE = "choose a chat_template that renders it"

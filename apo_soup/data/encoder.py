@@ -7,6 +7,7 @@ between supervised rows and pairs is in `encode_supervised.py` and `encode_pairs
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
@@ -21,6 +22,13 @@ from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import Format, format_of_row, ordered_fields
 from apo_soup.data.conversations.rendered_chat import READ_AS_TURNS, dialogue_turns
 from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
+from apo_soup.data.conversations.system_turn import (
+    IN_USER_TURN,
+    LEFT_OUT,
+    with_system_in_user_turn,
+    without_system_turn,
+)
+from apo_soup.data.conversations.tagged_thoughts import with_think_blocks
 from apo_soup.data.conversations.tool_schemas import calls_undeclared
 from apo_soup.data.conversations.turn_order import check_order, writes_names
 from apo_soup.data.conversations.unread import unread_fields
@@ -157,9 +165,8 @@ class Encoder(ABC, Generic[ItemT]):
         arguments = {**self.options.template_kwargs, **dict(source.chat_template_kwargs)}
         if source.mode == "by_row":
             arguments.pop("enable_thinking", None)
-        item = self.parsed(fields, arguments)
-        item, remark = with_instructions(item, self.renderer.argument_form)
-        if remark:
+        item, remarks = self._in_form(self.parsed(fields, arguments), source.system_turn)
+        for remark in remarks:
             batch.remarks[source.name, remark] += 1
         if source.mode:
             moded = in_mode(item, source, row.row.place)
@@ -172,6 +179,37 @@ class Encoder(ABC, Generic[ItemT]):
                 batch.remarks[source.name, EMPTY_TAKEN_OFF] += 1
             item = bare
         return item
+
+    def read(self, fields: Fields, arguments: dict[str, Any]) -> ItemT:
+        """As `parsed`, with the reasoning of answers in think blocks."""
+        return self._in_blocks(self.parsed(fields, arguments))[0]
+
+    @property
+    def parser_of_modes(self) -> Callable[[Fields, dict[str, Any]], ItemT] | None:
+        """What reads a row to find its mode, where the template knows modes."""
+        return self.read if self.renderer.knows_modes else None
+
+    def _in_blocks(self, item: ItemT) -> tuple[ItemT, list[str]]:
+        return with_think_blocks(item, self.renderer.knows_tag) if self.renderer.knows_blocks else (item, [])
+
+    def _in_form(self, item: ItemT, system_turn: str | None) -> tuple[ItemT, list[str]]:
+        """A row with its system text, its instructions and its reasoning where the source and the template have them,
+        and what is to be said of it; raises RowError where the source asks for what the row has no turn for.
+        """
+        remarks: list[str] = []
+        if system_turn == "drop":
+            bare = without_system_turn(item)
+            remarks += [LEFT_OUT] if bare is not item else []
+            item = bare
+        item, told = self._in_blocks(item)
+        remarks += told
+        item, remark = with_instructions(item, self.renderer.argument_form)
+        remarks += [remark] if remark else []
+        if system_turn == "into_user":
+            written = with_system_in_user_turn(item)
+            remarks += [IN_USER_TURN] if written is not item else []
+            item = written
+        return item, remarks
 
     def shared_characters(self, texts: list[str]) -> int:
         """How many characters, the same in all texts of a row, may be tokenised once."""
@@ -294,7 +332,9 @@ def reasoning_tokens(thought_ends: list[int], ranges: list[Span], positions: lis
     """
     count = 0
     for first, last in ranges:
-        end = next((end for end in thought_ends if first <= end < last), None)
-        if end is not None:
-            count += sum(max(0, min(end + 1, stop) - max(first, start)) for start, stop in positions)
+        for end in thought_ends:
+            if first <= end < last:
+                for start, stop in positions:
+                    count += max(0, min(end + 1, stop) - max(first, start))
+                break
     return count

@@ -34,7 +34,7 @@ def first_rows_problems(
     entries: Iterator[MixtureSource] = mixture_sources(recipe, without)
     if encoder.renderer.knows_modes:
         quiet: Callable[[str], None] = lambda _: None  # noqa: E731 - its note is the preparation's
-        entries = sources_in_mode(entries, options.template_kwargs, options.pairs, quiet)
+        entries = sources_in_mode(entries, options.template_kwargs, encoder.read, quiet)
     for entry in entries:
         problem = _problem(entry, encoder, recipe.place(f"dataset_mixture.datasets.{entry.number}.id"))
         if problem:

@@ -43,7 +43,7 @@ def prepare_into(
         )
     chunks = recipe_chunks(recipe)
     require_living_readers(recipe, chunks)
-    portions = mixture_portions(recipe, chunks, encoder.renderer.knows_modes, say)
+    portions = mixture_portions(recipe, chunks, encoder.parser_of_modes, say)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
     collect_into(partial, folder, recipe, batches, row_count(chain.from_iterable(chunks)), encoder, say)
 

@@ -7,7 +7,7 @@ from itertools import islice, repeat
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.checks.mask_check import CHARACTERS_PER_SOURCE, ROWS_PER_SOURCE
 from apo_soup.data.conversations.formats import Format
-from apo_soup.data.conversations.source_mode import sources_in_mode
+from apo_soup.data.conversations.source_mode import ParseRow, sources_in_mode
 from apo_soup.data.documents import RowToEncode
 from apo_soup.data.options import Options
 from apo_soup.data.sources.chunks import Chunk, chunk_rows
@@ -115,7 +115,7 @@ def source_portions(
 def mixture_portions(
     recipe: TrainingFile,
     chunks: list[list[Chunk]],
-    knows_modes: bool,
+    parse: ParseRow | None,
     say: Callable[[str], None],
     taken: Collection[tuple[int, int]] | None = None,
 ) -> Iterator[Portion]:
@@ -123,7 +123,7 @@ def mixture_portions(
 
     Args:
         chunks: those of each source.
-        knows_modes: whether the chat template has modes, so that a source's rows are to be in one.
+        parse: a row's fields as an item, where the chat template has modes, so that a source's rows are to be in one.
         taken: numbers of sources and places of their chunks, where not all are to be read.
 
     Raises:
@@ -135,8 +135,8 @@ def mixture_portions(
     if taken is not None:
         places = {number: {place for source, place in taken if source == number} for number in sources}
     entries = mixture_sources(recipe, without=[number for number in sources if places[number] == set()])
-    if knows_modes:
-        entries = sources_in_mode(entries, options.template_kwargs, options.pairs, say)
+    if parse:
+        entries = sources_in_mode(entries, options.template_kwargs, parse, say)
     for entry in entries:
         where = recipe.place(f"dataset_mixture.datasets.{entry.number}.id")
         seed = recipe.dataset_mixture.seed

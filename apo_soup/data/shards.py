@@ -162,7 +162,7 @@ def prepare_shard(
     taken = shard_chunks(plan.chunks, number, count)
     own = [[chunk for place, chunk in enumerate(c) if (source, place) in taken] for source, c in enumerate(plan.chunks)]
     require_living_readers(recipe, own)
-    portions = mixture_portions(recipe, plan.chunks, encoder.renderer.knows_modes, say, taken)
+    portions = mixture_portions(recipe, plan.chunks, encoder.parser_of_modes, say, taken)
     batches = encoded_batches(portions, encoder, recipe.dataset_num_proc or 1)
     plan.shards.mkdir(exist_ok=True)
     # Two tasks may be at one shard, on machines whose processes have the same numbers.

@@ -95,7 +95,7 @@ def shown_mixture(
     encoder = encoder_for(tokenizer, options)
     entries = mixture_sources(recipe, without)
     if encoder.renderer.knows_modes:
-        entries = sources_in_mode(entries, options.template_kwargs, options.pairs, print)
+        entries = sources_in_mode(entries, options.template_kwargs, encoder.read, print)
     for entry in entries:
         rows = _drawn_rows(recipe, entry, count)
         source, keys = entry.source, recipe.dataset_mixture.datasets[entry.number]

@@ -1,6 +1,7 @@
 """The tags around a model's reasoning."""
 
 import re
+from dataclasses import dataclass
 
 THINKING = "<think>"
 END_OF_THINKING = "</think>"
@@ -8,26 +9,81 @@ END_OF_THINKING = "</think>"
 
 # A block without reasoning in front of an answer.
 _EMPTY_BLOCK = re.compile(rf"\s*{THINKING}\s*{END_OF_THINKING}\s*")
-# The same tags as other models write them: Magistral, Seed-OSS, Kimi, and Gemini behind OpenAI's schema.
-_OTHER_TAGS = (
-    ("[THINK]", "[/THINK]"),
-    ("<seed:think>", "</seed:think>"),
-    ("◁think▷", "◁/think▷"),
-    ("<thought>", "</thought>"),
+# What opens an answer's reasoning in other models and data sets: `[THINK]` of Magistral, `<seed:think>` of Seed-OSS,
+# `◁think▷` of Kimi, `<thought>` of Gemini behind OpenAI's schema, `<|begin_of_thought|>` of OpenThoughts, `<reasoning>`
+# and `<thinking>` of answers that a prompt asked for. What such an answer says later of a thought is words.
+_NAME = r"(?:think|thinking|thoughts?|reasoning|scratch_?pad)"
+_OPENING = re.compile(
+    rf"\s*(<(?:seed:)?{_NAME}>|<\|(?:(?:begin|start)(?:_of)?_)?{_NAME}\|>|\[{_NAME}\]|◁{_NAME}▷)", re.IGNORECASE
+)
+BEGINNINGS_OF_TAGS = ("<", "[", "◁")
+# Tags around an answer that are written like control tokens, so that nobody would take them for its words.
+_ANSWER = re.compile(
+    r"<\|((?:begin|start)_of_)(solution|answer|response|output)\|>(.*)<\|end_of_\2\|>", re.IGNORECASE | re.DOTALL
 )
 
 
+@dataclass(frozen=True)
+class TaggedThought:
+    """An answer whose reasoning stands in front, between tags of another name: what it is in the common ones, and the
+    tags.
+    """
+
+    text: str
+    opening: str
+    closing: str
+
+
+def _closings(opening: str) -> tuple[str, ...]:
+    """How what opens reasoning may be closed."""
+    if not opening.startswith("<|"):
+        return (f"{opening[0]}/{opening[1:]}",)
+    for begin, end in (("begin", "end"), ("start", "end"), ("BEGIN", "END"), ("START", "END")):
+        if opening.startswith(f"<|{begin}"):
+            return (opening.replace(begin, end, 1),)
+    name = opening[2:-2]
+    return f"<|/{name}|>", f"</|{name}|>", f"<|end_{name}|>", f"<|end_of_{name}|>"
+
+
+def tagged_thought(text: str) -> TaggedThought | None:
+    r"""An answer in the common tags, where it begins with reasoning between others, each of them there once; None where
+    it does not, or has the common ones as well.
+
+    >>> tagged_thought("<reasoning>2 + 2</reasoning>\n4").text
+    '<think>\n2 + 2\n</think>\n\n4'
+    >>> tagged_thought("<reasoning>2 + 2"), tagged_thought("Write <reasoning>2</reasoning>")
+    (None, None)
+    """
+    found = _OPENING.match(text)
+    if found is None or THINKING in text or END_OF_THINKING in text:
+        return None
+    opening = found[1]
+    closings = [closing for closing in _closings(opening) if closing in text]
+    if len(closings) != 1 or text.count(opening) != 1 or text.count(closings[0]) != 1:
+        return None
+    thought, _, answer = text[found.end() :].partition(closings[0])
+    if not thought.strip():
+        return None
+    answer = answer.strip()
+    framed = _ANSWER.fullmatch(answer)
+    if framed and framed[3].strip() and f"<|{framed[1]}{framed[2]}|>" not in framed[3]:
+        answer = framed[3].strip()
+    return TaggedThought(f"{THINKING}\n{thought.strip()}\n{END_OF_THINKING}\n\n{answer}", opening, closings[0])
+
+
 def in_common_tags(text: str) -> str:
-    """An answer whose reasoning, in front, stands between another model's tags, with the common ones in their place.
+    """An answer whose reasoning, in front, stands between another model's tags, with the common ones in their place;
+    also of one that broke off before its reasoning was closed.
 
     >>> in_common_tags("[THINK]2 + 2[/THINK]4"), in_common_tags("write [THINK] first")
     ('<think>2 + 2</think>4', 'write [THINK] first')
     """
-    begun = text.lstrip()
-    for opening, closing in _OTHER_TAGS:
-        if begun.startswith(opening):
-            return text.replace(opening, THINKING, 1).replace(closing, END_OF_THINKING, 1)
-    return text
+    found = _OPENING.match(text)
+    if found is None or found[1] == THINKING:
+        return text
+    text = text.replace(found[1], THINKING, 1)
+    closing = next((closing for closing in _closings(found[1]) if closing in text), None)
+    return text.replace(closing, END_OF_THINKING, 1) if closing else text
 
 
 def without_empty_block(text: str) -> str:

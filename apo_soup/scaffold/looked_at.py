@@ -12,6 +12,7 @@ from apo_soup.data.conversations.conversation import PlainText, PreferencePair, 
 from apo_soup.data.conversations.formats import TEXT, canonical, format_of_row, formats_of, recognise
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.rename_guess import guessed_rename
+from apo_soup.data.conversations.tagged_thoughts import with_think_blocks
 from apo_soup.data.conversations.turn_fields import HARMLESS, TOOL_FIELDS
 from apo_soup.data.conversations.unread import unread_fields
 from apo_soup.data.prompt_marks import prompt_mark
@@ -78,7 +79,8 @@ class RowReader:
         for row in read_rows(self.source, self.where):
             try:
                 _need_whole_characters(row.fields)
-                yield row, parse(canonical(row.fields, format_of_row(row.fields, self.format, named=False)), {}), ""
+                item = parse(canonical(row.fields, format_of_row(row.fields, self.format, named=False)), {})
+                yield row, with_think_blocks(item, lambda _: False)[0], ""
             except RowError as error:
                 yield row, None, str(error)
 

@@ -155,7 +155,7 @@ class RowViews:
         notes: list[str] = []
         entries = mixture_sources(recipe, others)
         if reader.encoder.renderer.knows_modes:
-            entries = sources_in_mode(entries, options.template_kwargs, options.pairs, notes.append)
+            entries = sources_in_mode(entries, options.template_kwargs, reader.encoder.read, notes.append)
         entry = next(entries)
         pages = RowPages(entry.source, recipe.place(f"dataset_mixture.datasets.{number}.id"))
         opened = _OpenedSource(reader, entry.source, entry.format, pages, tuple(notes))

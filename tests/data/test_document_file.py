@@ -20,4 +20,9 @@ def test_documents_come_back_as_they_were_appended(tmp_path_factory, lengths, se
     for number in reversed(range(len(documents))):
         for part, expected in zip(file.read(number), documents[number], strict=True):
             assert part.tolist() == expected.tolist()
+    if documents:
+        numbers = [*reversed(range(len(documents))), 0]
+        whole, sizes = file.read_many(numbers)
+        assert whole.tolist() == [token for n in numbers for part in documents[n] for token in part]
+        assert sizes.tolist() == [[len(part) for part in documents[n]] for n in numbers]
     file.close()

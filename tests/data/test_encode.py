@@ -56,4 +56,4 @@ def test_a_process_that_ends_names_the_rows_it_was_at(training_recipe, tokenizer
     parts = [chunks.source_chunks(chunks.Source(rows), "here")]
     line = parts[0][-1].part.first_line
     with pytest.raises(UserError, match=f"rows.jsonl, from line {line} on: expected rows that .* ended by SIGKILL; if"):
-        list(encoded_batches(mixture_portions(recipe, parts, False, print), encoder, 2))
+        list(encoded_batches(mixture_portions(recipe, parts, None, print), encoder, 2))

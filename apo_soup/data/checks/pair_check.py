@@ -11,6 +11,7 @@ from apo_soup.data.checks.think_blocks import NOT_OPENED, has_reasoning, think_b
 from apo_soup.data.conversations.conversation import Conversation, PreferencePair
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at, reasons_itself, spoken_reasoning
 from apo_soup.data.cures import (
+    INTO_USER,
     NO_BLOCK_TEMPLATE,
     NO_THINK_CURE,
     OTHER_TEMPLATE,
@@ -115,7 +116,7 @@ def prompt_fault(item: PreferencePair, name: str, prompt: str, whole: str) -> st
     if system and prompt.find(system) != whole.find(system):
         return (
             f"field {name}: expected the system text before the answer where the prompt has it, got it elsewhere or "
-            f"left out, {OTHERWISE_TRAINED}; write it into the first user turn, or choose another chat_template"
+            f"left out, {OTHERWISE_TRAINED}; {INTO_USER}"
         )
     return (
         f"field {name}: expected {asked!r} before the answer, with which the chat template asks for it, got "

@@ -19,7 +19,15 @@ from apo_soup.data.conversations.reasoning import (
     spoken_reasoning,
     think_blocks,
 )
-from apo_soup.data.cures import CORRECT_TEMPLATE, IN_CONTENT, NO_THINK_CURE, OTHER_TEMPLATE, THINK_CURE
+from apo_soup.data.conversations.system_turn import without_flags
+from apo_soup.data.cures import (
+    CORRECT_TEMPLATE,
+    IN_CONTENT,
+    INTO_USER,
+    NO_THINK_CURE,
+    OTHER_TEMPLATE,
+    THINK_CURE,
+)
 from apo_soup.data.rendering.template import Span
 from apo_soup.data.sources.rows import Fields
 from apo_soup.models.think_tags import END_OF_THINKING
@@ -31,7 +39,6 @@ NOT_ALL = (
 IN_NO_THINK = (
     f"expected no reasoning in a no-think row, got some that the chat template writes; {THINK_CURE.format('rows')}"
 )
-MODE_FLAGS = ("/no_think", "/think", "/system_override")
 
 
 @dataclass(slots=True)  # one a row, and a frozen one takes four times as long to make
@@ -278,7 +285,7 @@ def _spoken_forms(message: Fields) -> tuple[str, ...]:
 def _not_rendered(message: Fields) -> str:
     return (
         f"expected the text of a {message['role']} turn in what the chat template writes, got a text without it; "
-        f"{OTHER_TEMPLATE}"
+        f"{INTO_USER if message['role'] == 'system' else OTHER_TEMPLATE}"
     )
 
 
@@ -298,11 +305,3 @@ def without_end(answer: str, ends: Sequence[str]) -> str:
     for end in ends:
         answer = answer.removesuffix(end)
     return answer.strip()
-
-
-def without_flags(text: str) -> str:
-    """A text without the words that only choose a mode, as our template leaves them out."""
-    if "/" not in text or not any(flag in text for flag in MODE_FLAGS):
-        return text
-    lines = (" ".join(word for word in line.split(" ") if word not in MODE_FLAGS) for line in text.split("\n"))
-    return "\n".join(lines)

@@ -10,14 +10,8 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from apo_soup.data.conversations.conversation import (
-    Conversation,
-    PlainText,
-    RowItem,
-    parse_supervised,
-)
+from apo_soup.data.conversations.conversation import Conversation, PlainText, RowItem
 from apo_soup.data.conversations.formats import canonical, format_of_row
-from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK
 from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.rows import Fields, RowError
@@ -27,6 +21,7 @@ from apo_soup.models.think_tags import THINKING
 from apo_soup.progress import warning
 
 ModedT = TypeVar("ModedT", bound=RowItem)
+ParseRow = Callable[[Fields, dict[str, Any]], RowItem]
 ROWS_LOOKED_AT = 1000
 LEADING = 64  # characters among which an empty think block begins
 EMPTY_TAKEN_OFF = "a no-think answer began with an empty think block, which was taken off, as the template writes it"
@@ -34,12 +29,13 @@ ASSUMED = "no-think, as no row among the first of its source holds reasoning"
 
 
 def sources_in_mode(
-    entries: Iterator[MixtureSource], defaults: dict[str, Any], pairs: bool, say: Callable[[str], None]
+    entries: Iterator[MixtureSource], defaults: dict[str, Any], parse: ParseRow, say: Callable[[str], None]
 ) -> Iterator[MixtureSource]:
     """The sources of a mixture under a template that knows modes, each with the mode of its rows.
 
     Args:
         defaults: the recipe's template arguments.
+        parse: a row's canonical fields as an item, as it will be encoded; raises RowError.
         say: told which sources are taken for no-think ones.
 
     Raises:
@@ -51,7 +47,6 @@ def sources_in_mode(
             yield entry
             continue
         looked_at = list(islice(entry.rows, ROWS_LOOKED_AT))
-        parse = parse_pair if pairs else parse_supervised
         with_reasoning, without = 0, []
         for row in looked_at:
             try:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from apo_soup.data.conversations.turn_fields import LOSS_FLAGS, REASONING
-from apo_soup.data.cures import MEND_OR_LEAVE_OUT, OTHER_TEMPLATE
+from apo_soup.data.cures import INTO_USER, MEND_OR_LEAVE_OUT, OTHER_TEMPLATE
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.models.think_tags import THINKING
 
@@ -104,14 +104,19 @@ def usual_turns(messages: list[Fields], name: str) -> list[Fields]:
     return messages
 
 
-def order_remedy(messages: list[Fields], number: int | None = None) -> str:
-    """What to write for turns in an unusual order: those at `number`, or the first that are."""
+def order_remedy(messages: list[Fields], number: int | None = None, complaint: str = "") -> str:
+    """What to write for turns in an unusual order: those at `number`, or the first that are.
+
+    Args:
+        complaint: what a template said of them.
+    """
     roles = [message.get("role") for message in messages]
     behind = [None, *roles]
     if number is None:
         number = next((n for n, role in enumerate(roles) if behind[n] not in USUAL.get(str(role), behind)), None)
     if number is None:
-        return OTHER_TEMPLATE
+        of_system = "role" in complaint.lower() and roles[:1] == ["system"] and "tool" not in roles
+        return INTO_USER if of_system else OTHER_TEMPLATE
     role, before = roles[number], behind[number]
     if role == before:
         return "write turn_order: join for the source, or mend the row"

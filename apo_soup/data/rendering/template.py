@@ -120,8 +120,9 @@ class ChatTemplate:
                 except OutOfTime:
                     raise
                 except Exception as error:  # a template may fail in any way that its expressions can
-                    told = f"expected a row that it takes, got a refusal: {first_line(error).rstrip('.;')}"
-                    raise RowError(f"chat_template: {told}; {order_remedy(messages)}") from error
+                    complaint = first_line(error).rstrip(".;")
+                    told = f"expected a row that it takes, got a refusal: {complaint}"
+                    raise RowError(f"chat_template: {told}; {order_remedy(messages, None, complaint)}") from error
         except OutOfTime as error:
             raise unending_template(error) from None
 

@@ -26,7 +26,7 @@ from apo_soup.data.cures import (
     OTHERWISE_TRAINED,
     REASONING_TEMPLATE,
 )
-from apo_soup.data.rendering.argument_form import ArgumentForm, wants_schemas
+from apo_soup.data.rendering.argument_form import INSTRUCTIONS, OTHER_NAMES, ArgumentForm, wants_schemas
 from apo_soup.data.rendering.message_form import USER, CallForm, call_form_of, in_parts, wants_parts
 from apo_soup.data.rendering.probe_spans import probed_spans
 from apo_soup.data.rendering.reasoning_blocks import THOUGHT, block_fault, renders_reasoning
@@ -41,9 +41,11 @@ from apo_soup.runs.chat_template import TRL_TEMPLATE
 
 # Characters of a text that a message shows.
 SHOWN_OF_TEXT = 20
+# Template arguments that are laid into the form that a template takes.
+FORMED = frozenset((*OTHER_NAMES, INSTRUCTIONS))
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # as `RowToEncode`
 class Rendered:
     """Text of a conversation and the character spans `[start, end)` that are trained."""
 
@@ -72,11 +74,14 @@ class Renderer:
         self.end = tokenizer.eos_token
         # A turn may also end with another special token, as a call does in some templates. Not every special token of a
         # vocabulary has a name (eos, bos) by which a tokenizer lists it.
-        added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
-        self.ends = tuple(dict.fromkeys((self.end, *tokenizer.all_special_tokens, *added)))
+        added = tokenizer.added_tokens_decoder.values()
+        special = (token.content for token in added if token.special)
+        self.ends = tuple(dict.fromkeys((self.end, *tokenizer.all_special_tokens, *special)))
+        self._added = frozenset(token.content for token in added)
         begins = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self.begin = tokenizer.bos_token if begins else ""
         self.knows_modes = "enable_thinking" in self.template.text
+        self.knows_blocks = THINKING in self.template.text or END_OF_THINKING in self.template.text
         # A row that says nothing is in think mode, whatever a template takes it for (Gemma 4 for the other).
         self.usual = {"enable_thinking": True, **self.special} if self.knows_modes else self.special
 
@@ -86,9 +91,14 @@ class Renderer:
         Raises:
             RowError: with the template's own complaint, or a text that UTF-8 cannot hold.
         """
-        messages, kwargs = self._arguments(messages, kwargs)
+        if kwargs and not FORMED.isdisjoint(kwargs):
+            messages, kwargs = self._arguments(messages, kwargs)
         text, spans = self.template.render(self._as_taken(messages), {**self.usual, **kwargs, **options})
         return _encodable(text), spans
+
+    def knows_tag(self, tag: str) -> bool:
+        """Whether the tokenizer has a token of this name, or the template writes it."""
+        return tag in self._added or tag in self.template.text
 
     def unread(self, arguments: set[str]) -> set[str]:
         """Those template arguments that the template never asks for, and so cannot honour."""
@@ -121,7 +131,7 @@ class Renderer:
                 f"chat_template: expected a marked span for each of {turns} assistant turns, got {len(spans)}; "
                 "correct its {% generation %} marks"
             )
-        if any(a[1] > b[0] for a, b in pairwise(spans)):
+        if turns > 1 and any(a[1] > b[0] for a, b in pairwise(spans)):
             raise RowError(
                 "chat_template: expected a span for every assistant turn, got two that overlap; correct its "
                 "{% generation %} marks"
@@ -185,7 +195,10 @@ class Renderer:
         """`messages` in the form that the template takes."""
         if self._wants_parts:
             return in_parts(messages)
-        return self.call_form.of(messages) if any(m.get("tool_calls") for m in messages) else messages
+        for message in messages:
+            if len(message) > 2 and message.get("tool_calls"):  # more than a role and a content
+                return self.call_form.of(messages)
+        return messages
 
     def _arguments(self, messages: list[Fields], kwargs: dict[str, Any]) -> tuple[list[Fields], dict[str, Any]]:
         """Turns and arguments with tools and instructions in the form that the template takes."""

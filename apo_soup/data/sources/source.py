@@ -16,9 +16,10 @@ class Source:
     (`apo_soup.data.conversations.formats`), recognised from the rows when it is None; `rename` maps the columns of the
     data to the names a format knows.
     `chat_template_kwargs` are the template arguments of its rows, below those that a row has itself. `keep_nulls` keeps
-    nulls inside calls and tools; `turn_order` says what is done with turns in an unusual order. `listing` tells apart
-    the entries of a mixture that name the same rows. `mode` says how the mode of a row is found that states none: by
-    what it holds, or `assumed` to be no-think from the first rows (`apo_soup.data.conversations.source_mode`).
+    nulls inside calls and tools; `turn_order` says what is done with turns in an unusual order, `system_turn` with the
+    system text. `listing` tells apart the entries of a mixture that name the same rows. `mode` says how the mode of a
+    row is found that states none: by what it holds, or `assumed` to be no-think from the first rows
+    (`apo_soup.data.conversations.source_mode`).
     """
 
     id: str
@@ -33,6 +34,7 @@ class Source:
     chat_template_kwargs: tuple[tuple[str, Any], ...] = ()
     keep_nulls: bool = False
     turn_order: str | None = None
+    system_turn: str | None = None
     listing: int = 1
     written_id: str | None = None
     mode: Literal["by_row", "assumed"] | None = None
@@ -54,6 +56,7 @@ class Source:
             chat_template_kwargs=tuple(template_arguments(entry.chat_template_kwargs).items()),
             keep_nulls=entry.keep_nulls,
             turn_order=entry.turn_order,
+            system_turn=entry.system_turn,
             written_id=entry.written_id,
             mode=entry.mode if isinstance(entry, TrainedSourceKeys) else None,
             place=place,

@@ -144,7 +144,10 @@ def test_a_turn_that_the_template_leaves_out_is_named(use, skipped):
         *(result if skipped == "tool" else []),
     ]
     found = fault_of(use(template), {"messages": plain}, modes=False)
-    assert found == NOT_WRITTEN.format(skipped)
+    told = NOT_WRITTEN.format(skipped)
+    if skipped == "system":
+        told = told.replace("correct the row", "write system_turn: into_user for the source")
+    assert found == told
 
 
 def test_a_masked_turn_that_is_trained_is_named(use):

@@ -71,7 +71,7 @@ def encoded(use, tokenizer):
 # It stands in the last turn where that is the user's, so it is in no row that ends with an answer.
 SYSTEM_LOST = (
     "expected the text of a system turn in what the chat template writes, got a text without it; "
-    "correct the row, or choose another chat_template"
+    "write system_turn: into_user for the source, or choose another chat_template"
 )
 ALTERNATE = "chat_template: expected a row that it takes, got a refusal: roles must alternate; "
 JOIN = "write turn_order: join for the source, or mend the row"

@@ -1,5 +1,6 @@
 """Control tokens in texts: refused, or plain text, or as they are; an answer has one end of turn."""
 
+import copy
 import json
 
 import pytest
@@ -263,6 +264,13 @@ def test_ordinary_tokens_are_words():
     item = parse_conversation(chat("Is <b>this</b> <smiles>C0</smiles>?", "<b><b>Yes</b>"), {})
     assert policy.checked(item).shown is item
     assert set(policy.tokens.tokens) == {"<unk>", "<s>", "</s>", "[INST]", "[/INST]"}
+
+
+def test_a_control_token_without_a_bracket_is_seen_in_a_text_without_one(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens([AddedToken("|EOT|", special=True)])
+    result, _ = encoded(tokenizer, chat("Is it |EOT| or not?", "Yes", False))
+    assert "got the control token |EOT| in it" in result.reason
 
 
 def test_placeholders_that_nothing_filled_are_remarked(tokenizer):
