@@ -117,7 +117,7 @@ def test_both_answers_of_a_pair_and_every_turn_of_a_conversation_are_read(tokeni
     row["chat_template_kwargs"] = {"enable_thinking": True}
     _, texts, remarks = encoded(tokenizer, row, pairs=True)
     assert texts == [BLOCK + "<|im_end|>", "<think>\nUm.\n</think>\n\n5<|im_end|>"]
-    assert remarks == [READ_AS_BLOCK.format(*TAGS[0]), READ_AS_BLOCK.format(*TAGS[3])]
+    assert remarks == [READ_AS_BLOCK.format(*TAGS[3]), READ_AS_BLOCK.format(*TAGS[0])]
     turns = chat("2 + 2?", OPEN_THOUGHTS)["messages"]
     _, texts, _ = encoded(tokenizer, {"messages": [*turns, *turns]})
     assert texts == [BLOCK + "<|im_end|>"] * 2
@@ -140,4 +140,4 @@ def test_a_system_text_that_asks_for_the_tags_is_named_with_the_cure(tokenizer):
     row = {"messages": [asked, *turns]}
     assert STILL_ASKED_FOR.format("<|begin_of_thought|>") in encoded(tokenizer, row)[2]
     remarks = encoded(tokenizer, row, system_turn="drop")[2]
-    assert remarks == [READ_AS_BLOCK.format(*TAGS[0]), "system_turn: drop left out the system text"]
+    assert remarks == ["system_turn: drop left out the system text", READ_AS_BLOCK.format(*TAGS[0])]
