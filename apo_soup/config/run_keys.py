@@ -23,6 +23,8 @@ ATTENTIONS = (
 )  # fmt: skip
 # Shares of steps are compared in parts of a million, as transformers does.
 SHARES_IN_ONE = 1_000_000
+# The highest rate that anybody gives on purpose, with plain SGD on a small model.
+HIGHEST_RATE = 0.5
 
 
 def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
@@ -73,6 +75,10 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
 
 def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     """What a person should know of a training file's keys of its run."""
+    if recipe.learning_rate > HIGHEST_RATE:
+        told = f"{recipe.learning_rate:g} is above {HIGHEST_RATE:g}, where models diverge; see whether its exponent is"
+        told += " the one that is meant"
+        yield Remark("learning_rate", told)
     if recipe.save_only_model:
         told = "a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops goes on"
         yield Remark("save_only_model", told)

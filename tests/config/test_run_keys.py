@@ -234,9 +234,12 @@ def test_what_cannot_hold_together_is_told_before_anything_runs(write_recipe, ke
 
 def test_what_a_key_costs_is_told(write_recipe):
     keys = {"save_only_model": True, "logging_nan_inf_filter": True, "metric_for_best_model": "loss"}
-    path = write_recipe("sft.yaml", FILE | keys | {"lr_scheduler_type": "constant", "warmup_steps": 0.1})
+    path = write_recipe(
+        "sft.yaml", FILE | keys | {"lr_scheduler_type": "constant", "warmup_steps": 0.1, "learning_rate": "2e5"}
+    )
     recipe = load(path, "sft")
     assert [note.split(": ", 1)[1] for note in recipe.notes] == [
+        "learning_rate: 200000 is above 0.5, where models diverge; see whether its exponent is the one that is meant",
         "save_only_model: a killed run begins anew, since its checkpoints lack the optimiser; one that a signal stops "
         "goes on",
         "metric_for_best_model: nothing reads it without load_best_model_at_end or save_strategy: best, so the last "
