@@ -1,8 +1,10 @@
 """Tiny models and rows built for the tests; nothing is downloaded."""
 
+import gc
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The files that take longest, the longest first. Workers take files in this order, so that no long one is left for the
 # end, where one worker would wait for the other.
 LONGEST_FILES = (
-    "test_refusals.py",
-    "evals/harness/test_task.py", "sft/test_train.py", "apo/test_trainer_steps.py", "merge/test_sweep.py",
-    "training/test_going_on.py", "apo/test_trainer_logs.py", "apo/pairs/engines/test_endpoint.py", "test_hub.py",
-    "test_torture.py", "training/test_fsdp.py", "merge/test_greedy.py", "test_mutations.py", "test_wheel.py",
-    "apo/test_train.py", "cli/test_remembered.py", "apo/test_reference_pass.py", "training/test_interrupted.py",
-    "sft/test_train_new_rows.py", "merge/test_main.py", "merge/test_mergekit_run.py",
+    "apo/test_trainer_steps.py", "plan/test_recipe_plan.py", "test_refusals.py", "plan/test_named.py",
+    "apo/pairs/engines/test_endpoint.py", "test_hub.py", "evals/harness/test_task.py", "sft/test_train.py",
+    "cli/test_app.py", "test_wheel.py", "training/test_fsdp.py", "test_mutations.py", "data/test_prepare.py",
+    "training/test_trained_adapters.py", "test_torture.py", "bench/test_gpu.py", "merge/test_sweep.py",
+    "training/test_step_order_of_ranks.py", "training/test_interrupted.py", "apo/test_scoring.py",
+    "merge/test_greedy.py", "cli/test_submit.py", "training/test_suite_scores.py", "config/test_remedies.py",
+    "cli/test_remembered.py", "apo/test_reference_pass.py", "apo/test_trainer_logs.py",
 )  # fmt: skip
 
 
@@ -37,6 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if gone:
         raise pytest.UsageError(f"{__file__}: LONGEST_FILES: expected files that are there, got {', '.join(gone)}")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+# Modules from which on what they hold is left out of collections anew, and how many there were then.
+MANY_MODULES = 100
+SPARED = {"modules": 0}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the collector pass by all tests and libraries, as programs do: a training collects several times, and each
+    time it would walk half a million objects that live as long as this process.
+    """
+    if len(sys.modules) >= SPARED["modules"] + MANY_MODULES:
+        SPARED["modules"] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 CHATML = (

@@ -39,7 +39,8 @@ def encoded_batches(portions: Iterable[Portion], encoder: RowEncoder, processes:
     # The collector would walk the libraries' many objects again and again, and then every row's. What is left in cycles
     # here is little, and is looked for now and then.
     spared = gc.get_freeze_count()
-    gc.freeze()
+    if not spared:  # else by the program, for good
+        gc.freeze()
     gc.disable()
     try:
         if processes == 1:
@@ -49,7 +50,7 @@ def encoded_batches(portions: Iterable[Portion], encoder: RowEncoder, processes:
             yield from _in_processes(portions, encoder, processes)
     finally:
         gc.enable()
-        if not spared:  # else by the program, for good
+        if not spared:
             gc.unfreeze()
 
 
