@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers import TINY_SHAPE
 from hypothesis import settings
+from programs import asked_at
+from started import fork_what_is_started
 
 # Machines that test are often busy; a slow example is no fault.
 settings.register_profile("busy", deadline=None)
@@ -18,6 +20,7 @@ settings.load_profile("busy")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Two workers share two cores (see addopts); threads of both would starve each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+fork_what_is_started(asked_at)
 
 # The files that take longest, the longest first. Workers take files in this order, so that no long one is left for the
 # end, where one worker would wait for the other.

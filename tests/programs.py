@@ -19,13 +19,26 @@ from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
 from helpers import ENVIRONMENT, ROOT
+from started import VARIABLE
 
 
 @functools.cache
 def preloaded() -> subprocess.Popen:
     """The process that forks, one for all tests of a worker; it ends when the worker does."""
     words = [sys.executable, str(ROOT / "tests" / "preloaded.py")]
-    return subprocess.Popen(words, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    environment = ENVIRONMENT | {VARIABLE: f"{tempfile.mkdtemp(prefix='started')}/socket"}
+    process = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    process.asked_at = environment[VARIABLE]
+    return process
+
+
+def asked_at() -> str:
+    """The socket at which programs of this process have others started, when there is somebody to answer."""
+    place, last = preloaded().asked_at, time.monotonic() + 120
+    while not os.path.exists(place):
+        assert time.monotonic() < last, "no answer from preloaded.py"
+        time.sleep(0.02)
+    return place
 
 
 def is_running(number: int) -> bool:
