@@ -24,6 +24,7 @@ from apo.scoring import answer_logprobs
 from apo.steps import rows_of_every_pair
 from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
 from apo_soup.hashing import hash_value
+from apo_soup.models.shared_rows import RowSharing
 from apo_soup.private import attention_implementation
 from apo_soup.progress import Progress, warn
 from apo_soup.runs.lock import holder_of, named_holder, way_out
@@ -37,15 +38,22 @@ class ReferencePass:
         runner: what computes: under FSDP a sharded copy of the model, under DeepSpeed an engine around it, else itself.
         accelerator: the trainer's.
         capacity: positions of a row.
+        sharing: processes that share the rows of training, and those of the reference that are scored as in training.
 
     Attributes:
         passes: forward passes of this rank so far, probes not counted.
     """
 
     def __init__(
-        self, model: PreTrainedModel | PeftModel, runner: torch.nn.Module, accelerator: Accelerator, capacity: int
+        self,
+        model: PreTrainedModel | PeftModel,
+        runner: torch.nn.Module,
+        accelerator: Accelerator,
+        capacity: int,
+        sharing: RowSharing | None = None,
     ):
         self.model, self.runner, self.accelerator, self.capacity = model, runner, accelerator, capacity
+        self.sharing = sharing
         self.passes = 0
 
     @torch.no_grad()
@@ -82,9 +90,13 @@ class ReferencePass:
         scored in the very row that it is trained in and by the kernels that train it.
 
         Args:
-            epochs: every rank's rows of each epoch. A pair that is in none of them has zeros.
+            epochs: every rank's rows of each epoch; those that share them are one. A pair that is in none of them has
+                zeros.
         """
         rank = self.accelerator.process_index
+        if self.sharing is not None:
+            rank //= self.sharing.size
+            store = store.with_content(sharing=self.sharing.size)
         values = [
             self._kept(pairs, "train", store.with_content(rows=hash_value(rows)), rows[rank], True) for rows in epochs
         ]
@@ -113,7 +125,8 @@ class ReferencePass:
             trained: whether rows run as in training, with gradients and checkpoints of activations: attention may have
                 other kernels without.
         """
-        ranks = self.accelerator.num_processes
+        sharing = self.sharing if trained else None
+        ranks = self.accelerator.num_processes // (sharing.size if sharing else 1)
         device = self.accelerator.device
         model = self.accelerator.unwrap_model(self.model)
         adapter: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -126,20 +139,20 @@ class ReferencePass:
         done = 0
         with self._at_rest(trained), adapter, self.accelerator.autocast(), torch.set_grad_enabled(trained):
             for numbers in rows:
-                scores = self._answer_logprobs(pairs.packed_pairs(numbers)).detach()
+                scores = self._answer_logprobs(pairs.packed_pairs(numbers), sharing).detach()
                 self.passes += 1
                 done += len(numbers) * ranks
                 progress.at(done)
-                if numbers:
+                if numbers and not (sharing and sharing.number):  # those that share a row have the same
                     values[torch.tensor(numbers, device=device)] = scores.float()
         progress.end()
         values = self.accelerator.reduce(values, "sum").cpu()
         return values[:, 0], values[:, 1]
 
-    def _answer_logprobs(self, row: PackedPairs) -> Tensor:
+    def _answer_logprobs(self, row: PackedPairs, sharing: RowSharing | None) -> Tensor:
         """The log-probabilities `[N, 2]` of the answers of the N pairs of a row `[1, S]`."""
         attention = attention_implementation(self.model.config)
-        return answer_logprobs(self.runner, row.to(self.accelerator.device), attention)
+        return answer_logprobs(self.runner, row.to(self.accelerator.device), attention, sharing)
 
     @contextlib.contextmanager
     def _at_rest(self, trained: bool = False) -> Iterator[None]:

@@ -3,6 +3,7 @@ runs in tiles of tokens (`apo_soup/models/lm_head.py`).
 """
 
 import types
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,17 +15,33 @@ from apo.packed_pairs import PackedPairs
 from apo.pair_attention import PAIRS, pair_parts
 from apo_soup.models.document_attention import stand_in_mask
 from apo_soup.models.lm_head import tiled_logprobs, whole
+from apo_soup.models.shared_rows import RowSharing, SharedRow
 
 
-def answer_logprobs(model: torch.nn.Module, row: PackedPairs, attention: str) -> Tensor:
+def answer_logprobs(
+    model: torch.nn.Module, row: PackedPairs, attention: str, sharing: RowSharing | None = None
+) -> Tensor:
     """Log-probabilities `[N, 2]` of the chosen and rejected answers of a row of N pairs.
 
     Args:
         model: a model that `add_scoring` was called on, or what DDP, FSDP or DeepSpeed made of it.
         row: packed pairs on the model's device.
         attention: the model's attention implementation, such as `flex_attention`.
+        sharing: processes that have the same row, of which each computes its places; all of them have the sums.
     """
-    return row.answer_sums(model(**scoring_inputs(row, attention)))
+    inputs = scoring_inputs(row, attention)
+    if sharing is None:
+        return row.answer_sums(model(**inputs))
+    shared = SharedRow(sharing, len(row))
+    inputs |= {name: shared.own(inputs[name]) for name in ("input_ids", "position_ids")} | {"shared_row": shared}
+    own, places = shared.own_places(row.scored_positions)
+    targets, answers, counts = row.targets[own], row.answer_index[own], 1.0
+    if not len(places):  # one that does not count, since weights have a gradient on every process
+        places = targets = answers = places.new_zeros(1)
+        counts = 0.0
+    logprobs = model(**inputs | {"scored_positions": places, "targets": targets}) * counts  # [c]
+    shared.check_attended()
+    return sharing.summed(replace(row, answer_index=answers).answer_sums(logprobs))
 
 
 def scoring_inputs(row: PackedPairs, attention: str) -> dict[str, Any]:

@@ -29,9 +29,11 @@ from apo.stock_trainer import PreparedDPOTrainer
 from apo.trainer import PackedDPOTrainer
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.shared_rows import heads_problem, sharing_refused
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.shared_rows import NotShared
 from apo_soup.progress import say, warn
 from apo_soup.runs.members import Kept
 from apo_soup.runs.stage import Stage
@@ -83,6 +85,10 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     reason = stock_reason(arguments, config)
     if recipe.packed_pairs is False:
         reason = "packed_pairs: false"
+    size = recipe.sequence_parallel_size
+    unshared = (reason or heads_problem(config.get_text_config(), size)) if size > 1 else None
+    if unshared:
+        raise sharing_refused(recipe, unshared)
     adapting = adapters(model, recipe.path)
     check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)
@@ -98,14 +104,19 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         "callbacks": [Watch(stage.name, arguments.beta * mean_length(pairs, "chosen_ids"))],
         "store": reference_store(recipe, rows.folder),
         "global_batch": recipe.global_batch_size,
+        "sharing_size": recipe.sequence_parallel_size,
         **adapting,
     }
     trainer: PreparedDPOTrainer | None = None
     if reason is None:
         try:
             trainer = packed_trainer(recipe, config, arguments, common)
+        except NotShared as error:
+            raise sharing_refused(recipe, str(error)) from error
         except NotPackable as error:
             reason = str(error)
+            if size > 1:
+                raise sharing_refused(recipe, reason) from error
             arguments, _ = trl_arguments(recipe, DPOConfig, stage.partial)  # packing has changed them
             keep_trackers(arguments, recipe, stage)
     if trainer is None:

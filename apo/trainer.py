@@ -39,7 +39,9 @@ from apo.scoring import add_scoring, answer_logprobs
 from apo.steps import StepRows, StepSampler, rows_of_every_pair, single_item
 from apo.stock_trainer import PreparedDPOTrainer
 from apo.which_trainer import NotPackable
-from apo_soup.private import attention_implementation, without_model_hash
+from apo_soup.config.shared_rows import heads_problem
+from apo_soup.models.shared_rows import NotShared, RowSharing, share_attention
+from apo_soup.private import attention_implementation, lets_attention_be_set, without_model_hash
 from apo_soup.training.step_order import step_loader
 
 
@@ -86,15 +88,37 @@ class PackedDPOTrainer(PreparedDPOTrainer):
 
         Raises:
             NotPackable: the model's packed log-probabilities are not those of its plain sequences.
+            NotShared: processes cannot share the rows of the model.
         """
+        if self.sharing is not None:
+            self._share_attention(self.sharing)
         for wrapped in filter(None, (self.model, self.reference_model)):
             model: Any = self.accelerator.unwrap_model(wrapped)
             add_scoring(cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model))
-        self.reference = ReferencePass(self.trained_model, self._reference_runner(), self.accelerator, self.capacity)
+        self.reference = ReferencePass(
+            self.trained_model, self._reference_runner(), self.accelerator, self.capacity, self.sharing
+        )
         self.reference.check_packable(exact=self.accelerator.mixed_precision == "no" and not self.args.tf32)
         super().add_reference()
         self.reference_passes = self.reference.passes
         del self.reference  # and with it FSDP's copy of the model
+
+    def _share_attention(self, sharing: RowSharing) -> None:
+        """Let the model's attention take rows that processes share.
+
+        Raises:
+            NotShared: they cannot.
+        """
+        model: Any = self.accelerator.unwrap_model(self.model)
+        model = model.get_base_model() if isinstance(model, PeftModel) else model
+        reason = heads_problem(model.config.get_text_config(), sharing.size)
+        if not lets_attention_be_set(type(model)):
+            reason = f"{type(model).__name__}, whose attention cannot be set"
+        if self.is_deepspeed_enabled:
+            reason = "DeepSpeed"
+        if reason:
+            raise NotShared(reason)
+        share_attention(model)
 
     def reference_added(self, dataset: Dataset, split: str) -> Dataset:
         """The rows with the reference's columns. In less than float32 what a pair scores depends on the row that it is
@@ -153,7 +177,7 @@ class PackedDPOTrainer(PreparedDPOTrainer):
     def step_sampler(self, pairs: PreparedPairs) -> StepSampler:
         """What draws the micro-batches of this rank."""
         order = self.step_order(len(pairs))
-        return StepSampler(order, pairs.lengths(), self.capacity, self.accelerator.process_index)
+        return StepSampler(order, pairs.lengths(), self.capacity, self.row_rank)
 
     def rows_in(self, batch: Any) -> list[int]:
         """The kept rows that a `MicroBatchRows` has pairs of."""
@@ -167,7 +191,8 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         model.train()
         self.window.begin()
         done = torch.zeros((), device=self.accelerator.device)
-        # Ranks' gradients are averaged, so each rank's share of the sum is scaled up by their number.
+        # Ranks' gradients are averaged, so each rank's share of the sum is scaled up by their number. Of those that
+        # share a row, each has the whole loss, and the part of its gradient that comes by its places.
         scale = self.accelerator.num_processes / inputs.total
         deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
         options = {"scale_wrt_gas": False} if deepspeed else {}
@@ -175,17 +200,27 @@ class PackedDPOTrainer(PreparedDPOTrainer):
             for number, row in enumerate(inputs.rows):
                 last = number == len(inputs.rows) - 1
                 with gradients_held(self.accelerator, model, last), self.compute_loss_context_manager():
-                    loss, sums = self.row_loss(model, row)
+                    loss, sums = self.row_loss(model, row, self.sharing)
                     loss = loss * scale
                     self.accelerator.backward(loss, **options)
                 done += loss.detach()
-                self.window.add(sums)
-        return done
+                self.window.add(sums if self.counts_rows else torch.zeros_like(sums))
+        return done / self.sharing_size
 
-    def row_loss(self, model: torch.nn.Module, row: PackedRow) -> tuple[Tensor, Tensor]:
-        """The sum of the losses of a row's pairs, a number `[]`, and the sums of what is logged, `[len(SUM_NAMES)]`."""
+    @property
+    def counts_rows(self) -> bool:
+        """Whether this rank counts the rows that it is trained on: of those that share them, the first does."""
+        return self.sharing is None or self.sharing.number == 0
+
+    def row_loss(
+        self, model: torch.nn.Module, row: PackedRow, sharing: RowSharing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of a row's pairs, a number `[]`, and the sums of what is logged, `[len(SUM_NAMES)]`;
+        the same on all processes of `sharing`, which have the same row.
+        """
         pairs = row.pairs.to(self.accelerator.device)
-        logps = answer_logprobs(model, pairs, attention_implementation(self.trained_model.config))  # [N, 2]
+        attention = attention_implementation(self.trained_model.config)
+        logps = answer_logprobs(model, pairs, attention, sharing)  # [N, 2]
         reference = to_device(row.reference, logps.device)
         chosen, rejected = (logps - reference).unbind(1)
         with torch.no_grad():

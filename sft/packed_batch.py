@@ -9,6 +9,9 @@ import torch
 from apo_soup.data.packing import position_ids
 from apo_soup.data.trained_ranges import IGNORED, labels_of
 
+# Tokens of a row that stands for none.
+_NO_ROW = 2
+
 
 class PackedCollator:
     """Collates rows of `input_ids` `[S]`, `trained_ranges` `[2k]` and `seq_lengths`, all of them arrays.
@@ -45,8 +48,13 @@ class PackedCollator:
 
 def untrained(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The beginning of a row without a trained token, for a rank that has no row of its own in a micro-batch."""
-    ids = row["input_ids"][:2]
+    ids = row["input_ids"][:_NO_ROW]
     return {"input_ids": ids, "trained_ranges": ids[:0], "seq_lengths": np.array([len(ids)], dtype=ids.dtype)}
+
+
+def stands_in(labels: torch.Tensor) -> bool:
+    """Whether labels `[B, S]` are those of `untrained`."""
+    return labels.shape[1] <= _NO_ROW and bool((labels == IGNORED).all())
 
 
 def stacked(rows: list[np.ndarray], width: int, filler: int) -> torch.Tensor:

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTConfig, SFTTrainer
 
 from apo_soup.config.sft import SftFile
+from apo_soup.config.shared_rows import sharing_refused
 from apo_soup.data.documents import ROWS_COLUMN
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import UserError
+from apo_soup.models.shared_rows import NotShared
 from apo_soup.models.window import widen, window_arguments
 from apo_soup.progress import say
 from apo_soup.runs.stage import Stage
@@ -42,10 +44,18 @@ from apo_soup.training.going_on import with_earlier_adapter
 from apo_soup.training.new_rows import settle_adapter, train_new_rows
 from apo_soup.training.resized import model_to_load
 from apo_soup.training.run import train_and_save
-from apo_soup.training.step_order import GlobalOrder, RankBatches, RowsOfSteps, step_loader
+from apo_soup.training.step_order import (
+    GlobalOrder,
+    RankBatches,
+    RowsOfSteps,
+    StockBatches,
+    StockOrder,
+    step_loader,
+)
 from apo_soup.training.step_rows import CollatorWithRows
 from apo_soup.training.trainer import StageTrainer
-from sft.packed_batch import PackedCollator, untrained
+from sft.packed_batch import PackedCollator, stands_in, untrained
+from sft.shared_rows import share_rows
 from sft.which_path import DocumentsMixed, use_trained_places
 
 
@@ -55,22 +65,29 @@ class PackedSFTTrainer(StageTrainer, SFTTrainer):
     """
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """As TRL; on several ranks, or without a step that is not full, the micro-batches of the global batch."""
+        """As TRL; on several ranks, or without a step that is not full, the micro-batches of the global batch; where
+        processes share rows, those that TRL would give to one in their place.
+        """
         rows: Any = self.train_dataset
         order = self.step_order(len(rows))
         several = self.accelerator.num_processes > 1 or self.args.dataloader_drop_last
-        if not isinstance(order, GlobalOrder) or not several:
+        batches: Sampler[list[int]]
+        if isinstance(order, GlobalOrder) and several:
+            batches = RankBatches(order, self.row_rank)
+        elif isinstance(order, StockOrder) and self.sharing is not None:
+            batches = StockBatches(order, self.row_rank)
+        else:
             return super().get_train_dataloader()
-        batches = RankBatches(order, self.accelerator.process_index)
         return step_loader(self.args, RowsOfSteps(rows, untrained), batches, self.data_collator)
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         """As TRL: the mean negative log-likelihood of a step's trained tokens; `inputs` are `[B, S]`."""
         result = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[no-untyped-call]  # TRL's
         if self.trained_model.training and "attention_mask" not in inputs:
-            rows, width = inputs["position_ids"].shape  # TRL has counted one row
-            uncounted = torch.tensor((rows - 1) * width, device=inputs["position_ids"].device)
-            self.token_count += self.accelerator.gather_for_metrics(uncounted).sum().item()
+            rows, width = inputs["position_ids"].shape  # TRL has counted one row, on each that shares it
+            taken = 0 if stands_in(inputs["labels"]) else rows * width
+            uncounted = torch.tensor(taken - self.sharing_size * width, device=inputs["position_ids"].device)
+            self.token_count += self.accelerator.gather_for_metrics(uncounted).sum().item() // self.sharing_size
             self.log_metric("num_tokens", self.token_count)
         return result
 
@@ -116,6 +133,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             processing_class=rows.tokenizer,
             callbacks=[Watch(stage.name)],
             global_batch=recipe.global_batch_size,
+            sharing_size=recipe.sequence_parallel_size,
             **adapting,
         )
     # Known of the loaded model alone: its configuration, or a kernel from the Hub, may bring FlashAttention along.
@@ -127,8 +145,13 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
 
         scorer = suite_scorer(suite, recipe, rows.tokenizer)
     try:
-        for told in use_trained_places(trainer, recipe.packing):
-            say(f"{stage.name}: {told}")
+        if trainer.sharing is not None:
+            share_rows(trainer, trainer.sharing, recipe.packing)
+        else:
+            for told in use_trained_places(trainer, recipe.packing):
+                say(f"{stage.name}: {told}")
+    except NotShared as error:
+        raise sharing_refused(recipe, str(error)) from error
     except DocumentsMixed as error:
         raise UserError(
             f"{recipe.place('packing')}: expected a model whose packed documents do not see each other, got {error}; "

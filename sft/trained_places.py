@@ -8,20 +8,24 @@ leaves any other to TRL: the loss, its normaliser and what is logged stay TRL's.
 
 import types
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from apo_soup.data.trained_ranges import IGNORED
 from apo_soup.models.document_attention import DOCUMENTS, stand_in_mask
-from apo_soup.models.lm_head import LogitRule, tiled_scores, whole
+from apo_soup.models.lm_head import LogitRule, TokenScores, tiled_scores, whole
+from apo_soup.models.shared_rows import RowSharing, SharedRow
 from apo_soup.private import attention_implementation
 
 # What a call of a packed batch brings along; one with anything else is TRL's.
 BATCH = {"input_ids", "labels", "position_ids", "use_cache"}
+# What FlashAttention's comes along with beside that.
+BOUNDARIES = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def document_row(input_ids: Tensor, position_ids: Tensor, labels: Tensor) -> Doc
     )
 
 
-def add_trained_places(model: PreTrainedModel, tiles: bool) -> None:
+def add_trained_places(model: PreTrainedModel, tiles: bool, sharing: RowSharing | None = None) -> None:
     """Let a model that TRL gave its fused LM head answer `model(..., fused_lm_head=True)` for packed batches `[B, S]`
     by what their loss comes from, with a value for each trained token in fields `[C]`. Where the model attends by
     documents, nothing but they is computed.
@@ -79,18 +83,26 @@ def add_trained_places(model: PreTrainedModel, tiles: bool) -> None:
     Args:
         model: with `trl.trainer.utils.add_fused_lm_head` called on it.
         tiles: run the LM head in tiles; else by TRL's kernel.
+        sharing: processes that are trained on the same rows, each on its places of them; its fields are of those. What
+            is not trained on is computed whole, by a forward pass alone.
     """
     stock = model.forward
     rule = logit_rule(model.config.get_text_config())
+    known = BATCH if sharing is None else BATCH | BOUNDARIES
 
     def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
         """Fields `[C]` for batches of packed rows, else what the model returns."""
         given = {
             name: value for name, value in inputs.items() if value is not None
         }  # PEFT names all that there could be
-        ours = fused_lm_head and not args and given.keys() <= BATCH and {"labels", "position_ids"} <= given.keys()
+        ours = fused_lm_head and not args and given.keys() <= known and {"labels", "position_ids"} <= given.keys()
+        shares = sharing is not None and self.training
+        if shares and fused_lm_head and not ours:
+            raise ValueError(f"expected a batch of {', '.join(sorted(known))} alone, got {', '.join(sorted(given))}")
         if not ours or not bool((given["labels"][:, 1:] != IGNORED).any()):
             return stock(*args, fused_lm_head=fused_lm_head, **inputs)
+        if not shares and BOUNDARIES & given.keys():
+            return stock(fused_lm_head=True, **inputs)
         labels = given.pop("labels")
         if attention_implementation(self.config) == DOCUMENTS:
             row = document_row(given["input_ids"], given["position_ids"], labels)
@@ -100,26 +112,41 @@ def add_trained_places(model: PreTrainedModel, tiles: bool) -> None:
                 "attention_mask": stand_in_mask(labels.device),
                 "document_lengths": row.lengths,
             }
-            if not tiles:
-                shifted = torch.full_like(row.input_ids, IGNORED)
-                shifted[0, row.predicting] = row.targets
-                return stock(fused_lm_head=True, shift_labels=shifted, **given)
-            hidden = self.base_model(**given, use_cache=False).last_hidden_state[0, row.predicting]  # [C, H]
-            targets = row.targets
+            predicting, targets = row.predicting, row.targets
         else:
-            trained = labels[:, 1:] != IGNORED
-            states = self.base_model(**given | {"use_cache": False}).last_hidden_state  # [B, S, H]
-            hidden, targets = states[:, :-1][trained], labels[:, 1:][trained]
-        head: Any = self.get_output_embeddings()
-        scores = tiled_scores(hidden, whole(head.weight), whole(head.bias), targets, rule)
-        return FusedCausalLMOutput(
-            log_probs=scores.logprobs,
-            entropy=scores.entropy,
-            is_top1=scores.is_top1,
-            label_mask=torch.ones_like(scores.is_top1),
-        )
+            trained = F.pad(labels[:, 1:] != IGNORED, (0, 1))
+            predicting, targets = trained.flatten().nonzero()[:, 0], labels[:, 1:][trained[:, :-1]]
+        shared = SharedRow(cast(RowSharing, sharing), given["input_ids"].shape[1]) if shares else None
+        if shared is not None:
+            own, predicting = shared.own_places(predicting)
+            targets = targets[own]
+            given |= {name: shared.own(given[name]) for name in ("input_ids", "position_ids")} | {"shared_row": shared}
+        if tiles:
+            counted = len(predicting) > 0
+            if not counted:  # a part of a row: one that does not count, for weights have a gradient on every process
+                predicting = targets = predicting.new_zeros(1)
+            hidden = self.base_model(**given | {"use_cache": False}).last_hidden_state.flatten(0, 1)[predicting]
+            head: Any = self.get_output_embeddings()
+            scored = scores_of(tiled_scores(hidden, whole(head.weight), whole(head.bias), targets, rule), counted)
+        else:
+            shifted = torch.full_like(given["input_ids"], IGNORED)
+            shifted.view(-1)[predicting] = targets
+            scored = stock(fused_lm_head=True, shift_labels=shifted, **given)
+        if shared is not None:
+            shared.check_attended()
+        return scored
 
     model.forward = types.MethodType(forward, model)
+
+
+def scores_of(scores: TokenScores, counted: bool) -> FusedCausalLMOutput:
+    """What a model says of some tokens `[C]`, as TRL takes it, or in place of none, where they are not counted."""
+    mask = torch.full_like(scores.is_top1, counted)
+    if not counted:
+        scores = TokenScores(scores.logprobs * 0.0, scores.entropy * 0.0, mask)
+    return FusedCausalLMOutput(
+        log_probs=scores.logprobs, entropy=scores.entropy, is_top1=scores.is_top1, label_mask=mask
+    )
 
 
 def logit_rule(text: Any) -> LogitRule:

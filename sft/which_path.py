@@ -71,7 +71,7 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
     wrapped: Any = trainer.model
     model: Any = wrapped.get_base_model() if isinstance(wrapped, PeftModel) else wrapped
     arguments = cast(SFTConfig, trainer.args)
-    exact = model.dtype == torch.float32 and not arguments.tf32 and not getattr(model, "is_quantized", False)
+    exact = is_exact(model, arguments)
     stock, attention = model.forward, attention_implementation(model.config)
     # Its kernels read the documents' boundaries, and run on a GPU alone.
     flash = is_flash_attention_requested(model.config.get_text_config())
@@ -82,7 +82,7 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
         if packed and parallel.cp_enabled:
             raise DocumentsMixed(f"{type(model).__name__} under context parallelism, which attends to rows whole")
     if reason is None and not flash:
-        tiles = not (trainer.accelerator.device.type in KERNEL_DEVICES and is_triton_available())
+        tiles = runs_in_tiles(trainer)
         if attention == "sdpa":
             why = set_by_documents(model, arguments.max_length)
             if why and not packed:
@@ -101,6 +101,16 @@ def use_trained_places(trainer: SFTTrainer, packed: bool = True) -> list[str]:
         if mixed:
             raise DocumentsMixed(mixed)
     return [f"the loss is computed as TRL does, because of {reason}"] * (reason is not None) + told
+
+
+def is_exact(model: PreTrainedModel, arguments: SFTConfig) -> bool:
+    """Whether a model computes in float32."""
+    return model.dtype == torch.float32 and not arguments.tf32 and not getattr(model, "is_quantized", False)
+
+
+def runs_in_tiles(trainer: SFTTrainer) -> bool:
+    """Whether the LM head runs in our tiles, where TRL's kernel for it does not run."""
+    return not (trainer.accelerator.device.type in KERNEL_DEVICES and is_triton_available())
 
 
 def set_by_documents(model: Any, longest: int | None) -> str | None:

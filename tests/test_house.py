@@ -73,7 +73,7 @@ OF_WHOLE_ROOMS = {
     "test_docs.py", "test_house.py", "test_hub.py", "test_mutations.py", "test_portable.py",
     "test_programs.py", "test_refusals.py", "test_release.py", "test_torture.py", "test_wheel.py",
     "data/test_public_rows.py", "training/test_fsdp.py", "training/test_interrupted.py",
-    "training/test_quantised_base.py",
+    "training/test_quantised_base.py", "training/test_shared_rows.py",
     "training/test_trained_adapters.py",
 }  # fmt: skip
 

@@ -188,7 +188,8 @@ def test_our_trainers_override_nothing_private_and_the_public_methods_that_they_
 
     meant = {
         "__init__", "compute_loss", "create_accelerator_and_postprocess", "evaluate", "evaluation_loop",
-        "get_batch_samples", "get_eval_dataloader", "get_train_dataloader", "log", "save_model", "training_step",
+        "get_batch_samples", "get_cp_size", "get_eval_dataloader", "get_train_dataloader", "log", "save_model",
+        "training_step",
     }  # fmt: skip
     hooks = {
         "_save_checkpoint",

@@ -18,11 +18,10 @@ from apo_soup.cli.run_output import RunOutput
 from apo_soup.cli.shadowed import require_our_module
 from apo_soup.cli.steps import STEPS, executable, keys_of_file, launch_command, order
 from apo_soup.config.kinds import stage_of_file
-from apo_soup.config.launch_file import launch_processes
 from apo_soup.config.load import load
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_together
-from apo_soup.plan.check import batch_problems, checked_file
+from apo_soup.plan.check import checked_file, launch_problems
 from apo_soup.progress import warning
 from apo_soup.runs.outputs import output_folders
 from apo_soup.runs.secrets import without_secrets
@@ -163,7 +162,6 @@ def require_right_files(recipe: Path, stages: list[str], last: str, words: list[
         UserError: with everything that is wrong with them.
     """
     problems: list[str] = []
-    processes = launch_processes(Path(launch)) if launch else None
     over = keys_of_file(STEPS[last], words)
     files = [(recipe / STEPS[stage].file, over if stage == last else []) for stage in stages]
     laid_over = {file: own for file, own in files if own}
@@ -172,10 +170,12 @@ def require_right_files(recipe: Path, stages: list[str], last: str, words: list[
             own = laid_over.get(file, [])
             right, wrong = checked_file(file, stage_of_file(file) or "", own, STEPS[last].flags if own else ())
             problems += wrong
-            if isinstance(right, TrainingFile) and not all(
-                folder.exists() for folder in output_folders(right).values()
+            if (
+                launch
+                and isinstance(right, TrainingFile)
+                and not all(folder.exists() for folder in output_folders(right).values())
             ):
-                problems += batch_problems(right, processes)
+                problems += launch_problems(right, Path(launch))
     if problems:
         raise told_together(list(dict.fromkeys(problems)))
 

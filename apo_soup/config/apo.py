@@ -59,6 +59,10 @@ class ApoFile(TrainingFile):
         return {k: v for k, v in super().deciding_values().items() if k not in ("members", "checkpoints")}
 
     @property
+    def packs(self) -> bool:
+        return self.packed_pairs is not False
+
+    @property
     def settled_elsewhere(self) -> frozenset[str]:
         settled = super().settled_elsewhere
         return settled - {"per_device_train_batch_size"} if COUPLING & set(self.loss_type) else settled

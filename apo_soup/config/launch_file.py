@@ -14,8 +14,9 @@ from apo_soup.errors import told_together
 # among them, it starts one, whatever num_processes says, unless mpirun starts them (its `launch_command`).
 _OF_OTHER_DEVICES = ("NPU", "MLU", "SDAA", "MUSA", "XPU", "HPU", "NEURON")
 STARTED = {"MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA", *(f"MULTI_{kind}" for kind in _OF_OTHER_DEVICES)}
-# What divides a row or a product among processes, so that fewer of them take rows of their own.
-_DIVIDE_ROWS = tuple(f"parallelism_config_{kind}_size" for kind in ("tp", "cp", "sp"))
+# What divides a row or a product among processes, so that fewer of them take rows of their own: tensor, context and
+# sequence parallelism.
+DIVIDED_KINDS = ("tp", "cp", "sp")
 # Where accelerate declares the keys of such a file, by its classes.
 _DECLARED, _CLASSES = "commands/config/config_args.py", ("BaseConfig", "ClusterConfig", "SageMakerConfig")
 _ZERO_STAGES = ("0", "1", "2", "3")
@@ -85,4 +86,5 @@ def distributed_type(settings: dict[str, Any]) -> str:
 def rows_divided(settings: dict[str, Any]) -> str | None:
     """The key by which several processes share their rows, such as one of context parallelism, or None."""
     parallel: dict[str, Any] = settings.get("parallelism_config") or {}
-    return next((key for key in _DIVIDE_ROWS if parallel.get(key, 1) not in (1, None)), None)
+    keys = (f"parallelism_config_{kind}_size" for kind in DIVIDED_KINDS)
+    return next((key for key in keys if parallel.get(key, 1) not in (1, None)), None)

@@ -54,6 +54,10 @@ class SftFile(TrainingFile):
         return AskedWindow(self.rope_theta, self.max_position_embeddings)
 
     @property
+    def packs(self) -> bool:
+        return self.packing
+
+    @property
     def end_of_turn(self) -> str | None:
         return self.eos_token
 

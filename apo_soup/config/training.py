@@ -30,6 +30,7 @@ from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.nearest import nearest
 from apo_soup.config.run_keys import run_faults, run_remarks
 from apo_soup.config.schedules import schedule_faults
+from apo_soup.config.shared_rows import sharing_faults
 from apo_soup.config.stage_file import Fault, Remark, StageFile
 from apo_soup.config.suite_keys import EvalSuiteKeys, eval_suite_faults
 
@@ -123,6 +124,12 @@ class TrainingFile(StageFile):
         "sequences or pairs an optimiser step, on all processes together; `gradient_accumulation_steps` follows from "
         "it, so a file holds on any number of processes",
         main=True,
+    )
+    sequence_parallel_size: Positive = key(
+        1,
+        "processes that share each packed row, for rows longer than one device holds: activations are divided by it, "
+        "and a step has the same rows; it divides the model's key-value heads (`docs/scale.md`)",
+        cosmetic=True,
     )
     seed: Seed = key(42, "seed of the training", main=True)
     use_cpu: Flag = key(False, "stay on the CPU; set by itself where there is no accelerator")
@@ -233,6 +240,11 @@ class TrainingFile(StageFile):
         return settled if chooses else settled | {"eval_suite"}
 
     @property
+    def packs(self) -> bool:
+        """Whether a row holds several documents or pairs."""
+        return True
+
+    @property
     def end_of_turn(self) -> str | None:
         """The end-of-turn token that the file names in place of the tokenizer's."""
         return None
@@ -268,6 +280,7 @@ class TrainingFile(StageFile):
         yield from schedule_faults(self)
         yield from run_faults(self)
         yield from batch_faults(self)
+        yield from sharing_faults(self)
         yield from eval_suite_faults(self)
         yield from library_faults(self)
 

@@ -8,7 +8,7 @@ stay as they are; `config.json` of what is saved has the new values.
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from apo_soup.config.training import AskedWindow, TrainingFile
 from apo_soup.errors import UserError, told_by_library
@@ -33,11 +33,22 @@ def window_of(recipe: TrainingFile, model: str) -> dict[str, Any]:
     Raises:
         UserError: as there.
     """
+    return changed_window(recipe, config_of(recipe, model).to_dict())
+
+
+def config_of(recipe: TrainingFile, model: str) -> PreTrainedConfig:
+    """The configuration of a model of this name, loaded as the recipe says.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     where = recipe.place("model_name_or_path")
     with told_by_library(where, (ValueError, OSError), expected="a model that transformers loads", way="name another"):
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=recipe.trust_remote_code)
-    return changed_window(recipe, config.to_dict())
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            model, revision=revision, trust_remote_code=recipe.trust_remote_code
+        )
+    return config
 
 
 def changed_window(recipe: TrainingFile, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from apo_soup.config.adapter_keys import missing_package
 from apo_soup.config.apo import ApoFile
 from apo_soup.config.batch import batch_problem, global_batch
 from apo_soup.config.kinds import stage_name, stage_of_file
-from apo_soup.config.launch_file import launch_processes
+from apo_soup.config.launch_file import launch_processes, read_launch
 from apo_soup.config.library_values import missing_library
 from apo_soup.config.load import load
 from apo_soup.config.members import file_problems, member_recipes
 from apo_soup.config.places import resolved
 from apo_soup.config.sft import SftFile
+from apo_soup.config.shared_rows import division_of_file, division_problem, untested
 from apo_soup.config.slurm import SLURM_FILE
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.sweep import SweepFile
@@ -70,12 +71,12 @@ def check_recipe(folder: Path, launch: Path | None = None, alone: bool = False) 
     training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
     looks = (missing_package, missing_library, earlier_adapter_problem)
     problems += filter(None, (look(recipe) for look in looks for recipe in training))
-    processes = None
     try:
-        processes = launch_processes(launch) if launch else None
+        if launch:
+            read_launch(launch)  # which is told of where no training is right
+            problems += [problem for recipe in training for problem in launch_problems(recipe, launch)]
     except UserError as error:
         problems += [line.strip() for line in str(error).splitlines()]
-    problems += [problem for recipe in training for problem in batch_problems(recipe, processes)]
     if (folder / SLURM_FILE).is_file():
         problems += job_problems(folder, [recipe.path.name for recipe in recipes])
     problems += few_rows_problems(recipes)
@@ -187,11 +188,46 @@ def batch_problems(recipe: TrainingFile, processes: int | None) -> Iterator[str]
     Raises:
         UserError: a member holds an unknown key or a value of the wrong type.
     """
-    trainings = member_recipes(recipe) if isinstance(recipe, ApoFile) else [recipe]
-    for training in trainings if processes else ():
+    for training in trainings_of(recipe) if processes else ():
         problem = batch_problem(training, processes or 1)
         if problem:
             yield problem
+
+
+def launch_problems(recipe: TrainingFile, launch: Path) -> Iterator[str]:
+    """A sentence for each training of a file that processes started with this configuration cannot take.
+
+    Raises:
+        UserError: the configuration cannot be read; a member holds an unknown key or a value of the wrong type.
+    """
+    yield from batch_problems(recipe, launch_processes(launch))
+    yield from division_problems(recipe, launch)
+
+
+def division_problems(recipe: TrainingFile, launch: Path) -> Iterator[str]:
+    """A sentence for each training of a file that does not go with what this configuration divides among processes; a
+    note on the file for what it hands on untried.
+
+    Raises:
+        UserError: as `launch_problems`.
+    """
+    division = division_of_file(read_launch(launch)[0])
+    for training in trainings_of(recipe):
+        problem = division_problem(training, division)
+        if problem:
+            yield f"{problem} ({launch})"
+    told = untested(recipe, division)
+    if told:
+        recipe.notes.append(told)
+
+
+def trainings_of(recipe: TrainingFile) -> Sequence[TrainingFile]:
+    """The trainings of a file: those of its members, where it may have some.
+
+    Raises:
+        UserError: a member holds an unknown key or a value of the wrong type.
+    """
+    return member_recipes(recipe) if isinstance(recipe, ApoFile) else [recipe]
 
 
 def training_table(recipes: list[StageFile]) -> str:
@@ -202,14 +238,15 @@ def training_table(recipes: list[StageFile]) -> str:
             continue
         sources = recipe.dataset_mixture.datasets
         local = sum(is_local(source.id) for source in sources)
-        whole = recipe.global_batch_size is not None
+        whole, sharing = recipe.global_batch_size is not None, recipe.sequence_parallel_size
+        each = "a process" if sharing == 1 else f"{sharing} processes"
         unit, runs = ("pairs", len(recipe.members or [1])) if isinstance(recipe, ApoFile) else ("sequences", 1)
         rows.append(
             [
                 recipe.path.name,
                 recipe.model_name_or_path,
                 f"{len(sources)} ({local} local)",
-                f"{global_batch(recipe, 1)} {unit} x {recipe.max_length}{'' if whole else ' a process'}",
+                f"{global_batch(recipe, sharing)} {unit} x {recipe.max_length}{'' if whole else f' {each}'}",
                 str(recipe.learning_rate) if recipe.gives("learning_rate") else "default",
                 str(runs),
             ]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from apo_soup.config.apo import ApoFile
+from apo_soup.config.shared_rows import heads_problem
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.rehearsal import RehearsedBatch
 from apo_soup.plan.row_counts import SplitCounts
@@ -14,6 +15,8 @@ from apo_soup.tables import size_text
 USABLE = 0.92
 # With a file of 8-bit states, and what a length is halved to at least.
 _EIGHT_BIT, _SHORTEST = "adamw_bnb_8bit", 512
+# Key-value heads that a model has at most.
+_MOST_HEADS = 1024
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,24 @@ def ways(setting: Setting, counts: SplitCounts | None) -> Iterator[Way]:
         yield Way(f"optim: {_EIGHT_BIT}", setting, batch)
     if isinstance(recipe, ApoFile) and not setting.packed_pairs:
         return
+    size = most_that_share(setting)
+    if size > 1:
+        keeps = "" if recipe.global_batch_size else f" with gradient_accumulation_steps {size} times as large"
+        batch = replace(batch, width=-(-batch.width // size), scored=max(1, batch.scored // size))
+        yield Way(f"sequence_parallel_size: {size}{keeps}", setting, batch)
+    whole = batch.width
     while batch.width > _SHORTEST:
         batch = replace(batch, width=batch.width // 2, scored=max(1, batch.scored // 2))
-        yield Way(
-            f"max_length: {recipe.max_length * batch.width // largest_batch(setting, counts).width}", setting, batch
-        )
+        yield Way(f"max_length: {recipe.max_length * batch.width // whole}", setting, batch)
+
+
+def most_that_share(setting: Setting) -> int:
+    """The most processes of a launch on GPUs that can share a row; 1 where some do already, or none can."""
+    recipe, launch, text = setting.recipe, setting.launch, setting.config.get_text_config()
+    if recipe.sequence_parallel_size > 1 or launch.on_cpu or launch.sharing not in ("ddp", "fsdp"):
+        return 1
+    sizes = [size for size in range(2, min(launch.processes, _MOST_HEADS) + 1) if launch.processes % size == 0]
+    return max((size for size in sizes if heads_problem(text, size) is None), default=1)
 
 
 def fitting(setting: Setting, counts: SplitCounts | None, total: float, memory: float, process: float) -> str | None:

@@ -17,7 +17,7 @@ from apo_soup.config.slurm import (
 )
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
-from apo_soup.plan.check import batch_problems, checked_file
+from apo_soup.plan.check import batch_problems, checked_file, division_problems
 
 _TRAININGS = ("extend", "mid", "sft", "apo")
 
@@ -53,6 +53,8 @@ def job_problems(recipe: Path, files: Sequence[str]) -> list[str]:
         if isinstance(training, TrainingFile):
             where = f"{given.path.name} gives {stage} {job_processes(job)} processes"
             problems += [f"{problem} ({where})" for problem in batch_problems(training, job_processes(job))]
+            launch = launch_of_job(job, recipe)
+            problems += division_problems(training, launch) if launch else []
     return list(dict.fromkeys(problems))
 
 

@@ -13,7 +13,7 @@ from apo.pair_attention import PAIRS
 from apo.train import CAPACITIES
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.batch import accumulation_steps
+from apo_soup.config.batch import accumulation_steps, row_processes
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import first_line
 from apo_soup.models.document_attention import DOCUMENTS
@@ -165,7 +165,8 @@ class Setting:
     def at_once(self) -> int:
         """Sequences or pairs of a micro-batch, on all processes together."""
         split = cast(Any, self.arguments.accelerator_config).split_batches
-        return self.recipe.per_device_train_batch_size * (1 if split else self.launch.processes)
+        taking = row_processes(self.recipe, self.launch.processes)
+        return self.recipe.per_device_train_batch_size * (1 if split else taking)
 
     @property
     def global_batch(self) -> int:
@@ -197,7 +198,8 @@ def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count:
     """
     at_base = recipe.model_copy(update={"model_name_or_path": model})
     kind: Any = DPOConfig if isinstance(recipe, ApoFile) else SFTConfig
-    arguments, of_model = trl_arguments(at_base, kind, Path(recipe.output_dir))
+    fewest = recipe.sequence_parallel_size  # processes of a launch; how many they are is the plan's to say
+    arguments, of_model = trl_arguments(at_base, kind, Path(recipe.output_dir), fewest)
     base = base_model(at_base)
     try:
         config = AutoConfig.from_pretrained(
@@ -247,7 +249,9 @@ def training_steps(setting: Setting, sequences: int) -> int:
 
 
 def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatch:
-    """The largest batch that goes through the model at once; of rows that are not known, `max_length`, all scored."""
+    """The largest batch that goes through the model of a process at once: of rows that processes share, its part. Of
+    rows that are not known it is `max_length`, all scored.
+    """
     recipe = setting.recipe
     longest = counts.longest if counts else recipe.max_length
     scored = counts.trained / max(1, counts.tokens) if counts else 1.0
@@ -263,9 +267,9 @@ def largest_batch(setting: Setting, counts: SplitCounts | None) -> RehearsedBatc
         rows *= 2  # chosen and rejected, each with its prompt
     elif setting.by_documents and counts:
         width, documents = counts.most_computed, max(1, round(rows * counts.rows / counts.sequences))
-    return RehearsedBatch(
-        rows, width, max(1, round(rows * predicting * scored)), isinstance(recipe, ApoFile), documents
-    )
+    parts = recipe.sequence_parallel_size
+    predicting_here = max(1, round(rows * predicting * scored / parts))
+    return RehearsedBatch(rows, -(-width // parts), predicting_here, isinstance(recipe, ApoFile), documents)
 
 
 def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tuple[PeakMemory, Rehearsal]:

@@ -16,6 +16,7 @@ from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import EvalFile, OwnTask
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.merge import MergeFile
+from apo_soup.config.shared_rows import heads_problem, sharing_refused
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import AskedWindow, TrainingFile
@@ -110,10 +111,21 @@ def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
         from apo_soup.models.window import window_of
 
         window_of(recipe, model)
+    if recipe.sequence_parallel_size > 1:
+        _try_sharing(recipe, model)
     tokenizer = recipe_tokenizer(recipe, anew=True)
     sources = recipe.dataset_mixture.datasets
     absent = {number for number, source in enumerate(sources) if made.makes(source.id) or not is_local(source.id)}
     yield from first_rows_problems(recipe, tokenizer, absent)
+
+
+def _try_sharing(recipe: TrainingFile, model: str) -> None:
+    """The heads of attention, which processes that share rows divide."""
+    from apo_soup.models.window import config_of
+
+    reason = heads_problem(config_of(recipe, model).get_text_config(), recipe.sequence_parallel_size)
+    if reason:
+        raise sharing_refused(recipe, reason)
 
 
 def _try_prompts(recipe: AskingFile, made: MadeHere) -> None:

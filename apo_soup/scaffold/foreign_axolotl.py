@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apo_soup.scaffold.foreign_keys import (
+    ALONE,
     GOING_ON,
     ITSELF,
     LAUNCH,
@@ -16,6 +17,7 @@ from apo_soup.scaffold.foreign_keys import (
     Ours,
     attention,
     if_true,
+    shared_rows,
 )
 
 
@@ -75,6 +77,8 @@ AXOLOTL = ForeignKeys(
         "wandb_name": "run_name",
     },
     values={
+        "context_parallel_size": shared_rows,
+        "sequence_parallel_degree": shared_rows,
         "lr_scheduler": _scheduler,
         "bf16": _bf16,
         "bfloat16": _bf16,
@@ -117,8 +121,8 @@ AXOLOTL = ForeignKeys(
         "fsdp_config": LAUNCH,
         "fsdp": LAUNCH,
         "dp_": LAUNCH,
-        "context_parapllel": LAUNCH,
-        "context_parallel": LAUNCH,
+        "context_parallel": ALONE,
+        "sequence_parallel_degree": ALONE,
         "tensor_parallel": LAUNCH,
         "expert_parallel": LAUNCH,
         "lora_mlp_kernel": SPEED,

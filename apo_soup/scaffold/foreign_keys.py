@@ -35,6 +35,7 @@ class ForeignKeys:
 SPEED = "it concerns speed or memory alone"
 TRACKER = "trackers are named in report_to"
 LAUNCH = "accelerate's launch file says it: --launch fsdp2.yaml"
+ALONE = "each process takes sequences of its own"
 ITSELF = "a stage does so by itself"
 OTHER_WAY = "another way of training, which is not done here"
 OPTIMISER = "an optimiser of its own, which is not here; optim names those that are"
@@ -49,6 +50,12 @@ _ATTENTION = {"flash_attention_2", "sdpa", "eager", "flex_attention"}
 def if_true(key: str, value: Any) -> Callable[[Any], Ours]:
     """A key of ours where theirs is true."""
     return lambda given: {key: value} if given is True else {}
+
+
+def shared_rows(value: Any) -> Ours:
+    """The number of processes that share each sequence, where they are several."""
+    several = isinstance(value, int) and not isinstance(value, bool) and value > 1
+    return {"sequence_parallel_size": value} if several else {}
 
 
 def attention(value: Any) -> Ours:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from apo_soup.scaffold.foreign_keys import (
+    ALONE,
     COUNT,
     GOING_ON,
     ITSELF,
@@ -17,6 +18,7 @@ from apo_soup.scaffold.foreign_keys import (
     ForeignKeys,
     if_true,
     quantised,
+    shared_rows,
 )
 
 
@@ -39,6 +41,8 @@ LLAMA_FACTORY = ForeignKeys(
         "dpo_label_smoothing": "label_smoothing",
     },
     values={
+        "context_parallel_size": shared_rows,
+        "sequence_parallel_size": shared_rows,
         "finetuning_type": lambda value: {"use_peft": True} if value == "lora" else {},
         "lora_target": lambda value: {"lora_target_modules": "all-linear" if value == "all" else _listed(value)},
         "quantization_bit": quantised,
@@ -74,7 +78,8 @@ LLAMA_FACTORY = ForeignKeys(
         "tensor_model_parallel_size": LAUNCH,
         "pipeline_model_parallel_size": LAUNCH,
         "expert_model_parallel_size": LAUNCH,
-        "context_parallel_size": LAUNCH,
+        "context_parallel_size": ALONE,
+        "sequence_parallel_size": ALONE,
         "sequence_parallel": LAUNCH,
         "adapter_name_or_path": GOING_ON,
         "ref_model": REFERENCE_IS,

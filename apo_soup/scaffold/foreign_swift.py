@@ -3,6 +3,7 @@
 from typing import Any
 
 from apo_soup.scaffold.foreign_keys import (
+    ALONE,
     GOING_ON,
     ITSELF,
     LAUNCH,
@@ -18,6 +19,7 @@ from apo_soup.scaffold.foreign_keys import (
     attention,
     if_true,
     quantised,
+    shared_rows,
 )
 
 
@@ -46,6 +48,8 @@ MS_SWIFT = ForeignKeys(
         "bnb_4bit_use_double_quant": "use_bnb_nested_quant",
     },
     values={
+        "sequence_parallel_size": shared_rows,
+        "context_parallel_size": shared_rows,
         **dict.fromkeys(TUNERS, lambda value: {"use_peft": True} if value == "lora" else {}),
         "target_modules": _modules,
         "quant_bits": quantised,
@@ -113,8 +117,8 @@ MS_SWIFT = ForeignKeys(
         "NPROC_PER_NODE": LAUNCH,
         "NNODES": LAUNCH,
         "device_map": LAUNCH,
-        "sequence_parallel_size": LAUNCH,
-        "context_parallel_size": LAUNCH,
+        "sequence_parallel_size": ALONE,
+        "context_parallel_size": ALONE,
         "expert_parallel_size": LAUNCH,
         "use_ray": LAUNCH,
         "device_groups": LAUNCH,

@@ -117,13 +117,16 @@ def refused_by_trl(recipe: TrainingFile) -> Iterator[None]:
         yield
 
 
-def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **fixed: Any) -> tuple[C, ModelConfig]:
+def trl_arguments(
+    recipe: TrainingFile, config_class: type[C], partial: Path, processes: int | None = None, **fixed: Any
+) -> tuple[C, ModelConfig]:
     """The recipe's keys as TRL's configuration of the trainer and of the model.
 
     Args:
         recipe: a stage file.
         config_class: `SFTConfig` or `DPOConfig`.
         partial: the stage's partial folder, where checkpoints are written.
+        processes: those of the training; without a number, those of this launch.
         **fixed: what the stage sets whatever the recipe says.
 
     Raises:
@@ -139,7 +142,7 @@ def trl_arguments(recipe: TrainingFile, config_class: type[C], partial: Path, **
     training = {k: v for k, v in values.items() if k in names} | {"output_dir": str(partial), "disable_tqdm": True}
     if not torch.cuda.is_available():
         training.setdefault("dataloader_pin_memory", False)
-    training["gradient_accumulation_steps"] = accumulation_steps(recipe, process_count())
+    training["gradient_accumulation_steps"] = accumulation_steps(recipe, processes or process_count())
     training["logging_nan_inf_filter"] = recipe.logging_nan_inf_filter
     # The finished folder is uploaded, not the partial one that the Trainer knows.
     training["push_to_hub"] = False

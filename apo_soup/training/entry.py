@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from apo_soup.config.batch import accumulation_steps
+from apo_soup.config.shared_rows import division_here, division_problem, untested
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.progress import warn
 from apo_soup.runs.arguments import deciding_arguments
 from apo_soup.runs.inputs import training_inputs
 from apo_soup.runs.manifest import process_count
@@ -46,12 +48,23 @@ def require_same_inputs(stage: Stage, recipe: TrainingFile) -> None:
 
 
 def require_batch(recipe: TrainingFile, name: str) -> None:
-    """Look, before torch is imported, whether the global batch can be had on the processes of this launch.
+    """Look, before torch is imported, whether the global batch, and what divides rows, can be had on the processes of
+    this launch.
 
     Args:
         name: the stage's.
 
     Raises:
-        UserError: it cannot.
+        UserError: they cannot.
     """
-    main_decides(f"batch of {name}", lambda: accumulation_steps(recipe, process_count()))
+
+    def look() -> None:
+        division = division_here()
+        problem, told = division_problem(recipe, division), untested(recipe, division)
+        if problem:
+            raise UserError(problem)
+        accumulation_steps(recipe, process_count())
+        if told:
+            warn(told)
+
+    main_decides(f"batch of {name}", look)

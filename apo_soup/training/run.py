@@ -173,6 +173,7 @@ def _put_into_place(
                 "attn_implementation": overrides.get("attn_implementation", recipe.attn_implementation),
                 "per_device_train_batch_size": trainer.args.per_device_train_batch_size,
                 "gradient_accumulation_steps": trainer.args.gradient_accumulation_steps,
+                "sequence_parallel_size": trainer.sharing_size,
             }
             cache_card(recipe.model_name_or_path, revision)
             stage.finish(final, metrics, {"ran_with": ran})
@@ -232,7 +233,7 @@ def check_a_batch(trainer: StageTrainer, recipe: TrainingFile) -> None:
             f"share them, or one process with several GPUs, which makes a step of {total}; launch a process a GPU, and "
             "leave out what splits a model or a sequence, or write gradient_accumulation_steps in its place"
         )
-    needed = trainer.global_batch or args.per_device_train_batch_size * trainer.accelerator.num_processes
+    needed = trainer.global_batch or args.per_device_train_batch_size * trainer.row_ranks
     if args.dataloader_drop_last and rows < needed:
         raise UserError(
             f"{recipe.place('dataloader_drop_last')}: expected at least {needed:,} sequences or pairs, a batch on each "

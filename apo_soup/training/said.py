@@ -55,7 +55,8 @@ def beginning(
         yield f"{stage.name}: {recipe.model_name_or_path} is trained into {stage.folder}"
         processes = PartialState().num_processes
         device = PartialState().device
-        yield f"{stage.name}: {devices_told(processes, device)}"
+        sharing = f"; {trainer.sharing_size} share each row" if trainer.sharing_size > 1 else ""
+        yield f"{stage.name}: {devices_told(processes, device)}{sharing}"
         if asked is not None and asked > processes:
             why = (
                 "on a CPU accelerate starts one"

@@ -19,6 +19,10 @@ from apo_soup.data.sources.draw import batched
 class RowNumbers(Dataset[int]):
     """The numbers of the rows, to be drawn in place of them."""
 
+    # accelerate would cut what it gathers for metrics, in an epoch's last step, to as many ranks as rows are left over
+    # by this number. A rank is not a row here.
+    total_dataset_length = 0
+
     def __init__(self, count: int):
         self.count = count
 
@@ -53,7 +57,7 @@ def stock_loaders(
 
 
 class StepOrder(Protocol):
-    """The rows of an epoch's steps, by their numbers."""
+    """The rows of an epoch's steps, by their numbers. Processes that share rows are one rank."""
 
     ranks: int
 
@@ -130,6 +134,23 @@ def dealt(rows: list[int], on_device: int, ranks: int) -> list[list[list[int]]]:
     chunks = [rows[first : first + on_device] for first in range(0, len(rows), on_device)]
     chunks += [[]] * (-len(chunks) % ranks)
     return [chunks[rank::ranks] for rank in range(ranks)]
+
+
+class StockBatches(Sampler[list[int]]):
+    """A batch sampler of the micro-batches that the stock trainer gives one rank."""
+
+    def __init__(self, order: StockOrder, rank: int):
+        self.loader = order.loaders[rank]
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Another order for every epoch."""
+        self.loader.set_epoch(epoch)  # type: ignore[attr-defined]  # of accelerate's loaders
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self.loader
 
 
 class RankBatches(Sampler[list[int]]):

@@ -17,6 +17,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from apo_soup.errors import UserError, told_by_disk
 from apo_soup.models.quantised import keep_one_arithmetic
+from apo_soup.models.shared_rows import sharing_of
 from apo_soup.private import TrainerHooks
 from apo_soup.runs.ranks import ended_together
 from apo_soup.training.checkpoints import COUNTED, checkpoint_fault, counted_until, holds_optimizer, put_into_place
@@ -39,10 +40,13 @@ class StepBefore:
 class StageTrainer(TrainerHooks, Trainer):
     """Checkpoints that are absent or whole, counts that go on after a kill, tied weights that are written once."""
 
-    def __init__(self, *args: Any, global_batch: int | None = None, **kwargs: Any):
-        """`global_batch` are the rows of an optimiser step on all ranks, where the recipe gives them."""
-        self.global_batch = global_batch
+    def __init__(self, *args: Any, global_batch: int | None = None, sharing_size: int = 1, **kwargs: Any):
+        """`global_batch` are the rows of an optimiser step on all ranks, where the recipe gives them; `sharing_size`
+        are the processes that share each row.
+        """
+        self.global_batch, self.sharing_size = global_batch, sharing_size
         super().__init__(*args, **kwargs)
+        self.sharing = sharing_of(sharing_size, self.args.ddp_timeout_delta)
         keep_one_arithmetic(self.trained_model)
 
     @property
@@ -51,13 +55,30 @@ class StageTrainer(TrainerHooks, Trainer):
         return cast(PreTrainedModel, self.model)
 
     @property
+    def row_ranks(self) -> int:
+        """How many ranks take rows of their own; those that share rows are one."""
+        processes: int = self.accelerator.num_processes
+        return processes // self.sharing_size
+
+    @property
+    def row_rank(self) -> int:
+        """Which of them this process is, or is one of."""
+        process: int = self.accelerator.process_index
+        return process // self.sharing_size
+
+    def get_cp_size(self) -> int:
+        """As transformers, which divides what all processes count by those that have the same rows."""
+        size: int = super().get_cp_size()
+        return size * self.sharing_size
+
+    @property
     def folder(self) -> Path:
         """Where checkpoints are written: the stage's partial folder."""
         return Path(cast(str, self.args.output_dir))
 
     def step_order(self, rows: int) -> StepOrder:
         """Which of so many rows a step takes: the stock trainer's, or those of the global batch."""
-        numbers, args, ranks = RowNumbers(rows), self.args, self.accelerator.num_processes
+        numbers, args, ranks = RowNumbers(rows), self.args, self.row_ranks
         drop, order = args.dataloader_drop_last, self.train_order(numbers)
         if self.global_batch is None:
             loaders = stock_loaders(numbers, order, args.train_batch_size, drop, self.accelerator, ranks)

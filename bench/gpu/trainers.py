@@ -18,6 +18,7 @@ from apo.stock_trainer import PreparedDPOTrainer
 from apo.train import CAPACITIES
 from apo.trainer import PackedDPOTrainer
 from apo_soup.data.documents import TRUNCATED_COLUMN
+from apo_soup.models.shared_rows import RowSharing
 from bench.gpu.work import device_here, random_model, settle
 from bench.sft import labelled, packed
 from sft.packed_batch import PackedCollator
@@ -30,10 +31,12 @@ TOKENIZER = "recipes/tiny/base"
 class UnsharedDPOTrainer(PackedDPOTrainer):
     """Packed pairs whose two answers have a prompt each, as packing alone would have them."""
 
-    def row_loss(self, model: torch.nn.Module, row: PackedRow) -> tuple[torch.Tensor, torch.Tensor]:
+    def row_loss(
+        self, model: torch.nn.Module, row: PackedRow, sharing: RowSharing | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of the same pairs, from their sequences."""
         apart = PackedRow(unshared(row.pairs), row.reference, row.truncated, row.placeholder, row.kept)
-        return super().row_loss(model, apart)
+        return super().row_loss(model, apart, sharing)
 
 
 def unshared(row: PackedPairs) -> PackedPairs:

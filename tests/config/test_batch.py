@@ -146,3 +146,45 @@ def test_a_launch_file_tells_its_processes(tmp_path, text, processes):
 def test_the_shipped_launch_files_tell_theirs():
     found = {file.stem: launch_processes(file) for file in (shipped_recipes() / "accelerate").glob("*.yaml")}
     assert found == {"cpu": 1, "ddp": 8, "fsdp2": 8, "zero2": 8, "zero3": 8}
+
+
+@pytest.mark.parametrize(
+    ("text", "processes", "steps", "batch"),
+    [
+        ("global_batch_size: 32\nper_device_train_batch_size: 2\nsequence_parallel_size: 4\n", 16, 4, 32),
+        ("gradient_accumulation_steps: 3\nper_device_train_batch_size: 2\nsequence_parallel_size: 4\n", 16, 3, 24),
+    ],
+)
+def test_processes_that_share_rows_take_them_as_one(tmp_path, text, processes, steps, batch):
+    recipe = loaded(tmp_path, text)
+    assert (accumulation_steps(recipe, processes), global_batch(recipe, processes)) == (steps, batch)
+
+
+@pytest.mark.parametrize(
+    ("text", "processes", "told"),
+    [
+        (
+            "sequence_parallel_size: 4\n",
+            6,
+            "4: sequence_parallel_size: expected a divisor of the 6 processes of this launch (1, 2, 3, 6), got 4; "
+            "launch a multiple of 4 processes, or write one of those",
+        ),
+        (
+            "sequence_parallel_size: 2\n",
+            1,
+            "4: sequence_parallel_size: expected a divisor of the 1 process of this launch (1), got 2; launch a "
+            "multiple of 2 processes, or write one of those",
+        ),
+        (
+            "sequence_parallel_size: 4\nper_device_train_batch_size: 1\nglobal_batch_size: 3\n",
+            8,
+            "6: global_batch_size: expected a multiple of 2, which is per_device_train_batch_size 1 x 2 groups of 4 "
+            "processes, got 3; launch another number of processes, or a global batch of 2 or 4",
+        ),
+    ],
+)
+def test_processes_that_cannot_share_rows_as_the_file_says_are_told(tmp_path, text, processes, told):
+    recipe = loaded(tmp_path, text)
+    assert batch_problem(recipe, processes) == f"{tmp_path}/sft.yaml:{told}"
+    with pytest.raises(UserError):
+        accumulation_steps(recipe, processes)

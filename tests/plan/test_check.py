@@ -72,6 +72,22 @@ def test_a_batch_without_its_product_is_told_a_process(tmp_path):
     assert "6 sequences x 1024 a process" in training_table(check_recipe(tmp_path)[0])
 
 
+def test_what_a_launch_divides_is_told_of_every_training_that_it_does_not_fit(tmp_path):
+    for name in ("sft", "apo"):
+        text = (ROOT / "recipes" / "tiny" / f"{name}.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(text + "sequence_parallel_size: 2\n")
+    (tmp_path / "recipe.yaml").write_text("name: x\n")
+    launch = tmp_path / "launch.yaml"
+    launch.write_text("distributed_type: DEEPSPEED\nnum_processes: 2\ndeepspeed_config: {zero_stage: 2}\n")
+    told = [problem for problem in check_recipe(tmp_path, launch)[1] if "sequence_parallel_size" in problem]
+    assert len(told) == 2
+    assert all("expected 1 beside DeepSpeed, got 2; launch with fsdp2.yaml (" in problem for problem in told)
+    launch.write_text("distributed_type: MULTI_GPU\nnum_processes: 3\n")
+    told = [problem for problem in check_recipe(tmp_path, launch)[1] if "sequence_parallel_size" in problem]
+    assert len(told) == 2
+    assert all("expected a divisor of the 3 processes of this launch (1, 3), got 2; launch" in each for each in told)
+
+
 def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(tmp_path):
     """Of soup members too, which may have batches of their own."""
     for name, old, new in (

@@ -130,6 +130,29 @@ def test_a_global_batch_is_told_for_every_launch(recipe):
     assert eight["steps"] < one["steps"]
 
 
+def test_processes_that_share_rows_divide_activations_and_count_as_one(recipe):
+    """The tiny model has two key-value heads."""
+    folder = recipe(max_length=512, per_device_train_batch_size=1)
+    alone = planned(folder, "--launch", "fsdp2.yaml")["sft"]
+    folder = recipe(max_length=512, per_device_train_batch_size=1, sequence_parallel_size=2)
+    shared = planned(folder, "--launch", "fsdp2.yaml")["sft"]
+    assert (alone["global_batch"], shared["global_batch"]) == (24, 12)
+    assert all(stage["steps"] == 2 * -(-stage["sequences"] // stage["global_batch"]) for stage in (alone, shared))
+    parts = [stage["memory"] for stage in (alone, shared)]
+    assert parts[1]["weights"] == parts[0]["weights"]
+    assert parts[1]["passes"] < 0.75 * parts[0]["passes"]
+
+    recipe(sequence_parallel_size=4)
+    ended = program("-m", "apo_soup", "plan", folder, "--launch", "fsdp2.yaml")
+    place = f"{folder}/sft.yaml:"
+    assert ended.returncode == 2
+    assert place in ended.stderr
+    told = "sequence_parallel_size: expected 1 beside a model of 2 key-value heads, which 4 processes do not divide, "
+    assert f"{told}got 4; leave the key out, or train without that" in ended.stderr
+    ended = program("-m", "apo_soup", "plan", folder)
+    assert "sequence_parallel_size: expected 1 beside a model of 2 key-value heads" in ended.stderr
+
+
 def test_rows_are_prepared_once_for_plan_and_run(recipe):
     folder = recipe(max_steps=1)
     planned(folder)

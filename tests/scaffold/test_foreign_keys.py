@@ -43,6 +43,9 @@ AXOLOTL_LINES = [
      {"use_bnb_nested_quant": False}),
     ("special_tokens: {eos_token: </s>, pad_token: <pad>}", {"eos_token": "</s>"}),
     ("excess_length_strategy: truncate", {"overflow": "truncate"}),
+    ("context_parallel_size: 4", {"sequence_parallel_size": 4}),
+    ("context_parallel_size: 1", {"sequence_parallel_size": None}),
+    ("sequence_parallel_degree: 2", {"sequence_parallel_size": 2}),
 ]  # fmt: skip
 
 
@@ -66,6 +69,8 @@ LLAMA_LINES = [
     ("quantization_bit: 4", {"load_in_4bit": True, "use_bnb_nested_quant": True}),
     ("quantization_bit: 4\nquantization_method: hqq", {"load_in_4bit": None}),
     ("disable_gradient_checkpointing: true", {"gradient_checkpointing": False}),
+    ("context_parallel_size: 2", {"sequence_parallel_size": 2}),
+    ("enable_liger_kernel: true\nsequence_parallel_size: 2", {"sequence_parallel_size": None}),
     ("additional_target: embed_tokens, lm_head", {"lora_modules_to_save": ["embed_tokens", "lm_head"]}),
 ]
 

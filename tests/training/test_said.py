@@ -23,8 +23,8 @@ def arguments(**keys):
     return TrainingArguments("o", use_cpu=True, report_to="none", **keys)
 
 
-def block(asked, foretold):
-    trainer = SimpleNamespace(args=arguments(), get_total_train_batch_size=lambda args: 4)
+def block(asked, foretold, sharing=1):
+    trainer = SimpleNamespace(args=arguments(), get_total_train_batch_size=lambda args: 4, sharing_size=sharing)
     recipe = SimpleNamespace(model_name_or_path="base")
     return list(beginning(recipe, STAGE, trainer, COUNTED, foretold, asked)(21))
 
@@ -35,6 +35,10 @@ def test_the_block_says_from_what_to_what_where_and_how_long():
         "sft: 1 process on the CPU",
         "sft: 5 rows, 2,000 tokens, 50 of them trained; 21 steps of 4, about 1:05 by the plan",
     ]
+
+
+def test_processes_that_share_rows_are_told():
+    assert block(None, None, sharing=2)[1] == "sft: 1 process on the CPU; 2 share each row"
 
 
 def test_a_schedule_that_does_not_fit_into_the_steps_is_told():

@@ -2,12 +2,22 @@
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import GradientState
 from accelerate.utils import DataLoaderConfiguration
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import RandomSampler
 
-from apo_soup.training.step_order import GlobalOrder, RankBatches, RowNumbers, RowsOfSteps, dealt, stock_loaders
+from apo_soup.training.step_order import (
+    GlobalOrder,
+    RankBatches,
+    RowNumbers,
+    RowsOfSteps,
+    StockBatches,
+    StockOrder,
+    dealt,
+    stock_loaders,
+)
 
 
 def loader(rows, size, drop_last=False):
@@ -58,3 +68,19 @@ def test_a_rank_without_rows_gets_one_that_trains_nothing():
     assert dealt([3], 2, 3) == [[[3]], [[]], [[]]]
     rows = RowsOfSteps(["a", "b"], str.upper)
     assert (rows[1], rows[~1], rows[~0], len(rows)) == ("b", "B", "A", 2)
+
+
+def test_a_rank_has_the_batches_that_the_stock_trainer_gives_it():
+    batches = StockBatches(StockOrder([loader(7, 2), loader(7, 3)], 1), 1)
+    first = list(batches)
+    assert len(batches) == len(first) == 3
+    assert first == list(loader(7, 3))
+    batches.set_epoch(1)
+    assert list(batches) != first
+    batches.set_epoch(0)
+    assert list(batches) == first
+
+
+def test_nothing_is_cut_in_a_last_step_from_what_ranks_have_counted():
+    """accelerate would take its two rows for the two first of all ranks."""
+    assert [GradientState().remainder for _ in loader(6, 4)] == [0, 0]

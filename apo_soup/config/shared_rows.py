@@ -1,0 +1,147 @@
+"""What `sequence_parallel_size`, and parallelism by accelerate, can stand beside: in a file, and in a launch.
+
+Several processes share a packed row by `sequence_parallel_size` (`apo_soup/models/shared_rows.py`). accelerate has ways
+of its own, which divide rows (context and sequence parallelism) or products (tensor parallelism) among processes.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from apo_soup.config.launch_file import DIVIDED_KINDS, distributed_type
+from apo_soup.config.stage_file import Fault
+from apo_soup.errors import UserError
+
+if TYPE_CHECKING:
+    from apo_soup.config.training import TrainingFile
+
+# Arguments of `from_pretrained` by which it loads a part of each weight.
+_TENSOR_PARALLEL = {"tp_plan", "tp_size", "distributed_config"}
+# Keys by which each process computes, or counts, rows whole, where they are given as other than their defaults.
+_WHOLE = (
+    "use_liger_kernel",
+    "torch_compile",
+    "neftune_noise_alpha",
+    "label_smoothing_factor",
+    "include_num_input_tokens_seen",
+)
+_WHOLE_OF_KIND = {"sft": (*_WHOLE, "loss_type"), "apo": _WHOLE}
+
+
+@dataclass(frozen=True)
+class Division:
+    """What a launch divides among processes.
+
+    Attributes:
+        deepspeed: DeepSpeed holds the model.
+        sizes: processes of a group by kind, `tp`, `cp` and `sp`; those of 1 are left out.
+    """
+
+    deepspeed: bool
+    sizes: Mapping[str, int]
+
+
+def division_of_file(settings: dict[str, Any]) -> Division:
+    """That of an accelerate configuration."""
+    parallel: dict[str, Any] = settings.get("parallelism_config") or {}
+    found = {kind: parallel.get(f"parallelism_config_{kind}_size") or 1 for kind in DIVIDED_KINDS}
+    return Division(distributed_type(settings) == "DEEPSPEED", _above_one(found))
+
+
+def division_here() -> Division:
+    """That of the launch of this process, as `accelerate launch` tells it in the environment."""
+    parallel = os.environ.get("ACCELERATE_USE_PARALLELISM_CONFIG", "").lower() == "true"
+    found = {kind: os.environ.get(f"PARALLELISM_CONFIG_{kind.upper()}_SIZE", "1") for kind in DIVIDED_KINDS}
+    return Division(
+        os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true", _above_one(found) if parallel else {}
+    )
+
+
+def _above_one(sizes: Mapping[str, Any]) -> dict[str, int]:
+    return {kind: int(size) for kind, size in sizes.items() if str(size).isdecimal() and int(size) > 1}
+
+
+def sharing_faults(recipe: "TrainingFile") -> Iterator[Fault]:
+    """Keys that a `sequence_parallel_size` cannot stand beside; and a model that is loaded in parts of its products."""
+    size, name = recipe.sequence_parallel_size, "sequence_parallel_size"
+    for other in recipe.loading_arguments.keys() & _TENSOR_PARALLEL:
+        told = "expected a model that each process loads whole, for FSDP2 divides it, got tensor parallelism"
+        yield Fault(f"model_init_kwargs.{other}", f"{told}; leave it out, and launch with fsdp2.yaml")
+    if size == 1:
+        return
+    if recipe.deepspeed:
+        yield Fault(name, _told("DeepSpeed", size, "leave deepspeed out and launch with fsdp2.yaml"), ("deepspeed",))
+    if recipe.attn_implementation == "eager":
+        told = _told("attn_implementation: eager, which is in no registry", size, "leave that key out")
+        yield Fault(name, told, ("attn_implementation",))
+    for other in _WHOLE_OF_KIND[recipe.kind]:
+        if recipe.differs(other):
+            told = _told(f"{other}, for which each process takes rows whole", size, "leave one of the two out")
+            yield Fault(name, told, (other,))
+    if recipe.kind == "apo" and not recipe.packs:
+        told = _told("packed_pairs: false, whose pairs are no rows", size, "leave one of the two out")
+        yield Fault(name, told, ("packed_pairs",))
+
+
+def _told(beside: str, size: int, way: str) -> str:
+    return f"expected 1 beside {beside}, got {size}; {way}"
+
+
+def sharing_refused(recipe: "TrainingFile", reason: str) -> UserError:
+    """The error of a training whose rows cannot be shared; `reason` says because of what, in a few words."""
+    where, size = recipe.place("sequence_parallel_size"), recipe.sequence_parallel_size
+    return UserError(f"{where}: {_told(reason, size, 'leave the key out, or train without that')}")
+
+
+def heads_problem(config: Any, size: int) -> str | None:
+    """Why so many processes cannot divide the heads of a language model of this configuration, in a few words; None
+    where they can.
+    """
+    queries = getattr(config, "num_attention_heads", None)
+    keys = getattr(config, "num_key_value_heads", None) or queries
+    for count, kind in ((keys, "key-value heads"), (queries, "attention heads")):
+        if not isinstance(count, int):
+            return f"a model whose config.json gives no number of {kind}"
+        if count % size:
+            return f"a model of {count} {kind}, which {size} processes do not divide"
+    return None
+
+
+def division_problem(recipe: "TrainingFile", division: Division) -> str | None:
+    """The sentence about a launch that divides what this recipe's trainings do not; None where it does not."""
+    size, sizes = recipe.sequence_parallel_size, division.sizes
+    where = recipe.place("sequence_parallel_size") if size > 1 else str(recipe.path)
+    if "tp" in sizes:
+        return (
+            f"{where}: expected a launch without tensor parallelism, since each process loads the model whole before "
+            f"FSDP2 divides it, got parallelism_config_tp_size {sizes['tp']}; leave it out, and divide weights with "
+            "fsdp2.yaml and rows with sequence_parallel_size"
+        )
+    if "sp" in sizes:
+        return (
+            f"{where}: expected a launch without DeepSpeed's sequence parallelism, got parallelism_config_sp_size "
+            f"{sizes['sp']}; leave it out, launch with fsdp2.yaml and write sequence_parallel_size: {sizes['sp']}"
+        )
+    if "cp" in sizes and size > 1:
+        return (
+            f"{where}: expected 1 beside context parallelism, got {size} and parallelism_config_cp_size {sizes['cp']}; "
+            "leave one of the two out"
+        )
+    if "cp" in sizes and recipe.packs:
+        unpacked = "packed_pairs: false" if recipe.kind == "apo" else "packing: false"
+        return (
+            f"{where}: expected rows of one document under context parallelism, whose ring attends to rows whole, got "
+            f"packed ones and parallelism_config_cp_size {sizes['cp']}; leave it out and write sequence_parallel_size: "
+            f"{sizes['cp']}, or write {unpacked}"
+        )
+    if division.deepspeed and size > 1:
+        return f"{where}: {_told('DeepSpeed', size, 'launch with fsdp2.yaml')}"
+    return None
+
+
+def untested(recipe: "TrainingFile", division: Division) -> str | None:
+    """What is said of a launch whose division is handed on to TRL and accelerate as it is; None of any other."""
+    if "cp" not in division.sizes:
+        return None
+    return f"{recipe.path}: context parallelism is handed on to TRL and accelerate, and was never tried here"
