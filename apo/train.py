@@ -29,7 +29,7 @@ from apo.stock_trainer import PreparedDPOTrainer
 from apo.trainer import PackedDPOTrainer
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.shared_rows import heads_problem, sharing_refused
+from apo_soup.config.shared_rows import HEADS_WAY, heads_problem, sharing_refused
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.models.earlier_adapter import base_model
@@ -86,9 +86,11 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     if recipe.packed_pairs is False:
         reason = "packed_pairs: false"
     size = recipe.sequence_parallel_size
-    unshared = (reason or heads_problem(config.get_text_config(), size)) if size > 1 else None
-    if unshared:
-        raise sharing_refused(recipe, unshared)
+    heads = heads_problem(config.get_text_config(), size)
+    if size > 1 and heads:
+        raise sharing_refused(recipe, heads, HEADS_WAY)
+    if size > 1 and reason:
+        raise sharing_refused(recipe, reason)
     adapting = adapters(model, recipe.path)
     check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)

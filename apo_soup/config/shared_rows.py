@@ -26,6 +26,8 @@ _WHOLE = (
     "label_smoothing_factor",
     "include_num_input_tokens_seen",
 )
+# What is done about heads that cannot be divided.
+HEADS_WAY = "write a number that divides them, or leave the key out"
 _WHOLE_OF_KIND = {"sft": (*_WHOLE, "loss_type"), "apo": _WHOLE}
 
 
@@ -88,10 +90,17 @@ def _told(beside: str, size: int, way: str) -> str:
     return f"expected 1 beside {beside}, got {size}; {way}"
 
 
-def sharing_refused(recipe: "TrainingFile", reason: str) -> UserError:
-    """The error of a training whose rows cannot be shared; `reason` says because of what, in a few words."""
-    where, size = recipe.place("sequence_parallel_size"), recipe.sequence_parallel_size
-    return UserError(f"{where}: {_told(reason, size, 'leave the key out, or train without that')}")
+def sharing_refused(
+    recipe: "TrainingFile", reason: str, way: str = "leave the key out, or train without that"
+) -> UserError:
+    """The error of a training whose rows cannot be shared.
+
+    Args:
+        reason: because of what, in a few words.
+        way: what to do.
+    """
+    where = recipe.place("sequence_parallel_size")
+    return UserError(f"{where}: {_told(reason, recipe.sequence_parallel_size, way)}")
 
 
 def heads_problem(config: Any, size: int) -> str | None:

@@ -239,7 +239,7 @@ def training_table(recipes: list[StageFile]) -> str:
         sources = recipe.dataset_mixture.datasets
         local = sum(is_local(source.id) for source in sources)
         whole, sharing = recipe.global_batch_size is not None, recipe.sequence_parallel_size
-        each = "a process" if sharing == 1 else f"{sharing} processes"
+        each = "a process" if sharing == 1 else f"a group of {sharing}"
         unit, runs = ("pairs", len(recipe.members or [1])) if isinstance(recipe, ApoFile) else ("sequences", 1)
         rows.append(
             [

@@ -16,7 +16,7 @@ from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import EvalFile, OwnTask
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.merge import MergeFile
-from apo_soup.config.shared_rows import heads_problem, sharing_refused
+from apo_soup.config.shared_rows import HEADS_WAY, heads_problem, sharing_refused
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import AskedWindow, TrainingFile
@@ -125,7 +125,7 @@ def _try_sharing(recipe: TrainingFile, model: str) -> None:
 
     reason = heads_problem(config_of(recipe, model).get_text_config(), recipe.sequence_parallel_size)
     if reason:
-        raise sharing_refused(recipe, reason)
+        raise sharing_refused(recipe, reason, HEADS_WAY)
 
 
 def _try_prompts(recipe: AskingFile, made: MadeHere) -> None:

@@ -70,6 +70,9 @@ def test_a_batch_without_its_product_is_told_a_process(tmp_path):
     mid = (ROOT / "recipes" / "smollm2-135m" / "mid.yaml").read_text()
     (tmp_path / "mid.yaml").write_text(mid.replace("global_batch_size: 2", "gradient_accumulation_steps: 3"))
     assert "6 sequences x 1024 a process" in training_table(check_recipe(tmp_path)[0])
+    with (tmp_path / "mid.yaml").open("a") as file:
+        file.write("sequence_parallel_size: 2\n")
+    assert "6 sequences x 1024 a group of 2" in training_table(check_recipe(tmp_path)[0])
 
 
 def test_what_a_launch_divides_is_told_of_every_training_that_it_does_not_fit(tmp_path):

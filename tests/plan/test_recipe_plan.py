@@ -148,7 +148,7 @@ def test_processes_that_share_rows_divide_activations_and_count_as_one(recipe):
     assert ended.returncode == 2
     assert place in ended.stderr
     told = "sequence_parallel_size: expected 1 beside a model of 2 key-value heads, which 4 processes do not divide, "
-    assert f"{told}got 4; leave the key out, or train without that" in ended.stderr
+    assert f"{told}got 4; write a number that divides them, or leave the key out" in ended.stderr
     ended = program("-m", "apo_soup", "plan", folder)
     assert "sequence_parallel_size: expected 1 beside a model of 2 key-value heads" in ended.stderr
 
