@@ -13,20 +13,12 @@ import typer
 
 from apo_soup.cli.command_line import Commands, Program, Stopped, option_names
 from apo_soup.cli.named_model import named_model, recipe_of
+from apo_soup.cli.options import OVERRIDES, Config, Launch, RecipeFolder, StageArguments, Version
 from apo_soup.config.command_line import STATE_HELP, STATE_JSON_HELP, AskedState
 from apo_soup.errors import UserError, run_main
 from apo_soup.resources import launch_file, recipe_folder
 
 app = Program(cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
-# What is left of the command line are `--key value` words that are laid over the file.
-OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="stage file, such as recipes/tiny/sft.yaml")]
-RecipeFolder = Annotated[
-    Path,
-    typer.Argument(parser=recipe_folder, metavar="RECIPE", help="recipe folder, or the name of a shipped one: tiny"),
-]
-Launch = Annotated[str, typer.Option(metavar="FILE", help="accelerate configuration, or a shipped one: fsdp2.yaml")]
-StageArguments = Annotated[str, typer.Option(metavar="'--key value'", help="overrides for this stage")]
 
 
 def main() -> None:
@@ -50,28 +42,8 @@ def exit_code() -> int:
         raise stopped.cause from None
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        from apo_soup.runs.manifest import PACKAGES, versions
-
-        for package, version in versions(("apo-soup", *PACKAGES)).items():
-            print(package, version)
-        raise typer.Exit()
-
-
 @app.callback(invoke_without_command=True)
-def overview(
-    context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="print the versions of this program and of what it stands on",
-        ),
-    ] = False,
-) -> None:
+def overview(context: typer.Context, version: Version = False) -> None:
     """SmolLM3-style post-training from one folder of YAML: base -> mid -> sft -> apo -> soup -> merged."""
     if context.invoked_subcommand is None:
         print(context.get_help())

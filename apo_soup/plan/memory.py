@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.rehearsal import Rehearsal
 
-# Measured with glibc (`bench.plan`): what passes take of a process's heap, with what lies unused between their blocks,
-# and bytes of code that is loaded at the first step.
-FRAGMENTED, FIRST_STEP = 1.28, 5e6
+# Measured with glibc (`bench.plan`): the heap of a process for a byte of activations that is alive, by whether they
+# are checkpointed and whether an adapter is trained. An aligned block that was freed has no room for another of its
+# own size, so the more blocks come and go, the more of the heap lies unused between them.
+HEAP = {(False, False): 1.28, (True, False): 3.0, (False, True): 1.75, (True, True): 4.0}
+# Bytes of code that is loaded at the first step.
+FIRST_STEP = 5e6
 # Numbers in DeepSpeed's buckets of gradients and of gathered weights, and ZeRO-3's most numbers gathered at once, as
 # its defaults are (deepspeed.ai/docs/config-json).
 _BUCKET, _GATHERED = 5e8, 1e9
@@ -43,11 +46,19 @@ class PeakMemory:
         return self.weights + self.gradients + self.optimizer + self.passes + self.process
 
 
-def on_cpu(step: Rehearsal, states: float, process: float) -> PeakMemory:
-    """A process on a CPU. `states` are the optimiser's bytes for a byte of trained weights."""
+def on_cpu(step: Rehearsal, states: float, process: float, checkpointed: bool, adapted: bool) -> PeakMemory:
+    """A process on a CPU.
+
+    Args:
+        states: the optimiser's bytes for a byte of trained weights.
+        process: what the process takes before.
+        checkpointed: activations are computed again.
+        adapted: an adapter is trained.
+    """
     optimizer = states * step.trained
-    passes = FIRST_STEP + FRAGMENTED * (step.process - step.weights - optimizer)
-    return PeakMemory(step.weights, step.trained, optimizer, passes - step.trained, process)
+    activations = max(0.0, step.process - step.weights - optimizer - step.trained)
+    passes = FIRST_STEP + HEAP[checkpointed, adapted] * activations
+    return PeakMemory(step.weights, step.trained, optimizer, passes, process)
 
 
 def on_device(step: Rehearsal, states: float, launch: Processes) -> PeakMemory:

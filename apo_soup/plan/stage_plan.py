@@ -281,7 +281,9 @@ def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tupl
     if shards:
         memory = on_shards(*weights_of(setting.model()), states, launch, step)
     else:
-        memory = on_cpu(step, states, process) if launch.on_cpu else on_device(step, states, launch)
+        adapted = setting.adapter is not None
+        alone = on_cpu(step, states, process, setting.checkpointed, adapted)
+        memory = alone if launch.on_cpu else on_device(step, states, launch)
     if setting.kept_reference:
         memory = replace(memory, weights=memory.weights * 2)
     return memory, step
@@ -307,6 +309,26 @@ def operations_of(setting: Setting, batch: RehearsedBatch, step: Rehearsal, coun
     return float(epochs * an_epoch + reference)
 
 
+def packed_told(file: Path, batch: int, counts: SplitCounts) -> str:
+    """What a step of so many packed rows holds, and the batch that comes nearest to the steps of the same file without
+    packing.
+    """
+    in_a_row = counts.rows / counts.sequences
+    told = (
+        f"{file}: packed, a step has {batch * counts.trained / counts.sequences:,.0f} trained tokens of "
+        f"{batch * in_a_row:,.1f} documents, {in_a_row:,.1f} a row"
+    )
+    alike = max(1, round(batch / in_a_row))
+    if alike == batch:
+        return told
+    unpacked = math.ceil(counts.rows / batch)
+    steps = math.ceil(counts.sequences / alike)
+    return (
+        f"{told}; without packing a batch of {batch:,} takes {unpacked:,} steps an epoch, packed a `global_batch_size` "
+        f"of {alike:,} takes {steps:,}"
+    )
+
+
 def plan_training(
     setting: Setting, name: str, counts: SplitCounts | None, device: Device, process: float, notes: tuple[str, ...] = ()
 ) -> StagePlan:
@@ -319,6 +341,8 @@ def plan_training(
     arguments, launch = setting.arguments, setting.launch
     if setting.recipe.eval_suite is not None:
         notes = (*notes, f"{setting.recipe.place('eval_suite')}: the time of its scores is not counted")
+    if counts and getattr(arguments, "packing", False):
+        notes = (*notes, packed_told(setting.recipe.path, setting.global_batch, counts))
     plan = StagePlan(name, global_batch=setting.global_batch, notes=notes)
     if counts is not None:
         steps = training_steps(setting, counts.sequences)
@@ -335,8 +359,10 @@ def plan_training(
     try:
         memory, step = peak_memory(setting, batch, process)
     except FORWARD_ERRORS as error:
-        told = f"{setting.recipe.path}: memory and time are not known, for {type(setting.config).__name__} cannot be "
-        return replace(plan, notes=(*notes, f"{told}run without data ({first_line(error)[:120]})"))
+        unknown = (
+            f"{setting.recipe.path}: memory and time are not known, for {type(setting.config).__name__} cannot be "
+        )
+        return replace(plan, notes=(*notes, f"{unknown}run without data ({first_line(error)[:120]})"))
     plan = replace(plan, peak_memory_bytes=round(memory.total), memory=memory)
     if counts is None or plan.steps is None:
         return plan

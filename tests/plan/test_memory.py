@@ -3,7 +3,7 @@
 import pytest
 
 from apo_soup.plan.launch import Processes
-from apo_soup.plan.memory import FIRST_STEP, FRAGMENTED, on_cpu, on_device, on_shards
+from apo_soup.plan.memory import FIRST_STEP, HEAP, on_cpu, on_device, on_shards
 from apo_soup.plan.rehearsal import Rehearsal
 
 # 1000 numbers in float32, all of them trained; 100 in each layer, 200 outside.
@@ -65,6 +65,9 @@ def test_a_model_is_divided_by_its_group():
 
 
 def test_a_process_holds_what_lies_between_its_blocks():
-    process = on_cpu(STEP, 2.0, 500)
-    assert process.total == pytest.approx(4000 + 8000 + FRAGMENTED * 12_000 + FIRST_STEP + 500)
-    assert (process.weights, process.gradients, process.optimizer) == (4000, 4000, 8000)
+    for kind, unused in HEAP.items():
+        process = on_cpu(STEP, 2.0, 500, *kind)
+        assert process.total == pytest.approx(4000 + 4000 + 8000 + unused * 8_000 + FIRST_STEP + 500)
+        assert (process.weights, process.gradients, process.optimizer) == (4000, 4000, 8000)
+    plain, checkpointed = (on_cpu(STEP, 2.0, 0, again, False).passes for again in (False, True))
+    assert plain < checkpointed
