@@ -12,7 +12,7 @@ from pathlib import Path
 from apo_soup.launcher import end_with_launcher
 from apo_soup.peers import lost_peer, told_of_lost_peer
 from apo_soup.stops import STOPS, StopAsked, show_stacks_on_request
-from apo_soup.streams import mend_streams, nobody_reads
+from apo_soup.streams import mend_streams, nobody_reads, words_may_be_lost
 
 # What libraries raise where the disk refuses them: torch, safetensors, pyarrow, tokenizers.
 _DISK_KINDS = ("RuntimeError", "SafetensorError", "OSError", "ArrowInvalid", "Exception")
@@ -101,7 +101,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         _tell("stopped; run the same command again to go on")
         code = 130
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and nobody_reads(1):
+        if isinstance(error, BrokenPipeError) and not words_may_be_lost() and nobody_reads(1):
             # The reader of our output, such as `head`, has seen enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(STOPS.exit_code(0))

@@ -66,9 +66,15 @@ def let_words_be_lost() -> None:
             continue
         stream.flush()
         raw = io.BufferedWriter(_Lossy(number, "w", closefd=False))
-        lines = stream.line_buffering
+        # Without buffers (`python -u`) each line counts as soon as it is said, here too.
+        lines = stream.line_buffering or stream.write_through
         words = io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=lines)
         setattr(sys, name, words)
+
+
+def words_may_be_lost() -> bool:
+    """Whether `let_words_be_lost` has been called, so that a pipe that breaks is none of those to which words go."""
+    return isinstance(getattr(getattr(sys.stdout, "buffer", None), "raw", None), _Lossy)
 
 
 def write_words(number: int, words: str) -> None:

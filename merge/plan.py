@@ -1,6 +1,6 @@
 """What a merge file asks for: the soup, the mix of soup and mid, or both in one pass, each with its stage folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,20 @@ def _merge_stage(recipe: MergeFile, name: str, config: MergekitKeys, where: str)
         numbered |= recipe.beside_merge()
     own = ("soup",) if name == "soup" else ("merge", *BESIDE_MERGE, *(("soup", "one_pass") if recipe.one_pass else ()))
     return Stage(name, run / name, numbered, inputs, arguments=folder_arguments(recipe, own), reads=reads)
+
+
+def same_models(inputs: Mapping[str, str]) -> Iterator[str]:
+    """A line for models of a merge, or members of a soup, that are one and the same by their content.
+
+    Args:
+        inputs: hashes by label, as a merge's stage has them.
+    """
+    by_hash: dict[str, list[str]] = {}
+    for label, digest in inputs.items():
+        by_hash.setdefault(digest, []).append(label.split(" ", 2)[-1])
+    for names in by_hash.values():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} are copies of one model, which counts {len(names)} times"
 
 
 def folder_arguments(recipe: MergeFile, keys: Sequence[str]) -> list[str]:

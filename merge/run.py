@@ -40,7 +40,7 @@ from merge.mergekit_run import run_mergekit
 from merge.mergekit_schema import check_options, parsed_configuration
 from merge.own_heads import with_own_heads
 from merge.parameter_notes import parameter_notes
-from merge.plan import MergePlan
+from merge.plan import MergePlan, same_models
 from merge.tensors import stored_tensors
 from merge.token_checks import template_note
 
@@ -68,7 +68,7 @@ def run_merge_stage(plan: MergePlan, recipe: MergeFile, loads: LoadProcess) -> N
         for line in parameter_notes(plan.config, folders, where):
             say(f"note: {where}.{line}")
         first = plan.linear.folders[0] if plan.linear else base_folder(config, folders)
-        for line in merge_notes(first, folders, where):
+        for line in (*same_models(stage.inputs), *merge_notes(first, folders, where)):
             say(f"note: {where}: {line}")
         if long_context:
             yarn_config(read_json(first / "config.json", where), long_context, recipe.place("long_context"))

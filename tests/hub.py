@@ -26,12 +26,15 @@ Files = dict[str, bytes]
 
 @dataclass
 class Hub:
-    """Repositories by (kind, name) and branch; `asked` are the requests' paths, `tokens` what came with them."""
+    """Repositories by (kind, name) and branch; `asked` are the requests' paths, `tokens` what came with them.
+    `refusals` are status and headers of what is answered to a POST whose path has this part.
+    """
 
     repositories: dict[tuple[str, str], dict[str, Files]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     url: str = ""
+    refusals: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
 
     def __enter__(self) -> "Hub":
         hub = self
@@ -167,6 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path, _, body = self.take()
+        for part, (status, headers) in self.hub.refusals.items():
+            if part in path:
+                return self.reply({"error": "so it is"}, status, headers)
         if path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'somebody'}/{asked['name']}"

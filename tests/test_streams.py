@@ -96,6 +96,27 @@ def test_another_pipe_that_breaks_is_no_quiet_end():
     assert "BrokenPipeError: [Errno 32] Broken pipe" in result.stderr
 
 
+@pytest.mark.parametrize("stdout", [lambda: subprocess.PIPE, closed_pipe])
+def test_another_pipe_that_breaks_in_work_is_no_quiet_end(stdout):
+    """Behind `let_words_be_lost` no broken pipe is that of the words, whether anybody reads them or not."""
+    breaks = (
+        "def main():\n    let_words_be_lost()\n    print('x', flush=True)\n    read, write = os.pipe()\n"
+        "    os.close(read)\n    os.write(write, b'1')\nrun_main(main)"
+    )
+    result = ended(breaks, stdout=stdout(), stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert "BrokenPipeError: [Errno 32] Broken pipe" in result.stderr
+
+
+def test_words_of_a_program_without_buffers_come_at_once():
+    """What was said before a `kill -9` is there, as with Python's own streams."""
+    code = "let_words_be_lost()\nsys.stdout.write('out\\n')\nsys.stderr.write('err\\n')\nos._exit(0)"
+    result = subprocess.run(
+        [sys.executable, "-u", "-c", OPENING + code], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("out\n", "err\n")
+
+
 STEPS = """
 def main():
     let_words_be_lost()

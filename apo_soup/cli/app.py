@@ -17,6 +17,7 @@ from apo_soup.cli.options import OVERRIDES, Config, Launch, RecipeFolder, StageA
 from apo_soup.config.command_line import STATE_HELP, STATE_JSON_HELP, AskedState
 from apo_soup.errors import UserError, run_main
 from apo_soup.resources import launch_file, recipe_folder
+from apo_soup.streams import let_words_be_lost
 
 app = Program(cls=Commands, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -181,6 +182,8 @@ def submit(
     from apo_soup.cli.submit import submit_chain
 
     name, recipe = stage_and_recipe("submit", words)
+    if send:
+        let_words_be_lost()
     return submit_chain(name, recipe, split_args(args), send)
 
 

@@ -1,10 +1,10 @@
 """The jobs that bring a recipe up to a stage: those of its programs that are missing or stale, and what each waits for.
 
 A job is a program of `apo_soup/cli/steps.py`: of apo each member is a task of its job, of an evaluation each checkpoint
-a job of its own, which waits for that checkpoint alone.
+a job of its own, which waits for that checkpoint alone: of a member's for its task, whatever becomes of the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from apo_soup.config.apo import ApoFile
 from apo_soup.config.eval import EvalFile
 from apo_soup.config.load import load
 from apo_soup.errors import UserError
-from apo_soup.runs.members import member_names, member_of_folder
+from apo_soup.runs.members import FOLDER, member_names, member_of_folder
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Job:
     Attributes:
         name: the stage, or `evals/MODEL`.
         words: what follows `python -m`.
-        after: names of the jobs of the same chain that must have ended well.
+        after: names of the jobs of the same chain that must have ended well, `apo/2` for one task of an array.
         members: the tasks of an array, each a soup member.
     """
 
@@ -53,6 +53,16 @@ class Chain:
     def _names_of(self, stages: Iterable[str]) -> tuple[str, ...]:
         wanted = set(stages)
         return tuple(job.name for job in self.jobs if job.stage in wanted)
+
+    def _waits_for(self, path: str) -> Iterator[str]:
+        """What must have ended well before a checkpoint is there: before a member's, that member's task alone."""
+        makers = makers_of(self.recipe, "eval", path)
+        for job in (job for job in self.jobs if job.stage in makers):
+            member = _member_at(self.recipe, path) if job.members else None
+            if member is None:
+                yield job.name
+            elif member in job.members:
+                yield f"{job.name}/{member}"
 
     def _add(self, stage: str, words: list[str], members: Iterable[int] = ()) -> None:
         after = self._names_of(steps_read(self.recipe, stage, words))
@@ -106,7 +116,7 @@ class Chain:
             self.add_stage("eval", words, last=True)
             return
         rows = self._names_of(steps_read(self.recipe, "eval", words) & {"data", "traces", "pairs"})
-        waits = {name: self._names_of(makers_of(self.recipe, "eval", path)) for name, path in models.items()}
+        waits = {name: tuple(self._waits_for(path)) for name, path in models.items()}
         there = [name for name in models if not waits[name]]
         due = set(models) - set(there)
         if there and not rows:
@@ -153,6 +163,13 @@ def _members(recipe: Path) -> list[int]:
     file = load(recipe / STEPS["apo"].file, "apo")
     assert isinstance(file, ApoFile)
     return sorted({member_of_folder(name) for name in member_names(file)})
+
+
+def _member_at(recipe: Path, path: str) -> int | None:
+    """The number of the member whose folder, or a part of it, a path is; None where it is none."""
+    output = Path(load(recipe / STEPS["apo"].file, "apo").output_dir)
+    below = Path(path).relative_to(output).parts if Path(path).is_relative_to(output) else ()
+    return member_of_folder(below[0]) if below and FOLDER.fullmatch(below[0]) else None
 
 
 def _models(suite: EvalFile, recipe: Path) -> dict[str, str]:

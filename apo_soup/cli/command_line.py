@@ -15,7 +15,7 @@ from apo_soup.errors import UserError, first_line
 from apo_soup.streams import let_words_be_lost
 
 # What these say is all that they are for: they end when nobody reads it any more.
-_SPEAKERS = ("check", "plan", "why", "preview", "compare", "chat")
+_SPEAKERS = ("check", "plan", "why", "preview", "compare", "chat", "submit")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -1,6 +1,7 @@
 """`apo-soup submit [STAGE] RECIPE`: the jobs of a recipe as sbatch commands, printed or sent.
 
-Each waits until those that it reads from have ended well (afterok), so a stage that fails stops what follows. A job
+Each waits until those that it reads from have ended well (afterok), so a stage that fails stops what follows, and a
+member of apo that fails its own evaluation and the soup. A job
 knows nothing of the others: `recipes/slurm/stage.sbatch` runs one program.
 """
 
@@ -9,7 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,9 +165,15 @@ def script(cluster: Cluster, chain: Chain) -> Iterator[str]:
     yield shlex.join(["mkdir", "-p", str(cluster.logs)])
     variables = {job.name: f"job_{re.sub('[^A-Za-z0-9]', '_', job.name)}" for job in chain.jobs}
     for job in chain.jobs:
-        after = [f"${{{variables[name]}}}" for name in job.after]
+        after = [_told_to_slurm(name, {own: f"${{{v}}}" for own, v in variables.items()}) for name in job.after]
         words = [_quoted(word, after) for word in without_secrets(cluster.command(job, after))]
         yield f"{variables[job.name]}=$({' '.join(words)})"
+
+
+def _told_to_slurm(name: str, numbers: Mapping[str, str]) -> str:
+    """A job before another one as sbatch takes it: its number, with that of its task where it is one of an array."""
+    whole, _, task = name.rpartition("/")
+    return numbers[name] if name in numbers else f"{numbers[whole]}_{task}"
 
 
 def _quoted(word: str, variables: list[str]) -> str:
@@ -183,7 +190,7 @@ def _send(cluster: Cluster, chain: Chain) -> None:
     cluster.logs.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, str] = {}
     for job in chain.jobs:
-        command = cluster.command(job, [numbers[name] for name in job.after])
+        command = cluster.command(job, [_told_to_slurm(name, numbers) for name in job.after])
         try:
             sent = subprocess.run(command, capture_output=True, text=True, check=True, env=_outside_of_jobs())
         except (OSError, subprocess.CalledProcessError) as error:

@@ -25,8 +25,7 @@ from apo_soup.config.swept_points import (
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import REASON_VARIABLE, told_by_disk
 from apo_soup.progress import say
-from apo_soup.runs.own_names import own_file_name
-from apo_soup.runs.walked import make_point_folder, point_folder, trained_model, trained_output
+from apo_soup.runs.walked import make_point_folder, point_folder, scores_folder, trained_model, trained_output
 from apo_soup.stops import StopAsked, ending_signals
 from apo_soup.sweep.scores import Metrics, PointFailed, model_metrics
 
@@ -88,7 +87,7 @@ class PointTraining:
             UserError: what it left cannot be read.
             StopAsked: a signal ended it.
         """
-        return model_metrics(self.suite, model, name, folder / own_file_name(f"evals+{'+'.join(tasks)}"), tasks)
+        return model_metrics(self.suite, model, name, scores_folder(folder, tasks, "evals"), tasks)
 
     @property
     def _step(self) -> Step:

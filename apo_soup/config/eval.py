@@ -34,6 +34,7 @@ Language = Literal["en", "fr", "es", "de", "it", "pt"]
 # Names that notes are kept under, at most.
 MOST_KEYS = 256
 MOST_TURNS = 64
+FIRST_BUCKET_END = 64
 
 
 class ProblemItems(Keys):
@@ -190,6 +191,15 @@ class ContextLossTask(TaskKeys):
     kind: Literal["context_loss"] = key(meaning="what is asked of the model")
     data: Text = key(meaning="file of texts", path=True)
     length: Annotated[int, Ge(8), AS_WHOLE] = key(4096, "tokens of a window")
+
+    def bucket_ends(self) -> list[int]:
+        """Ends of the buckets of positions in a window: powers of two from 64, and the whole window.
+
+        >>> ContextLossTask(name="x", kind="context_loss", data="rows.jsonl", length=1536).bucket_ends()
+        [64, 128, 256, 512, 1024, 1536]
+        """
+        powers = (FIRST_BUCKET_END << n for n in range(self.length.bit_length()))
+        return [*(end for end in powers if end < self.length), self.length]
 
 
 class HarnessEntry(OpenKeys):

@@ -12,6 +12,7 @@ from apo_soup.config.stage_file import Fault, Keys
 
 Mode = Literal["think", "no_think"]
 MODES: tuple[Mode, ...] = ("think", "no_think")
+OTHER_MODE: dict[Mode, Mode] = {"think": "no_think", "no_think": "think"}
 # A mode that is written twice is asked once.
 Modes = Annotated[
     list[Mode], BeforeValidator(in_list), AfterValidator(lambda modes: list(dict.fromkeys(modes))), MinLen(1)

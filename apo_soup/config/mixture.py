@@ -63,10 +63,23 @@ class HubKeys(Located):
         }
         return [name for name, unusual in asked.items() if unusual]
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the id can only be that of a file here."""
+        return row_kind(Path(self.id)) is not None or Path(self.id).exists()
+
+    def faults(self) -> Iterator[Fault]:
+        yield from super().faults()
+        if self.is_file and "[" in self.split:
+            told = "expected no slice of a local file, all of which is read, got"
+            way = "write those rows into a file of their own, or give a share of all as weight"
+            yield Fault("split", f"{told} {as_written(self.split)}; {way}")
+
     def remarks(self) -> Iterator[Remark]:
         unused = self.hub_keys()
-        if unused and (row_kind(Path(self.id)) is not None or Path(self.id).exists()):
-            yield Remark("id", f"{', '.join(unused)} belong to Hub datasets and are not used for a local file")
+        if unused and self.is_file:
+            are = "belongs to Hub datasets and is" if len(unused) == 1 else "belong to Hub datasets and are"
+            yield Remark("id", f"{', '.join(unused)} {are} not used for a local file")
 
 
 def mode_faults(arguments: dict[str, Any] | None) -> Iterator[Fault]:

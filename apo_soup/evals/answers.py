@@ -1,12 +1,12 @@
 """Tasks of kind `answer` and `tool`: the model generates, and a verifier or the tools' schemas judge what it wrote."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.eval import AnswerTask, SafetyTask, ToolTask
 from apo_soup.config.eval_keys import Mode, SampledKeys
+from apo_soup.config.score_names import OWN_PARTS
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.sources.rows import described
 from apo_soup.errors import UserError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from apo_soup.evals.checkpoint import Checkpoint  # which imports torch, and `check` reads items too
 
 DEFAULT_MAX_NEW_TOKENS = 256
-# Parts of a score's name that no group may have.
-OWN_PARTS = re.compile(r"tokens|avg@\d+|pass@\d+")
 
 
 def answer_task(checkpoint: "Checkpoint", task: AnswerTask, rows: list[ItemRow]) -> TaskResult:

@@ -17,8 +17,6 @@ from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, pro
 from apo_soup.models.tokenizer import encode, encode_ids
 from apo_soup.statistics import mean_score, ratio_score
 
-FIRST_BUCKET_END = 64
-
 
 def template_of(checkpoint: Checkpoint) -> Renderer:
     """What renders texts as the model has them."""
@@ -119,14 +117,6 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     return TaskResult(metrics)
 
 
-def position_bucket_ends(length: int) -> list[int]:
-    """Ends of the buckets of positions in a window of `length` tokens: powers of two from 64, and the whole window."""
-    ends = [FIRST_BUCKET_END]
-    while ends[-1] * 2 < length:
-        ends.append(ends[-1] * 2)
-    return [e for e in ends if e < length] + [length]
-
-
 def context_loss_task(checkpoint: Checkpoint, task: ContextLossTask, rows: list[ItemRow]) -> TaskResult:
     """Loss of plain text by position in a window: how well a model uses the context before it, to the longest.
 
@@ -155,7 +145,7 @@ def context_loss_task(checkpoint: Checkpoint, task: ContextLossTask, rows: list[
             f"length: expected at least one window of {task.length} tokens, got {len(ids)} tokens in {len(rows)} rows; "
             "give a shorter length or more rows"
         )
-    ends = position_bucket_ends(task.length)
+    ends = task.bucket_ends()
     means: dict[int, list[float]] = defaultdict(list)
     checkpoint.progress.count(len(windows), "windows")
     for number, losses in enumerate(checkpoint.scorer.losses(windows, abreast=True)):

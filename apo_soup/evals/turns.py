@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.eval import TurnsTask
-from apo_soup.config.eval_keys import Mode
+from apo_soup.config.eval_keys import OTHER_MODE, Mode
+from apo_soup.data.conversations.dialects import system_text
+from apo_soup.data.conversations.formats import one_system
 from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_block_at
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.rendering.argument_form import INSTRUCTIONS
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from apo_soup.evals.checkpoint import Checkpoint  # which imports torch, and `check` reads items too
 
 FLAG_OF_MODE: dict[Mode, str] = {"think": "/think", "no_think": "/no_think"}
-OTHER: dict[Mode, Mode] = {"think": "no_think", "no_think": "think"}
 NOTHING = "(nothing)"
 
 
@@ -58,7 +59,7 @@ class HeldTalk:
 
     def mode(self, turn: int) -> Mode:
         """The mode that the model is held to at a turn."""
-        return OTHER[self.first] if self.switched(turn) else self.first
+        return OTHER_MODE[self.first] if self.switched(turn) else self.first
 
     def messages(self, turn: int) -> tuple[list[dict[str, str]], Mode]:
         """The conversation up to a turn's question, and the mode that the request renders."""
@@ -66,7 +67,7 @@ class HeldTalk:
         messages = [{"role": "system", "content": f"{self.script.system}\n{FLAG_OF_MODE[shown]}".strip()}]
         for number, question in enumerate(self.script.questions[:turn], 1):
             changes = self.by_words and number == self.switch
-            content = f"{question} {FLAG_OF_MODE[OTHER[self.first]]}" if changes else question
+            content = f"{question} {FLAG_OF_MODE[OTHER_MODE[self.first]]}" if changes else question
             messages.append({"role": "user", "content": content})
             if number < turn:
                 said = self.said[number - 1]
@@ -105,7 +106,7 @@ def turns_task(checkpoint: "Checkpoint", task: TurnsTask, rows: list[ItemRow]) -
         if reason:
             warn(f"{task.name}: no switch to /think by words: {reason}")
             continue
-        runs[f"{mode}_to_{OTHER[mode]}"] = changing
+        runs[f"{mode}_to_{OTHER_MODE[mode]}"] = changing
     for turn in range(1, task.turns + 1):
         speak(checkpoint, task, runs, turn)
     metrics: dict[str, Metric] = {}
@@ -203,13 +204,18 @@ def row_script(row: ItemRow, question: str) -> Script:
         raise row.refusal(f"{told}; correct the row")
     # The mode is a word of the system turn, beside which templates leave instructions out.
     arguments = template_kwargs(row, {})
-    system = system or str(arguments.pop(INSTRUCTIONS, None) or row.get("system") or "")
+    beside = arguments.pop(INSTRUCTIONS, None)
+    try:
+        beside = beside or system_text(one_system(row))
+    except RowError as error:
+        raise row.refusal(str(error)) from None
+    system = system or str(beside or "")
     return Script(system, tuple(questions), arguments)
 
 
 def conversation_sample(talk: HeldTalk) -> AnswerSample:
     """A conversation as people read it."""
-    told = f" (from turn {talk.switch} on {FLAG_OF_MODE[OTHER[talk.first]]})" if talk.switch else ""
+    told = f" (from turn {talk.switch} on {FLAG_OF_MODE[OTHER_MODE[talk.first]]})" if talk.switch else ""
     lines = [
         f"[turn {number}, {FLAG_OF_MODE[talk.mode(number)]}, {'kept' if kept else 'not kept'}]\n{said}"
         for number, (said, kept) in enumerate(zip(talk.said, talk.kept, strict=True), 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM
 
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, first_line
 from apo_soup.models.architecture import require_language_model
 from apo_soup.models.quantised import keep_one_arithmetic
 
@@ -25,7 +25,8 @@ def load_causal_model(
         loader: the class in AutoModelForCausalLM's place, such as peft's for an adapter with its base.
 
     Raises:
-        UserError: the model comes with its own code, and may not run it; or it is no language model.
+        UserError: the model comes with its own code, and may not run it; it is no language model; or its weights
+            are not there, or the Hub does not give them.
     """
     taken: Any = AutoModelForCausalLM if loader is None else loader
     if loader is None and Path(model).is_dir():
@@ -33,6 +34,13 @@ def load_causal_model(
     try:
         # Without the argument transformers asks on standard input, and takes an answer that was meant for another.
         loaded = taken.from_pretrained(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+    except OSError as error:
+        if error.errno is not None:  # the system's, of a file; what is missing of a model transformers tells in words
+            raise
+        raise UserError(
+            f"{where}: expected a model that can be loaded, got {model}: {first_line(error)}; name another, or "
+            "fetch it again"
+        ) from error
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise

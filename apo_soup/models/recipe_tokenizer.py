@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from apo_soup.config.training import TrainingFile
+from apo_soup.models.adapter_base import require_no_hub_adapter
 from apo_soup.models.architecture import require_language_model
 from apo_soup.models.earlier_adapter import base_model, earlier_adapter
 from apo_soup.models.embeddings import check_fits, embedding_rows, rows_for
@@ -37,8 +38,10 @@ def recipe_tokenizer(
         anew: as `upstream` takes it.
 
     Raises:
-        UserError: as `load_tokenizer` and `upstream` do, or the model has no embeddings for all of its tokens.
+        UserError: as `load_tokenizer` and `upstream` do, the model has no embeddings for all of its tokens, or it is an
+            adapter of the Hub.
     """
+    require_no_hub_adapter(recipe)
     way = upstream(recipe, anew)
     first = (recipe, *way.files)[-1]
     weights = Path(way.model if way.files else base_model(recipe)).expanduser()

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, first_line
+from apo_soup.models.adapter_base import base_of_adapter
 from apo_soup.models.new_tokens import add_new_tokens
 from apo_soup.models.training_template import training_template
 from apo_soup.progress import say
@@ -53,11 +54,8 @@ def load_tokenizer(
     keys = keys or TokenizerKeys()
     if files is None:
         model_folder(model, where, keys.folder)
-    folder = Path(files or model).expanduser()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder) if folder.exists() else files or model, revision=revision, trust_remote_code=trust_remote_code
-        )
+        tokenizer = _own_or_of_base(files or model, where, revision, trust_remote_code)
     except Exception as error:
         if "custom code" in str(error):
             raise UserError(
@@ -78,6 +76,20 @@ def load_tokenizer(
         add_new_tokens(tokenizer, keys.recipe)
     _settle_ends(tokenizer, model, where, keys)
     return tokenizer
+
+
+def _own_or_of_base(files: str, where: str, revision: str | None, trusted: bool) -> PreTrainedTokenizerBase:
+    """A model's tokenizer, or that of its base where it is an adapter that was saved without one, as peft saves it."""
+    folder = Path(files).expanduser()
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(folder) if folder.exists() else files, revision=revision, trust_remote_code=trusted
+        )
+    except (OSError, ValueError):
+        base = base_of_adapter(files, where, revision)
+        if base is None:
+            raise
+    return AutoTokenizer.from_pretrained(base, trust_remote_code=trusted)
 
 
 def lay_template(tokenizer: PreTrainedTokenizerBase, model: str, where: str, keys: TokenizerKeys) -> None:

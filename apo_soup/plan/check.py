@@ -22,10 +22,10 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import earlier_adapter_problem
 from apo_soup.plan.begun import begun_problems
+from apo_soup.plan.circles import circles
 from apo_soup.plan.few_rows import few_rows_problems
 from apo_soup.plan.recipe_files import made_by_another, misspelt_files, shared_runs
 from apo_soup.plan.tokens import token_problems
-from apo_soup.runs.makers import stage_folder
 from apo_soup.runs.outputs import output_folders, output_problems
 from apo_soup.runs.sources import is_local
 from apo_soup.runs.trackers import logging_note, missing_note
@@ -126,29 +126,6 @@ def doubled_outputs(recipes: list[StageFile]) -> list[str]:
                     problems.append(f"{told} {lies} {other.name}, which {whose}")
         made += [(resolved(folder), recipe) for folder in folders]
     return problems
-
-
-def circles(recipes: list[StageFile]) -> Iterator[str]:
-    """A sentence for each circle of training files of which each begins with what the one before it makes.
-
-    Raises:
-        UserError: a member of an apo file is wrong.
-    """
-    training = [recipe for recipe in recipes if isinstance(recipe, TrainingFile)]
-    makers = {resolved(folder): recipe for recipe in training for folder in output_folders(recipe).values()}
-    told: set[Path] = set()
-    for recipe in training:
-        passed, maker = [recipe], makers.get(stage_folder(recipe.model_name_or_path))
-        while maker is not None and maker not in passed:
-            passed.append(maker)
-            maker = makers.get(stage_folder(maker.model_name_or_path))
-        if maker is recipe and len(passed) > 1 and recipe.path not in told:
-            told |= {each.path for each in passed}
-            way = " begins with ".join(f"{each.path.name}" for each in (*passed, recipe))
-            yield (
-                f"{recipe.place('model_name_or_path')}: expected a model that is there before, got a circle ({way}); "
-                "name the model that one of them begins with"
-            )
 
 
 def doubled_repositories(recipes: list[StageFile]) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""Files of rows that are too short for a batch, as far as `check` can tell without reading them all."""
+"""Files of rows that are too short for a batch, or for what is held out of them, as far as `check` can tell without
+reading them all.
+"""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -12,9 +14,22 @@ from apo_soup.config.training import TrainingFile
 
 
 def few_rows_problems(recipes: list[StageFile]) -> Iterator[str]:
-    """A sentence for each training file that drops the rows of a batch that is not full, and has no full one."""
+    """A sentence for each training file that holds out all rows, or that drops the rows of a batch that is not full and
+    has no full one.
+    """
     for recipe in recipes:
-        if isinstance(recipe, TrainingFile) and recipe.dataloader_drop_last:
+        if not isinstance(recipe, TrainingFile):
+            continue
+        # A conversation that is unrolled becomes several rows.
+        unrolled = isinstance(recipe, SftFile) and recipe.train_on == "unroll"
+        held = 0 if unrolled else recipe.dataset_mixture.test_split_size or 0
+        read = rows_read(recipe, int(held)) if held >= 1 else None
+        if read is not None and read <= held:
+            yield (
+                f"{recipe.place('dataset_mixture.test_split_size')}: expected a size that leaves a row to train on, "
+                f"got {held:g} of at most {read:,} rows; take a smaller one, or leave the key out"
+            )
+        if recipe.dataloader_drop_last:
             most, needed = most_rows(recipe), smallest_step(recipe)
             if most is not None and most < needed:
                 yield (
@@ -36,12 +51,19 @@ def most_rows(recipe: TrainingFile) -> int | None:
     # A long row may become several sequences.
     if isinstance(recipe, SftFile) and (recipe.packing or recipe.overflow == "split" or recipe.train_on == "unroll"):
         return None
+    return rows_read(recipe, smallest_step(recipe))
+
+
+def rows_read(recipe: TrainingFile, needed: int) -> int | None:
+    """How many rows a file's sources have at most, counted up to somewhat more than `needed`; None where that takes
+    more than counting the lines of its JSONL files.
+    """
     total = 0
     for source in recipe.dataset_mixture.datasets:
         file = Path(source.id).expanduser()
         if source.token_share is not None or not has_rows_by_line(file) or not file.is_file():
             return None
-        enough = ceil(smallest_step(recipe) / source.weight) + 1
+        enough = ceil(needed / source.weight) + 1
         with file.open("rb") as lines:
             total += ceil(sum(1 for line in islice(lines, enough) if line.strip()) * source.weight)
     return total

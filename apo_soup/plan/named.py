@@ -42,7 +42,7 @@ from apo_soup.models.stored_tokenizer import file_in, stored_tokenizer
 from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.hub_ids import HubId, ask_hub
 from apo_soup.plan.made import MadeHere
-from apo_soup.plan.named_scores import look_at_choice, require_in_suite, trainings_with_names
+from apo_soup.plan.named_scores import look_at_choice, require_score, require_tasks, trainings_with_names
 from apo_soup.runs.chat_template import TRL_TEMPLATE, template_text
 from apo_soup.runs.sources import is_local, model_folder, row_files
 from apo_soup.runs.suite_inputs import named_suite, tasks_with_rows
@@ -117,9 +117,10 @@ class Looks:
         folder: Path,
         revision: str | None = None,
         require: "Kind | None" = None,
+        trained: bool = False,
     ) -> None:
         """Look at a model that no stage makes: it must be whole, have a tokenizer, and be of the kind that `require`
-        asks for.
+        asks for; `trained` says that a training begins with it.
         """
         if self.made.makes(name):
             return
@@ -128,7 +129,7 @@ class Looks:
         elif is_local(name):
             self.at(_local_model, name, place, folder, require)
         else:
-            self.on_hub.append(HubId("model", name, revision, place))
+            self.on_hub.append(HubId("model", name, revision, place, trained))
 
     def at_rows(self, source: Source, place: str, folder: Path, parser: "Parser | None" = None) -> None:
         """Look at the first rows of a source that no stage makes; with a parser, one of them must be usable."""
@@ -148,7 +149,7 @@ class Looks:
 def _look_at_training(recipe: TrainingFile, looks: Looks) -> None:
     folder = recipe.path.parent
     place, kind = recipe.place("model_name_or_path"), partial(require_language_model, trusted=recipe.trust_remote_code)
-    looks.at_model(recipe.model_name_or_path, place, folder, recipe.model_revision, kind)
+    looks.at_model(recipe.model_name_or_path, place, folder, recipe.model_revision, kind, trained=True)
     if resolved(recipe.model_name_or_path) == resolved(recipe.output_dir):
         told = f"expected a model folder to begin with, got {recipe.model_name_or_path}, which this file makes"
         looks.problems.append(f"{place}: {told}; name another")
@@ -262,8 +263,11 @@ def _look_at_merge(recipe: MergeFile, looks: Looks) -> None:
     if recipe.sweep is not None:
         look_at_choice(recipe, recipe.sweep, "sweep.", looks.at)
     if recipe.soup is not None and recipe.soup.members == "greedy":
-        scores = [("soup.metric", recipe.soup.metric)] if recipe.soup.metric else []
-        looks.at(require_in_suite, recipe, "soup.eval", recipe.soup.eval, scores)
+        suite = ("soup.eval", recipe.soup.eval)
+        if recipe.soup.metric:
+            looks.at(require_score, recipe, suite, "soup.metric", recipe.soup.metric)
+        else:
+            looks.at(require_tasks, recipe, *suite, [])
 
 
 def _look_at_sweep(file: SweepFile, looks: Looks) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from apo_soup.config.choosing_keys import ChoosingKeys
+from apo_soup.config.eval import EvalFile
 from apo_soup.config.load import load
+from apo_soup.config.score_names import score_fault
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.sweep import SweepFile
 from apo_soup.config.swept_points import swept_points
@@ -37,23 +39,20 @@ def look_at_choice(recipe: StageFile, keys: ChoosingKeys, prefix: str, at: Calla
         prefix: what stands before the keys' names.
         at: calls what it is given, which raises UserError, and goes on.
     """
-    at(require_in_suite, recipe, f"{prefix}eval", keys.eval, [(f"{prefix}tasks", task) for task in keys.tasks])
+    at(require_tasks, recipe, f"{prefix}eval", keys.eval, [(f"{prefix}tasks", task) for task in keys.tasks])
     scores = [(f"{prefix}guardrails.{score}", score) for score in keys.guardrails or ()]
     scores += [(f"{prefix}metric", keys.metric)] if keys.metric else []
-    for named in scores:
-        at(require_in_suite, recipe, f"{prefix}eval", keys.eval, [named], keys.tasks)
+    for place, name in scores:
+        at(require_score, recipe, (f"{prefix}eval", keys.eval), place, name, keys.tasks)
 
 
-def require_in_suite(
-    recipe: StageFile, key: str, written: str | None, named: Sequence[tuple[str, str]], asked: Sequence[str] = ()
-) -> None:
-    """Refuse an eval file that is not there, or lacks a task whose name, or score, a key has.
+def require_tasks(recipe: StageFile, key: str, written: str | None, named: Sequence[tuple[str, str]]) -> EvalFile:
+    """The eval file that a key names, or the one beside the recipe; one that is not there, or lacks a task, is refused.
 
     Args:
         key: that of the eval file.
         written: its value.
-        named: keys, and what they name.
-        asked: the tasks that are asked, where these are not all.
+        named: keys, and the tasks that they name.
 
     Raises:
         UserError: with what is not there.
@@ -65,14 +64,29 @@ def require_in_suite(
     suite = load(file, "eval")
     known = [task.name for task in suite.tasks]
     for place, name in named:
-        if not _is_of(name, known):
-            told = f"expected one of the tasks of {file} ({', '.join(known)}), or a score of one, got {name}"
-            raise UserError(f"{recipe.place(place)}: {told}; correct the name")
-        if asked and not _is_of(name, asked):
-            told = f"expected a score of one of the tasks that are asked ({', '.join(asked)}), got {name}"
-            raise UserError(f"{recipe.place(place)}: {told}; add its task there, or name another")
+        if name not in known:
+            told = f"expected one of the tasks of {file} ({', '.join(known)}), got {name}; correct the name"
+            raise UserError(f"{recipe.place(place)}: {told}")
+    return suite
 
 
-def _is_of(name: str, tasks: Sequence[str]) -> bool:
-    """Whether a name is that of one of these tasks, or of a score of one, which begins with its task."""
-    return any(name == task or name.startswith(f"{task}/") for task in tasks)
+def require_score(
+    recipe: StageFile, suite: tuple[str, str | None], place: str, name: str, asked: Sequence[str] = ()
+) -> None:
+    """Refuse a score that no task of an eval file has.
+
+    Args:
+        suite: key and value of the eval file.
+        place: the key that names the score.
+        asked: the tasks that are asked, where these are not all.
+
+    Raises:
+        UserError: with what the tasks have.
+    """
+    tasks = require_tasks(recipe, *suite, []).tasks
+    fault = score_fault(name, tasks)
+    if fault:
+        raise UserError(f"{recipe.place(place)}: {fault}")
+    if asked and score_fault(name, [task for task in tasks if task.name in asked]):
+        told = f"expected a score of one of the tasks that are asked ({', '.join(asked)}), got {name}"
+        raise UserError(f"{recipe.place(place)}: {told}; add its task there, or name another")

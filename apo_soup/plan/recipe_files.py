@@ -1,7 +1,7 @@
 """The files of a recipe's folder: names that no stage reads, and runs that another recipe writes into."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from apo_soup.config.given import Given
@@ -36,34 +36,43 @@ def misspelt_files(folder: Path) -> Iterator[str]:
 
 
 def shared_runs(folder: Path) -> Iterator[str]:
-    """A sentence for each folder that a stage of this recipe makes, and one of a recipe beside it too; one alone where
-    the name in `recipe.yaml` says so of all. A recipe in whose own folder the work is done has outputs there, as those
-    beside it have in theirs.
+    """A sentence for each folder that a stage of this recipe makes, and others of recipes beside it too; one alone
+    where the name in `recipe.yaml` says so of all. A recipe in whose own folder the work is done has outputs there, as
+    those beside it have in theirs; only what lies elsewhere can be another's.
     """
-    if Path.cwd().is_relative_to(folder.resolve()):
-        return
-    own = {output: given for given, output in outputs_given(folder)}
+    home = folder.resolve()
+    inside = Path.cwd().is_relative_to(home)
+    own = {output: given for given, output in outputs_given(folder) if not (inside and output.is_relative_to(home))}
+    makers: dict[Path, list[Given]] = {}
     for other in sorted(folder.resolve().parent.iterdir()):
-        if not other.is_dir() or other.resolve() == folder.resolve():
-            continue
-        shared = [(own[output], given, output) for given, output in outputs_given(other) if output in own]
-        named = [(mine, theirs, output) for mine, theirs, output in shared if "output_dir" in mine.places]
-        for mine, theirs, output in named[:1]:
+        if other.is_dir() and other.resolve() != home:
+            for given, output in outputs_given(other):
+                if output in own:
+                    makers.setdefault(output, []).append(given)
+    named = [output for output in makers if "output_dir" in own[output].places]
+    if named:
+        output = max(named, key=lambda one: len(makers[one]))
+        yield (
+            f"{own[output].place('output_dir')}: expected a run of this recipe's own, got one where "
+            f"{_told(makers[output])} its {output.name} too; give {_all_but_one(makers[output])} another name"
+        )
+    for output, others in makers.items():
+        if output not in named:
             yield (
-                f"{mine.place('output_dir')}: expected a run of this recipe's own, got one where "
-                f"{_told(theirs)} makes its {output.name} too; give one of the two recipes another name"
+                f"{own[output].place('output_dir')}: expected a folder of this recipe's own, got {output.name} of the "
+                f"run {output.parent.name}, which {_told(others)} too; give every output_dir of "
+                f"{_all_but_one(others)} another run's name"
             )
-        for mine, theirs, output in shared:
-            if "output_dir" not in mine.places:
-                yield (
-                    f"{mine.place('output_dir')}: expected a folder of this recipe's own, got {output.name} of the run "
-                    f"{output.parent.name}, which {_told(theirs)} makes too; give every output_dir of one of the two "
-                    "recipes another run's name"
-                )
 
 
-def _told(given: Given) -> str:
-    return f"{given.path.resolve().parent.name}/{given.path.name}"
+def _told(makers: Sequence[Given]) -> str:
+    """Files of other recipes, as what makes something."""
+    *before, last = (f"{given.path.resolve().parent.name}/{given.path.name}" for given in makers)
+    return f"{', '.join(before)} and {last} make" if before else f"{last} makes"
+
+
+def _all_but_one(others: Sequence[Given]) -> str:
+    return "one of the two recipes" if len(others) == 1 else "all but one of these recipes"
 
 
 def made_by_another(recipe: StageFile, folders: Mapping[str, Path]) -> Iterator[str]:

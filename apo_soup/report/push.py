@@ -4,11 +4,9 @@ Without a repository and a token nothing is sent; what would be is listed. The t
 the environment (HF_TOKEN), and is written nowhere. What is sent of each file: `apo_soup/runs/sent_files.py`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from apo_soup.errors import UserError, first_line
+from apo_soup.runs.hub_refusals import told_by_hub
 from apo_soup.runs.sent_files import commit_operations, parcel_of, sent_content
 
 
@@ -16,7 +14,7 @@ def push_model(run: Path, name: str, repository: str | None, private: bool) -> i
     """Send the parcel where a repository and a token are there; otherwise say what would be sent. Returns 0.
 
     Raises:
-        UserError: a file may not be sent, told before anything is; or the Hub refuses, in its words.
+        UserError: a file may not be sent, told before anything is; or the Hub refuses.
     """
     from huggingface_hub import HfApi, get_token
 
@@ -30,23 +28,10 @@ def push_model(run: Path, name: str, repository: str | None, private: bool) -> i
         print(f"nothing was sent; give {' and '.join(missing)}")
         return 0
     api = HfApi()
-    with _hub_refusals(repository):
+    with told_by_hub("--repo", repository):
         repo_id = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
     operations = commit_operations(content, repo_id)
-    with _hub_refusals(repository):
+    with told_by_hub("--repo", repository):
         commit = api.create_commit(repo_id, operations, commit_message=f"{name} of {run.name}, by apo-soup")
     print(f"{len(content)} files, {parcel.size:,} bytes, sent to {repo_id} (commit {commit.oid[:12]})")
     return 0
-
-
-@contextmanager
-def _hub_refusals(repository: str) -> Iterator[None]:
-    from huggingface_hub.errors import HFValidationError, HTTPError
-
-    try:
-        yield
-    except (HTTPError, HFValidationError, OSError) as error:
-        raise UserError(
-            f"{repository}: expected a repository that may be written to, got a refusal: {first_line(error)}; correct "
-            "--repo, or log in with `hf auth login`"
-        ) from error

@@ -18,6 +18,7 @@ from apo_soup.runs.known_hashes import content_hash
 LARGE = 32 * 2**20
 _PIECE = 4 * 2**20
 _THREADS = 4
+_READ = 0o444
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -26,10 +27,10 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def give_rights_of(like: Path, folder: Path) -> None:
-    """Give every file below a folder at least the rights of one that was written there as any file is: safetensors
+    """Let every file below a folder be read by all who may read one that was written there as any file is: safetensors
     leaves its own to this account alone, whatever the umask says, and people who share a folder share its models.
     """
-    rights = S_IMODE(like.stat().st_mode)
+    rights = S_IMODE(like.stat().st_mode) & _READ
     for file in files_below(folder):
         own = S_IMODE(file.stat().st_mode)
         if rights & ~own and not file.is_symlink():

@@ -136,8 +136,9 @@ def stage_program(
     """
 
     def program() -> int:
-        let_words_be_lost()
         options, overrides, names = arguments(module, description, *flags, *STATE_FLAGS)
+        if not options.state:
+            let_words_be_lost()
         recipe = load(options.config, file.kind, overrides, names)
         assert isinstance(recipe, file)
         return work(recipe, options)

@@ -5,6 +5,8 @@ that were moved, make nothing stale.
 from pathlib import Path
 from typing import Any
 
+from apo_soup.config.file_names import row_kind
+
 _MIXTURE, _SOURCES, _ID = "dataset_mixture", "datasets", "id"
 
 
@@ -37,9 +39,12 @@ def with_names_of(
     return config | {_MIXTURE: config[_MIXTURE] | {_SOURCES: sources}}, named
 
 
-def _kind(source: dict[str, Any]) -> str:
-    """By which rows are read: the same bytes may be JSON of one form or another."""
-    return Path(str(source.get(_ID))).suffix
+def _kind(source: dict[str, Any]) -> str | None:
+    """By which rows are read: the same bytes may be JSON of one form or another, compressed or not. A pattern of file
+    names that tells no kind may have any, and is of none but its own.
+    """
+    name = str(source.get(_ID))
+    return row_kind(Path(name)) or name
 
 
 def _sources(config: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,6 +28,11 @@ ASSIGNED = re.compile(
     r"|\b(?!(?:EOS|BOS|PAD|UNK|SEP|CLS|MASK|IMAGE|AUDIO|VIDEO)_)(?:[A-Z0-9_]*_)?(?:TOKEN|KEY)"
     r"=['\"]?(?:(?=[\w.+/=~-]*[0-9])(?=[\w.+/=~-]*[A-Za-z])[\w.+/=~-]{12,}|[\w.+/=~-]{24,})"
 )
+# What is given behind such a name: up to a closing quote that a space or `;` follows, else to the end of the line, and
+# to that of the text where a quote or a key in a block of lines may go on there.
+_GIVEN = re.compile(
+    r"(['\"])(?:\\.|(?!\1).)*\1(?=[\s;]|\Z)|(?=[^\r\n]*(?:['\"]|-----BEGIN)).*|(?:\\\r?\n|[^\r\n])*", re.DOTALL
+)
 HUB_TOKEN = re.compile(r"\bhf_\w+")
 # Mappings that go to the servers of data sets, in which any name may be a key.
 HIDDEN_TABLES = ("storage_options", "headers")
@@ -35,8 +40,8 @@ HIDDEN_TABLES = ("storage_options", "headers")
 
 def redacted(value: Any, name: str = "") -> Any:
     """`value` without secrets: values of keys that are declared secret, texts whose key names one, or that hold a key
-    of a known sort, mappings that go to an endpoint but for what is harmless in them, and the user, password and query
-    of addresses. Other values and numbers stay.
+    of a known sort, what follows a secret's name inside a text, mappings that go to an endpoint but for what is
+    harmless in them, and the user, password and query of addresses. Other values and numbers stay.
 
     Of a mapping that goes to an endpoint the rest is an entry `(hidden)` with its count, since names can be secrets.
     """
@@ -55,9 +60,26 @@ def redacted(value: Any, name: str = "") -> Any:
         return [redacted(v, name) for v in value]
     if isinstance(value, str):
         text = public_address(value) if is_address else value
-        secret = _names_secret(name) or KNOWN_KEY.search(text) or ASSIGNED.search(text)
-        return HIDDEN if secret else without_keys(text)
+        secret = _names_secret(name) or KNOWN_KEY.search(text)
+        return HIDDEN if secret else without_keys(_without_assigned(text))
     return value
+
+
+def _without_assigned(text: str) -> str:
+    r"""A text without the secrets that stand behind their names in it. The rest stays: a change of it is seen where
+    texts are compared.
+
+    >>> _without_assigned("export WANDB_API_KEY=abc; make\nmake sft")
+    'export WANDB_API_KEY=(hidden)\nmake sft'
+    """
+    shown, done = "", 0
+    for found in ASSIGNED.finditer(text):
+        begins = text.index("=", found.start()) + 1
+        if begins > done:
+            given = _GIVEN.match(text, begins)
+            shown += text[done:begins] + HIDDEN
+            done = given.end() if given else len(text)
+    return shown + text[done:]
 
 
 def _is_declared_secret(name: str) -> bool:

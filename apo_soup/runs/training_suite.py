@@ -6,6 +6,7 @@ from apo_soup.config.eval import EvalFile, HarnessTask, SafetyTask, Task
 from apo_soup.config.eval_programs import BfclTask, LiveCodeBenchTask
 from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
+from apo_soup.config.score_names import score_fault
 from apo_soup.config.suite_keys import EvalSuiteKeys
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
@@ -17,7 +18,8 @@ def training_suite(recipe: TrainingFile, keys: EvalSuiteKeys) -> EvalFile:
     """The eval file with the asked tasks alone, and of each so many items.
 
     Raises:
-        UserError: it is not there or wrong, has no such task, or one that the process which trains cannot run.
+        UserError: it is not there or wrong, has no such task, or one that the process which trains cannot run; or no
+            task has the score of `keep_best`.
     """
     file = Path(keys.file) if keys.file is not None else recipe.path.parent / "eval.yaml"
     if not file.is_file():
@@ -44,6 +46,9 @@ def training_suite(recipe: TrainingFile, keys: EvalSuiteKeys) -> EvalFile:
                 "to the evaluation behind the training"
             )
     asked = suite.with_tasks(keys.tasks)
+    fault = score_fault(keys.keep_best, asked.tasks) if keys.keep_best is not None else None
+    if fault:
+        raise UserError(f"{recipe.place('eval_suite.keep_best')}: {fault}")
     asked.tasks = [task.model_copy(update={"limit": min(keys.items, task.limit or keys.items)}) for task in asked.tasks]
     return asked
 

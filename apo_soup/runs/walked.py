@@ -5,6 +5,7 @@ Prepared rows and reference values are those of the run: what two points have in
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from apo_soup.config.sweep import SweepFile
@@ -27,6 +28,15 @@ def points_folder(file: SweepFile) -> Path:
 def point_folder(file: SweepFile, point: TrainingPoint) -> Path:
     """The run folder of a point, by its own keys, so that a file with other points finds those it knew."""
     return points_folder(file) / own_file_name(point.told)
+
+
+def scores_folder(folder: Path, tasks: Sequence[str], *before: str) -> Path:
+    """Where a walk keeps what some tasks of a suite gave, beside what others did; `before` begins its name.
+
+    >>> scores_folder(Path("p"), ["a", "b"]).as_posix(), scores_folder(Path("p"), ["a"], "evals").as_posix()
+    ('p/a+b', 'p/evals+a')
+    """
+    return folder / own_file_name("+".join((*before, *tasks)))
 
 
 def trained_output(folder: Path, training: TrainingFile) -> Path:

@@ -22,7 +22,8 @@ from apo_soup.models.generation import end_ids
 from apo_soup.models.quantised import dequantised, quantisation, with_dequantised
 from apo_soup.models.window import window_arguments
 from apo_soup.private import save_without_upload
-from apo_soup.progress import is_main, say
+from apo_soup.progress import is_main, say, warn
+from apo_soup.runs.hub_refusals import told_by_hub
 from apo_soup.runs.makers import ADAPTER
 from apo_soup.runs.sent_files import commit_operations, parcel_of, sent_content
 from apo_soup.runs.stage import Stage
@@ -130,7 +131,8 @@ def _save_merged(trainer: Trainer, adapter: Path, folder: Path, recipe: Training
 
 def upload(stage: Stage, recipe: TrainingFile) -> None:
     """Send the finished folder to the Hub, to `hub_model_id` or a repository of the stage's name, and there to the
-    branch `hub_revision`, which is made where it is not there.
+    branch `hub_revision`, which is made where it is not there. Where the Hub refuses, that is told and no more: the
+    stage is whole, and what follows it needs no Hub.
 
     Raises:
         UserError: the folder is not whole, or a file of it names a place of this machine.
@@ -139,11 +141,15 @@ def upload(stage: Stage, recipe: TrainingFile) -> None:
     where = stage.folder.relative_to(run).as_posix()
     content = sent_content(parcel_of(run, where), run, where)
     name = recipe.hub_model_id or stage.name.replace("/", "-")
-    api = HfApi(token=recipe.hub_token)
-    repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id
-    branch = recipe.hub_revision
-    if branch:
-        api.create_branch(repository, branch=branch, exist_ok=True)
-    operations, message = commit_operations(content, repository), f"{stage.name} by apo-soup"
-    api.create_commit(repository, operations, commit_message=message, revision=branch)
+    api, branch = HfApi(token=recipe.hub_token), recipe.hub_revision
+    try:
+        with told_by_hub(recipe.place("push_to_hub"), name):
+            repository = api.create_repo(name, private=recipe.hub_private_repo, exist_ok=True).repo_id
+            if branch:
+                api.create_branch(repository, branch=branch, exist_ok=True)
+            operations, message = commit_operations(content, repository), f"{stage.name} by apo-soup"
+            api.create_commit(repository, operations, commit_message=message, revision=branch)
+    except UserError as error:
+        warn(f"{error}; {stage.folder} is whole, and `apo-soup push {stage.folder} --repo {name}` sends it")
+        return
     say(f"{stage.name}: uploaded to {repository}{f'@{branch}' if branch else ''}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]  # psutil's
 
 from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.adapter_base import base_of_adapter
 from apo_soup.models.libraries import quiet_libraries
 from apo_soup.models.parameters import built_parameters
 from apo_soup.runs.model_files import model_files
@@ -106,6 +107,9 @@ def _weight_bytes(model: str, asked: ChatModel) -> int:
 def _bytes_of_hub(model: str, asked: ChatModel) -> int:
     from transformers import AutoConfig
 
+    base = base_of_adapter(model, asked.name)  # beside whose weights an adapter's own are few
+    if base is not None:
+        return _weight_bytes(base, asked)
     with _told_unloadable(asked.name):
         config = AutoConfig.from_pretrained(model, trust_remote_code=asked.trusted)
     return (built_parameters(config) or 0) * getattr(config.dtype, "itemsize", 4)

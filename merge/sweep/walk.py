@@ -8,9 +8,9 @@ from apo_soup.config.merge import MergeFile, SweepKeys
 from apo_soup.errors import UserError
 from apo_soup.progress import say, tell
 from apo_soup.runs.manifest import write_json
-from apo_soup.runs.own_names import own_file_name
 from apo_soup.runs.sources import model_hash
 from apo_soup.runs.stage import Stage
+from apo_soup.runs.walked import scores_folder
 from apo_soup.sweep.choose import Yardstick
 from apo_soup.sweep.output import points_table
 from apo_soup.sweep.scores import eval_file, metric_titles, mix_metrics, suite_key
@@ -51,6 +51,8 @@ def sweep_plan(recipe: MergeFile) -> SweepPlan:
         raise UserError(f"{where}: expected two folders, got {first} twice; name another model")
     check_new_tokens([first, second], where)
     inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
+    if len(set(inputs.values())) == 1:
+        raise UserError(f"{where}: expected two models, got {first} and {second}, copies of one; name another model")
     inputs["suite"] = suite_key(suite, __name__)
     folder, config = Path(recipe.output_dir) / "sweep", recipe.sweep.given_values() if recipe.sweep else {}
     arguments, reads = folder_arguments(recipe, ("sweep",)), [(where, first), (where, second)]
@@ -81,7 +83,7 @@ def run_sweep(recipe: MergeFile, plan: SweepPlan) -> None:
     # of other tasks lie beside.
     folder = plan.stage.folder.with_name("sweep_points")
     if keys.tasks:
-        folder /= own_file_name("+".join(keys.tasks))
+        folder = scores_folder(folder, keys.tasks)
     # The first model alone first: a metric that the suite does not have is told before the other points are paid for.
     alone = repr(FIRST_ALONE)
     reference = mix_metrics(plan.suite, {alone: plan.parts(FIRST_ALONE)}, folder, keys.tasks)[alone]

@@ -65,6 +65,8 @@ def test_each_stage_waits_for_those_it_reads_and_an_evaluation_for_its_checkpoin
         *(f"evals-{name}" for name in ("base", "mid", "sft", "soup", "merged", "apo-1", "apo-2", "apo-3")),
     ]
     numbers = {str(number): name for number, name in enumerate(jobs, 1)}
+    array = 1 + list(jobs).index("apo")
+    numbers |= {f"{array}_{member}": f"apo/{member}" for member in (1, 2, 3)}
     waits = {
         name: {numbers[one] for one in option(words, "dependency").removeprefix("afterok:").split(":") if one}
         for name, words in jobs.items()
@@ -74,7 +76,7 @@ def test_each_stage_waits_for_those_it_reads_and_an_evaluation_for_its_checkpoin
     assert waits["soup"] == {"apo"}
     assert waits["evals-mid"] == {"data", "pairs", "mid"}
     assert waits["evals-merged"] == {"data", "pairs", "merge"}
-    assert waits["evals-apo-2"] == {"data", "pairs", "apo"}
+    assert waits["evals-apo-2"] == {"data", "pairs", "apo/2"}
     assert all("--kill-on-invalid-dep=yes" in words for name, words in jobs.items() if waits[name])
     assert [option(words, "array") for words in jobs.values() if option(words, "array")] == ["1,2,3"]
     assert option(jobs["apo"], "output") == "runs/a b's/logs/slurm/apo-%A_%a.log"

@@ -1,6 +1,9 @@
 """What is told of the sources of a mixture."""
 
+import pytest
+
 from apo_soup.config.load import load
+from apo_soup.errors import UserError
 
 FILE = {"model_name_or_path": "m/m", "output_dir": "o"}
 
@@ -21,6 +24,14 @@ def test_what_only_a_dataset_of_the_hub_has_is_told_of_a_file(write_recipe, tmp_
     assert of_sources(write_recipe, {"id": "owner/name", **keys}) == []
     asking = {"output_dir": "o", "mode": "think", "strong": {"model": "m"}, "prompts": [{"id": "a.csv.gz", **keys}]}
     assert notes(write_recipe, "traces", **asking) == [f"prompts.0.id: {told}"]
+
+
+def test_a_slice_of_a_file_is_refused(write_recipe):
+    """Which all of the file would be trained in place of."""
+    told = r"datasets\.0\.split: expected no slice of a local file, all of which is read, got 'train\[:10%\]'; write th"
+    with pytest.raises(UserError, match=told):
+        of_sources(write_recipe, {"id": "a.jsonl", "split": "train[:10%]"})
+    assert of_sources(write_recipe, {"id": "owner/name", "split": "train[:10%]"}) == []
 
 
 def test_rows_that_are_named_again_are_told(write_recipe):

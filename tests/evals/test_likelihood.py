@@ -3,17 +3,21 @@
 import pytest
 from helpers import chat
 
+from apo_soup.config.eval import ContextLossTask
 from apo_soup.config.load import load
 from apo_soup.data.sources.rows import RowError
 from apo_soup.evals.checkpoint import load_checkpoint
-from apo_soup.evals.likelihood import loss_task, position_bucket_ends, preference_task
+from apo_soup.evals.likelihood import loss_task, preference_task
 from apo_soup.evals.metrics import ItemRow
 
 
 def test_buckets_of_positions_end_at_powers_of_two_and_at_the_window():
-    assert position_bucket_ends(1536) == [64, 128, 256, 512, 1024, 1536]
-    assert position_bucket_ends(64) == [64]
-    assert position_bucket_ends(48) == [48]
+    def ends(length: int) -> list[int]:
+        return ContextLossTask(name="x", kind="context_loss", data="rows.jsonl", length=length).bucket_ends()
+
+    assert ends(1536) == [64, 128, 256, 512, 1024, 1536]
+    assert ends(64) == [64]
+    assert ends(48) == [48]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from programs import program
 
 from apo_soup.config.eval import Task
 from apo_soup.config.load import load
+from apo_soup.config.score_names import score_fault
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import question_messages
@@ -69,6 +70,8 @@ def test_a_suite_runs_on_every_kind_and_is_not_run_twice(tiny_model, tokenizer, 
     assert (metrics["loss"]["n"], metrics["loss"]["better"]) == (2, "lower")
     assert metrics["asked/think/declined"]["n"] == metrics["asked/no_think/answered"]["n"] == 1
     assert len(results["samples"]) == 8
+    known = load(path, "eval").tasks
+    assert [score_fault(name, known) for name, one in metrics.items() if one["better"]] == [None] * 18
     schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     jsonschema.validate(results, schema)
     kinds = {get_args(task.model_fields["kind"].annotation)[0] for task in get_args(get_args(Task)[0])}

@@ -130,6 +130,11 @@ def test_a_suite_asks_conversations_and_repeats_them(talking_model, write_recipe
 def test_instructions_stand_in_the_system_turn_that_sets_the_mode(talk):
     """Beside a system turn a template leaves them out."""
     told = {"chat_template_kwargs": {"custom_instructions": "Be brief."}}
-    for row in ({**conversation(2), **told}, {**conversation(2), "system": "Be brief."}):
+    for row in (
+        {**conversation(2), **told},
+        {**conversation(2), "system": "Be brief."},
+        {**conversation(2), "system": [{"type": "text", "text": "Be brief."}]},
+        {**conversation(2), "system_prompt": "Be brief."},
+    ):
         _, model = talk(lambda prompt: "3", [row], turns=2, switch=0)
         assert all(prompt.count("Be brief.") == 1 for prompt in model.prompts)

@@ -364,3 +364,14 @@ def test_a_merge_whose_first_model_has_no_template_is_told(run, merge_run, capsy
     assert "no chat template" not in capsys.readouterr().out
     made, known = ((run / name / "chat_template.jinja").read_text().strip() for name in ("merged", "soup"))
     assert made == known
+
+
+def test_copies_of_one_model_are_told(run, merge_file):
+    from apo_soup.config.load import load
+    from merge.plan import merge_plan, same_models
+
+    again = run / "apo" / "1-again"
+    shutil.copytree(run / "apo" / "1", again)
+    soup = merge_plan(load(merge_file(soup={"members": ["1", "2", str(again)]}), "merge"), "soup")
+    told = list(same_models(soup.stage.inputs))
+    assert told == ["apo/1 and apo/1-again are copies of one model, which counts 2 times"]

@@ -44,6 +44,16 @@ def test_a_sweep_scores_the_points_that_merge_would_write(run, merge_file, suite
     assert (run / "sweep_points" / "other" / "mix-1.0").is_dir(), "beside those of the other task"
 
 
+def test_no_walk_goes_between_copies_of_one_model(run, merge_file, suite):
+    from apo_soup.config.load import load
+    from merge.sweep.walk import sweep_plan
+
+    shutil.copytree(run / "mid", run / "again")
+    walk = {"models": [str(run / "mid"), str(run / "again")], "eval": str(suite)}
+    with pytest.raises(UserError, match=r"sweep\.models: expected two models, got .*mid and .*again, copies of one"):
+        sweep_plan(load(merge_file(sweep=walk), "merge"))
+
+
 def test_the_best_point_keeps_its_guardrails_and_its_equals_are_named():
     """Weight 0 scores best and loses recall beyond noise; 0.9 and 0.8 score alike, and 0.9 is nearer to the soup."""
     from apo_soup.sweep.choose import PairedTest, Yardstick

@@ -121,6 +121,20 @@ def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(
     ]
 
 
+def test_more_rows_held_out_than_there_are_is_told(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 9)
+    given = f"model_name_or_path: m/m\noutput_dir: {tmp_path}/o\n"
+    sources = "dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 2000}\n"
+    (tmp_path / "sft.yaml").write_text(given + sources)
+    assert check_recipe(tmp_path)[1] == [
+        f"{tmp_path}/sft.yaml:3: dataset_mixture.test_split_size: expected a size that leaves a row to train on, got "
+        "2000 of at most 9 rows; take a smaller one, or leave the key out"
+    ]
+    for change in (sources.replace("2000", "8"), f"{sources}train_on: unroll\n"):
+        (tmp_path / "sft.yaml").write_text(given + change)
+        assert check_recipe(tmp_path)[1] == []
+
+
 @pytest.mark.parametrize("kind", ["sft", "apo"])
 def test_too_few_rows_for_a_batch_that_must_be_full_are_told(tmp_path, kind):
     row = '{"prompt": "a", "chosen": "b", "rejected": "c", "completion": "b"}\n'

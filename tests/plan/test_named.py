@@ -68,8 +68,8 @@ def test_the_shipped_recipe_passes_where_nothing_has_run(changed):
         ("eval.yaml", "models", {}, "models: expected at least one model, got none"),
         ("merge.yaml", "merge.models.0.model", "nope", "models.0.model: expected a stage (base, extend, mid, sft"),
         ("merge.yaml", "sweep.tasks", ["nope"], "sweep.tasks: expected one of the tasks of tuning.yaml ("),
-        ("merge.yaml", "sweep.metric", "nedle/1536", "sweep.metric: expected one of the tasks of tuning.yaml ("),
-        ("merge.yaml", "sweep.guardrails", {"x/y": 0}, "sweep.guardrails.x/y: expected one of the tasks of tuning"),
+        ("merge.yaml", "sweep.metric", "nedle/1536", "sweep.metric: expected a score of one of the tasks (problems, "),
+        ("merge.yaml", "sweep.guardrails", {"x/y": 0}, "sweep.guardrails.x/y: expected a score of one of the tasks ("),
         ("merge.yaml", "sweep.eval", "e.yaml", "sweep.eval: expected an eval file, got e.yaml, which is not there"),
         ("data.yaml", "counts", {"mid_thin": 1}, "counts.mid_thin: expected one of extend_asked, mid_think"),
     ],
@@ -193,6 +193,18 @@ def test_files_that_begin_with_each_other_are_told(changed):
     assert told.endswith(f": model_name_or_path: expected a model that is there before, got {circle}")
 
 
+@pytest.mark.parametrize(
+    ("file", "model", "way"),
+    [
+        ("apo.yaml", "soup", "apo.yaml begins with merge.yaml begins with apo.yaml"),
+        ("mid.yaml", "merged", "mid.yaml begins with merge.yaml begins with mid.yaml"),
+    ],
+)
+def test_files_that_begin_with_each_other_by_way_of_a_soup_are_told(changed, file, model, way):
+    told = [t for t in changed(file, {"model_name_or_path": model}) if "got a circle" in t]
+    assert [t.startswith(f"{file}:") and f"got a circle ({way}); " in t for t in told] == [True]
+
+
 def test_a_home_that_nobody_knows_is_told_whoever_names_the_stage(changed):
     told = changed("sft.yaml", {"output_dir": "~nobody-here/sft"})
     assert any("output_dir: expected a path, got '~nobody-here/sft', whose home folder" in s for s in told)
@@ -257,6 +269,12 @@ def test_two_recipes_that_write_into_one_run_are_told(changed, tmp_path):
         "recipe.yaml:3: name: expected a run of this recipe's own, got one where copy/apo.yaml makes its apo too; give "
         "one of the two recipes another name"
     ]
+    told = changed(change=lambda folder: shutil.copytree(folder, folder.parent / "third"))
+    assert told == [
+        "recipe.yaml:3: name: expected a run of this recipe's own, got one where copy/apo.yaml and third/apo.yaml make "
+        "its apo too; give all but one of these recipes another name"
+    ]
+    shutil.rmtree(tmp_path / "mine" / "third")
     told = changed("sft.yaml", {"output_dir": "runs/tiny/sft"}, lambda folder: (folder / "recipe.yaml").unlink())
     lines = (tmp_path / "mine" / "r" / "sft.yaml").read_text().splitlines()
     assert [sentence for sentence in told if "a folder of this recipe's own" in sentence] == [

@@ -114,3 +114,53 @@ def test_what_may_not_be_sent_makes_no_repository(repository, hub, tiny_model, t
     template.unlink()
     assert push_model(tmp_path, "sft", repository, private=False) == 0
     assert list(hub.repositories) == ([("model", repository)] if repository else [])
+
+
+@pytest.fixture
+def sent(hub, tiny_model, tmp_path, monkeypatch):
+    """Sends a finished folder to the loopback Hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    shutil.copytree(tiny_model, tmp_path / "sft")
+    (tmp_path / "sft" / "manifest.json").write_text(json.dumps({"stage": "sft", "inputs": {}, "config": {}}))
+    return lambda repository="somebody/mine": push_model(tmp_path, "sft", repository, private=False)
+
+
+LATER = "and run the same command again"
+
+
+@pytest.mark.parametrize("part", ["/api/repos/create", "/commit/"])
+@pytest.mark.parametrize(
+    ("status", "headers", "told"),
+    [
+        (401, {}, "expected a token that the Hub knows, got 401 (so it is); log in with `hf auth login`, or give "
+                  "HF_TOKEN a token that is not expired or revoked"),
+        (403, {}, "expected a token that may write there, got 403 (so it is); give one with the right to write, or "
+                  "name a repository of your own"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "expected an owner and a repository that the Hub has, got 404 (so "),
+        (412, {}, "expected a repository that nothing else changes meanwhile, got 412 (so it is); look at it on the "
+                  f"Hub, {LATER}"),
+        (429, {"Retry-After": "0"}, "expected fewer requests than the Hub's limit, got 429 (so it is); wait 0 s, and"),
+        (400, {}, "expected a repository that may be written to, got 400 (so it is); correct the name, or log in"),
+    ],
+)  # fmt: skip
+def test_what_the_hub_refuses_is_one_sentence(sent, hub, part, status, headers, told):
+    hub.refusals[part] = status, headers
+    with pytest.raises(UserError) as error:
+        sent()
+    assert str(error.value).startswith(f"--repo: somebody/mine: {told}")
+    assert "\n" not in str(error.value)
+    assert "hf_secret" not in str(error.value)
+
+
+def test_a_hub_that_does_not_answer_and_a_name_that_is_none_are_told(sent, hub, monkeypatch):
+    with pytest.raises(UserError, match=r"^--repo: expected OWNER/NAME of letters, .*, got a b/c!; correct the name$"):
+        sent("a b/c!")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    told = r"expected the Hub at http://127.0.0.1:9 to take me/mine, got no answer \(.*\); look at the network"
+    with pytest.raises(UserError, match=f"^--repo: {told}, the proxy and HF_ENDPOINT, {LATER}$"):
+        sent("me/mine")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=f"; unset HF_HUB_OFFLINE, {LATER}$"):
+        sent("me/mine")

@@ -1,5 +1,8 @@
 """Rows that lie elsewhere than they did make nothing stale."""
 
+import pytest
+
+from apo_soup.runs.renamed_rows import with_names_of
 from apo_soup.runs.stage import Stage
 
 
@@ -21,3 +24,24 @@ def test_rows_that_lie_elsewhere_make_nothing_stale(tmp_path):
     told = training("new", rows="bbb").stale()
     assert "rows runs/new/data/a.jsonl #1 is new; rows runs/old/data/a.jsonl #1 is gone" in told
     assert training("new", seed=2).stale().startswith("rows runs/new/data/a.jsonl #1 is new")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("a/x.jsonl", "b/x.JSONL", True),
+        ("a/x.csv.gz", "b/x.csv", True),
+        ("a/x.csv.gz", "a/x.tsv.gz", False),
+        ("a/x.json", "a/x.jsonl", False),
+        ("a/*", "b/*", False),
+    ],
+)
+def test_rows_that_are_read_in_another_way_are_other_rows(old, new, same):
+    """The same bytes, as JSON of another form or with another separator."""
+
+    def rows(name):
+        return {"dataset_mixture": {"datasets": [{"id": name}]}}, {f"rows {name} #0": "x"}
+
+    config, inputs = rows(old)
+    found = with_names_of(*rows(new), {"config": config, "inputs": inputs})
+    assert (found == (config, inputs)) is same

@@ -137,8 +137,18 @@ def test_secrets_named_in_a_text_are_hidden_and_names_of_variables_are_not():
         f"AZURE_OPENAI_KEY={secret}", "DB_PASSWORD=abc", "AWS_SECRET_ACCESS_KEY=a/b+c", "KEY=Zm9vYmFyMTIzNDU2",
         "HUGGINGFACE_TOKEN=abc", "WANDB_KEY=abc", f"MY_KEY={'abcdefgh' * 3}",
     ):  # fmt: skip
-        assert redacted({"setup": [text]}) == {"setup": ["(hidden)"]}
-        assert without_secrets([text]) == ["(hidden)"]
+        before = text[: text.index("=") + 1]
+        after = " x" if text.endswith("' x") else ""
+        assert redacted({"setup": [f"a\n{text}\nb"]}) == {"setup": [f"a\n{before}(hidden){after}\nb"]}
+        assert without_secrets([text]) == [f"{before}(hidden){after}"]
+    several = f"A_KEY='{secret}\nx' HF_TOKEN={secret} b\nWANDB_API_KEY=\"{secret}"
+    assert redacted(f"B_KEY={secret}\\\n{secret}\nc", "note") == "B_KEY=(hidden)\nc"
+    for beyond in (
+        f"='it''s {secret}' x", f"=\"first\",{secret}", f"='it'\\''s one\n{secret}'", f"=a\"b\n{secret}\"",
+        f"=-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----",
+    ):  # fmt: skip
+        assert redacted(f"a\nMY_PASSWORD{beyond}", "note") == "a\nMY_PASSWORD=(hidden)"
+    assert redacted(several, "note") == "A_KEY=(hidden) HF_TOKEN=(hidden)\nWANDB_API_KEY=(hidden)"
     assert redacted("see http://me:word@proxy:80 now", "note") == "see http://(hidden)@proxy:80 now"
     for text in (
         "export HF_TOKEN=$TOKEN", "KEY='${SECRET}'", "key = value", "s3://bucket/rows", secret,

@@ -106,6 +106,7 @@ FILE = "bring {} here and write its path, or, for all its files, {}"
 NO_DATA, NO_MODEL = "write the id of a data set, or its path", "write the id of a model, or its path"
 OF_MODEL = "write the id of a data set, for this is a model's"
 OF_DATA = "write the id of a model, for this is a data set's"
+NO_VARIABLES, SLASHES = "write the path itself, for a file has no variables", "write / between folders"
 HERE = "bring it here, and write the path"
 
 
@@ -124,6 +125,13 @@ HERE = "bring it here, and write the path"
          FILE.format("train.jsonl", "write the id org/rows"), OF_DATA),
         ("hf://datasets/org/rows@v1/train.jsonl", FILE.format("train.jsonl", "write the id org/rows"), OF_DATA),
         ("hf://datasets/squad/train.parquet", FILE.format("train.parquet", WHOLE.format("squad")), OF_DATA),
+        ("hf://datasets/squad@refs%2Fconvert%2Fparquet/plain_text/train/0000.parquet",
+         FILE.format("0000.parquet", WHOLE.format("squad")), OF_DATA),
+        ("hf://datasets/squad/plain_text/train-00000-of-00001.parquet",
+         FILE.format("train-00000-of-00001.parquet", WHOLE.format("squad")), OF_DATA),
+        ("hf://datasets/org/rows/data/train.parquet", FILE.format("train.parquet", "write the id org/rows"), OF_DATA),
+        ("${DATA}/rows.jsonl", NO_VARIABLES, NO_VARIABLES),
+        ("..\\data\\rows.jsonl", SLASHES, SLASHES),
         ("https://huggingface.co/spaces/a/b", NO_DATA, NO_MODEL),
         ("https://huggingface.co/blog/smollm3", NO_DATA, NO_MODEL),
         ("https://huggingface.co/datasets?sort=likes", NO_DATA, NO_MODEL),

@@ -60,6 +60,11 @@ def test_of_each_task_so_many_items_are_asked(recipe):
             {"tasks": "held", "file": "none.yaml"},
             r"eval_suite\.file: expected an eval file, got none.yaml, which is not",
         ),
+        (
+            {"tasks": "sums", "keep_best": "sums"},
+            r"eval_suite\.keep_best: expected one of its scores \(sums/think, sums/no_think, .*\), got sums; ",
+        ),
+        ({"tasks": "held", "keep_best": "held/thin"}, r"got held/thin; the nearest is held/think"),
     ],
 )
 def test_a_task_that_cannot_be_asked_in_a_training_is_refused(recipe, keys, told):

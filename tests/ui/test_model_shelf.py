@@ -1,9 +1,11 @@
 """Loaded models: the one that waited longest goes where there is no room."""
 
+import json
 import shutil
 
 import pytest
 import torch
+from helpers import TRAINING, chat
 from hub import Hub, python_with_hub
 from transformers import AutoModelForCausalLM
 
@@ -54,25 +56,57 @@ def test_an_adapter_answers_and_takes_its_bases_room(tiny_model, tmp_path):
     assert type(ModelShelf().get(asked).model).__name__ == type(base).__name__
 
 
-ROOM_ON_HUB = """
+ON_HUB = """
+import sys
 from apo_soup.errors import UserError
+from apo_soup.config.load import load
+from apo_soup.models.recipe_tokenizer import recipe_tokenizer
 from apo_soup.ui.chat_models import ChatModel
 from apo_soup.ui.model_shelf import ModelShelf
-try:
-    ModelShelf(lambda: 1000).get(ChatModel("a", "owner/name"))
-except UserError as error:
-    print(error)
+from pathlib import Path
+
+def told(what):
+    try:
+        print(what())
+    except UserError as error:
+        print(error)
+
+told(lambda: ModelShelf(lambda: 1000).get(ChatModel("a", "owner/name")))
+told(lambda: ModelShelf(lambda: 1000).get(ChatModel("b", "owner/lora")))
+found = ModelShelf().get(ChatModel("b", "owner/lora", "apo-soup"))
+print(type(found.model).__name__, len(found.tokenizer), any("lora_A" in n for n, _ in found.model.named_parameters()))
+told(lambda: recipe_tokenizer(load(Path(sys.argv[1]), "sft")))
 """
 
 
-def test_a_model_of_the_hub_takes_room_too(tiny_model, tmp_path):
-    """As its configuration tells it, before its weights are fetched."""
-    config = {"config.json": (tiny_model / "config.json").read_bytes()}
-    size = sum(p.numel() * p.element_size() for p in AutoModelForCausalLM.from_pretrained(tiny_model).parameters())
+def test_models_and_adapters_of_the_hub_take_room_and_answer(tiny_model, tokenizer, write_recipe, write_rows, tmp_path):
+    """Room as the configuration tells it, before weights are fetched, an adapter's as its base does. An adapter
+    that was saved without a tokenizer has its base's; no training begins with one that lies on the Hub.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    adapter, size = tmp_path / "adapter", sum(p.numel() * p.element_size() for p in base.parameters())
+    get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(adapter)
+    about = json.loads((adapter / "adapter_config.json").read_text()) | {"base_model_name_or_path": str(tiny_model)}
+    (adapter / "adapter_config.json").write_text(json.dumps(about))
+    values = TRAINING | {"model_name_or_path": "owner/lora", "output_dir": str(tmp_path / "sft"), "packing": False}
+    values["dataset_mixture"] = {"datasets": [{"id": str(write_rows("rows.jsonl", [chat("Q", "A", False)]))}]}
+    recipe = write_recipe("sft.yaml", values)
     with Hub() as hub:
-        hub.put("model", "owner/name", config)
-        done = python_with_hub(hub, tmp_path, "-c", ROOM_ON_HUB)
-    assert done.stdout == (
-        f"a: expected {size_text(int(size * 1.25))} of memory for owner/name, got 1.0 kB free; end another program, or "
-        "choose a smaller model\n"
-    ), done.stderr
+        hub.put("model", "owner/name", {"config.json": (tiny_model / "config.json").read_bytes()})
+        hub.put("model", "owner/lora", {file.name: file.read_bytes() for file in adapter.iterdir()})
+        done = python_with_hub(hub, tmp_path, "-c", ON_HUB, recipe)
+    small = "got 1.0 kB free; end another program, or choose a smaller model"
+    stored = (tiny_model / "model.safetensors").stat().st_size
+    way = (
+        "expected a whole model, or the folder of an adapter, got owner/lora, which is an adapter of the Hub; fetch it "
+        "with `hf download owner/lora --local-dir lora`, and write ./lora and use_peft: true"
+    )
+    place = f"{recipe}:{1 + list(values).index('model_name_or_path')}: model_name_or_path"
+    assert done.stdout.splitlines() == [
+        f"a: expected {size_text(int(size * 1.25))} of memory for owner/name, {small}",
+        f"b: expected {size_text(int(stored * 1.25))} of memory for owner/lora, {small}",
+        f"SmolLM3ForCausalLM {len(tokenizer)} True",
+        f"{place}: {way}; or begin with its base, {tiny_model}",
+    ], done.stderr

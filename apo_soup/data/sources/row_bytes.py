@@ -12,6 +12,15 @@ from typing import Any, BinaryIO, cast
 
 from apo_soup.errors import UserError, first_line
 
+
+def _to_utf8(iconv: str, python: str) -> str:
+    """Ways to have a text in UTF-8, by its encoding's names."""
+    return (
+        f"convert the file: with iconv -f {iconv} -t UTF-8, by saving it as CSV UTF-8 in Excel, or in Python, which "
+        f"reads it with open(FILE, encoding='{python}')"
+    )
+
+
 # How files that are no text begin, and what to do with each.
 BEGINNINGS = (
     (b"\x1f\x8b", "gzip data", "let its name end in .gz"),
@@ -21,11 +30,11 @@ BEGINNINGS = (
     (b"PK\x03\x04", "a zip archive", "unpack it"),
     (b"PAR1", "a Parquet file", "let its name end in .parquet"),
     (b"ARROW1", "an Arrow file", "let its name end in .arrow"),
-    (b"\xff\xfe\x00\x00", "UTF-32", "convert it, such as with iconv -f UTF-32 -t UTF-8"),
-    (b"\xff\xfe", "UTF-16", "convert it, such as with iconv -f UTF-16 -t UTF-8"),
-    (b"\xfe\xff", "UTF-16", "convert it, such as with iconv -f UTF-16 -t UTF-8"),
+    (b"\xff\xfe\x00\x00", "UTF-32", _to_utf8("UTF-32", "utf-32")),
+    (b"\xff\xfe", "UTF-16", _to_utf8("UTF-16", "utf-16")),
+    (b"\xfe\xff", "UTF-16", _to_utf8("UTF-16", "utf-16")),
 )
-NOT_UTF8 = "convert the file, such as with iconv -f LATIN1 -t UTF-8"
+NOT_UTF8 = _to_utf8("WINDOWS-1252", "cp1252")
 
 
 @contextmanager
@@ -78,10 +87,10 @@ def _check_beginning(first: bytes, file: Path, where: str) -> None:
         if first.startswith(beginning):
             raise UserError(f"{where}: {file}: expected text in UTF-8, got {what}; {cure}")
     if b"\x00" in first[:4]:
-        raise UserError(
-            f"{where}: {file}: expected text in UTF-8, got zero bytes at its beginning, as in UTF-16; convert it, "
-            "such as with iconv -f UTF-16LE -t UTF-8"
-        )
+        order = "BE" if first[:1] == b"\x00" else "LE"
+        cure = _to_utf8(f"UTF-16{order}", f"utf-16-{order.lower()}")
+        told = "expected text in UTF-8, got zero bytes at its beginning, as in UTF-16"
+        raise UserError(f"{where}: {file}: {told}; {cure}")
 
 
 def _damaged(file: Path, raw: Any, where: str, error: Exception) -> UserError:

@@ -63,7 +63,9 @@ def test_a_record_at_fault_is_one_bad_row_with_its_line(read, tmp_path):
         f"expected 2 fields, got 3; {quote}",
         f"expected 2 fields, got 1; {quote}",
         """expected valid CSV, got what is none (',' expected after '"'); double the quotes inside of texts""",
-        "expected UTF-8, got another encoding in this record; convert the file, such as with iconv -f LATIN1 -t UTF-8",
+        "expected UTF-8, got another encoding in this record; convert the file: with iconv "
+        "-f WINDOWS-1252 -t UTF-8, by saving it as CSV UTF-8 in Excel, or in Python, which reads it with "
+        "open(FILE, encoding='cp1252')",
     ]
 
 
@@ -89,9 +91,12 @@ def test_a_record_at_fault_is_one_bad_row_with_its_line(read, tmp_path):
         ("prompt,,c\nq,a,b\n", "rows.csv:1: expected a name for every column, got none for column 2; name it"),
         (
             "prompt,completion\nq,a\n".encode("utf-16"),
-            "expected text in UTF-8, got UTF-16; convert it, such as with iconv",
+            "expected text in UTF-8, got UTF-16; convert the file: with iconv",
         ),
-        ("prompt,completion\nq,a\n".encode("utf-16le"), "got zero bytes at its beginning, as in UTF-16; convert it"),
+        (
+            "prompt,completion\nq,a\n".encode("utf-16le"),
+            "got zero bytes at its beginning, as in UTF-16; convert the file",
+        ),
     ],
 )
 def test_a_file_that_is_no_table_is_one_sentence(read, content, reason):

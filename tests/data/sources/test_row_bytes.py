@@ -70,9 +70,16 @@ def test_a_cut_or_damaged_file_is_one_sentence_that_says_about_where(suffix, tmp
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (LINES.decode().encode("utf-16"), "got UTF-16; convert it, such as with iconv -f UTF-16 -t UTF-8"),
-        (LINES.decode().encode("utf-16be"), "got zero bytes at its beginning, as in UTF-16; convert it"),
-        (LINES.decode().encode("utf-32"), "got UTF-32; convert it"),
+        (
+            LINES.decode().encode("utf-16"),
+            "got UTF-16; convert the file: with iconv -f UTF-16 -t UTF-8, by saving it as CSV UTF-8 in Excel, or",
+        ),
+        (
+            LINES.decode().encode("utf-16be"),
+            "got zero bytes at its beginning, as in UTF-16; .* iconv -f UTF-16BE -t UTF-8",
+        ),
+        (LINES.decode().encode("utf-16le"), r"got zero bytes .*; .* open\(FILE, encoding='utf-16-le'\)"),
+        (LINES.decode().encode("utf-32"), "got UTF-32; convert the file"),
         (gzip.compress(LINES), "got gzip data; let its name end in .gz"),
         (zstandard(LINES), "got Zstandard data; let its name end in .zst"),
         (b"PK\x03\x04rest", "got a zip archive; unpack it"),
@@ -92,7 +99,8 @@ def test_a_file_in_latin_1_says_how_to_convert_it(tmp_path):
     bad, good = read_rows(Source(str(file)), "x")
     assert bad.problem == (
         "expected UTF-8, got another encoding at byte 13 of the line; "
-        "convert the file, such as with iconv -f LATIN1 -t UTF-8"
+        "convert the file: with iconv -f WINDOWS-1252 -t UTF-8, by saving it as CSV UTF-8 in Excel, or in Python, "
+        "which reads it with open(FILE, encoding='cp1252')"
     )
     assert good.content == {"text": "tea"}
 
