@@ -40,7 +40,8 @@ CONFIG = ["--config", str(ROOT / "recipes" / "tiny" / "sft.yaml")]
         (["check", "tiny", "-x"], "apo-soup check: expected an option of --launch, --help, got -x; leave it out"),
         (
             ["--jsn", "check"],
-            "apo-soup: expected an option of --version, --install-completion, --show-completion, --help, got --jsn; leave it out",
+            "apo-soup: expected an option of --version, --install-completion, --show-completion, --help, got --jsn; "
+            "leave it out",
         ),
         (["report", "tiny", "--json=3"], "apo-soup report: expected --json alone, got a value; leave it out"),
         (
