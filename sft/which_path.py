@@ -20,9 +20,9 @@ from apo_soup.data.packing import position_ids
 from apo_soup.data.trained_ranges import IGNORED
 from apo_soup.errors import first_line
 from apo_soup.models.document_attention import DOCUMENTS, attend_by_documents
-from apo_soup.models.positions import rope_by_length
 from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.private import attention_implementation, supports_attention
+from sft.documents_alone import documents_reason
 from sft.trained_places import add_trained_places
 
 # Options that TRL carries out by itself: name -> whether a value asks for it.
@@ -34,8 +34,6 @@ TRL_OPTIONS: dict[str, Callable[[Any], bool]] = {
     "torch_compile": bool,
     "parallelism_config": lambda v: v is not None,
 }
-# Layers that see so many tokens back: kind -> the name of the number.
-WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 # Devices on which TRL's own kernel for the LM head runs, which passes trained places alone too.
 KERNEL_DEVICES = ("cuda", "xpu")
 # Documents of the probe's rows, and the first trained token of each. Those that are trained are of one length, so that
@@ -162,25 +160,6 @@ def trl_reason(arguments: SFTConfig, model: PreTrainedModel) -> str | None:
     if model.config.get_text_config() is not model.config:
         return "a model of more than text"
     return None
-
-
-def documents_reason(text: Any, longest: int | None) -> str | None:
-    """Why a model cannot attend to each document by itself, in a few words, or None.
-
-    Args:
-        text: the configuration of its language model.
-        longest: tokens of a document at most; None for any number.
-    """
-    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
-    if kinds - set(WINDOWS):
-        return f"{', '.join(sorted(kinds - set(WINDOWS)))} layers"
-    for kind, name in WINDOWS.items():
-        window = getattr(text, name, None)
-        everywhere = not getattr(text, "layer_types", None) and getattr(text, "use_sliding_window", True)
-        if window and (kind in kinds or everywhere) and (longest is None or window < longest):
-            return f"{name} {window:,}, and documents may be longer"
-    rope = rope_by_length(text)
-    return f"{rope} positions, which depend on the longest of a batch" if rope else None
 
 
 @torch.no_grad()

@@ -26,6 +26,8 @@ _WHOLE = (
     "label_smoothing_factor",
     "include_num_input_tokens_seen",
 )
+# Of FlexAttention beneath rows of documents.
+_UNTRIED = "under which shared rows of documents were never tried"
 # What is done about heads that cannot be divided.
 HEADS_WAY = "write a number that divides them, or leave the key out"
 _WHOLE_OF_KIND = {"sft": (*_WHOLE, "loss_type"), "apo": _WHOLE}
@@ -37,10 +39,12 @@ class Division:
 
     Attributes:
         deepspeed: DeepSpeed holds the model.
+        parallel: accelerate has a `parallelism_config`, whatever its sizes.
         sizes: processes of a group by kind, `tp`, `cp` and `sp`; those of 1 are left out.
     """
 
     deepspeed: bool
+    parallel: bool
     sizes: Mapping[str, int]
 
 
@@ -48,16 +52,15 @@ def division_of_file(settings: dict[str, Any]) -> Division:
     """That of an accelerate configuration."""
     parallel: dict[str, Any] = settings.get("parallelism_config") or {}
     found = {kind: parallel.get(f"parallelism_config_{kind}_size") or 1 for kind in DIVIDED_KINDS}
-    return Division(distributed_type(settings) == "DEEPSPEED", _above_one(found))
+    return Division(distributed_type(settings) == "DEEPSPEED", bool(parallel), _above_one(found))
 
 
 def division_here() -> Division:
     """That of the launch of this process, as `accelerate launch` tells it in the environment."""
     parallel = os.environ.get("ACCELERATE_USE_PARALLELISM_CONFIG", "").lower() == "true"
     found = {kind: os.environ.get(f"PARALLELISM_CONFIG_{kind.upper()}_SIZE", "1") for kind in DIVIDED_KINDS}
-    return Division(
-        os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true", _above_one(found) if parallel else {}
-    )
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
+    return Division(deepspeed, parallel, _above_one(found) if parallel else {})
 
 
 def _above_one(sizes: Mapping[str, Any]) -> dict[str, int]:
@@ -76,6 +79,9 @@ def sharing_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         yield Fault(name, _told("DeepSpeed", size, "leave deepspeed out and launch with fsdp2.yaml"), ("deepspeed",))
     if recipe.attn_implementation == "eager":
         told = _told("attn_implementation: eager, which is in no registry", size, "leave that key out")
+        yield Fault(name, told, ("attn_implementation",))
+    if recipe.kind == "sft" and recipe.attn_implementation == "flex_attention":
+        told = _told(f"attn_implementation: flex_attention, {_UNTRIED}", size, "leave that key out")
         yield Fault(name, told, ("attn_implementation",))
     for other in _WHOLE_OF_KIND[recipe.kind]:
         if recipe.differs(other):
@@ -144,6 +150,8 @@ def division_problem(recipe: "TrainingFile", division: Division) -> str | None:
             f"packed ones and parallelism_config_cp_size {sizes['cp']}; leave it out and write sequence_parallel_size: "
             f"{sizes['cp']}, or write {unpacked}"
         )
+    if division.parallel and size > 1:
+        return f"{where}: {_told('a parallelism_config of accelerate', size, 'leave one of the two out')}"
     if division.deepspeed and size > 1:
         return f"{where}: {_told('DeepSpeed', size, 'launch with fsdp2.yaml')}"
     return None

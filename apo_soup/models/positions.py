@@ -1,8 +1,9 @@
 """How a model knows where a token stands."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 # Rotary embeddings whose frequencies follow from the largest position of a batch, so that a text feels its neighbours.
 _BY_LENGTH = ("dynamic", "longrope")
@@ -19,7 +20,7 @@ def rope_by_length(config: Any) -> str | None:
     return next((kind for kind in kinds if kind in _BY_LENGTH), None)
 
 
-def forget_longest_text(model: nn.Module) -> None:
+def forget_longest_text(model: "nn.Module") -> None:
     """Let a model with `dynamic` rotary positions begin anew: it keeps the frequencies of the longest text that it has
     read, and reads a shorter one behind it with them.
     """

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.shared_rows import heads_problem
+from apo_soup.config.shared_rows import heads_problem, sharing_faults
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.rehearsal import RehearsedBatch
 from apo_soup.plan.row_counts import SplitCounts
 from apo_soup.plan.stage_plan import Setting, largest_batch, peak_memory
+from apo_soup.plan.whole_rows import whole_rows_reason
 from apo_soup.tables import size_text
 
 # Of a device's memory, what its driver's context and torch's unused blocks leave.
@@ -66,6 +67,9 @@ def most_that_share(setting: Setting) -> int:
     """The most processes of a launch on GPUs that can share a row; 1 where some do already, or none can."""
     recipe, launch, text = setting.recipe, setting.launch, setting.config.get_text_config()
     if recipe.sequence_parallel_size > 1 or launch.on_cpu or launch.sharing not in ("ddp", "fsdp"):
+        return 1
+    shared = recipe.model_copy(update={"sequence_parallel_size": 2})
+    if any(sharing_faults(shared)) or whole_rows_reason(recipe, text):
         return 1
     sizes = [size for size in range(2, min(launch.processes, _MOST_HEADS) + 1) if launch.processes % size == 0]
     return max((size for size in sizes if heads_problem(text, size) is None), default=1)

@@ -29,7 +29,8 @@ from apo_soup.private import causal_model_class, supports_attention
 from apo_soup.training.arguments import adapters, trl_arguments
 from apo_soup.training.precision import Precision, precision
 from apo_soup.training.room import Sizes, chosen_every, optimizer_states, training_room
-from sft.which_path import TRL_OPTIONS, documents_reason
+from sft.documents_alone import documents_reason
+from sft.which_path import TRL_OPTIONS
 
 # Bytes of a number in a base of 4 bits, with a float32 for 64 of them, and of 8 bits.
 FOUR_BIT_BYTES, EIGHT_BIT_BYTES = 0.5 + 4 / 64, 1.0

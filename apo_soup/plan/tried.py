@@ -23,6 +23,7 @@ from apo_soup.config.training import AskedWindow, TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.made import MadeHere
+from apo_soup.plan.whole_rows import whole_rows_reason
 from apo_soup.runs.makers import upstream
 from apo_soup.runs.sources import is_local
 from apo_soup.runs.suite_inputs import tasks_with_rows
@@ -120,12 +121,16 @@ def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
 
 
 def _try_sharing(recipe: TrainingFile, model: str) -> None:
-    """The heads of attention, which processes that share rows divide."""
+    """The heads of attention, which processes that share rows divide, and how far its layers see."""
     from apo_soup.models.window import config_of
 
-    reason = heads_problem(config_of(recipe, model).get_text_config(), recipe.sequence_parallel_size)
+    text = config_of(recipe, model).get_text_config()
+    reason = heads_problem(text, recipe.sequence_parallel_size)
     if reason:
         raise sharing_refused(recipe, reason, HEADS_WAY)
+    reason = whole_rows_reason(recipe, text)
+    if reason:
+        raise sharing_refused(recipe, reason)
 
 
 def _try_prompts(recipe: AskingFile, made: MadeHere) -> None:

@@ -5,7 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from apo_soup.config.load import load
-from apo_soup.config.shared_rows import division_here, division_of_file, division_problem, heads_problem, untested
+from apo_soup.config.shared_rows import (
+    Division,
+    division_here,
+    division_of_file,
+    division_problem,
+    heads_problem,
+    untested,
+)
 from apo_soup.errors import UserError
 
 FILE = """output_dir: runs/x/{kind}
@@ -24,6 +31,12 @@ def loaded(tmp_path, text="", kind="sft"):
     ("kind", "text", "told"),
     [
         ("sft", "attn_implementation: eager\n", "attn_implementation: eager, which is in no registry, got 2; leave"),
+        (
+            "sft",
+            "attn_implementation: flex_attention\n",
+            "attn_implementation: flex_attention, under which shared rows of documents were never tried, got 2; leave "
+            "that key out",
+        ),
         ("sft", "use_liger_kernel: true\n", "use_liger_kernel, for which each process takes rows whole, got 2; leave"),
         ("sft", "loss_type: dft\n", "loss_type, for which each process takes rows whole, got 2; leave one of the two"),
         ("sft", "torch_compile: true\n", "torch_compile, for which each process takes rows whole, got 2; leave one"),
@@ -55,6 +68,11 @@ def test_it_makes_no_stage_stale_and_changes_no_key(tmp_path):
 
 
 CP, TP, SP = ({"parallelism_config": {f"parallelism_config_{kind}_size": 2}} for kind in ("cp", "tp", "sp"))
+DP = {"parallelism_config": {"parallelism_config_dp_replicate_size": 2, "parallelism_config_dp_shard_size": 4}}
+
+
+def test_pairs_are_shared_under_flexattention(tmp_path):
+    loaded(tmp_path, "sequence_parallel_size: 2\nattn_implementation: flex_attention\n", "apo")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +85,14 @@ CP, TP, SP = ({"parallelism_config": {f"parallelism_config_{kind}_size": 2}} for
             "sequence_parallel_size: 2\n",
             {"distributed_type": "DEEPSPEED"},
             ":4: sequence_parallel_size: expected 1 beside DeepSpeed, got 2; launch with fsdp2.yaml",
+        ),
+        ("sft", "packing: true\n", DP, None),
+        (
+            "sft",
+            "sequence_parallel_size: 2\n",
+            DP,
+            ":4: sequence_parallel_size: expected 1 beside a parallelism_config of accelerate, got 2; leave one of the "
+            "two out",
         ),
         ("sft", "packing: false\n", CP, None),
         (
@@ -121,9 +147,9 @@ def test_what_accelerate_divides_is_read_of_the_environment(monkeypatch):
         monkeypatch.setenv(f"ACCELERATE_{key}", value)
     monkeypatch.setenv("PARALLELISM_CONFIG_CP_SIZE", "2")
     monkeypatch.setenv("PARALLELISM_CONFIG_TP_SIZE", "1")
-    assert (division_here().deepspeed, division_here().sizes) == (True, {"cp": 2})
+    assert division_here() == Division(True, True, {"cp": 2})
     monkeypatch.delenv("ACCELERATE_USE_PARALLELISM_CONFIG")
-    assert division_here().sizes == {}
+    assert division_here() == Division(True, False, {})
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 import pytest
 from helpers import ROOT
+from transformers import Gemma3TextConfig
 
+from apo_soup.config.load import load
 from apo_soup.errors import UserError
 from apo_soup.plan.check import check_recipe, training_table
+from apo_soup.plan.tried import tried_problems
 
 
 def test_every_error_of_a_recipe_is_told_at_once(tmp_path):
@@ -89,6 +92,21 @@ def test_what_a_launch_divides_is_told_of_every_training_that_it_does_not_fit(tm
     told = [problem for problem in check_recipe(tmp_path, launch)[1] if "sequence_parallel_size" in problem]
     assert len(told) == 2
     assert all("expected a divisor of the 3 processes of this launch (1, 3), got 2; launch" in each for each in told)
+
+
+def test_layers_that_documents_of_shared_rows_cannot_be_kept_apart_for_are_told(tmp_path):
+    path, model = tmp_path / "sft.yaml", tmp_path / "model"
+    Gemma3TextConfig(sliding_window=16, num_attention_heads=4, num_key_value_heads=2).save_pretrained(model)
+    path.write_text(
+        f"output_dir: {tmp_path}/sft\nmodel_name_or_path: {model}\n"
+        "dataset_mixture: {datasets: [{id: owner/rows}]}\n"
+        "max_length: 64\nsequence_parallel_size: 2\n"
+    )
+    told = (
+        f"{path}:5: sequence_parallel_size: expected 1 beside sliding_window 16, and documents may be longer, got 2; "
+        "leave the key out, or train without that"
+    )
+    assert tried_problems([load(path, "sft")], tmp_path) == [told]
 
 
 def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(tmp_path):

@@ -32,10 +32,10 @@ from trl.trainer.utils import add_fused_lm_head
 from apo_soup.models.document_attention import attend_by_documents
 from apo_soup.private import attention_implementation
 from sft import which_path
+from sft.documents_alone import documents_reason
 from sft.trained_places import add_trained_places
 from sft.which_path import (
     DocumentsMixed,
-    documents_reason,
     kept_apart,
     mixing_fault,
     probe_fault,
