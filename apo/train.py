@@ -29,7 +29,7 @@ from apo.stock_trainer import PreparedDPOTrainer
 from apo.trainer import PackedDPOTrainer
 from apo.which_trainer import NotPackable, packed_attention, stock_reason
 from apo_soup.config.apo import ApoFile
-from apo_soup.config.shared_rows import HEADS_WAY, heads_problem, sharing_refused
+from apo_soup.config.shared_rows import heads_problem, sharing_refused, unshared
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.models.earlier_adapter import base_model
@@ -88,9 +88,9 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     size = recipe.sequence_parallel_size
     heads = heads_problem(config.get_text_config(), size)
     if size > 1 and heads:
-        raise sharing_refused(recipe, heads, HEADS_WAY)
+        raise sharing_refused(recipe, heads)
     if size > 1 and reason:
-        raise sharing_refused(recipe, reason)
+        raise sharing_refused(recipe, unshared(reason))
     adapting = adapters(model, recipe.path)
     check_adapter_fits(adapting["peft_config"], recipe)
     rows = training_rows(recipe, say)
@@ -114,11 +114,11 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
         try:
             trainer = packed_trainer(recipe, config, arguments, common)
         except NotShared as error:
-            raise sharing_refused(recipe, str(error)) from error
+            raise sharing_refused(recipe, error.why) from error
         except NotPackable as error:
             reason = str(error)
             if size > 1:
-                raise sharing_refused(recipe, reason) from error
+                raise sharing_refused(recipe, unshared(reason)) from error
             arguments, _ = trl_arguments(recipe, DPOConfig, stage.partial)  # packing has changed them
             keep_trackers(arguments, recipe, stage)
     if trainer is None:

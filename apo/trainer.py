@@ -39,7 +39,7 @@ from apo.scoring import add_scoring, answer_logprobs
 from apo.steps import StepRows, StepSampler, rows_of_every_pair, single_item
 from apo.stock_trainer import PreparedDPOTrainer
 from apo.which_trainer import NotPackable
-from apo_soup.config.shared_rows import heads_problem
+from apo_soup.config.shared_rows import heads_problem, unshared
 from apo_soup.models.shared_rows import NotShared, RowSharing, share_attention
 from apo_soup.private import attention_implementation, lets_attention_be_set, without_model_hash
 from apo_soup.training.step_order import step_loader
@@ -111,13 +111,14 @@ class PackedDPOTrainer(PreparedDPOTrainer):
         """
         model: Any = self.accelerator.unwrap_model(self.model)
         model = model.get_base_model() if isinstance(model, PeftModel) else model
-        reason = heads_problem(model.config.get_text_config(), sharing.size)
+        heads, reason = heads_problem(model.config.get_text_config(), sharing.size), ""
         if not lets_attention_be_set(type(model)):
             reason = f"{type(model).__name__}, whose attention cannot be set"
         if self.is_deepspeed_enabled:
             reason = "DeepSpeed"
-        if reason:
-            raise NotShared(reason)
+        why = unshared(reason) if reason else heads
+        if why:
+            raise NotShared(why)
         share_attention(model)
 
     def reference_added(self, dataset: Dataset, split: str) -> Dataset:

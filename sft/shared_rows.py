@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers.utils.generic import is_flash_attention_requested
 from trl import SFTConfig, SFTTrainer
 
-from apo_soup.config.shared_rows import heads_problem
+from apo_soup.config.shared_rows import heads_problem, unshared
 from apo_soup.models.shared_rows import NotShared, RowSharing, share_attention
 from apo_soup.private import attention_implementation, lets_attention_be_set
 from sft.trained_places import add_trained_places
@@ -31,7 +31,7 @@ def share_rows(trainer: SFTTrainer, sharing: RowSharing, packed: bool) -> None:
     model: Any = wrapped.get_base_model() if isinstance(wrapped, PeftModel) else wrapped
     arguments = cast(SFTConfig, trainer.args)
     text, stock = model.config.get_text_config(), model.forward
-    reason = trl_reason(arguments, model) or heads_problem(text, sharing.size)
+    reason, heads = trl_reason(arguments, model), heads_problem(text, sharing.size)
     if trainer.accelerator.parallelism_config is not None:
         reason = reason or "parallelism_config"
     if trainer.is_deepspeed_enabled:
@@ -40,8 +40,9 @@ def share_rows(trainer: SFTTrainer, sharing: RowSharing, packed: bool) -> None:
         reason = reason or "a router_aux_loss_coef above 0"
     if not lets_attention_be_set(type(model)):
         reason = reason or f"{type(model).__name__}, whose attention cannot be set"
-    if reason:
-        raise NotShared(reason)
+    why = unshared(reason) if reason else heads
+    if why:
+        raise NotShared(why)
     attention = attention_implementation(model.config)
     tiles = runs_in_tiles(trainer)
     if is_flash_attention_requested(text):
@@ -49,10 +50,10 @@ def share_rows(trainer: SFTTrainer, sharing: RowSharing, packed: bool) -> None:
     else:
         reason = set_by_documents(model, arguments.max_length) if attention == "sdpa" else f"the attention {attention}"
         if reason:
-            raise NotShared(reason)
+            raise NotShared(unshared(reason))
         add_trained_places(model, tiles, sharing)
         exact = is_exact(model, arguments)
         reason = of_main_process(trainer, lambda: probe_fault(model, model.forward, stock, exact, packed))
         if reason:
-            raise NotShared(reason)
+            raise NotShared(unshared(reason))
     share_attention(model)

@@ -151,7 +151,7 @@ def train_model(recipe: SftFile, stage: Stage) -> None:
             for told in use_trained_places(trainer, recipe.packing):
                 say(f"{stage.name}: {told}")
     except NotShared as error:
-        raise sharing_refused(recipe, str(error)) from error
+        raise sharing_refused(recipe, error.why) from error
     except DocumentsMixed as error:
         raise UserError(
             f"{recipe.place('packing')}: expected a model whose packed documents do not see each other, got {error}; "

@@ -28,8 +28,7 @@ _WHOLE = (
 )
 # Of FlexAttention beneath rows of documents.
 _UNTRIED = "under which shared rows of documents were never tried"
-# What is done about heads that cannot be divided.
-HEADS_WAY = "write a number that divides them, or leave the key out"
+_LEFT_OUT = "leave the key out, or train without that"
 _WHOLE_OF_KIND = {"sft": (*_WHOLE, "loss_type"), "apo": _WHOLE}
 
 
@@ -96,30 +95,40 @@ def _told(beside: str, size: int, way: str) -> str:
     return f"expected 1 beside {beside}, got {size}; {way}"
 
 
-def sharing_refused(
-    recipe: "TrainingFile", reason: str, way: str = "leave the key out, or train without that"
-) -> UserError:
-    """The error of a training whose rows cannot be shared.
+@dataclass(frozen=True)
+class Unshared:
+    """Why processes cannot share the rows of a training.
 
-    Args:
-        reason: because of what, in a few words.
+    Attributes:
+        expected: what `sequence_parallel_size` would have to be, and why.
         way: what to do.
     """
+
+    expected: str
+    way: str
+
+
+def unshared(reason: str, way: str = _LEFT_OUT) -> Unshared:
+    """That they cannot because of something, in a few words."""
+    return Unshared(f"1 beside {reason}", way)
+
+
+def sharing_refused(recipe: "TrainingFile", why: Unshared) -> UserError:
+    """The error of a training whose rows cannot be shared."""
     where = recipe.place("sequence_parallel_size")
-    return UserError(f"{where}: {_told(reason, recipe.sequence_parallel_size, way)}")
+    return UserError(f"{where}: expected {why.expected}, got {recipe.sequence_parallel_size}; {why.way}")
 
 
-def heads_problem(config: Any, size: int) -> str | None:
-    """Why so many processes cannot divide the heads of a language model of this configuration, in a few words; None
-    where they can.
-    """
+def heads_problem(config: Any, size: int) -> Unshared | None:
+    """Why so many processes cannot divide the heads of a language model of this configuration; None where they can."""
     queries = getattr(config, "num_attention_heads", None)
     keys = getattr(config, "num_key_value_heads", None) or queries
     for count, kind in ((keys, "key-value heads"), (queries, "attention heads")):
         if not isinstance(count, int):
-            return f"a model whose config.json gives no number of {kind}"
+            return unshared(f"a model whose config.json gives no number of {kind}", "leave the key out")
         if count % size:
-            return f"a model of {count} {kind}, which {size} processes do not divide"
+            right = ", ".join(str(number) for number in range(1, count + 1) if count % number == 0)
+            return Unshared(f"a divisor of {count} ({right}), the model's {kind}", "write one of those")
     return None
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from apo_soup.config.shared_rows import Unshared
 from apo_soup.private import attention_implementation
 
 # What an attention is given beside queries, keys and values that is of places, or of documents, and of no head.
@@ -29,7 +30,15 @@ WITHOUT_HEADS = {"position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "seq_idx"}
 
 
 class NotShared(Exception):
-    """A training whose rows processes cannot share; the message says because of what, in a few words."""
+    """A training whose rows processes cannot share.
+
+    Attributes:
+        why: as its file is told.
+    """
+
+    def __init__(self, why: Unshared):
+        super().__init__(why.expected)
+        self.why = why
 
 
 @dataclass(frozen=True)

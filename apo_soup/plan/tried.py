@@ -16,7 +16,7 @@ from apo_soup.config.asking import AskingFile
 from apo_soup.config.eval import EvalFile, OwnTask
 from apo_soup.config.judges import RewardJudge
 from apo_soup.config.merge import MergeFile
-from apo_soup.config.shared_rows import HEADS_WAY, heads_problem, sharing_refused
+from apo_soup.config.shared_rows import heads_problem, sharing_refused, unshared
 from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import AskedWindow, TrainingFile
@@ -125,12 +125,12 @@ def _try_sharing(recipe: TrainingFile, model: str) -> None:
     from apo_soup.models.window import config_of
 
     text = config_of(recipe, model).get_text_config()
-    reason = heads_problem(text, recipe.sequence_parallel_size)
-    if reason:
-        raise sharing_refused(recipe, reason, HEADS_WAY)
+    heads = heads_problem(text, recipe.sequence_parallel_size)
+    if heads:
+        raise sharing_refused(recipe, heads)
     reason = whole_rows_reason(recipe, text)
     if reason:
-        raise sharing_refused(recipe, reason)
+        raise sharing_refused(recipe, unshared(reason))
 
 
 def _try_prompts(recipe: AskingFile, made: MadeHere) -> None:

@@ -7,10 +7,13 @@ import pytest
 from apo_soup.config.load import load
 from apo_soup.config.shared_rows import (
     Division,
+    Unshared,
     division_here,
     division_of_file,
     division_problem,
     heads_problem,
+    sharing_refused,
+    unshared,
     untested,
 )
 from apo_soup.errors import UserError
@@ -159,12 +162,29 @@ def test_what_accelerate_divides_is_read_of_the_environment(monkeypatch):
         (
             {"num_attention_heads": 16, "num_key_value_heads": 4},
             8,
-            "a model of 4 key-value heads, which 8 processes do not divide",
+            ("a divisor of 4 (1, 2, 4), the model's key-value heads", "write one of those"),
+        ),
+        (
+            {"num_attention_heads": 6, "num_key_value_heads": 6},
+            4,
+            ("a divisor of 6 (1, 2, 3, 6), the model's key-value heads", "write one of those"),
         ),
         ({"num_attention_heads": 12}, 4, None),
         ({"num_attention_heads": 9, "num_key_value_heads": 3}, 3, None),
-        ({}, 2, "a model whose config.json gives no number of key-value heads"),
+        ({}, 2, ("1 beside a model whose config.json gives no number of key-value heads", "leave the key out")),
     ],
 )
 def test_heads_that_processes_do_not_divide_are_told(heads, size, told):
-    assert heads_problem(SimpleNamespace(**heads), size) == told
+    assert heads_problem(SimpleNamespace(**heads), size) == (told and Unshared(*told))
+
+
+def test_heads_and_what_else_rows_cannot_be_shared_beside_have_cures_of_their_own(tmp_path):
+    recipe = loaded(tmp_path, "sequence_parallel_size: 3\n")
+    heads = heads_problem(SimpleNamespace(num_attention_heads=16, num_key_value_heads=4), 3)
+    where = f"{tmp_path}/sft.yaml:4: sequence_parallel_size:"
+    assert str(sharing_refused(recipe, heads)) == (
+        f"{where} expected a divisor of 4 (1, 2, 4), the model's key-value heads, got 3; write one of those"
+    )
+    assert str(sharing_refused(recipe, unshared("conv layers"))) == (
+        f"{where} expected 1 beside conv layers, got 3; leave the key out, or train without that"
+    )

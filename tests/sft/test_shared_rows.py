@@ -20,6 +20,7 @@ from transformers import (
 from trl import SFTConfig
 from trl.trainer.utils import add_fused_lm_head
 
+from apo_soup.config.shared_rows import Unshared
 from apo_soup.models.document_attention import DOCUMENTS
 from apo_soup.models.shared_rows import NotShared, RowSharing, SharedAttention
 from sft.shared_rows import share_rows
@@ -56,7 +57,7 @@ def test_models_that_attend_by_documents_share_rows(config, tmp_path):
 @pytest.mark.parametrize(
     ("config", "keys", "changes", "reason"),
     [
-        (LlamaConfig, {}, {"size": 4}, "a model of 2 key-value heads, which 4 processes do not divide"),
+        (LlamaConfig, {}, {"size": 4}, "a divisor of 2 (1, 2), the model's key-value heads"),
         (LlamaConfig, {}, {"use_liger_kernel": True}, "use_liger_kernel"),
         (LlamaConfig, {}, {"loss_type": "dft"}, "loss_type"),
         (LlamaConfig, {}, {"parallel": ParallelismConfig()}, "parallelism_config"),
@@ -76,4 +77,7 @@ def test_models_that_attend_by_documents_share_rows(config, tmp_path):
 def test_options_and_models_that_do_not_let_them_are_told(config, keys, changes, reason, tmp_path):
     with pytest.raises(NotShared) as refused:
         share(tmp_path, tiny(config, **keys), **changes)
-    assert str(refused.value) == reason
+    of_heads = "size" in changes
+    expected = reason if of_heads else f"1 beside {reason}"
+    way = "write one of those" if of_heads else "leave the key out, or train without that"
+    assert refused.value.why == Unshared(expected, way)
