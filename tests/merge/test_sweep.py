@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from merge_helpers import refused
 from programs import run_ok
+from safetensors.torch import load_file, save_file
 
 from apo_soup.errors import UserError
 
@@ -129,6 +130,8 @@ def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file,
     from merge.sweep.walk import sweep_plan
 
     shutil.copytree(run / "mid", run / "soup")
+    weights = load_file(run / "soup" / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, run / "soup" / "model.safetensors")
     template = tmp_path / "own.jinja"
     template.write_text("{{ messages }}")
     suite.write_text(suite.read_text().replace("apo-soup", str(template)))

@@ -165,7 +165,7 @@ def test_the_best_checkpoint_is_kept_and_is_what_it_was_scored_as(recipe):
     path.write_text(wrong)
     refused = program(*WORDS, path)
     assert refused.returncode == 2
-    told = "expected a score that is better when higher or lower (pairs), got pairs/margins; name another"
+    told = "expected one of its scores (pairs, pairs/margin), got pairs/margins; the nearest is pairs/margin"
     assert told in refused.stderr
 
 
