@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apo_soup.config.launch_file import DIVIDED_KINDS, distributed_type
-from apo_soup.config.stage_file import Fault
+from apo_soup.config.stage_file import Fault, Remark
 from apo_soup.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,6 +89,19 @@ def sharing_faults(recipe: "TrainingFile") -> Iterator[Fault]:
     if recipe.kind == "apo" and not recipe.packs:
         told = _told("packed_pairs: false, whose pairs are no rows", size, "leave one of the two out")
         yield Fault(name, told, ("packed_pairs",))
+
+
+def sharing_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
+    """What a person should know of a file whose rows are shared: an adapter's dropout is drawn from the same seed by
+    all processes. That of pairs is off, or they are not packed.
+    """
+    size, dropout = recipe.sequence_parallel_size, recipe.lora_dropout
+    if size > 1 and recipe.kind == "sft" and recipe.use_peft and dropout:
+        drawn = f"with lora_dropout {dropout} the {size} processes that share a row drop alike in their parts of it"
+        yield Remark(
+            "sequence_parallel_size",
+            f"{drawn}, so losses are not those of a process alone; lora_dropout: 0 has them be",
+        )
 
 
 def _told(beside: str, size: int, way: str) -> str:

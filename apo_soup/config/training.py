@@ -30,7 +30,7 @@ from apo_soup.config.mixture import Mixture, mode_faults
 from apo_soup.config.nearest import nearest
 from apo_soup.config.run_keys import run_faults, run_remarks
 from apo_soup.config.schedules import schedule_faults
-from apo_soup.config.shared_rows import sharing_faults
+from apo_soup.config.shared_rows import sharing_faults, sharing_remarks
 from apo_soup.config.stage_file import Fault, Remark, StageFile
 from apo_soup.config.suite_keys import EvalSuiteKeys, eval_suite_faults
 
@@ -286,4 +286,5 @@ class TrainingFile(StageFile):
 
     def remarks(self) -> Iterator[Remark]:
         yield from adapter_remarks(self)
+        yield from sharing_remarks(self)
         yield from run_remarks(self)

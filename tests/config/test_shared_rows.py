@@ -64,6 +64,18 @@ def test_a_model_loaded_in_parts_of_its_products_is_refused(tmp_path):
     )
 
 
+def test_dropout_that_the_processes_of_a_row_draw_alike_is_told(tmp_path):
+    lora = "sequence_parallel_size: 2\nuse_peft: true\nlora_target_modules: all-linear\n"
+    assert loaded(tmp_path, lora).notes == [
+        f"{tmp_path}/sft.yaml:4: sequence_parallel_size: with lora_dropout 0.05 the 2 processes that share a row drop "
+        "alike in their parts of it, so losses are not those of a process alone; lora_dropout: 0 has them be"
+    ]
+    assert loaded(tmp_path, lora + "lora_dropout: 0\n").notes == []
+    assert loaded(tmp_path, lora.replace("2", "1")).notes == []
+    assert loaded(tmp_path, lora, "apo").notes == []
+    assert loaded(tmp_path, "sequence_parallel_size: 2\n").notes == []
+
+
 def test_it_makes_no_stage_stale_and_changes_no_key(tmp_path):
     shared = loaded(tmp_path, "sequence_parallel_size: 2\nloss_type: nll\nuse_liger_kernel: false\n")
     alone = loaded(tmp_path, "loss_type: nll\nuse_liger_kernel: false\n")
