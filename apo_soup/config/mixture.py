@@ -1,5 +1,6 @@
 """`dataset_mixture`: the sources of a training file's rows, and what is done to their union."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,7 +67,7 @@ class HubKeys(Located):
     @property
     def is_file(self) -> bool:
         """Whether the id can only be that of a file here."""
-        return row_kind(Path(self.id)) is not None or Path(self.id).exists()
+        return row_kind(Path(self.id)) is not None or os.path.exists(self.id)  # which takes a text that can be no path
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()
