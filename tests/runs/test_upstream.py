@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from apo_soup.config.load import load
 from apo_soup.runs.entry import report_state
@@ -92,6 +93,8 @@ def test_every_kind_of_stage_names_what_it_reads(tried_model, write_recipe, tmp_
     values = {"sft": training, "apo": training, "pairs": asking | {"weak": {"model": model}}, "traces": asking,
               "eval": suite, "merge": merge, "sweep": merge}[kind]  # fmt: skip
     shutil.copytree(tried_model, tmp_path / "other")
+    weights = load_file(tmp_path / "other" / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, tmp_path / "other" / "model.safetensors")
     write_recipe("eval.yaml", suite)
     file = "merge" if kind == "sweep" else kind
     output = str(tmp_path if file == "merge" else tmp_path / f"{kind}-made")
