@@ -16,10 +16,12 @@ STILL_ASKED_FOR = (
     "write system_turn: drop for the source, or correct the text"
 )
 
+KEPT_AS_ASKED = "warning: {} stays words, as a turn or the instructions of its row ask for it or speak of it"
+
 
 def with_think_blocks(item: TaggedItemT, is_known: Callable[[str], bool]) -> tuple[TaggedItemT, list[str]]:
     """A row whose answers have their reasoning in think blocks, and what is to be said of it. One that is said not to
-    think keeps the tags as words.
+    think keeps the tags as words, and so does one that speaks of them elsewhere than in its first system turn.
 
     Args:
         is_known: whether the tokenizer or the template knows a tag, which is then theirs to read.
@@ -29,6 +31,8 @@ def with_think_blocks(item: TaggedItemT, is_known: Callable[[str], bool]) -> tup
     names = ("messages",) if isinstance(item, Conversation) else ("prompt", "chosen", "rejected")
     changed: dict[str, Any] = {}
     tags: set[tuple[str, str]] = set()
+    kept: set[str] = set()
+    spoken = _words_around(item)
     for name in names:
         turns: list[Fields] = getattr(item, name)
         for number, turn in enumerate(turns):
@@ -37,15 +41,29 @@ def with_think_blocks(item: TaggedItemT, is_known: Callable[[str], bool]) -> tup
                 continue
             found = _thought_of(turn)
             if found and not is_known(found.opening) and not is_known(found.closing):
+                if found.opening in spoken:
+                    kept.add(found.opening)
+                    continue
                 changed.setdefault(name, list(turns))[number] = {**turn, "content": found.text}
                 tags.add((found.opening, found.closing))
+    told = [KEPT_AS_ASKED.format(opening) for opening in sorted(kept)]
     if not changed:
-        return item, []
-    remarks = [READ_AS_BLOCK.format(*pair) for pair in sorted(tags)]
+        return item, told
+    remarks = told + [READ_AS_BLOCK.format(*pair) for pair in sorted(tags)]
     first = item.in_order[0]
     if first["role"] == "system":
         remarks += [STILL_ASKED_FOR.format(opening) for opening, _ in sorted(tags) if opening in first["content"]]
     return replace(item, **changed), remarks
+
+
+def _words_around(item: RowItem) -> str:
+    """What a row says beside its answers and its first system turn, where a format may be asked for."""
+    if isinstance(item, PlainText):
+        return ""
+    turns = item.messages if isinstance(item, Conversation) else item.prompt
+    later = turns[1:] if turns and turns[0]["role"] == "system" else turns
+    words = [str(turn["content"]) for turn in later if turn["role"] != "assistant"]
+    return "\n".join([*words, str(item.kwargs.get("custom_instructions") or "")])
 
 
 def _thought_of(turn: Fields) -> TaggedThought | None:

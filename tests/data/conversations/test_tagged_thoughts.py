@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 
 from apo_soup.data.conversations.conversation import parse_conversation
 from apo_soup.data.conversations.formats import PREFERENCE, SUPERVISED, recognise
-from apo_soup.data.conversations.tagged_thoughts import READ_AS_BLOCK, STILL_ASKED_FOR, with_think_blocks
+from apo_soup.data.conversations.tagged_thoughts import KEPT_AS_ASKED, READ_AS_BLOCK, STILL_ASKED_FOR, with_think_blocks
 from apo_soup.data.documents import Document, RowToEncode
 from apo_soup.data.encode_pairs import PairEncoder
 from apo_soup.data.encode_supervised import SupervisedEncoder
@@ -141,3 +141,11 @@ def test_a_system_text_that_asks_for_the_tags_is_named_with_the_cure(tokenizer):
     assert STILL_ASKED_FOR.format("<|begin_of_thought|>") in encoded(tokenizer, row)[2]
     remarks = encoded(tokenizer, row, system_turn="drop")[2]
     assert remarks == ["system_turn: drop left out the system text", READ_AS_BLOCK.format(*TAGS[0])]
+
+
+def test_tags_that_a_user_or_the_instructions_ask_for_stay_words():
+    answer = "<reasoning>2+2</reasoning>\n<answer>4</answer>"
+    asked = parse_conversation(chat("Reply as <reasoning>..</reasoning><answer>..</answer>. 2+2?", answer), {})
+    instructed = parse_conversation(chat("2+2?", answer), {"custom_instructions": "Reason in <reasoning>."})
+    for row in (asked, instructed):
+        assert with_think_blocks(row, lambda tag: False) == (row, [KEPT_AS_ASKED.format("<reasoning>")])
