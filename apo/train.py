@@ -33,6 +33,7 @@ from apo_soup.config.shared_rows import heads_problem, sharing_refused, unshared
 from apo_soup.data.prepare import training_rows
 from apo_soup.errors import told_by_library
 from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 from apo_soup.models.shared_rows import NotShared
 from apo_soup.progress import say, warn
 from apo_soup.runs.members import Kept
@@ -78,7 +79,7 @@ def train_member(recipe: ApoFile, stage: Stage, kept: Sequence[Kept] = ()) -> No
     suite = training_suite(recipe, recipe.eval_suite) if recipe.eval_suite else None
     arguments, model = trl_arguments(recipe, DPOConfig, stage.partial)
     place, taken = recipe.place("model_name_or_path"), "a model that transformers loads"
-    with told_by_library(place, (ValueError, OSError), expected=taken, way="name another one"):
+    with told_by_library(place, CONFIG_ERRORS, expected=taken, way="name another one"):
         config = AutoConfig.from_pretrained(
             base_model(recipe), revision=model.model_revision, trust_remote_code=recipe.trust_remote_code
         )

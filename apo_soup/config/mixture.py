@@ -101,16 +101,6 @@ class SourceKeys(HubKeys):
     rename: dict[Text, Text] | None = key(None, "columns of the data and the names that a format knows them by")
     streaming: Flag = key(False, "read a Hub dataset as a stream")
     chat_template_kwargs: Table | None = key(None, "template arguments of the source's rows; a row's own win")
-    turn_order: Literal["join", "drop_leading", "refuse"] | None = key(
-        None,
-        "turns in an unusual order: `join` those of one role, `drop_leading` turns of the assistant, or `refuse` the "
-        "row; without it, as the template takes them",
-    )
-    system_turn: Literal["into_user", "drop"] | None = key(
-        None,
-        "the system text: `into_user` writes it into the first user turn, for templates without a place for it, `drop` "
-        "leaves it out; without it, as the template takes it",
-    )
     keep_nulls: Flag = key(False, "keep nulls inside calls and tools; else they are keys that a row does not have")
 
     def hub_keys(self) -> list[str]:
@@ -124,6 +114,16 @@ class SourceKeys(HubKeys):
 class TrainedSourceKeys(SourceKeys):
     """One source of rows to train on."""
 
+    turn_order: Literal["join", "drop_leading", "refuse"] | None = key(
+        None,
+        "turns in an unusual order: `join` those of one role, `drop_leading` turns of the assistant, or `refuse` the "
+        "row; without it, as the template takes them",
+    )
+    system_turn: Literal["into_user", "drop"] | None = key(
+        None,
+        "the system text: `into_user` writes it into the first user turn, for templates without a place for it, `drop` "
+        "leaves it out; without it, as the template takes it",
+    )
     mode: Literal["by_row"] | None = key(
         None, "`by_row`: a row with reasoning is a think row and one without a no-think row, where it states no mode"
     )

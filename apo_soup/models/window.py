@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from apo_soup.config.training import AskedWindow, TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 
 ROTARY = "rope_parameters"
 
@@ -44,7 +45,7 @@ def config_of(recipe: TrainingFile, model: str) -> PreTrainedConfig:
     """
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     where = recipe.place("model_name_or_path")
-    with told_by_library(where, (ValueError, OSError), expected="a model that transformers loads", way="name another"):
+    with told_by_library(where, CONFIG_ERRORS, expected="a model that transformers loads", way="name another"):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             model, revision=revision, trust_remote_code=recipe.trust_remote_code
         )

@@ -19,6 +19,7 @@ from apo_soup.errors import first_line
 from apo_soup.models.document_attention import DOCUMENTS
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.embeddings import rows_for
+from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.plan.device import Device
 from apo_soup.plan.launch import Processes
@@ -206,7 +207,7 @@ def setting_of(recipe: TrainingFile, launch: Processes, model: str, token_count:
         config = AutoConfig.from_pretrained(
             base, revision=recipe.model_revision, trust_remote_code=recipe.trust_remote_code
         )
-    except (OSError, ValueError) as error:
+    except CONFIG_ERRORS as error:
         raise ConfigNotSeen(first_line(error)) from error
     text = config.get_text_config()
     multiple = recipe.embedding_multiple
@@ -310,17 +311,17 @@ def operations_of(setting: Setting, batch: RehearsedBatch, step: Rehearsal, coun
     return float(epochs * an_epoch + reference)
 
 
-def packed_told(file: Path, batch: int, counts: SplitCounts) -> str:
+def packed_told(file: Path, batch: int, at_once: int, counts: SplitCounts) -> str:
     """What a step of so many packed rows holds, and the batch that comes nearest to the steps of the same file without
-    packing.
+    packing, of those that processes which take `at_once` rows together can have.
     """
-    in_a_row = counts.rows / counts.sequences
+    in_a_row, rows = counts.rows / counts.sequences, min(batch, counts.sequences)
     told = (
-        f"{file}: packed, a step has {batch * counts.trained / counts.sequences:,.0f} trained tokens of "
-        f"{batch * in_a_row:,.1f} documents, {in_a_row:,.1f} a row"
+        f"{file}: packed, a step has {rows * counts.trained / counts.sequences:,.0f} trained tokens of "
+        f"{rows * in_a_row:,.1f} documents, {in_a_row:,.1f} a row"
     )
-    alike = max(1, round(batch / in_a_row))
-    if alike == batch:
+    alike = at_once * max(1, round(batch / in_a_row / at_once))
+    if alike >= batch:
         return told
     unpacked = math.ceil(counts.rows / batch)
     steps = math.ceil(counts.sequences / alike)
@@ -343,7 +344,7 @@ def plan_training(
     if setting.recipe.eval_suite is not None:
         notes = (*notes, f"{setting.recipe.place('eval_suite')}: the time of its scores is not counted")
     if counts and getattr(arguments, "packing", False):
-        notes = (*notes, packed_told(setting.recipe.path, setting.global_batch, counts))
+        notes = (*notes, packed_told(setting.recipe.path, setting.global_batch, setting.at_once, counts))
     plan = StagePlan(name, global_batch=setting.global_batch, notes=notes)
     if counts is not None:
         steps = training_steps(setting, counts.sequences)

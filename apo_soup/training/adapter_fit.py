@@ -16,6 +16,7 @@ from apo_soup.config.nearest import nearest
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.earlier_adapter import earlier_adapter
+from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 
 SHOWN_LAYERS = 8
 
@@ -84,7 +85,7 @@ def model_without_weights(recipe: TrainingFile, model: str) -> PreTrainedModel:
     revision = recipe.model_revision if recipe.gives("model_revision") and model == recipe.model_name_or_path else None
     taken = "a model that transformers loads"
     place = recipe.place("model_name_or_path")
-    with told_by_library(place, (ValueError, OSError), expected=taken, way="name another one"):
+    with told_by_library(place, CONFIG_ERRORS, expected=taken, way="name another one"):
         config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=code)
     with torch.device("meta"):
         empty: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=code)

@@ -43,6 +43,7 @@ class Source:
     @classmethod
     def from_entry(cls, entry: SourceKeys, place: str = "") -> "Source":
         """From a recipe's entry, which stands at `place` (file, line and key)."""
+        trained = entry if isinstance(entry, TrainedSourceKeys) else None
         return cls(
             id=entry.id,
             config=entry.config,
@@ -55,10 +56,10 @@ class Source:
             streaming=entry.streaming,
             chat_template_kwargs=tuple(template_arguments(entry.chat_template_kwargs).items()),
             keep_nulls=entry.keep_nulls,
-            turn_order=entry.turn_order,
-            system_turn=entry.system_turn,
+            turn_order=trained.turn_order if trained else None,
+            system_turn=trained.system_turn if trained else None,
             written_id=entry.written_id,
-            mode=entry.mode if isinstance(entry, TrainedSourceKeys) else None,
+            mode=trained.mode if trained else None,
             place=place,
         )
 
