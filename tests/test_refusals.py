@@ -106,6 +106,9 @@ BOTH = {
         **{"dataset_mixture.test_split_size": 2},
     ),
     "log level": sft("log_level: expected one of", log_level="loud"),
+    "rows that are all held out": Case(
+        "sft.yaml", "expected a size that leaves a row to train on", {"dataset_mixture.test_split_size": 8}
+    ),
     "evaluation without rows": sft("eval_strategy: expected rows held out by", eval_strategy="steps"),
     "adapter keys alone": sft("lora_r: expected use_peft: true beside it", lora_r=8),
     "loss": keyed("apo.yaml", "loss_type: expected one of sigmoid", loss_type="apo_zer"),
@@ -236,10 +239,6 @@ RUN_ONLY = {
         "a check draws no rows",
         Case("sft.yaml", "8 not drawn; raise weight", {f"{SOURCE}.weight": 1e-9}),
     ),
-    "rows that are all held out": (
-        "a check does not count rows",
-        Case("sft.yaml", "expected a size that leaves a row to train on", {"dataset_mixture.test_split_size": 8}),
-    ),
     "a prompt of an evaluation that is none": (
         "a check does not read what rows are compared with",
         Case("sft.yaml", "expected a prompt in messages", {"dataset_mixture.decontaminate": ["pairs2.jsonl"]},
@@ -367,4 +366,4 @@ def test_what_only_the_run_can_see_is_refused_there(world, tmp_path, monkeypatch
 
 
 def test_no_more_than_these_are_left_to_the_run():
-    assert len(RUN_ONLY) == 11
+    assert len(RUN_ONLY) == 10

@@ -25,6 +25,7 @@ ParseRow = Callable[[Fields, dict[str, Any]], RowItem]
 ROWS_LOOKED_AT = 1000
 LEADING = 64  # characters among which an empty think block begins
 EMPTY_TAKEN_OFF = "a no-think answer began with an empty think block, which was taken off, as the template writes it"
+AS_WORDS = "chat_template_kwargs: {enable_thinking: false} where what looks like it is words of the answer"
 ASSUMED = "no-think, as no row among the first of its source holds reasoning"
 
 
@@ -47,7 +48,7 @@ def sources_in_mode(
             yield entry
             continue
         looked_at = list(islice(entry.rows, ROWS_LOOKED_AT))
-        with_reasoning, without = 0, []
+        with_reasoning, without = [], []
         for row in looked_at:
             try:
                 row_format = format_of_row(row.fields, entry.format, source.format is not None)
@@ -57,14 +58,14 @@ def sources_in_mode(
             if isinstance(item, PlainText) or item.stated_mode is not None:
                 continue
             if item.reasons:
-                with_reasoning += 1
+                with_reasoning.append(row.place)
             else:
                 without.append(row.place)
         if without and with_reasoning:
             raise UserError(
-                f"{source.place}: source {source.name}: expected rows of one mode, got {with_reasoning} with reasoning "
-                f"and {len(without)} without among the first {len(looked_at)}, the first of those {without[0]}; write "
-                "mode: by_row into the source's entry, or correct the rows"
+                f"{source.place}: source {source.name}: expected rows of one mode, got {len(with_reasoning)} with "
+                f"reasoning ({with_reasoning[0]} first) and {len(without)} without ({without[0]}) among the first "
+                f"{len(looked_at)}; write mode: by_row into the source's entry, or {AS_WORDS}"
             )
         if without:
             say(
@@ -90,7 +91,7 @@ def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
         raise UserError(
             f"{source.place}: source {source.name}: expected no-think rows, as none among the first held reasoning, "
             f"got reasoning in {place}; write mode: by_row into the source's entry, or chat_template_kwargs: "
-            "{enable_thinking: true} where every row should hold some"
+            f"{{enable_thinking: true}} where every row should hold some, or {AS_WORDS}"
         )
     return replace(item, kwargs={**item.kwargs, "enable_thinking": item.reasons})
 

@@ -58,9 +58,12 @@ def test_a_source_that_mixes_both_is_asked_for_by_row(training_recipe):
         prepared(path)
     assert "sft.yaml:" in str(error.value)
     assert "dataset_mixture.datasets.0: source" in str(error.value)
-    assert "expected rows of one mode, got 60 with reasoning and 3 without among the first 63" in str(error.value)
-    assert "rows.jsonl:61; write mode: by_row into the source's entry" in str(error.value)
     rows = str(path.parent / "rows.jsonl")
+    assert (
+        f"expected rows of one mode, got 60 with reasoning ({rows}:1 first) and 3 without ({rows}:61) among the first "
+        "63; write mode: by_row into the source's entry, or chat_template_kwargs: {enable_thinking: false} where what "
+        "looks like it is words of the answer"
+    ) in str(error.value)
     by_row = training_recipe([*THINK, *PLAIN[:3]], {"datasets": [{"id": rows, "mode": "by_row"}]})
     _, _, stats = prepared(by_row)
     assert modes(stats) == {"think": 60, "no_think": 3}
@@ -113,7 +116,7 @@ def test_pairs_without_reasoning_are_no_think_pairs(training_recipe):
     for pair in thinking[:10]:
         pair["chosen"] = [{"role": "assistant", "content": "<think>\nhm\n</think>\n4"}]
     path = training_recipe(thinking, name="apo")
-    with pytest.raises(UserError, match="got 10 with reasoning and 20 without"):
+    with pytest.raises(UserError, match=r"got 10 with reasoning \(.*:1 first\) and 20 without \(.*:11\)"):
         prepared(path)
 
 
