@@ -45,6 +45,10 @@ def _closings(opening: str) -> tuple[str, ...]:
     return f"<|/{name}|>", f"</|{name}|>", f"<|end_{name}|>", f"<|end_of_{name}|>"
 
 
+# What stands before the words of a block: spaces behind its tag, or lines; a first line may be indented, as code is.
+_BLANK = re.compile(r"\A(?:(?:[ \t\r]*\n)+|[ \t]+)")
+
+
 def tagged_thought(text: str) -> TaggedThought | None:
     r"""An answer in the common tags, where it begins with reasoning between others, each of them there once; None where
     it does not, or has the common ones as well.
@@ -53,6 +57,8 @@ def tagged_thought(text: str) -> TaggedThought | None:
     '<think>\n2 + 2\n</think>\n\n4'
     >>> tagged_thought("<reasoning>2 + 2"), tagged_thought("Write <reasoning>2</reasoning>")
     (None, None)
+    >>> tagged_thought("<reasoning>\n  2 + 2\n</reasoning>\n    return 4").text
+    '<think>\n  2 + 2\n</think>\n\n    return 4'
     """
     found = _OPENING.match(text)
     if found is None or THINKING in text or END_OF_THINKING in text:
@@ -64,11 +70,11 @@ def tagged_thought(text: str) -> TaggedThought | None:
     thought, _, answer = text[found.end() :].partition(closings[0])
     if not thought.strip():
         return None
-    answer = answer.strip()
-    framed = _ANSWER.fullmatch(answer)
+    framed = _ANSWER.fullmatch(answer.strip())
     if framed and framed[3].strip() and f"<|{framed[1]}{framed[2]}|>" not in framed[3]:
-        answer = framed[3].strip()
-    return TaggedThought(f"{THINKING}\n{thought.strip()}\n{END_OF_THINKING}\n\n{answer}", opening, closings[0])
+        answer = framed[3]
+    thought, answer = (_BLANK.sub("", words, count=1).rstrip() for words in (thought, answer))
+    return TaggedThought(f"{THINKING}\n{thought}\n{END_OF_THINKING}\n\n{answer}", opening, closings[0])
 
 
 def in_common_tags(text: str) -> str:

@@ -25,20 +25,26 @@ def with_system_in_user_turn(item: SystemItemT) -> SystemItemT:
     """A row whose first user turn begins with the text of its system turn, a blank line between them.
 
     Raises:
-        RowError: there is no user turn.
+        RowError: what comes behind the system turn is not the user's: an answer there would stand before the text that
+            it is by.
     """
     system = _system_text(item)
     if system is None:
         return item
     turns = _turns(item)[1:]
-    first = next((number for number, turn in enumerate(turns) if turn["role"] == "user"), None)
-    if first is None:
+    if not any(turn["role"] == "user" for turn in turns):
         raise RowError(
             "system_turn: expected a user turn that the system text can be written into, got none; leave the row out"
         )
+    if turns[0]["role"] != "user":
+        way = "write turn_order: drop_leading too" if turns[0]["role"] == "assistant" else "correct the row"
+        raise RowError(
+            "system_turn: expected the user's turn behind the system text, which can be written into it, got a turn of "
+            f"the {turns[0]['role']}; {way}"
+        )
     system = (without_flags(system) if _states_mode(item) else system).strip()
-    content = "\n\n".join(text for text in (system, turns[first]["content"]) if text)
-    turns[first] = {**turns[first], "content": content}
+    content = "\n\n".join(text for text in (system, turns[0]["content"]) if text)
+    turns[0] = {**turns[0], "content": content}
     return cast(SystemItemT, _with_turns(item, turns))
 
 

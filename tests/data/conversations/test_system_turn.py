@@ -121,3 +121,19 @@ def test_instructions_that_became_the_system_turn_go_along(tokenizer):
     assert isinstance(result, Document)
     assert "Be brief.\n\n2 + 2?<|im_end|>" in tokenizer.decode(result.parts[0][0])
     assert len(remarks) == 2
+
+
+@pytest.mark.parametrize(
+    ("turns", "told"),
+    [
+        (["assistant", "user", "assistant"], "got a turn of the assistant; write turn_order: drop_leading too"),
+        (["system", "user", "assistant"], "got a turn of the system; correct the row"),
+    ],
+)
+def test_a_system_text_stands_before_every_answer_that_it_is_by(turns, told):
+    said = [{"role": role, "content": role} for role in ["system", *turns]]
+    with pytest.raises(RowError) as error:
+        with_system_in_user_turn(parse_conversation({"messages": said}, {}))
+    assert str(error.value) == (
+        "system_turn: expected the user's turn behind the system text, which can be written into it, " + told
+    )
