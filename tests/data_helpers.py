@@ -16,10 +16,15 @@ from apo_soup.config.yaml_lines import read_yaml
 from apo_soup.data.char_to_token import CharToToken, token_ranges
 from apo_soup.data.checks.row_faults import TrainedTurns
 from apo_soup.data.conversations.conversation import RowItem, parse_conversation, parse_supervised
-from apo_soup.data.conversations.formats import canonical, formats_of, recognise
+from apo_soup.data.conversations.formats import PREFERENCE, SUPERVISED, canonical, formats_of, recognise
 from apo_soup.data.conversations.pair import parse_pair
+from apo_soup.data.documents import RowToEncode
+from apo_soup.data.encode_pairs import PairEncoder
+from apo_soup.data.encode_supervised import SupervisedEncoder
 from apo_soup.data.options import Options
 from apo_soup.data.rendering.trained_spans import Renderer
+from apo_soup.data.sources.rows import SourceRow
+from apo_soup.data.sources.source import Source
 from apo_soup.models.tokenizer import encode
 
 MESSAGES = chat("What?", "That.")["messages"]
@@ -151,3 +156,12 @@ def trained_text(tokenizer, renderer, row) -> list[str]:
     out = [tokenizer.decode(encoding.ids[first:last]) for first, last in ranges]
     assert [rendered.text[a:b] for a, b in rendered.spans] == out, "no token is lost at the edge of a span"
     return out
+
+
+def encoded_row(tokenizer, row, pairs=False, checked=False, **source):
+    """What becomes of one row of a source, and the remarks on it."""
+    kind, formats = (PairEncoder, PREFERENCE) if pairs else (SupervisedEncoder, SUPERVISED)
+    encoder = kind(tokenizer, options(assistant_only_loss=not pairs, pairs=pairs))
+    one = RowToEncode(Source("s", **source), SourceRow("s:1", row), recognise(row, formats), 1, checked=checked)
+    batch = encoder([one])
+    return batch.results[0], [remark for _, remark in batch.remarks]

@@ -9,6 +9,7 @@ from apo_soup.config.eval import EvalEndpoint
 from apo_soup.errors import UserError
 from apo_soup.models.completion import Sampling
 from apo_soup.models.endpoint.packages import require_endpoint_packages
+from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 from apo_soup.models.tokenizer import encode
 
 # What a server is asked to score before the first question, for its tokens to be compared with ours.
@@ -52,7 +53,7 @@ class ServedTokens:
             return told
         try:
             config = AutoConfig.from_pretrained(self.keys.tokenizer)
-        except (OSError, ValueError):
+        except CONFIG_ERRORS:
             return None  # a folder or a repository with a tokenizer alone
         return getattr(config.get_text_config(), "max_position_embeddings", None)
 

@@ -282,10 +282,10 @@ def peak_memory(setting: Setting, batch: RehearsedBatch, process: float) -> tupl
     step = rehearse(setting.model(low=shards), batch, states, several)
     if shards:
         memory = on_shards(*weights_of(setting.model()), states, launch, step)
+    elif launch.on_cpu:
+        memory = on_cpu(step, states, process, setting.checkpointed, setting.adapter is not None)
     else:
-        adapted = setting.adapter is not None
-        alone = on_cpu(step, states, process, setting.checkpointed, adapted)
-        memory = alone if launch.on_cpu else on_device(step, states, launch)
+        memory = on_device(step, states, launch)
     if setting.kept_reference:
         memory = replace(memory, weights=memory.weights * 2)
     return memory, step

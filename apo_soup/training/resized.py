@@ -18,7 +18,7 @@ from trl.trainer.utils import create_model_from_path
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError, told_by_library
 from apo_soup.models.embeddings import rows_for
-from apo_soup.models.recipe_tokenizer import model_rows, token_ids
+from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS, model_rows, token_ids
 from apo_soup.private import outside_deepspeed
 from apo_soup.progress import say
 from apo_soup.runs.put_in_place import hidden_sibling
@@ -71,7 +71,7 @@ def _write_copy(recipe: TrainingFile, folder: Path, ids: int, multiple: int, dty
     loading = partial(told_by_library, where, expected="a model that transformers loads", way="name another one")
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     named: dict[str, Any] = {"revision": revision, "trust_remote_code": recipe.trust_remote_code}
-    with loading(kinds=(ValueError, OSError)):
+    with loading(kinds=CONFIG_ERRORS):
         config = AutoConfig.from_pretrained(recipe.model_name_or_path, **named)
     if getattr(config, "quantization_config", None):
         raise UserError(

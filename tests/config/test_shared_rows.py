@@ -87,7 +87,8 @@ DP = {"parallelism_config": {"parallelism_config_dp_replicate_size": 2, "paralle
 
 
 def test_pairs_are_shared_under_flexattention(tmp_path):
-    loaded(tmp_path, "sequence_parallel_size: 2\nattn_implementation: flex_attention\n", "apo")
+    recipe = loaded(tmp_path, "sequence_parallel_size: 2\nattn_implementation: flex_attention\n", "apo")
+    assert (recipe.sequence_parallel_size, recipe.attn_implementation) == (2, "flex_attention")
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,14 @@
 import copy
 
 import pytest
-from data_helpers import options
+from data_helpers import encoded_row
 from helpers import chat
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.formats import PREFERENCE, SUPERVISED, recognise
 from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.system_turn import with_system_in_user_turn, without_system_turn
-from apo_soup.data.documents import Document, Refused, RowToEncode
-from apo_soup.data.encode_pairs import PairEncoder
-from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.sources.rows import RowError, SourceRow
-from apo_soup.data.sources.source import Source
+from apo_soup.data.documents import Document, Refused
+from apo_soup.data.sources.rows import RowError
 
 # As Mistral 7B Instruct v0.3's: the system text stands in the last user turn, where that ends the conversation.
 LAST_USER = """{%- if messages[0]["role"] == "system" %}{%- set system = messages[0]["content"] %}
@@ -36,15 +32,6 @@ PAIR = {"prompt": ROW["messages"][:2], "chosen": "4", "rejected": "5"}
 INTO_USER = "; write system_turn: into_user for the source, or choose another chat_template"
 
 
-def encoded(tokenizer, row, pairs=False, **source):
-    """What becomes of one row, and the remarks on it."""
-    kind, formats = (PairEncoder, PREFERENCE) if pairs else (SupervisedEncoder, SUPERVISED)
-    encoder = kind(tokenizer, options(assistant_only_loss=not pairs, pairs=pairs))
-    one = RowToEncode(Source("s", **source), SourceRow("s:1", row), recognise(row, formats), 1, checked=False)
-    batch = encoder([one])
-    return batch.results[0], [remark for _, remark in batch.remarks]
-
-
 @pytest.mark.parametrize(
     ("template", "told"),
     [
@@ -55,10 +42,10 @@ def encoded(tokenizer, row, pairs=False, **source):
 def test_a_template_without_a_place_for_system_texts_is_told_with_the_cure(tokenizer, template, told):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = template
-    result, _ = encoded(tokenizer, ROW)
+    result, _ = encoded_row(tokenizer, ROW)
     assert isinstance(result, Refused)
     assert result.reason == told + INTO_USER
-    result, remarks = encoded(tokenizer, ROW, system_turn="into_user")
+    result, remarks = encoded_row(tokenizer, ROW, system_turn="into_user")
     assert isinstance(result, Document)
     assert "Be brief.\n\n2 + 2?<|im_end|>" in tokenizer.decode(result.parts[0][0])
     assert remarks == ["system_turn: into_user wrote the system text into the first user turn"]
@@ -67,10 +54,10 @@ def test_a_template_without_a_place_for_system_texts_is_told_with_the_cure(token
 def test_pairs_have_the_same_cure(tokenizer):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = LAST_USER
-    result, _ = encoded(tokenizer, PAIR, pairs=True)
+    result, _ = encoded_row(tokenizer, PAIR, pairs=True)
     assert isinstance(result, Refused)
     assert result.reason.endswith(INTO_USER)
-    result, _ = encoded(tokenizer, PAIR, pairs=True, system_turn="into_user")
+    result, _ = encoded_row(tokenizer, PAIR, pairs=True, system_turn="into_user")
     assert isinstance(result, Document)
     prompt, chosen, _ = map(tokenizer.decode, result.parts[0])
     assert (prompt, chosen) == ("<|im_start|>Be brief.\n\n2 + 2?<|im_end|>", "4<|im_end|>")
@@ -95,7 +82,7 @@ def test_a_mode_that_the_system_text_states_stays(tokenizer):
     ):
         assert (changed.mode, changed.kwargs) == ("no_think", {"enable_thinking": False})
         assert changed.messages[0] == {"role": "user", "content": first}
-    result, remarks = encoded(tokenizer, row, system_turn="drop")
+    result, remarks = encoded_row(tokenizer, row, system_turn="drop")
     assert isinstance(result, Document)
     assert "brief" not in tokenizer.decode(result.parts[0][0])
     assert remarks == ["system_turn: drop left out the system text"]
@@ -117,7 +104,7 @@ def test_instructions_that_became_the_system_turn_go_along(tokenizer):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = NO_SYSTEM
     row = {**chat("2 + 2?", "4"), "chat_template_kwargs": {"custom_instructions": "Be brief."}}
-    result, remarks = encoded(tokenizer, row, system_turn="into_user")
+    result, remarks = encoded_row(tokenizer, row, system_turn="into_user")
     assert isinstance(result, Document)
     assert "Be brief.\n\n2 + 2?<|im_end|>" in tokenizer.decode(result.parts[0][0])
     assert len(remarks) == 2

@@ -5,18 +5,14 @@ import json
 
 import pytest
 from conftest import CHATML
-from data_helpers import options
+from data_helpers import encoded_row, options
 from helpers import chat, preference
 from tokenizers import AddedToken
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.formats import PREFERENCE, SUPERVISED, recognise
 from apo_soup.data.conversations.tagged_thoughts import KEPT_AS_ASKED, READ_AS_BLOCK, STILL_ASKED_FOR, with_think_blocks
-from apo_soup.data.documents import Document, RowToEncode
-from apo_soup.data.encode_pairs import PairEncoder
+from apo_soup.data.documents import Document
 from apo_soup.data.encode_supervised import SupervisedEncoder
-from apo_soup.data.sources.rows import SourceRow
-from apo_soup.data.sources.source import Source
 from apo_soup.models.think_tags import tagged_thought
 
 TAGS = [
@@ -38,17 +34,13 @@ BLOCK = "<think>\nHm.\n</think>\n\n4"
 
 def encoded(tokenizer, row, pairs=False, **source):
     """What becomes of one row, its trained texts, and the remarks on it."""
-    kind, formats = (PairEncoder, PREFERENCE) if pairs else (SupervisedEncoder, SUPERVISED)
-    encoder = kind(tokenizer, options(assistant_only_loss=not pairs, pairs=pairs))
-    one = RowToEncode(Source("s", **source), SourceRow("s:1", row), recognise(row, formats), 1, checked=True)
-    batch = encoder([one])
-    result = batch.results[0]
+    result, remarks = encoded_row(tokenizer, row, pairs, checked=True, **source)
     assert isinstance(result, Document), result
     ids, ranges, *_ = result.parts[0]
     texts = [tokenizer.decode(part) for part in result.parts[0][1:]] if pairs else []
     for first, last in zip(ranges[::2], ranges[1::2], strict=True) if not pairs else ():
         texts.append(tokenizer.decode(ids[first:last]))
-    return result, texts, [remark for _, remark in batch.remarks]
+    return result, texts, remarks
 
 
 @pytest.mark.parametrize(("opening", "closing"), TAGS)
