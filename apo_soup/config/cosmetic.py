@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from operator import getitem
 from typing import Any
+
+from pydantic import BaseModel
 
 from apo_soup.config.in_words import mappings_inside
 from apo_soup.config.keys import has_mark
@@ -29,11 +31,17 @@ def cosmetic_places(value: Any, *kinds: Any) -> Iterator[Place]:
         if model.model_config.get("extra") == "allow" or value.keys() <= model.model_fields.keys()
     ]
     for name, inside in value.items():
-        fields = [model.model_fields[name] for model in models if name in model.model_fields]
-        if fields and all(has_mark(field, "cosmetic") for field in fields):
+        declaring = [model for model in models if name in model.model_fields]
+        if declaring and all(name in _cosmetic_names(model) for model in declaring):
             yield (name,)
-        else:
-            yield from ((name, *place) for place in cosmetic_places(inside, *(f.annotation for f in fields)))
+        elif isinstance(inside, dict | list):
+            types = (model.model_fields[name].annotation for model in declaring)
+            yield from ((name, *place) for place in cosmetic_places(inside, *types))
+
+
+@cache
+def _cosmetic_names(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(name for name, field in model.model_fields.items() if has_mark(field, "cosmetic"))
 
 
 def without_cosmetic(value: Any, kind: Any) -> Any:

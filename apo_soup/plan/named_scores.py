@@ -10,7 +10,7 @@ from apo_soup.config.load import load
 from apo_soup.config.score_names import score_fault
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.sweep import SweepFile
-from apo_soup.config.swept_points import swept_points
+from apo_soup.config.swept_points import PointKeys, settings_of, swept_points
 from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 
@@ -22,9 +22,15 @@ def trainings_with_names(file: SweepFile) -> Iterator[TrainingFile]:
     Raises:
         UserError: a point is wrong, or the training file.
     """
+    if not any(_names_something(setting) for setting in settings_of(file)):
+        return
     for point in swept_points(file):
-        if any(map(_holds_text, point.setting.values.values())):
+        if _names_something(point.setting):
             yield from point.trainings
+
+
+def _names_something(setting: PointKeys) -> bool:
+    return any(map(_holds_text, setting.values.values()))
 
 
 def _holds_text(value: object) -> bool:

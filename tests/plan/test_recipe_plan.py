@@ -24,7 +24,7 @@ def recipe(tmp_path, write_rows, write_recipe, tiny_model):
         ):
             file = {"dataset_mixture": {"datasets": [{"id": str(write_rows(f"{kind}.jsonl", rows))}], "seed": 0}}
             file |= {"output_dir": str(tmp_path / "run" / kind)}
-            keys = common | file | own | changes
+            keys = common | file | own | {n: v for n, v in changes.items() if kind == "apo" or n != "members"}
             write_recipe(f"{kind}.yaml", {name: value for name, value in keys.items() if value is not None})
         return tmp_path
 
@@ -47,9 +47,9 @@ def planned(folder, *words):
     ],
 )
 def test_steps_rows_and_tokens_are_those_of_the_training(recipe, changes):
-    folder = recipe(**changes)
+    folder = recipe(members=[{"seed": 1}], **changes)
     stages = planned(folder)
-    assert list(stages) == ["sft", "apo/1", "apo/2"]
+    assert list(stages) == ["sft", "apo/1"]
     for stage, part in (("sft", ""), ("apo", "1")):
         run_ok("-m", stage, "--config", folder / f"{stage}.yaml")
         made = folder / "run" / stage / part

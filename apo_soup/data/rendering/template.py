@@ -10,7 +10,7 @@ What could run for ever or fill the memory is bounded: ranges, products, and the
 import json
 from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jinja2
@@ -57,9 +57,7 @@ class ChatTemplate:
         self.marked = "endgeneration" in text
         self._reads_clock = "strftime_now" in text
         self._limit = TimeLimit(TIME_LIMIT)
-        self._compiled = _environment().from_string(text)
-        # Jinja lays its globals over one another in a chain, and would unfold it for every row.
-        self._compiled.globals = dict(self._compiled.globals)
+        self._compiled = _compiled(text)
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -105,9 +103,7 @@ class ChatTemplate:
 
     @cached_property
     def _compiled_with_turns(self) -> jinja2.Template:
-        compiled = with_turn_marks(_environment(), self.text)
-        compiled.globals = dict(compiled.globals)
-        return compiled
+        return _compiled_with_turns(self.text)
 
     def _text(self, compiled: jinja2.Template, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> str:
         given = {"tools": None, "documents": None, "add_generation_prompt": False, **arguments, "messages": messages}
@@ -138,6 +134,23 @@ def unending_template(error: OutOfTime) -> UserError:
         f"chat_template: expected a template that ends, got one that is not done with a row after {TIME_LIMIT} "
         "seconds; look for loops in loops"
     )
+
+
+# A program asks for few templates, each many times; to compile one takes longer than to render a hundred rows.
+@lru_cache(maxsize=16)
+def _compiled(text: str) -> jinja2.Template:
+    return _with_one_mapping(_environment().from_string(text))
+
+
+@lru_cache(maxsize=16)
+def _compiled_with_turns(text: str) -> jinja2.Template:
+    return _with_one_mapping(with_turn_marks(_environment(), text))
+
+
+def _with_one_mapping(compiled: jinja2.Template) -> jinja2.Template:
+    """Jinja lays its globals over one another in a chain, and would unfold it for every row."""
+    compiled.globals = dict(compiled.globals)
+    return compiled
 
 
 class _Environment(ImmutableSandboxedEnvironment):

@@ -13,8 +13,9 @@ pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra eval)")
 from apo_soup.config.load import load
 from apo_soup.evals.run import evaluate_model
 
-# Those of RULER's tasks whose text is generated, and needs no data of the Hub.
-RULER = ["niah_single_1", "niah_multikey_2", "niah_multikey_3", "ruler_vt", "ruler_fwe", "ruler_cwe"]
+# Those of RULER's tasks whose text is generated and needs no data of the Hub, one of each generator; a generator
+# makes 500 items whatever the limit.
+RULER = ["niah_single_1", "ruler_vt", "ruler_fwe", "ruler_cwe"]
 
 
 def evaluated(path, folder, *words):
