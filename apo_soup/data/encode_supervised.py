@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from apo_soup.data.checks.mask_check import decoded_fault, mask_check_error
-from apo_soup.data.checks.row_faults import TrainedTurns, assistant_texts, row_fault, whole_row_fault
+from apo_soup.data.checks.row_faults import TAGS_AMONG_WORDS, TrainedTurns, assistant_texts, row_fault, whole_row_fault
 from apo_soup.data.checks.said import shortened_turns
 from apo_soup.data.conversations.conversation import Conversation, PlainText, SupervisedItem, parse_supervised
 from apo_soup.data.conversations.rendered_chat import rendered_chat_fault
@@ -117,7 +117,7 @@ class SupervisedEncoder(Encoder[SupervisedItem]):
         trained_texts = [str(self.tokenizer.decode(tokens[first:last])) for first, last in ranges]
         if turns:
             fault = fault or decoded_fault(turns, trained_texts)
-        if fault and not row.checked:
+        if fault and (not row.checked or fault == TAGS_AMONG_WORDS):
             raise RowError(fault)
         if fault:
             shown = {"the row as rendered": text, "the text that would be trained": " | ".join(trained_texts)}

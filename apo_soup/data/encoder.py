@@ -7,7 +7,6 @@ between supervised rows and pairs is in `encode_supervised.py` and `encode_pairs
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
@@ -21,7 +20,14 @@ from apo_soup.data.char_to_token import CharToToken, crosses, token_ranges
 from apo_soup.data.clean import Cleaner
 from apo_soup.data.conversations.formats import Format, format_of_row, ordered_fields
 from apo_soup.data.conversations.rendered_chat import READ_AS_TURNS, dialogue_turns
-from apo_soup.data.conversations.source_mode import ASSUMED, EMPTY_TAKEN_OFF, in_mode, without_empty_blocks
+from apo_soup.data.conversations.source_mode import (
+    ASSUMED,
+    EMPTY_TAKEN_OFF,
+    ParseRow,
+    in_mode,
+    tags_in_no_think,
+    without_empty_blocks,
+)
 from apo_soup.data.conversations.system_turn import (
     IN_USER_TURN,
     LEFT_OUT,
@@ -44,6 +50,7 @@ from apo_soup.data.rendering.template import Span
 from apo_soup.data.rendering.texts import TextPolicy
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import Fields, RowError
+from apo_soup.data.sources.source import Source
 from apo_soup.data.text_cuts import TextCuts
 from apo_soup.models.think_tags import END_OF_THINKING
 from apo_soup.models.tokenizer import encode_ids
@@ -165,7 +172,7 @@ class Encoder(ABC, Generic[ItemT]):
         arguments = {**self.options.template_kwargs, **dict(source.chat_template_kwargs)}
         if source.mode == "by_row":
             arguments.pop("enable_thinking", None)
-        item, remarks = self._in_form(self.parsed(fields, arguments), source.system_turn)
+        item, remarks = self._in_form(self.parsed(fields, arguments), source)
         for remark in remarks:
             batch.remarks[source.name, remark] += 1
         if source.mode:
@@ -180,32 +187,41 @@ class Encoder(ABC, Generic[ItemT]):
             item = bare
         return item
 
-    def read(self, fields: Fields, arguments: dict[str, Any]) -> ItemT:
-        """As `parsed`, with the reasoning of answers in think blocks."""
-        return self._in_blocks(self.parsed(fields, arguments))[0]
+    def read(self, fields: Fields, arguments: dict[str, Any]) -> tuple[ItemT, bool]:
+        """As `parsed`, with the reasoning of answers in think blocks; and whether it stood between other tags.
+
+        Raises:
+            RowError: the row cannot be used.
+        """
+        item = self.parsed(fields, arguments)
+        read, _ = self._in_blocks(item)
+        return read, read is not item
 
     @property
-    def parser_of_modes(self) -> Callable[[Fields, dict[str, Any]], ItemT] | None:
+    def parser_of_modes(self) -> ParseRow | None:
         """What reads a row to find its mode, where the template knows modes."""
         return self.read if self.renderer.knows_modes else None
 
     def _in_blocks(self, item: ItemT) -> tuple[ItemT, list[str]]:
         return with_think_blocks(item, self.renderer.knows_tag) if self.renderer.knows_blocks else (item, [])
 
-    def _in_form(self, item: ItemT, system_turn: str | None) -> tuple[ItemT, list[str]]:
+    def _in_form(self, item: ItemT, source: Source) -> tuple[ItemT, list[str]]:
         """A row with its system text, its instructions and its reasoning where the source and the template have them,
-        and what is to be said of it; raises RowError where the source asks for what the row has no turn for.
+        and what is to be said of it; raises RowError where the source asks for what the row has no turn for, or has no
+        place for the reasoning.
         """
         remarks: list[str] = []
-        if system_turn == "drop":
+        if source.system_turn == "drop":
             bare = without_system_turn(item)
             remarks += [LEFT_OUT] if bare is not item else []
             item = bare
-        item, told = self._in_blocks(item)
-        remarks += told
+        read, told = self._in_blocks(item)
+        if read is not item and source.mode == "assumed":
+            raise tags_in_no_think(told)
+        item, remarks = read, remarks + told
         item, remark = with_instructions(item, self.renderer.argument_form)
         remarks += [remark] if remark else []
-        if system_turn == "into_user":
+        if source.system_turn == "into_user":
             written = with_system_in_user_turn(item)
             remarks += [IN_USER_TURN] if written is not item else []
             item = written

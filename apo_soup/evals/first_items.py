@@ -20,9 +20,6 @@ from apo_soup.config.eval import (
     ToolTask,
     TurnsTask,
 )
-from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.formats import in_own_shape
-from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
 from apo_soup.data.encode_pairs import encode_pair
 from apo_soup.data.rendering.trained_spans import Renderer
@@ -31,6 +28,7 @@ from apo_soup.data.sources.rows import RowError
 from apo_soup.data.sources.source import Source
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import DEFAULT_MAX_NEW_TOKENS, question_messages, reference_text, require_window
+from apo_soup.evals.as_trained import as_trained_conversation, as_trained_pair, told_of_task
 from apo_soup.evals.consistency import wordings
 from apo_soup.evals.metrics import ItemRow, PlacedRowError
 from apo_soup.evals.safety import must_decline
@@ -97,7 +95,7 @@ def look_at_first_items(suite: EvalFile, task: OwnTask, file: str, model: AskedM
             _look_at_text(task, rows[0], model)
     except RowError as error:
         of = "" if isinstance(error, PlacedRowError) else f"{file}: "
-        raise UserError(f"{suite.place(f'{task.dotted}.data')}: {of}{error}") from error
+        raise UserError(f"{suite.place(f'{task.dotted}.data')}: {of}{told_of_task(error)}") from error
 
 
 def _look_at_question(
@@ -138,11 +136,11 @@ def _look_at_text(
                 row[name]
             model.prompt(row["messages"], template_kwargs(row, {}))
         case PreferenceTask():
-            pair = parse_pair(in_own_shape(row, pairs=True), {})
+            pair = as_trained_pair(row, model.renderer)
             if model.renderer is not None and model.tokenizer is not None:
                 encode_pair(pair, model.renderer, model.tokenizer)
         case LossTask():
-            item = parse_conversation(in_own_shape(row, pairs=False), {})
+            item = as_trained_conversation(row, model.renderer)
             if model.renderer is not None:
                 model.renderer.conversation(item)
         case ContextLossTask():

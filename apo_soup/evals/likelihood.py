@@ -4,14 +4,11 @@ from collections import defaultdict
 
 from apo_soup.config.eval import ContextLossTask, LossTask, PreferenceTask, RecallTask
 from apo_soup.data.char_to_token import own_offsets, taking_space, token_ranges
-from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.formats import in_own_shape
-from apo_soup.data.conversations.pair import parse_pair
 from apo_soup.data.conversations.row_arguments import template_kwargs
-from apo_soup.data.conversations.turn_order import check_order
 from apo_soup.data.encode_pairs import encode_pair
 from apo_soup.data.rendering.trained_spans import Renderer
 from apo_soup.data.sources.rows import RowError
+from apo_soup.evals.as_trained import as_trained_conversation, as_trained_pair
 from apo_soup.evals.checkpoint import Checkpoint
 from apo_soup.evals.metrics import ItemRow, Metric, TaskResult, mean_metric, proportion_metric
 from apo_soup.models.tokenizer import encode, encode_ids
@@ -69,10 +66,7 @@ def preference_task(checkpoint: Checkpoint, task: PreferenceTask, rows: list[Ite
     """
     items, template = [], template_of(checkpoint)
     for row in rows:
-        pair = parse_pair(in_own_shape(row, pairs=True), {})
-        if pair.unusual_order:
-            check_order(pair.in_order, pair.kwargs, template.render)
-        encoded = encode_pair(pair, template, checkpoint.tokenizer)
+        encoded = encode_pair(as_trained_pair(row, template), template, checkpoint.tokenizer)
         items.append([(encoded["prompt_ids"], encoded[side]) for side in ("chosen_ids", "rejected_ids")])
     checkpoint.progress.count(len(items), "pairs")
     scores = checkpoint.scorer.completions(items, checkpoint.progress.at)
@@ -96,9 +90,7 @@ def loss_task(checkpoint: Checkpoint, task: LossTask, rows: list[ItemRow]) -> Ta
     checkpoint.progress.count(len(rows), "rows")
     texts, template = [], template_of(checkpoint)
     for row in rows:
-        item = parse_conversation(in_own_shape(row, pairs=False), {})
-        if item.unusual_order:
-            check_order(item.in_order, item.kwargs, template.render)
+        item = as_trained_conversation(row, template)
         rendered = template.conversation(item)
         encoding = encode(checkpoint.tokenizer, [rendered.text])[0]
         offsets = own_offsets(rendered.text, encoding.ids, encoding.offsets, taking_space(checkpoint.tokenizer))

@@ -39,6 +39,7 @@ from apo_soup.data.sources.read import read_all_rows
 from apo_soup.data.sources.rows import RowError
 from apo_soup.errors import UserError
 from apo_soup.evals.answers import answer_task, tool_task
+from apo_soup.evals.as_trained import told_of_task
 from apo_soup.evals.checkpoint import Checkpoint, load_checkpoint, served_checkpoint
 from apo_soup.evals.consistency import consistency_task
 from apo_soup.evals.engines import TransformersAnswers, VllmAnswers
@@ -162,7 +163,7 @@ def row_task(checkpoint: Checkpoint, task: RowTask) -> tuple[TaskResult, str]:
         return result_of_rows(checkpoint, task, rows), hash_value(rows)
     except RowError as error:
         of = "" if isinstance(error, PlacedRowError) else f"{data or 'a row that was made'}: "
-        raise UserError(f"{checkpoint.place(task, key)}: {of}{error}") from error
+        raise UserError(f"{checkpoint.place(task, key)}: {of}{told_of_task(error)}") from error
 
 
 def result_of_rows(checkpoint: Checkpoint, task: RowTask, rows: list[ItemRow]) -> TaskResult:

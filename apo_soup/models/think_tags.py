@@ -19,19 +19,20 @@ _OPENING = re.compile(
 BEGINNINGS_OF_TAGS = ("<", "[", "◁")
 # Tags around an answer that are written like control tokens, so that nobody would take them for its words.
 _ANSWER = re.compile(
-    r"<\|((?:begin|start)_of_)(solution|answer|response|output)\|>(.*)<\|end_of_\2\|>", re.IGNORECASE | re.DOTALL
+    r"(<\|(?:begin|start)_of_(solution|answer|response|output)\|>)(.*)(<\|end_of_\2\|>)", re.IGNORECASE | re.DOTALL
 )
 
 
 @dataclass(frozen=True)
 class TaggedThought:
-    """An answer whose reasoning stands in front, between tags of another name: what it is in the common ones, and the
-    tags.
+    """An answer whose reasoning stands in front, between tags of another name: what it is in the common ones, the tags,
+    and those around the rest of the answer, which went with them.
     """
 
     text: str
     opening: str
     closing: str
+    frame: tuple[str, str] | None = None
 
 
 def _closings(opening: str) -> tuple[str, ...]:
@@ -71,10 +72,13 @@ def tagged_thought(text: str) -> TaggedThought | None:
     if not thought.strip():
         return None
     framed = _ANSWER.fullmatch(answer.strip())
-    if framed and framed[3].strip() and f"<|{framed[1]}{framed[2]}|>" not in framed[3]:
+    if framed and framed[3].strip() and framed[1] not in framed[3] and framed[4] not in framed[3]:
         answer = framed[3]
+    else:
+        framed = None
     thought, answer = (_BLANK.sub("", words, count=1).rstrip() for words in (thought, answer))
-    return TaggedThought(f"{THINKING}\n{thought}\n{END_OF_THINKING}\n\n{answer}", opening, closings[0])
+    text = f"{THINKING}\n{thought}\n{END_OF_THINKING}\n\n{answer}"
+    return TaggedThought(text, opening, closings[0], (framed[1], framed[4]) if framed else None)
 
 
 def in_common_tags(text: str) -> str:

@@ -1,11 +1,16 @@
 """Tasks that read probabilities."""
 
 import pytest
+from data_helpers import PROMPT, mode
 from helpers import chat
 
 from apo_soup.config.eval import ContextLossTask
 from apo_soup.config.load import load
+from apo_soup.data.conversations.source_mode import BY_ROW
+from apo_soup.data.conversations.turn_order import order_remedy
+from apo_soup.data.cures import INTO_USER
 from apo_soup.data.sources.rows import RowError
+from apo_soup.evals.as_trained import told_of_task
 from apo_soup.evals.checkpoint import load_checkpoint
 from apo_soup.evals.likelihood import loss_task, preference_task
 from apo_soup.evals.metrics import ItemRow
@@ -58,3 +63,29 @@ def test_rows_are_read_in_every_shape_that_training_reads(scores):
 def test_a_column_that_asks_something_else_is_refused(scores):
     with pytest.raises(RowError, match="fields prompt, input: expected one question, got str '4' as input"):
         scores("preference", {"prompt": "Add.", "input": "4", "chosen": "It is 4.", "rejected": "It is 5."})
+
+
+def test_rows_have_the_reasoning_and_the_mode_with_which_they_would_be_trained(scores):
+    tagged, plain = chat("2 + 2?", "<reasoning>2 + 2</reasoning>4"), chat("2 + 2?", "4")
+    losses = scores(
+        "loss", tagged, chat("2 + 2?", "<think>\n2 + 2\n</think>\n\n4"), plain, {**plain, **mode(False)},
+        {**plain, **mode(True)},
+    )  # fmt: skip
+    assert losses == pytest.approx([losses[0]] * 2 + [losses[2]] * 2 + [losses[4]], abs=1e-5)
+    assert len({round(loss, 4) for loss in losses}) == 3
+    pair = {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}
+    margins = scores("preference", pair, {**pair, **mode(False)}, {**pair, **mode(True)})
+    assert margins[0] == pytest.approx(margins[1], abs=1e-5)
+    assert margins[0] != pytest.approx(margins[2], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("told", "cure"),
+    [
+        (INTO_USER, "write the system text into the first user turn of the row, or choose another chat_template"),
+        (order_remedy([PROMPT[0]] * 2), "bring the row's turns into the usual order, or mend the row"),
+        (f"{BY_ROW}, or x", "give the row enable_thinking, or x"),
+    ],
+)
+def test_what_helps_names_no_key_of_a_source(told, cure):
+    assert told_of_task(RowError(f"field x: expected y; {told}")) == f"field x: expected y; {cure}"

@@ -36,6 +36,11 @@ INLINE_BLOCK = re.compile(r"<think>(.*)</think>", re.DOTALL)
 NOT_ALL = (
     f"expected all of an answer in what the chat template writes, got less, so it is not trained; {OTHER_TEMPLATE}"
 )
+# A fault of a row that speaks of tags, whatever is right of the others of its source.
+TAGS_AMONG_WORDS = (
+    "expected no reasoning in a no-think row, got <think> and </think> among the words of an answer; take them out, or "
+    "give the row enable_thinking: true if it thinks"
+)
 IN_NO_THINK = (
     f"expected no reasoning in a no-think row, got some that the chat template writes; {THINK_CURE.format('rows')}"
 )
@@ -101,7 +106,7 @@ def _turn_fault(row: TrainedTurns, number: int, answer: str) -> str | None:
     opened = opens_block_at(row.text, row.spans[number][0])
     fault = think_block_fault(answer, opened) if opened or END_OF_THINKING in answer else None
     if fault:
-        return fault
+        return fault if opened or row.item.thinks else TAGS_AMONG_WORDS
     if answer[:1].isalnum() and not answer.startswith(tuple(row.ends)):
         return None  # most answers: they begin with a word, so they are neither of these
     if without_end(answer, row.ends) == "":
@@ -177,9 +182,11 @@ def row_mode_fault(item: Conversation, turns: Sequence[Fields], answers: Sequenc
         return f"expected reasoning in a think row, got none; {NO_THINK_CURE.format('rows')}"
     if item.thinks:
         return None
-    inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
-    if any(has_reasoning(answer) or (inline and INLINE_BLOCK.search(answer)) for answer in answers):
+    if any(map(has_reasoning, answers)):
         return f"expected no reasoning in a no-think row, got <think> in an answer; {THINK_CURE.format('rows')}"
+    inline = any(INLINE_BLOCK.search(turn["content"]) for turn in item.answers)  # in a call it is no reasoning
+    if inline and any(map(INLINE_BLOCK.search, answers)):
+        return TAGS_AMONG_WORDS
     if any(says_reasoning(turn, answer) for turn, answer in zip(turns, answers, strict=False)):
         return IN_NO_THINK
     return None

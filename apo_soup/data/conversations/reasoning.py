@@ -159,6 +159,21 @@ def reasons_itself(message: Fields) -> bool:
     return END_OF_THINKING in behind and any(thought for _, thought in think_blocks(behind))
 
 
+def thinks_first(message: Fields) -> bool:
+    r"""Whether a turn has its reasoning where models write it: in a field, or in front of its words in a block that the
+    prompt may have opened. A tag among the words may be one that they speak of.
+
+    >>> [thinks_first({"content": told}) for told in ("<think>a</think>b", "a\n</think>\nb", "</think> ends it")]
+    [True, True, False]
+    """
+    content: str = message["content"]
+    if message.get("reasoning_content") or content.startswith(THINKING):
+        return True
+    before, closed, behind = content.partition(END_OF_THINKING)
+    words, opened, _ = before.partition(THINKING)
+    return bool(closed) and (not words.strip() if opened else before.endswith("\n") or behind.startswith("\n"))
+
+
 def think_blocks(content: str) -> list[tuple[str, str]]:
     """The think blocks of a text: the words before each, and the thought in it, without white space around them.
 

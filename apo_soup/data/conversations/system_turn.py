@@ -7,18 +7,21 @@ from apo_soup.data.conversations.conversation import PlainText, PreferencePair, 
 from apo_soup.data.sources.rows import Fields, RowError
 
 SystemItemT = TypeVar("SystemItemT", bound=RowItem)
-MODE_FLAGS = ("/no_think", "/think", "/system_override")
+OVERRIDE = "/system_override"
+MODE_FLAGS = ("/no_think", "/think", OVERRIDE)
 LEFT_OUT = "system_turn: drop left out the system text"
 IN_USER_TURN = "system_turn: into_user wrote the system text into the first user turn"
 
 
 def without_system_turn(item: SystemItemT) -> SystemItemT:
-    """A row without the system turn that it begins with; the mode that this states stays.
+    """A row without the system turn that it begins with; the mode that this states stays, and so does the word that
+    asks for no text of the template's beside it.
 
     Raises:
         RowError: there is no other turn before an answer.
     """
-    return item if _system_text(item) is None else cast(SystemItemT, _with_turns(item, _turns(item)[1:]))
+    system = _system_text(item)
+    return item if system is None else cast(SystemItemT, _with_turns(item, _turns(item)[1:], system))
 
 
 def with_system_in_user_turn(item: SystemItemT) -> SystemItemT:
@@ -42,10 +45,10 @@ def with_system_in_user_turn(item: SystemItemT) -> SystemItemT:
             "system_turn: expected the user's turn behind the system text, which can be written into it, got a turn of "
             f"the {turns[0]['role']}; {way}"
         )
-    system = (without_flags(system) if _states_mode(item) else system).strip()
-    content = "\n\n".join(text for text in (system, turns[0]["content"]) if text)
+    said = (without_flags(system) if _states_mode(item) or OVERRIDE in system.split() else system).strip()
+    content = "\n\n".join(text for text in (said, turns[0]["content"]) if text)
     turns[0] = {**turns[0], "content": content}
-    return cast(SystemItemT, _with_turns(item, turns))
+    return cast(SystemItemT, _with_turns(item, turns, system))
 
 
 def without_flags(text: str) -> str:
@@ -73,11 +76,13 @@ def _states_mode(item: RowItem) -> bool:
     return not isinstance(item, PlainText) and item.stated_mode is not None
 
 
-def _with_turns(item: Any, turns: list[Fields]) -> Any:
+def _with_turns(item: Any, turns: list[Fields], system: str) -> Any:
+    """A row with other turns, which the system text is no longer one of; what words of it choose are arguments now."""
     if not turns:
         raise RowError("system_turn: expected a turn beside the system turn, got none; leave the row out")
     name = "prompt" if isinstance(item, PreferencePair) else "messages"
     changed = replace(item, **{name: turns})
-    if changed.stated_mode == item.stated_mode:
-        return changed
-    return replace(changed, kwargs={**changed.kwargs, "enable_thinking": item.stated_mode})
+    chosen = {"system_override": True} if OVERRIDE in system.split() else {}
+    if changed.stated_mode != item.stated_mode:
+        chosen["enable_thinking"] = item.stated_mode
+    return replace(changed, kwargs={**changed.kwargs, **chosen}) if chosen else changed

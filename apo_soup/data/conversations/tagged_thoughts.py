@@ -11,6 +11,7 @@ from apo_soup.models.think_tags import BEGINNINGS_OF_TAGS, END_OF_THINKING, THIN
 
 TaggedItemT = TypeVar("TaggedItemT", bound=RowItem)
 READ_AS_BLOCK = "reasoning between {} and {} was read as a think block"
+FRAME_TAKEN_OFF = "{} and {} around the words of an answer were taken off, as the tags of its reasoning were"
 STILL_ASKED_FOR = (
     "warning: a system text speaks of {}, which the answers no longer have, as their reasoning is in a think block; "
     "write system_turn: drop for the source, or correct the text"
@@ -31,6 +32,7 @@ def with_think_blocks(item: TaggedItemT, is_known: Callable[[str], bool]) -> tup
     names = ("messages",) if isinstance(item, Conversation) else ("prompt", "chosen", "rejected")
     changed: dict[str, Any] = {}
     tags: set[tuple[str, str]] = set()
+    frames: set[tuple[str, str]] = set()
     kept: set[str] = set()
     spoken = _words_around(item)
     for name in names:
@@ -46,10 +48,12 @@ def with_think_blocks(item: TaggedItemT, is_known: Callable[[str], bool]) -> tup
                     continue
                 changed.setdefault(name, list(turns))[number] = {**turn, "content": found.text}
                 tags.add((found.opening, found.closing))
+                frames |= {found.frame} if found.frame else set()
     told = [KEPT_AS_ASKED.format(opening) for opening in sorted(kept)]
     if not changed:
         return item, told
     remarks = told + [READ_AS_BLOCK.format(*pair) for pair in sorted(tags)]
+    remarks += [FRAME_TAKEN_OFF.format(*pair) for pair in sorted(frames)]
     first = item.in_order[0]
     if first["role"] == "system":
         remarks += [STILL_ASKED_FOR.format(opening) for opening, _ in sorted(tags) if opening in first["content"]]

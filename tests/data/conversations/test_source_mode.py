@@ -61,8 +61,7 @@ def test_a_source_that_mixes_both_is_asked_for_by_row(training_recipe):
     rows = str(path.parent / "rows.jsonl")
     assert (
         f"expected rows of one mode, got 60 with reasoning ({rows}:1 first) and 3 without ({rows}:61) among the first "
-        "63; write mode: by_row into the source's entry, or chat_template_kwargs: {enable_thinking: false} where what "
-        "looks like it is words of the answer"
+        "63; write mode: by_row into the source's entry"
     ) in str(error.value)
     by_row = training_recipe([*THINK, *PLAIN[:3]], {"datasets": [{"id": rows, "mode": "by_row"}]})
     _, _, stats = prepared(by_row)
@@ -82,6 +81,47 @@ def test_a_later_row_with_reasoning_stops_the_run_and_names_the_cure(training_re
             prepared(path)
         assert "expected no-think rows, as none among the first held reasoning, got reasoning in" in str(error.value)
         assert "rows.jsonl:1201; write mode: by_row into the source's entry" in str(error.value)
+
+
+TAGGED = chat("What is 2 + 1?", "<reasoning>so 2</reasoning>3")
+
+
+def test_few_rows_with_what_may_be_words_are_rejected_and_decide_nothing(training_recipe):
+    places = {
+        5: (
+            "<reasoning>so 2</reasoning>3",
+            "(reasoning between <reasoning> and </reasoning> was read as a think block)",
+        ),
+        700: ("The tags <think> and </think>.", "got think tags among its words"),
+        1200: ("It ends with </think> alone.", "got think tags among its words"),
+    }
+    rows = PLAIN * 21
+    for place, (answer, _) in places.items():
+        rows[place] = chat("Which tags?", answer)
+    path, said = training_recipe(rows), list[str]()
+    for processes in ("1", "2"):
+        folder, _, stats = prepared(path, "--dataset_num_proc", processes, "--seed", processes, say=said.append)
+        assert modes(stats) == {"no_think": 1257}
+        rejects = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
+        for reject, (place, (_, told)) in zip(rejects, places.items(), strict=True):
+            assert reject["row"].endswith(f"rows.jsonl:{place + 1}")
+            assert told in reject["reason"]
+    assert "none of the first 998 rows holds reasoning" in said[0]
+    assert f"; 2 with tags of reasoning, {path.parent / 'rows.jsonl'}:6 first, are rejected" in said[0]
+
+
+def test_many_rows_with_what_may_be_words_are_a_source_that_mixes_both(training_recipe):
+    with pytest.raises(UserError) as error:
+        prepared(training_recipe([*PLAIN, TAGGED]))
+    assert "got 1 with reasoning" in str(error.value)
+    as_words = "or chat_template_kwargs: {enable_thinking: false} where what looks like it is words of the answer"
+    assert str(error.value).endswith(f"write mode: by_row into the source's entry, {as_words}")
+    with pytest.raises(UserError, match=r"max_reject_share: expected at most 0\.01 .* mode: by_row into"):
+        prepared(training_recipe([*PLAIN * 20, *[TAGGED] * 20]))
+    rows = training_recipe([*PLAIN, TAGGED]).parent / "rows.jsonl"
+    said = {"chat_template_kwargs": {"enable_thinking": False}}
+    for entry, kept in (({"mode": "by_row"}, {"no_think": 60, "think": 1}), (said, {"no_think": 61})):
+        assert modes(prepared(training_recipe(None, {"datasets": [{"id": str(rows), **entry}]}))[2]) == kept
 
 
 def test_a_row_that_states_its_mode_is_held_to_it(training_recipe):

@@ -88,6 +88,21 @@ def test_a_mode_that_the_system_text_states_stays(tokenizer):
     assert remarks == ["system_turn: drop left out the system text"]
 
 
+def test_a_word_for_no_text_of_the_templates_own_stays(tokenizer):
+    turns = [{"role": "system", "content": "Be brief. /system_override"}, *chat("2 + 2?", "4")["messages"]]
+    for word, mode in (("", {}), (" /no_think", {"enable_thinking": False})):
+        row = {"messages": [{**turns[0], "content": turns[0]["content"] + word}, *turns[1:]]}
+        for order, first in (("drop", "2 + 2?"), ("into_user", "Be brief.\n\n2 + 2?")):
+            item = parse_conversation(row, {})
+            changed = (without_system_turn if order == "drop" else with_system_in_user_turn)(item)
+            assert changed.kwargs == {"system_override": True, **mode}
+            assert changed.messages[0] == {"role": "user", "content": first}
+    result, _ = encoded_row(tokenizer, row, system_turn="into_user")
+    assert tokenizer.decode(result.parts[0][0]).startswith(
+        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nBe brief."
+    )
+
+
 def test_rows_without_a_system_turn_are_as_they_were_and_others_refused(tokenizer):
     plain = parse_conversation(chat("2 + 2?", "4", False), {})
     assert without_system_turn(plain) is plain

@@ -10,7 +10,13 @@ from helpers import chat, preference
 from tokenizers import AddedToken
 
 from apo_soup.data.conversations.conversation import parse_conversation
-from apo_soup.data.conversations.tagged_thoughts import KEPT_AS_ASKED, READ_AS_BLOCK, STILL_ASKED_FOR, with_think_blocks
+from apo_soup.data.conversations.tagged_thoughts import (
+    FRAME_TAKEN_OFF,
+    KEPT_AS_ASKED,
+    READ_AS_BLOCK,
+    STILL_ASKED_FOR,
+    with_think_blocks,
+)
 from apo_soup.data.documents import Document
 from apo_soup.data.encode_supervised import SupervisedEncoder
 from apo_soup.models.think_tags import tagged_thought
@@ -29,6 +35,7 @@ TAGS = [
     ("<scratchpad>", "</scratchpad>"),
 ]
 OPEN_THOUGHTS = "<|begin_of_thought|>\n\nHm.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n4\n\n<|end_of_solution|>"
+FRAME = ("<|begin_of_solution|>", "<|end_of_solution|>")
 BLOCK = "<think>\nHm.\n</think>\n\n4"
 
 
@@ -52,7 +59,8 @@ def test_tags_that_nobody_knows_are_read_and_counted(tokenizer, opening, closing
 
 
 def test_the_frame_around_a_solution_goes_with_the_tags_of_its_thought():
-    assert tagged_thought(OPEN_THOUGHTS).text == BLOCK
+    whole = tagged_thought(OPEN_THOUGHTS)
+    assert (whole.text, whole.frame) == (BLOCK, FRAME)
     answer = "<answer>4</answer>"  # a form that a prompt asked for, which whoever reads the answer looks for
     assert tagged_thought(f"<reasoning>Hm.</reasoning>\n{answer}").text == f"<think>\nHm.\n</think>\n\n{answer}"
     open_frame = "<|begin_of_thought|>Hm.<|end_of_thought|><|begin_of_solution|>4"
@@ -94,9 +102,9 @@ def test_tags_that_a_tokenizer_or_a_template_knows_are_theirs(tokenizer):
     tokenizer.chat_template = "{# <thought> #}" + tokenizer.chat_template
     encoder = SupervisedEncoder(tokenizer, options(assistant_only_loss=True))
     for content in ("[THINK]Hm.[/THINK]4", "<thought>Hm.</thought>4"):
-        assert encoder.read(chat("2 + 2?", content), {}).messages[-1]["content"] == content
-    assert encoder.read(chat("2 + 2?", "<thinking>Hm.</thinking>4"), {}).messages[-1]["content"] == BLOCK
-    off = encoder.read(chat("2 + 2?", "<thinking>Hm.</thinking>4", False), {})
+        assert encoder.read(chat("2 + 2?", content), {})[0].messages[-1]["content"] == content
+    assert encoder.read(chat("2 + 2?", "<thinking>Hm.</thinking>4"), {})[0].messages[-1]["content"] == BLOCK
+    off, _ = encoder.read(chat("2 + 2?", "<thinking>Hm.</thinking>4", False), {})
     assert off.messages[-1]["content"] == "<thinking>Hm.</thinking>4"
     tokenizer.chat_template = CHATML  # knows no reasoning
     _, texts, remarks = encoded(tokenizer, {"messages": chat("2 + 2?", "<reasoning>Hm.</reasoning>4")["messages"]})
@@ -109,7 +117,11 @@ def test_both_answers_of_a_pair_and_every_turn_of_a_conversation_are_read(tokeni
     row["chat_template_kwargs"] = {"enable_thinking": True}
     _, texts, remarks = encoded(tokenizer, row, pairs=True)
     assert texts == [BLOCK + "<|im_end|>", "<think>\nUm.\n</think>\n\n5<|im_end|>"]
-    assert remarks == [READ_AS_BLOCK.format(*TAGS[3]), READ_AS_BLOCK.format(*TAGS[0])]
+    assert remarks == [
+        READ_AS_BLOCK.format(*TAGS[3]),
+        READ_AS_BLOCK.format(*TAGS[0]),
+        FRAME_TAKEN_OFF.format(*FRAME),
+    ]
     turns = chat("2 + 2?", OPEN_THOUGHTS)["messages"]
     _, texts, _ = encoded(tokenizer, {"messages": [*turns, *turns]})
     assert texts == [BLOCK + "<|im_end|>"] * 2
@@ -132,7 +144,11 @@ def test_a_system_text_that_asks_for_the_tags_is_named_with_the_cure(tokenizer):
     row = {"messages": [asked, *turns]}
     assert STILL_ASKED_FOR.format("<|begin_of_thought|>") in encoded(tokenizer, row)[2]
     remarks = encoded(tokenizer, row, system_turn="drop")[2]
-    assert remarks == ["system_turn: drop left out the system text", READ_AS_BLOCK.format(*TAGS[0])]
+    assert remarks == [
+        "system_turn: drop left out the system text",
+        READ_AS_BLOCK.format(*TAGS[0]),
+        FRAME_TAKEN_OFF.format(*FRAME),
+    ]
 
 
 def test_tags_that_a_user_or_the_instructions_ask_for_stay_words():
