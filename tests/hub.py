@@ -5,12 +5,14 @@ commits of regular files. Point HF_ENDPOINT at `Hub.url`.
 """
 
 import base64
+import functools
 import hashlib
 import json
-import os
 import re
+import shutil
+import socket
 import subprocess
-import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from helpers import ROOT
+from programs import Programs
 
 KINDS = {"models": "model", "datasets": "dataset"}
 Files = dict[str, bytes]
@@ -37,14 +39,10 @@ class Hub:
     refusals: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
 
     def __enter__(self) -> "Hub":
-        hub = self
-
-        class Handler(_Handler):
-            pass
-
-        Handler.hub = hub
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        _Handler.hub = self  # also of connections that a client keeps from the Hub before: they have the same address
+        self.server = ThreadingHTTPServer(("127.0.0.1", _port()), _Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        shutil.rmtree(_home(), ignore_errors=True)
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -206,11 +204,20 @@ class _Handler(BaseHTTPRequestHandler):
         return self.reply({"commitUrl": f"{self.hub.url}/{name}/commit/{commit(files)}", "commitOid": commit(files)})
 
 
-def python_with_hub(hub: Hub, folder: Path, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python WORDS` so that it may reach the loopback Hub alone, with a cache of its own below `folder`."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    variables |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
-    variables |= {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", **environment}
-    return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300
-    )
+@functools.cache
+def _port() -> int:
+    """One for all Hubs of this process: programs that are forked have read its address before."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@functools.cache
+def _home() -> Path:
+    return Path(tempfile.mkdtemp(prefix="hub"))
+
+
+def python_with_hub(hub: Hub, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python WORDS` so that it may reach the loopback Hub alone; its cache is empty when a Hub starts."""
+    of_hub = (("HF_ENDPOINT", hub.url), ("HF_HOME", str(_home())), ("NO_PROXY", "127.0.0.1"))
+    return Programs(*map(str, words), environments=(environment,), of_hub=of_hub).wait()

@@ -23,10 +23,15 @@ from started import VARIABLE
 
 
 @functools.cache
-def preloaded() -> subprocess.Popen:
-    """The process that forks, one for all tests of a worker; it ends when the worker does."""
+def preloaded(of_hub: tuple[tuple[str, str], ...] = ()) -> subprocess.Popen:
+    """The process that forks, one for all tests of a worker; it ends when the worker does.
+
+    Args:
+        of_hub: other variables of the Hub's library, which it reads when it is imported.
+    """
     words = [sys.executable, str(ROOT / "tests" / "preloaded.py")]
-    environment = ENVIRONMENT | {VARIABLE: f"{tempfile.mkdtemp(prefix='started')}/socket"}
+    kept = {n: v for n, v in ENVIRONMENT.items() if not (of_hub and n.startswith("HF_"))}
+    environment = kept | {VARIABLE: f"{tempfile.mkdtemp(prefix='started')}/socket"} | dict(of_hub)
     process = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     process.asked_at = environment[VARIABLE]
     return process
@@ -60,8 +65,12 @@ class Programs:
         stdin: str | Path = os.devnull,
         environments: tuple[dict, ...] = ({},),
         apart: bool = False,
+        of_hub: tuple[tuple[str, str], ...] = (),
     ):
-        """`apart`: where one fails, the others go on, as those of two people do; else they end, as ranks do."""
+        """`apart`: where one fails, the others go on, as those of two people do; else they end, as ranks do. `of_hub`:
+        see `preloaded`.
+        """
+        self.of_hub = of_hub
         self.words = [str(word) for word in words]
         self.outputs = Path(tempfile.mkdtemp(prefix="programs"))
         asked = [
@@ -69,18 +78,19 @@ class Programs:
             | {name: str(self.outputs / f"{name}{number}") for name in ("stdout", "stderr")}
             for number, environment in enumerate(environments)
         ]
-        preloaded().stdin.write(json.dumps({"processes": asked, "apart": apart}).encode() + b"\n")
+        preloaded(of_hub).stdin.write(json.dumps({"processes": asked, "apart": apart}).encode() + b"\n")
         self.ids: list[int] = []  # of a server that does not start there are none to end
         self.ids = self._reply(120)
 
     def _reply(self, timeout: float) -> list[int]:
-        if not select.select([preloaded().stdout], [], [], timeout)[0]:
+        server = preloaded(self.of_hub)
+        if not select.select([server.stdout], [], [], timeout)[0]:
             self.kill()
             # What it would still answer is not the next one's.
-            preloaded().kill()
+            server.kill()
             preloaded.cache_clear()
             raise TimeoutExpired(self.words, timeout)
-        return json.loads(preloaded().stdout.readline())
+        return json.loads(server.stdout.readline())
 
     def running(self) -> bool:
         """Whether one of them still does."""

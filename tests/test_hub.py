@@ -45,18 +45,18 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
         french,
     ]
     path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, *sources))
-    result = python_with_hub(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
+    result = python_with_hub(hub, "-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / "run" / "prepared").glob("sft-*")
     total = json.loads((folder / "stats.json").read_text())["total"]
     assert (total["read"], total["kept"]) == (50, 30)
     if streaming:
         return
-    again = python_with_hub(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
+    again = python_with_hub(hub, "-m", "apo_soup", "prepare", "--config", path)
     assert "prepared rows found" in again.stdout
     hub.put("dataset", "maker/rows", {"README.md": CARD, "english/train.jsonl": lines(ENGLISH[:20])})
     moved = python_with_hub(
-        hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path, "--dataset_mixture.datasets.1.weight", "1"
+        hub, "-m", "apo_soup", "prepare", "--config", path, "--dataset_mixture.datasets.1.weight", "1"
     )
     assert "prepared rows found" not in moved.stdout, "the branch moved to another commit"
 
@@ -71,7 +71,7 @@ def test_rows_of_the_hub_by_configuration_split_revision_and_stream(hub, tiny_mo
 )
 def test_what_the_hub_has_not_is_one_sentence(hub, tiny_model, write_recipe, tmp_path, change, reason):
     path = write_recipe("sft.yaml", sft(tiny_model, tmp_path, {"id": "maker/rows", "config": "french"} | change))
-    result = python_with_hub(hub, tmp_path, "-m", "apo_soup", "prepare", "--config", path)
+    result = python_with_hub(hub, "-m", "apo_soup", "prepare", "--config", path)
     assert result.returncode == 2
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
@@ -80,7 +80,7 @@ def test_what_the_hub_has_not_is_one_sentence(hub, tiny_model, write_recipe, tmp
 def test_check_asks_the_hub_for_every_id_at_once(hub, tiny_model, write_recipe, tmp_path):
     sources = [{"id": "maker/rows", "config": "french"}, {"id": "maker/rows", "revision": "v9"}, {"id": "maker/none"}]
     path = write_recipe("sft.yaml", sft("maker/model", tmp_path, *sources))
-    result = python_with_hub(hub, tmp_path, "-m", "apo_soup", "check", path.parent)
+    result = python_with_hub(hub, "-m", "apo_soup", "check", path.parent)
     assert result.returncode == 2
     told = [line[line.index(": expected ") + 2 :] for line in result.stderr.splitlines()]
     way = "which the Hub does not have, or not for you; correct it, or log in with hf auth login"
@@ -119,7 +119,7 @@ def test_a_merge_of_models_of_the_hub_by_branch(hub, tiny_model, write_recipe, t
     ]
     merge = {"merge_method": "linear", "dtype": "float64", "out_dtype": "float32", "models": models}
     path = write_recipe("merge.yaml", {"output_dir": str(tmp_path / "run"), "merge": merge})
-    result = python_with_hub(hub, tmp_path, "-m", "merge", "--config", path, "--only", "merged")
+    result = python_with_hub(hub, "-m", "merge", "--config", path, "--only", "merged")
     assert result.returncode == 0, result.stderr
     merged = tmp_path / "run" / "merged"
     for name, tensor in state_dict(merged).items():

@@ -40,13 +40,12 @@ def test_a_card_names_base_data_and_licence_of_the_hub(hub, tiny_model, tmp_path
         "config = MergekitKeys(merge_method='linear', models=[{'model': str(run / 'mid')}]);"
         "write_card(run / 'merged', 'merged', config, [str(run / 'mid')], run)"
     )
-    result = python_with_hub(hub, tmp_path, "-c", code, run)
+    result = python_with_hub(hub, "-c", code, run)
     assert result.returncode == 0, result.stderr
     assert not hub.asked, "models are local, so no network is tried"
     assert "license" not in yaml.safe_load((run / "merged" / "README.md").read_text().split("---")[1])
     result = python_with_hub(
         hub,
-        tmp_path,
         "-c",
         f"from apo_soup.runs.licence import cache_card; cache_card('maker/base', None)\n{code}",
         run,

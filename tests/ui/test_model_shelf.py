@@ -96,7 +96,7 @@ def test_models_and_adapters_of_the_hub_take_room_and_answer(tiny_model, tokeniz
     with Hub() as hub:
         hub.put("model", "owner/name", {"config.json": (tiny_model / "config.json").read_bytes()})
         hub.put("model", "owner/lora", {file.name: file.read_bytes() for file in adapter.iterdir()})
-        done = python_with_hub(hub, tmp_path, "-c", ON_HUB, recipe)
+        done = python_with_hub(hub, "-c", ON_HUB, recipe)
     small = "got 1.0 kB free; end another program, or choose a smaller model"
     stored = (tiny_model / "model.safetensors").stat().st_size
     way = (
