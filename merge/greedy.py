@@ -14,7 +14,7 @@ from apo_soup.progress import say, warn
 from apo_soup.runs.manifest import write_json
 from apo_soup.runs.sources import model_hash
 from apo_soup.stored_json import Form, OtherFormError, json_of_form
-from apo_soup.sweep.scores import eval_file, item_gains, mix_metrics, suite_key
+from apo_soup.sweep.scores import eval_file, item_gains, mix_metrics, suite_reads, suite_values
 
 
 class GreedyChoice(Form):
@@ -40,7 +40,8 @@ def greedy_members(recipe: MergeFile, soup: SoupKeys, members: list[Path], ask: 
             "the suite"
         )
     suite, folder = eval_file(recipe, "soup.eval", soup.eval), Path(recipe.output_dir) / "greedy"
-    key = hash_value([[model_hash(str(f), f"{where}.members") for f in members], metric, suite_key(suite, __name__)])
+    hashes = [model_hash(str(f), f"{where}.members") for f in members]
+    key = hash_value([hashes, metric, suite_values(suite), suite_reads(suite, __name__)])
     file = folder / "greedy.json"
     by_name = {f.name: f for f in members}
     known = _kept_choice(file)

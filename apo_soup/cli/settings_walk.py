@@ -23,7 +23,15 @@ from apo_soup.runs.walked import point_folder, points_folder, trained_model
 from apo_soup.stored_json import Form, read_json
 from apo_soup.sweep.choose import ChosenPoint, WalkedPoint, Yardstick
 from apo_soup.sweep.output import gains_chart, points_table
-from apo_soup.sweep.scores import Metrics, PointFailed, eval_file, metric_titles, metrics_of_members, suite_key
+from apo_soup.sweep.scores import (
+    Metrics,
+    PointFailed,
+    eval_file,
+    metric_titles,
+    metrics_of_members,
+    suite_reads,
+    suite_values,
+)
 
 SETTINGS_FILE = "settings.json"
 
@@ -116,12 +124,13 @@ def settings_walk(file: SweepFile, launch: str | None) -> SettingsWalk:
     trainings = [[t.deciding_values(), training_inputs(t)] for point in points for t in point.trainings]
     inputs = {
         f"model {Path(against).name}": model_hash(against, place, None, file.path.parent),
-        "suite": suite_key(suite, "apo_soup.sweep.choose"),
+        **suite_reads(suite, "apo_soup.sweep.choose"),
         f"trainings by {training_path(file).name}": hash_value(trainings),
     }
     (folder,) = output_folders(file).values()
     reads = [(place, Path(against))]
-    stage = Stage("settings", folder, file.deciding_values(), inputs, arguments=deciding_arguments(file), reads=reads)
+    config = file.deciding_values() | suite_values(suite)
+    stage = Stage("settings", folder, config, inputs, arguments=deciding_arguments(file), reads=reads)
     tasks = [name for name in known if not file.tasks or name in file.tasks]
     return SettingsWalk(file, points, against, tasks, PointTraining(file, suite, launch), stage)
 

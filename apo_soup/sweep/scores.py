@@ -12,7 +12,7 @@ from apo_soup.config.load import load
 from apo_soup.config.places import places_looked_at
 from apo_soup.config.stage_file import StageFile
 from apo_soup.errors import UserError
-from apo_soup.hashing import hash_file, hash_value
+from apo_soup.hashing import hash_value
 from apo_soup.resources import project_environment
 from apo_soup.runs.code_hash import code_hash
 from apo_soup.runs.results import column_titles, evaluation_results
@@ -162,8 +162,17 @@ def metric_titles(suite: Path, metrics: Sequence[str]) -> dict[str, str]:
     return column_titles([*metrics], {metric: kinds.get(metric.partition("/")[0], "") for metric in metrics})
 
 
-def suite_key(suite: Path, asking: str) -> str:
-    """Hash of what a suite asks and of the code that asks it.
+def suite_values(suite: Path) -> dict[str, Any]:
+    """The keys of a suite that decide what it asks, for the configuration of a stage that asks it.
+
+    Raises:
+        UserError: the suite is not a valid eval file.
+    """
+    return {"suite": load(suite, "eval").deciding_values()}
+
+
+def suite_reads(suite: Path, asking: str) -> dict[str, str]:
+    """Content hashes by label of what a suite reads and of the code that asks it.
 
     Args:
         asking: the module that asks, its `__name__`.
@@ -171,5 +180,4 @@ def suite_key(suite: Path, asking: str) -> str:
     Raises:
         UserError: a file or folder that it names is not there.
     """
-    inputs = suite_inputs(load(suite, "eval")) | {"code": code_hash(EVALUATION)}
-    return hash_value([hash_file(suite), inputs, code_hash(asking)])
+    return suite_inputs(load(suite, "eval")) | {"code": hash_value([code_hash(EVALUATION), code_hash(asking)])}

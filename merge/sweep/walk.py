@@ -13,7 +13,7 @@ from apo_soup.runs.stage import Stage
 from apo_soup.runs.walked import scores_folder
 from apo_soup.sweep.choose import Yardstick
 from apo_soup.sweep.output import points_table
-from apo_soup.sweep.scores import eval_file, metric_titles, mix_metrics, suite_key
+from apo_soup.sweep.scores import eval_file, metric_titles, mix_metrics, suite_reads, suite_values
 from merge.mergekit_names import is_adapted, resolved_model
 from merge.new_tokens import check_new_tokens
 from merge.plan import folder_arguments
@@ -53,8 +53,9 @@ def sweep_plan(recipe: MergeFile) -> SweepPlan:
     inputs = {f"model {name}": model_hash(str(f), where) for name, f in zip(keys.models, (first, second), strict=True)}
     if len(set(inputs.values())) == 1:
         raise UserError(f"{where}: expected two models, got {first} and {second}, copies of one; name another model")
-    inputs["suite"] = suite_key(suite, __name__)
-    folder, config = Path(recipe.output_dir) / "sweep", recipe.sweep.given_values() if recipe.sweep else {}
+    inputs |= suite_reads(suite, __name__)
+    folder = Path(recipe.output_dir) / "sweep"
+    config = (recipe.sweep.given_values() if recipe.sweep else {}) | suite_values(suite)
     arguments, reads = folder_arguments(recipe, ("sweep",)), [(where, first), (where, second)]
     stage = Stage("sweep", folder, config, inputs, arguments=arguments, reads=reads)
     return SweepPlan(keys.models, (first, second), sorted(set(keys.weights)), suite, stage)

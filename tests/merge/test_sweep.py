@@ -125,9 +125,13 @@ def test_a_walk_that_makes_no_sense_is_told(run, merge_file, suite, sweep, told)
         sweep_plan(load(merge_file(sweep=sweep), "merge"))
 
 
-def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file, suite, tmp_path):
+def test_a_sweep_is_stale_for_what_of_its_suite_has_changed(run, merge_file, suite, tmp_path):
     from apo_soup.config.load import load
+    from apo_soup.runs.manifest import differences
     from merge.sweep.walk import sweep_plan
+
+    def planned():
+        return sweep_plan(load(merge_file(sweep={"weights": [0, 1]}), "merge")).stage
 
     shutil.copytree(run / "mid", run / "soup")
     weights = load_file(run / "soup" / "model.safetensors")
@@ -135,11 +139,17 @@ def test_a_sweep_is_stale_when_what_its_suite_names_has_changed(run, merge_file,
     template = tmp_path / "own.jinja"
     template.write_text("{{ messages }}")
     suite.write_text(suite.read_text().replace("apo-soup", str(template)))
-    hashes = set()
-    for text in ("{{ messages }}", "{{ messages }}!"):
-        template.write_text(text)
-        hashes.add(sweep_plan(load(merge_file(sweep={"weights": [0, 1]}), "merge")).stage.inputs["suite"])
-    assert len(hashes) == 2
+    first = planned()
+    made = {"config": first.config, "inputs": first.inputs}
+    suite.write_text(f"# A comment asks nothing.\n{suite.read_text()}\n")
+    assert planned().fingerprint == first.fingerprint
+    template.write_text("{{ messages }}!")
+    suite.write_text(f"{suite.read_text()}seed: 77\n")
+    changed = planned()
+    assert differences(made, changed.config, changed.inputs) == [
+        "template changed",
+        "suite.seed was not given and is 77",
+    ]
 
 
 def test_a_mix_that_is_written_wrongly_is_told(suite):
