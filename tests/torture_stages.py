@@ -370,8 +370,10 @@ def torture_stages(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as work:
-        whole = Path(work).resolve() / "whole"
-        whole.mkdir()
+        # Of one name, since a report tells the recipe's.
+        whole, place = (Path(work).resolve() / name / "recipe" for name in ("whole", "place"))
+        whole.mkdir(parents=True)
+        place.parent.mkdir()
         write_recipe(whole)
         chosen = [stage for stage in STAGES if not only or stage.name in only]
         assert chosen, f"no stage of {', '.join(stage.name for stage in STAGES)} is among {only}"
@@ -381,7 +383,7 @@ def torture_stages(
             assert result.returncode == 0, f"{words}: {result.stderr}"
         cells: dict[str, dict[str, tuple[int, int]]] = {}
         for stage in chosen:
-            torture = Torture(stage, whole, Path(work).resolve() / "place", draw, say)
+            torture = Torture(stage, whole, place, draw, say)
             torture.run(tries, ways)
             kinds = (*FAULTS, "lost checkpoints")
             total: Counter = sum(torture.counted.values(), Counter())

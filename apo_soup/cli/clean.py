@@ -4,6 +4,7 @@ Without `--yes` it lists. Nothing goes that somebody is at work with, and withou
 recipe would go on with, and no finished model.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def clean_run(recipe: Path, remove: bool, everything: bool) -> int:
             if group:
                 rows = [[size_text(one.bytes), _place(one), one.told + _in_use(one)] for one in group]
                 print(text_table(["size", title, ""], rows) + "\n")
-        more = " --all" if everything else ""
-        print(f"{size_text(sum(one.bytes for one in chosen))}: `apo-soup clean {recipe} --yes{more}` removes them")
+        command = f"apo-soup clean {shlex.quote(str(recipe))} --yes{' --all' if everything else ''}"
+        print(f"{size_text(sum(one.bytes for one in chosen))}: `{command}` removes them")
         return 0
     code, removed = 0, 0
     for one in chosen:

@@ -72,10 +72,10 @@ def parts_made_otherwise(
     alike: dict[tuple[str, str | None], list[str]] = {}
     for part, arguments in kept.items():
         alike.setdefault((arguments, reasons[part]), []).append(part)
-    way = f"`apo-soup run {name} {recipe}` makes {{}} as the file says, or write the arguments into the file"
+    command = f"apo-soup run {name} {shlex.quote(str(recipe))}"
     lines = [
         f"{arguments_told(parts, arguments, recipe / step.file)} ({reason}); "
-        + way.format("it" if len(parts) == 1 else "them")
+        f"`{command}` makes {'it' if len(parts) == 1 else 'them'} as the file says, or write the arguments into it"
         for (arguments, reason), parts in alike.items()
     ]
     return lines, [part for part in reasons if part not in kept]

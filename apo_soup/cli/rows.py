@@ -1,6 +1,7 @@
 """`apo-soup prepare --config F` and `apo-soup preview --config F`: see apo_soup/data/prepare.py and preview.py."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ def reader_of_made(recipe: PairsFile | TracesFile) -> TrainingFile:
     if not files:
         raise UserError(
             f"{recipe.path}: expected {kind} in {recipe.output_dir}, got none; "
-            f"make them: `apo-soup run {kind} {recipe.path.parent}`"
+            f"make them: `apo-soup run {kind} {shlex.quote(str(recipe.path.parent))}`"
         )
     sides = recipe.sides().values()
     side = next((side for side in sides if isinstance(side, LocalSide)), None)
@@ -198,4 +199,4 @@ def _not_made(recipe: TrainingFile, number: int, maker: Path) -> str:
 
 def _command(recipe: TrainingFile, maker: Path) -> str:
     stage = next((name for name, step in STEPS.items() if step.file == maker.name), maker.stem)
-    return f"`apo-soup run {stage} {recipe.path.parent}`"
+    return f"`apo-soup run {stage} {shlex.quote(str(recipe.path.parent))}`"

@@ -5,6 +5,7 @@ The parts gather what the stages left on disk (manifests, trainer states, evalua
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def read_reported(recipe: Path, folder: Path) -> RunFiles:
     if not folder.is_dir():
         raise UserError(
             f"{folder}: expected the folder of a run, got none, since nothing of {recipe} has run yet; run "
-            f"`apo-soup run {recipe}` first"
+            f"`apo-soup run {shlex.quote(str(recipe))}` first"
         )
     return read_run(folder)
 

@@ -1,6 +1,7 @@
 """Which stage file of a recipe makes a model or rows that are not there yet."""
 
 import glob
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +153,10 @@ def _tokenizer_parent(recipe: MergeFile, name: str) -> str:
     model = (merge.base_model if merge else None) or first_model
     if own or not isinstance(model, str):
         what = f"names a {own} of its own" if own else "names no first model"
+        made = f"make it: `apo-soup run merge {shlex.quote(str(recipe.path.parent))}`"
         raise UserError(
             f"{recipe.place('merge')}: expected a merge whose tokenizer is that of its first model, got one "
-            f"that {what}, and {run / name} is not there yet; make it: `apo-soup run merge {recipe.path.parent}`"
+            f"that {what}, and {run / name} is not there yet; {made}"
         )
     shared = shared_keys(recipe.path.parent) if model == "base" else None
     if shared is not None and shared.keys.model is not None:

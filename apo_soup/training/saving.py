@@ -1,6 +1,7 @@
 """A trained model as a whole, plain folder, and the way to the Hub."""
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,7 @@ def upload(stage: Stage, recipe: TrainingFile) -> None:
             operations, message = commit_operations(content, repository), f"{stage.name} by apo-soup"
             api.create_commit(repository, operations, commit_message=message, revision=branch)
     except UserError as error:
-        warn(f"{error}; {stage.folder} is whole, and `apo-soup push {stage.folder} --repo {name}` sends it")
+        command = f"apo-soup push {shlex.quote(str(stage.folder))} --repo {name}"
+        warn(f"{error}; {stage.folder} is whole, and `{command}` sends it")
         return
     say(f"{stage.name}: uploaded to {repository}{f'@{branch}' if branch else ''}")

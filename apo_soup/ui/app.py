@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shlex
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -178,7 +179,8 @@ class Site:
         """The report of the run, as it lies there."""
         run = run_of_recipe(self.recipe)
         if run is None or not (run / "report.html").is_file():
-            told = f"There is no report yet. `apo-soup report {self.recipe}` writes it when something was evaluated."
+            command = f"apo-soup report {shlex.quote(str(self.recipe))}"
+            told = f"There is no report yet. `{command}` writes it when something was evaluated."
             return self._page(request, "empty", current="report", title="Report", told=told)
         headers = {"Content-Security-Policy": REPORT_POLICY}
         return FileResponse(run / "report.html", media_type="text/html", headers=headers)

@@ -4,6 +4,7 @@ They go through the encoder that prepares them, as `apo-soup preview` shows them
 of a source that is opened for the first time also its first thousand, by which format and mode are recognised.
 """
 
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,8 @@ class RowViews:
             maker = reader.missing[number]
             raise UserError(
                 f"{recipe.place(f'dataset_mixture.datasets.{number}.id')}: expected rows, got {keys.written_id}, which "
-                f"{maker.name} has not made yet; make them: `apo-soup run {maker.stem} {recipe.path.parent}`"
+                f"{maker.name} has not made yet; make them: "
+                f"`apo-soup run {maker.stem} {shlex.quote(str(recipe.path.parent))}`"
             )
         opened = self._source(shown.file, reader, number)
         share = f"weight {keys.weight:g}" if keys.token_share is None else f"token_share {keys.token_share:g}"

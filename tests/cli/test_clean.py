@@ -7,7 +7,7 @@ from apo_soup.runs.stage import Stage
 
 def test_it_lists_then_removes_and_leaves_what_a_stage_goes_on_with(apo_soup, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    recipe, run = tmp_path / "recipe", tmp_path / "run"
+    recipe, run = tmp_path / "the recipe", tmp_path / "run"
     recipe.mkdir()
     (recipe / "data.yaml").write_text(json.dumps({"output_dir": "run/data", "seed": 0, "counts": {"sft_talk": 3}}))
     Stage("data", run / "data", {"seed": 1}, {}).begin()
@@ -24,7 +24,7 @@ def test_it_lists_then_removes_and_leaves_what_a_stage_goes_on_with(apo_soup, tm
         "size a stage that is not up to date goes on with (removed with --all)",
         "1.5 MB run/.data.partial data as it was begun, at step 7; the same command goes on from it",
         "",
-        f"{size}: `apo-soup clean {recipe} --yes` removes them",
+        f"{size}: `apo-soup clean '{recipe}' --yes` removes them",
     ]
     assert (listed.returncode, len(list(run.iterdir()))) == (0, 2)
     removed = apo_soup("clean", recipe, "--yes")

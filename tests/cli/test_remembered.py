@@ -52,7 +52,7 @@ def test_a_later_stage_builds_on_what_was_made_with_arguments_and_says_so(recipe
     capfd.readouterr()
     told = (
         f"warning: data was made with --seed 5 on the command line, beside {recipe}/data.yaml (seed was 5 and is 0); "
-        f"`apo-soup run data {recipe}` makes it as the file says, or write the arguments into the file; "
+        f"`apo-soup run data {recipe}` makes it as the file says, or write the arguments into it; "
     )
     assert f"{told}mid builds on what is there\n" in later_stage(recipe, capfd)
     assert read_manifest(rows) == made
@@ -167,7 +167,7 @@ def test_of_the_members_those_made_with_arguments_stay_and_the_others_are_made(m
     assert make(1, "--max_steps", "1") == ["--max_steps", "1"]
     told = "apo/1 was made with --max_steps 1 on the command line, beside {0}/apo.yaml "
     told += "(max_steps was 1 and is not given); "
-    told += "`apo-soup run apo {0}` makes it as the file says, or write the arguments into the file"
+    told += "`apo-soup run apo {0}` makes it as the file says, or write the arguments into it"
     file = write()
     told = told.format(file.parent)
     assert judged(file) == ([told], ["apo/2", "apo/3"])
