@@ -178,7 +178,7 @@ def run_walk(walk: SettingsWalk) -> None:
         metrics[point.told] = found
         scores = "  ".join(f"{name} {value:.3f}" for name, value in points[-1].scores.items())
         tell(f"settings: {point.told}: {scores}  ({clock(time.monotonic() - started)})")
-    chosen = yardstick.best(points, metrics)
+    chosen = yardstick.best(points, metrics, [point.told for point in walk.points if point.of_file])
     cells = [[point.value(key) for key in walk.keys] for point in walk.points]
     table = points_table(points, cells, walk.keys, yardstick, against)
     advice = settings_advice(walk, points, chosen, yardstick)
@@ -270,7 +270,9 @@ def settings_advice(
             "as the best"
         )
     point = next(point for point in walk.points if point.told == chosen.label)
-    if not point.of_file:
+    if point.of_file:
+        lines.append(f"settings: {path} may stay as it is")
+    else:
         lines.append(f"in {path}:")
         lines += [f"    {name}: {value_text(value)}" for name, value in point.shown.items()]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The points of a walk: scores, differences from what all are compared with, guardrails; and the point to take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -118,13 +118,20 @@ class Yardstick:
                 fallen.append(name)
         return WalkedPoint(label, {name: metrics[name]["value"] for name in names}, differences, tuple(fallen))
 
-    def best(self, points: Sequence[WalkedPoint[Label]], metrics: Mapping[Label, Metrics]) -> ChosenPoint[Label] | None:
-        """The best score among the points whose guardrails hold, the last of equal ones; None where none holds."""
+    def best(
+        self, points: Sequence[WalkedPoint[Label]], metrics: Mapping[Label, Metrics], own: Collection[Label] = ()
+    ) -> ChosenPoint[Label] | None:
+        """The best score among the points whose guardrails hold; None where none holds. Of equal ones it is the file's
+        own, which needs no change, else the last.
+
+        Args:
+            own: what the file says already.
+        """
         standing = [p for p in points if not p.fallen and p.failed is None]
         if not standing:
             return None
         place = {p.label: number for number, p in enumerate(points)}
-        best = max(standing, key=lambda p: (p.differences[self.metric].value, place[p.label]))
+        best = max(standing, key=lambda p: (p.differences[self.metric].value, p.label in own, place[p.label]))
         alike = tuple(
             p.label
             for p in standing

@@ -56,11 +56,13 @@ def test_a_point_that_fell_early_has_what_was_measured():
         made.point("low", scores(second=NONE))
 
 
-def test_of_equal_scores_the_last_is_taken_and_the_other_named():
+def test_of_equal_scores_the_files_own_or_the_last_is_taken_and_the_other_named():
     made = yardstick(scores(first=HALF), metric="first", guardrails={})
     found = {"a": scores(first=ALL), "b": scores(first=ALL), "c": scores(first=NONE)}
-    best = made.best([made.point(name, metrics) for name, metrics in found.items()], found)
-    assert (best.label, best.alike) == ("b", ("a",))
+    points = [made.point(name, metrics) for name, metrics in found.items()]
+    for own, label, alike in ((), "b", "a"), (("a",), "a", "b"), (("c",), "b", "a"):
+        best = made.best(points, found, own)
+        assert (best.label, best.alike) == (label, (alike,))
 
 
 def test_a_walk_over_nothing_that_has_items_is_told():
