@@ -370,10 +370,9 @@ def torture_stages(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as work:
-        # Of one name, since a report tells the recipe's.
         whole, place = (Path(work).resolve() / name / "recipe" for name in ("whole", "place"))
         whole.mkdir(parents=True)
-        place.parent.mkdir()
+        place.parent.mkdir()  # of one name: a report tells the recipe's
         write_recipe(whole)
         chosen = [stage for stage in STAGES if not only or stage.name in only]
         assert chosen, f"no stage of {', '.join(stage.name for stage in STAGES)} is among {only}"
