@@ -16,11 +16,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from apo_soup.data.sources.rows import row_number
-from apo_soup.errors import UserError
+from apo_soup.errors import UserError, first_line
 from apo_soup.pages.render import rendered
 from apo_soup.report.run_files import read_run
 from apo_soup.report.training import training_section
@@ -178,12 +178,13 @@ class Site:
     def report(self, request: Request) -> Response:
         """The report of the run, as it lies there."""
         run = run_of_recipe(self.recipe)
-        if run is None or not (run / "report.html").is_file():
+        # Whole, since a new one may be put in its place while it is sent.
+        page = (run / "report.html").read_bytes() if run is not None and (run / "report.html").is_file() else None
+        if page is None:
             command = f"apo-soup report {shlex.quote(str(self.recipe))}"
             told = f"There is no report yet. `{command}` writes it when something was evaluated."
             return self._page(request, "empty", current="report", title="Report", told=told)
-        headers = {"Content-Security-Policy": REPORT_POLICY}
-        return FileResponse(run / "report.html", media_type="text/html", headers=headers)
+        return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
     def curves(self, request: Request) -> Response:
         """The curves of the trainings that are finished, and the command that shows a tracker's."""
@@ -224,6 +225,12 @@ class Site:
         """A page for what is not there."""
         page = self._page(request, "empty", current="", title="Not here", told="There is nothing at this address.")
         return HTMLResponse(page.body, 404)
+
+    def changed(self, request: Request, error: Exception) -> Response:
+        """A page for a file that went, or cannot be read, between two looks at it."""
+        why = without_paths(first_line(error))
+        told = f"A file could not be read ({why}). If it is being written, load this page again."
+        return HTMLResponse(self._page(request, "empty", current="", title="Not readable", told=told).body, 503)
 
     def _page(self, request: Request, kind: str, current: str = "", **values: Any) -> Response:
         depth = max(0, path_below(request.scope).count("/") - 1)
@@ -270,6 +277,6 @@ def guarded_app(site: Site) -> Guard:
         Route("/enter", site.enter, methods=["POST"]),
         Route("/static/{name}", site.static),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: site.missing})
+    app = Starlette(routes=routes, exception_handlers={404: site.missing, OSError: site.changed})
     app.router.redirect_slashes = False
     return Guard(app, site.address)

@@ -11,6 +11,8 @@ from helpers import chat
 from report_helpers import demo_like_run
 from ui_helpers import EVIL, client_of, events_of, site_of
 
+from apo_soup.ui.app import Site
+
 READ = ("/", "/states", "/rows/sft/0", "/refused/sft/rejected", "/chat", "/curves", "/static/ui.css")
 
 
@@ -140,6 +142,16 @@ def test_the_report_is_served_as_it_is_and_can_run_nothing(client, tmp_path):
     assert answer.text == "<h1>mine</h1><script>alert(1)</script>"
     assert "sandbox" in answer.headers["content-security-policy"]
     assert "script-src" not in answer.headers["content-security-policy"]
+
+
+def test_a_file_that_goes_between_two_looks_is_told_on_the_page(recipe):
+    def gone(file):
+        raise FileNotFoundError(2, "No such file or directory", "rows.jsonl")
+
+    site = site_of(recipe)
+    answer = client_of(Site(recipe, gone, site.ask_states, site.address)).get("/rows/sft/0")
+    assert answer.status_code == 503
+    assert "([Errno 2] No such file or directory: &#39;rows.jsonl&#39;). If it is being" in answer.text
 
 
 def test_curves_are_those_of_the_report_with_the_trackers_command(client, tmp_path):
