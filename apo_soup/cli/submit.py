@@ -28,9 +28,9 @@ from apo_soup.runs.secrets import without_secrets
 
 # How the job file's last line ends where the program ended with 0.
 WELL = " ended well"
-# The line of the job file that a start begins with, and that of Slurm where it ends a job.
+# The line of the job file that a start begins with, and that of Slurm where it, or somebody by scancel, ends a job.
 _START = re.compile(r"job \d+, start \d+, on ")
-_ENDED_BY_SLURM = re.compile(r"error: \*\*\* JOB \d+ .*CANCELLED AT .* DUE TO ")
+_ENDED_BY_SLURM = re.compile(r"error: \*\*\* JOB \d+ .*CANCELLED AT ")
 # A session inside a job (salloc, srun --pty) holds the variables of that job, and srun would take them for those of the
 # new one: its memory, its cores. These alone say where Slurm is.
 _OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")

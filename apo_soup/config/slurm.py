@@ -21,10 +21,10 @@ SLURM_FILE, JOB_FILE = "slurm.yaml", "stage.sbatch"
 GRACE_SECONDS = 300
 # Options of sbatch that the chain of jobs decides itself, or that a key of the file stands for.
 _OURS = {
-    "account", "array", "chdir", "cpus-per-task", "dependency", "gpus", "gpus-per-node", "gpus-per-socket",
+    "account", "array", "chdir", "cpus-per-task", "dependency", "error", "gpus", "gpus-per-node", "gpus-per-socket",
     "gpus-per-task", "job-name", "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-core",
     "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "output", "parsable", "partition", "requeue",
-    "signal", "time", "tres-per-task", "wait", "wrap",
+    "signal", "test-only", "time", "tres-per-task", "wait", "wrap",
 }  # fmt: skip
 _GPUS_OF_GRES = re.compile(r"(^|,)\s*(gres[:/])?gpu\b")
 # YAML reads 24:00:00 without quotes as the number 86400, which sbatch would take for minutes.
@@ -57,9 +57,15 @@ class JobKeys(Keys):
 
     def faults(self) -> Iterator[Fault]:
         for name, value in (self.sbatch or {}).items():
-            if name in _OURS or (name == "gres" and _GPUS_OF_GRES.search(str(value))):
+            long_name = str(name).lstrip("-").replace("_", "-")
+            if name != long_name or len(long_name) < 2:
+                told = f"expected the long name of an option of sbatch without its dashes, got {name}"
+                yield Fault(f"sbatch.{name}", f"{told}; write {long_name if long_name[1:] else 'it out'}")
+            elif name in _OURS or (name == "gres" and _GPUS_OF_GRES.search(str(value))):
                 told = "expected an option of sbatch that is free, got one that a key or the chain itself decides"
-                yield Fault(f"sbatch.{name}", f"{told}; leave it out, or give the key of that name")
+                gpus = name.startswith("g")
+                key_of_ours = "gpus_per_node, and gpu_type for their kind" if gpus else "the key of that name"
+                yield Fault(f"sbatch.{name}", f"{told}; leave it out, or give {key_of_ours}")
             elif not isinstance(value, str | int | float):
                 told = f"expected text, a number or true, got {as_written(value)}; write the option's value"
                 yield Fault(f"sbatch.{name}", told)

@@ -173,6 +173,8 @@ def test_a_log_is_told_by_the_line_in_which_slurm_ended_its_job():
     lines = ["x job 7, start 1, on n1: sft", killed, "srun: forcing job termination", "srun: error: n1: task 0: Killed"]
     assert told_last(lines) == killed
     assert told_last([*lines, "x job 7, start 2, on n1: sft", "step 3/9"]) == "step 3/9"
+    by_hand = "slurmstepd-n1: error: *** JOB 2 ON n1 CANCELLED AT 2026-12-01T04:01:24 ***"
+    assert told_last([by_hand, "srun: error: n1: task 0: Exited with exit code 143"]) == by_hand
     assert told_last([]) == ""
 
 

@@ -14,6 +14,7 @@ PROGRAMS = {
     "srun": """trap '' USR1
 [ -e asks ] && kill -USR1 $PPID && sleep 0.2
 env > seen
+cat says
 exit $(cat code)""",
     "squeue": "cat state",
     "scontrol": 'echo "$@" >> requeued',
@@ -29,18 +30,21 @@ def job(tmp_path):
         (programs / name).write_text(f"#!/bin/bash\n{text}\n")
         (programs / name).chmod(0o755)
 
-    def run(code, asked=True, start=1, setup="true", state="RUNNING", **environment):
+    def run(code, asked=True, start=1, setup="true", state="RUNNING", launch="", says="", log=None, **environment):
         (tmp_path / "code").write_text(str(code))
         (tmp_path / "state").write_text(f"{state}\n")
+        (tmp_path / "says").write_text(says)
         (tmp_path / "asks").unlink(missing_ok=True)
         (tmp_path / "requeued").unlink(missing_ok=True)
         if asked:
             (tmp_path / "asks").touch()
         slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NAME": "mine-sft"}
         slurm |= {"SLURM_RESTART_COUNT": str(start - 1)} if start > 1 else {}
-        words = ["bash", str(ROOT / "recipes/slurm/stage.sbatch"), setup, "", "sft", "--config", "sft.yaml"]
+        words = ["bash", str(ROOT / "recipes/slurm/stage.sbatch"), setup, launch, "sft", "--config", "sft.yaml"]
         path = {"PATH": f"{programs}:{os.environ['PATH']}"}
-        done = subprocess.run(words, cwd=tmp_path, env=slurm | path | environment, capture_output=True, text=True)
+        slurm |= {"SLURM_NODEID": "0", "SLURM_NNODES": "1"} if launch else {}
+        out = log.open("a") if log else subprocess.PIPE
+        done = subprocess.run(words, cwd=tmp_path, env=slurm | path | environment, stdout=out, text=True)
         requeued = tmp_path / "requeued"
         return done.returncode, done.stdout, requeued.read_text() if requeued.exists() else ""
 
@@ -69,6 +73,20 @@ def test_a_job_is_queued_again_so_often_and_no_oftener(job):
     assert told in said
     assert job(143, start=3, setup="most_starts=3", asked=False)[2] == ""
     assert job(143, start=2, setup="most_starts=3", asked=False)[2] == "requeue 7\n"
+
+
+def test_a_training_that_never_comes_to_a_checkpoint_is_not_queued_again_for_ever(job, tmp_path):
+    kept = "stopped by SIGUSR1 after step 5 of 60 of sft, whose checkpoint is written; run the same command again"
+    log = tmp_path / "sft-7.log"
+
+    def requeued(start, says=""):
+        return bool(job(138, start=start, launch="ddp.yaml", setup="most_idle=3", says=f"{says}\n", log=log)[2])
+
+    assert [requeued(1), requeued(2), requeued(3, kept), requeued(4), requeued(5)] == [True] * 5
+    assert not requeued(6)
+    told = "job 7 was stopped 3 times without a checkpoint in between, as often as most_idle lets it be; raise time, or"
+    assert told in log.read_text()
+    assert log.read_text().endswith("job 7 (mine-sft) ended with 138; jobs that wait for it are cancelled\n")
 
 
 def test_a_cancelled_job_and_one_that_is_done_are_not_queued_again(job):
