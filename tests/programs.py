@@ -121,11 +121,18 @@ def program(*words: str | Path, cwd: Path = ROOT) -> CompletedProcess:
 
 def two_ranks(*words: str | Path, cwd: Path = ROOT) -> Programs:
     """Start two ranks of `python WORDS` with the variables that torchrun gives them."""
+    return ranks(2, *words, cwd=cwd)
+
+
+def ranks(count: int, *words: str | Path, cwd: Path = ROOT) -> Programs:
+    """Start so many ranks of `python WORDS`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    return Programs(*words, cwd=cwd, environments=tuple(shared | {"RANK": r, "LOCAL_RANK": r} for r in "01"))
+    size = str(count)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    each = tuple(shared | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(count))
+    return Programs(*words, cwd=cwd, environments=each)
 
 
 def run_ok(*words: str | Path, cwd: Path = ROOT) -> str:
