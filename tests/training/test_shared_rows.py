@@ -78,7 +78,7 @@ def assert_same_training(kind, shared, alone):
 
 
 def test_two_groups_of_two_processes_have_the_losses_and_the_gradient_of_one_process(recipe, tiny_model):
-    """Under DDP, each group with rows of its own; and in bfloat16 pairs begin at a margin of zero, for their reference is
+    """Under DDP, each group with rows of its own; in bfloat16 pairs begin at a margin of zero, for their reference is
     scored in the same parts.
     """
     options = SPLIT | DESCENT
