@@ -7,13 +7,15 @@ of its own, which divide rows (context and sequence parallelism) or products (te
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from apo_soup.config.launch_file import DIVIDED_KINDS, distributed_type
+from apo_soup.config.loss_keys import COUPLING
 from apo_soup.config.stage_file import Fault, Remark
 from apo_soup.errors import UserError
 
 if TYPE_CHECKING:
+    from apo_soup.config.apo import ApoFile
     from apo_soup.config.training import TrainingFile
 
 # Arguments of `from_pretrained` by which it loads a part of each weight.
@@ -30,6 +32,18 @@ _WHOLE = (
 _UNTRIED = "under which shared rows of documents were never tried"
 _LEFT_OUT = "leave the key out, or train without that"
 _WHOLE_OF_KIND = {"sft": (*_WHOLE, "loss_type"), "apo": _WHOLE}
+# Keys beside which pairs run on the stock trainer, which packs none, where they are given as other than their defaults.
+UNPACKED = (
+    "f_divergence_type",
+    "ld_alpha",
+    "use_weighting",
+    "sync_ref_model",
+    "bf16_full_eval",
+    "fp16_full_eval",
+    "torch_empty_cache_steps",
+    "auto_find_batch_size",
+    "disable_dropout",
+)
 
 
 @dataclass(frozen=True)
@@ -86,9 +100,22 @@ def sharing_faults(recipe: "TrainingFile") -> Iterator[Fault]:
         if recipe.differs(other):
             told = _told(f"{other}, for which each process takes rows whole", size, "leave one of the two out")
             yield Fault(name, told, (other,))
-    if recipe.kind == "apo" and not recipe.packs:
-        told = _told("packed_pairs: false, whose pairs are no rows", size, "leave one of the two out")
-        yield Fault(name, told, ("packed_pairs",))
+    if recipe.kind == "apo":
+        yield from _pairs_faults(cast("ApoFile", recipe))
+
+
+def _pairs_faults(recipe: "ApoFile") -> Iterator[Fault]:
+    """Keys beside which pairs are not packed into the rows that processes share."""
+    size = recipe.sequence_parallel_size
+    unpacked = {name: name for name in UNPACKED if recipe.differs(name)}
+    coupled = COUPLING.intersection(recipe.loss_type)
+    if coupled:
+        unpacked["loss_type"] = f"loss_type {', '.join(sorted(coupled))}"
+    if not recipe.packs:
+        unpacked["packed_pairs"] = "packed_pairs: false"
+    for other, beside in unpacked.items():
+        told = _told(f"{beside}, with which pairs are not packed", size, "leave one of the two out")
+        yield Fault("sequence_parallel_size", told, (other,))
 
 
 def sharing_remarks(recipe: "TrainingFile") -> Iterator[Remark]:

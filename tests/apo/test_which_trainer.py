@@ -1,11 +1,17 @@
 """Which trainer runs a recipe: settings and models that packing would compute otherwise go to the stock one."""
 
+from typing import get_args
+
 import pytest
 import torch
 from apo_helpers import facts, tiny_model_of, train_members
 
+from apo.losses import PAIR_LOSSES
 from apo.scoring import add_scoring
-from apo.which_trainer import NotPackable, check_packed_logprobs
+from apo.which_trainer import STOCK_OPTIONS, NotPackable, check_packed_logprobs
+from apo_soup.config.apo import ApoFile
+from apo_soup.config.loss_keys import COUPLING
+from apo_soup.config.shared_rows import UNPACKED
 
 
 def check(model):
@@ -195,7 +201,7 @@ def test_the_options_looked_at_are_those_of_the_installed_libraries():
     from trl import DPOConfig
 
     from apo.train import WITHOUT_EFFECT
-    from apo.which_trainer import ACCELERATOR_OPTIONS, RESCALES, STOCK_OPTIONS
+    from apo.which_trainer import ACCELERATOR_OPTIONS, RESCALES
 
     assert {*STOCK_OPTIONS, *WITHOUT_EFFECT} <= {field.name for field in fields(DPOConfig)}
     usual = {field.name: field.default for field in fields(AcceleratorConfig)}
@@ -203,3 +209,12 @@ def test_the_options_looked_at_are_those_of_the_installed_libraries():
     rescaling = {"gemma2": 0, "cohere": 1, "granite": 2, "falcon_h1": 3, "muse_spark": 4}
     for kind, number in rescaling.items():
         assert hasattr(CONFIG_MAPPING[kind]().get_text_config(), RESCALES[number]), kind
+
+
+def test_processes_share_no_rows_of_pairs_that_only_the_stock_trainer_takes():
+    """What asks for it is told when the file is read."""
+    by_value = {"neftune_noise_alpha", "include_num_input_tokens_seen", "parallelism_config"}
+    known_later = {"optim", "metric_for_best_model"}
+    assert set(STOCK_OPTIONS) == {*UNPACKED, *by_value, *known_later}
+    losses = get_args(get_args(ApoFile.model_fields["loss_type"].annotation)[0])
+    assert set(losses) - set(PAIR_LOSSES) == COUPLING

@@ -43,7 +43,9 @@ def loaded(tmp_path, text="", kind="sft"):
         ("sft", "use_liger_kernel: true\n", "use_liger_kernel, for which each process takes rows whole, got 2; leave"),
         ("sft", "loss_type: dft\n", "loss_type, for which each process takes rows whole, got 2; leave one of the two"),
         ("sft", "torch_compile: true\n", "torch_compile, for which each process takes rows whole, got 2; leave one"),
-        ("apo", "packed_pairs: false\n", "packed_pairs: false, whose pairs are no rows, got 2; leave one of the two"),
+        ("apo", "packed_pairs: false\n", "packed_pairs: false, with which pairs are not packed, got 2; leave one"),
+        ("apo", "ld_alpha: 0.5\n", "ld_alpha, with which pairs are not packed, got 2; leave one of the two out"),
+        ("apo", "loss_type: aot\n", "loss_type aot, with which pairs are not packed, got 2; leave one of the two out"),
         ("apo", "neftune_noise_alpha: 5\n", "neftune_noise_alpha, for which each process takes rows whole, got 2; "),
     ],
 )
