@@ -185,7 +185,7 @@ def _send(cluster: Cluster, chain: Chain) -> None:
     """Queue the jobs, and say their numbers.
 
     Raises:
-        UserError: sbatch refuses one; those before it stay queued.
+        UserError: sbatch refuses one, or gives no number; those before it stay queued.
     """
     cluster.logs.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, str] = {}
@@ -200,7 +200,14 @@ def _send(cluster: Cluster, chain: Chain) -> None:
                 f"{job.name}: expected sbatch to queue its job, got {said.splitlines()[-1] if said else 'no reason'}; "
                 f"correct {cluster.recipe}/slurm.yaml as it says{queued}"
             ) from error
-        numbers[job.name] = sent.stdout.strip().partition(";")[0]
+        # Behind the number may stand the cluster's name, and before it what the site has sbatch say.
+        last = (sent.stdout.strip().splitlines() or [""])[-1]
+        if not last.partition(";")[0].isdecimal():
+            raise UserError(
+                f"{job.name}: expected the number of its job from sbatch --parsable, got {last or 'nothing'}; look "
+                "with squeue for what was queued, and end it with scancel"
+            )
+        numbers[job.name] = last.partition(";")[0]
         behind = f", behind {', '.join(job.after)}" if job.after else ""
         members = f", members {', '.join(map(str, job.members))}" if job.members else ""
         print(f"{job.name}: job {numbers[job.name]}{members}{behind}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import Field, Strict
 
 from apo_soup.config.given import Given
@@ -50,7 +50,8 @@ class JobKeys(Keys):
     mem: Text | None = key(None, "memory of a node, such as 500G; 0 is all of it")
     time: JobTime | None = key(None, "longest time of a job; one that a training outlives is queued again and goes on")
     launch: Text | None = key(None, "accelerate configuration of the trainings; its number of processes is not read")
-    grace: Annotated[int, Ge(1), AS_WHOLE] | None = key(
+    # sbatch takes no more.
+    grace: Annotated[int, Ge(1), Le(65_535), AS_WHOLE] | None = key(
         None, "seconds before the time limit at which a stage is asked to write a checkpoint and end (300)"
     )
     sbatch: Table | None = key(None, "further options of sbatch by their long names, such as `qos: high`")

@@ -210,6 +210,11 @@ def test_what_sbatch_refuses_is_told_with_the_jobs_that_are_queued(apo_soup, rec
     assert result.returncode == 2
     assert "mid: expected sbatch to queue its job, got sbatch: error: no; correct " in result.stderr
     assert "in the queue already: 7 (scancel ends them)" in result.stderr
+    sbatch.write_text("#!/bin/sh\necho the site says hello\necho '41;one'\n")
+    assert "mid: job 41, behind data\n" in apo_soup("submit", "mid", recipe, "--send").stdout
+    sbatch.write_text("#!/bin/sh\n")
+    told = "data: expected the number of its job from sbatch --parsable, got nothing; look with squeue"
+    assert told in apo_soup("submit", "mid", recipe, "--send").stderr
 
 
 def test_members_of_one_alone(apo_soup, recipe, sent):

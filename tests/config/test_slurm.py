@@ -33,6 +33,7 @@ def test_a_stages_key_stands_over_that_at_the_top(written):
         ("time: 24:00:00", r"1: expected valid YAML, got '24:00:00', which YAML reads as 86400; put quotes"),
         ("time: 90", r'1: time: expected a time in quotes, such as "24:00:00" or .*, got 90; '),
         ("time: 'a day'", r"1: time: expected a time in quotes"),
+        ("grace: 100000", r"1: grace: expected .*, got 100000; lower it to 65535 or less"),
         ("nodes: 0", r"1: nodes: expected .*, got 0; raise it to 1 or more"),
         ("partiton: gpu", r"1: partiton: expected a known key, got an unknown one; the nearest is partition"),
         ("stages:\n  sfft: {nodes: 2}", r"2: stages.sfft: expected a known key, .*; the nearest is sft"),
