@@ -17,12 +17,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from trl.trainer.utils import use_adapter
 
+from apo.packable_models import model_reason
 from apo.packed_pairs import PackedPairs
 from apo.prepared_pairs import PreparedPairs
 from apo.reference import ReferenceStore
 from apo.scoring import answer_logprobs
 from apo.steps import rows_of_every_pair
-from apo.which_trainer import NotPackable, check_packed_logprobs, model_reason
+from apo.which_trainer import NotPackable, check_packed_logprobs
 from apo_soup.hashing import hash_value
 from apo_soup.models.shared_rows import RowSharing
 from apo_soup.private import attention_implementation

@@ -16,12 +16,12 @@ from trl import DPOConfig
 
 from apo.losses import PAIR_LOSSES, SMOOTHED_LOSSES
 from apo.metrics import METRIC_NAMES
+from apo.packable_models import model_reason
 from apo.packed_pairs import Ids, PairIds, pack_pairs
 from apo.pair_attention import PAIRS
 from apo.scoring import scoring_inputs
 from apo_soup.errors import first_line
 from apo_soup.models.lm_head import tiled_logprobs
-from apo_soup.models.positions import rope_by_length
 from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.private import causal_model_class, lets_attention_be_set, supports_attention
 
@@ -51,8 +51,6 @@ ACCELERATOR_OPTIONS = {
     "even_batches": True,
     "use_seedable_sampler": True,
 }
-# Keys by which models change their logits behind the LM head.
-RESCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 # Tokens of prompt, chosen and rejected of the pairs that a loaded model is tried on.
 PROBE_LENGTHS = ((7, 5, 9), (11, 8, 6))
 
@@ -82,25 +80,6 @@ def stock_reason(arguments: DPOConfig, config: PreTrainedConfig) -> str | None:
     if plugin is not None and plugin.zero_stage == 3:
         return "DeepSpeed ZeRO-3, whose LM head is only whole inside its own forward"
     return model_reason(config.get_text_config())
-
-
-def model_reason(text: Any) -> str | None:
-    """Why a model cannot be trained on packed pairs, from its configuration (of its text part), or None."""
-    for key in RESCALES:
-        if getattr(text, key, None) not in (None, 1, 1.0):
-            return f"a model with {key}"
-    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
-    window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
-    if window or getattr(text, "attention_chunk_size", None) or "sliding_attention" in kinds:
-        return "a model with sliding-window attention"
-    if kinds:
-        return f"a model with {', '.join(sorted(kinds))} layers"
-    if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
-        return "a mixture-of-experts model"
-    if getattr(text, "attention_dropout", 0.0):
-        return "a model with attention_dropout"
-    rope = rope_by_length(text)
-    return f"a model with {rope} positions, which depend on the longest of a row" if rope else None
 
 
 def packed_attention(config: PreTrainedConfig, requested: str | None, on_gpu: bool) -> str:

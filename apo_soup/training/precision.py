@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.models.earlier_adapter import base_model
+from apo_soup.models.window import config_of
 from apo_soup.progress import warn
 from apo_soup.training.finite import local_shard
 
@@ -92,13 +93,9 @@ def stored_dtype(recipe: TrainingFile) -> str:
     """The type that a model's weights are stored in, as its configuration says.
 
     Raises:
-        UserError: an adapter does not say what its base is.
+        UserError: an adapter does not say what its base is; the configuration cannot be read.
     """
-    config = AutoConfig.from_pretrained(
-        base_model(recipe),
-        revision=recipe.model_revision if recipe.gives("model_revision") else None,
-        trust_remote_code=recipe.trust_remote_code,
-    )
+    config = config_of(recipe, base_model(recipe))
     return str(config.dtype or torch.float32).removeprefix("torch.")
 
 

@@ -107,18 +107,20 @@ def _weight_bytes(model: str, asked: ChatModel) -> int:
 def _bytes_of_hub(model: str, asked: ChatModel) -> int:
     from transformers import AutoConfig
 
+    from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
+
     base = base_of_adapter(model, asked.name)  # beside whose weights an adapter's own are few
     if base is not None:
         return _weight_bytes(base, asked)
-    with _told_unloadable(asked.name):
+    with _told_unloadable(asked.name, CONFIG_ERRORS):
         config = AutoConfig.from_pretrained(model, trust_remote_code=asked.trusted)
     return (built_parameters(config) or 0) * getattr(config.dtype, "itemsize", 4)
 
 
-def _told_unloadable(where: str) -> AbstractContextManager[None]:
+def _told_unloadable(where: str, kinds: tuple[type[Exception], ...] = (OSError,)) -> AbstractContextManager[None]:
     """Inside, a folder that goes while it is read, or a Hub that gives nothing, is a UserError."""
     way = "make it, or choose another"
-    return told_by_library(where, (OSError,), expected="a model that can be loaded", way=way)
+    return told_by_library(where, kinds, expected="a model that can be loaded", way=way)
 
 
 def _give_back() -> None:

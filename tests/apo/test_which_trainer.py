@@ -108,7 +108,7 @@ def test_a_model_the_probe_refuses_trains_on_the_stock_path(packed_recipe, token
 def test_configurations_that_packing_would_compute_otherwise_are_known(changes, reason):
     from types import SimpleNamespace
 
-    from apo.which_trainer import model_reason
+    from apo.packable_models import model_reason
 
     assert model_reason(SimpleNamespace(**changes)) == reason
 
@@ -165,7 +165,8 @@ def test_settings_that_packing_would_change_go_to_stock(changes, reason, tmp_pat
 def test_positions_that_depend_on_the_longest_of_a_row_go_to_stock():
     from transformers import BloomConfig, LlamaConfig, PreTrainedConfig
 
-    from apo.which_trainer import NotPackable, model_reason, packed_attention
+    from apo.packable_models import model_reason
+    from apo.which_trainer import NotPackable, packed_attention
 
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert "dynamic positions" in model_reason(LlamaConfig(rope_parameters=rope))

@@ -107,6 +107,9 @@ def test_layers_that_documents_of_shared_rows_cannot_be_kept_apart_for_are_told(
         "leave the key out, or train without that"
     )
     assert tried_problems([load(path, "sft")], tmp_path) == [told]
+    pairs = path.rename(tmp_path / "apo.yaml")
+    told = told.replace("sft.yaml", "apo.yaml").replace("sliding_window 16, and documents may be longer", "{}")
+    assert tried_problems([load(pairs, "apo")], tmp_path) == [told.format("a model with sliding-window attention")]
 
 
 def test_batches_that_the_processes_of_a_launch_do_not_divide_are_told_together(tmp_path):

@@ -9,9 +9,10 @@ from helpers import TRAINING, chat, state_dict
 from safetensors.torch import load_file, save_file
 
 from apo_soup.config.load import load
+from apo_soup.errors import UserError
 from apo_soup.training.arguments import machine_overrides, trl_arguments
 from apo_soup.training.entry import training_stage
-from apo_soup.training.precision import Precision, cast_folder, precision, raise_masters
+from apo_soup.training.precision import Precision, cast_folder, precision, raise_masters, stored_dtype
 from sft.train import train_model
 
 ROWS = [chat(f"What is {a} + {b}?", f"{a + b}", False) for a in range(5) for b in range(5)]
@@ -151,3 +152,12 @@ def test_a_folder_is_cast_file_by_file_with_its_index(tmp_path):
     assert json.loads((tmp_path / "model.safetensors.index.json").read_text())["metadata"]["total_size"] == 30
     assert json.loads((tmp_path / "config.json").read_text()) == {"dtype": "bfloat16", "x": 1}
     assert sorted(file.name for file in tmp_path.iterdir())[0] == "config.json", "no partial file is left"
+
+
+@pytest.mark.parametrize("config", [{"model_type": "nobody"}, {"model_type": "llama", "num_hidden_layers": "x"}, {}])
+def test_a_configuration_that_transformers_cannot_read_is_a_sentence(write_recipe, tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    keys = TRAINING | {"model_name_or_path": str(tmp_path), "output_dir": "run/sft"}
+    recipe = load(write_recipe("sft.yaml", keys | {"dataset_mixture": {"datasets": [{"id": "owner/rows"}]}}), "sft")
+    with pytest.raises(UserError, match="model_name_or_path: expected a model that transformers loads, got a refusal"):
+        stored_dtype(recipe)
