@@ -6,6 +6,7 @@ What is not there yet, since a stage makes it, is passed over, and so are models
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from itertools import islice
@@ -21,6 +22,7 @@ from apo_soup.config.sides import LocalSide
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import AskedWindow, TrainingFile
 from apo_soup.errors import UserError
+from apo_soup.models.adapted_layers import require_trainable_bits, stores_layers
 from apo_soup.plan.files_trained import files_trained
 from apo_soup.plan.made import MadeHere
 from apo_soup.plan.whole_rows import whole_rows_reason
@@ -79,13 +81,29 @@ def _looks(recipe: StageFile, made: MadeHere) -> Iterator[Callable[[], Iterator[
 
 
 def needs_torch(recipe: StageFile) -> bool:
-    """Whether a file is read by what may import torch: mergekit, or code that comes with a model."""
+    """Whether a file is read by what may import torch: mergekit, code that comes with a model, or a model that is built.
+
+    Raises:
+        UserError: a member of an apo file is wrong.
+    """
     if isinstance(recipe, MergeFile):
         return is_for_mergekit(recipe)
     if isinstance(recipe, AskingFile):
         sides = [*recipe.sides().values(), recipe.judge]
         return any(isinstance(side, LocalSide | RewardJudge) and side.trust_remote_code for side in sides)
+    if isinstance(recipe, TrainingFile) and any(strange_layers(file) for file in files_trained(recipe)):
+        return True  # which only the built model can tell from those of another name
     return isinstance(recipe, TrainingFile | EvalFile) and recipe.trust_remote_code
+
+
+def strange_layers(recipe: TrainingFile) -> str | None:
+    """The model on disk whose weights hold no layer of a name that a recipe's adapter is to change; None for others."""
+    with suppress(UserError):  # which is told where the model is looked at
+        model = upstream(recipe, anew=True).model
+        folder = Path(model).expanduser()
+        if recipe.use_peft and is_local(model) and (folder / "config.json").is_file():
+            return None if stores_layers(recipe, folder) else model
+    return None
 
 
 def import_without_torch() -> None:
@@ -112,6 +130,14 @@ def _try_training(recipe: TrainingFile, made: MadeHere) -> Iterator[str]:
         from apo_soup.models.window import window_of
 
         window_of(recipe, model)
+    if (Path(model).expanduser() / "config.json").is_file():
+        where = recipe.place("model_name_or_path")
+        settings = read_json(Path(model).expanduser() / "config.json", where).get("quantization_config")
+        require_trainable_bits(recipe, model, settings)
+    if strange_layers(recipe):
+        from apo_soup.models.without_weights import require_named_layers
+
+        require_named_layers(recipe, model)
     if recipe.sequence_parallel_size > 1:
         _try_sharing(recipe, model)
     tokenizer = recipe_tokenizer(recipe, anew=True)

@@ -12,8 +12,8 @@ from apo_soup.config.training import TrainingFile
 from apo_soup.errors import UserError
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.recipe_tokenizer import new_token_ids
+from apo_soup.models.without_weights import model_without_weights
 from apo_soup.progress import say
-from apo_soup.training.adapter_fit import model_without_weights
 
 
 @dataclass(frozen=True)

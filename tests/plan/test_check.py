@@ -1,5 +1,9 @@
 """A recipe's errors, all at once, and the table of its training files."""
 
+import json
+import re
+import shutil
+
 import pytest
 from helpers import ROOT
 from transformers import Gemma3TextConfig
@@ -172,3 +176,35 @@ def test_too_few_rows_for_a_batch_that_must_be_full_are_told(tmp_path, kind):
     for change in (sources.replace("0.5", "1.0"), sources.replace("rows.jsonl", "owner/name")):
         (tmp_path / f"{kind}.yaml").write_text(given + change)
         assert check_recipe(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "config", "told"),
+    [
+        (
+            {"lora_target_modules": ["c_attn", "q_proj"]},
+            {},
+            "lora_target_modules.0: expected .*, got c_attn",
+        ),
+        ({"lora_target_modules": ["q_proj"], "lora_modules_to_save": ["lm_head"]}, {}, None),
+        ({}, {"quantization_config": {"quant_method": "gptq"}}, "got .* in gptq, into which no adapter can be merged"),
+        (
+            {"use_peft": False},
+            {"quantization_config": {"quant_method": "fp8"}},
+            "all weights are trained, got .* fp8",
+        ),
+    ],
+)
+def test_a_check_sees_them_too(write_recipe, tiny_model, tmp_path, keys, config, told):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    (model / "config.json").write_text(json.dumps(json.loads((model / "config.json").read_text()) | config))
+    file = {
+        "model_name_or_path": str(model),
+        "output_dir": "o",
+        "dataset_mixture": {"datasets": [{"id": "owner/rows"}]},
+        "chat_template": "apo-soup",
+    }
+    recipe = load(write_recipe("sft.yaml", file | {"use_peft": True} | keys), "sft")
+    problems = tried_problems([recipe], tmp_path)
+    assert len(problems) == (told is not None)
+    assert told is None or re.search(told, problems[0])

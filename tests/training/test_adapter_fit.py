@@ -19,7 +19,9 @@ CASES = {
         "norm",
     ): "lora_target_modules: expected layers of .* that peft can adapt, got a refusal: Target module SmolLM3RMS",
     ("mlp",): "lora_target_modules: expected layers of .* that peft can adapt",
-    (".*zzz",): "lora_target_modules: expected layers of .* that peft can adapt, got a refusal: Target modules",
+    (
+        ".*zzz",
+    ): r"lora_target_modules: expected a pattern of whole paths .*, got .\.\*zzz., which matches none; name layers",
 }
 
 
