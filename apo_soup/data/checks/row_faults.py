@@ -158,7 +158,8 @@ def said_fault(item: Conversation, message: Fields, answer: str, text: str) -> s
         if same_words(thought, answer):
             continue
         if message is item.answers[-1]:
-            cure = f"{IN_CONTENT}, or choose another chat_template" if name == "reasoning_content" else OTHER_TEMPLATE
+            in_field = f"{IN_CONTENT}, or choose another chat_template" if item.thinks else THINK_CURE.format("rows")
+            cure = in_field if name == "reasoning_content" else OTHER_TEMPLATE
             return f"expected {name} in what the chat template writes, got none, so it is not trained; {cure}"
         if thought in text:
             return (

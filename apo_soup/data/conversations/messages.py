@@ -79,7 +79,9 @@ def checked_message(message: Fields, place: str) -> Fields:
                 "tool_calls; remove one"
             )
     if not isinstance(content, str):
-        raise RowError(f"{place}.content: expected text, got {described(content)}; correct the turn")
+        refused = isinstance(message.get("refusal"), str)
+        cure = "write its refusal there if it is to be trained, or leave the row out" if refused else "correct the turn"
+        raise RowError(f"{place}.content: expected text, got {described(content)}; {cure}")
     if role == "user" and is_blank(content):
         raise RowError(f"{place}.content: expected words, got a user turn that is empty; fill it, or leave the row out")
     return _checked_answer(message, content, place) if role == "assistant" else message

@@ -44,8 +44,10 @@ def one_reasoning(message: Fields, content: str, place: str) -> Fields:
     told = {name: value for name, value in given.items() if value.strip()}
     if len({value.strip() for value in told.values()}) > 1:
         raise RowError(f"{place}: expected one reasoning, got {' and '.join(told)} that differ; remove one")
-    reasoning = next(iter((told or given).values()))
-    if told and content.lstrip().startswith(THINKING):
+    if not told:  # templates ask whether a field is there, and would write an empty block for it
+        return {name: value for name, value in message.items() if name not in REASONING}
+    reasoning = next(iter(told.values()))
+    if content.lstrip().startswith(THINKING):
         block = content.lstrip().removeprefix(THINKING).partition(END_OF_THINKING)[0]
         if block.strip() != reasoning.strip():
             raise RowError(

@@ -64,6 +64,10 @@ def unread_fields(
     unread |= {name for name in copies if fields.get(name) not in EMPTY and not is_copy(fields[name], messages)}
     if ROW_REASONING in fields and ROW_REASONING in reads and not _is_thought(fields[ROW_REASONING], messages[-1]):
         unread.add(ROW_REASONING)  # the row does not think, or the template writes no reasoning
+    asked = fields.get("input")
+    if isinstance(asked, dict):  # of OpenAI's pairs
+        strange = asked.keys() - HARMLESS - {"messages", "tools"}
+        unread |= {f"input.{name}" for name in strange if asked[name] not in EMPTY}
     for message in messages:
         if not message.keys() <= TURN_FIELDS:
             strange = message.keys() - TURN_FIELDS - HARMLESS

@@ -9,6 +9,7 @@ from helpers import chat
 
 from apo_soup.data.checks.row_faults import TrainedTurns, row_fault, whole_row_fault
 from apo_soup.data.conversations.conversation import parse_conversation
+from apo_soup.data.cures import THINK_CURE
 
 QUESTION = {"role": "user", "content": "1 + 2?"}
 MARKED = """{%- for message in messages -%}<|im_start|>{{ message.role }}
@@ -130,6 +131,13 @@ def test_what_a_template_does_not_render_is_named(use, template, messages, fault
     found = fault_of(use(template), {"messages": [QUESTION, *messages]}, modes=False)
     assert (found is None) == (fault is None)
     assert (fault or "") in (found or "")
+
+
+def test_a_no_think_row_with_reasoning_in_a_field_is_not_told_to_write_it_into_the_content(use):
+    """There it would be refused too."""
+    turn = {"role": "assistant", "content": "3", "reasoning_content": "hm"}
+    found = fault_of(use(CHATML), {"messages": [QUESTION, turn], "chat_template_kwargs": {"enable_thinking": False}})
+    assert found.endswith("so it is not trained; " + THINK_CURE.format("rows"))
 
 
 @pytest.mark.parametrize("skipped", ["system", "tool", "user"])

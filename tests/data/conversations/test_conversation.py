@@ -32,6 +32,10 @@ from apo_soup.data.sources.rows import RowError
         ({"messages": "x"}, "field messages: expected a list of turns, got str 'x'"),
         ({"messages": [{"role": "user", "content": 3}]}, r"messages\[0\].content: expected text, got int 3"),
         (
+            {"messages": [{"role": "assistant", "content": None, "refusal": "I cannot."}]},
+            "got NoneType None; write its refusal there if it is to be trained, or leave the row out",
+        ),
+        (
             {"messages": [{"role": "alien", "content": "x"}]},
             r"messages\[0\].role: expected one of .*, got 'alien'; correct",
         ),

@@ -118,8 +118,8 @@ def test_parts_of_reasoning_are_paragraphs():
     ],
 )
 def test_what_tables_write_for_no_reasoning_is_none(nothing):
-    message = answer(reasoning_content=nothing)
-    assert (message["content"], message["reasoning_content"]) == ("A", "")
+    """gpt-oss' template writes an empty channel for a field that is there."""
+    assert answer(reasoning_content=nothing) == {"role": "assistant", "content": "A"}
 
 
 def test_a_turn_whose_reasoning_is_encrypted_alone_has_none():

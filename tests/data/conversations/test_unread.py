@@ -125,6 +125,12 @@ def test_a_column_that_was_taken_for_a_copy_and_says_something_else_is_counted()
     assert unread({**pair, "messages": other}, pairs=True) == {"messages"}
 
 
+def test_what_stands_beside_the_turns_of_openais_pairs_is_named():
+    said = {name: [{"role": "assistant", "content": name}] for name in ("preferred_output", "non_preferred_output")}
+    asked = {"messages": [{"role": "user", "content": "Q?"}], "tools": [], "parallel_tool_calls": True, "metadata": {}}
+    assert unread({"input": asked, **said}, pairs=True) == {"input.parallel_tool_calls"}
+
+
 def test_what_an_answer_says_is_no_copy_of_what_was_asked():
     """A short column stands in many an answer."""
     alone = {"chosen": "The cat purrs.", "rejected": "The dog."}
