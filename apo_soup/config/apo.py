@@ -10,7 +10,7 @@ from apo_soup.config.in_words import as_written
 from apo_soup.config.keys import AboveZero, Flag, Table, in_list, key
 from apo_soup.config.library_keys import with_library_keys
 from apo_soup.config.loss_keys import COUPLING, loss_faults
-from apo_soup.config.stage_file import Fault
+from apo_soup.config.stage_file import Fault, Remark
 from apo_soup.config.training import TrainingFile
 
 LossName = Literal[
@@ -19,6 +19,8 @@ LossName = Literal[
 ]  # fmt: skip
 # YAML's own types: a step is a whole number, a share is a fraction.
 Checkpoints = Annotated[list[Any], BeforeValidator(in_list, json_schema_input_type=Any)]
+# The highest scale that anybody gives on purpose.
+HIGHEST_BETA = 10
 
 
 @with_library_keys("DPOConfig", "ModelConfig")
@@ -66,6 +68,12 @@ class ApoFile(TrainingFile):
     def settled_elsewhere(self) -> frozenset[str]:
         settled = super().settled_elsewhere
         return settled - {"per_device_train_batch_size"} if COUPLING & set(self.loss_type) else settled
+
+    def remarks(self) -> Iterator[Remark]:
+        yield from super().remarks()
+        if self.beta > HIGHEST_BETA:
+            told = f"{self.beta:g} is above {HIGHEST_BETA}, which holds answers to the reference; usual are 0.01 to 1"
+            yield Remark("beta", told)
 
     def faults(self) -> Iterator[Fault]:
         yield from super().faults()

@@ -31,6 +31,8 @@ from apo_soup.config.stage_file import Fault, Keys, Remark
 HELD_OUT = "a share between 0 and 1, or a number of rows of 1 or more"
 # What shares that a person wrote may miss of 1.
 ROUNDING = 1e-6
+# How often rows are hardly taken on purpose: a percentage may be meant.
+MANY_TIMES = 10
 
 
 class Located(Keys):
@@ -180,6 +182,9 @@ class Mixture(Keys):
             if first is not None:
                 told = f"the rows of datasets.{first} are taken again; where that is meant, its weight can say so"
                 yield Remark(f"datasets.{number}", told)
+            if source.weight >= MANY_TIMES:
+                told = f"each row is taken {source.weight:g} times; a part of the rows is a weight below 1, such as 0.5"
+                yield Remark(f"datasets.{number}.weight", told)
 
     def _faults_of_shares(self) -> Iterator[Fault]:
         shares = [source.token_share for source in self.datasets]

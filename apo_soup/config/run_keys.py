@@ -25,6 +25,8 @@ ATTENTIONS = (
 SHARES_IN_ONE = 1_000_000
 # The highest rate that anybody gives on purpose, with plain SGD on a small model.
 HIGHEST_RATE = 0.5
+# The largest share of the steps that anybody warms up for.
+MOST_WARM_UP = 0.5
 
 
 def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
@@ -86,6 +88,9 @@ def run_remarks(recipe: "TrainingFile") -> Iterator[Remark]:
     if recipe.metric_for_best_model and not reads_metric and recipe.lr_scheduler_type not in BY_METRIC:
         told = "nothing reads it without load_best_model_at_end or save_strategy: best, so the last weights are kept"
         yield Remark("metric_for_best_model", told)
+    if MOST_WARM_UP < (recipe.warmup_steps or 0) < 1:
+        told = f"the learning rate rises for {recipe.warmup_steps:.0%} of the steps; a usual share is 0.03 to 0.1"
+        yield Remark("warmup_steps", told)
     if recipe.lr_scheduler_type == "constant" and recipe.warmup_steps:
         told = "the schedule constant has no warm-up; write constant_with_warmup for one"
         yield Remark("warmup_steps", told)

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from apo_soup.config.training import TrainingFile
 from apo_soup.data.conversations.source_mode import sources_in_mode
+from apo_soup.data.conversations.unread import judges
 from apo_soup.data.documents import Refused, RowToEncode
 from apo_soup.data.encode import RowEncoder, encoder_for
 from apo_soup.data.options import Options
@@ -20,7 +21,8 @@ ROWS_TRIED = 20
 def first_rows_problems(
     recipe: TrainingFile, tokenizer: PreTrainedTokenizerBase, without: Collection[int] = ()
 ) -> Iterator[str]:
-    """A sentence for each source of which none of the first rows would be trained on.
+    """A sentence for each source of which none of the first rows would be trained on; a note on the file for each field
+    that nothing reads and that says how a row is to be used, such as the label of KTO's rows.
 
     Args:
         tokenizer: with the template that trains.
@@ -36,23 +38,29 @@ def first_rows_problems(
         quiet: Callable[[str], None] = lambda _: None  # noqa: E731 - its note is the preparation's
         entries = sources_in_mode(entries, options.template_kwargs, encoder.read, quiet)
     for entry in entries:
-        problem = _problem(entry, encoder, recipe.place(f"dataset_mixture.datasets.{entry.number}.id"))
+        key = f"dataset_mixture.datasets.{entry.number}.id"
+        problem, unread = _tried(entry, encoder, recipe.place(key))
         if problem:
             yield problem
+        recipe.notes.extend(
+            f"{recipe.place(key)}: field {name} of its rows is not used, and such a field says how a row is to be used"
+            for name in unread
+        )
 
 
-def _problem(entry: MixtureSource, encoder: RowEncoder, where: str) -> str | None:
+def _tried(entry: MixtureSource, encoder: RowEncoder, where: str) -> tuple[str | None, list[str]]:
+    """What is wrong with the first rows, and the judging fields of the first good one that nothing reads."""
     first, count = "", 0
     for row in islice(entry.rows, ROWS_TRIED):
         count += 1
         try:
-            (result,) = encoder([RowToEncode(entry.source, row, entry.format, 1, checked=True)]).results
+            batch = encoder([RowToEncode(entry.source, row, entry.format, 1, checked=True)])
         except UserError as error:
-            return str(error)
-        if not isinstance(result, Refused):
-            return None
-        first = first or f"{row.place}: {result.reason}"
+            return str(error), []
+        if not isinstance(batch.results[0], Refused):
+            return None, sorted(name for _, name in batch.unread if judges(name))
+        first = first or f"{row.place}: {batch.results[0].reason}"
     if not count:
-        return f"{where}: expected at least one row, got none in {entry.source.name}; write its rows first"
+        return f"{where}: expected at least one row, got none in {entry.source.name}; write its rows first", []
     told = f"expected a row that can be trained on among the first {count} of {entry.source.name}, got none"
-    return f"{where}: {told}; the first: {first}"
+    return f"{where}: {told}; the first: {first}", []

@@ -81,7 +81,7 @@ def _looks(recipe: StageFile, made: MadeHere) -> Iterator[Callable[[], Iterator[
 
 
 def needs_torch(recipe: StageFile) -> bool:
-    """Whether a file is read by what may import torch: mergekit, code that comes with a model, or a model that is built.
+    """Whether a file is read by what may import torch: mergekit, code of a model, or a model that is built.
 
     Raises:
         UserError: a member of an apo file is wrong.

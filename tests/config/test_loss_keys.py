@@ -77,3 +77,9 @@ def test_a_key_that_would_change_the_loss_and_cannot_is_refused(write_recipe, ke
 )
 def test_keys_that_count_are_taken(write_recipe, keys):
     assert load(write_recipe("apo.yaml", FILE | keys), "apo").kind == "apo"
+
+
+def test_a_scale_that_holds_answers_to_the_reference_is_told(write_recipe):
+    told = "beta: 50 is above 10, which holds answers to the reference; usual are 0.01 to 1"
+    recipes = [load(write_recipe("apo.yaml", FILE | {"beta": beta}), "apo") for beta in (10, 50)]
+    assert [[told in note for note in recipe.notes] for recipe in recipes] == [[], [True]]

@@ -38,4 +38,6 @@ def test_rows_that_are_named_again_are_told(write_recipe):
     again = "the rows of datasets.0 are taken again; where that is meant, its weight can say so"
     one, other = {"id": "owner/a"}, {"id": "owner/b"}
     assert of_sources(write_recipe, one, other, one | {"weight": 0.5}) == [f"dataset_mixture.datasets.2: {again}"]
+    many = "each row is taken 50 times; a part of the rows is a weight below 1, such as 0.5"
+    assert of_sources(write_recipe, other, one | {"weight": 50}) == [f"dataset_mixture.datasets.1.weight: {many}"]
     assert of_sources(write_recipe, one, one | {"split": "test"}, one | {"chat_template_kwargs": {"x": 1}}) == []

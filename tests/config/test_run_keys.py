@@ -235,7 +235,7 @@ def test_what_cannot_hold_together_is_told_before_anything_runs(write_recipe, ke
 def test_what_a_key_costs_is_told(write_recipe):
     keys = {"save_only_model": True, "logging_nan_inf_filter": True, "metric_for_best_model": "loss"}
     path = write_recipe(
-        "sft.yaml", FILE | keys | {"lr_scheduler_type": "constant", "warmup_steps": 0.1, "learning_rate": "2e5"}
+        "sft.yaml", FILE | keys | {"lr_scheduler_type": "constant", "warmup_steps": 0.9, "learning_rate": "2e5"}
     )
     recipe = load(path, "sft")
     assert [note.split(": ", 1)[1] for note in recipe.notes] == [
@@ -244,6 +244,7 @@ def test_what_a_key_costs_is_told(write_recipe):
         "goes on",
         "metric_for_best_model: nothing reads it without load_best_model_at_end or save_strategy: best, so the last "
         "weights are kept",
+        "warmup_steps: the learning rate rises for 90% of the steps; a usual share is 0.03 to 0.1",
         "warmup_steps: the schedule constant has no warm-up; write constant_with_warmup for one",
         "logging_nan_inf_filter: a loss that is not finite is hidden in the logs and in train_loss, and does not end "
         "the run",

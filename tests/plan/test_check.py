@@ -208,3 +208,14 @@ def test_a_check_sees_them_too(write_recipe, tiny_model, tmp_path, keys, config,
     problems = tried_problems([recipe], tmp_path)
     assert len(problems) == (told is not None)
     assert told is None or re.search(told, problems[0])
+
+
+def test_a_label_that_supervised_training_does_not_read_is_told(write_recipe, write_rows, tiny_model, tmp_path):
+    rows = write_rows("rows.jsonl", [{"prompt": "a", "completion": "b", "label": True, "mood": 1}])
+    file = {"model_name_or_path": str(tiny_model), "output_dir": "o", "chat_template": "apo-soup"}
+    recipe = load(write_recipe("sft.yaml", file | {"dataset_mixture": {"datasets": [{"id": str(rows)}]}}), "sft")
+    assert tried_problems([recipe], tmp_path) == []
+    assert [note.split(": ", 1)[1] for note in recipe.notes] == [
+        "dataset_mixture.datasets.0.id: field label of its rows is not used, and such a field says how a row is to be "
+        "used"
+    ]
