@@ -10,6 +10,7 @@ from apo_soup.config.merge import MergeFile
 from apo_soup.errors import UserError
 from apo_soup.progress import clock, say, tell
 from apo_soup.runs.entry import alone_on, report_state, stage_program
+from apo_soup.runs.lineage import model_label
 from apo_soup.runs.put_in_place import hidden_sibling
 from merge.load_process import LoadProcess
 from merge.mergekit_names import named_models
@@ -68,7 +69,7 @@ def _make_folder(recipe: MergeFile, name: str, options: argparse.Namespace, load
             loads.start(Path(first))
         from merge.run import run_merge_stage
 
-        models = ", ".join(named_models(plan.config))
+        models = ", ".join(model_label(model, Path()) for model in named_models(plan.config))
         say(f"{name}: {plan.config.merge_method} of {models} into {plan.stage.folder}")
         started = time.monotonic()
         run_merge_stage(plan, recipe, loads)

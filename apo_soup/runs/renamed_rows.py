@@ -1,5 +1,5 @@
-"""Manifests and marks of trainings whose rows lay elsewhere, with the same content: a run that was renamed, or rows
-that were moved, make nothing stale.
+"""Manifests and marks of trainings and of asked models whose rows, or models, lay elsewhere, with the same content: a
+run that was renamed, or rows that were moved, make nothing stale.
 """
 
 from pathlib import Path
@@ -8,13 +8,14 @@ from typing import Any
 from apo_soup.config.file_names import row_kind
 
 _MIXTURE, _SOURCES, _ID = "dataset_mixture", "datasets", "id"
+_PROMPTS, _MODEL = "prompts", "model"
 
 
 def with_names_of(
     config: dict[str, Any], inputs: dict[str, str], record: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """A training's configuration and inputs with its sources called as the record calls them, where their rows are the
-    same, source by source.
+    same, source by source; that of pairs and traces with its prompts and the models that it asks called so.
 
     >>> rows = {"dataset_mixture": {"datasets": [{"id": "old/a.jsonl"}]}}
     >>> record = {"config": rows, "inputs": {"rows old/a.jsonl #0": "x"}}
@@ -24,6 +25,7 @@ def with_names_of(
     >>> with_names_of(moved, {"rows new/a.jsonl #0": "y"}, record) == (moved, {"rows new/a.jsonl #0": "y"})
     True
     """
+    config = _asked_as(config, inputs, record)
     now, before = _sources(config), _sources(record["config"])
     if len(now) != len(before):
         return config, inputs
@@ -37,6 +39,25 @@ def with_names_of(
     if named == inputs:
         return config, inputs
     return config | {_MIXTURE: config[_MIXTURE] | {_SOURCES: sources}}, named
+
+
+def _asked_as(config: dict[str, Any], inputs: dict[str, str], record: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of pairs or traces with the record's names for prompts and models of the same content."""
+    named = dict(config)
+    for name, old in record["config"].items():
+        new = config.get(name)
+        if name not in inputs or inputs[name] != record["inputs"].get(name):
+            continue
+        if isinstance(new, dict) and isinstance(old, dict) and _MODEL in new and _MODEL in old:
+            named[name] = new | {_MODEL: old[_MODEL]}
+        if name == _PROMPTS and _listed(new) and _listed(old) and list(map(_kind, new)) == list(map(_kind, old)):
+            named[name] = [one | {_ID: was[_ID]} for one, was in zip(new, old, strict=True)]
+    return named
+
+
+def _listed(sources: Any) -> bool:
+    """Whether these are sources in a list, each with its name."""
+    return isinstance(sources, list) and all(isinstance(one, dict) and _ID in one for one in sources)
 
 
 def _kind(source: dict[str, Any]) -> str | None:

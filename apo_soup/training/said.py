@@ -148,9 +148,13 @@ def closing_line(stage: Stage, metrics: dict[str, Any], prepared: Path) -> str:
     rejected, dropped, not_drawn, lost = (sum(s.get(name, 0) for s in sources) for name in names)
     dropped -= not_drawn  # weight or token_share asked for that
     if rejected:
-        parts.append(f"{rejected:,} rows could not be used ({prepared / 'rejects.jsonl'})")
+        parts.append(f"{_rows(rejected)} could not be used ({prepared / 'rejects.jsonl'})")
     if dropped:
-        parts.append(f"{dropped:,} rows were left out")
+        parts.append(f"{_rows(dropped)} {'was' if dropped == 1 else 'were'} left out")
     if lost:
-        parts.append(f"{lost:,} tokens were cut off by max_length")
+        parts.append(f"{lost:,} tokens were lost to max_length")
     return "; ".join(parts)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"

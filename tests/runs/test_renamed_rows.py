@@ -26,6 +26,19 @@ def test_rows_that_lie_elsewhere_make_nothing_stale(tmp_path):
     assert training("new", seed=2).stale().startswith("rows runs/new/data/a.jsonl #1 is new")
 
 
+def test_pairs_of_a_run_that_was_renamed_are_up_to_date(tmp_path):
+    def pairs(run, model="m", form="jsonl"):
+        prompts = [{"id": "of/the/hub"}, {"id": f"runs/{run}/data/a.{form}"}]
+        sides = {side: {"model": f"runs/{run}/sft", "temperature": 0.6} for side in ("strong", "weak")}
+        config = {"prompts": prompts, "mode": "think", **sides}
+        return Stage("pairs", tmp_path / "pairs", config, {"prompts": "p", "code": "c", "strong": model, "weak": "w"})
+
+    pairs("old").finish(pairs("old").begin() and pairs("old").result_folder(), {})
+    assert pairs("new").stale() is None
+    assert "strong changed" in pairs("new", model="n").stale()
+    assert "prompts.1.id was" in pairs("old", form="json").stale()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [

@@ -97,6 +97,6 @@ def test_the_closing_line_names_folder_time_loss_and_rows():
     metrics = {"train_seconds": 75.2, "train_loss": 1.25, "eval_loss": 2.0, "data": ROWS}
     assert closing_line(STAGE, metrics, Path("prepared/a")) == (
         "sft: runs/x/sft written, 1:15 of training; mean loss 1.2500; held-out loss 2.0000; 2 rows could not be used "
-        "(prepared/a/rejects.jsonl); 2 rows were left out; 7 tokens were cut off by max_length"
+        "(prepared/a/rejects.jsonl); 2 rows were left out; 7 tokens were lost to max_length"
     )
     assert closing_line(STAGE, {"train_loss": 1}, Path("p")) == "sft: runs/x/sft written; mean loss 1.0000"
