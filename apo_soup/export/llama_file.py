@@ -47,15 +47,26 @@ class LlamaFile:
     def tokens(self, text: str) -> list[int]:
         """The ids of a prompt, as llama.cpp's server makes them: control tokens are read as such, and the beginning of
         text is added where the file says so, and the prompt has none.
+
+        Raises:
+            UserError: llama.cpp crashes.
         """
         return list(self._ask("tokens", text))
 
     def logprobs(self, ids: list[int]) -> list[float]:
-        """The log-probability of each token of a text but the first, given those before it."""
+        """The log-probability of each token of a text but the first, given those before it.
+
+        Raises:
+            UserError: llama.cpp crashes.
+        """
         return list(self._ask("logprobs", ids))
 
     def answer(self, prompt: list[int], ends: set[int], longest: int) -> list[int]:
-        """The likeliest tokens behind a prompt, up to an end of turn, which is among them, or `longest`."""
+        """The likeliest tokens behind a prompt, up to an end of turn, which is among them, or `longest`.
+
+        Raises:
+            UserError: llama.cpp crashes.
+        """
         return list(self._ask("answer", prompt, ends, longest))
 
     def _ask(self, name: str, *arguments: Any) -> Any:

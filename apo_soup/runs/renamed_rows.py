@@ -3,7 +3,7 @@ run that was renamed, or rows that were moved, make nothing stale.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from apo_soup.config.file_names import row_kind
 
@@ -55,7 +55,7 @@ def _asked_as(config: dict[str, Any], inputs: dict[str, str], record: dict[str, 
     return named
 
 
-def _listed(sources: Any) -> bool:
+def _listed(sources: Any) -> TypeGuard[list[dict[str, Any]]]:
     """Whether these are sources in a list, each with its name."""
     return isinstance(sources, list) and all(isinstance(one, dict) and _ID in one for one in sources)
 

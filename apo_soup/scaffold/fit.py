@@ -161,13 +161,18 @@ def measured_cut(recipe: TrainingFile, rows: int, window: int | None, machine: M
     if not lengths.lengths:
         return MeasuredCut(Cut(min(most, 1024)), "", lengths.refused)
     length = chosen_length(lengths, most)
-    cut = Cut(length, _sequences(recipe, length, lengths, rows))
+    cut = Cut(length, _sequences(recipe, length, lengths, rows)).unpacked(machine, rows)
+    if cut.packed is not None:
+        recipe = recipe.model_copy(update={"packing": False})
     cut, told = fitted(recipe, cut, lengths, rows, machine)
-    cut = replace(cut, sequences=_sequences(recipe, cut.length, lengths, rows))
+    if cut.packed is None:
+        cut = replace(cut, sequences=_sequences(recipe, cut.length, lengths, rows))
     seen = f"{recipe.path.name}: rows of {lengths.mean:,.0f} tokens, the longest {lengths.longest:,}"
     seen += f" (of the first {lengths.read:,})" if rows > lengths.read else ""
     over = lengths.above(cut.length)
-    seen += f"; max_length {cut.length:,}" + (f" cuts {over:,} of them" if over else "")
+    seen += f"; max_length {cut.length:,}"
+    seen += f", and {over:,} of them longer: cut there, or left out where no trained token is before it" if over else ""
+    seen += f"; not packed, for that leaves {cut.packed:,} to an epoch" if cut.packed is not None else ""
     return MeasuredCut(cut, f"{seen}\n{told}" if told else seen, lengths.refused)
 
 
@@ -180,7 +185,7 @@ def _lengths(longest: int) -> list[int]:
 
 def _sequences(recipe: TrainingFile, length: int, lengths: RowLengths, rows: int) -> int:
     """About how many sequences or pairs an epoch has."""
-    if isinstance(recipe, ApoFile):
+    if isinstance(recipe, ApoFile) or not recipe.packs:
         return rows
     kept = sum(min(one, length) for one in lengths.lengths) / len(lengths.lengths)
     return max(1, round(kept * rows / length))

@@ -288,7 +288,10 @@ def _write(folder: Path, asked: RecipeAsked, cuts: dict[str, Cut]) -> None:
 def file_text(written: WrittenFile, kind: str, folder: Path) -> str:
     """A file as it is written, with the schema that editors check it by."""
     lines = [f"# yaml-language-server: $schema={_schemas(folder)}/{kind}.json", *(f"# {one}" for one in written.about)]
-    return "\n".join(lines) + "\n\n" + commented_yaml(written.model, written.parts)
+    keys = commented_yaml(written.model, written.parts)
+    for key, told in written.remarks.items():
+        keys = keys.replace(f"\n{key}: ", f"\n# {told}.\n{key}: ", 1)
+    return "\n".join(lines) + "\n\n" + keys
 
 
 def _schemas(folder: Path) -> str:

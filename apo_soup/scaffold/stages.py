@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ RATES = {"adapter": (2e-4, 5e-5), "small": (1e-4, 5e-6), "large": (2e-5, 1e-6)}
 FEW_ROWS = 1000
 # Steps of an epoch below which the global batch is halved, down to the least one.
 FEW_STEPS, LEAST_BATCH = 10, 4
+# Steps of a whole training below which rows are not packed.
+FEW_IN_ALL = 30
 SCHEDULE = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}}
 
 
@@ -71,12 +73,21 @@ class Cut:
         sequences: about how many an epoch has; None where that is not known.
         at_once: sequences or pairs of a micro-batch on a device.
         checkpointed: whether activations are computed again in the backward pass.
+        packed: about how many sequences an epoch would have packed, where rows are not packed for that.
     """
 
     length: int
     sequences: int | None = None
     at_once: int = 1
     checkpointed: bool = True
+    packed: int | None = None
+
+    def unpacked(self, machine: MachineSize, rows: int) -> "Cut":
+        """The same with every row a sequence of its own, where packed ones would be too few for a training."""
+        steps = epochs(rows) * -(-(self.sequences or rows) // self.batch(machine))
+        if self.sequences is None or self.sequences >= rows or steps >= FEW_IN_ALL:
+            return self
+        return replace(self, sequences=rows, packed=self.sequences)
 
     def batch(self, machine: MachineSize) -> int:
         """The global batch: as large as the machine's, as long as an epoch has some steps of it."""
@@ -98,6 +109,8 @@ class WrittenFile:
     model: type[Keys]
     about: tuple[str, ...]
     parts: tuple[dict[str, Any], ...]
+    # More to be said above a key.
+    remarks: dict[str, str] = field(default_factory=dict)
 
 
 def recipe_yaml(asked: RecipeAsked) -> WrittenFile:
@@ -113,7 +126,11 @@ def sft_yaml(asked: RecipeAsked, cut: Cut) -> WrittenFile:
     mode = asked.data.mode_keys if asked.model.knows_modes else {}
     source = {"id": "data/train.jsonl", **mode}
     tokens = asked.model.new_token_keys
-    cutting = {"packing": True, "packing_strategy": "bfd", "max_length": cut.length}
+    packing = {"packing": True, "packing_strategy": "bfd"} if cut.packed is None else {"packing": False}
+    remarks = (
+        {} if cut.packed is None else {"packing": f"These rows would be {_sequences(cut.packed)}, too few for steps"}
+    )
+    cutting = {**packing, "max_length": cut.length}
     parts = (
         {"model_name_or_path": "base", **_weights(asked), **tokens},
         _adapter(asked, 0.05),
@@ -123,7 +140,8 @@ def sft_yaml(asked: RecipeAsked, cut: Cut) -> WrittenFile:
         {"seed": 42},
     )
     about = f"Supervised fine-tuning on {asked.data.rows:,} rows of {asked.data.reader.source.id}"
-    return WrittenFile(file_model("sft"), (f"{about}, for {asked.machine.told}.", _command("run sft", asked)), parts)
+    told = (f"{about}, for {asked.machine.told}.", _command("run sft", asked))
+    return WrittenFile(file_model("sft"), told, parts, remarks)
 
 
 def apo_yaml(asked: RecipeAsked, cut: Cut) -> WrittenFile:
@@ -255,12 +273,22 @@ def _adapter(asked: RecipeAsked, dropout: float) -> dict[str, Any]:
     return {"use_peft": True, **(quantised if asked.adapter == "qlora" else {}), **shape}
 
 
+def epochs(rows: int) -> int:
+    """How often sft goes over its rows."""
+    return 3 if rows < FEW_ROWS else 2
+
+
+def _sequences(count: int) -> str:
+    return f"{count:,} sequence{'' if count == 1 else 's'}"
+
+
 def _steps(asked: RecipeAsked, cut: Cut, stage: int, rows: int) -> dict[str, Any]:
     """The keys of a training's steps; `stage` is 0 for sft and 1 for apo."""
     small = asked.model.parameters is not None and asked.model.parameters < SMALL
+    short = cut.sequences is not None and cut.sequences < FEW_STEPS * cut.batch(asked.machine)
     rates = RATES["adapter" if asked.adapter else "small" if small else "large"]
     return {
-        "num_train_epochs": 1 if stage else 3 if rows < FEW_ROWS else 2,
+        "num_train_epochs": (3 if short else 1) if stage else epochs(rows),
         "global_batch_size": cut.batch(asked.machine),
         "per_device_train_batch_size": cut.fitting_batch(asked.machine).at_once,
         "learning_rate": rates[stage],

@@ -38,6 +38,9 @@ def test_a_device_holds_as_much_as_its_memory_and_no_more(recipe):
 def test_a_batch_leaves_an_epoch_some_steps():
     laptop, node = SIZES["laptop"], SIZES["node"]
     assert [Cut(512, sequences).batch(laptop) for sequences in (None, 10, 80, 160, 10_000)] == [16, 4, 8, 16, 16]
+    assert Cut(2048, 3).unpacked(laptop, 87) == Cut(2048, 87, packed=3), "three steps of 4 in all are no training"
+    assert Cut(2048, 87).unpacked(laptop, 87).packed is None
+    assert Cut(2048, 700).unpacked(laptop, 9000) == Cut(2048, 700)
     assert Cut(512, 3).batch(node) == 8, "one a process"
     assert Cut(512, 100_000, at_once=8).fitting_batch(node).at_once == 8
     assert Cut(512, 3, at_once=8).fitting_batch(node).at_once == 1
