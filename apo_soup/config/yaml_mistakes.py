@@ -47,6 +47,8 @@ def _of_character(problem: str, context: str, before: str) -> str | None:
         return f"a value that begins with {character[1]}; put quotes around it"
     if problem.startswith("found undefined alias"):
         return "a value that begins with *, which names an anchor that is not there; put quotes around a text"
+    if problem.startswith("found unknown escape character"):
+        return "a backslash inside double quotes; put single quotes around the text"
     if context == "while scanning an alias":
         return "a value that begins with *; put quotes around it"
     return None

@@ -76,6 +76,12 @@ def test_attentions_are_those_of_the_installed_transformers():
     ("keys", "sentences"),
     [
         (COSINE | {"lr_scheduler_kwargs": {"min_lr_rate": 0.1}}, []),
+        ({"gradient_checkpointing_kwargs": '{"use_reentrant": false}'}, []),
+        (
+            {"gradient_checkpointing_kwargs": "use_reentrant=False"},
+            ["gradient_checkpointing_kwargs: expected a mapping, got 'use_reentrant=False'; write `name: value` lines "
+             "below it"],
+        ),
         (
             COSINE,
             ["lr_scheduler_kwargs: expected one of min_lr and min_lr_rate for the schedule cosine_with_min_lr, got "

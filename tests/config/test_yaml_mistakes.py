@@ -15,6 +15,7 @@ BEHIND = "a text behind the quote that ends a value; put quotes of the other kin
     [
         ("a: 1\nb:\n\tc: 2\n", 3, "a tab where the line is indented; indent with spaces"),
         ('a: 1\nb: "x\nc: 1\nd: 2\n', 2, "a quotation that does not end; close it"),
+        ('a: "C:\\data"\n', 1, "a backslash inside double quotes; put single quotes around the text"),
         ("a: 1\nb: my run: second\n", 2, "a value with ': ' in it; put quotes around it"),
         ("a: 1\nb:\u00a01\nc: 2\n", 2, "a no-break space; write a plain one in its place"),
         ("a:1\nb: 2\n", 1, "a key without a space behind its colon; write one there"),
