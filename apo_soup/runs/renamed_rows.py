@@ -1,5 +1,5 @@
-"""Manifests and marks of trainings and of asked models whose rows, or models, lay elsewhere, with the same content: a
-run that was renamed, or rows that were moved, make nothing stale.
+"""Manifests and marks of trainings, asked models and evaluations whose rows, or models, lay elsewhere, with the same
+content: a run that was renamed, or rows that were moved, make nothing stale.
 """
 
 from pathlib import Path
@@ -9,13 +9,15 @@ from apo_soup.config.file_names import row_kind
 
 _MIXTURE, _SOURCES, _ID = "dataset_mixture", "datasets", "id"
 _PROMPTS, _MODEL = "prompts", "model"
+_SUITE, _TASKS, _DATA = "suite", "tasks", "data"
 
 
 def with_names_of(
     config: dict[str, Any], inputs: dict[str, str], record: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """A training's configuration and inputs with its sources called as the record calls them, where their rows are the
-    same, source by source; that of pairs and traces with its prompts and the models that it asks called so.
+    same, source by source; that of pairs and traces with its prompts and the models that it asks called so, and that of
+    a suite with the rows of its tasks.
 
     >>> rows = {"dataset_mixture": {"datasets": [{"id": "old/a.jsonl"}]}}
     >>> record = {"config": rows, "inputs": {"rows old/a.jsonl #0": "x"}}
@@ -25,7 +27,7 @@ def with_names_of(
     >>> with_names_of(moved, {"rows new/a.jsonl #0": "y"}, record) == (moved, {"rows new/a.jsonl #0": "y"})
     True
     """
-    config = _asked_as(config, inputs, record)
+    config, inputs = _measured_as(_asked_as(config, inputs, record), inputs, record)
     now, before = _sources(config), _sources(record["config"])
     if len(now) != len(before):
         return config, inputs
@@ -53,6 +55,33 @@ def _asked_as(config: dict[str, Any], inputs: dict[str, str], record: dict[str, 
         if name == _PROMPTS and _listed(new) and _listed(old) and list(map(_kind, new)) == list(map(_kind, old)):
             named[name] = [one | {_ID: was[_ID]} for one, was in zip(new, old, strict=True)]
     return named
+
+
+def _measured_as(
+    config: dict[str, Any], inputs: dict[str, str], record: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The configuration of a suite, or of a stage that asks one, and its inputs, with rows of the same content called
+    as the record calls them.
+    """
+    if isinstance(config.get(_SUITE), dict) and isinstance(record["config"].get(_SUITE), dict):
+        inside = {"config": record["config"][_SUITE], "inputs": record["inputs"]}
+        suite, inputs = _measured_as(config[_SUITE], inputs, inside)
+        return config | {_SUITE: suite}, inputs
+    now, before = config.get(_TASKS), record["config"].get(_TASKS)
+    if not isinstance(now, list) or not isinstance(before, list) or len(now) != len(before):
+        return config, inputs
+    tasks: list[Any] = []
+    called: dict[str, str] = {}
+    for task, old in zip(now, before, strict=True):
+        named = task
+        if isinstance(task, dict) and isinstance(old, dict) and task.get(_DATA) and old.get(_DATA):
+            label, old_label = (f"rows {one[_DATA]}" for one in (task, old))
+            same = label in inputs and inputs[label] == record["inputs"].get(old_label)
+            alike = row_kind(Path(task[_DATA])) == row_kind(Path(old[_DATA]))
+            if same and alike and called.setdefault(label, old_label) == old_label:
+                named = task | {_DATA: old[_DATA]}
+        tasks.append(named)
+    return config | {_TASKS: tasks}, {called.get(label, label): value for label, value in inputs.items()}
 
 
 def _listed(sources: Any) -> TypeGuard[list[dict[str, Any]]]:

@@ -39,6 +39,23 @@ def test_pairs_of_a_run_that_was_renamed_are_up_to_date(tmp_path):
     assert "prompts.1.id was" in pairs("old", form="json").stale()
 
 
+@pytest.mark.parametrize("name", ["evals/sft", "sweep"])
+def test_a_suite_that_asks_rows_of_a_renamed_run_is_up_to_date(tmp_path, name):
+    def measured(run, rows="r", form="jsonl", swapped=False):
+        files = [f"runs/{run}/pairs/test.{form}", "data/heldout.jsonl"]
+        tasks = [{"name": task, "data": file} for task, file in zip("ab", files[:: -1 if swapped else 1], strict=True)]
+        suite = {"tasks": [*tasks, {"name": "made"}]}
+        inputs = {"model": "m", f"rows {files[0]}": rows, f"rows {files[1]}": "h"}
+        return Stage(name, tmp_path / "x", {"suite": suite} if name == "sweep" else suite, inputs)
+
+    measured("old").begin()
+    measured("old").finish(measured("old").result_folder(), {})
+    assert measured("old").stale() is None
+    assert measured("new").stale() is None
+    for changed in (measured("new", rows="s"), measured("new", form="json"), measured("new", swapped=True)):
+        assert changed.stale()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [
