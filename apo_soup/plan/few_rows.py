@@ -12,6 +12,9 @@ from apo_soup.config.sft import SftFile
 from apo_soup.config.stage_file import StageFile
 from apo_soup.config.training import TrainingFile
 
+# Optimiser steps of a training that are hardly any.
+FEW_STEPS_IN_ALL = 10
+
 
 def few_rows_problems(recipes: list[StageFile]) -> Iterator[str]:
     """A sentence for each training file that holds out all rows, or that drops the rows of a batch that is not full and
@@ -67,3 +70,17 @@ def rows_read(recipe: TrainingFile, needed: int) -> int | None:
         with file.open("rb") as lines:
             total += ceil(sum(1 for line in islice(lines, enough) if line.strip()) * source.weight)
     return total
+
+
+def few_steps_told(file: Path, steps: int, packing: bool) -> list[str]:
+    """A line where a training has hardly any optimiser steps.
+
+    >>> few_steps_told(Path("sft.yaml"), 3, packing=False)
+    ['sft.yaml: 3 optimiser steps in all; a smaller global_batch_size or more num_train_epochs give more']
+    >>> few_steps_told(Path("sft.yaml"), 10, packing=True)
+    []
+    """
+    if steps >= FEW_STEPS_IN_ALL:
+        return []
+    keys = f"{'packing: false, ' if packing else ''}a smaller global_batch_size or more num_train_epochs"
+    return [f"{file}: {steps} optimiser step{'' if steps == 1 else 's'} in all; {keys} give more"]

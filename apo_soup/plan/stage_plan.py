@@ -22,6 +22,7 @@ from apo_soup.models.embeddings import rows_for
 from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 from apo_soup.models.refusals import FORWARD_ERRORS
 from apo_soup.plan.device import Device
+from apo_soup.plan.few_rows import few_steps_told
 from apo_soup.plan.launch import Processes
 from apo_soup.plan.memory import PeakMemory, on_cpu, on_device, on_shards
 from apo_soup.plan.rehearsal import STAND_IN, Rehearsal, RehearsedBatch, RehearsedModel, rehearse, weights_of
@@ -343,13 +344,17 @@ def plan_training(
     arguments, launch = setting.arguments, setting.launch
     if setting.recipe.eval_suite is not None:
         notes = (*notes, f"{setting.recipe.place('eval_suite')}: the time of its scores is not counted")
-    if counts and getattr(arguments, "packing", False):
+    packing = bool(getattr(arguments, "packing", False))
+    if counts and packing:
         notes = (*notes, packed_told(setting.recipe.path, setting.global_batch, setting.at_once, counts))
     plan = StagePlan(name, global_batch=setting.global_batch, notes=notes)
     if counts is not None:
         steps = training_steps(setting, counts.sequences)
+        asked = arguments.max_steps > 0
+        notes = notes if asked else (*notes, *few_steps_told(setting.recipe.path, steps, packing))
         plan = replace(
             plan,
+            notes=notes,
             rows=counts.rows,
             tokens=counts.tokens,
             trained_tokens=counts.trained,
