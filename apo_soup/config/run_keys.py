@@ -68,7 +68,7 @@ def run_faults(recipe: "TrainingFile") -> Iterator[Fault]:
             way = nearest(attention, ATTENTIONS) or "name one of them"
             told = f"expected one of {', '.join(ATTENTIONS)}, or a kernel of the Hub as OWNER/NAME, got "
             yield Fault(key, f"{told}{said_again(attention)}; {way}")
-    given = vars(recipe).get("gradient_checkpointing_kwargs")
+    given = recipe.written("gradient_checkpointing_kwargs")
     # transformers reads a text in braces as JSON, and hands any other on.
     if isinstance(given, str) and not given.lstrip().startswith("{"):
         told = f"expected a mapping, got {as_written(given)}; write `name: value` lines below it"
