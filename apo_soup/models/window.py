@@ -6,12 +6,14 @@ stay as they are; `config.json` of what is saved has the new values.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from apo_soup.config.training import AskedWindow, TrainingFile
 from apo_soup.errors import UserError, told_by_library
+from apo_soup.models.architecture import require_language_model
 from apo_soup.models.earlier_adapter import base_model
 from apo_soup.models.recipe_tokenizer import CONFIG_ERRORS
 
@@ -41,10 +43,12 @@ def config_of(recipe: TrainingFile, model: str) -> PreTrainedConfig:
     """The configuration of a model of this name, loaded as the recipe says.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is of no language model or of other weights.
     """
     revision = recipe.model_revision if recipe.gives("model_revision") else None
     where = recipe.place("model_name_or_path")
+    if Path(model).is_dir():  # its sentence names the key, where transformers' may name none
+        require_language_model(Path(model), where, recipe.trust_remote_code)
     with told_by_library(where, CONFIG_ERRORS, expected="a model that transformers loads", way="name another"):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             model, revision=revision, trust_remote_code=recipe.trust_remote_code

@@ -230,8 +230,9 @@ def test_what_does_not_fit_is_told_with_the_ways_in_order(recipe, write_recipe, 
     long = [chat("Go on.", "word " * 60_000)] * 24
     (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
     notes = planned(folder, "--launch", "ddp.yaml", "--gpu", "4090")["sft"]["notes"]
-    packed, too_large = notes
+    packed, few, too_large = notes
     assert "packed, a step has" in packed
+    assert "optimiser step" in few
     first, second = too_large.index("per_device_train_batch_size: 1"), too_large.find("gradient_checkpointing: true")
     assert first < second or second == -1
 
