@@ -201,8 +201,9 @@ def test_the_options_looked_at_are_those_of_the_installed_libraries():
     from transformers.trainer_pt_utils import AcceleratorConfig
     from trl import DPOConfig
 
+    from apo.packable_models import RESCALES
     from apo.train import WITHOUT_EFFECT
-    from apo.which_trainer import ACCELERATOR_OPTIONS, RESCALES
+    from apo.which_trainer import ACCELERATOR_OPTIONS
 
     assert {*STOCK_OPTIONS, *WITHOUT_EFFECT} <= {field.name for field in fields(DPOConfig)}
     usual = {field.name: field.default for field in fields(AcceleratorConfig)}
