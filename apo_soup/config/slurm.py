@@ -65,7 +65,9 @@ class JobKeys(Keys):
             elif name in _OURS or (name == "gres" and _GPUS_OF_GRES.search(str(value))):
                 told = "expected an option of sbatch that is free, got one that a key or the chain itself decides"
                 gpus = name.startswith("g")
-                key_of_ours = "gpus_per_node, and gpu_type for their kind" if gpus else "the key of that name"
+                key_of_ours = (
+                    "gpus_per_node, and gpu_type for their kind" if gpus else "the key of that name where there is one"
+                )
                 yield Fault(f"sbatch.{name}", f"{told}; leave it out, or give {key_of_ours}")
             elif not isinstance(value, str | int | float):
                 told = f"expected text, a number or true, got {as_written(value)}; write the option's value"

@@ -41,7 +41,8 @@ def as_trained_pair(row: Fields, renderer: Renderer | None) -> PreferencePair:
     Raises:
         RowError: as `as_trained_conversation` does.
     """
-    item = parse_pair(in_own_shape(row, pairs=True), {})
+    fields = renderer.readable(row) if renderer else row
+    item = parse_pair(in_own_shape(fields, pairs=True), {})
     return _as_trained(item, renderer) if renderer else item
 
 

@@ -22,6 +22,8 @@ REASONING_PARTS = ("text", "summary_text", "reasoning_text", "reasoning.text", "
 SEALED = ("data", "encrypted_content", "signature")
 WORDS_OF_PARTS = ("text", "thinking", "summary", "content")
 NO_THOUGHT = "write the thought itself, or leave the field out and give the row enable_thinking"
+# What a thought ends with where its closing tag follows at once; of words about the tag a space or a quote is before it.
+ENDS_OF_THOUGHTS = ".!?:;)]}*。！？"
 # Characters in which a tag and the white space behind it find room.
 NEAR = 40
 
@@ -165,15 +167,22 @@ def thinks_first(message: Fields) -> bool:
     r"""Whether a turn has its reasoning where models write it: in a field, or in front of its words in a block that the
     prompt may have opened. A tag among the words may be one that they speak of.
 
-    >>> [thinks_first({"content": told}) for told in ("<think>a</think>b", "a\n</think>\nb", "</think> ends it")]
-    [True, True, False]
+    >>> told = ("<think>a</think>b", "a\n</think>\nb", "So 4.</think>4", "</think> ends it", "It ends with </think>.")
+    >>> [thinks_first({"content": content}) for content in told]
+    [True, True, True, False, False]
     """
-    content: str = message["content"]
-    if message.get("reasoning_content") or content.startswith(THINKING):
+    if opens_with_reasoning(message):
         return True
-    before, closed, behind = content.partition(END_OF_THINKING)
-    words, opened, _ = before.partition(THINKING)
-    return bool(closed) and (not words.strip() if opened else before.endswith("\n") or behind.startswith("\n"))
+    before, closed, behind = message["content"].partition(END_OF_THINKING)
+    if not closed or THINKING in before or not before.strip():
+        return False
+    return before.endswith("\n") or behind.startswith("\n") or before[-1].isalnum() or before[-1] in ENDS_OF_THOUGHTS
+
+
+def opens_with_reasoning(message: Fields) -> bool:
+    """Whether a turn has reasoning that no words can be taken for: in a field, or in a block that it opens first."""
+    before, opened, _ = message["content"].partition(THINKING)
+    return bool(message.get("reasoning_content")) or bool(opened and not before.strip())
 
 
 def think_blocks(content: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from apo_soup.data.conversations.conversation import Conversation, PlainText, PreferencePair, RowItem
 from apo_soup.data.conversations.formats import canonical, format_of_row
-from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, thinks_first
+from apo_soup.data.conversations.reasoning import EMPTY_BLOCK, opens_with_reasoning, thinks_first
 from apo_soup.data.sources.mixture import MixtureSource
 from apo_soup.data.sources.rows import Fields, RowError
 from apo_soup.data.sources.source import Source
@@ -68,7 +68,7 @@ def sources_in_mode(
             if isinstance(item, PlainText) or item.stated_mode is not None:
                 continue
             tags = tags or tagged
-            if tagged or (item.reasons and not _thinks_first(item)):
+            if tagged or (item.reasons and not _of_answers(opens_with_reasoning, item)):
                 unsure.append(row.place)
             else:
                 (sure if item.reasons else without).append(row.place)
@@ -102,6 +102,8 @@ def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
         return item
     moded = in_mode_of_row(item)
     if moded is not item and moded.mode == "think" and source.mode == "assumed":
+        if not _of_answers(opens_with_reasoning, item):
+            raise RowError(AMONG_WORDS)
         raise UserError(
             f"{source.place}: source {source.name}: expected no-think rows, as none among the first held reasoning, "
             f"got reasoning in {place}; {BY_ROW}, or chat_template_kwargs: {{enable_thinking: true}} where every row "
@@ -118,7 +120,7 @@ def in_mode_of_row(item: ModedT) -> ModedT:
     """
     if isinstance(item, PlainText) or item.stated_mode is not None:
         return item
-    if item.reasons and not _thinks_first(item):
+    if item.reasons and not _of_answers(thinks_first, item):
         raise RowError(AMONG_WORDS)
     return replace(item, kwargs={**item.kwargs, "enable_thinking": item.reasons})
 
@@ -133,8 +135,8 @@ def tags_in_no_think(told: list[str]) -> RowError:
     )
 
 
-def _thinks_first(item: Conversation | PreferencePair) -> bool:
-    return any(map(thinks_first, item.answers if isinstance(item, Conversation) else item.chosen))
+def _of_answers(holds: Callable[[Fields], bool], item: Conversation | PreferencePair) -> bool:
+    return any(map(holds, item.answers if isinstance(item, Conversation) else item.chosen))
 
 
 def without_empty_blocks(item: ModedT) -> ModedT:

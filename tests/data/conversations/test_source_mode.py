@@ -94,6 +94,7 @@ def test_few_rows_with_what_may_be_words_are_rejected_and_decide_nothing(trainin
         ),
         700: ("The tags <think> and </think>.", "got think tags among its words"),
         1200: ("It ends with </think> alone.", "got think tags among its words"),
+        1210: ("Close the block with\n</think>\nalways.", "got think tags among its words"),
     }
     rows = PLAIN * 21
     for place, (answer, _) in places.items():
@@ -101,7 +102,7 @@ def test_few_rows_with_what_may_be_words_are_rejected_and_decide_nothing(trainin
     path, said = training_recipe(rows), list[str]()
     for processes in ("1", "2"):
         folder, _, stats = prepared(path, "--dataset_num_proc", processes, "--seed", processes, say=said.append)
-        assert modes(stats) == {"no_think": 1257}
+        assert modes(stats) == {"no_think": 1256}
         rejects = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
         for reject, (place, (_, told)) in zip(rejects, places.items(), strict=True):
             assert reject["row"].endswith(f"rows.jsonl:{place + 1}")
