@@ -22,7 +22,7 @@ REASONING_PARTS = ("text", "summary_text", "reasoning_text", "reasoning.text", "
 SEALED = ("data", "encrypted_content", "signature")
 WORDS_OF_PARTS = ("text", "thinking", "summary", "content")
 NO_THOUGHT = "write the thought itself, or leave the field out and give the row enable_thinking"
-# What a thought ends with where its closing tag follows at once; of words about the tag a space or a quote is before it.
+# What a thought ends with where its closing tag follows at once; words about the tag have a space or a quote there.
 ENDS_OF_THOUGHTS = ".!?:;)]}*。！？"
 # Characters in which a tag and the white space behind it find room.
 NEAR = 40

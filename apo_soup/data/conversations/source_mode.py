@@ -101,7 +101,7 @@ def in_mode(item: ModedT, source: Source, place: str) -> ModedT:
     if not source.mode:
         return item
     moded = in_mode_of_row(item)
-    if moded is not item and moded.mode == "think" and source.mode == "assumed":
+    if source.mode == "assumed" and not isinstance(item, PlainText) and moded is not item and moded.mode == "think":
         if not _of_answers(opens_with_reasoning, item):
             raise RowError(AMONG_WORDS)
         raise UserError(
