@@ -154,10 +154,17 @@ def test_a_folder_is_cast_file_by_file_with_its_index(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir())[0] == "config.json", "no partial file is left"
 
 
-@pytest.mark.parametrize("config", [{"model_type": "nobody"}, {"model_type": "llama", "num_hidden_layers": "x"}, {}])
-def test_a_configuration_that_transformers_cannot_read_is_a_sentence(write_recipe, tmp_path, config):
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"model_type": "nobody"}, "config.json: model_type: expected a kind that transformers"),
+        ({"model_type": "llama", "num_hidden_layers": "x"}, "expected a model that transformers loads, got a refusal"),
+        ({}, "config.json: model_type: expected the kind of a model, such as llama, got none"),
+    ],
+)
+def test_a_configuration_that_transformers_cannot_read_is_a_sentence(write_recipe, tmp_path, config, told):
     (tmp_path / "config.json").write_text(json.dumps(config))
     keys = TRAINING | {"model_name_or_path": str(tmp_path), "output_dir": "run/sft"}
     recipe = load(write_recipe("sft.yaml", keys | {"dataset_mixture": {"datasets": [{"id": "owner/rows"}]}}), "sft")
-    with pytest.raises(UserError, match="model_name_or_path: expected a model that transformers loads, got a refusal"):
+    with pytest.raises(UserError, match=f"model_name_or_path: (.*){told}"):
         stored_dtype(recipe)
